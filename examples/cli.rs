@@ -1,0 +1,127 @@
+//! What the programs share: how they read their command line, and how they end.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::{env, fmt};
+
+/// Runs a program to its exit status: 0, or 1 when it fails, or 2 when it was asked
+/// wrongly.
+pub fn run(usage: &str, program: impl FnOnce(Args) -> Result<(), Ending>) -> ExitCode {
+    match program(Args::new()) {
+        Ok(()) | Err(Ending::Unread) => ExitCode::SUCCESS,
+        Err(Ending::Help) => {
+            say(usage);
+            ExitCode::SUCCESS
+        }
+        Err(Ending::Usage(sentence)) => {
+            complain(format_args!("{sentence}; see --help"));
+            ExitCode::from(2)
+        }
+        Err(Ending::Failure(sentence)) => {
+            complain(sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to standard output at once. Whether anyone reads it does not matter.
+pub fn say(line: impl fmt::Display) {
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Writes a line to standard error. Whether anyone reads it does not matter.
+pub fn complain(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The arguments of this program: options, some of which take a value.
+#[derive(Debug)]
+pub struct Args {
+    rest: env::ArgsOs,
+    option: String,
+}
+
+impl Args {
+    fn new() -> Self {
+        let mut rest = env::args_os();
+        rest.next();
+        Self {
+            rest,
+            option: String::new(),
+        }
+    }
+
+    /// The name of the next option, such as `--count`.
+    ///
+    /// # Errors
+    ///
+    /// [`Ending::Help`] for `--help`.
+    pub fn option(&mut self) -> Result<Option<String>, Ending> {
+        let Some(option) = self.text() else {
+            return Ok(None);
+        };
+        if matches!(&*option, "--help" | "-h") {
+            return Err(Ending::Help);
+        }
+        self.option.clone_from(&option);
+        Ok(Some(option))
+    }
+
+    /// The value of the last option, which has to be `what`.
+    ///
+    /// # Errors
+    ///
+    /// [`Ending::Usage`] where there is none or another.
+    pub fn value<T: FromStr>(&mut self, what: &str) -> Result<T, Ending> {
+        let text = self.text();
+        let value = text.as_deref().and_then(|text| text.parse().ok());
+        value.ok_or_else(|| {
+            let found = text.map_or_else(String::new, |text| format!(", not {text:?}"));
+            Ending::Usage(format!("{} takes {what}{found}", self.option))
+        })
+    }
+
+    /// The last option is none of this program's.
+    #[must_use]
+    pub fn unknown(&self) -> Ending {
+        Ending::Usage(format!("there is no option {:?}", self.option))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        Some(self.rest.next()?.to_string_lossy().into_owned())
+    }
+}
+
+/// Why a program ends before its work is done.
+#[derive(Debug)]
+pub enum Ending {
+    /// It was only asked what it does.
+    Help,
+    /// The command line is wrong.
+    Usage(String),
+    /// The work failed.
+    Failure(String),
+    /// Nobody reads standard output any more.
+    Unread,
+}
+
+impl Ending {
+    /// Standard input failed.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+    pub fn stdin(error: io::Error) -> Self {
+        Self::Failure(format!("standard input can't be read: {error}"))
+    }
+
+    /// Standard output failed.
+    #[must_use]
+    pub fn stdout(error: impl Into<io::Error>) -> Self {
+        let error = error.into();
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Failure(format!("standard output can't be written: {error}")),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! An event stream on standard input becomes JSON lines on standard output.
+//!
+//! ```text
+//! $ curl -sN http://127.0.0.1:31337/sse | cargo run -q --bin decode
+//! {"retry":1000}
+//! {"event":"message","data":"{\"text\":\"welcome\",\"ts\":1763798400}","id":"1"}
+//! ```
+//!
+//! `--comments` shows comments too, and `--chunk 1` reads byte by byte, which makes no
+//! difference. `encode` makes a stream of the lines again.
+
+use std::fmt;
+use std::io::{self, BufWriter, Read, Write};
+use std::process::ExitCode;
+
+use cli::{Args, Ending};
+use serde::Serialize;
+use sse_core::{Decoded, Decoder};
+
+fn main() -> ExitCode {
+    cli::run(USAGE, |args| decode(&Options::parse(args)?))
+}
+
+struct Options {
+    chunk: usize,
+    comments: bool,
+}
+
+impl Options {
+    fn parse(mut args: Args) -> Result<Self, Ending> {
+        let mut options = Self {
+            chunk: BUFFER,
+            comments: false,
+        };
+        while let Some(option) = args.option()? {
+            match &*option {
+                "--chunk" => options.chunk = args.value(CHUNK)?,
+                "--comments" => options.comments = true,
+                _ => return Err(args.unknown()),
+            }
+        }
+        match options.chunk {
+            1..=MAX_CHUNK => Ok(options),
+            other => Err(Ending::Usage(format!("--chunk takes {CHUNK}, not {other}"))),
+        }
+    }
+}
+
+fn decode(options: &Options) -> Result<(), Ending> {
+    let mut stdin = io::stdin().lock();
+    let mut lines = Lines::new(io::stdout().lock());
+    let mut decoder = Decoder::new();
+    let mut chunk = vec![0; options.chunk];
+    loop {
+        lines.flush()?;
+        let mut input = match stdin.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(len) => &chunk[..len],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Ending::stdin(error)),
+        };
+        while let Some(decoded) = decoder.decode(&mut input).map_err(refused)? {
+            match &decoded {
+                Decoded::Event(event) => lines.write(&Line::Event {
+                    event: event.event_type(),
+                    data: event.data(),
+                    id: event.last_event_id(),
+                })?,
+                Decoded::Retry(retry) => lines.write(&Line::Retry {
+                    retry: retry.as_millis(),
+                })?,
+                Decoded::Comment(comment) if options.comments => {
+                    lines.write(&Line::Comment { comment })?;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Event {
+        event: &'a str,
+        data: &'a str,
+        id: &'a str,
+    },
+    Retry {
+        retry: u128,
+    },
+    Comment {
+        comment: &'a str,
+    },
+}
+
+/// JSON lines, none of them longer than `encode` takes.
+struct Lines<W: Write> {
+    out: BufWriter<W>,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out: BufWriter::with_capacity(BUFFER, out),
+            line: vec![0; MAX_LINE],
+        }
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), Ending> {
+        // Escapes make JSON up to six times as long as the text, so a slice is the limit.
+        let mut room = &mut self.line[..];
+        serde_json::to_writer(&mut room, line)
+            .map_err(|_| refused(format_args!("as JSON, a line exceeds {MAX_LINE} bytes")))?;
+        let len = MAX_LINE - room.len();
+        let written = self.out.write_all(&self.line[..len]);
+        written
+            .and_then(|()| self.out.write_all(b"\n"))
+            .map_err(Ending::stdout)
+    }
+
+    fn flush(&mut self) -> Result<(), Ending> {
+        self.out.flush().map_err(Ending::stdout)
+    }
+}
+
+fn refused(reason: impl fmt::Display) -> Ending {
+    Ending::Failure(format!("the event stream can't be decoded: {reason}"))
+}
+
+const USAGE: &str = "\
+Usage: decode [OPTIONS] < STREAM > LINES
+
+Reads an event stream and writes it as JSON lines, one for each event and each
+reconnection time.
+
+  --chunk N    read N bytes at a time
+  --comments   show comments too
+  --help       show this";
+
+const CHUNK: &str = "a number of bytes from 1 to 16777216";
+const MAX_CHUNK: usize = 16 << 20;
+const BUFFER: usize = 64 << 10;
+
+/// What `encode` takes.
+const MAX_LINE: usize = Decoder::DEFAULT_MAX_LINE;

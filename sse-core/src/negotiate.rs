@@ -1,0 +1,100 @@
+//! Content negotiation: RFC 9110, 12.5.1 "Accept".
+
+/// Whether the values of `Accept` leave room for `text/event-stream`.
+///
+/// Of the ranges that match, the most specific decides; a weight of zero excludes. Only
+/// whether a weight is zero matters, since there is one type to serve.
+pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut is_restricted = false;
+    let mut best = (0, false);
+    for value in values {
+        let value = String::from_utf8_lossy(value);
+        for range in split(&value, ',').filter(|range| !range.is_empty()) {
+            is_restricted = true;
+            let mut parts = split(range, ';');
+            let specificity = parts.next().map_or(0, specificity);
+            let is_wanted = !parts.any(is_zero_weight);
+            if specificity > 0 {
+                // At the same specificity, `true` is the greater.
+                best = best.max((specificity, is_wanted));
+            }
+        }
+    }
+    !is_restricted || best.1
+}
+
+/// How closely a media range matches; zero where it does not.
+fn specificity(range: &str) -> u8 {
+    ["*/*", "text/*", "text/event-stream"]
+        .iter()
+        .zip(1..)
+        .find(|(pattern, _)| range.eq_ignore_ascii_case(pattern))
+        .map_or(0, |(_, specificity)| specificity)
+}
+
+fn is_zero_weight(parameter: &str) -> bool {
+    let Some((name, weight)) = parameter.split_once('=') else {
+        return false;
+    };
+    name.trim().eq_ignore_ascii_case("q")
+        && weight.trim().starts_with('0')
+        && weight
+            .trim()
+            .bytes()
+            .all(|byte| matches!(byte, b'0' | b'.'))
+}
+
+/// The parts of `text` between separators that are not within a quoted string.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    let is_end = move |character| {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => return character == separator && !is_quoted,
+        }
+        false
+    };
+    text.split(is_end).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_range_decides() {
+        for (values, expected) in [
+            (&[][..], true),
+            (&[""], true),
+            (&[" , ,"], true),
+            (&["text/event-stream"], true),
+            (&["TEXT/Event-Stream"], true),
+            (&["text/event-stream;charset=utf-8"], true),
+            (&["*/*"], true),
+            (&["text/*"], true),
+            (&["text/html,application/xhtml+xml,*/*;q=0.8"], true),
+            (&["text/html"], false),
+            (&["application/*"], false),
+            (&["text/event-streams"], false),
+            (&["text/html", "text/event-stream"], true),
+            (&["text/event-stream;q=0"], false),
+            (&["text/event-stream; Q=0.000"], false),
+            (&["text/event-stream;q=0.001"], true),
+            (&["text/event-stream;q=1"], true),
+            (&["text/event-stream;q=0, */*"], false),
+            (&["*/*", "text/event-stream ; q=0."], false),
+            (&["*/*;q=0, text/event-stream"], true),
+            (&["*/*;q=0, text/*"], true),
+            (&["text/*;q=0, */*"], false),
+            (&["text/html;x=\",text/event-stream\""], false),
+            (&["text/html;x=\"\\\",\", text/event-stream"], true),
+            (&["text/event-stream;q=nonsense"], true),
+        ] {
+            let got = accepts_event_stream(values.iter().map(|value| value.as_bytes()));
+            assert_eq!(got, expected, "{values:?}");
+        }
+    }
+}

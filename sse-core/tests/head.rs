@@ -1,0 +1,619 @@
+//! Request heads: what becomes one, what is refused with which answer, however it is cut.
+
+use std::iter;
+
+use sse_core::{Head, HeadReader, Rejection};
+
+mod common;
+use common::{cuts, show};
+
+#[test]
+fn a_head_is_found_and_what_follows_stays() {
+    let mut input = &b"GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\nGET /"[..];
+    let mut reader = HeadReader::new();
+    assert!(reader.is_empty());
+    let head = reader.read(&mut input).unwrap().unwrap();
+    assert_eq!(input, b"GET /");
+    assert_eq!((head.method(), head.target()), ("GET", "/sse"));
+    assert_eq!((head.minor_version(), head.host()), (1, "a.example"));
+    assert!(!head.has_body());
+}
+
+#[test]
+fn not_yet_takes_all_of_the_input() {
+    let mut reader = HeadReader::new();
+    for mut piece in [
+        &b"GET / HTTP/1.1\r\nHo"[..],
+        b"",
+        b"st: a.example\r\n",
+        b"\r",
+    ] {
+        assert!(reader.read(&mut piece).unwrap().is_none());
+        assert_eq!(piece, b"");
+        assert!(!reader.is_empty());
+    }
+    assert!(reader.read(&mut &b"\n"[..]).unwrap().is_some());
+}
+
+/// Whatever follows on the connection, asking on does not panic.
+#[test]
+fn a_reader_that_is_done_can_be_asked_on() {
+    for first in [
+        "GET /first HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        "no HTTP at all\r\n\r\n",
+    ] {
+        let mut reader = HeadReader::new();
+        let _ = reader.read(&mut first.as_bytes());
+        let _ = reader.read(&mut &b"GET / HTTP/1.0\r\n\r\n"[..]);
+    }
+}
+
+#[test]
+fn lines_may_end_with_lf_alone() {
+    for request in [
+        "GET / HTTP/1.1\nHost: a.example\nX: y\n\n",
+        "GET / HTTP/1.1\nHost: a.example\r\nX: y\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.example\nX: y\r\n\n",
+    ] {
+        let head = accepts(request);
+        assert_eq!(
+            (head.host(), head.header("x")),
+            ("a.example", Some(&b"y"[..]))
+        );
+    }
+}
+
+#[test]
+fn blank_lines_before_the_request_line_are_skipped() {
+    for blank in ["\r\n", "\n", "\r\n\n\r\n\r\n"] {
+        let head = accepts(format!("{blank}GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert_eq!((head.method(), head.path()), ("GET", "/"));
+    }
+}
+
+#[test]
+fn headers_are_found_in_any_case_and_in_order() {
+    let head = accepts(
+        "GET / HTTP/1.1\r\nHost: a.example\r\nX-a:1\r\nX-B:  2 \t\r\nx-A: \r\nX-C: caf\u{e9}\t!\r\n\r\n",
+    );
+    let headers = Vec::from_iter(head.headers());
+    assert_eq!(
+        headers,
+        [
+            ("Host", &b"a.example"[..]),
+            ("X-a", b"1"),
+            ("X-B", b"2"),
+            ("x-A", b""),
+            ("X-C", b"caf\xc3\xa9\t!"),
+        ]
+    );
+    assert_eq!(head.header("X-A"), Some(&b"1"[..]));
+    assert_eq!(Vec::from_iter(head.header_values("x-a")), [&b"1"[..], b""]);
+    assert_eq!(head.header("X"), None);
+}
+
+#[test]
+fn a_head_shows_no_secrets_in_debug_output() {
+    let head = accepts("GET / HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n");
+    assert_eq!(
+        format!("{head:?}"),
+        r#"Head { method: "GET", target: "/", minor_version: 1, .. }"#
+    );
+}
+
+/// RFC 9112, 3.2: origin form, absolute form, authority form, asterisk form.
+#[test]
+fn targets() {
+    target("GET /", "/", None, "a.example");
+    target("GET /a/b", "/a/b", None, "a.example");
+    target("GET /a?b=c&d", "/a", Some("b=c&d"), "a.example");
+    target("GET /?", "/", Some(""), "a.example");
+    target("GET /a?b?c", "/a", Some("b?c"), "a.example");
+    target("GET //b.example/", "//b.example/", None, "a.example");
+    target("GET /%2e%2E/%00", "/%2e%2E/%00", None, "a.example");
+    target(
+        "GET /a?u=http://b.example/c",
+        "/a",
+        Some("u=http://b.example/c"),
+        "a.example",
+    );
+    target("GET http://b.example/c?d", "/c", Some("d"), "b.example");
+    target("GET HTTP://b.example:81", "/", None, "b.example:81");
+    target("GET https://[::1]:81?d", "/", Some("d"), "[::1]:81");
+    target("OPTIONS *", "*", None, "a.example");
+    target("OPTIONS /a", "/a", None, "a.example");
+    target("CONNECT b.example:443", "b.example:443", None, "a.example");
+    target("get /", "/", None, "a.example"); // a method like any other: 405, not 400
+}
+
+#[test]
+fn other_targets_are_refused() {
+    let target = |line: &str| {
+        let request = format!("{line} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        refuses(
+            request,
+            400,
+            "the request target is neither a path nor an absolute http URL",
+        );
+    };
+    target("GET a");
+    target("GET a.example:80");
+    target("GET *");
+    target("GET ?a");
+    target("GET /a#b");
+    target("GET http://b.example/#c");
+    target("GET http://");
+    target("GET http:///a");
+    target("GET http:/a");
+    target("GET http://user@b.example/");
+    target("GET http://b.example\\@c.example/");
+    target("GET ftp://b.example/");
+    target("GET ://b.example/");
+    target("CONNECT /");
+    target("CONNECT http://b.example/");
+}
+
+/// RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
+/// HTTP/1.1 request message that lacks a Host header field and to any request message that
+/// contains more than one Host header field line or a Host header field with an invalid
+/// field value."
+#[test]
+fn there_is_one_host() {
+    let host = |headers| {
+        accepts(format!("GET / HTTP/1.1\r\n{headers}\r\n"))
+            .host()
+            .to_owned()
+    };
+    assert_eq!(host("Host: a.example\r\n"), "a.example");
+    assert_eq!(host("HOST:A.Example:8080\r\n"), "A.Example:8080");
+    assert_eq!(host("Host: [2001:db8::1]:80\r\n"), "[2001:db8::1]:80");
+    assert_eq!(host("Host: 127.0.0.1\r\n"), "127.0.0.1");
+    assert_eq!(host("Host:\r\n"), "");
+
+    let refuses_host = |headers, reason| {
+        refuses(format!("GET / HTTP/1.1\r\n{headers}\r\n"), 400, reason);
+        refuses(
+            format!("GET http://a.example/ HTTP/1.1\r\n{headers}\r\n"),
+            400,
+            reason,
+        );
+    };
+    refuses_host("", "Host is missing; HTTP/1.1 requires it");
+    refuses_host(
+        "X-Host: a.example\r\n",
+        "Host is missing; HTTP/1.1 requires it",
+    );
+    for headers in [
+        "Host: a.example\r\nHost: b.example\r\n",
+        "Host: a.example\r\nX: y\r\nhost: a.example\r\n",
+        "Host:\r\nHost:\r\n",
+        "Host: a example\r\n",
+        "Host: a.example/\r\n",
+        "Host: http://a.example\r\n",
+        "Host: user@a.example\r\n",
+        "Host: a.example?\r\n",
+        "Host: a\\b\r\n",
+        "Host: \u{e9}\r\n",
+        "Host: <a>\r\n",
+    ] {
+        refuses_host(headers, "Host is there twice or is no host; send it once");
+    }
+}
+
+/// RFC 3986, 3.2: brackets are around IPv6 addresses, a port is a number.
+#[test]
+fn a_host_is_a_name_and_perhaps_a_port() {
+    for host in [
+        "a:b", "a:1:2", "::1", "[::1", "::1]", "[::1]x", "a[b]", "[", "%zz", "a%",
+    ] {
+        refuses(
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            400,
+            "Host is there twice or is no host; send it once",
+        );
+    }
+}
+
+#[test]
+fn http_1_0_needs_no_host_but_has_no_two() {
+    let head = accepts("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!((head.minor_version(), head.host()), (0, ""));
+    assert_eq!(
+        accepts("GET / HTTP/1.0\r\nHost: a.example\r\n\r\n").host(),
+        "a.example"
+    );
+    refuses(
+        "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+        400,
+        "Host is there twice or is no host; send it once",
+    );
+}
+
+#[test]
+fn versions() {
+    let other = "the HTTP version is neither 1.0 nor 1.1";
+    refuses("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, other);
+    refuses("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, other);
+    refuses("GET / HTTP/3.0\n\n", 505, other);
+    refuses("GET / HTTP/0.9\r\n\r\n", 505, other);
+    refuses("\r\nGET / HTTP/2.0\r\n\r\n", 505, other);
+    refuses("PRI * HTTP/2.0\r\n\r\n", 505, other); // HTTP/2 begins with this
+
+    let malformed = "the request line or a line end is malformed";
+    refuses("GET /\r\n\r\n", 400, malformed); // HTTP/0.9
+    refuses("GET / \r\n\r\n", 400, malformed);
+    refuses("GET / HTTP/1\r\n\r\n", 400, malformed);
+    refuses("GET / HTTP/11\r\n\r\n", 400, malformed);
+    refuses("GET / HTTP/1.10\r\n\r\n", 400, malformed);
+    refuses("GET / HTTP/1.x\r\n\r\n", 400, malformed);
+    refuses("GET / http/1.1\r\n\r\n", 400, malformed);
+    refuses("GET / HTTPS/1.1\r\n\r\n", 400, malformed);
+}
+
+#[test]
+fn a_malformed_request_line_is_refused() {
+    let malformed = |line: &str| {
+        let request = format!("{line}\r\nHost: a.example\r\n\r\n");
+        refuses(request, 400, "the request line or a line end is malformed");
+    };
+    malformed("GET");
+    malformed("GET  / HTTP/1.1");
+    malformed("GET\t/ HTTP/1.1");
+    malformed("GET /\tHTTP/1.1");
+    malformed("GET / HTTP/1.1 ");
+    malformed("GET /\0 HTTP/1.1");
+    malformed("GET /\x7f HTTP/1.1");
+    malformed("GET /\r HTTP/1.1");
+    malformed("G(T / HTTP/1.1");
+    malformed("G\u{e9}T / HTTP/1.1");
+    malformed("\rGET / HTTP/1.1");
+    malformed("GET / HTTP/1.1\r");
+    malformed("SSH-2.0-OpenSSH_9.2");
+}
+
+/// The version is 1.1; it is the target that is wrong.
+#[test]
+fn a_space_in_the_target_is_no_other_version() {
+    for line in ["GET /a b HTTP/1.1", "GET /  HTTP/1.1", "GET / b HTTP/1.0"] {
+        refuses(
+            format!("{line}\r\nHost: a.example\r\n\r\n"),
+            400,
+            "the request line or a line end is malformed",
+        );
+    }
+}
+
+#[test]
+fn malformed_headers_are_refused() {
+    let header = |header: &[u8], reason| {
+        let request = [
+            &b"GET / HTTP/1.1\r\nHost: a.example\r\n"[..],
+            header,
+            b"\r\n\r\n",
+        ]
+        .concat();
+        refuses(request, 400, reason);
+    };
+    let name = "a header name is malformed: it has a space, is folded, or is no token";
+    header(b"X : y", name);
+    header(b"X\t: y", name);
+    header(b" X: y", name);
+    header(b"X: y\r\n folded", name);
+    header(b"X: y\r\n\tfolded", name);
+    header(b"X:\r\n folded", name);
+    header(b"X", name);
+    header(b": y", name);
+    header(b"X Y: z", name);
+    header(b"X(: y", name);
+    header(b"X\0: y", name);
+    header(b"\xe9: y", name);
+    let value = "a header value has a control character";
+    header(b"X: y\0", value);
+    header(b"X: y\x0bz", value);
+    header(b"X: y\x7f", value);
+    header(b"X: y\rZ: z", value);
+    header(b"X: y\r", value);
+    header(b"X: \x1b[31m", value);
+    header(b"\r\r\nX: y", "the request line or a line end is malformed");
+    refuses(
+        "GET / HTTP/1.1\r\n Host: a.example\r\n\r\n",
+        400,
+        "a header name is malformed: it has a space, is folded, or is no token",
+    );
+}
+
+/// RFC 9112, 6: the two headers that say where the body ends may not disagree.
+#[test]
+fn framing() {
+    let has_body = |headers: &str| {
+        accepts(format!(
+            "GET / HTTP/1.1\r\nHost: a.example\r\n{headers}\r\n"
+        ))
+        .has_body()
+    };
+    assert!(!has_body(""));
+    assert!(!has_body("Content-Length: 0\r\n"));
+    assert!(!has_body("content-length: 000\r\n"));
+    assert!(has_body("Content-Length: 5\r\n"));
+    assert!(has_body("Content-Length: 0005\r\n"));
+    assert!(has_body("Content-Length: 99999999999999999999999\r\n"));
+    assert!(has_body("Transfer-Encoding: chunked\r\n"));
+    assert!(has_body("transfer-encoding: gzip, chunked\r\n"));
+    assert!(has_body("Transfer-Encoding: identity\r\n"));
+
+    let framing = |headers: &str, reason| {
+        refuses(
+            format!("GET / HTTP/1.1\r\nHost: a.example\r\n{headers}\r\n"),
+            400,
+            reason,
+        );
+    };
+    let length = "Content-Length is there twice or is no number";
+    framing("Content-Length:\r\n", length);
+    framing("Content-Length: +5\r\n", length);
+    framing("Content-Length: -0\r\n", length);
+    framing("Content-Length: 0x5\r\n", length);
+    framing("Content-Length: 5 5\r\n", length);
+    framing("Content-Length: 5, 5\r\n", length);
+    framing("Content-Length: 5\r\nContent-Length: 5\r\n", length);
+    framing("Content-Length: 0\r\nX: y\r\ncontent-length: 0\r\n", length);
+    let both = "there is Content-Length beside Transfer-Encoding; send one of them";
+    framing("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", both);
+    framing(
+        "transfer-encoding: identity\r\nX: y\r\ncontent-length: 5\r\n",
+        both,
+    );
+    refuses(
+        "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        "there is Transfer-Encoding, which HTTP/1.0 does not have",
+    );
+}
+
+/// What speaks something else than HTTP learns it at its first byte, not at a deadline.
+#[test]
+fn what_does_not_begin_like_http_is_refused_at_once() {
+    let reason = "this does not begin like HTTP; the port speaks plain HTTP/1.1";
+    refuses(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, reason); // TLS
+    refuses(b"\0", 400, reason);
+    refuses(b"\xef\xbb\xbfGET / HTTP/1.1", 400, reason);
+    refuses(b" GET", 400, reason);
+    refuses(b"{\"jsonrpc\": \"2.0\"}", 400, reason);
+    refuses(b"\r\n\x16\x03\x01", 400, reason);
+}
+
+/// One byte in 256 of a TLS greeting's random part is an LF.
+#[test]
+fn what_does_not_begin_like_http_is_refused_at_once_whatever_lines_it_has() {
+    let reason = "this does not begin like HTTP; the port speaks plain HTTP/1.1";
+    refuses(b"\x16\x03\x01\x02\x00\x01\x00\n\xfc\x03\x03", 400, reason);
+    refuses(b"\x16\x03\x01\n\n", 400, reason);
+    refuses(" GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", 400, reason);
+}
+
+#[test]
+fn a_head_may_be_as_large_as_the_limit() {
+    let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    reads(|| HeadReader::new().max_size(request.len()), request).unwrap();
+    let too_large = reads(|| HeadReader::new().max_size(request.len() - 1), request);
+    assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
+
+    // Blank lines before it count.
+    let later = format!("\r\n\n{request}");
+    reads(|| HeadReader::new().max_size(later.len()), &later).unwrap();
+    let too_large = reads(|| HeadReader::new().max_size(later.len() - 1), &later);
+    assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
+}
+
+/// Which part is too large is what the peer must know.
+#[test]
+fn a_request_line_beyond_the_limit_is_told_from_headers_beyond_it() {
+    let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let line = request.find('\n').unwrap() + 1;
+    for limit in 0..request.len() {
+        let expected = match limit < line {
+            true => Rejection::URI_TOO_LONG,
+            false => Rejection::HEADERS_TOO_LARGE,
+        };
+        let refused = reads(|| HeadReader::new().max_size(limit), request).unwrap_err();
+        assert_eq!(refused, expected, "with {limit} bytes allowed");
+    }
+    assert_eq!(Rejection::URI_TOO_LONG.status(), 414);
+    assert_eq!(Rejection::HEADERS_TOO_LARGE.status(), 431);
+}
+
+#[test]
+fn sixteen_kibibytes_are_allowed_by_default() {
+    assert_eq!(HeadReader::DEFAULT_MAX_SIZE, 16 << 10);
+    let head = |size: usize| {
+        let (start, end) = ("GET / HTTP/1.1\r\nHost: a.example\r\nX: ", "\r\n\r\n");
+        format!("{start}{}{end}", "y".repeat(size - start.len() - end.len()))
+    };
+    for size in [1, 1000, usize::MAX] {
+        let read = |head: &str| read_in(HeadReader::new(), head.as_bytes().chunks(size));
+        assert!(read(&head(16 << 10)).is_ok());
+        assert_eq!(
+            read(&head((16 << 10) + 1)).unwrap_err(),
+            Rejection::HEADERS_TOO_LARGE
+        );
+        assert_eq!(
+            read(&"G".repeat((16 << 10) + 1)).unwrap_err(),
+            Rejection::URI_TOO_LONG
+        );
+        assert_eq!(
+            read(&"\r\n".repeat((8 << 10) + 1)).unwrap_err(),
+            Rejection::URI_TOO_LONG
+        );
+    }
+}
+
+#[test]
+fn a_hundred_headers_are_allowed_by_default() {
+    assert_eq!(HeadReader::DEFAULT_MAX_HEADERS, 100);
+    let head = |count| format!("GET / HTTP/1.0\r\n{}\r\n", "X: y\r\n".repeat(count));
+    let hundred = read_in(HeadReader::new(), iter::once(head(100).as_bytes()));
+    assert_eq!(hundred.unwrap().unwrap().headers().count(), 100);
+    let more = read_in(HeadReader::new(), iter::once(head(101).as_bytes()));
+    assert_eq!(more.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
+
+    for limit in 0..3 {
+        let reader = || HeadReader::new().max_headers(limit);
+        reads(reader, head(limit)).unwrap();
+        assert_eq!(
+            reads(reader, head(limit + 1)).unwrap_err(),
+            Rejection::HEADERS_TOO_LARGE
+        );
+    }
+    reads(|| HeadReader::new().max_headers(101), head(101)).unwrap();
+}
+
+/// A reader that looks for the end from the start with each piece would look at half a
+/// terabyte here.
+#[test]
+fn time_is_linear_in_the_head() {
+    let mut reader = HeadReader::new().max_size(8 << 20);
+    let start = &b"GET / HTTP/1.0\r\nX: "[..];
+    let middle = iter::repeat_n(&b"0123456789abcdef"[..], (4 << 20) / 16);
+    for mut piece in iter::once(start).chain(middle) {
+        assert!(reader.read(&mut piece).unwrap().is_none());
+    }
+    let head = reader.read(&mut &b"\r\n\r\n"[..]).unwrap().unwrap();
+    assert_eq!(head.header("x").unwrap().len(), 4 << 20);
+}
+
+#[test]
+fn the_last_event_id_is_the_headers() {
+    last_event_id("/", "", None);
+    last_event_id("/", "Last-Event-ID: 7\r\n", Some("7"));
+    last_event_id("/", "LAST-event-id:  7 \r\n", Some("7"));
+    last_event_id("/", "Last-Event-ID: a b\tc\r\n", Some("a b\tc"));
+    last_event_id("/", "Last-Event-ID: 日本\r\n", Some("日本"));
+    last_event_id("/", "Last-Event-ID: %37\r\n", Some("%37"));
+    last_event_id("/", "Last-Event-ID:\r\n", None);
+    last_event_id("/?lastEventId=8", "Last-Event-ID: 7\r\n", Some("7"));
+    last_event_id("/?lastEventId=%0A", "Last-Event-ID: 7\r\n", Some("7"));
+
+    let head = accepts(b"GET / HTTP/1.0\r\nLast-Event-ID: caf\xe9\r\n\r\n");
+    assert_eq!(head.last_event_id().unwrap().as_str(), "caf\u{fffd}");
+}
+
+/// Polyfills can't set the header.
+#[test]
+fn the_last_event_id_is_else_the_querys() {
+    last_event_id("/?lastEventId=7", "", Some("7"));
+    last_event_id("/?last_event_id=7", "", Some("7"));
+    last_event_id("/?lastEventId=7", "Last-Event-ID: \r\n", Some("7"));
+    last_event_id("http://b.example?lastEventId=7", "", Some("7"));
+    last_event_id("/a?b=c&lastEventId=7&d", "", Some("7"));
+    last_event_id("/?lastEventId=a+b%20c%2Bd", "", Some("a b c+d"));
+    last_event_id("/?lastEventId=%E6%97%A5%e6%9c%ac", "", Some("日本"));
+    last_event_id("/?lastEventId=%FF%e6%97", "", Some("\u{fffd}\u{fffd}"));
+    last_event_id("/?lastEventId=100%&x", "", Some("100%"));
+    last_event_id("/?lastEventId=%zz%4", "", Some("%zz%4"));
+    last_event_id("/?lastEventId=a=b", "", Some("a=b"));
+    last_event_id("/?last%45ventId=7", "", Some("7"));
+    last_event_id("/?lastEventId=", "", None);
+    last_event_id("/?lastEventId", "", None);
+    last_event_id("/?lasteventid=7", "", None);
+    last_event_id("/?xlastEventId=7", "", None);
+    last_event_id("/lastEventId=7", "", None);
+}
+
+#[test]
+fn a_last_event_id_that_is_none_is_refused() {
+    for query in ["%0A", "7%0Aid: 8", "%0d", "7%00"] {
+        let query = query.replace(' ', "+");
+        for name in ["lastEventId", "last_event_id"] {
+            refuses(
+                format!("GET /?{name}={query} HTTP/1.1\r\nHost: a.example\r\n\r\n"),
+                400,
+                "the last event ID in the query has a line break or a NUL",
+            );
+        }
+    }
+}
+
+/// The target of a GET or another request with this host, and what it consists of.
+#[track_caller]
+fn target(line: &str, path: &str, query: Option<&str>, host: &str) {
+    let head = accepts(format!("{line} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+    assert_eq!(format!("{} {}", head.method(), head.target()), line);
+    assert_eq!(
+        (head.path(), head.query(), head.host()),
+        (path, query, host)
+    );
+}
+
+#[track_caller]
+fn last_event_id(target: &str, header: &str, expected: Option<&str>) {
+    let head = accepts(format!(
+        "GET {target} HTTP/1.1\r\nHost: a.example\r\n{header}\r\n"
+    ));
+    assert_eq!(head.last_event_id().as_ref().map(AsRef::as_ref), expected);
+}
+
+/// However it is cut, this is a head.
+#[track_caller]
+fn accepts(request: impl AsRef<[u8]>) -> Head {
+    match reads(HeadReader::new, &request) {
+        Ok(Some(head)) => head,
+        other => panic!("{}: {other:?}", request.as_ref().escape_ascii()),
+    }
+}
+
+/// However it is cut, this is refused, with this answer.
+#[track_caller]
+fn refuses(request: impl AsRef<[u8]>, status: u16, reason: &str) {
+    match reads(HeadReader::new, &request) {
+        Err(rejection) => assert_eq!((rejection.status(), rejection.reason()), (status, reason)),
+        other => panic!("{}: {other:?}", request.as_ref().escape_ascii()),
+    }
+}
+
+/// What `request` is, which is the same however it is cut.
+#[track_caller]
+fn reads(
+    reader: impl Fn() -> HeadReader,
+    request: impl AsRef<[u8]>,
+) -> Result<Option<Head>, Rejection> {
+    let request = request.as_ref();
+    let whole = read_in(reader(), iter::once(request));
+    for pieces in cuts(request) {
+        let read = read_in(reader(), pieces.iter().copied());
+        assert_eq!(facts(&read), facts(&whole), "{}", show(&pieces));
+    }
+    whole
+}
+
+/// Feeds the pieces until there is a head or an answer. After a head nothing may be taken.
+fn read_in<'i>(
+    mut reader: HeadReader,
+    pieces: impl Iterator<Item = &'i [u8]>,
+) -> Result<Option<Head>, Rejection> {
+    for mut piece in pieces {
+        if let Some(head) = reader.read(&mut piece)? {
+            assert_eq!(piece, b"", "the head ends with the request");
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+/// All that can be known of a head, to compare.
+fn facts(read: &Result<Option<Head>, Rejection>) -> Result<Option<Vec<String>>, Rejection> {
+    let read = read.as_ref().map_err(Rejection::clone)?;
+    Ok(read.as_ref().map(|head| {
+        let own = [
+            format!(
+                "{} {} 1.{}",
+                head.method(),
+                head.target(),
+                head.minor_version()
+            ),
+            format!("{} {:?} {}", head.path(), head.query(), head.host()),
+            format!("{:?} {}", head.last_event_id(), head.has_body()),
+        ];
+        let header = |(name, value): (&str, &[u8])| format!("{name}: {}", value.escape_ascii());
+        own.into_iter().chain(head.headers().map(header)).collect()
+    }))
+}

@@ -1,0 +1,211 @@
+//! What is written is what is read, whatever the text: nothing lost, nothing injected.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use sse_core::{Decoded, Decoder, Event, EventId, EventType, Stream};
+
+mod common;
+use common::{Item, decode};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn any_events_are_read_as_they_were_written(
+        events in prop::collection::vec(parts(), 0..6),
+        size in 1..12_usize,
+    ) {
+        let mut wire = Vec::new();
+        for parts in &events {
+            parts.event().encode(&mut wire);
+        }
+        prop_assert_eq!(read(&wire, usize::MAX), shown(&events));
+        prop_assert_eq!(read(&wire, size), shown(&events));
+    }
+
+    #[test]
+    fn what_has_been_read_is_written_and_read_as_the_same(input in hostile_bytes()) {
+        let wire = rewrite(&input);
+        prop_assert_eq!(read(&wire, 7), read(&input, 7));
+        prop_assert_eq!(rewrite(&wire), wire);
+    }
+
+    #[test]
+    fn any_json_is_read_as_it_was_written(value in json()) {
+        let mut stream = Stream::new(Vec::new());
+        stream.write_json(&value).unwrap();
+        let (wire, _) = stream.into_parts();
+
+        let mut other = Vec::new();
+        Event::new().json_data(&value).unwrap().encode(&mut other);
+        prop_assert_eq!(&other, &wire);
+
+        let [Item::Event { data, .. }] = &read(&wire, 7)[..] else {
+            return Err(TestCaseError::fail("one event in, one event out"));
+        };
+        prop_assert_eq!(serde_json::from_str::<Value>(data).unwrap(), value);
+    }
+
+    #[test]
+    fn judged_text_is_one_line_and_refused_text_is_not(text in hostile_text()) {
+        let has_break = text.contains(['\r', '\n']);
+        prop_assert_eq!(EventType::new(&*text).is_err(), has_break);
+        prop_assert_eq!(EventId::new(&*text).is_err(), has_break || text.contains('\0'));
+    }
+}
+
+/// What an event is made of.
+#[derive(Debug, Clone)]
+struct Parts {
+    comment: Option<String>,
+    id: Option<String>,
+    event_type: Option<String>,
+    retry: Option<Duration>,
+    data: Option<String>,
+}
+
+impl Parts {
+    fn event(&self) -> Event<'_> {
+        let mut event = Event::new();
+        if let Some(text) = &self.comment {
+            event = event.comment(text);
+        }
+        if let Some(id) = &self.id {
+            event = event.id(EventId::new(id).expect("one line without NUL"));
+        }
+        if let Some(event_type) = &self.event_type {
+            event = event.event(EventType::new(event_type).expect("one line"));
+        }
+        if let Some(retry) = self.retry {
+            event = event.retry(retry);
+        }
+        if let Some(text) = &self.data {
+            event = event.data(text);
+        }
+        event
+    }
+}
+
+/// What a reader is to see of these events.
+fn shown(events: &[Parts]) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut last_event_id = String::new();
+    for parts in events {
+        if let Some(text) = &parts.comment {
+            items.extend(
+                with_lf(text)
+                    .split('\n')
+                    .map(|line| Item::Comment(line.to_owned())),
+            );
+        }
+        if let Some(retry) = parts.retry {
+            let millis = retry.as_nanos().div_ceil(1_000_000);
+            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+            items.push(Item::Retry(Duration::from_millis(millis)));
+        }
+        if let Some(id) = &parts.id {
+            last_event_id.clone_from(id);
+        }
+        if let Some(text) = &parts.data {
+            let event_type = parts.event_type.as_deref().unwrap_or_default();
+            let event_type = if event_type.is_empty() {
+                "message"
+            } else {
+                event_type
+            };
+            items.push(Item::Event {
+                event_type: event_type.to_owned(),
+                data: with_lf(text),
+                last_event_id: last_event_id.clone(),
+            });
+        }
+    }
+    items
+}
+
+/// CR, LF and CRLF each end one line.
+fn with_lf(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+fn read(wire: &[u8], size: usize) -> Vec<Item> {
+    let (items, end) = decode(&mut Decoder::new(), wire.chunks(size));
+    assert_eq!(end, Ok(()));
+    items
+}
+
+/// Writes what `input` means.
+fn rewrite(mut input: &[u8]) -> Vec<u8> {
+    let mut decoder = Decoder::new();
+    let mut wire = Vec::new();
+    while let Some(decoded) = decoder.decode(&mut input).expect("no limit is near") {
+        match decoded {
+            Decoded::Event(event) => Event::from(event).encode(&mut wire),
+            Decoded::Retry(retry) => Event::new().retry(retry).encode(&mut wire),
+            Decoded::Comment(text) => Event::new().comment(text).encode(&mut wire),
+            other => panic!("{other:?} is new; the tests should know it"),
+        }
+    }
+    wire
+}
+
+fn parts() -> impl Strategy<Value = Parts> {
+    let line = || hostile_text().prop_map(|text| text.replace(['\r', '\n', '\0'], "·"));
+    let retry = prop_oneof![
+        (0..10_000_u64).prop_map(Duration::from_millis),
+        any::<Duration>(),
+    ];
+    (
+        prop::option::of(hostile_text()),
+        prop::option::of(line()),
+        prop::option::of(line()),
+        prop::option::of(retry),
+        prop::option::weighted(0.8, hostile_text()),
+    )
+        .prop_map(|(comment, id, event_type, retry, data)| Parts {
+            comment,
+            id,
+            event_type,
+            retry,
+            data,
+        })
+}
+
+/// Text that tries to be a field, a line end, an event.
+fn hostile_text() -> impl Strategy<Value = String> {
+    const PARTS: &str = "\n|\r|\r\n|\n\r|\n\n| |:|\0|\t|data|data: |id: 7|event: |retry: 10|: |x|é|😀|\
+        \u{feff}|\u{2028}|\u{85}|\u{fffd}";
+    let parts = Vec::from_iter(PARTS.split('|'));
+    let part = prop_oneof![
+        prop::sample::select(parts).prop_map(str::to_owned),
+        ".{0,3}"
+    ];
+    prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
+}
+
+fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        3 => hostile_text().prop_map(String::into_bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..4),
+    ];
+    prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        hostile_text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(hostile_text(), inner, 0..4)
+                .prop_map(|map: BTreeMap<_, _>| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}

@@ -1,0 +1,590 @@
+//! What each request is answered with, to the byte.
+
+use std::time::Duration;
+
+use sse_core::{HeadReader, Rejection, Response, UpgradeError, Upgrader};
+
+mod common;
+use common::peer::{ACCEPTED, HEY, Peer, refusal, response, serve};
+use common::text_of;
+
+#[test]
+fn an_event_stream_is_accepted() {
+    let upgrader = Upgrader::new();
+    answers(&upgrader, get(&[]), stream(&[]));
+    answers(&upgrader, get(&["Accept: text/event-stream"]), stream(&[]));
+    answers(&upgrader, get(&["Content-Length: 0"]), stream(&[]));
+    answers(&upgrader, get(&["Origin: https://b.example"]), stream(&[]));
+    answers(
+        &upgrader,
+        get(&["Connection: keep-alive", "Upgrade: h2c"]),
+        stream(&[]),
+    );
+    answers(&upgrader, ask("GET /sse?a=b", &[]), stream(&[]));
+    answers(&upgrader, ask("GET http://b.example/sse", &[]), stream(&[]));
+}
+
+/// Nothing is ever chunked, so nothing need be left out.
+#[test]
+fn http_1_0_gets_the_same_stream() {
+    let upgrader = Upgrader::new();
+    answers(&upgrader, "GET /sse HTTP/1.0\r\n\r\n", stream(&[]));
+    answers(
+        &upgrader,
+        "GET /sse HTTP/1.0\nHost: a.example\n\n",
+        stream(&[]),
+    );
+}
+
+#[test]
+fn a_retry_is_announced() {
+    let upgrader = Upgrader::new().retry(Duration::from_micros(2_999_001));
+    let expected = response(&ACCEPTED, "retry: 3000\n\ndata: hey\n\n");
+    answers(&upgrader, get(&[]), expected);
+    answers(&upgrader, ask("HEAD /sse", &[]), response(&ACCEPTED, ""));
+}
+
+#[test]
+fn headers_can_be_added_and_replaced() {
+    let upgrader = Upgrader::new()
+        .header("X-Served-By", "me")
+        .and_then(|upgrader| upgrader.header("cache-control", "no-store"))
+        .and_then(|upgrader| upgrader.header("X-Accel-Buffering", "yes"))
+        .and_then(|upgrader| upgrader.header("x-served-by", "you\tand é"))
+        .unwrap();
+    let ours = [
+        "cache-control: no-store",
+        "X-Accel-Buffering: yes",
+        "x-served-by: you\tand é",
+    ];
+    answers(
+        &upgrader,
+        get(&[]),
+        response(&[&ACCEPTED[..3], &ours].concat(), HEY),
+    );
+}
+
+#[test]
+fn head_gets_the_head_only() {
+    let upgrader = Upgrader::new();
+    answers(&upgrader, ask("HEAD /sse", &[]), response(&ACCEPTED, ""));
+    answers(&upgrader, ask("HEAD /other", &[]), without_body(NOT_FOUND));
+    let unacceptable = ask("HEAD /sse", &["Accept: text/html"]);
+    answers(&upgrader, unacceptable, without_body(NOT_ACCEPTABLE));
+}
+
+/// RFC 9110, 9.3.2: "the server MUST NOT send content in the response".
+#[test]
+fn head_gets_the_head_only_also_when_it_is_refused_early() {
+    let upgrader = Upgrader::new().allow_host("b.example").unwrap();
+    answers(&upgrader, ask("HEAD /sse", &[]), without_body(MISDIRECTED));
+    let with_body = ask("HEAD /sse", &["Content-Length: 5"]);
+    answers(&upgrader, with_body, without_body(TOO_LARGE));
+}
+
+#[test]
+fn options_says_what_is_allowed() {
+    let upgrader = Upgrader::new();
+    answers(&upgrader, ask("OPTIONS /sse", &[]), allowed(&[], &[]));
+    answers(&upgrader, ask("OPTIONS *", &[]), allowed(&[], &[]));
+    // Without configured origins a preflight is no business of ours.
+    answers(
+        &upgrader,
+        ask("OPTIONS /sse", &PREFLIGHT),
+        allowed(&[], &[]),
+    );
+}
+
+#[test]
+fn other_methods_are_refused() {
+    let upgrader = Upgrader::new();
+    for line in [
+        "POST /sse",
+        "DELETE /sse",
+        "get /sse",
+        "PRI /",
+        "CONNECT b.example:443",
+    ] {
+        let expected = refusal(
+            "405 Method Not Allowed",
+            &["Allow: GET, HEAD, OPTIONS"],
+            "the method is not allowed; use GET",
+        );
+        answers(&upgrader, ask(line, &[]), expected);
+    }
+}
+
+#[test]
+fn a_body_is_refused() {
+    let upgrader = Upgrader::new();
+    for header in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        answers(&upgrader, get(&[header]), refused(TOO_LARGE));
+        answers(
+            &upgrader,
+            ask("OPTIONS /sse", &[header]),
+            refused(TOO_LARGE),
+        );
+    }
+}
+
+/// RFC 9110, 12.5.1: of the ranges that match, the most specific decides.
+#[test]
+fn who_accepts_no_event_stream_gets_none() {
+    let upgrader = Upgrader::new();
+    for headers in [
+        &["Accept: text/event-stream"][..],
+        &["Accept: TEXT/Event-Stream;charset=utf-8"],
+        &["Accept: */*"],
+        &["Accept: text/*;q=0.001"],
+        &["Accept: text/html,application/xhtml+xml,*/*;q=0.8"],
+        &["Accept: text/html", "Accept: text/event-stream"],
+        &["Accept: */*;q=0, text/event-stream"],
+        &["Accept:"],
+        &["Accept: , ,"],
+    ] {
+        answers(&upgrader, get(headers), stream(&[]));
+    }
+    for headers in [
+        &["Accept: text/html"][..],
+        &["Accept: application/json, image/*"],
+        &["Accept: text/event-stream;q=0"],
+        &["Accept: text/event-stream; q=0.000, */*"],
+        &["Accept: */*", "Accept: text/*;Q=0."],
+        &["Accept: , text/html ,"],
+        &["Accept: text/html;x=\", text/event-stream\""],
+    ] {
+        answers(&upgrader, get(headers), refused(NOT_ACCEPTABLE));
+    }
+}
+
+/// A page whose name is made to resolve to localhost (DNS rebinding) asks for that name.
+#[test]
+fn other_hosts_are_refused() {
+    let upgrader = Upgrader::new()
+        .allow_host("Example.org")
+        .and_then(|upgrader| upgrader.allow_host("localhost:8080"))
+        .and_then(|upgrader| upgrader.allow_host("[::1]"))
+        .unwrap();
+    let host = |host| format!("GET /sse HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for ours in [
+        "example.org",
+        "EXAMPLE.ORG",
+        "example.org:8080",
+        "example.org:",
+        "localhost:8080",
+        "LocalHost:8080",
+        "[::1]",
+        "[::1]:8080",
+    ] {
+        answers(&upgrader, host(ours), stream(&[]));
+    }
+    for other in [
+        "",
+        ":8080",
+        "evil.example",
+        "example.org.evil.example",
+        "evil-example.org",
+        "sub.example.org",
+        "localhost",
+        "localhost:80",
+        "localhost:80801",
+        "127.0.0.1",
+        "[::2]",
+    ] {
+        answers(&upgrader, host(other), refused(MISDIRECTED));
+    }
+    answers(&upgrader, "GET /sse HTTP/1.0\r\n\r\n", refused(MISDIRECTED));
+}
+
+#[test]
+fn of_an_absolute_target_the_host_counts() {
+    let upgrader = Upgrader::new().allow_host("a.example").unwrap();
+    answers(&upgrader, ask("GET http://a.example/sse", &[]), stream(&[]));
+    answers(
+        &upgrader,
+        ask("GET http://b.example/sse", &[]),
+        refused(MISDIRECTED),
+    );
+}
+
+#[test]
+fn a_malformed_or_too_large_head_is_answered() {
+    let upgrader = Upgrader::new();
+    let no_host = ("400 Bad Request", "Host is missing; HTTP/1.1 requires it");
+    answers(&upgrader, "GET /sse HTTP/1.1\r\n\r\n", refused(no_host));
+    let version = (
+        "505 HTTP Version Not Supported",
+        "the HTTP version is neither 1.0 nor 1.1",
+    );
+    answers(&upgrader, "PRI * HTTP/2.0\r\n\r\n", refused(version));
+    let no_http = (
+        "400 Bad Request",
+        "this does not begin like HTTP; the port speaks plain HTTP/1.1",
+    );
+    answers(&upgrader, "\x16\x03\x01\x02", refused(no_http));
+
+    let long_line = ("414 URI Too Long", "the request line is too long");
+    let too_large = (
+        "431 Request Header Fields Too Large",
+        "the request head is too large or has too many headers",
+    );
+    let size = |bytes| Upgrader::new().max_head_size(bytes);
+    let request = get(&["X: y"]);
+    answers(&size(18), request.clone(), refused(long_line));
+    answers(&size(19), request.clone(), refused(too_large));
+    answers(
+        &size(request.len() - 1),
+        request.clone(),
+        refused(too_large),
+    );
+    answers(&size(request.len()), request.clone(), stream(&[]));
+    answers(
+        &upgrader.clone().max_headers(1),
+        request.clone(),
+        refused(too_large),
+    );
+    answers(&upgrader.max_headers(2), request, stream(&[]));
+}
+
+#[test]
+fn without_configured_origins_there_are_no_cors_headers() {
+    answers(&Upgrader::new(), get(&[OURS]), stream(&[]));
+}
+
+#[test]
+fn any_origin_may_be_allowed() {
+    let upgrader = Upgrader::new().allow_any_origin();
+    let star = ["Access-Control-Allow-Origin: *"];
+    answers(&upgrader, get(&[]), stream(&star));
+    answers(&upgrader, get(&[OURS]), stream(&star));
+    answers(&upgrader, get(&["Origin: null"]), stream(&star));
+    answers(&upgrader, ask("OPTIONS /sse", &[OURS]), allowed(&star, &[]));
+    answers(
+        &upgrader,
+        ask("OPTIONS /sse", &PREFLIGHT),
+        allowed(&star, &PREFLIGHT_ANSWER),
+    );
+
+    // "*" does not go with credentials, so the origin is named.
+    let upgrader = upgrader.allow_credentials();
+    answers(&upgrader, get(&[]), stream(&["Vary: Origin"]));
+    answers(&upgrader, get(&[OURS]), stream(&NAMED_WITH_CREDENTIALS));
+}
+
+#[test]
+fn origins_may_be_listed() {
+    let upgrader = Upgrader::new()
+        .allow_origin("https://c.example:8443")
+        .and_then(|upgrader| upgrader.allow_origin("HTTPS://B.example"))
+        .unwrap();
+    let named = &NAMED_WITH_CREDENTIALS[..2];
+    answers(&upgrader, get(&[]), stream(&["Vary: Origin"]));
+    answers(&upgrader, get(&[OURS]), stream(named));
+    answers(
+        &upgrader,
+        ask("OPTIONS /sse", &[]),
+        allowed(&["Vary: Origin"], &[]),
+    );
+    answers(&upgrader, ask("OPTIONS /sse", &[OURS]), allowed(named, &[]));
+    answers(
+        &upgrader,
+        ask("OPTIONS /sse", &PREFLIGHT),
+        allowed(named, &PREFLIGHT_ANSWER),
+    );
+    let upgrader = upgrader.allow_credentials();
+    answers(&upgrader, get(&[OURS]), stream(&NAMED_WITH_CREDENTIALS));
+
+    for other in [
+        "Origin: null",
+        "Origin: http://b.example",
+        "Origin: https://b.example:8443",
+        "Origin: https://c.example",
+        "Origin: https://sub.b.example",
+        "Origin: https://b.example.evil.example",
+        "Origin: https://b.example/",
+        "Origin:",
+    ] {
+        answers(&upgrader, get(&[other]), refused(OTHER_ORIGIN));
+        answers(
+            &upgrader,
+            ask("OPTIONS /sse", &[other]),
+            refused(OTHER_ORIGIN),
+        );
+    }
+}
+
+#[test]
+fn a_clone_has_settings_of_its_own() {
+    let upgrader = Upgrader::new();
+    let _other = upgrader.clone().allow_any_origin().max_headers(0);
+    answers(&upgrader, get(&[OURS]), stream(&[]));
+}
+
+#[test]
+fn no_setting_injects_a_header() {
+    #[track_caller]
+    fn refuses(name: &'static str, value: &'static str, sentence: &str) {
+        let error = Upgrader::new().header(name, value).unwrap_err().to_string();
+        assert_eq!(error, sentence);
+        assert_eq!(
+            Response::new(200)
+                .header(name, value)
+                .unwrap_err()
+                .to_string(),
+            sentence
+        );
+        assert_eq!(
+            Rejection::FORBIDDEN
+                .header(name, value)
+                .unwrap_err()
+                .to_string(),
+            sentence
+        );
+    }
+    refuses(
+        "X",
+        "a\r\nY: b",
+        "the header value has a carriage return at byte 1; remove it",
+    );
+    refuses(
+        "X",
+        "a\rb",
+        "the header value has a carriage return at byte 1; remove it",
+    );
+    refuses(
+        "X",
+        "é\n",
+        "the header value has a line feed at byte 2; remove it",
+    );
+    refuses("X", "\0", "the header value has a NUL at byte 0; remove it");
+    refuses(
+        "X\r\nY",
+        "a",
+        "the header name has a carriage return at byte 1; remove it",
+    );
+    refuses("X Y", "a", "the header name has ' ' at byte 1; remove it");
+    refuses("X:", "a", "the header name has ':' at byte 1; remove it");
+    refuses("é", "a", "the header name has 'é' at byte 0; remove it");
+    refuses(
+        "",
+        "a",
+        "the header name is empty; give it at least one character",
+    );
+    let framing = "the header name is one that the response's framing depends on; leave it out";
+    refuses("content-length", "5", framing);
+    refuses("Content-Type", "text/html", framing);
+    refuses("Transfer-Encoding", "chunked", framing);
+    refuses("CONNECTION", "keep-alive", framing);
+    refuses("Upgrade", "websocket", framing);
+}
+
+#[test]
+fn a_host_is_a_name_and_perhaps_a_port() {
+    let sentence = |text| Upgrader::new().allow_host(text).unwrap_err().to_string();
+    assert_eq!(
+        sentence(""),
+        "the host is empty; give it at least one character"
+    );
+    assert_eq!(
+        sentence("http://a"),
+        "the host has '/' at byte 5; remove it"
+    );
+    assert_eq!(sentence("a, b"), "the host has ',' at byte 1; remove it");
+    assert_eq!(sentence("bücher"), "the host has 'ü' at byte 1; remove it");
+    assert_eq!(
+        sentence("a\r\nb"),
+        "the host has a carriage return at byte 1; remove it"
+    );
+    for text in ["a:b", "::1", "[::1", "[::1]b", "a:1:2", "a%"] {
+        assert_eq!(
+            sentence(text),
+            "the host is malformed; write it like example.org:8080"
+        );
+    }
+}
+
+/// What is none could never match, though it was meant to.
+#[test]
+fn an_origin_is_a_scheme_and_a_host_and_perhaps_a_port() {
+    let sentence = |text| Upgrader::new().allow_origin(text).unwrap_err().to_string();
+    assert_eq!(
+        sentence(""),
+        "the origin is empty; give it at least one character"
+    );
+    assert_eq!(
+        sentence("https://a/"),
+        "the origin has '/' at byte 9; remove it"
+    );
+    assert_eq!(
+        sentence("https://a, https://b"),
+        "the origin has ',' at byte 9; remove it"
+    );
+    assert_eq!(
+        sentence("https://me@a"),
+        "the origin has '@' at byte 10; remove it"
+    );
+    assert_eq!(
+        sentence("https://a\nb"),
+        "the origin has a line feed at byte 9; remove it"
+    );
+    for text in [
+        "a.example",
+        "a:8080",
+        "*",
+        "https://",
+        "://a",
+        "https:a",
+        "https://a:b",
+    ] {
+        let expected = "the origin is malformed; write it like https://example.org";
+        assert_eq!(sentence(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn an_origins_scheme_is_judged_too() {
+    for text in ["ht tp://a", "ht\ntp://a", ", https://a", "é://a"] {
+        assert!(Upgrader::new().allow_origin(text).is_err(), "{text:?}");
+    }
+}
+
+/// Sandboxed pages and local files have this one.
+#[test]
+fn the_opaque_origin_may_be_listed() {
+    let upgrader = Upgrader::new().allow_origin("null").unwrap();
+    let named = ["Vary: Origin", "Access-Control-Allow-Origin: null"];
+    answers(&upgrader, get(&["Origin: null"]), stream(&named));
+    answers(&upgrader, get(&[OURS]), refused(OTHER_ORIGIN));
+}
+
+/// For those who bring their own input and output.
+#[test]
+fn the_judgements_are_functions() {
+    let head = |line: &str| {
+        let text = format!("{line} HTTP/1.0\r\n\r\n");
+        HeadReader::new()
+            .read(&mut text.as_bytes())
+            .unwrap()
+            .unwrap()
+    };
+    let upgrader = Upgrader::new();
+    let get = head("GET /");
+    assert_eq!(upgrader.check(&get), Ok(()));
+    assert_eq!(upgrader.answer_options(&get), None);
+    assert_eq!(
+        upgrader.accept_head(&get),
+        Ok(response(&ACCEPTED, "").into_bytes())
+    );
+
+    let post = head("POST /");
+    assert_eq!(upgrader.check(&post), Err(Rejection::METHOD_NOT_ALLOWED));
+    assert_eq!(upgrader.answer_options(&post), None);
+    assert_eq!(
+        upgrader.accept_head(&post),
+        Err(Rejection::METHOD_NOT_ALLOWED)
+    );
+
+    let options = head("OPTIONS *");
+    assert_eq!(upgrader.check(&options), Ok(()));
+    assert_eq!(upgrader.answer_options(&options).unwrap().status(), 204);
+    assert_eq!(
+        upgrader.accept_head(&options),
+        Err(Rejection::METHOD_NOT_ALLOWED)
+    );
+
+    let mut reader = upgrader.max_head_size(10).head_reader();
+    let refused = reader
+        .read(&mut &b"GET / HTTP/1.0\r\n\r\n"[..])
+        .unwrap_err();
+    assert_eq!(refused, Rejection::URI_TOO_LONG);
+}
+
+const OURS: &str = "Origin: https://b.example";
+
+const NAMED_WITH_CREDENTIALS: [&str; 3] = [
+    "Vary: Origin",
+    "Access-Control-Allow-Origin: https://b.example",
+    "Access-Control-Allow-Credentials: true",
+];
+
+/// Fetch, "CORS protocol": a page that sends a header of its own asks first.
+const PREFLIGHT: [&str; 3] = [
+    OURS,
+    "Access-Control-Request-Method: GET",
+    "Access-Control-Request-Headers: authorization, last-event-id",
+];
+
+const PREFLIGHT_ANSWER: [&str; 3] = [
+    "Access-Control-Allow-Methods: GET, HEAD",
+    "Access-Control-Max-Age: 7200",
+    "Access-Control-Allow-Headers: authorization, last-event-id",
+];
+
+const OTHER_ORIGIN: Refusal = (
+    "403 Forbidden",
+    "pages of this origin may not read the stream",
+);
+const NOT_FOUND: Refusal = ("404 Not Found", "there is nothing at this path");
+const NOT_ACCEPTABLE: Refusal = (
+    "406 Not Acceptable",
+    "Accept excludes text/event-stream, which is all there is here",
+);
+const TOO_LARGE: Refusal = (
+    "413 Content Too Large",
+    "the request has a body; send it without one",
+);
+const MISDIRECTED: Refusal = (
+    "421 Misdirected Request",
+    "this server does not answer for that host",
+);
+
+/// A status and a reason.
+type Refusal = (&'static str, &'static str);
+
+/// The request gets exactly this answer, in whatever pieces it arrives; and where it is
+/// refused, the error is the answer.
+#[track_caller]
+fn answers(upgrader: &Upgrader, request: impl AsRef<str>, expected: impl AsRef<str>) {
+    let (request, expected) = (request.as_ref(), expected.as_ref());
+    for at_once in [usize::MAX, 7, 1] {
+        let mut peer = Peer::sends(request).at_once(at_once);
+        let served = serve(upgrader, &mut peer);
+        assert_eq!(peer.output(), expected);
+        if let Err(UpgradeError::Rejected(rejection)) = served {
+            let mut answer = Vec::new();
+            Response::from(rejection).encode(request.starts_with("HEAD "), &mut answer);
+            assert_eq!(text_of(&answer), expected);
+        }
+    }
+}
+
+fn get(headers: &[&str]) -> String {
+    ask("GET /sse", headers)
+}
+
+fn ask(line: &str, headers: &[&str]) -> String {
+    let line = format!("{line} HTTP/1.1");
+    response(&[&[&*line, "Host: a.example"], headers].concat(), "")
+}
+
+/// The stream, with these headers beyond the usual ones.
+fn stream(extra: &[&str]) -> String {
+    response(&[&ACCEPTED, extra].concat(), HEY)
+}
+
+/// The answer to `OPTIONS`, with these headers before and after `Allow`.
+fn allowed(before: &[&str], after: &[&str]) -> String {
+    let status = ["HTTP/1.1 204 No Content", "Connection: close"];
+    let allow = ["Allow: GET, HEAD, OPTIONS"];
+    response(&[&status, before, &allow, after].concat(), "")
+}
+
+fn refused((status, reason): Refusal) -> String {
+    refusal(status, &[], reason)
+}
+
+/// A refusal as the answer to `HEAD`.
+fn without_body((status, reason): Refusal) -> String {
+    let whole = refusal(status, &[], reason);
+    whole[..whole.len() - reason.len() - 1].to_owned()
+}

@@ -1,0 +1,493 @@
+//! Over writers that take a part, would block or fail: no event is torn, nothing is lost,
+//! nothing goes out twice.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sse_core::{CloseError, Event, EventType, Outbox, SendError, Stream};
+
+mod common;
+use common::{FailsHalfway, text_of};
+
+const TICK: EventType = EventType::from_static("tick");
+
+/// Three calls, of which a tear anywhere would show.
+const SCENE: &str = "id: 1\ndata: two\ndata: lines\n\n: beat\nevent: tick\ndata: [2]\n\n";
+
+fn play(scene: usize, stream: &mut Stream<Faulty>) -> Result<(), SendError> {
+    match scene {
+        0 => stream.send(&Event::new().id(1).data("two\nlines")),
+        1 => stream.comment("beat"),
+        _ => stream.send(&Event::new().event(TICK).data("[2]")),
+    }
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault::Error(io::ErrorKind::WouldBlock),
+    Fault::Error(io::ErrorKind::BrokenPipe),
+    Fault::Error(io::ErrorKind::Interrupted),
+    Fault::Zero,
+];
+
+#[test]
+fn a_writer_that_takes_k_bytes_gets_all() {
+    for at_once in 1..=SCENE.len() {
+        let mut stream = Stream::new(Faulty {
+            at_once,
+            ..Faulty::default()
+        });
+        for scene in 0..3 {
+            play(scene, &mut stream).unwrap();
+        }
+        assert_eq!(stream.pending(), b"");
+        assert_eq!(
+            text_of(&stream.writer().wire),
+            SCENE,
+            "{at_once} bytes at once"
+        );
+    }
+}
+
+#[test]
+fn a_writer_that_fails_once_at_byte_n_gets_all_the_same() {
+    for fault in FAULTS {
+        for at_once in [1, 2, 7, usize::MAX] {
+            for n in 0..SCENE.len() {
+                let fails_at = Some((n, fault));
+                let mut stream = Stream::new(Faulty {
+                    at_once,
+                    fails_at,
+                    ..Faulty::default()
+                });
+                let mut failures = 0;
+                for scene in 0..3 {
+                    match play(scene, &mut stream) {
+                        // Before anything of this event, the writer has all that failed.
+                        Ok(()) => assert_eq!(stream.pending(), b""),
+                        Err(error) => {
+                            assert_eq!(io::Error::from(error).kind(), fault.kind());
+                            assert_eq!(stream.writer().wire, &SCENE.as_bytes()[..n]);
+                            failures += 1;
+                        }
+                    }
+                }
+                stream.flush().unwrap();
+                let is_retried = matches!(fault, Fault::Error(io::ErrorKind::Interrupted));
+                assert_eq!(failures, usize::from(!is_retried));
+                assert_eq!(text_of(&stream.writer().wire), SCENE, "{fault:?} at {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_fails_for_good_at_byte_n_tears_nothing_either() {
+    for n in 0..=SCENE.len() {
+        let fails_at = Some((n, Fault::Error(io::ErrorKind::ConnectionReset)));
+        let mut stream = Stream::new(Faulty {
+            fails_at,
+            for_good: true,
+            ..Faulty::default()
+        });
+        for scene in 0..3 {
+            let _ = play(scene, &mut stream);
+        }
+        let (writer, rest) = stream.into_parts();
+        assert_eq!(text_of(&writer.wire), &SCENE[..n]);
+        assert_eq!(text_of(&rest), &SCENE[n..]);
+    }
+}
+
+#[test]
+fn a_refused_event_goes_nowhere_while_another_waits() {
+    let fails_at = Some((3, Fault::Error(io::ErrorKind::WouldBlock)));
+    let mut stream = Stream::new(Faulty {
+        fails_at,
+        ..Faulty::default()
+    });
+    stream.write_str("a").unwrap_err();
+    stream.write_json(&FailsHalfway).unwrap_err();
+    stream.write_display(&FailsHalfway).unwrap_err();
+    assert_eq!(stream.pending(), b"a: a\n\n");
+    stream.write_str("b").unwrap();
+    assert_eq!(text_of(&stream.writer().wire), "data: a\n\ndata: b\n\n");
+}
+
+/// Something that a program does with a stream.
+#[derive(Debug, Clone)]
+enum Operation {
+    SetId(String),
+    SetEvent(String),
+    SetRetry(Duration),
+    Send(Option<u64>, Option<String>),
+    WriteStr(String),
+    WriteBytes(Vec<u8>),
+    WriteJson(String),
+    WriteEvent(String, String, String),
+    FailJson,
+    FailDisplay,
+    Comment(String),
+    Flush,
+}
+
+impl Operation {
+    fn run<W: Write>(&self, stream: &mut Stream<W>) -> Result<(), SendError> {
+        match self {
+            Self::SetId(id) => Ok(stream.set_id(id)?),
+            Self::SetEvent(event) => Ok(stream.set_event(event)?),
+            Self::SetRetry(retry) => {
+                stream.set_retry(*retry);
+                Ok(())
+            }
+            Self::Send(id, data) => {
+                let mut event = Event::new();
+                if let Some(id) = id {
+                    event = event.id(*id);
+                }
+                if let Some(data) = data {
+                    event = event.data(data);
+                }
+                stream.send(&event)
+            }
+            Self::WriteStr(text) => stream.write_str(text),
+            Self::WriteBytes(text) => stream.write_bytes(text),
+            Self::WriteJson(text) => stream.write_json(text),
+            Self::WriteEvent(id, event, data) => stream.write_event(id, event, data),
+            Self::FailJson => stream.write_json(&FailsHalfway),
+            Self::FailDisplay => stream.write_display(&FailsHalfway),
+            Self::Comment(text) => stream.comment(text),
+            Self::Flush => Ok(stream.flush()?),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// The model is a stream whose writer takes everything, and which is given only what
+    /// the other accepts.
+    #[test]
+    fn no_program_over_no_writer_tears_an_event(
+        program in prop::collection::vec(operation(), 0..20),
+        script in prop::collection::vec(step(), 0..20),
+        max_pending in prop_oneof![0..60_usize, Just(Outbox::DEFAULT_MAX_PENDING)],
+    ) {
+        let mut stream = Stream::new(Acting { script: script.into_iter(), wire: Vec::new() })
+            .max_pending(max_pending);
+        let mut model = Stream::new(Vec::new());
+        for operation in program {
+            let before = stream.pending().len();
+            match operation.run(&mut stream) {
+                Ok(()) | Err(SendError::Io(_)) => operation.run(&mut model).unwrap(),
+                Err(SendError::Full { pending }) => {
+                    prop_assert!(pending >= max_pending && pending <= before);
+                    prop_assert_eq!(pending, stream.pending().len());
+                }
+                Err(_) => {}
+            }
+            let mut wire = stream.writer().wire.clone();
+            wire.extend_from_slice(stream.pending());
+            prop_assert_eq!(text_of(&wire), text_of(model.writer()));
+        }
+        let (writer, rest) = stream.into_parts();
+        prop_assert_eq!([writer.wire, rest].concat(), model.into_parts().0);
+    }
+}
+
+#[test]
+fn a_full_stream_refuses_and_keeps_what_it_has() {
+    let mut stream = Stream::new(Faulty::stalled()).max_pending(10);
+    assert_waits(stream.write_str("1")); // 9 bytes
+    assert_waits(stream.write_str("of any size")); // is accepted below the limit
+    let waiting = "data: 1\n\ndata: of any size\n\n";
+    assert_eq!(text_of(stream.pending()), waiting);
+
+    stream.set_id(7).unwrap();
+    for refused in [
+        stream.write_str("x"),
+        stream.write_json("x"),
+        stream.write_event(8, TICK, "x"),
+        stream.send(&Event::new()),
+        stream.comment(""),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(error, SendError::Full { pending: 28 }),
+            "{error:?}"
+        );
+        assert_eq!(
+            error.to_string(),
+            "28 bytes wait for the writer; flush them or give the client up"
+        );
+    }
+    assert_eq!(text_of(stream.pending()), waiting);
+
+    stream.writer_mut().recover();
+    stream.write_str("room again").unwrap();
+    assert_eq!(
+        text_of(&stream.writer().wire),
+        format!("{waiting}id: 7\ndata: room again\n\n")
+    );
+}
+
+#[test]
+fn a_stream_is_full_from_the_limit_on() {
+    let mut stream = Stream::new(Faulty::stalled()).max_pending(10);
+    assert_waits(stream.write_str("12")); // 10 bytes
+    assert!(matches!(
+        stream.comment(""),
+        Err(SendError::Full { pending: 10 })
+    ));
+
+    // One byte more taken, and there is room.
+    stream.writer_mut().fails_at = Some((1, Fault::Error(io::ErrorKind::WouldBlock)));
+    assert_waits(stream.comment(""));
+    assert_eq!(stream.pending(), b"ata: 12\n\n:\n");
+}
+
+#[test]
+fn a_limit_of_nothing_lets_one_event_wait() {
+    let mut stream = Stream::new(Faulty::stalled()).max_pending(0);
+    assert_waits(stream.write_str("a"));
+    assert!(matches!(
+        stream.write_str("b"),
+        Err(SendError::Full { pending: 9 })
+    ));
+    stream.writer_mut().recover();
+    stream.write_str("b").unwrap();
+    assert_eq!(text_of(&stream.writer().wire), "data: a\n\ndata: b\n\n");
+}
+
+#[test]
+fn what_may_wait_is_bounded_by_default() {
+    let mut stream = Stream::new(Faulty::stalled());
+    let mebibyte = "x".repeat(Outbox::DEFAULT_MAX_PENDING);
+    assert_waits(stream.write_str(&mebibyte[9..]));
+    assert_waits(stream.write_str(""));
+    assert!(matches!(stream.write_str(""), Err(SendError::Full { .. })));
+    assert_eq!(Outbox::DEFAULT_MAX_PENDING, 1 << 20);
+}
+
+#[test]
+fn a_close_that_failed_at_byte_n_is_closed_again() {
+    let expected = "data: a\n\nevent: close\ndata: \n\n";
+    for n in 0..expected.len() {
+        let fails_at = Some((n, Fault::Error(io::ErrorKind::TimedOut)));
+        let mut stream = Stream::new(Faulty {
+            fails_at,
+            ..Faulty::default()
+        });
+        let _ = stream.write_str("a");
+        if n < 9 {
+            stream.writer_mut().fails_at = fails_at;
+        }
+        let mut failed = stream.close().unwrap_err().into_stream();
+        assert_eq!(text_of(failed.pending()), &expected[n..]);
+        assert!(matches!(failed.write_str("b"), Err(SendError::Closed)));
+        assert!(matches!(failed.comment(""), Err(SendError::Closed)));
+        assert_eq!(text_of(&failed.close().unwrap().wire), expected);
+    }
+}
+
+#[test]
+fn a_full_stream_can_be_closed() {
+    let mut stream = Stream::new(Faulty::stalled()).max_pending(0);
+    assert_waits(stream.write_str("a"));
+    let (_, rest) = stream.close().unwrap_err().into_stream().into_parts();
+    assert_eq!(text_of(&rest), "data: a\n\nevent: close\ndata: \n\n");
+}
+
+#[test]
+fn a_close_whose_flush_failed_sends_nothing_twice() {
+    let fails_to_flush = Some(io::ErrorKind::Other);
+    let stream = Stream::new(Faulty {
+        fails_to_flush,
+        ..Faulty::default()
+    });
+    let stream = stream.close().unwrap_err().into_stream();
+    assert_eq!(stream.pending(), b"");
+    assert_eq!(
+        text_of(&stream.close().unwrap().wire),
+        "event: close\ndata: \n\n"
+    );
+}
+
+#[test]
+fn a_close_error_says_what_waits() {
+    let error: CloseError<_> = Stream::new(Faulty::stalled()).close().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the stream's last 21 bytes wait, because the writer failed: operation would block"
+    );
+    assert_eq!(error.error().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(error.source().unwrap().to_string(), "operation would block");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::WouldBlock);
+}
+
+/// An async stream's loop over the shared half.
+#[test]
+fn an_outbox_forgets_what_was_taken_and_no_more() {
+    let mut outbox = Outbox::new();
+    assert!(outbox.is_empty() && !outbox.is_full());
+    outbox.write_str("a").unwrap();
+    outbox.advance(0);
+    assert_eq!(outbox.pending(), b"data: a\n\n");
+    outbox.advance(6);
+    outbox.write_str("b").unwrap();
+    assert_eq!(outbox.pending(), b"a\n\ndata: b\n\n");
+    outbox.advance(3);
+    assert_eq!(outbox.pending(), b"data: b\n\n");
+    outbox.advance(1);
+    outbox.close();
+    outbox.close();
+    assert_eq!(outbox.pending(), b"ata: b\n\nevent: close\ndata: \n\n");
+    assert_eq!(outbox.into_pending(), b"ata: b\n\nevent: close\ndata: \n\n");
+}
+
+#[test]
+fn an_outbox_is_emptied_by_a_writer_that_claims_too_much() {
+    let mut outbox = Outbox::new();
+    outbox.write_str("a").unwrap();
+    outbox.advance(1);
+    outbox.advance(usize::MAX);
+    assert_eq!(outbox.pending(), b"");
+    outbox.write_str("b").unwrap();
+    assert_eq!(outbox.pending(), b"data: b\n\n");
+}
+
+#[track_caller]
+fn assert_waits(sent: Result<(), SendError>) {
+    match sent {
+        Err(SendError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Takes so many bytes at once, and fails when it has so many in all: once, or for good.
+#[derive(Debug)]
+struct Faulty {
+    wire: Vec<u8>,
+    at_once: usize,
+    fails_at: Option<(usize, Fault)>,
+    for_good: bool,
+    fails_to_flush: Option<io::ErrorKind>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Error(io::ErrorKind),
+    Zero,
+}
+
+impl Fault {
+    fn kind(self) -> io::ErrorKind {
+        match self {
+            Self::Error(kind) => kind,
+            Self::Zero => io::ErrorKind::WriteZero,
+        }
+    }
+}
+
+impl Faulty {
+    fn stalled() -> Self {
+        Self {
+            fails_at: Some((0, Fault::Error(io::ErrorKind::WouldBlock))),
+            for_good: true,
+            ..Self::default()
+        }
+    }
+
+    fn recover(&mut self) {
+        self.fails_at = None;
+    }
+}
+
+impl Default for Faulty {
+    fn default() -> Self {
+        Self {
+            wire: Vec::new(),
+            at_once: usize::MAX,
+            fails_at: None,
+            for_good: false,
+            fails_to_flush: None,
+        }
+    }
+}
+
+impl Write for Faulty {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut taken = bytes.len().min(self.at_once);
+        if let Some((at, fault)) = self.fails_at {
+            taken = taken.min(at - self.wire.len());
+            if taken == 0 {
+                if !self.for_good {
+                    self.fails_at = None;
+                }
+                return match fault {
+                    Fault::Error(kind) => Err(kind.into()),
+                    Fault::Zero => Ok(0),
+                };
+            }
+        }
+        self.wire.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.fails_to_flush
+            .take()
+            .map_or(Ok(()), |kind| Err(kind.into()))
+    }
+}
+
+/// Does what its script says, and then takes everything.
+#[derive(Debug)]
+struct Acting {
+    script: std::vec::IntoIter<Result<usize, io::ErrorKind>>,
+    wire: Vec<u8>,
+}
+
+impl Write for Acting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let most = self.script.next().unwrap_or(Ok(usize::MAX))?;
+        let taken = bytes.len().min(most);
+        self.wire.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let text = || "[ab:\r\n\0 é]{0,6}";
+    let line = || "[ab: é]{0,4}";
+    prop_oneof![
+        text().prop_map(Operation::SetId),
+        text().prop_map(Operation::SetEvent),
+        (0..5_000_u64).prop_map(|millis| Operation::SetRetry(Duration::from_millis(millis))),
+        (any::<Option<u64>>(), prop::option::of(text()))
+            .prop_map(|(id, data)| Operation::Send(id, data)),
+        text().prop_map(Operation::WriteStr),
+        prop::collection::vec(any::<u8>(), 0..4).prop_map(Operation::WriteBytes),
+        text().prop_map(Operation::WriteJson),
+        (line(), line(), text())
+            .prop_map(|(id, event, data)| Operation::WriteEvent(id, event, data)),
+        Just(Operation::FailJson),
+        Just(Operation::FailDisplay),
+        text().prop_map(Operation::Comment),
+        Just(Operation::Flush),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Result<usize, io::ErrorKind>> {
+    prop_oneof![
+        3 => (0..30_usize).prop_map(Ok),
+        2 => Just(Err(io::ErrorKind::WouldBlock)),
+        1 => Just(Err(io::ErrorKind::Interrupted)),
+        1 => Just(Err(io::ErrorKind::BrokenPipe)),
+    ]
+}
