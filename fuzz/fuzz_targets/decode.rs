@@ -1,0 +1,166 @@
+//! Any bytes as an event stream: the result is that of a naive rendering of the standard,
+//! however the input is cut, and no more than the limits allow.
+
+#![no_main]
+
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use sse_core::{DecodeError, Decoder, Events};
+use sse_fuzz::{Item, Steps, decode, with_line_feeds};
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    cuts: Steps,
+    limits: Limits,
+    bytes: &'a [u8],
+}
+
+/// In a seed, a line of two characters.
+#[derive(Arbitrary, Debug)]
+struct Limits {
+    line: u8,
+    event: u8,
+    _line_end: u8,
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let Input {
+        cuts,
+        limits,
+        bytes,
+    } = input;
+    let unlimited = (usize::MAX, usize::MAX);
+    for (max_line, max_event) in [unlimited, (limits.line.into(), limits.event.into())] {
+        let decoder = Decoder::new().max_line(max_line).max_event(max_event);
+        let expected = Outcome::by_the_standard(bytes, max_line, max_event);
+        assert_eq!(Outcome::of(&decoder, [bytes]), expected);
+        assert_eq!(Outcome::of(&decoder, cuts.pieces(bytes)), expected);
+        assert_eq!(Outcome::of(&decoder, bytes.chunks(1)), expected);
+
+        let events = Events::with_decoder(bytes, decoder);
+        let events = events.map_while(Result::ok).map(Item::from);
+        assert!(events.eq(expected.events()));
+    }
+});
+
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    items: Vec<Item>,
+    ended: Result<(), DecodeError>,
+    last_event_id: String,
+    retry: Option<Duration>,
+}
+
+impl Outcome {
+    fn of<'a>(decoder: &Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut decoder = decoder.clone();
+        let (items, ended) = decode(&mut decoder, pieces);
+        if ended.is_err() {
+            assert_eq!(decode(&mut decoder, [&b"\n"[..]]), (vec![], ended));
+        }
+        Self {
+            items,
+            ended,
+            last_event_id: decoder.last_event_id().into(),
+            retry: decoder.retry(),
+        }
+    }
+
+    /// WHATWG HTML, 9.2.6, on the whole stream at once.
+    fn by_the_standard(bytes: &[u8], max_line: usize, max_event: usize) -> Self {
+        let mut outcome = Self {
+            items: Vec::new(),
+            ended: Ok(()),
+            last_event_id: String::new(),
+            retry: None,
+        };
+        let (mut id, mut event_type) = (String::new(), String::new());
+        let (mut data, mut data_size) = (String::new(), 0);
+
+        for line in Line::all(bytes) {
+            if line.size > max_line {
+                outcome.ended = Err(DecodeError::LineTooLong { limit: max_line });
+                break;
+            }
+            let (name, value) = line.text.split_once(':').unwrap_or((&line.text, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match name {
+                _ if !line.is_ended => {}
+                "" if line.size == 0 => {
+                    outcome.last_event_id.clone_from(&id);
+                    if let Some(data) = data.strip_suffix('\n') {
+                        let is_typed = !event_type.is_empty();
+                        outcome.items.push(Item::Event {
+                            event_type: if is_typed { &event_type } else { "message" }.into(),
+                            data: data.into(),
+                            last_event_id: id.clone(),
+                        });
+                    }
+                    event_type.clear();
+                    data.clear();
+                    data_size = 0;
+                }
+                "" => outcome.items.push(Item::Comment(value.into())),
+                "data" => {
+                    // A value ends its line; what stands before it is ASCII.
+                    data_size += line.size - (line.text.len() - value.len()) + 1;
+                    if data_size > max_event {
+                        outcome.ended = Err(DecodeError::EventTooLong { limit: max_event });
+                        break;
+                    }
+                    data += value;
+                    data += "\n";
+                }
+                "event" => event_type = value.into(),
+                "id" if value.contains('\0') => {}
+                "id" => id = value.into(),
+                "retry" if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
+                    let millis = value.parse().unwrap_or(u64::MAX);
+                    outcome.retry = Some(Duration::from_millis(millis));
+                    outcome.items.extend(outcome.retry.map(Item::Retry));
+                }
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    fn events(&self) -> impl Iterator<Item = Item> {
+        let is_event = |item: &&Item| matches!(item, Item::Event { .. });
+        self.items.iter().filter(is_event).cloned()
+    }
+}
+
+struct Line {
+    text: String,
+    /// In bytes, before anything became U+FFFD.
+    size: usize,
+    /// Whether it is not the last one, which no line end follows.
+    is_ended: bool,
+}
+
+impl Line {
+    fn all(bytes: &[u8]) -> Vec<Self> {
+        const BOM: &[u8] = b"\xef\xbb\xbf";
+        if BOM.starts_with(bytes) {
+            return Vec::new(); // not a line yet
+        }
+        let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
+        let text = with_line_feeds(&String::from_utf8_lossy(bytes));
+        // One character for each byte, to measure.
+        let latin1: String = bytes.iter().copied().map(char::from).collect();
+        let latin1 = with_line_feeds(&latin1);
+        let sizes = latin1.split('\n').map(|line| line.chars().count());
+        let last = text.split('\n').count() - 1;
+        let lines = text.split('\n').zip(sizes).enumerate();
+        lines
+            .map(|(at, (text, size))| Self {
+                text: text.into(),
+                size,
+                is_ended: at < last,
+            })
+            .collect()
+    }
+}

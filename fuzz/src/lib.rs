@@ -1,0 +1,9 @@
+//! What the fuzz targets share.
+
+mod answer;
+mod conn;
+mod item;
+
+pub use answer::Answer;
+pub use conn::{Conn, Steps};
+pub use item::{Item, decode, with_line_feeds};
