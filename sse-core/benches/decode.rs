@@ -1,0 +1,239 @@
+//! Decoding a stream that arrives in chunks, against finding its line ends and against other
+//! decoders.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use eventsource_stream::Eventsource;
+use futures_util::stream::{self, Stream};
+use memchr::memchr2_iter;
+use sse_core::{Decoded, Decoder};
+use tokio_util::codec::Decoder as _;
+
+mod settings;
+
+criterion_group!(name = benches; config = settings::criterion(); targets = decode);
+criterion_main!(benches);
+
+fn decode(criterion: &mut Criterion) {
+    for (name, data, chunk) in [
+        ("100-byte events", line(100), 16 << 10),
+        (
+            "events of twenty short lines",
+            vec![line(15); 20].join("\n"),
+            16 << 10,
+        ),
+        ("64 KiB events", line(64 << 10), 16 << 10),
+        ("64 KiB events, all at once", line(64 << 10), usize::MAX),
+    ] {
+        let events = events(&data);
+        let wire: String = events.iter().map(wire).collect();
+        let chunks: Vec<_> = wire
+            .as_bytes()
+            .chunks(chunk)
+            .map(Bytes::copy_from_slice)
+            .collect();
+
+        let mut group = criterion.benchmark_group(format!("decode {name}"));
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: events.len() as u64,
+            bytes: wire.len() as u64,
+        });
+        group.bench_function("floor: memchr2", |bencher| {
+            bencher.iter(|| {
+                black_box(&chunks)
+                    .iter()
+                    .map(sum_of_line_ends)
+                    .sum::<usize>()
+            });
+        });
+        for engine in ENGINES {
+            let mut collected = Vec::new();
+            (engine.collect)(&chunks, &mut collected);
+            assert!(
+                collected == events,
+                "{} decodes something else: {name}",
+                engine.name
+            );
+
+            group.bench_function(engine.name, |bencher| {
+                bencher.iter(|| {
+                    let mut count = Count::default();
+                    (engine.count)(black_box(&chunks), &mut count);
+                    count
+                });
+            });
+        }
+    }
+}
+
+/// Events with `data`, about 256 KiB of them.
+fn events(data: &str) -> Vec<(String, String)> {
+    let count = (256 << 10) / data.len();
+    (1_000_000..)
+        .take(count)
+        .map(|id: u32| (id.to_string(), data.to_owned()))
+        .collect()
+}
+
+fn wire((id, data): &(String, String)) -> String {
+    format!("id: {id}\ndata: {}\n\n", data.replace('\n', "\ndata: "))
+}
+
+fn line(length: usize) -> String {
+    "the quick brown fox "
+        .chars()
+        .cycle()
+        .take(length)
+        .collect()
+}
+
+fn sum_of_line_ends(chunk: &Bytes) -> usize {
+    memchr2_iter(b'\r', b'\n', chunk).sum()
+}
+
+/// A decoder, driven from the first chunk to the last.
+struct Engine {
+    name: &'static str,
+    count: fn(&[Bytes], &mut Count),
+    collect: fn(&[Bytes], &mut Collect),
+}
+
+const ENGINES: [Engine; 6] = [
+    Engine {
+        name: "ours",
+        count: ours,
+        collect: ours,
+    },
+    Engine {
+        name: "sse-stream",
+        count: sse_stream,
+        collect: sse_stream,
+    },
+    Engine {
+        name: "sse-core of crates.io",
+        count: peer_sse_core,
+        collect: peer_sse_core,
+    },
+    Engine {
+        name: "sseer",
+        count: sseer,
+        collect: sseer,
+    },
+    Engine {
+        name: "russe",
+        count: russe,
+        collect: russe,
+    },
+    Engine {
+        name: "eventsource-stream",
+        count: eventsource_stream,
+        collect: eventsource_stream,
+    },
+];
+
+/// What becomes of an event: it is counted where time is measured, and kept where engines are
+/// compared.
+trait Sink {
+    fn event(&mut self, id: &str, data: &str);
+}
+
+#[derive(Default)]
+struct Count {
+    events: usize,
+    bytes: usize,
+}
+
+impl Sink for Count {
+    fn event(&mut self, id: &str, data: &str) {
+        self.events += 1;
+        self.bytes += black_box(id).len() + black_box(data).len();
+    }
+}
+
+type Collect = Vec<(String, String)>;
+
+impl Sink for Collect {
+    fn event(&mut self, id: &str, data: &str) {
+        self.push((id.to_owned(), data.to_owned()));
+    }
+}
+
+fn ours(chunks: &[Bytes], sink: &mut impl Sink) {
+    let mut decoder = Decoder::new();
+    for chunk in chunks {
+        let mut input = &chunk[..];
+        while let Some(decoded) = decoder.decode(&mut input).unwrap() {
+            if let Decoded::Event(event) = decoded {
+                sink.event(event.last_event_id(), event.data());
+            }
+        }
+    }
+}
+
+fn sse_stream(chunks: &[Bytes], sink: &mut impl Sink) {
+    let chunks = chunks.iter().map(|chunk| &chunk[..]);
+    drive(sse_stream::SseByteStream::new(source(chunks)), |event| {
+        let event = event.unwrap();
+        sink.event(&event.id.unwrap(), &event.data.unwrap());
+    });
+}
+
+fn peer_sse_core(chunks: &[Bytes], sink: &mut impl Sink) {
+    let mut decoder = peer_sse_core::SseDecoder::new();
+    for chunk in chunks {
+        let mut input = &chunk[..];
+        while let Some(event) = decoder.next(&mut input) {
+            if let peer_sse_core::SseEvent::Message(message) = event.unwrap() {
+                sink.event(&message.last_event_id.unwrap(), &message.data);
+            }
+        }
+    }
+}
+
+fn sseer(chunks: &[Bytes], sink: &mut impl Sink) {
+    drive(
+        sseer::EventStream::new(source(chunks.iter().cloned())),
+        |event| {
+            let event = event.unwrap();
+            sink.event(&event.id, &event.data);
+        },
+    );
+}
+
+fn russe(chunks: &[Bytes], sink: &mut impl Sink) {
+    let mut decoder = russe::Decoder::default();
+    let mut input = BytesMut::new();
+    for chunk in chunks {
+        input.extend_from_slice(chunk);
+        while let Some(event) = decoder.decode(&mut input).unwrap() {
+            if let russe::Event::Message(message) = event {
+                sink.event(&message.id.unwrap(), &message.data);
+            }
+        }
+    }
+}
+
+fn eventsource_stream(chunks: &[Bytes], sink: &mut impl Sink) {
+    drive(source(chunks.iter()).eventsource(), |event| {
+        let event = event.unwrap();
+        sink.event(&event.id, &event.data);
+    });
+}
+
+fn source<T>(chunks: impl Iterator<Item = T>) -> impl Stream<Item = Result<T, Infallible>> {
+    stream::iter(chunks.map(Ok))
+}
+
+/// Polls a stream that is always ready, with nothing else around it.
+fn drive<S: Stream>(stream: S, mut each: impl FnMut(S::Item)) {
+    let mut stream = pin!(stream);
+    let mut context = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(item)) = stream.as_mut().poll_next(&mut context) {
+        each(item);
+    }
+}

@@ -1,0 +1,71 @@
+//! Reading and judging the request head of Chromium's `EventSource`, against parsing it with
+//! httparse.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sse_core::{Head, Rejection, Upgrader};
+
+mod settings;
+
+criterion_group!(name = benches; config = settings::criterion(); targets = head);
+criterion_main!(benches);
+
+fn head(criterion: &mut Criterion) {
+    let upgrader = Upgrader::new();
+    let checked = || read(&upgrader, black_box(CHROMIUM.as_bytes()));
+    let accepted = || upgrader.accept_head(&checked()?);
+    assert_eq!(
+        checked().unwrap().headers().count(),
+        parse(CHROMIUM.as_bytes())
+    );
+    assert!(accepted().unwrap().starts_with(b"HTTP/1.1 200 "));
+
+    bench(criterion, "head read and checked", checked);
+    bench(criterion, "head read, checked and answered", accepted);
+}
+
+fn bench<T>(criterion: &mut Criterion, name: &str, ours: impl Fn() -> Result<T, Rejection>) {
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Bytes(CHROMIUM.len() as u64));
+    group.bench_function("floor: httparse", |bencher| {
+        bencher.iter(|| parse(black_box(CHROMIUM.as_bytes())));
+    });
+    group.bench_function("ours", |bencher| bencher.iter(&ours));
+}
+
+fn read(upgrader: &Upgrader, mut input: &[u8]) -> Result<Head, Rejection> {
+    let head = upgrader
+        .head_reader()
+        .read(&mut input)?
+        .expect("a whole head");
+    upgrader.check(&head)?;
+    Ok(head)
+}
+
+/// The number of headers.
+fn parse(input: &[u8]) -> usize {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut request = httparse::Request::new(&mut headers);
+    assert!(request.parse(input).unwrap().is_complete());
+    black_box(&request).headers.len()
+}
+
+const CHROMIUM: &str = "GET /sse HTTP/1.1\r\n\
+    Host: 127.0.0.1:31337\r\n\
+    Connection: keep-alive\r\n\
+    sec-ch-ua-platform: \"Linux\"\r\n\
+    Cache-Control: no-cache\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/142.0.0.0 Safari/537.36\r\n\
+    Accept: text/event-stream\r\n\
+    sec-ch-ua: \"Chromium\";v=\"142\", \"Not_A Brand\";v=\"99\"\r\n\
+    Last-Event-ID: 1042\r\n\
+    sec-ch-ua-mobile: ?0\r\n\
+    Sec-Fetch-Site: same-origin\r\n\
+    Sec-Fetch-Mode: cors\r\n\
+    Sec-Fetch-Dest: empty\r\n\
+    Referer: http://127.0.0.1:31337/\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Accept-Language: en-US,en;q=0.9\r\n\
+    \r\n";
