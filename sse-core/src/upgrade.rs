@@ -97,7 +97,9 @@ impl Upgrader {
         // An opaque origin, such as that of a local file, is spelt "null".
         if origin != "null" {
             match origin.find("://") {
-                Some(scheme @ 1..) => check_authority(Field::Origin, origin, scheme + 3)?,
+                Some(scheme @ 1..) if is_scheme(&origin[..scheme]) => {
+                    check_authority(Field::Origin, origin, scheme + 3)?
+                }
                 _ if origin.is_empty() => check_authority(Field::Origin, origin, 0)?,
                 _ => return Err(FieldError::new(Field::Origin, Fault::Malformed)),
             }
@@ -586,6 +588,12 @@ fn respond(conn: &mut impl Write, response: &Response, is_head_only: bool) -> io
     response.encode(is_head_only, &mut out);
     conn.write_all(&out)?;
     conn.flush()
+}
+
+/// RFC 3986, 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Whether `text` is an authority from `start` on.
