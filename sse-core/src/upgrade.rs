@@ -98,7 +98,7 @@ impl Upgrader {
         if origin != "null" {
             match origin.find("://") {
                 Some(scheme @ 1..) if is_scheme(&origin[..scheme]) => {
-                    check_authority(Field::Origin, origin, scheme + 3)?
+                    check_authority(Field::Origin, origin, scheme + 3)?;
                 }
                 _ if origin.is_empty() => check_authority(Field::Origin, origin, 0)?,
                 _ => return Err(FieldError::new(Field::Origin, Fault::Malformed)),
