@@ -295,6 +295,7 @@ impl Decoder {
         let found = found.map(Found::into_owned);
         self.keep_value(&line, only_line);
         line.clear();
+        line.shrink_to(MAX_IDLE);
         self.line = line;
         Ok(found)
     }
@@ -386,6 +387,7 @@ impl Decoder {
 
     fn clear_event(&mut self) {
         self.data.clear();
+        self.data.shrink_to(MAX_IDLE);
         self.event_type.clear();
         self.dispatched = false;
     }
@@ -448,12 +450,14 @@ impl MessageEvent<'_> {
     }
 }
 
+/// The same event, to be sent on; without an ID where there is none, so that it does not reset
+/// that of the stream it goes to.
 impl<'a> From<MessageEvent<'a>> for Event<'a> {
     fn from(event: MessageEvent<'a>) -> Self {
-        Self::new()
-            .event(event.event_type)
-            .data(event.data)
-            .id(event.last_event_id)
+        Self {
+            id: Some(event.last_event_id).filter(|id| !id.as_str().is_empty()),
+            ..Self::new().event(event.event_type).data(event.data)
+        }
     }
 }
 
@@ -494,6 +498,9 @@ impl From<DecodeError> for io::Error {
         Self::new(io::ErrorKind::InvalidData, error)
     }
 }
+
+/// How large a buffer may stay that an event has outgrown.
+const MAX_IDLE: usize = 1 << 20;
 
 /// What the last line has led to. An event without its only line has `Decoder::data`.
 enum Found<'i> {
@@ -562,9 +569,15 @@ fn parse_retry(value: &[u8]) -> Option<Duration> {
     (!value.is_empty()).then(|| Duration::from_millis(millis))
 }
 
+#[inline]
 fn set(text: &mut String, value: &[u8]) {
     text.clear();
-    text.push_str(&decode_utf8(value));
+    // IDs and types are short and plain; for those this takes less time than to check them.
+    if value.len() < 24 && value.is_ascii() {
+        text.extend(value.iter().copied().map(char::from));
+    } else {
+        text.push_str(&decode_utf8(value));
+    }
 }
 
 /// Line ends are ASCII, so decoding each value is the same as decoding the stream.

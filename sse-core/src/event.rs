@@ -99,6 +99,7 @@ impl<'a> Event<'a> {
     ///
     /// A comment alone is written without a blank line after it, because some clients
     /// take that for an event. An event with nothing in it is nothing on the wire.
+    #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode::event(out, self);
     }

@@ -10,7 +10,8 @@ use crate::decode::{Decoded, Decoder, MessageEvent};
 /// dropped, as browsers do. To see comments and reconnection times, or to borrow events,
 /// use a [`Decoder`].
 ///
-/// An error of the reader does not end the iteration: the next call tries again. A
+/// At the end of the input, and after an error of the reader, a further call asks the reader
+/// again, so that a file that grows can be followed. A
 /// [`DecodeError`](crate::DecodeError) comes once, within an [`io::Error`] of kind
 /// [`InvalidData`](io::ErrorKind::InvalidData), and ends it.
 ///

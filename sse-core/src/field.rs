@@ -252,9 +252,7 @@ impl fmt::Display for FieldError {
                 Field::Host => f.write_str("is malformed; write it like example.org:8080"),
                 _ => f.write_str("is malformed"),
             },
-            Fault::Reserved => {
-                f.write_str("is one that the response's framing depends on; leave it out")
-            }
+            Fault::Reserved => f.write_str("is one that this library writes itself; leave it out"),
         }
     }
 }

@@ -153,12 +153,13 @@ impl Head {
         let id = match self.last_event_id.map(|id| self.slice(id)) {
             Some([]) | None => self.query().and_then(|query| {
                 form_urlencoded::parse(query.as_bytes())
-                    .find(|(key, _)| matches!(&**key, "lastEventId" | "last_event_id"))
+                    .filter(|(key, _)| matches!(&**key, "lastEventId" | "last_event_id"))
                     .map(|(_, value)| value)
+                    .find(|value| !value.is_empty())
             }),
             Some(value) => Some(String::from_utf8_lossy(value)),
         };
-        id.filter(|id| !id.is_empty()).map(EventId::new).transpose()
+        id.map(EventId::new).transpose()
     }
 
     fn slice(&self, span: Span) -> &[u8] {

@@ -236,8 +236,9 @@ impl Outbox {
         self.taken = self.bytes.len().min(self.taken.saturating_add(taken));
         if self.is_empty() {
             self.bytes.clear();
-            self.bytes.shrink_to(self.max_pending);
-            if self.scratch.capacity() > self.max_pending {
+            let idle = self.max_pending.max(MIN_IDLE);
+            self.bytes.shrink_to(idle);
+            if self.scratch.capacity() > idle {
                 self.scratch = Vec::new();
             }
             self.taken = 0;
@@ -286,13 +287,12 @@ impl Outbox {
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>, &Staged) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        let start = self.room()?.len();
-        let pushed = encode(&mut self.bytes, &mut self.scratch, &self.staged);
-        match &pushed {
-            Ok(()) => self.staged.clear(),
-            Err(_) => self.bytes.truncate(start),
-        }
-        pushed
+        self.room()?;
+        let bytes = Rollback::new(&mut self.bytes);
+        encode(bytes.0, &mut self.scratch, &self.staged)?;
+        bytes.commit();
+        self.staged.clear();
+        Ok(())
     }
 
     /// The buffer, ready for one more event.
@@ -319,6 +319,9 @@ impl Default for Outbox {
         Self::new()
     }
 }
+
+/// How large a buffer may stay in any case, so that small limits cost no allocation an event.
+const MIN_IDLE: usize = 16 << 10;
 
 /// Why an event could not be sent.
 ///
@@ -415,11 +418,33 @@ impl From<SendError> for io::Error {
     fn from(error: SendError) -> Self {
         let kind = match error {
             SendError::Io(error) => return error,
-            SendError::Full { .. } => io::ErrorKind::WouldBlock,
+            // Not `WouldBlock`: that the writer is ready again may never be told.
+            SendError::Full { .. } => io::ErrorKind::StorageFull,
             SendError::Closed => io::ErrorKind::BrokenPipe,
             _ => io::ErrorKind::InvalidInput,
         };
         Self::new(kind, error)
+    }
+}
+
+/// Takes back what was appended, unless that is committed: also when a panic of the caller's
+/// code unwinds.
+struct Rollback<'a>(&'a mut Vec<u8>, usize);
+
+impl<'a> Rollback<'a> {
+    const fn new(bytes: &'a mut Vec<u8>) -> Self {
+        let len = bytes.len();
+        Self(bytes, len)
+    }
+
+    fn commit(mut self) {
+        self.1 = self.0.len();
+    }
+}
+
+impl Drop for Rollback<'_> {
+    fn drop(&mut self) {
+        self.0.truncate(self.1);
     }
 }
 

@@ -501,7 +501,7 @@ mod tests {
             (
                 "content-length",
                 "0",
-                "the header name is one that the response's framing depends on; leave it out",
+                "the header name is one that this library writes itself; leave it out",
             ),
         ] {
             assert_eq!(header(name, value), Err(expected.to_owned()));

@@ -92,7 +92,8 @@ impl<W: Write> Stream<W> {
         self.outbox.set_retry(retry);
     }
 
-    /// Sends an event. What it leaves open is filled with what is staged.
+    /// Sends an event. What it leaves open is filled with what is staged; what it does not,
+    /// takes the place of that. The writer is not flushed, which matters to those that buffer.
     ///
     /// # Errors
     ///

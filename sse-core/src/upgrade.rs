@@ -132,14 +132,19 @@ impl Upgrader {
     ///
     /// # Errors
     ///
-    /// A name that is no token, a value with a control character, or one of the headers
-    /// that the framing depends on.
+    /// A name that is no token, a value with a control character, one of the headers that the
+    /// framing depends on, or one of CORS, which follow from the allowed origins.
     pub fn header(
         mut self,
         name: impl Into<Cow<'static, str>>,
         value: impl Into<Cow<'static, str>>,
     ) -> Result<Self, FieldError> {
-        self.settings().headers.insert(name.into(), value.into())?;
+        let name = name.into();
+        // Those would contradict what the allowed origins lead to.
+        if name.to_ascii_lowercase().starts_with("access-control-") {
+            return Err(FieldError::new(Field::HeaderName, Fault::Reserved));
+        }
+        self.settings().headers.insert(name, value.into())?;
         Ok(self)
     }
 
@@ -184,7 +189,10 @@ impl Upgrader {
             Ok(head) => head,
             Err(UpgradeError::Rejected(rejection)) => {
                 let _ = respond(&mut conn, &rejection.clone().into(), is_head_only);
-                let _ = io::copy(&mut conn.take(Self::MAX_LINGER), &mut io::sink());
+                // A peer that has stalled sends nothing that could reset the connection.
+                if rejection != Rejection::REQUEST_TIMEOUT {
+                    let _ = io::copy(&mut conn.take(Self::MAX_LINGER), &mut io::sink());
+                }
                 return Err(UpgradeError::Rejected(rejection));
             }
             Err(error) => return Err(error),

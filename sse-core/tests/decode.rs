@@ -445,16 +445,17 @@ fn events_give_the_reader_back_where_the_last_event_ends() {
 
 #[test]
 fn a_restart_begins_another_stream_of_the_same_source() {
-    let mut decoder = Decoder::new();
-    let first = "retry: 10\nid: 7\n\nid: 8\nevent: tick\ndata: lost\nda";
-    assert_eq!(feed(&mut decoder, first.as_bytes()), [retry(10)]);
-    decoder.restart();
-    assert_eq!(decoder.last_event_id(), "7");
-    assert_eq!(decoder.retry(), Some(Duration::from_millis(10)));
-    // A byte order mark is one again.
-    let second = "\u{feff}data: a\n\n";
-    let expected = [numbered("a", "7")];
-    assert_eq!(feed(&mut decoder, second.as_bytes()), expected);
+    for cut_off in ["", "da", "data: lo", "\u{feff}da", "id: 9", ": hi"] {
+        let mut decoder = Decoder::new();
+        let first = format!("retry: 10\nid: 7\n\nid: 8\nevent: tick\ndata: lost\n{cut_off}");
+        assert_eq!(feed(&mut decoder, first.as_bytes()), [retry(10)]);
+        decoder.restart();
+        assert_eq!(decoder.last_event_id(), "7");
+        assert_eq!(decoder.retry(), Some(Duration::from_millis(10)));
+        // A byte order mark is one again.
+        let second = "\u{feff}data: a\n\n";
+        assert_eq!(feed(&mut decoder, second.as_bytes()), [numbered("a", "7")]);
+    }
 }
 
 #[test]

@@ -35,16 +35,36 @@ fn not_yet_takes_all_of_the_input() {
     assert!(reader.read(&mut &b"\n"[..]).unwrap().is_some());
 }
 
-/// Whatever follows on the connection, asking on does not panic.
 #[test]
-fn a_reader_that_is_done_can_be_asked_on() {
-    for first in [
-        "GET /first HTTP/1.1\r\nHost: a.example\r\n\r\n",
-        "no HTTP at all\r\n\r\n",
-    ] {
+fn a_reader_is_ready_for_another_head() {
+    let requests = b"GET /a HTTP/1.0\r\nX: y\r\n\r\nGET /b HTTP/1.0\r\n\r\n\nGET /c HTTP/1.0\n\n";
+    for size in 1..=requests.len() {
         let mut reader = HeadReader::new();
-        let _ = reader.read(&mut first.as_bytes());
+        let mut paths = Vec::new();
+        for mut piece in requests.chunks(size) {
+            while let Some(head) = reader.read(&mut piece).unwrap() {
+                paths.push(head.path().to_owned());
+            }
+        }
+        assert_eq!(paths, ["/a", "/b", "/c"], "in pieces of {size}");
+    }
+}
+
+/// A careless caller must not turn a bad request into a panic.
+#[test]
+fn a_reader_that_has_refused_can_be_asked_on() {
+    for refused in [
+        "no HTTP at all\r\n\r\n",
+        "\0",
+        "GET / HTTP/1.1\n\n",
+        "GET /too/long HTTP/1.1",
+    ] {
+        let mut reader = HeadReader::new().max_size(20);
+        for mut piece in refused.as_bytes().chunks(7) {
+            let _ = reader.read(&mut piece);
+        }
         let _ = reader.read(&mut &b"GET / HTTP/1.0\r\n\r\n"[..]);
+        let _ = reader.read(&mut &b"X: y\r\n\r\n"[..]);
     }
 }
 
@@ -490,6 +510,7 @@ fn the_last_event_id_is_the_headers() {
     last_event_id("/", "Last-Event-ID: 日本\r\n", Some("日本"));
     last_event_id("/", "Last-Event-ID: %37\r\n", Some("%37"));
     last_event_id("/", "Last-Event-ID:\r\n", None);
+    last_event_id("/", "Last-Event-ID: 7\r\nLast-Event-ID: 8\r\n", Some("7"));
     last_event_id("/?lastEventId=8", "Last-Event-ID: 7\r\n", Some("7"));
     last_event_id("/?lastEventId=%0A", "Last-Event-ID: 7\r\n", Some("7"));
 

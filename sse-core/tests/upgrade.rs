@@ -370,7 +370,7 @@ fn no_setting_injects_a_header() {
         "a",
         "the header name is empty; give it at least one character",
     );
-    let framing = "the header name is one that the response's framing depends on; leave it out";
+    let framing = "the header name is one that this library writes itself; leave it out";
     refuses("content-length", "5", framing);
     refuses("Content-Type", "text/html", framing);
     refuses("Transfer-Encoding", "chunked", framing);

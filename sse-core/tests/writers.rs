@@ -2,7 +2,9 @@
 //! nothing goes out twice.
 
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -113,6 +115,25 @@ fn a_refused_event_goes_nowhere_while_another_waits() {
     assert_eq!(stream.pending(), b"a: a\n\n");
     stream.write_str("b").unwrap();
     assert_eq!(text_of(&stream.writer().wire), "data: a\n\ndata: b\n\n");
+}
+
+/// A stream behind a lock that does not poison is used again after a panic.
+#[test]
+fn an_event_that_panics_halfway_leaves_nothing_either() {
+    struct PanicsHalfway;
+
+    impl fmt::Display for PanicsHalfway {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("half")?;
+            panic!("on purpose");
+        }
+    }
+
+    let mut stream = Stream::new(Vec::new());
+    let write = AssertUnwindSafe(|| stream.write_display(&PanicsHalfway));
+    assert!(panic::catch_unwind(write).is_err());
+    stream.write_str("next").unwrap();
+    assert_eq!(text_of(stream.writer()), "data: next\n\n");
 }
 
 /// Something that a program does with a stream.
