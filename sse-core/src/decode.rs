@@ -207,6 +207,7 @@ impl Decoder {
     }
 
     /// Skips what may precede a line: a byte order mark, or the LF of a CRLF.
+    #[inline]
     fn begin(&mut self, input: &mut &[u8]) {
         const BOM: &[u8; 3] = b"\xef\xbb\xbf";
         while let Some(expected) = BOM.get(usize::from(self.bom)) {
@@ -385,9 +386,12 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn clear_event(&mut self) {
         self.data.clear();
-        self.data.shrink_to(MAX_IDLE);
+        if self.data.capacity() > MAX_IDLE {
+            self.data = Vec::new();
+        }
         self.event_type.clear();
         self.dispatched = false;
     }
