@@ -172,10 +172,9 @@ fn resume(last: Option<EventId>) -> (u64, String) {
     let Some(last) = last else {
         return (1, "welcome".to_owned());
     };
-    let next = last
-        .as_str()
-        .parse()
-        .ok()
+    let digits = Some(last.as_str()).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+    let next = digits
+        .and_then(|id| id.parse().ok())
         .and_then(|id: u64| id.checked_add(1));
     match next {
         Some(next) => (next, format!("welcome back after event {last}")),

@@ -15,10 +15,12 @@ use crate::scan::{LEVEL, LineEnds, append};
 
 /// Decodes an event stream that arrives in pieces.
 ///
-/// The result is the same however the input is cut, and the time is linear in it. What
-/// a stream can make the decoder hold is bounded by [`max_line`](Self::max_line) and
-/// [`max_event`](Self::max_event). What is not UTF-8 becomes U+FFFD, as the Encoding
-/// Standard has it.
+/// The result is the same however the input is cut, and the time is linear in it. What is
+/// not UTF-8 becomes U+FFFD, as the Encoding Standard has it.
+///
+/// A stream can make the decoder hold an event's data, within
+/// [`max_event`](Self::max_event), and a line, an event type and two IDs, each within
+/// [`max_line`](Self::max_line); in text that is not UTF-8 each byte may become three.
 ///
 /// ```
 /// use sse_core::{Decoded, Decoder};
@@ -122,8 +124,8 @@ impl Decoder {
         dispatch!(*LEVEL, simd => self.decode_with(simd, input))
     }
 
-    /// Goes to the beginning of another stream, as a client does that has reconnected:
-    /// an event that has not ended is dropped; the last event ID stays.
+    /// Goes to the beginning of another stream, as browsers do that have reconnected: an
+    /// event that has not ended is dropped; the last event ID stays.
     pub fn restart(&mut self) {
         self.bom = 0;
         self.after_cr = false;
@@ -393,6 +395,11 @@ impl Decoder {
             self.data = Vec::new();
         }
         self.event_type.clear();
+        for text in [&mut self.event_type, &mut self.id] {
+            if text.capacity() > MAX_IDLE {
+                text.shrink_to_fit();
+            }
+        }
         self.dispatched = false;
     }
 }
@@ -454,14 +461,14 @@ impl MessageEvent<'_> {
     }
 }
 
-/// The same event, to be sent on; without an ID where there is none, so that it does not reset
-/// that of the stream it goes to.
+/// The same event, to be sent on. Where there is no ID it has the empty one, which resets that
+/// of the stream it goes to, as it was reset here.
 impl<'a> From<MessageEvent<'a>> for Event<'a> {
     fn from(event: MessageEvent<'a>) -> Self {
-        Self {
-            id: Some(event.last_event_id).filter(|id| !id.as_str().is_empty()),
-            ..Self::new().event(event.event_type).data(event.data)
-        }
+        Self::new()
+            .event(event.event_type)
+            .data(event.data)
+            .id(event.last_event_id)
     }
 }
 

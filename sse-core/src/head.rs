@@ -184,7 +184,8 @@ impl fmt::Debug for Head {
 
 /// Finds the request head in input that arrives in pieces.
 ///
-/// No byte is looked at twice on the way to the head's end; then the head is parsed once.
+/// No byte is looked at twice on the way to the head's end, where the head is parsed. One that
+/// comes in one piece is parsed at once, without looking for its end.
 ///
 /// ```
 /// use sse_core::HeadReader;
@@ -228,10 +229,10 @@ impl HeadReader {
     }
 
     /// How large the head may be, in bytes, with blank lines before it and the one after
-    /// it. Room for it is taken as it arrives.
+    /// it, and never 4 GiB. Room for it is taken as it arrives.
     #[must_use]
     pub const fn max_size(mut self, bytes: usize) -> Self {
-        self.max_size = bytes;
+        self.max_size = if bytes < MAX_SIZE { bytes } else { MAX_SIZE };
         self
     }
 
@@ -332,6 +333,9 @@ impl Default for HeadReader {
     }
 }
 
+/// What a [`Span`] can tell.
+const MAX_SIZE: usize = u32::MAX as usize;
+
 /// A part of the head's bytes.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -343,7 +347,7 @@ impl Span {
     /// Where `part` lies within `bytes`.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a larger span is an empty one"
+        reason = "a head is smaller than 4 GiB"
     )]
     fn of(part: &[u8], bytes: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());

@@ -62,9 +62,9 @@ impl Outbox {
 
     /// Refuses events while at least `bytes` bytes wait.
     ///
-    /// An event of any size is accepted below that, so what is held is bounded by this
-    /// setting plus one event. Memory beyond it is given back once it is written. The
-    /// default is [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING).
+    /// An event of any size is accepted below that, so what waits is bounded by this setting
+    /// plus one event. Memory beyond the setting, and beyond 16 KiB, is given back once all is
+    /// written. The default is [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING).
     pub const fn set_max_pending(&mut self, bytes: usize) {
         self.max_pending = bytes;
     }
@@ -419,7 +419,7 @@ impl From<SendError> for io::Error {
         let kind = match error {
             SendError::Io(error) => return error,
             // Not `WouldBlock`: that the writer is ready again may never be told.
-            SendError::Full { .. } => io::ErrorKind::StorageFull,
+            SendError::Full { .. } => io::ErrorKind::QuotaExceeded,
             SendError::Closed => io::ErrorKind::BrokenPipe,
             _ => io::ErrorKind::InvalidInput,
         };

@@ -46,8 +46,17 @@ impl Response {
     }
 
     /// The body, and what it is.
+    ///
+    /// # Panics
+    ///
+    /// On a `content_type` that no header can have.
     #[must_use]
+    #[track_caller]
     pub fn body(mut self, content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
+        assert!(
+            check_value(content_type).is_ok(),
+            "a content type is one line of text"
+        );
         self.content_type = content_type;
         self.body = match body.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -56,7 +65,7 @@ impl Response {
         self
     }
 
-    /// One more header, or another value of one that was given.
+    /// A header, in place of any of the same name.
     ///
     /// # Errors
     ///
@@ -83,8 +92,8 @@ impl Response {
         if !self.content_type.is_empty() {
             line(out, "Content-Type", self.content_type);
         }
-        // RFC 9110, 6.4.1 and 8.6: these have neither a body nor its length.
-        let has_body = !matches!(self.status, 204 | 304);
+        // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
+        let has_body = !matches!(self.status, 204 | 205 | 304);
         if has_body {
             line(
                 out,
@@ -190,7 +199,7 @@ impl Rejection {
         self
     }
 
-    /// One more header, or another value of one that was given.
+    /// A header, in place of any of the same name.
     ///
     /// # Errors
     ///

@@ -132,7 +132,7 @@ fn is_unbroken<S: Simd>(simd: S, piece: &[[u8; BLOCK]]) -> bool {
 
 /// Bit `n` is set where byte `offset + n` of `text` is a CR or an LF.
 #[inline(always)]
-pub(crate) fn line_ends<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
+fn line_ends<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
     let rest = &text[offset..];
     if let Some(block) = rest.first_chunk() {
         ends_of_block(simd, block)
@@ -164,10 +164,12 @@ mod tests {
                     for byte in [b'\r', b'\n'] {
                         let mut text = vec![filler; len];
                         text[end..].fill(byte);
-                        let found = dispatch!(*LEVEL, simd => {
-                            LineEnds::new(simd, &text).collect::<Vec<_>>()
-                        });
-                        assert!(found.into_iter().eq(end..len), "{byte} from {end} to {len}");
+                        for level in [*LEVEL, Level::baseline()] {
+                            let found = dispatch!(level, simd => {
+                                LineEnds::new(simd, &text).collect::<Vec<_>>()
+                            });
+                            assert!(found.into_iter().eq(end..len), "{byte} from {end} to {len}");
+                        }
                     }
                 }
             }

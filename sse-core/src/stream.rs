@@ -20,8 +20,8 @@ use crate::outbox::{Outbox, SendError};
 /// No writer tears an event: whether it takes a part, would block or fails, what it did
 /// not take waits, and the next call begins with it. An event is accepted unless the
 /// error is other than [`SendError::Io`]. What may wait is bounded by
-/// [`max_pending`](Self::max_pending). Once its buffers have grown, sending allocates
-/// nothing.
+/// [`max_pending`](Self::max_pending). Once its buffers have grown, sending events that are
+/// no larger than that allocates nothing.
 ///
 /// ```
 /// use sse_core::{Event, Stream};
@@ -141,7 +141,7 @@ impl<W: Write> Stream<W> {
 
     /// Sends a float as data, with the fewest digits that read back as the same `f64`.
     ///
-    /// The exponent form begins where JavaScript's does (below 1e-7, from 1e21), and the
+    /// The exponent form begins where JavaScript's does (below 1e-6, from 1e21), and the
     /// values that are no numbers are spelt as JavaScript reads them: `NaN`, `Infinity`,
     /// `-Infinity`. For an `f32` use [`write_display`](Self::write_display).
     ///

@@ -56,10 +56,10 @@ use crate::stream::{CloseError, Stream};
 pub struct Upgrader(Arc<Settings>);
 
 impl Upgrader {
-    /// What a peer may still send after it has been refused in the middle of its request,
-    /// before the connection is dropped: 256 KiB.
-    ///
-    /// Dropping a connection with unread input resets it, and the answer would be lost.
+    /// What a peer may still send after it has been refused in the middle of its request, or
+    /// has had its answer but sent more than the head, before the connection is dropped:
+    /// 256 KiB. Dropping a connection with unread input resets it, and the answer would be
+    /// lost.
     pub const MAX_LINGER: u64 = 256 << 10;
 
     /// An upgrader for requests to any host, without CORS headers.
@@ -69,7 +69,8 @@ impl Upgrader {
     }
 
     /// Answers only for this host and others so named: `example.org` with any port, or
-    /// `example.org:8080`. Others get 421. By default every host is answered for.
+    /// `example.org:8080`. Others get 421. By default every host is answered for. Browsers don't
+    /// send the port that is their scheme's own, so don't name 80 and 443.
     ///
     /// Name the hosts of a server that listens on localhost: otherwise a web page whose
     /// name is made to resolve there (DNS rebinding) reads its streams.
@@ -104,7 +105,13 @@ impl Upgrader {
                 _ => return Err(FieldError::new(Field::Origin, Fault::Malformed)),
             }
         }
-        let origin = origin.to_ascii_lowercase();
+        let mut origin = origin.to_ascii_lowercase();
+        // RFC 6454, 6.2: an origin does not name its scheme's own port.
+        for (scheme, port) in [("http://", ":80"), ("https://", ":443")] {
+            if origin.starts_with(scheme) && origin.ends_with(port) {
+                origin.truncate(origin.len() - port.len());
+            }
+        }
         match &mut self.settings().origins {
             Origins::Listed(origins) => origins.push(origin),
             others => *others = Origins::Listed(vec![origin]),
@@ -127,8 +134,8 @@ impl Upgrader {
         self
     }
 
-    /// One more header of the accepting response, or another value of `Cache-Control` or
-    /// `X-Accel-Buffering`.
+    /// A header of the accepting response, in place of any of the same name, `Cache-Control`
+    /// and `X-Accel-Buffering` among them.
     ///
     /// # Errors
     ///
@@ -141,7 +148,7 @@ impl Upgrader {
     ) -> Result<Self, FieldError> {
         let name = name.into();
         // Those would contradict what the allowed origins lead to.
-        if name.to_ascii_lowercase().starts_with("access-control-") {
+        if CORS.iter().any(|ours| ours.eq_ignore_ascii_case(&name)) {
             return Err(FieldError::new(Field::HeaderName, Fault::Reserved));
         }
         self.settings().headers.insert(name, value.into())?;
@@ -180,18 +187,18 @@ impl Upgrader {
     /// or ends before anything was sent.
     pub fn read<C: Read + Write>(&self, mut conn: C) -> Result<Request<C>, UpgradeError> {
         let mut is_head_only = false;
-        let checked = self.read_head(&mut conn).and_then(|head| {
+        let checked = self.read_head(&mut conn).and_then(|(head, has_more)| {
             is_head_only = head.method() == "HEAD";
             self.check(&head)?;
-            Ok(head)
+            Ok((head, has_more))
         });
-        let head = match checked {
-            Ok(head) => head,
+        let (head, has_more) = match checked {
+            Ok(read) => read,
             Err(UpgradeError::Rejected(rejection)) => {
                 let _ = respond(&mut conn, &rejection.clone().into(), is_head_only);
                 // A peer that has stalled sends nothing that could reset the connection.
                 if rejection != Rejection::REQUEST_TIMEOUT {
-                    let _ = io::copy(&mut conn.take(Self::MAX_LINGER), &mut io::sink());
+                    linger(&mut conn);
                 }
                 return Err(UpgradeError::Rejected(rejection));
             }
@@ -204,6 +211,7 @@ impl Upgrader {
         Ok(Request {
             upgrader: self.clone(),
             head,
+            has_more,
             conn,
         })
     }
@@ -292,7 +300,8 @@ impl Upgrader {
         Ok(out)
     }
 
-    fn read_head(&self, conn: &mut impl Read) -> Result<Head, UpgradeError> {
+    /// A head, and whether the peer has sent more than that.
+    fn read_head(&self, conn: &mut impl Read) -> Result<(Head, bool), UpgradeError> {
         let mut reader = self.head_reader();
         let mut piece = [0; 2048];
         loop {
@@ -315,7 +324,7 @@ impl Upgrader {
                 },
             };
             if let Some(head) = reader.read(&mut input)? {
-                return Ok(head);
+                return Ok((head, !input.is_empty()));
             }
         }
     }
@@ -329,6 +338,8 @@ impl Upgrader {
 pub struct Request<C> {
     upgrader: Upgrader,
     head: Head,
+    /// Whether the peer has sent more than the head.
+    has_more: bool,
     conn: C,
 }
 
@@ -421,7 +432,11 @@ impl<C: Read + Write> Request<C> {
 
     fn answer(&mut self, response: &Response) -> io::Result<()> {
         let is_head_only = self.is_head_only();
-        respond(&mut self.conn, response, is_head_only)
+        respond(&mut self.conn, response, is_head_only)?;
+        if self.has_more {
+            linger(&mut self.conn);
+        }
+        Ok(())
     }
 
     fn is_head_only(&self) -> bool {
@@ -445,6 +460,8 @@ pub enum UpgradeError {
     Rejected(Rejection),
     /// The request asked for no stream (`HEAD`, `OPTIONS`) and has its answer.
     Answered,
+    /// An event could not be sent on the stream.
+    Send(SendError),
     /// The connection failed.
     Io(io::Error),
 }
@@ -454,7 +471,8 @@ impl fmt::Display for UpgradeError {
         match self {
             Self::Rejected(rejection) => write!(f, "refused with {rejection}"),
             Self::Answered => f.write_str("the request asked for no stream and has its answer"),
-            Self::Io(error) => write!(f, "the connection failed during the upgrade: {error}"),
+            Self::Send(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "the connection failed: {error}"),
         }
     }
 }
@@ -463,6 +481,7 @@ impl Error for UpgradeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
+            Self::Send(error) => Some(error),
             Self::Io(error) => Some(error),
             Self::Answered => None,
         }
@@ -485,13 +504,16 @@ impl From<io::Error> for UpgradeError {
 
 impl From<SendError> for UpgradeError {
     fn from(error: SendError) -> Self {
-        Self::Io(error.into())
+        match error {
+            SendError::Io(error) => Self::Io(error),
+            error => Self::Send(error),
+        }
     }
 }
 
 impl From<FieldError> for UpgradeError {
     fn from(error: FieldError) -> Self {
-        Self::Io(error.into())
+        Self::Send(error.into())
     }
 }
 
@@ -500,6 +522,15 @@ impl<W> From<CloseError<W>> for UpgradeError {
         Self::Io(error.into())
     }
 }
+
+/// The headers that follow from the allowed origins.
+const CORS: [&str; 5] = [
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Max-Age",
+];
 
 #[derive(Debug, Clone)]
 struct Settings {
@@ -598,23 +629,40 @@ fn respond(conn: &mut impl Write, response: &Response, is_head_only: bool) -> io
     conn.flush()
 }
 
+/// Reads what a peer still sends that has had its answer: dropping a connection with unread
+/// input resets it, and the answer would be lost.
+fn linger(conn: &mut impl Read) {
+    let _ = io::copy(&mut conn.take(Upgrader::MAX_LINGER), &mut io::sink());
+}
+
 /// RFC 3986, 3.1.
 fn is_scheme(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+fn has_sane_port(authority: &str) -> bool {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains('[') || host.ends_with(']') => {
+            port.parse::<u16>().is_ok()
+        }
+        _ => true,
+    }
 }
 
 /// Whether `text` is an authority from `start` on.
 fn check_authority(field: Field, text: &str, start: usize) -> Result<(), FieldError> {
     let authority = &text.as_bytes()[start..];
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(&byte);
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+;=%:[]".contains(&byte);
     if let Some(offset) = authority.iter().position(|byte| !is_legal(*byte)) {
         return Err(FieldError::character(field, text, start + offset));
     }
     match authority {
         [] if text.is_empty() => Err(FieldError::new(field, Fault::Empty)),
-        [] => Err(FieldError::new(field, Fault::Malformed)),
-        _ if is_authority(authority) => Ok(()),
+        [] | [.., b':'] => Err(FieldError::new(field, Fault::Malformed)),
+        _ if is_authority(authority) && has_sane_port(&text[start..]) => Ok(()),
         _ => Err(FieldError::new(field, Fault::Malformed)),
     }
 }

@@ -252,7 +252,7 @@ fn an_error_says_what_became_of_the_connection() {
         None,
     );
     let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
-    let sentence = "the connection failed during the upgrade: timed out";
+    let sentence = "the connection failed: timed out";
     is(timed_out(), sentence, Some("timed out"));
     is(SendError::Io(timed_out()), sentence, Some("timed out"));
 }

@@ -10,6 +10,13 @@ use sse_core::{Decoded, Decoder, Event, EventId, EventType, Stream};
 mod common;
 use common::{Item, decode};
 
+/// An event that resets the ID does so again wherever it is sent on to.
+#[test]
+fn a_reset_of_the_id_is_sent_on() {
+    let input = b"id: 1\ndata: a\n\nid\ndata: b\n\n";
+    assert_eq!(read(&rewrite(input), 8), read(input, 8));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 

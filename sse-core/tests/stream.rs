@@ -392,7 +392,7 @@ fn close_says_goodbye_and_gives_the_writer_back() {
 
 #[test]
 fn an_error_is_a_sentence_with_a_cause_and_a_kind() {
-    use io::ErrorKind::{BrokenPipe, InvalidInput, StorageFull, TimedOut};
+    use io::ErrorKind::{BrokenPipe, InvalidInput, QuotaExceeded, TimedOut};
     #[track_caller]
     fn is(error: SendError, sentence: &str, source: Option<&str>, kind: io::ErrorKind) {
         assert_eq!(error.to_string(), sentence);
@@ -433,7 +433,7 @@ fn an_error_is_a_sentence_with_a_cause_and_a_kind() {
         SendError::Full { pending: 7 },
         "7 bytes wait for the writer; flush them or give the client up",
         None,
-        StorageFull,
+        QuotaExceeded,
     );
     is(
         SendError::Closed,
