@@ -103,4 +103,15 @@ impl<'a> Event<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode::event(out, self);
     }
+
+    /// This event, borrowed, with another ID.
+    pub(crate) fn with_id<'b>(&'b self, id: &'b EventId<'_>) -> Event<'b> {
+        Event {
+            comment: self.comment.as_deref().map(Cow::Borrowed),
+            id: Some(id.into()),
+            event: self.event.as_ref().map(EventType::from),
+            retry: self.retry,
+            data: self.data.as_deref().map(Cow::Borrowed),
+        }
+    }
 }

@@ -1,0 +1,85 @@
+//! Any program of appends, clocks that jump, forgetting, reads and resumes: the log says
+//! what a list of all that was ever appended says.
+
+#![no_main]
+
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use sse_core::EventId;
+
+#[path = "../../sse-core/tests/common/log_pair.rs"]
+mod log_pair;
+use log_pair::{Bounds, Pair};
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    events: u8,
+    bytes: u16,
+    age: u8,
+    program: Vec<Operation<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Operation<'a> {
+    /// With data of this length.
+    Append(u8),
+    AppendWith(Id<'a>, u8),
+    /// The clock goes on.
+    Tick(u8),
+    /// It is set.
+    Clock(Duration),
+    Forget,
+    Read(u8),
+    Resume(Id<'a>),
+}
+
+/// An ID, which may look like the log's own.
+#[derive(Arbitrary, Debug)]
+enum Id<'a> {
+    Stamp(u8, u8),
+    Integer(i8),
+    Text(&'a str),
+}
+
+/// Longer programs show nothing new and take long to check.
+const MAX_OPERATIONS: usize = 64;
+
+fuzz_target!(|input: Input<'_>| {
+    let mut pair = Pair::new(Bounds {
+        events: input.events.into(),
+        bytes: input.bytes.into(),
+        age: Duration::from_millis(input.age.into()),
+    });
+    let mut now = Duration::ZERO;
+    for operation in input.program.iter().take(MAX_OPERATIONS) {
+        match operation {
+            Operation::Append(len) => pair.append(None, &data(*len), now),
+            Operation::AppendWith(id, len) => pair.append(id.judge(), &data(*len), now),
+            Operation::Tick(millis) => {
+                now = now.saturating_add(Duration::from_millis((*millis).into()));
+            }
+            Operation::Clock(time) => now = *time,
+            Operation::Forget => pair.forget(now),
+            Operation::Read(max) => pair.read((*max).into()),
+            Operation::Resume(id) => id.judge().iter().for_each(|id| pair.ask(id)),
+        }
+        pair.check();
+    }
+});
+
+impl Id<'_> {
+    /// The ID, unless it is refused.
+    fn judge(&self) -> Option<EventId<'_>> {
+        match self {
+            Self::Text(text) => EventId::new(*text).ok(),
+            Self::Integer(integer) => Some((*integer).into()),
+            Self::Stamp(millis, sequence) => EventId::new(format!("{millis}-{sequence}")).ok(),
+        }
+    }
+}
+
+fn data(len: u8) -> String {
+    "x".repeat(len.into())
+}

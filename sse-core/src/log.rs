@@ -1,0 +1,446 @@
+//! Encoded events with a bounded past.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{error, fmt};
+
+use crate::event::Event;
+use crate::field::EventId;
+
+/// An append-only log of encoded events, of which the oldest are forgotten.
+///
+/// An event is encoded once, when it is appended; what is read is the same bytes, those of
+/// many events in one piece. A reader is a [`Cursor`], which is a number: it costs the log
+/// nothing, and the log does not know of it.
+///
+/// Every event gets an ID: its publisher's, or else one of the form
+/// `<unix-milliseconds>-<sequence>`, strictly increasing also when the clock steps back. The
+/// log has no clock: the time, as the duration since the Unix epoch, is an argument.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_core::{Event, EventId, Log, Resume, Retention};
+///
+/// let now = Duration::from_millis(1_700_000_000_000);
+/// let mut log = Log::new(Retention::events(2));
+/// let first = log.end();
+/// log.append(&Event::new().data("one"), now);
+/// log.append(&Event::new().data("two"), now);
+/// assert_eq!(
+///     log.read(first),
+///     Ok(&b"id: 1700000000000-0\ndata: one\n\nid: 1700000000000-1\ndata: two\n\n"[..]),
+/// );
+///
+/// let seen = EventId::from_static("1700000000000-0");
+/// let Resume::Resumed(cursor) = log.resume(Some(&seen)) else { panic!() };
+/// assert_eq!(log.read(cursor), Ok(&b"id: 1700000000000-1\ndata: two\n\n"[..]));
+///
+/// log.append(&Event::new().data("three"), now);
+/// assert!(log.read(first).is_err(), "the first event is gone");
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    retention: Retention,
+    /// The kept events, after `dead` bytes of forgotten ones.
+    bytes: Vec<u8>,
+    dead: usize,
+    /// One for each kept event, in order: `end` and `stamp` both rise. Never empty again
+    /// after the first event.
+    entries: VecDeque<Entry>,
+    /// Where the kept events begin.
+    begin: Cursor,
+    /// Where the kept events end that have their publisher's IDs; of those with the same ID,
+    /// the newest.
+    own_ids: HashMap<Arc<str>, Cursor>,
+    /// The last event that was forgotten; it ends at `begin`.
+    forgotten: Option<Entry>,
+    /// The first stamp that was given: what is earlier is of before a restart.
+    first_stamp: Option<Stamp>,
+}
+
+impl Log {
+    /// An empty log.
+    #[must_use]
+    pub fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            bytes: Vec::new(),
+            dead: 0,
+            entries: VecDeque::new(),
+            begin: Cursor(0),
+            own_ids: HashMap::new(),
+            forgotten: None,
+            first_stamp: None,
+        }
+    }
+
+    /// Appends an event at the time `now`, forgets what is not to be kept any longer, and
+    /// gives the cursor after the event.
+    ///
+    /// The event gets an ID also when it has nothing else, or only a comment, so it ends in a
+    /// blank line. The cost is that of encoding: forgetting and moving are amortised over
+    /// appends.
+    pub fn append(&mut self, event: &Event<'_>, now: Duration) -> Cursor {
+        let stamp = self.next_stamp(now);
+        let own_id: Option<Arc<str>> = event.id.as_ref().map(|id| id.as_str().into());
+        match own_id {
+            Some(_) => event.encode(&mut self.bytes),
+            None => event
+                .with_id(&stamp.id(&mut [0; Stamp::MAX_LEN]))
+                .encode(&mut self.bytes),
+        }
+        let end = Cursor(self.begin.0 + self.kept() as u64);
+        if let Some(id) = &own_id {
+            self.own_ids.insert(Arc::clone(id), end);
+        }
+        self.first_stamp.get_or_insert(stamp);
+        self.entries.push_back(Entry { end, stamp, own_id });
+        self.forget(now);
+        end
+    }
+
+    /// Forgets what is not to be kept any longer at the time `now`.
+    ///
+    /// [`append`](Self::append) does so too; this is for logs at rest, whose events age.
+    pub fn forget(&mut self, now: Duration) {
+        let since = millis(now.saturating_sub(self.retention.age));
+        while self.entries.len() > 1 && self.keeps_too_much(since) {
+            self.forget_oldest();
+        }
+        // Moving no more than has been forgotten keeps the cost linear.
+        if self.dead > self.kept() {
+            self.compact();
+        }
+    }
+
+    /// The encoded events after `cursor`, all that there are, in one piece: none at the
+    /// [`end`](Self::end) and beyond.
+    ///
+    /// # Errors
+    ///
+    /// [`Forgotten`] when some event after the cursor is no longer kept.
+    pub fn read(&self, cursor: Cursor) -> Result<&[u8], Forgotten> {
+        let offset = cursor
+            .0
+            .checked_sub(self.begin.0)
+            .ok_or(Forgotten { begin: self.begin })?;
+        let offset = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.dead);
+        Ok(self.bytes.get(offset..).unwrap_or_default())
+    }
+
+    /// Where a client goes on that has seen events up to `last_event_id`. The empty ID is
+    /// none. Of several events with the same ID the newest is meant.
+    ///
+    /// Nothing is scanned: IDs that the log has given are found by binary search, its
+    /// publisher's by hashing.
+    #[must_use]
+    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
+        let Some(id) = last_event_id.filter(|id| !id.as_str().is_empty()) else {
+            return Resume::Fresh;
+        };
+        let stamp = Stamp::parse(id.as_str());
+        let end = |entry: &Entry| entry.has_id(id, stamp).then_some(entry.end);
+        let own = self.own_ids.get(id.as_str()).copied();
+        let stamped = stamp.and_then(|stamp| self.entry(stamp)).and_then(end);
+        let forgotten = self.forgotten.as_ref().and_then(end);
+        match own.max(stamped).max(forgotten) {
+            Some(end) => Resume::Resumed(end),
+            None if stamp.is_some_and(|stamp| self.has_forgotten(stamp)) => Resume::Gap(self.begin),
+            None => Resume::Unknown,
+        }
+    }
+
+    /// The cursor before the last `count` events, or before those that are kept.
+    #[must_use]
+    pub fn last(&self, count: usize) -> Cursor {
+        match self.entries.len().checked_sub(count) {
+            None | Some(0) => self.begin,
+            Some(before) => self.entries[before - 1].end,
+        }
+    }
+
+    /// The end of the event in which the byte before `cursor` lies: the cursor itself where
+    /// it is between two events. It is not before [`begin`](Self::begin) and not after
+    /// [`end`](Self::end).
+    #[must_use]
+    pub fn event_end(&self, cursor: Cursor) -> Cursor {
+        if cursor <= self.begin {
+            return self.begin;
+        }
+        let at = self.entries.partition_point(|entry| entry.end < cursor);
+        self.entries.get(at).map_or(self.end(), |entry| entry.end)
+    }
+
+    /// How many of the kept events end after `start` and not after `end`.
+    #[must_use]
+    pub fn count(&self, start: Cursor, end: Cursor) -> usize {
+        let until = |cursor| self.entries.partition_point(|entry| entry.end <= cursor);
+        until(end).saturating_sub(until(start))
+    }
+
+    /// The ID of the oldest event that is kept.
+    #[must_use]
+    pub fn first_id(&self) -> Option<EventId<'static>> {
+        let oldest = self.entries.front()?;
+        Some(match &oldest.own_id {
+            Some(id) => EventId::trusted(id.to_string().into()),
+            None => oldest.stamp.id(&mut [0; Stamp::MAX_LEN]).into_owned(),
+        })
+    }
+
+    /// The cursor before the oldest event that is kept.
+    #[must_use]
+    pub const fn begin(&self) -> Cursor {
+        self.begin
+    }
+
+    /// The cursor after the newest event.
+    #[must_use]
+    pub fn end(&self) -> Cursor {
+        self.entries.back().map_or(self.begin, |entry| entry.end)
+    }
+
+    /// How many events are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no event is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn keeps_too_much(&self, since: u64) -> bool {
+        self.entries.len() > self.retention.events
+            || self.kept() > self.retention.bytes
+            || self
+                .entries
+                .front()
+                .is_some_and(|oldest| oldest.stamp.millis < since)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.entries.pop_front() {
+            if let Some(id) = &oldest.own_id
+                && self.own_ids.get(id) == Some(&oldest.end)
+            {
+                self.own_ids.remove(id);
+            }
+            self.dead += self.begin.distance(oldest.end);
+            self.begin = oldest.end;
+            self.forgotten = Some(oldest);
+        }
+    }
+
+    /// Gives the room of forgotten events back, except for what those to come may need.
+    fn compact(&mut self) {
+        self.bytes.drain(..self.dead);
+        self.dead = 0;
+        self.bytes.shrink_to(4 * self.bytes.len());
+        self.entries.shrink_to(4 * self.entries.len());
+        self.own_ids.shrink_to(4 * self.own_ids.len());
+    }
+
+    /// Later than any stamp before, whatever the clock does.
+    fn next_stamp(&self, now: Duration) -> Stamp {
+        let now = Stamp {
+            millis: millis(now),
+            sequence: 0,
+        };
+        match self.entries.back() {
+            Some(newest) => now.max(newest.stamp.next()),
+            None => now,
+        }
+    }
+
+    fn entry(&self, stamp: Stamp) -> Option<&Entry> {
+        let at = self
+            .entries
+            .binary_search_by_key(&stamp, |entry| entry.stamp);
+        self.entries.get(at.ok()?)
+    }
+
+    /// Whether the stamp lies within the time of forgotten events.
+    fn has_forgotten(&self, stamp: Stamp) -> bool {
+        let forgotten = self.first_stamp.zip(self.forgotten.as_ref());
+        forgotten.is_some_and(|(first, last)| (first..=last.stamp).contains(&stamp))
+    }
+
+    /// How many bytes of events are kept.
+    fn kept(&self) -> usize {
+        self.bytes.len() - self.dead
+    }
+}
+
+/// How much of the past a [`Log`] keeps: as much as all its bounds allow, and always the
+/// newest event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    events: usize,
+    bytes: usize,
+    age: Duration,
+}
+
+impl Retention {
+    /// The default of [`bytes`](Self::bytes): 16 MiB.
+    pub const DEFAULT_BYTES: usize = 16 << 20;
+
+    /// At most `count` events, within the other defaults.
+    #[must_use]
+    pub const fn events(count: usize) -> Self {
+        Self {
+            events: count,
+            bytes: Self::DEFAULT_BYTES,
+            age: Duration::MAX,
+        }
+    }
+
+    /// At most `count` bytes of encoded events. A log fills up to twice that, in a buffer with
+    /// room for up to four times, and takes 40 to 80 bytes more for each event, or 100 to 220
+    /// for one with its publisher's ID.
+    #[must_use]
+    pub const fn bytes(mut self, count: usize) -> Self {
+        self.bytes = count;
+        self
+    }
+
+    /// Events of this age at most, in whole milliseconds. By default age does not matter.
+    ///
+    /// When the clock is set back, what was appended before, and what is until the clock has
+    /// caught up, counts as appended at the latest time that it had shown.
+    #[must_use]
+    pub const fn age(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+}
+
+impl Default for Retention {
+    /// 1,000 events in 16 MiB, whatever their age.
+    fn default() -> Self {
+        Self::events(1000)
+    }
+}
+
+/// A place between two events of a [`Log`]: the number of bytes before it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor(u64);
+
+impl Cursor {
+    /// The cursor `bytes` further on. After a part of an event it is between no two events;
+    /// [`Log::event_end`] tells the next that is.
+    #[must_use]
+    pub const fn advance(self, bytes: usize) -> Self {
+        Self(self.0.saturating_add(bytes as u64))
+    }
+
+    /// How many bytes lie between this cursor and a `later` one; none if that is earlier.
+    #[must_use]
+    pub fn distance(self, later: Self) -> usize {
+        usize::try_from(later.0.saturating_sub(self.0)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Where a client goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// It comes for the first time.
+    Fresh,
+    /// It goes on at the cursor and has missed nothing.
+    Resumed(Cursor),
+    /// What it saw last is older than what is kept, which begins at the cursor: it has
+    /// missed events.
+    Gap(Cursor),
+    /// Its ID is none that the log knows: of another log, of before a restart, from the
+    /// future, or its publisher's and forgotten longer than the last event that was.
+    Unknown,
+}
+
+/// Some event after the cursor is no longer kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Where the kept events begin.
+    pub begin: Cursor,
+}
+
+impl fmt::Display for Forgotten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader has fallen behind what the log keeps; go on where that begins")
+    }
+}
+
+impl error::Error for Forgotten {}
+
+#[derive(Debug)]
+struct Entry {
+    end: Cursor,
+    stamp: Stamp,
+    /// Where it is `None`, the ID is the stamp.
+    own_id: Option<Arc<str>>,
+}
+
+impl Entry {
+    fn has_id(&self, id: &EventId<'_>, stamp: Option<Stamp>) -> bool {
+        match &self.own_id {
+            Some(own_id) => **own_id == *id.as_str(),
+            None => stamp == Some(self.stamp),
+        }
+    }
+}
+
+/// What IDs are made of that the log gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Stamp {
+    millis: u64,
+    sequence: u64,
+}
+
+impl Stamp {
+    /// Two numbers of up to 20 digits and the hyphen.
+    const MAX_LEN: usize = 41;
+
+    /// Reads what [`id`](Self::id) writes, and nothing else.
+    fn parse(text: &str) -> Option<Self> {
+        let (millis, sequence) = text.split_once('-')?;
+        let number = |text: &str| {
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'));
+            is_plain.then(|| text.parse().ok()).flatten()
+        };
+        Some(Self {
+            millis: number(millis)?,
+            sequence: number(sequence)?,
+        })
+    }
+
+    /// The ID, whose text is put into `buffer`.
+    fn id(self, buffer: &mut [u8; Self::MAX_LEN]) -> EventId<'_> {
+        let mut len = 0;
+        for part in [
+            itoa::Buffer::new().format(self.millis),
+            "-",
+            itoa::Buffer::new().format(self.sequence),
+        ] {
+            buffer[len..len + part.len()].copy_from_slice(part.as_bytes());
+            len += part.len();
+        }
+        let text = str::from_utf8(&buffer[..len]).unwrap_or_default();
+        EventId::trusted(text.into())
+    }
+
+    const fn next(self) -> Self {
+        Self {
+            millis: self.millis,
+            sequence: self.sequence + 1,
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
