@@ -1,0 +1,106 @@
+//! The server of the measurements: one feed to everybody, at a rate that is asked for.
+
+use std::error::Error;
+use std::net::Ipv4Addr;
+
+use sse_core::{Event, Retention};
+use sse_net::{Config, Incoming, Server, Start, Topic, TopicConfig};
+use tokio::net::{TcpSocket, UnixListener};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use feed::{BURST, Feed, Options};
+
+mod feed;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse(std::env::args().skip(1).collect())?;
+    let mut runtime = match options.threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    let runtime = runtime.worker_threads(options.threads).enable_all();
+    runtime.build()?.block_on(run(options))
+}
+
+async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let kept = match options.flood {
+        true => 2 * AHEAD, // what fits into a cache
+        false => options.preload * (options.size + 64) + (64 << 20),
+    };
+    let topic = Topic::new(TopicConfig {
+        retention: Retention::events(usize::MAX).bytes(kept),
+        linger: options.linger,
+        ..TopicConfig::default()
+    });
+    let mut feed = Feed::new(&options);
+    for _ in 0..options.preload {
+        topic.publish(&Event::new().data(feed.store()));
+    }
+
+    let mut server = Server::new(Config::default());
+    if let Some(port) = options.port {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+        server = server.listen(socket.listen(BACKLOG)?);
+    }
+    if let Some(path) = &options.unix {
+        server = server.listen(UnixListener::bind(path)?);
+    }
+    let followed = topic.clone();
+    let handler = move |request: Incoming| std::future::ready(request.follow(&followed));
+    let server = server.serve(handler);
+
+    let publishing = async {
+        match options.flood {
+            true => flood(&topic, feed, || server.stats().bytes).await,
+            false => publish(&topic, feed).await,
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        () = publishing => {}
+        _ = terminate.recv() => {}
+    }
+    println!("{:?}", server.stats());
+    Ok(())
+}
+
+/// Publishes what falls due, all that is due at one moment as one burst.
+async fn publish(topic: &Topic, mut feed: Feed) {
+    while let Some(wait) = feed.wait() {
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        let now = feed::now();
+        let burst = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BURST));
+        let events = Vec::from_iter(burst.iter().map(|data| Event::new().data(data)));
+        topic.publish_all(&events);
+        yield_now().await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Publishes as fast as the one subscriber takes it.
+async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
+    let data = Vec::from_iter((0..500).map(|_| feed.store()));
+    let burst = Vec::from_iter(data.iter().map(|data| Event::new().data(data)));
+    let mut published = 0;
+    loop {
+        while topic.subscriptions() > 0 && published < written() + AHEAD as u64 {
+            let before = topic.subscribe(Start::Live);
+            topic.publish_all(&burst);
+            published += before.lag() as u64;
+        }
+        yield_now().await;
+    }
+}
+
+/// How many bytes of a flood are published before they are written.
+const AHEAD: usize = 512 << 10;
+
+/// As many as may arrive at once: with the usual 128, the rest wait a second and try again.
+const BACKLOG: u32 = 4096;

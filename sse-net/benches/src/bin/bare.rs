@@ -1,0 +1,217 @@
+//! The floor: bare loops over the same sockets, with the wire form of `fanout`.
+//!
+//! Without further options, each event goes to each socket in a `send` of its own.
+//! `--coalesce` sends each socket everything that fell due since its last turn in one piece;
+//! `--tick MS` does so only every so many milliseconds. `--upgrade` accepts, reads, writes,
+//! closes. `--flood` writes to one socket in pieces of 64 KiB.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::frame;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let is_upgrade = feed::flag(&mut args, "--upgrade");
+    let tick = feed::value(&mut args, "--tick")?.map(Duration::from_millis);
+    let coalesce = feed::flag(&mut args, "--coalesce") || tick.is_some();
+    let options = Options::parse(args)?;
+    let listener = TcpListener::bind(("127.0.0.1", options.port.unwrap_or(0)))?;
+    rustix::net::listen(&listener, 4096)?; // as many as may arrive at once
+    if is_upgrade {
+        return Ok(upgrade(&listener)?);
+    }
+    if options.flood {
+        return Ok(flood(&listener, &options)?);
+    }
+    let mut bare = Bare::new(listener, &options)?;
+    loop {
+        bare.turn(coalesce, tick)?;
+    }
+}
+
+fn upgrade(listener: &TcpListener) -> io::Result<()> {
+    let mut piece = [0; 2048];
+    loop {
+        let (mut socket, _) = listener.accept()?;
+        if socket.read(&mut piece)? > 0 {
+            socket.write_all(frame::HEAD)?;
+        }
+    }
+}
+
+fn flood(listener: &TcpListener, options: &Options) -> io::Result<()> {
+    let mut feed = Feed::new(options);
+    let mut piece = Vec::new();
+    while piece.len() < 64 << 10 {
+        frame::encode(&feed.store(), &mut piece);
+    }
+    piece.truncate(64 << 10);
+    loop {
+        let (mut socket, _) = listener.accept()?;
+        if socket.read(&mut [0; 2048])? > 0 {
+            socket.write_all(frame::HEAD)?;
+            while socket.write_all(&piece).is_ok() {}
+        }
+    }
+}
+
+struct Bare {
+    listener: TcpListener,
+    epoll: std::os::fd::OwnedFd,
+    feed: Feed,
+    /// What fell due, from `begin` on.
+    log: Vec<u8>,
+    begin: usize,
+    preload: Vec<u8>,
+    /// Those whose head has not come yet.
+    arrivals: Vec<Option<TcpStream>>,
+    subscribers: Vec<Subscriber>,
+}
+
+struct Subscriber {
+    socket: TcpStream,
+    /// How far it has got in the log.
+    cursor: usize,
+}
+
+impl Bare {
+    fn new(listener: TcpListener, options: &Options) -> io::Result<Self> {
+        let mut feed = Feed::new(options);
+        let mut preload = frame::HEAD.to_vec();
+        for _ in 0..options.preload {
+            frame::encode(&feed.store(), &mut preload);
+        }
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(u64::MAX);
+        epoll::add(&epoll, &listener, data, epoll::EventFlags::IN)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            epoll,
+            feed,
+            log: Vec::new(),
+            begin: 0,
+            preload,
+            arrivals: Vec::new(),
+            subscribers: Vec::new(),
+        })
+    }
+
+    fn turn(&mut self, coalesce: bool, tick: Option<Duration>) -> io::Result<()> {
+        let is_behind = coalesce && self.subscribers.iter().any(|s| s.cursor < self.end());
+        let wait = match (self.feed.wait(), tick) {
+            (Some(_), Some(tick)) => tick,
+            (Some(wait), None) if is_behind => wait.min(Duration::from_millis(1)),
+            (Some(wait), None) => wait,
+            (None, _) => Duration::from_millis(100),
+        };
+        self.accept(wait)?;
+        let now = feed::now();
+        for _ in 0..BURST {
+            let Some(data) = self.feed.pop(now) else {
+                break;
+            };
+            let before = self.log.len();
+            frame::encode(&data, &mut self.log);
+            if !coalesce {
+                let event = &self.log[before..];
+                self.subscribers.retain(|subscriber| {
+                    let sent = send(&subscriber.socket, event, FLAGS);
+                    sent == Ok(event.len())
+                });
+                self.log.clear();
+            }
+        }
+        if coalesce {
+            self.send_all();
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn send_all(&mut self) {
+        let (log, begin) = (&self.log, self.begin);
+        self.subscribers.retain_mut(|subscriber| {
+            let news = &log[subscriber.cursor - begin..];
+            if news.is_empty() {
+                return true;
+            }
+            match send(&subscriber.socket, news, FLAGS) {
+                Ok(taken) => subscriber.cursor += taken,
+                Err(Errno::AGAIN) => {}
+                Err(_) => return false,
+            }
+            true
+        });
+    }
+
+    /// Drops what everybody has, now and then.
+    fn forget(&mut self) {
+        if self.log.len() > 16 << 20 {
+            let cursors = self.subscribers.iter().map(|s| s.cursor);
+            let least = cursors.min().unwrap_or(self.end());
+            self.log.drain(..least - self.begin);
+            self.begin = least;
+        }
+    }
+
+    fn accept(&mut self, wait: Duration) -> io::Result<()> {
+        let mut events = Vec::with_capacity(1024);
+        let wait = Timespec::try_from(wait).map_err(|_| io::ErrorKind::InvalidInput)?;
+        epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait))?;
+        for event in events {
+            match event.data.u64() {
+                u64::MAX => self.welcome()?,
+                key => self.greet(key as usize)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self) -> io::Result<()> {
+        while let Ok((socket, _)) = self.listener.accept() {
+            socket.set_nodelay(true)?;
+            let data = epoll::EventData::new_u64(self.arrivals.len() as u64);
+            epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
+            self.arrivals.push(Some(socket));
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, key: usize) -> io::Result<()> {
+        let Some(mut socket) = self.arrivals[key].take() else {
+            return Ok(());
+        };
+        let mut head = [0; 2048];
+        epoll::delete(&self.epoll, &socket)?;
+        let (len, _) = recv(&socket, &mut head[..], RecvFlags::DONTWAIT).unwrap_or_default();
+        if len == 0 {
+            return Ok(());
+        }
+        let is_late = memchr::memmem::find(&head[..len], b"Last-Event-ID").is_some();
+        let preface = match is_late {
+            true => &self.preload,
+            false => frame::HEAD,
+        };
+        if socket.write_all(preface).is_ok() {
+            let cursor = self.end();
+            self.subscribers.push(Subscriber { socket, cursor });
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> usize {
+        self.begin + self.log.len()
+    }
+}
+
+const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);

@@ -1,0 +1,449 @@
+//! Measures `fanout` beside bare loops and hyper, and prints a table of bars.
+//!
+//! The servers run on core 0 and the load on core 1. All bars, or those whose names are
+//! given: `compare cpu memory`.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, id};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
+use sse_net_benches::load::{Kind, Load, Report};
+use sse_net_benches::process::{Cpu, Server};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let pinned = Command::new("taskset")
+        .args(["-cp", "1", &id().to_string()])
+        .output()?;
+    if !pinned.status.success() {
+        return Err("taskset failed".into());
+    }
+    println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
+    for (name, bar) in BARS {
+        if names.is_empty() || names.iter().any(|given| given == name) {
+            for row in bar()? {
+                println!("| {name}: {} |", row.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+type Bar = fn() -> io::Result<Vec<Row>>;
+
+const BARS: &[(&str, Bar)] = &[
+    ("cpu", cpu),
+    ("saturation", saturation),
+    ("linger", linger),
+    ("memory", memory),
+    ("upgrade", upgrade),
+    ("flood", flood),
+    ("late", late),
+    ("hostile", hostile),
+    ("churn", churn),
+];
+
+/// A line of the table.
+struct Row(String);
+
+impl Row {
+    fn new(what: &str, measured: &str, target: &str, is_met: bool) -> Self {
+        let verdict = if is_met { "ok" } else { "**missed**" };
+        Self(format!("{what} | {measured} | {target} | {verdict}"))
+    }
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// CPU time per delivered event, beside a bare loop.
+fn cpu() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (subscribers, rate) in [(100, 300), (10_000, 3)] {
+        // Turn by turn, so that what else the machine does hits both.
+        let (mut ours, mut bare) = (Delivered::default(), Delivered::default());
+        for _ in 0..3 {
+            ours.add(&Delivered::measure(
+                &format!("fanout --rate {rate}"),
+                subscribers,
+            )?);
+            bare.add(&Delivered::measure(
+                &format!("bare --rate {rate}"),
+                subscribers,
+            )?);
+        }
+        let ratio = ours.micros() / bare.micros();
+        let measured = format!(
+            "{ratio:.2} × ({:.2} of {:.2} µs), p99 {:.1?} of {:.1?}",
+            ours.micros(),
+            bare.micros(),
+            ours.report.p99(),
+            bare.report.p99(),
+        );
+        let what = format!("{subscribers} × {rate}/s");
+        rows.push(Row::new(&what, &measured, "≤ 1.10 ×", ratio <= 1.1));
+        let measured = format!(
+            "{:.2} µs (bare {:.2})",
+            ours.user_micros(),
+            bare.user_micros()
+        );
+        let is_met = ours.user_micros() <= 0.6;
+        rows.push(Row::new(
+            &format!("{what}, user"),
+            &measured,
+            "≤ 0.6 µs",
+            is_met,
+        ));
+    }
+    Ok(rows)
+}
+
+#[derive(Default)]
+struct Delivered {
+    cpu: Cpu,
+    events: f64,
+    seconds: f64,
+    report: Report,
+}
+
+impl Delivered {
+    fn measure(command: &str, subscribers: usize) -> io::Result<Self> {
+        let server = Server::start(command)?;
+        let mut load = Load::new(server.address())?;
+        load.connect(subscribers, Kind::Reader)?;
+        load.run(seconds(1))?;
+        let before = server.cpu()?;
+        let report = load.run(seconds(4))?;
+        check(&report)?;
+        Ok(Self {
+            cpu: server.cpu()?.since(before),
+            events: report.deliveries(),
+            seconds: report.time.as_secs_f64(),
+            report,
+        })
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.cpu.user += other.cpu.user;
+        self.cpu.system += other.cpu.system;
+        self.events += other.events;
+        self.seconds += other.seconds;
+        self.report = other.report.clone();
+    }
+
+    fn micros(&self) -> f64 {
+        self.cpu.total().as_secs_f64() * 1e6 / self.events
+    }
+
+    fn user_micros(&self) -> f64 {
+        self.cpu.user.as_secs_f64() * 1e6 / self.events
+    }
+
+    /// The share of a core.
+    fn share(&self) -> f64 {
+        self.cpu.total().as_secs_f64() / self.seconds
+    }
+}
+
+fn check(report: &Report) -> io::Result<()> {
+    match (report.holes, report.closed) {
+        (0, 0) => Ok(()),
+        (holes, closed) => Err(io::Error::other(format!(
+            "{holes} events out of order, {closed} connections closed"
+        ))),
+    }
+}
+
+/// Deliveries a second when the rate rises until the p99 latency exceeds a second.
+fn saturation() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (subscribers, rate) in [(1_000, 400), (10_000, 30)] {
+        let ours = saturate(&format!("fanout --ramp {}:1.4:1:4", rate * 5), subscribers)?;
+        let bare = saturate(
+            &format!("bare --coalesce --ramp {}:1.4:1:4", rate * 5),
+            subscribers,
+        )?;
+        let hyper = saturate(&format!("hyper --ramp {rate}:1.4:1:4"), subscribers)?;
+        let mut row = |what: &str, theirs: Saturated, least: f64| {
+            let ratio = ours.rate / theirs.rate;
+            let measured = format!(
+                "{ratio:.2} × ({:.2} of {:.2} M/s), by CPU time of the server {:.2} ×",
+                ours.rate / 1e6,
+                theirs.rate / 1e6,
+                ours.rate_of_core / theirs.rate_of_core,
+            );
+            let what = format!("{subscribers} beside {what}");
+            let target = format!("≥ {least} ×");
+            rows.push(Row::new(&what, &measured, &target, ratio >= least));
+        };
+        row("bare --coalesce", bare, 0.7);
+        row("hyper", hyper, 8.0);
+    }
+    Ok(rows)
+}
+
+/// The most deliveries a second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Saturated {
+    rate: f64,
+    /// A second of the server's CPU time: it may have to share its core.
+    rate_of_core: f64,
+}
+
+fn saturate(command: &str, subscribers: usize) -> io::Result<Saturated> {
+    let server = Server::start(command)?;
+    let mut load = Load::new(server.address())?;
+    load.connect(subscribers, Kind::Reader)?;
+    load.run(Duration::from_millis(100))?;
+    let mut best = Saturated::default();
+    for _ in 0..40 {
+        let (before, own) = (server.cpu()?, Cpu::of(id())?);
+        let report = load.run(seconds(1))?;
+        check(&report)?;
+        let cpu = server.cpu()?.since(before).total().as_secs_f64();
+        eprintln!(
+            "{command}: {:.2} M/s, p99 {:.1?}, CPU {cpu:.2} s, of load {:.2?}",
+            report.rate() / 1e6,
+            report.p99(),
+            Cpu::of(id())?.since(own).total(),
+        );
+        if report.p99() > seconds(1) || report.deliveries() == 0.0 {
+            break;
+        }
+        if report.rate() > best.rate {
+            best.rate = report.rate();
+            best.rate_of_core = report.deliveries() / cpu;
+        }
+    }
+    Ok(best)
+}
+
+/// CPU time with a linger of 10 ms, beside a loop that sends each event at once.
+fn linger() -> io::Result<Vec<Row>> {
+    let ours = match Delivered::measure("fanout --rate 1000 --linger 10", 100) {
+        Ok(ours) => ours,
+        Err(_) => return Ok(vec![Row::new("", "no linger", "≤ 0.25 ×", false)]),
+    };
+    let tick = Delivered::measure("bare --rate 1000 --tick 10", 100)?;
+    let bare = Delivered::measure("bare --rate 1000", 100)?;
+    let ratio = ours.share() / bare.share();
+    let p99 = ours.report.p99();
+    let measured = format!(
+        "{ratio:.3} × (bare with a tick {:.3})",
+        tick.share() / bare.share()
+    );
+    Ok(vec![
+        Row::new("100 × 1000/s", &measured, "≤ 0.25 ×", ratio <= 0.25),
+        Row::new(
+            "p99",
+            &format!("{p99:.1?}"),
+            "< 20 ms",
+            p99 < Duration::from_millis(20),
+        ),
+    ])
+}
+
+/// What an idle subscriber takes.
+fn memory() -> io::Result<Vec<Row>> {
+    const SUBSCRIBERS: usize = 10_000;
+    let server = Server::start("fanout")?;
+    let before = server.memory()?;
+    let mut load = Load::new(server.address())?;
+    load.connect(SUBSCRIBERS, Kind::Reader)?;
+    load.run(seconds(2))?;
+    let each = server.memory()?.saturating_sub(before) / SUBSCRIBERS as u64;
+    let measured = format!("{each} bytes");
+    Ok(vec![Row::new(
+        "idle subscriber",
+        &measured,
+        "≤ 512 bytes",
+        each <= 512,
+    )])
+}
+
+/// Connect, head, upgrade, close.
+fn upgrade() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (what, is_reset) in [("closed", false), ("reset", true)] {
+        let (mut ours, mut bare) = (0.0, 0.0);
+        for _ in 0..3 {
+            ours += upgrades("fanout", is_reset)? / 3.0;
+            bare += upgrades("bare --upgrade", is_reset)? / 3.0;
+        }
+        let ratio = ours / bare;
+        let measured = format!("{ratio:.2} × ({ours:.1} of {bare:.1} µs)");
+        let what = format!("connection that its client {what}");
+        rows.push(Row::new(&what, &measured, "≤ 1.25 ×", ratio <= 1.25));
+    }
+    Ok(rows)
+}
+
+/// The CPU time of one in microseconds.
+fn upgrades(command: &str, is_reset: bool) -> io::Result<f64> {
+    const ROUNDS: usize = 300;
+    const AT_ONCE: usize = 32;
+    let server = Server::start(command)?;
+    let before = server.cpu()?;
+    for _ in 0..ROUNDS {
+        let mut sockets = Vec::new();
+        for _ in 0..AT_ONCE {
+            let mut socket = TcpStream::connect(server.address())?;
+            socket.write_all(
+                b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
+            )?;
+            if is_reset {
+                set_socket_linger(&socket, Some(Duration::ZERO))?;
+            }
+            sockets.push(socket);
+        }
+        for mut socket in sockets {
+            let mut response = [0; 2048];
+            if socket.read(&mut response)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+    sleep(Duration::from_millis(300));
+    let cpu = server.cpu()?.since(before).total();
+    Ok(cpu.as_secs_f64() * 1e6 / (ROUNDS * AT_ONCE) as f64)
+}
+
+/// One subscriber, as fast as it takes.
+fn flood() -> io::Result<Vec<Row>> {
+    let (mut ours, mut bare) = (0.0, 0.0);
+    for _ in 0..2 {
+        ours += flooded("fanout --flood")?;
+        bare += flooded("bare --flood")?;
+    }
+    let ratio = ours / bare;
+    let measured = format!("{ratio:.2} × ({:.0} of {:.0} MB/s)", ours / 2e6, bare / 2e6);
+    Ok(vec![Row::new(
+        "one subscriber",
+        &measured,
+        "≥ 0.9 ×",
+        ratio >= 0.9,
+    )])
+}
+
+/// Bytes a second.
+fn flooded(command: &str) -> io::Result<f64> {
+    let server = Server::start(command)?;
+    let mut load = Load::new(server.address())?;
+    load.connect(1, Kind::Drain)?;
+    load.run(Duration::from_millis(500))?;
+    let report = load.run(seconds(3))?;
+    check(&report)?;
+    Ok(report.bytes as f64 / report.time.as_secs_f64())
+}
+
+/// 10,000 stored events to one who joins late.
+fn late() -> io::Result<Vec<Row>> {
+    let ours = joined("fanout --preload 10000")?;
+    let bare = joined("bare --preload 10000")?;
+    let ratio = ours.as_secs_f64() / bare.as_secs_f64();
+    let measured = format!("{ratio:.2} × ({ours:.2?} of {bare:.2?})");
+    Ok(vec![Row::new(
+        "10,000 stored events",
+        &measured,
+        "≤ 1.5 ×",
+        ratio <= 1.5,
+    )])
+}
+
+/// The median of many.
+fn joined(command: &str) -> io::Result<Duration> {
+    let server = Server::start(command)?;
+    let mut times = Vec::new();
+    for _ in 0..101 {
+        let mut load = Load::new(server.address())?;
+        let start = Instant::now();
+        load.connect(1, Kind::LateJoiner)?;
+        let report = load.run_until(seconds(2), |report| report.deliveries() >= 10_000.0)?;
+        times.push(start.elapsed());
+        check(&report)?;
+        if report.deliveries() < 10_000.0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+/// The healthy among those that never read, and those whose heads take for ever.
+fn hostile() -> io::Result<Vec<Row>> {
+    let command = "fanout --rate 25 --size 8192";
+    let server = Server::start(command)?;
+    let files = server.files()?;
+    let mut load = Load::new(server.address())?;
+    load.connect(1_000, Kind::Reader)?;
+    load.run(seconds(1))?;
+    let alone = load.run(seconds(5))?;
+    check(&alone)?;
+    let memory = server.memory()?;
+
+    load.connect(1_000, Kind::Stuck)?;
+    load.connect(1_000, Kind::SlowHead)?;
+    let among = load.run(seconds(40))?;
+    let grown = server.memory()?.saturating_sub(memory) >> 20;
+    let left = server.files()?.saturating_sub(files + 1_000);
+    let ratio = among.p99().as_secs_f64() / alone.p99().as_secs_f64();
+    let measured = format!("{ratio:.2} × ({:.1?} of {:.1?})", among.p99(), alone.p99());
+    let healthy = load.count(Kind::Reader);
+    Ok(vec![
+        Row::new("p99 of the healthy", &measured, "< 2 ×", ratio < 2.0),
+        Row::new(
+            "healthy that stayed",
+            &healthy.to_string(),
+            "1000",
+            healthy == 1_000 && among.holes == 0,
+        ),
+        Row::new("others left after 40 s", &left.to_string(), "0", left == 0),
+        Row::new(
+            "memory grown",
+            &format!("{grown} MiB"),
+            "bounded",
+            grown < 64,
+        ),
+    ])
+}
+
+/// 10,000 clients that come and go ten times.
+fn churn() -> io::Result<Vec<Row>> {
+    const SUBSCRIBERS: usize = 10_000;
+    let server = Server::start("fanout --rate 1")?;
+    let files = server.files()?;
+    let mut memory = Vec::new();
+    for _ in 0..10 {
+        let mut load = Load::new(server.address())?;
+        load.connect(SUBSCRIBERS, Kind::Reader)?;
+        check(&load.run(Duration::from_millis(500))?)?;
+        drop(load);
+        sleep(Duration::from_millis(500));
+        memory.push(server.memory()?);
+    }
+    sleep(seconds(1));
+    let left = server.files()?.saturating_sub(files);
+    let grown = memory[9] as f64 / memory[1] as f64;
+    let stats = server.stop()?;
+    let is_zero = stats.contains("connections: 0,");
+    Ok(vec![
+        Row::new("files left", &left.to_string(), "0", left == 0),
+        Row::new(
+            "memory, 10th round of 2nd",
+            &format!("{grown:.2} ×"),
+            "≤ 1.1 ×",
+            grown <= 1.1,
+        ),
+        Row::new(
+            "connections",
+            if is_zero { "0" } else { &stats },
+            "0",
+            is_zero,
+        ),
+    ])
+}

@@ -1,0 +1,144 @@
+//! A server process, and what it takes.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+use std::{env, fs};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A program beside this one that serves on a port of its own, pinned to core 0.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// # Errors
+    ///
+    /// A program that does not start to listen.
+    pub fn start(command: &str) -> io::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut words = command.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        let child = Command::new("taskset")
+            .args(["-c", "0"])
+            .arg(env::current_exe()?.with_file_name(name))
+            .args(words)
+            .args(["--port", &address.port().to_string()])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let server = Self { child, address };
+        for _ in 0..300 {
+            if TcpStream::connect(address).is_ok() {
+                sleep(Duration::from_millis(100));
+                return Ok(server);
+            }
+            sleep(Duration::from_millis(10));
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// # Errors
+    ///
+    /// A process that has ended.
+    pub fn cpu(&self) -> io::Result<Cpu> {
+        Cpu::of(self.child.id())
+    }
+
+    /// # Errors
+    ///
+    /// A process that has ended.
+    pub fn memory(&self) -> io::Result<u64> {
+        memory(self.child.id())
+    }
+
+    /// How many file descriptors are open.
+    ///
+    /// # Errors
+    ///
+    /// A process that has ended.
+    pub fn files(&self) -> io::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
+    /// Ends it, and gives what it printed.
+    ///
+    /// # Errors
+    ///
+    /// A process that has ended before.
+    pub fn stop(mut self) -> io::Result<String> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let mut printed = String::new();
+        if let Some(stdout) = &mut self.child.stdout {
+            stdout.read_to_string(&mut printed)?;
+        }
+        Ok(printed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes of memory that are this process's, its part of what is shared included.
+///
+/// # Errors
+///
+/// No process `pid`.
+pub fn memory(pid: u32) -> io::Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kibibytes
+        .map(|kibibytes: u64| kibibytes << 10)
+        .ok_or(io::ErrorKind::InvalidData.into())
+}
+
+/// The CPU time of a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    pub user: Duration,
+    pub system: Duration,
+}
+
+impl Cpu {
+    /// # Errors
+    ///
+    /// No process `pid`.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Fields 14 and 15; the second may have spaces in it and ends with a parenthesis.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+        let mut next = || match ticks.next() {
+            Some(Ok(ticks)) => Ok(Duration::from_millis(ticks * 10)),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        };
+        Ok(Self {
+            user: next()?,
+            system: next()?,
+        })
+    }
+
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user - earlier.user,
+            system: self.system - earlier.system,
+        }
+    }
+
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+}

@@ -1,0 +1,126 @@
+//! Server-Sent Events to very many subscribers, on Tokio: one log, many cursors.
+//!
+//! A [`Topic`] is a log of events that have been encoded once. Who follows it is a number, its
+//! place in the log: there is no queue for each subscriber, so a slow one costs nobody
+//! anything, a late one begins at another number, and one that is three events behind gets
+//! three events with one write. A [`Server`] takes connections over from their first byte,
+//! lets the application decide, and hands those who follow a topic to a few tasks, the shards,
+//! each of which drives many thousands of them.
+//!
+//! ```text
+//!   publish ──> Topic ──> Subscription ──> any writer
+//!                 └─────> shards ─────────> clients          follow
+//!   Listener ──> Server ──> Handler: Incoming ──> Answer ──> respond, reject
+//!                                                   └──────> Stream: one client's own
+//! ```
+//!
+//! It is no HTTP server: it answers one request on a connection, over HTTP/1, and owns that
+//! from then on. It does not know TLS, which is a [`Listener`] around another. What an event
+//! is, and how it is spelt, is [`sse_core`]'s.
+//!
+//! # One feed for all
+//!
+//! ```
+//! use std::time::Duration;
+//! use sse_core::{Event, EventType, Retention};
+//! use sse_net::{Config, Routes, Server, Tcp, Topic};
+//!
+//! const TICK: EventType = EventType::from_static("tick");
+//! const PAGE: &str = "<script>new EventSource('/ticks')</script>";
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let ticks = Topic::new(Retention::events(10_000));
+//! let server = Server::new(Config::default())
+//!     .listen(Tcp::default().bind("127.0.0.1:0")?)
+//!     .serve(Routes::new().topic("/ticks", &ticks).page("/", PAGE));
+//! ticks.publish(&Event::new().event(TICK).data("42")); // never waits, from any thread
+//! server.drain(Duration::from_millis(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A decision for each request
+//!
+//! ```
+//! use sse_core::{Rejection, Retention};
+//! use sse_net::{Answer, Config, Incoming, Server, Topic};
+//! # struct User(Topic);
+//! # impl User { fn inbox(&self) -> &Topic { &self.0 } }
+//! # fn user(request: &Incoming) -> Option<User> {
+//! #     request.header("authorization").map(|_| User(Topic::new(Retention::default())))
+//! # }
+//! # struct Model(u8);
+//! # impl Model {
+//! #     async fn next(&mut self) -> Option<String> { self.0 = self.0.checked_sub(1)?; Some("token".into()) }
+//! # }
+//!
+//! async fn handle(request: Incoming) -> Answer {
+//!     match (user(&request), request.path()) {
+//!         (None, _) => request.reject(Rejection::UNAUTHORIZED),
+//!         (Some(user), "/inbox") => request.follow(user.inbox()), // resumes from Last-Event-ID
+//!         (Some(_), "/ask") => request.stream(async |mut stream| { // for one client, with back-pressure
+//! #           let mut model = Model(2);
+//!             while let Some(token) = model.next().await {
+//!                 stream.write_str(&token).await?;
+//!             }
+//!             stream.close().await
+//!         }),
+//!         _ => request.reject(Rejection::NOT_FOUND),
+//!     }
+//! }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let server = Server::new(Config::default()).serve(handle);
+//! # drop(server);
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: what is kept,
+//!   for how long bursts wait, and what becomes of [slow clients](SlowClients).
+//! - [`Server`], [`Running`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
+//!   limit, deadline and interval, each with its default and its reason.
+//! - [`Incoming`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
+//! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: where connections come from.
+//! - [`Snapshot`], [`Disconnect`]: what is going on, and why clients left.
+//!
+//! # What can be relied on
+//!
+//! - **Publishing never waits**, and nobody waits for anybody else.
+//! - **No event is torn**, whatever a client does, also where it skips ahead.
+//! - **Nothing is lost unseen.** Who has missed events is told so with a `gap` event, and the
+//!   program in numbers.
+//! - **Nobody stays dead.** Who leaves is noticed at once, who vanishes by heartbeats and
+//!   deadlines; a drain has a hard end.
+//!
+//! # Features
+//!
+//! - `tracing`: a span for each connection, and events where one can't be accepted, is refused
+//!   or ends, by way of the crate of that name. Off by default, and then it costs nothing.
+
+mod config;
+mod fanout;
+mod incoming;
+mod limit;
+mod listener;
+mod routes;
+mod server;
+mod stats;
+mod stream;
+mod topic;
+mod trace;
+mod transport;
+
+pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
+pub use incoming::{Answer, Incoming};
+#[cfg(unix)]
+pub use listener::bind_unix;
+pub use listener::{Listener, Peer, Tcp};
+pub use routes::Routes;
+pub use server::{Handler, Running, Server};
+pub use stats::{Disconnect, Snapshot};
+pub use stream::Stream;
+pub use topic::{Start, Subscription, Topic};
+pub use transport::Transport;

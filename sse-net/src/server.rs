@@ -1,0 +1,406 @@
+//! The accept loop, the request heads, and the end.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use sse_core::{Head, Rejection};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Config;
+use crate::fanout::{Arrival, Shard};
+use crate::incoming::{Answer, Decision, Incoming};
+use crate::limit::{Limit, Ticket};
+use crate::listener::{Listener, Peer};
+use crate::stats::{Disconnect, Snapshot, Stats};
+use crate::stream::Stream;
+use crate::trace;
+use crate::transport::Transport;
+
+/// Starts to accept, for whoever stands behind the door.
+type Accept = Box<dyn FnOnce(Arc<dyn Door>) -> JoinHandle<()>>;
+
+/// How long, and for how many bytes, a peer may go on sending after it has been answered.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 10);
+
+/// How many connections may be in the course of being refused because the server is full.
+const MAX_REFUSALS: usize = 1024;
+
+/// Listens, reads request heads, and gives each to the application to decide.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use sse_core::{Event, Retention};
+/// use sse_net::{Config, Routes, Server, Topic};
+/// use tokio::net::TcpListener;
+///
+/// # async fn run() -> std::io::Result<()> {
+/// let ticks = Topic::new(Retention::events(10_000));
+/// let server = Server::new(Config::default())
+///     .listen(TcpListener::bind("127.0.0.1:31337").await?)
+///     .serve(Routes::new().topic("/ticks", &ticks));
+/// ticks.publish(&Event::new().data("hey"));
+/// server.drain(Duration::from_secs(5)).await;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server does nothing until it serves"]
+pub struct Server {
+    config: Config,
+    listeners: Vec<Accept>,
+}
+
+impl Server {
+    /// A server with these settings and no listeners.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            listeners: Vec::new(),
+        }
+    }
+
+    /// Serves the connections of `listener` too.
+    pub fn listen(mut self, listener: impl Listener) -> Self {
+        self.listeners
+            .push(Box::new(|door| tokio::spawn(accept(listener, door))));
+        self
+    }
+
+    /// Starts to serve on the current Tokio runtime: each request is answered as `handler`
+    /// decides.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn serve(self, handler: impl Handler) -> Running {
+        let config = Arc::new(self.config);
+        let stats = Arc::new(Stats::default());
+        let shards = config
+            .shards
+            .unwrap_or_else(|| Handle::current().metrics().num_workers());
+        let shards = (0..shards.max(1))
+            .map(|_| Shard::start(Arc::clone(&config), Arc::clone(&stats)))
+            .collect();
+        let shared = Arc::new(Shared {
+            limit: Arc::new(Limit::new(
+                config.max_connections,
+                config.max_connections_per_address,
+            )),
+            refusals: Arc::new(Limit::new(MAX_REFUSALS, usize::MAX)),
+            stats,
+            shards,
+            next_shard: AtomicUsize::new(0),
+            is_cut_off: watch::Sender::new(false),
+            config,
+        });
+        let door: Arc<dyn Door> = Arc::new(Reception {
+            shared: Arc::clone(&shared),
+            handler,
+        });
+        let acceptors = self
+            .listeners
+            .into_iter()
+            .map(|start| start(Arc::clone(&door)))
+            .collect();
+        Running { shared, acceptors }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Decides what a request gets: a function, or [`Routes`](crate::Routes).
+pub trait Handler: Send + Sync + 'static {
+    /// Decides.
+    fn handle(&self, request: Incoming) -> impl Future<Output = Answer> + Send;
+}
+
+impl<F, A> Handler for F
+where
+    F: Fn(Incoming) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send,
+{
+    fn handle(&self, request: Incoming) -> impl Future<Output = Answer> + Send {
+        self(request)
+    }
+}
+
+/// A server that runs. Dropping it stops accepting; the streams that are up go on.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    acceptors: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// What is going on.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.shared.stats.snapshot(self.shared.limit.connections())
+    }
+
+    /// Stops accepting, ends every stream at a time of its own within `window`, asking the
+    /// client to come back after a jittered time, and returns when all have gone. Whoever is
+    /// left a second after the window is cut off.
+    pub async fn drain(self, window: Duration) {
+        self.stop();
+        for shard in &self.shared.shards {
+            shard.drain(window);
+        }
+        let hard_end = window + self.shared.config.goodbye_timeout();
+        let _ = timeout(hard_end, self.shared.limit.idle()).await;
+        self.shared.is_cut_off.send_replace(true);
+        self.shared.limit.idle().await;
+    }
+
+    fn stop(&self) {
+        for acceptor in &self.acceptors {
+            acceptor.abort();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Arc<Config>,
+    stats: Arc<Stats>,
+    limit: Arc<Limit>,
+    refusals: Arc<Limit>,
+    shards: Vec<Shard>,
+    next_shard: AtomicUsize,
+    is_cut_off: watch::Sender<bool>,
+}
+
+impl Shared {
+    fn shard(&self) -> &Shard {
+        let next = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        &self.shards[next % self.shards.len()]
+    }
+}
+
+/// Where a listener brings its connections, whatever the handler is.
+trait Door: Send + Sync {
+    fn enter(self: Arc<Self>, handshake: Handshake, peer: Peer);
+    fn tell_accept_error(&self);
+}
+
+type Handshake = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
+
+/// Accepts for ever. Errors, such as too many open files, are waited out.
+async fn accept(mut listener: impl Listener, door: Arc<dyn Door>) {
+    let mut pause = MIN_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok((handshake, peer)) => {
+                pause = MIN_PAUSE;
+                Arc::clone(&door).enter(Box::pin(handshake), peer);
+            }
+            Err(error) => {
+                trace::accept_error(&error);
+                door.tell_accept_error();
+                sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+        }
+    }
+}
+
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+struct Reception<H> {
+    shared: Arc<Shared>,
+    handler: H,
+}
+
+impl<H: Handler> Door for Reception<H> {
+    fn enter(self: Arc<Self>, handshake: Handshake, peer: Peer) {
+        let (ticket, is_full) = match self.shared.limit.admit(address(peer)) {
+            Some(ticket) => (ticket, false),
+            None => {
+                self.shared.stats.add_refused();
+                trace::refused(peer);
+                match self.shared.refusals.admit(None) {
+                    Some(ticket) => (ticket, true),
+                    None => return,
+                }
+            }
+        };
+        tokio::spawn(trace::connection(peer, async move {
+            let mut is_cut_off = self.shared.is_cut_off.subscribe();
+            tokio::select! {
+                _ = is_cut_off.wait_for(|is_cut_off| *is_cut_off) => {}
+                // Its connection fails, and it alone; the stats tell.
+                _ = self.receive(handshake, peer, ticket, is_full) => {}
+            }
+        }));
+    }
+
+    fn tell_accept_error(&self) {
+        self.shared.stats.add_accept_error();
+    }
+}
+
+impl<H: Handler> Reception<H> {
+    /// From a connection's beginning to the answer, or to the shard.
+    async fn receive(
+        &self,
+        handshake: Handshake,
+        peer: Peer,
+        ticket: Ticket,
+        is_full: bool,
+    ) -> io::Result<()> {
+        let config = &self.shared.config;
+        let mut transport = None;
+        let reading = timeout(config.head_timeout, async {
+            let transport = transport.insert(handshake.await?);
+            self.read_head(transport).await
+        });
+        let head = match reading.await {
+            Ok(head) => head?,
+            Err(_) => Err(Rejection::REQUEST_TIMEOUT),
+        };
+        let Some(transport) = transport else {
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        let mut is_head_only = false;
+        let checked = head.and_then(|head| {
+            is_head_only = head.method() == "HEAD";
+            config.upgrader.check(&head).map(|()| head)
+        });
+        let head = match checked {
+            Ok(head) => head,
+            Err(rejection) => {
+                let mut bytes = Vec::new();
+                rejection.into_response().encode(is_head_only, &mut bytes);
+                return self.respond(transport, &bytes).await;
+            }
+        };
+        let request = Incoming {
+            head,
+            peer,
+            upgrader: config.upgrader.clone(),
+            retry: config.retry,
+        };
+        let answer = match request.head.method() {
+            "OPTIONS" => request.options(),
+            _ if is_full => request.turn_away(config.when_full),
+            _ => self.handler.handle(request).await,
+        };
+        let on_end = answer.on_end;
+        match answer.decision {
+            Decision::Respond(bytes) => {
+                let responded = self.respond(transport, &bytes).await;
+                on_end.tell(Disconnect::Finished);
+                responded
+            }
+            Decision::Follow {
+                topic,
+                resume,
+                cursor,
+                preface,
+            } => {
+                self.shared.stats.add_resume(resume);
+                self.shared.shard().admit(Arrival {
+                    transport,
+                    topic,
+                    cursor,
+                    preface,
+                    on_end,
+                    ticket,
+                });
+                Ok(())
+            }
+            Decision::Stream { preface, write } => {
+                let mut stream =
+                    Stream::new(transport, config.write_timeout).heartbeat(config.heartbeat);
+                let written = match stream.write_raw(&preface).await {
+                    Ok(()) => write(stream).await,
+                    Err(error) => Err(error),
+                };
+                let reason = Disconnect::of(&written);
+                self.shared.stats.add_disconnect(reason);
+                on_end.tell(reason);
+                written
+            }
+        }
+    }
+
+    async fn read_head(&self, transport: &mut Transport) -> io::Result<Result<Head, Rejection>> {
+        let mut reader = self.shared.config.upgrader.head_reader();
+        loop {
+            let read =
+                read_piece(transport, |piece| match piece {
+                    [] if reader.is_empty() => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                    [] => Ok(Err(Rejection::BAD_REQUEST
+                        .because("the connection ended within the request head"))),
+                    mut piece => Ok(reader.read(&mut piece)),
+                });
+            if let Some(read) = read.await??.transpose() {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Writes an answer, and waits a while until the peer has it: dropping a connection with
+    /// unread input resets it, and the answer would be lost.
+    async fn respond(&self, mut transport: Transport, bytes: &[u8]) -> io::Result<()> {
+        let (time, mut room) = LINGER;
+        timeout(self.shared.config.write_timeout, async {
+            transport.write_all(bytes).await?;
+            transport.shutdown().await
+        })
+        .await??;
+        let _ = timeout(time, async {
+            while room > 0
+                && let Ok(len @ 1..) = read_piece(&mut transport, <[u8]>::len).await
+            {
+                room = room.saturating_sub(len);
+            }
+        })
+        .await;
+        Ok(())
+    }
+}
+
+/// Reads a piece and gives it to `take`. While it waits it keeps no buffer, for very many may
+/// wait at once.
+async fn read_piece<T>(
+    transport: &mut Transport,
+    mut take: impl FnMut(&[u8]) -> T,
+) -> io::Result<T> {
+    poll_fn(|cx| {
+        let mut piece = [0; 2048];
+        let mut buffer = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut *transport).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(take(buffer.filled())))
+    })
+    .await
+}
+
+fn address(peer: Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Tcp(address) => Some(address.ip()),
+        Peer::Local => None,
+    }
+}

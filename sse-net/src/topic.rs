@@ -1,0 +1,663 @@
+//! A log that can wake.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, future, io, slice};
+
+use slab::Slab;
+use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::{SlowClients, TopicConfig, UnknownIds};
+
+/// One log of events, which any number of subscribers follow, each at its own pace.
+///
+/// Publishing encodes the event once, appends it to the log and wakes who has caught up; it
+/// never waits for a subscriber. The log is the only queue: a subscriber is a cursor. Cheap
+/// to clone; all clones are the same topic. An idle topic costs a few hundred bytes, so one
+/// for each user is in order.
+///
+/// ```
+/// use sse_core::{Event, Retention};
+/// use sse_net::{Start, Topic};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let ticks = Topic::new(Retention::events(10_000));
+/// let mut subscription = ticks.subscribe(Start::Live);
+/// ticks.publish(&Event::new().id(1).data("hey"));
+/// ticks.publish(&Event::new().id(2).data("there"));
+///
+/// let mut bytes = Vec::new();
+/// subscription.read(&mut bytes).await.unwrap();
+/// assert_eq!(bytes, b"id: 1\ndata: hey\n\nid: 2\ndata: there\n\n");
+/// # });
+/// ```
+///
+/// What else than its retention can be set stands in [`TopicConfig`]:
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_core::Retention;
+/// use sse_net::{SlowClients, Topic, TopicConfig};
+///
+/// let quotes = Topic::new(TopicConfig {
+///     retention: Retention::events(100).age(Duration::from_secs(60)),
+///     slow_clients: SlowClients::SkipAhead,
+///     linger: Duration::from_millis(10),
+///     ..TopicConfig::default()
+/// });
+/// # let _ = quotes;
+/// ```
+#[derive(Clone)]
+pub struct Topic(Arc<Shared>);
+
+impl Topic {
+    /// A topic with these settings: a [`TopicConfig`], or just a
+    /// [`Retention`](sse_core::Retention).
+    #[must_use]
+    pub fn new(config: impl Into<TopicConfig>) -> Self {
+        let config = config.into();
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                log: Log::new(config.retention),
+                waiting: Slab::new(),
+                is_finished: false,
+            }),
+            config,
+        }))
+    }
+
+    /// Publishes an event: gives whether it was accepted, which it is unless the topic has
+    /// been [finished](Self::finish).
+    ///
+    /// Never waits, and works from any thread, within a runtime or without. It costs the
+    /// encoding, and a wake-up for each [`Subscription`] that waits; the clients of a server
+    /// wait in one for each of its shards.
+    ///
+    /// An event without an ID gets one of the log's; see [`Log`].
+    pub fn publish(&self, event: &Event<'_>) -> bool {
+        self.publish_all(slice::from_ref(event))
+    }
+
+    /// Publishes several events as one burst: subscribers are woken once, and no other
+    /// publisher's events come between. Otherwise as [`publish`](Self::publish).
+    pub fn publish_all(&self, events: &[Event<'_>]) -> bool {
+        let state = self.lock();
+        let is_open = !state.is_finished;
+        if is_open {
+            append(state, events);
+        }
+        is_open
+    }
+
+    /// Ends the topic, with a `last` event if there is one to send.
+    ///
+    /// Who follows it gets what is left, and then the end of its stream. Browsers reconnect
+    /// after that: they get what they have not seen, and then 204, on which they stop. What
+    /// is published afterwards is not accepted. A topic ends once; doing so again changes
+    /// nothing.
+    ///
+    /// ```
+    /// use sse_core::{Event, EventType};
+    /// use sse_net::{Topic, TopicConfig};
+    ///
+    /// const DONE: EventType = EventType::from_static("done");
+    ///
+    /// let job = Topic::new(TopicConfig::default());
+    /// job.publish(&Event::new().data("99 %"));
+    /// job.finish(Some(&Event::new().event(DONE).data("")));
+    /// assert!(!job.publish(&Event::new().data("too late")));
+    /// ```
+    pub fn finish(&self, last: Option<&Event<'_>>) {
+        let mut state = self.lock();
+        if !state.is_finished {
+            state.is_finished = true;
+            append(state, last.map_or(&[], slice::from_ref));
+        }
+    }
+
+    /// Whether the topic has been [finished](Self::finish).
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.lock().is_finished
+    }
+
+    /// A subscription that begins at `start`. Dropping it unsubscribes.
+    #[must_use]
+    pub fn subscribe(&self, start: Start) -> Subscription {
+        let mut state = self.lock();
+        state.log.forget(now());
+        let cursor = state.cursor(start);
+        let key = state.waiting.insert(None);
+        drop(state);
+        Subscription {
+            topic: self.clone(),
+            cursor,
+            key,
+            lingers_until: None,
+        }
+    }
+
+    /// Where a client goes on that has seen events up to `last_event_id`; see
+    /// [`Log::resume`].
+    ///
+    /// A server does this itself: [`Incoming::follow`](crate::Incoming::follow).
+    #[must_use]
+    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
+        let mut state = self.lock();
+        state.log.forget(now());
+        state.log.resume(last_event_id)
+    }
+
+    /// How many subscriptions there are. All clients of a server that follow the topic share
+    /// one for each of its shards.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// What the topic was made with.
+    #[must_use]
+    pub fn config(&self) -> &TopicConfig {
+        &self.0.config
+    }
+
+    /// What a subscriber that has fallen behind what is kept is told, in place of the events
+    /// that it has missed: its last event ID, if it gave one, and the ID at which it goes on.
+    pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>) -> Vec<u8> {
+        let begin = self.lock().log.begin();
+        self.gap_event_from(asked, begin)
+    }
+
+    /// The same for one that goes on at `cursor`.
+    pub(crate) fn gap_event_from(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
+        #[derive(serde::Serialize)]
+        struct Gap<'a> {
+            asked: Option<&'a str>,
+            from: Option<&'a str>,
+        }
+        let state = self.lock();
+        let from = match cursor == state.log.begin() {
+            true => state.log.first_id(),
+            false => None, // With what is published next.
+        };
+        drop(state);
+        let gap = Gap {
+            asked: asked.map(EventId::as_str),
+            from: from.as_ref().map(EventId::as_str),
+        };
+        let event = Event::new().event(&self.0.config.gap_type);
+        let mut out = Vec::new();
+        event.json_data(&gap).unwrap_or_default().encode(&mut out);
+        out
+    }
+
+    /// Appends to `out` the events from `start` to `end`, or as many of them as do not
+    /// exceed `max` bytes, but at least one.
+    pub(crate) fn copy(
+        &self,
+        start: Cursor,
+        end: Cursor,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Forgotten> {
+        let state = self.lock();
+        let bytes = state.log.read(start)?;
+        let end = end.min(state.log.event_end(start.advance(max)));
+        let len = start.distance(end).min(bytes.len());
+        out.extend_from_slice(&bytes[..len]);
+        Ok(())
+    }
+
+    /// Where a client goes on, what became of its last event ID, and whether there is nothing
+    /// more to come.
+    pub(crate) fn locate(
+        &self,
+        asked: Option<&EventId<'_>>,
+        start: Start,
+    ) -> (Resume, Cursor, bool) {
+        let mut state = self.lock();
+        state.log.forget(now());
+        let resume = state.log.resume(asked);
+        let cursor = match (resume, self.0.config.unknown_ids) {
+            (Resume::Resumed(cursor) | Resume::Gap(cursor), _) => cursor,
+            (Resume::Unknown, UnknownIds::Kept) => state.log.begin(),
+            (Resume::Unknown, UnknownIds::AsFresh) | (Resume::Fresh, _) => state.cursor(start),
+        };
+        let is_over = state.is_finished && cursor == state.log.end();
+        (resume, cursor, is_over)
+    }
+
+    /// How many events there are between two cursors.
+    pub(crate) fn count(&self, start: Cursor, end: Cursor) -> usize {
+        self.lock().log.count(start, end)
+    }
+
+    /// What tells this topic from others, as long as it lives.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    pub(crate) fn slow_clients(&self) -> SlowClients {
+        self.0.config.slow_clients
+    }
+
+    /// After a delivery, for how long what follows is to wait.
+    pub(crate) fn linger(&self) -> Duration {
+        self.0.config.linger
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock panics halfway, and nothing of others' runs there.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Topic")
+            .field("events", &state.log.len())
+            .field("subscriptions", &state.waiting.len())
+            .field("is_finished", &state.is_finished)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With what is published from now on.
+    #[default]
+    Live,
+    /// With the last so many events, as far as they are kept.
+    Last(usize),
+    /// With everything that is kept.
+    Kept,
+    /// At a cursor, such as one that [`Topic::resume`] gives.
+    At(Cursor),
+}
+
+/// A cursor into a [`Topic`] that can wait. Dropping it unsubscribes.
+///
+/// What it reads are the wire bytes of whole events, ready for any writer.
+#[derive(Debug)]
+pub struct Subscription {
+    topic: Topic,
+    cursor: Cursor,
+    key: usize,
+    /// Until when what follows the last read waits; only where the topic lingers.
+    lingers_until: Option<Instant>,
+}
+
+impl Subscription {
+    /// Waits until there are events and appends them all to `out`. Gives how many bytes
+    /// they are; zero when the topic has been finished and everything has been read.
+    ///
+    /// Where the topic [lingers](TopicConfig::linger), what follows a read within that time
+    /// is read together at its end.
+    ///
+    /// Nothing is lost when this is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Forgotten`] when the subscription has fallen behind what the topic keeps. The next
+    /// call goes on where that begins.
+    pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<usize, Forgotten> {
+        if let Some(until) = self.lingers_until {
+            sleep_until(until).await;
+            self.lingers_until = None;
+        }
+        let read = future::poll_fn(|cx| self.poll_read(cx, out)).await;
+        let linger = self.topic.linger();
+        if !linger.is_zero() {
+            self.lingers_until = Instant::now().checked_add(linger);
+        }
+        read
+    }
+
+    /// The polling form of [`read`](Self::read), which does not linger.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<usize, Forgotten>> {
+        let mut state = self.topic.lock();
+        match state.log.read(self.cursor) {
+            Ok([]) if state.is_finished => Poll::Ready(Ok(0)),
+            Ok([]) => {
+                let waker = cx.waker().clone();
+                let replaced = state.waiting[self.key].replace(waker);
+                drop(state);
+                drop(replaced); // It may be the last that a task hangs on, with a subscription.
+                Poll::Pending
+            }
+            Ok(bytes) => {
+                out.extend_from_slice(bytes);
+                self.cursor = self.cursor.advance(bytes.len());
+                Poll::Ready(Ok(bytes.len()))
+            }
+            Err(forgotten) => {
+                self.cursor = forgotten.begin;
+                Poll::Ready(Err(forgotten))
+            }
+        }
+    }
+
+    /// Writes all events to `writer`, the present and the future, until the topic is
+    /// finished; flushes whenever there is nothing more to write. Gives how many bytes were
+    /// written.
+    ///
+    /// A writer that is too slow for what the topic keeps is dealt with as a slow client is:
+    /// with [`SlowClients::SkipAhead`] it gets the gap event and goes on, otherwise this ends
+    /// with an error.
+    ///
+    /// When this is cancelled, the writer may have got a part of an event. To end it between
+    /// two, finish the topic, or [`read`](Self::read) and write yourself.
+    ///
+    /// ```
+    /// use sse_core::{Event, Retention};
+    /// use sse_net::{Start, Topic};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let topic = Topic::new(Retention::events(100));
+    /// let mut recording = topic.subscribe(Start::Kept);
+    /// let recorder = tokio::spawn(async move {
+    ///     let mut file = Vec::new(); // or a tokio::fs::File, a pipe, a socket
+    ///     recording.copy_to(&mut file).await?;
+    ///     std::io::Result::Ok(file)
+    /// });
+    /// topic.publish(&Event::new().id(1).data("hey"));
+    /// topic.finish(None);
+    /// assert_eq!(recorder.await.unwrap().unwrap(), b"id: 1\ndata: hey\n\n");
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the writer says; [`Forgotten`], as an error of the kind
+    /// [`Other`](io::ErrorKind::Other), when it is too slow.
+    pub async fn copy_to(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<u64> {
+        let mut bytes = Vec::new();
+        let mut written = 0;
+        loop {
+            match self.read(&mut bytes).await {
+                Ok(0) => return Ok(written),
+                Ok(_) => {}
+                Err(forgotten) => match self.topic.slow_clients() {
+                    SlowClients::Disconnect => return Err(io::Error::other(forgotten)),
+                    SlowClients::SkipAhead => bytes = self.topic.gap_event(None),
+                },
+            }
+            writer.write_all(&bytes).await?;
+            writer.flush().await?;
+            written += bytes.len() as u64;
+            bytes.clear();
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub const fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The cursor before the next event that is read.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// How many bytes of events there are to read.
+    #[must_use]
+    pub fn lag(&self) -> usize {
+        self.cursor.distance(self.topic.lock().log.end())
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let waker = self.topic.lock().waiting.remove(self.key);
+        drop(waker); // With the lock released, for the reason that `poll_read` gives.
+    }
+}
+
+struct Shared {
+    config: TopicConfig,
+    state: Mutex<State>,
+}
+
+struct State {
+    log: Log,
+    /// One for each subscription, with the waker of those that have caught up and wait.
+    waiting: Slab<Option<Waker>>,
+    is_finished: bool,
+}
+
+impl State {
+    fn cursor(&self, start: Start) -> Cursor {
+        match start {
+            Start::Live => self.log.end(),
+            Start::Last(count) => self.log.last(count),
+            Start::Kept => self.log.begin(),
+            Start::At(cursor) => cursor,
+        }
+    }
+}
+
+/// Appends `events`, and wakes who waits once the lock is released: a waker is others' code.
+fn append(mut state: MutexGuard<'_, State>, events: &[Event<'_>]) {
+    let now = now();
+    for event in events {
+        state.log.append(event, now);
+    }
+    let waiting = state.waiting.iter_mut();
+    let wakers: Vec<Waker> = waiting.filter_map(|(_, waker)| waker.take()).collect();
+    drop(state);
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+/// The time since the Unix epoch.
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_core::{EventType, Retention};
+
+    use super::*;
+
+    fn poll(subscription: &mut Subscription) -> Poll<Result<String, Forgotten>> {
+        let mut out = Vec::new();
+        subscription
+            .poll_read(&mut Context::from_waker(Waker::noop()), &mut out)
+            .map_ok(|_| String::from_utf8(out).unwrap())
+    }
+
+    fn publish(topic: &Topic, ids: std::ops::Range<u32>) {
+        for id in ids {
+            topic.publish(&Event::new().id(id));
+        }
+    }
+
+    #[test]
+    fn a_subscription_begins_where_it_says() {
+        let topic = Topic::new(Retention::events(3));
+        publish(&topic, 0..4);
+        let Resume::Resumed(after_two) = topic.resume(Some(&2.into())) else {
+            panic!()
+        };
+        for (start, expected) in [
+            (Start::Live, Poll::Pending),
+            (Start::Last(0), Poll::Pending),
+            (Start::Last(1), Poll::Ready(Ok("id: 3\n\n".to_owned()))),
+            (
+                Start::Last(9),
+                Poll::Ready(Ok("id: 1\n\nid: 2\n\nid: 3\n\n".to_owned())),
+            ),
+            (
+                Start::Kept,
+                Poll::Ready(Ok("id: 1\n\nid: 2\n\nid: 3\n\n".to_owned())),
+            ),
+            (
+                Start::At(after_two),
+                Poll::Ready(Ok("id: 3\n\n".to_owned())),
+            ),
+        ] {
+            assert_eq!(poll(&mut topic.subscribe(start)), expected, "{start:?}");
+        }
+        assert_eq!(topic.subscriptions(), 0, "dropping unsubscribes");
+    }
+
+    #[test]
+    fn falling_behind_is_told_once() {
+        let topic = Topic::new(Retention::events(2));
+        let mut subscription = topic.subscribe(Start::Live);
+        publish(&topic, 0..3);
+        assert!(matches!(
+            poll(&mut subscription),
+            Poll::Ready(Err(Forgotten { .. }))
+        ));
+        assert_eq!(
+            poll(&mut subscription),
+            Poll::Ready(Ok("id: 1\n\nid: 2\n\n".to_owned()))
+        );
+        assert!(poll(&mut subscription).is_pending());
+    }
+
+    #[tokio::test]
+    async fn what_is_published_wakes_who_waits_and_the_end_comes_last() {
+        let topic = Topic::new(Retention::default());
+        let mut subscription = topic.subscribe(Start::Live);
+        let reader = tokio::spawn(async move {
+            let mut out = Vec::new();
+            while subscription.read(&mut out).await.unwrap() > 0 {}
+            out
+        });
+        tokio::task::yield_now().await;
+        let publisher = topic.clone();
+        std::thread::spawn(move || {
+            publish(&publisher, 0..2);
+            publisher.finish(None);
+        });
+        assert_eq!(reader.await.unwrap(), b"id: 0\n\nid: 1\n\n");
+        assert_eq!(topic.subscriptions(), 0);
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn an_idle_topic_is_small() {
+        assert!(size_of::<Shared>() <= 448, "{}", size_of::<Shared>());
+    }
+
+    #[test]
+    fn a_finished_topic_accepts_nothing_and_ends_once() {
+        let topic = Topic::new(Retention::events(10));
+        let mut subscription = topic.subscribe(Start::Live);
+        let last = EventType::from_static("last");
+        assert!(topic.publish(&Event::new().id(1)));
+        topic.finish(Some(&Event::new().id(2).event(&last).data("")));
+        topic.finish(Some(&Event::new().id(3)));
+        assert!(!topic.publish(&Event::new().id(4)) && !topic.publish_all(&[]));
+        assert!(topic.is_finished());
+        assert_eq!(
+            poll(&mut subscription),
+            Poll::Ready(Ok("id: 1\n\nid: 2\nevent: last\ndata: \n\n".to_owned()))
+        );
+        for _ in 0..2 {
+            assert_eq!(poll(&mut subscription), Poll::Ready(Ok(String::new())));
+        }
+        for (asked, is_over) in [(None, true), (Some(2), true), (Some(1), false)] {
+            let asked = asked.map(EventId::from);
+            let (_, _, over) = topic.locate(asked.as_ref(), Start::Live);
+            assert_eq!(over, is_over, "{asked:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_quiet_an_event_is_read_at_once_and_what_follows_lingers() {
+        let topic = Topic::new(TopicConfig {
+            linger: Duration::from_millis(10),
+            ..TopicConfig::default()
+        });
+        let mut subscription = topic.subscribe(Start::Live);
+        let start = Instant::now();
+        let publisher = topic.clone();
+        tokio::spawn(async move {
+            for (id, millis) in [(0, 100), (1, 101), (2, 105), (3, 200)] {
+                sleep_until(start + Duration::from_millis(millis)).await;
+                publish(&publisher, id..id + 1);
+            }
+        });
+        for (millis, expected) in [(100, "0"), (110, "1 2"), (200, "3")] {
+            let mut bytes = Vec::new();
+            subscription.read(&mut bytes).await.unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            let ids: Vec<_> = text
+                .split("\n\n")
+                .map(|id| id.trim_start_matches("id: "))
+                .collect();
+            assert_eq!(ids.join(" ").trim_end(), expected);
+            assert_eq!(start.elapsed().as_millis(), millis, "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_waker_may_use_the_topic() {
+        struct Nosy(Topic, Mutex<Option<Subscription>>);
+        impl std::task::Wake for Nosy {
+            fn wake(self: Arc<Self>) {
+                assert!(!self.0.is_finished());
+                drop(self.1.lock().unwrap().take());
+            }
+        }
+        let topic = Topic::new(Retention::events(10));
+        let other = topic.subscribe(Start::Live);
+        let waker = Waker::from(Arc::new(Nosy(topic.clone(), Mutex::new(Some(other)))));
+        let mut subscription = topic.subscribe(Start::Live);
+        let cx = &mut Context::from_waker(&waker);
+        assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
+        publish(&topic, 0..1);
+        assert_eq!(topic.subscriptions(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_writer_follows_as_a_client_does() {
+        for (slow_clients, expected) in [
+            (SlowClients::Disconnect, None),
+            (
+                SlowClients::SkipAhead,
+                Some("event: gap\ndata: {\"asked\":null,\"from\":\"2\"}\n\nid: 2\n\nid: 3\n\n"),
+            ),
+        ] {
+            let topic = Topic::new(TopicConfig {
+                retention: Retention::events(2),
+                slow_clients,
+                ..TopicConfig::default()
+            });
+            let mut subscription = topic.subscribe(Start::Live);
+            publish(&topic, 0..4);
+            topic.finish(None);
+            let mut file = Vec::new();
+            let copied = subscription.copy_to(&mut file).await;
+            match expected {
+                Some(expected) => {
+                    assert_eq!(file, expected.as_bytes());
+                    assert_eq!(copied.unwrap(), expected.len() as u64);
+                }
+                None => assert_eq!(
+                    copied.unwrap_err().to_string(),
+                    "the reader has fallen behind what the log keeps; go on where that begins"
+                ),
+            }
+        }
+    }
+}

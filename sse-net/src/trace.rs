@@ -1,0 +1,63 @@
+//! Spans and events, with the feature `tracing`; without it, nothing.
+
+#[cfg(feature = "tracing")]
+pub(crate) use on::*;
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) use off::*;
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::io;
+
+    use tracing::Instrument as _;
+
+    use crate::listener::Peer;
+    use crate::stats::Disconnect;
+
+    /// What has to do with a connection happens in its span.
+    pub(crate) fn connection<F: Future>(peer: Peer, work: F) -> impl Future<Output = F::Output> {
+        work.instrument(match peer {
+            Peer::Tcp(address) => tracing::info_span!("connection", peer = %address),
+            Peer::Local => tracing::info_span!("connection", peer = "local"),
+        })
+    }
+
+    pub(crate) fn accept_error(error: &io::Error) {
+        tracing::warn!(%error, "a connection could not be accepted");
+    }
+
+    pub(crate) fn refused(peer: Peer) {
+        tracing::warn!(?peer, "a connection is refused: there is no room");
+    }
+
+    /// The span in which a stream ends, wherever that is noticed.
+    pub(crate) struct Ending(tracing::Span);
+
+    impl Ending {
+        /// The current span's, if anybody wants to know.
+        pub(crate) fn new() -> Option<Self> {
+            tracing::enabled!(tracing::Level::DEBUG).then(|| Self(tracing::Span::current()))
+        }
+
+        pub(crate) fn tell(&self, reason: Disconnect) {
+            self.0
+                .in_scope(|| tracing::debug!(?reason, "the stream has ended"));
+        }
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod off {
+    use std::io;
+
+    use crate::listener::Peer;
+
+    pub(crate) fn connection<F: Future>(_: Peer, work: F) -> F {
+        work
+    }
+
+    pub(crate) const fn accept_error(_: &io::Error) {}
+
+    pub(crate) const fn refused(_: Peer) {}
+}

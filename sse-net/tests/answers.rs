@@ -1,0 +1,142 @@
+//! Whatever is asked, the answer is the blocking server's.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::{self, Read, Write};
+
+use common::{Net, WIDE, config, serve};
+use sse_core::{Rejection, Response, Retention, Upgrader};
+use sse_net::{Config, Routes, Topic};
+
+const PAGE: &str = "<h1>Hey</h1>";
+
+fn page() -> Response {
+    Response::new(200).body("text/html; charset=utf-8", PAGE)
+}
+
+/// What the blocking half answers.
+fn blocking(upgrader: &Upgrader, request: &str) -> String {
+    struct Conn<'a>(&'a [u8], Vec<u8>);
+
+    impl Read for Conn<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Conn<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut conn = Conn(request.as_bytes(), Vec::new());
+    if let Ok(request) = upgrader.read(&mut conn) {
+        let _ = match request.path() {
+            "/sse" => request.accept().map(drop),
+            "/" => request.respond(page()),
+            _ => request.reject(Rejection::NOT_FOUND),
+        };
+    }
+    String::from_utf8(conn.1).unwrap()
+}
+
+async fn ask(net: &Net, request: &str) -> String {
+    let mut client = net.ask(WIDE, request).await;
+    let answer = client.read().await;
+    // Only the async server announces a time to wait by itself.
+    match answer.split_once("\r\n\r\nretry: ") {
+        Some((head, _)) => format!("{head}\r\n\r\n"),
+        None => answer,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_is_that_of_the_blocking_server() {
+    let topic = Topic::new(Retention::default());
+    for upgrader in [
+        Upgrader::new(),
+        Upgrader::new().allow_any_origin(),
+        Upgrader::new()
+            .allow_host("a")
+            .unwrap()
+            .allow_origin("https://b")
+            .unwrap()
+            .allow_credentials()
+            .header("X-C", "d")
+            .unwrap(),
+    ] {
+        let config = Config {
+            upgrader: upgrader.clone(),
+            ..config()
+        };
+        let routes = Routes::new().topic("/sse", &topic).page("/", PAGE);
+        let (_server, net) = serve(config, routes);
+        let mut statuses = std::collections::BTreeSet::new();
+        for method in ["GET", "HEAD", "OPTIONS", "POST", "BREW", "get"] {
+            for path in [
+                "/sse",
+                "/",
+                "/nowhere",
+                "/sse?a=b",
+                "http://a/sse",
+                "*",
+                "sse",
+            ] {
+                for version in ["HTTP/1.1", "HTTP/1.0", "HTTP/3.0"] {
+                    for headers in [
+                        "",
+                        "Accept: text/event-stream\r\n",
+                        "Accept: text/html\r\n",
+                        "Accept: */*, text/event-stream;q=0\r\n",
+                        "Origin: https://b\r\n",
+                        "Origin: https://evil\r\n",
+                        "Origin: https://b\r\nAccess-Control-Request-Method: GET\r\n",
+                        "Content-Length: 5\r\n",
+                        "Host: evil\r\n",
+                        "Broken\r\n",
+                    ] {
+                        let request =
+                            format!("{method} {path} {version}\r\nHost: a\r\n{headers}\r\n");
+                        let expected = blocking(&upgrader, &request);
+                        assert_eq!(ask(&net, &request).await, expected, "{request}");
+                        statuses.insert(expected[..12].to_owned());
+                    }
+                }
+            }
+        }
+        assert!(statuses.len() >= 7, "{statuses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_may_come_in_pieces() {
+    let topic = Topic::new(Retention::default());
+    let (_server, net) = serve(
+        config(),
+        Routes::new().topic("/sse", &topic).page("/", PAGE),
+    );
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+    let expected = blocking(&Upgrader::new(), request);
+    for at in 1..request.len() {
+        let mut client = net.connect(WIDE);
+        client.send(&request[..at]).await;
+        assert_eq!(client.read().await, "", "{at}");
+        client.send(&request[at..]).await;
+        assert_eq!(client.read().await, expected, "{at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_told_nothing() {
+    let (server, net) = serve(config(), Routes::new());
+    drop(net.connect(WIDE));
+    common::settle().await;
+    assert_eq!(server.stats().connections, 0);
+}

@@ -1,0 +1,250 @@
+//! Clients and servers in memory, on a clock that stands still while anybody works.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::future::{pending, ready};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sse_core::Event;
+use sse_net::{
+    Answer, Config, Disconnect, Handler, Incoming, Listener, Peer, Running, Server, Start, Topic,
+    Transport,
+};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Room for whatever a test has a server say.
+pub(crate) const WIDE: usize = 1 << 20;
+
+pub(crate) fn config() -> Config {
+    Config {
+        shards: Some(1),
+        ..Config::default()
+    }
+}
+
+/// A server, and the net on which it is reached.
+pub(crate) fn serve(config: Config, handler: impl Handler) -> (Running, Net) {
+    let (connect, accept) = mpsc::unbounded_channel();
+    let running = Server::new(config).listen(Pipes(accept)).serve(handler);
+    (running, Net(connect))
+}
+
+/// A server of which every request follows `topic`, and the ends of the streams.
+pub(crate) fn serve_topic(config: Config, topic: &Topic, start: Start) -> (Running, Net, Ends) {
+    let ends = Ends::default();
+    let (told, topic) = (ends.clone(), topic.clone());
+    let (running, net) = serve(config, move |request: Incoming| {
+        ready(told.watch(request.follow_from(&topic, start)))
+    });
+    (running, net, ends)
+}
+
+/// Why streams have ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ends(Arc<Mutex<Vec<Disconnect>>>);
+
+impl Ends {
+    pub(crate) fn watch(&self, answer: Answer) -> Answer {
+        let ends = Arc::clone(&self.0);
+        answer.on_end(move |reason| ends.lock().unwrap().push(reason))
+    }
+
+    pub(crate) fn take(&self) -> Vec<Disconnect> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+type Accepted = io::Result<(Transport, Peer)>;
+
+struct Pipes(mpsc::UnboundedReceiver<Accepted>);
+
+impl Listener for Pipes {
+    type Handshake = std::future::Ready<io::Result<Transport>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        match self.0.recv().await {
+            Some(accepted) => accepted.map(|(transport, peer)| (ready(Ok(transport)), peer)),
+            None => pending().await,
+        }
+    }
+}
+
+pub(crate) struct Net(mpsc::UnboundedSender<Accepted>);
+
+impl Net {
+    /// A client that has not said anything yet, and for which `room` bytes may wait.
+    pub(crate) fn connect(&self, room: usize) -> Client {
+        self.connect_as(Peer::Local, room)
+    }
+
+    pub(crate) fn connect_from(&self, ip: [u8; 4]) -> Client {
+        self.connect_as(Peer::Tcp(SocketAddr::new(IpAddr::from(ip), 1)), WIDE)
+    }
+
+    /// A client that has asked for `path`.
+    pub(crate) async fn get(&self, path: &str) -> Client {
+        self.ask(WIDE, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await
+    }
+
+    pub(crate) async fn resume(&self, path: &str, id: &str) -> Client {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nLast-Event-ID: {id}\r\n\r\n");
+        self.ask(WIDE, &head).await
+    }
+
+    pub(crate) async fn ask(&self, room: usize, head: &str) -> Client {
+        let mut client = self.connect(room);
+        client.send(head).await;
+        client
+    }
+
+    /// A client that takes `room` bytes after its response head, and no more until it reads.
+    pub(crate) async fn get_slow(&self, path: &str, room: usize) -> Client {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut client = self.ask(room, &head).await;
+        client.follow().await;
+        client
+    }
+
+    pub(crate) fn fail(&self, error: io::ErrorKind) {
+        self.0.send(Err(error.into())).unwrap();
+    }
+
+    fn connect_as(&self, peer: Peer, room: usize) -> Client {
+        // What the client says is short, but the pipe's room is that of both directions.
+        let (ours, theirs) = duplex(room);
+        let writes = Arc::new(AtomicUsize::new(0));
+        let counting = Counting(theirs, Arc::clone(&writes));
+        let _ = self.0.send(Ok((Transport::new(counting), peer)));
+        Client { pipe: ours, writes }
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) pipe: DuplexStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.pipe.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// What comes until nothing more does.
+    pub(crate) async fn read(&mut self) -> String {
+        let mut text = Vec::new();
+        while let Ok(Ok(1..)) =
+            timeout(Duration::from_millis(1), self.pipe.read_buf(&mut text)).await
+        {}
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Waits until something comes, however long that takes.
+    pub(crate) async fn wait(&mut self) -> String {
+        let mut text = Vec::new();
+        self.pipe.read_buf(&mut text).await.unwrap();
+        String::from_utf8(text).unwrap() + &self.read().await
+    }
+
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut text = String::new();
+        let _ = self.pipe.read_to_string(&mut text).await;
+        text
+    }
+
+    /// Checks the response head and `retry`, and gives what comes after them.
+    #[track_caller]
+    pub(crate) fn follow(&mut self) -> impl Future<Output = String> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let text = self.read().await;
+            after_retry(&text)
+                .unwrap_or_else(|| panic!("{caller}: no stream: {text:?}"))
+                .to_owned()
+        }
+    }
+
+    /// How often the server has written since the last call.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// What comes after the head of a stream and its first `retry`, which is the default one.
+pub(crate) fn after_retry(text: &str) -> Option<&str> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let (retry, rest) = body.strip_prefix("retry: ")?.split_once("\n\n")?;
+    let is_stream = head.starts_with("HTTP/1.1 200 OK\r\n")
+        && head.contains("\r\nContent-Type: text/event-stream");
+    (is_stream && is_jittered(retry)).then_some(rest)
+}
+
+/// Whether this is 3 s and up to half of that more.
+pub(crate) fn is_jittered(retry: &str) -> bool {
+    retry
+        .parse::<u64>()
+        .is_ok_and(|millis| (3000..=4500).contains(&millis))
+}
+
+pub(crate) fn publish(topic: &Topic, ids: std::ops::Range<u32>) {
+    for id in ids {
+        topic.publish(&Event::new().id(id).data("d"));
+    }
+}
+
+pub(crate) fn published(ids: std::ops::Range<u32>) -> String {
+    ids.map(|id| format!("id: {id}\ndata: d\n\n")).collect()
+}
+
+/// Lets everybody who can work do so.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+struct Counting(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,237 @@
+//! How streams end: with their topic, at their age, with the server.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::future::pending;
+use std::time::Duration;
+
+use common::{WIDE, config, is_jittered, pass, publish, published, serve, serve_topic, settle};
+use sse_core::{Event, EventType, Rejection, Retention};
+use sse_net::{Config, Disconnect, Incoming, Start, Topic};
+use tokio::time::{Instant, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back() {
+    let topic = Topic::new(Retention::events(10));
+    let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let mut clients = [net.get("/").await, net.get("/").await];
+    for client in &mut clients {
+        client.follow().await;
+    }
+    publish(&topic, 0..1);
+    let last = EventType::from_static("last");
+    topic.finish(Some(&Event::new().id(1).event(last).data("")));
+    publish(&topic, 2..3);
+    let end = "id: 1\nevent: last\ndata: \n\n";
+    for client in &mut clients {
+        assert_eq!(client.read_to_end().await, published(0..1) + end);
+    }
+    assert_eq!(ends.take(), [Disconnect::Finished; 2]);
+    assert_eq!(server.stats().finished, 2);
+    assert_eq!(net.resume("/", "1").await.read_to_end().await, NO_CONTENT);
+    assert_eq!(net.get("/").await.read_to_end().await, NO_CONTENT);
+
+    let late = net.resume("/", "0").await.read_to_end().await;
+    assert!(late.ends_with(&format!("\n\n{end}")), "{late}");
+    settle().await;
+    assert_eq!((server.stats().connections, topic.subscriptions()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_gets_all_of_a_finished_topic() {
+    let topic = Topic::new(Retention::events(100));
+    let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let mut slow = net.get_slow("/", 400).await;
+    publish(&topic, 0..50);
+    settle().await;
+    topic.finish(None);
+    assert_eq!(slow.read_to_end().await, published(0..50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_at_its_maximum_age() {
+    let topic = Topic::new(Retention::default());
+    let config = Config {
+        max_age: Some(SECOND * 100),
+        ..config()
+    };
+    let (server, net, ends) = serve_topic(config, &topic, Start::Live);
+    let start = Instant::now();
+    let mut ages = Vec::new();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut client = net.get("/").await;
+        clients.spawn(async move {
+            client.follow().await;
+            let said = client.read_to_end().await.replace(":\n", "");
+            let retry = said.strip_prefix("retry: ").unwrap();
+            assert!(is_jittered(retry.trim_end()), "{said}");
+            Instant::now()
+        });
+    }
+    while let Some(end) = clients.join_next().await {
+        ages.push((end.unwrap() - start).as_secs());
+    }
+    assert!(ages.iter().all(|age| (89..=101).contains(age)), "{ages:?}");
+    assert!(ages.iter().max() > ages.iter().min(), "{ages:?}");
+    settle().await;
+    assert_eq!(ends.take(), [Disconnect::MaxAge; 20]);
+    assert_eq!(
+        (server.stats().max_age, server.stats().connections),
+        (20, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = net.get("/").await;
+        client.follow().await;
+        clients.push(client);
+    }
+    let start = Instant::now();
+    let draining = tokio::spawn(server.drain(SECOND * 10));
+    let mut times = Vec::new();
+    let mut reading = tokio::task::JoinSet::new();
+    for mut client in clients {
+        reading.spawn(async move { (client.read_to_end().await, Instant::now()) });
+    }
+    pass(SECOND / 2).await;
+    publish(&topic, 0..1);
+    while let Some(read) = reading.join_next().await {
+        let (said, end) = read.unwrap();
+        times.push((end - start).as_millis());
+        let said = said.replace(&published(0..1), "");
+        let retry = said.strip_prefix("retry: ").unwrap();
+        assert!(is_jittered(retry.trim_end()), "{said}");
+    }
+    times.sort_unstable();
+    times.dedup();
+    assert!(times.len() > 5, "{times:?}");
+    assert!(times.iter().all(|&time| time <= 10_300), "{times:?}");
+    draining.await.unwrap();
+    assert!(start.elapsed() <= SECOND * 11);
+    assert_eq!(ends.take(), [Disconnect::Drained; 20]);
+    // Nobody is let in any more.
+    assert_eq!(net.connect(WIDE).read_to_end().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_hangs_a_drain() {
+    let topic = Topic::new(Retention::default());
+    let mine = topic.clone();
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let topic = mine.clone();
+        async move {
+            match request.path() {
+                "/follow" => request.follow(&topic),
+                "/think" => pending().await,
+                "/stream" => request.stream(async |_stream| pending().await),
+                "/flood" => request.stream(async |mut stream| {
+                    loop {
+                        stream.write_str("more").await?;
+                    }
+                }),
+                _ => request.reject(Rejection::NOT_FOUND),
+            }
+        }
+    });
+    let mut clients = vec![net.connect(WIDE), net.connect(4)];
+    clients[1].send("GET ").await;
+    for path in ["/follow", "/think", "/stream", "/flood", "/"] {
+        for room in [4, WIDE] {
+            let mut client = net.connect(room);
+            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let sending = client.send(&head);
+            timeout(SECOND / 10, sending).await.unwrap();
+            clients.push(client);
+        }
+    }
+    topic.publish(&Event::new().data("x".repeat(100_000)));
+    let start = Instant::now();
+    timeout(SECOND * 60, server.drain(SECOND * 3))
+        .await
+        .expect("a drain has a hard end");
+    let took = start.elapsed();
+    assert!(took <= SECOND * 3 + SECOND * 3 / 2, "{took:?}");
+    for client in &mut clients {
+        timeout(SECOND, client.read_to_end()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_without_clients_ends_at_once() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let start = Instant::now();
+    drop(net);
+    server.drain(SECOND * 60).await;
+    assert!(start.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
+    let topic = Topic::new(Retention::default());
+    let mine = topic.clone();
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let topic = mine.clone();
+        async move {
+            pass(SECOND).await;
+            request.follow(&topic)
+        }
+    });
+    let mut client = net.get("/").await;
+    settle().await;
+    let draining = tokio::spawn(server.drain(SECOND * 10));
+    let start = Instant::now();
+    let said = client.read_to_end().await;
+    assert_eq!(said.matches("retry: ").count(), 2, "{said}");
+    assert!(start.elapsed() < SECOND * 2);
+    draining.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
+    let ends = common::Ends::default();
+    let told = ends.clone();
+    let topic = Topic::new(Retention::default());
+    let (_server, net) = serve(config(), move |request: Incoming| {
+        let answer = match request.path() {
+            "/page" => request.reject(Rejection::NOT_FOUND),
+            "/done" => request.stream(async |stream| stream.close().await),
+            "/fail" => request.stream(async |_| Err(std::io::ErrorKind::Other.into())),
+            "/panic" => request
+                .follow(&topic)
+                .on_end(|_| panic!("a hook panics; the shard goes on")),
+            _ => request.follow(&topic),
+        };
+        std::future::ready(told.watch(answer))
+    });
+    for (path, reason) in [
+        ("/page", Disconnect::Finished),
+        ("/done", Disconnect::Finished),
+        ("/fail", Disconnect::Gone),
+        ("/follow", Disconnect::Gone),
+    ] {
+        let mut client = net.get(path).await;
+        client.read().await;
+        drop(client);
+        pass(SECOND * 5).await;
+        assert_eq!(ends.take(), [reason], "{path}");
+    }
+    let mut other = net.get("/follow").await;
+    other.follow().await;
+    drop(net.get("/panic").await);
+    pass(SECOND).await;
+    pass(SECOND * 20).await;
+    assert_eq!(other.read().await, ":\n");
+}

@@ -1,0 +1,191 @@
+//! What a server holds its clients to, and how it refuses.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io;
+use std::time::Duration;
+
+use common::{WIDE, after_retry, config, pass, publish, published, serve_topic};
+use sse_core::{Retention, Upgrader};
+use sse_net::{Config, Start, Topic, WhenFull};
+use tokio::time::{Instant, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[track_caller]
+fn assert_status(answer: &str, status: &str) {
+    assert!(
+        answer.starts_with(&format!("HTTP/1.1 {status} ")),
+        "{status}: {answer:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_has_a_deadline() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let silent = net.connect(WIDE);
+    let mut halting = net.connect(WIDE);
+    halting.send("GET / HTTP/1.1\r\n").await;
+    let mut blank = net.connect(WIDE);
+    blank.send("\r\n").await;
+    let start = Instant::now();
+    for mut client in [silent, halting, blank] {
+        assert_status(&client.wait().await, "408");
+    }
+    assert!((SECOND * 10..SECOND * 11).contains(&start.elapsed()));
+
+    let mut slow = net.connect(WIDE);
+    let start = Instant::now();
+    let answer = loop {
+        // One byte a second, which never ends.
+        let _ = timeout(SECOND, slow.send("G")).await;
+        if let Ok(answer) = timeout(SECOND, slow.wait()).await {
+            break answer;
+        }
+    };
+    assert_status(&answer, "408");
+    assert!(start.elapsed() < SECOND * 12);
+    drop(slow);
+    pass(SECOND * 5).await;
+    assert_eq!(server.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_has_a_size() {
+    let topic = Topic::new(Retention::default());
+    let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let small = Config {
+        upgrader: Upgrader::new().max_head_size(64).max_headers(2),
+        ..config()
+    };
+    let (_server, small, _) = serve_topic(small, &topic, Start::Live);
+    let many = |count: usize| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "A: b\r\n".repeat(count)
+        )
+    };
+    let large = |size: usize| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n",
+            "b".repeat(size)
+        )
+    };
+    for (net, head, status) in [
+        (&net, many(99), "200"),
+        (&net, many(100), "431"),
+        (&net, large(16_000), "200"),
+        (&net, large(17_000), "431"),
+        (
+            &net,
+            format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(17_000)),
+            "414",
+        ),
+        (&small, many(1), "200"),
+        (&small, many(2), "431"),
+        (&small, large(64), "431"),
+    ] {
+        let mut client = net.ask(WIDE, &head).await;
+        assert_status(&client.read().await, status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_refused_in_the_middle_gets_its_answer() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let mut client = net.connect(1000);
+    client.send("BREW / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    for _ in 0..10 {
+        client.send(&"tea ".repeat(100)).await;
+    }
+    assert_status(&client.read_to_end().await, "405");
+    pass(SECOND * 3).await;
+    assert_eq!(server.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_server_refuses_as_it_is_told() {
+    for when_full in [WhenFull::Unavailable, WhenFull::Later] {
+        let topic = Topic::new(Retention::default());
+        let config = Config {
+            max_connections: 1,
+            when_full,
+            ..config()
+        };
+        let (server, net, _) = serve_topic(config, &topic, Start::Live);
+        let mut first = net.get("/").await;
+        first.follow().await;
+        for _ in 0..2 {
+            let mut refused = net.get("/").await;
+            let answer = refused.read_to_end().await;
+            match when_full {
+                WhenFull::Later => assert_eq!(after_retry(&answer), Some("")),
+                _ => assert_status(&answer, "503"),
+            }
+        }
+        let stats = server.stats();
+        assert_eq!((stats.refused, stats.connections), (2, 1));
+        publish(&topic, 0..1);
+        assert_eq!(first.read().await, published(0..1));
+        drop(first);
+        pass(SECOND).await;
+        assert_eq!(net.get("/").await.follow().await, "", "room again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_connections_from_one_address() {
+    let topic = Topic::new(Retention::default());
+    let config = Config {
+        max_connections_per_address: 1,
+        ..config()
+    };
+    let (server, net, _) = serve_topic(config, &topic, Start::Live);
+    let mut clients = Vec::new();
+    for (ip, status) in [(1, "200"), (1, "503"), (2, "200")] {
+        let mut client = net.connect_from([10, 0, 0, ip]);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_status(&client.read().await, status);
+        clients.push(client);
+    }
+    assert_eq!(server.stats().refused, 1);
+    // Nobody has an address on a Unix socket, so these are not counted by it.
+    for _ in 0..3 {
+        clients.push(net.get("/").await);
+        assert_status(&clients.last_mut().unwrap().read().await, "200");
+    }
+    clients.clear();
+    pass(SECOND * 3).await;
+    let mut again = net.connect_from([10, 0, 0, 1]);
+    again.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_status(&again.read().await, "200");
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_a_listener_are_waited_out() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let mut early = net.get("/").await;
+    early.follow().await;
+    for _ in 0..12 {
+        net.fail(io::ErrorKind::Other);
+    }
+    let start = Instant::now();
+    let mut late = net.get("/").await;
+    publish(&topic, 0..1);
+    assert_eq!(early.read().await, published(0..1), "streams go on");
+    assert!(late.wait().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(server.stats().accept_errors, 12);
+    // 5, 10, 20 ... 640 ms, then a second each.
+    let waited = start.elapsed();
+    assert!((SECOND * 5..SECOND * 6).contains(&waited), "{waited:?}");
+
+    net.fail(io::ErrorKind::Other);
+    let start = Instant::now();
+    net.get("/").await.wait().await;
+    assert!(start.elapsed() < SECOND / 10, "a success forgets them");
+}

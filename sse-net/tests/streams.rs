@@ -1,0 +1,270 @@
+//! The stream of one client's own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::future::pending;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Ends, WIDE, config, pass, serve, settle};
+use sse_core::{Event, SendError};
+use sse_net::{Disconnect, Incoming, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn pipe(room: usize) -> (Stream<DuplexStream>, DuplexStream) {
+    let (ours, theirs) = duplex(room);
+    (Stream::new(ours, SECOND * 20), theirs)
+}
+
+/// Makes the same calls of both streams, the second with a suffix, and gives what both wrote.
+macro_rules! both {
+    ($($call:ident($($argument:expr),*) $($wait:ident)?;)*) => {{
+        let mut blocking = sse_core::Stream::new(Vec::new());
+        let (mut stream, mut client) = pipe(WIDE);
+        $(
+            let expected = format!("{:?}", blocking.$call($($argument),*));
+            let result = stream.$call($($argument),*)$(.$wait)?;
+            assert_eq!(format!("{result:?}"), expected, stringify!($call));
+        )*
+        let expected = blocking.close().unwrap();
+        stream.close().await.unwrap();
+        let mut written = Vec::new();
+        client.read_to_end(&mut written).await.unwrap();
+        assert_eq!(String::from_utf8(written), String::from_utf8(expected));
+    }};
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_has_the_calls_of_the_blocking_one() {
+    both! {
+        set_id(54);
+        set_event("hey-you");
+        set_event("no\nsuch");
+        set_retry(SECOND);
+        comment("a\nb") await;
+        write_str("yes, that's data\n") await;
+        write_bytes(b"bytes") await;
+        write_bytes(b"\xff") await;
+        write_json(&[Some("text"), None]) await;
+        write_int(-7) await;
+        write_int(u128::MAX) await;
+        write_float(0.1) await;
+        write_float(f64::NAN) await;
+        write_display(&format_args!("{}\n{}", 1, 2)) await;
+        write_event("1", "tick", "data") await;
+        write_event("\0", "tick", "data") await;
+        send(&Event::new().id(55).data("two\nlines")) await;
+        flush() await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_returns_when_the_connection_has_taken_the_event() {
+    let (mut stream, mut client) = pipe(10);
+    let reader = async {
+        pass(SECOND).await;
+        let mut text = [0; 26];
+        client.read_exact(&mut text).await.unwrap();
+        text
+    };
+    let start = Instant::now();
+    let write = async {
+        stream.write_str("more than ten bytes").await.unwrap();
+        start.elapsed()
+    };
+    let (text, waited) = tokio::join!(reader, write);
+    assert!(waited >= SECOND && waited < SECOND * 2);
+    assert!(text.starts_with(b"data: more than ten bytes\n"));
+    assert!(stream.pending().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_neither_tears_nor_doubles_its_event() {
+    for room in 1..60 {
+        let (mut stream, mut client) = pipe(room);
+        let reading = tokio::spawn(async move {
+            let mut text = String::new();
+            pass(SECOND).await;
+            client.read_to_string(&mut text).await.unwrap();
+            text
+        });
+        let mut expected = String::new();
+        for n in 0..5 {
+            let _ = timeout(SECOND / 10, stream.write_int(n)).await;
+            expected += &format!("data: {n}\n\n");
+        }
+        stream.close().await.unwrap();
+        expected += "event: close\ndata: \n\n";
+        assert_eq!(reading.await.unwrap(), expected, "{room}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cancelled_calls_leave_is_bounded() {
+    let (stream, _client) = pipe(1);
+    let mut stream = stream.max_pending(100);
+    let mut refused = 0;
+    for _ in 0..100 {
+        let writing = timeout(SECOND / 10, stream.write_str("0123456789"));
+        if let Ok(Err(SendError::Full { .. })) = writing.await {
+            refused += 1;
+        }
+        assert!(stream.pending().len() < 200);
+    }
+    let (_, pending) = stream.into_parts();
+    assert!(
+        pending.len() >= 100 && refused == 0,
+        "a call waits for room first"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_fails_the_call_and_who_is_slow_does_not() {
+    let (mut stream, mut client) = pipe(10);
+    let slow = tokio::spawn(async move {
+        for _ in 0..10 {
+            pass(SECOND * 15).await;
+            client.read_exact(&mut [0; 10]).await.unwrap();
+        }
+        client
+    });
+    stream.write_str(&"x".repeat(92)).await.unwrap();
+    let _client = slow.await.unwrap();
+    let start = Instant::now();
+    let error = stream.write_str(&"x".repeat(92)).await.unwrap_err();
+    assert!((SECOND * 20..SECOND * 21).contains(&start.elapsed()));
+    assert_eq!(
+        error.to_string(),
+        "the event waits, because the writer failed: \
+         the client took nothing for the length of the write timeout"
+    );
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
+    assert!(!stream.pending().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_ends_whatever_waits() {
+    let start = Instant::now();
+    for room in [10, WIDE] {
+        let (mut stream, client) = pipe(room);
+        tokio::spawn(async move {
+            pass(SECOND).await;
+            drop(client);
+        });
+        stream.gone().await;
+        stream.gone().await;
+        let error = io::Error::from(stream.write_str("more").await.unwrap_err());
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+
+        let (mut stream, client) = pipe(room);
+        tokio::spawn(async move {
+            pass(SECOND).await;
+            drop(client);
+        });
+        let error = stream.write_str(&"x".repeat(WIDE)).await.unwrap_err();
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::BrokenPipe);
+    }
+    assert!(start.elapsed() < SECOND * 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_only_ends_its_half_is_not_gone() {
+    let (mut stream, mut client) = pipe(WIDE);
+    client.shutdown().await.unwrap();
+    let gone = timeout(SECOND * 3600, stream.gone()).await;
+    assert!(gone.is_err());
+    stream.write_str("hey").await.unwrap();
+    stream.close().await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, ":\n:\ndata: hey\n\nevent: close\ndata: \n\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_keeps_watch_it_sends_heartbeats_and_what_waits() {
+    let (stream, mut client) = pipe(4);
+    let mut stream = stream.heartbeat(SECOND * 15);
+    assert!(timeout(SECOND, stream.write_str("hey")).await.is_err());
+    let reading = tokio::spawn(async move {
+        let mut times = Vec::new();
+        let mut text = String::new();
+        let mut piece = [0; 2];
+        while client.read_exact(&mut piece).await.is_ok() {
+            text += str::from_utf8(&piece).unwrap();
+            times.push(Instant::now());
+        }
+        (text, times)
+    });
+    // A program that waits for something else as well calls it again and again.
+    for _ in 0..46 {
+        let _ = timeout(SECOND, stream.gone()).await;
+    }
+    let _ = timeout(SECOND / 2, stream.gone()).await;
+    drop(stream);
+    let (text, times) = reading.await.unwrap();
+    assert_eq!(
+        text,
+        "data: hey\n\n:\n:\n:\n"[..16].to_owned() + &text[16..]
+    );
+    let beats = &times[times.len() - 3..];
+    for pair in beats.windows(2) {
+        assert_eq!((pair[1] - pair[0]).as_secs(), 15);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_stops_when_its_client_leaves() {
+    struct Model(Arc<Mutex<u32>>);
+
+    impl Drop for Model {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+
+    let (ends, stopped) = (Ends::default(), Arc::new(Mutex::new(0)));
+    let (told, stops) = (ends.clone(), Arc::clone(&stopped));
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let model = Model(Arc::clone(&stops));
+        let is_lost_in_thought = request.path() == "/think";
+        let answer = request.stream(async move |mut stream| {
+            let _model = model;
+            stream.write_str("let me think").await?;
+            if is_lost_in_thought {
+                tokio::select! {
+                    () = pending() => {}
+                    () = stream.gone() => return Err(io::ErrorKind::BrokenPipe.into()),
+                }
+            }
+            stream.close().await
+        });
+        std::future::ready(told.watch(answer))
+    });
+
+    let mut client = net.get("/think").await;
+    assert_eq!(client.follow().await, "data: let me think\n\n");
+    pass(SECOND * 20).await;
+    assert_eq!(client.read().await, ":\n", "the server's heartbeat");
+    drop(client);
+    pass(SECOND / 20).await;
+    assert_eq!(
+        (ends.take(), *stopped.lock().unwrap()),
+        (vec![Disconnect::Gone], 1)
+    );
+
+    let mut client = net.get("/").await;
+    assert_eq!(
+        client.follow().await,
+        "data: let me think\n\nevent: close\ndata: \n\n"
+    );
+    settle().await;
+    assert_eq!(ends.take(), [Disconnect::Finished]);
+    let stats = server.stats();
+    assert_eq!((stats.gone, stats.finished, stats.connections), (1, 1, 0));
+}

@@ -1,0 +1,80 @@
+//! What the feature `tracing` tells.
+
+#![cfg(feature = "tracing")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fmt::{Debug, Write as _};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use common::{config, pass, serve_topic};
+use sse_core::Retention;
+use sse_net::{Config, Start, Topic};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Writes down what is told.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<String>>);
+
+impl Visit for Notes {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.0.lock().unwrap(), " {field}={value:?}");
+    }
+}
+
+impl Subscriber for Notes {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("sse_net")
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let name = span.metadata().name();
+        self.0.lock().unwrap().push_str(&format!("\nspan {name}"));
+        span.record(&mut self.clone());
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let level = event.metadata().level();
+        self.0.lock().unwrap().push_str(&format!("\n{level}"));
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_have_spans_and_their_ends_are_told() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let topic = Topic::new(Retention::default());
+    let config = Config {
+        max_connections: 1,
+        ..config()
+    };
+    let (_server, net, _) = serve_topic(config, &topic, Start::Live);
+    let mut client = net.get("/").await;
+    client.follow().await;
+    net.get("/").await.read_to_end().await;
+    net.fail(io::ErrorKind::OutOfMemory);
+    drop(client);
+    pass(std::time::Duration::from_secs(1)).await;
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nspan connection peer=\"local\"\
+         \nWARN message=a connection is refused: there is no room peer=Local\
+         \nspan connection peer=\"local\"\
+         \nWARN message=a connection could not be accepted error=out of memory\
+         \nDEBUG message=the stream has ended reason=Gone"
+    );
+}
