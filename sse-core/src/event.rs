@@ -104,11 +104,11 @@ impl<'a> Event<'a> {
         encode::event(out, self);
     }
 
-    /// This event, borrowed, with another ID.
-    pub(crate) fn with_id<'b>(&'b self, id: &'b EventId<'_>) -> Event<'b> {
+    /// The same event, borrowed.
+    pub(crate) fn borrowed(&self) -> Event<'_> {
         Event {
             comment: self.comment.as_deref().map(Cow::Borrowed),
-            id: Some(id.into()),
+            id: self.id.as_ref().map(EventId::from),
             event: self.event.as_ref().map(EventType::from),
             retry: self.retry,
             data: self.data.as_deref().map(Cow::Borrowed),

@@ -87,7 +87,8 @@ impl Log {
         match own_id {
             Some(_) => event.encode(&mut self.bytes),
             None => event
-                .with_id(&stamp.id(&mut [0; Stamp::MAX_LEN]))
+                .borrowed()
+                .id(stamp.id(&mut [0; Stamp::MAX_LEN]))
                 .encode(&mut self.bytes),
         }
         let end = Cursor(self.begin.0 + self.kept() as u64);

@@ -493,16 +493,12 @@ impl Staged {
 
     /// `event`, with what is staged where it has nothing of its own.
     fn fill<'a>(&'a self, event: &'a Event<'_>) -> Event<'a> {
+        let event = event.borrowed();
         Event {
-            comment: event.comment.as_deref().map(Cow::Borrowed),
-            id: event.id.as_ref().map(EventId::from).or_else(|| self.id()),
-            event: event
-                .event
-                .as_ref()
-                .map(EventType::from)
-                .or_else(|| self.event()),
+            id: event.id.or_else(|| self.id()),
+            event: event.event.or_else(|| self.event()),
             retry: event.retry.or(self.retry),
-            data: event.data.as_deref().map(Cow::Borrowed),
+            ..event
         }
     }
 }
