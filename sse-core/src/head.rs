@@ -9,7 +9,8 @@ use memchr::memchr_iter;
 use crate::field::{EventId, FieldError};
 use crate::response::{Rejection, is_token_byte};
 
-/// A well-framed HTTP/1.0 or 1.1 request head.
+/// A well-framed request head: of HTTP/1.0 or 1.1, or, [from its parts](Self::from_parts), of
+/// any version.
 ///
 /// What is not well framed never becomes one: a head has a method, a target in one of the
 /// forms of [RFC 9112, 3.2], at most one valid `Host` (exactly one in 1.1), and not both
@@ -21,7 +22,7 @@ pub struct Head {
     bytes: Vec<u8>,
     method: Span,
     target: Span,
-    minor_version: u8,
+    minor_version: Option<u8>,
     headers: Vec<(Span, Span)>,
     host: Option<Span>,
     last_event_id: Option<Span>,
@@ -29,6 +30,67 @@ pub struct Head {
 }
 
 impl Head {
+    /// A head that somebody else has read, such as an HTTP server. It is held to the same
+    /// rules, but for the limits of its size, which are the reader's matter.
+    ///
+    /// The target of HTTP/2 and 3 is the URL that their pseudo-headers make up; their
+    /// `minor_version` is none, and they need no `Host`.
+    ///
+    /// ```
+    /// use sse_core::Head;
+    ///
+    /// let headers = [("last-event-id", &b"54"[..])];
+    /// let head = Head::from_parts("GET", "https://a.example/sse?x=y", None, headers)?;
+    /// assert_eq!((head.host(), head.path()), ("a.example", "/sse"));
+    /// # Ok::<(), sse_core::Rejection>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The answer to a head that is malformed, 400, or of 4 GiB, 431.
+    pub fn from_parts<'h>(
+        method: &str,
+        target: &str,
+        minor_version: Option<u8>,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) -> Result<Self, Rejection> {
+        let mut parts = Parts(Vec::with_capacity(512));
+        let (method_span, target_span) =
+            (parts.add(method.as_bytes()), parts.add(target.as_bytes()));
+        let mut fields = Fields::default();
+        let mut spans = Vec::new();
+        for (name, value) in headers {
+            let span = (parts.add(name.as_bytes()), parts.add(value));
+            let is_value = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+            if !is_token(name) || !value.iter().all(is_value) {
+                return Err(Rejection::BAD_REQUEST
+                    .because("a header name is no token, or its value has a control character"));
+            }
+            fields.note(name, value, span.1);
+            spans.push(span);
+        }
+        if parts.0.len() > MAX_SIZE {
+            return Err(Rejection::HEADERS_TOO_LARGE);
+        }
+        if !is_token(method) || target.bytes().any(|byte| byte <= b' ' || byte == b'\x7f') {
+            return Err(Rejection::BAD_REQUEST.because(
+                "the method is no token, or the target has a space or a control character",
+            ));
+        }
+        check_target(method, target)?;
+        Self {
+            bytes: parts.0,
+            method: method_span,
+            target: target_span,
+            minor_version,
+            headers: spans,
+            has_body: fields.check(minor_version)?,
+            host: fields.host,
+            last_event_id: fields.last_event_id,
+        }
+        .check_query()
+    }
+
     /// The method, such as `GET`.
     #[must_use]
     pub fn method(&self) -> &str {
@@ -58,9 +120,9 @@ impl Head {
         path_and_query.split_once('?').map(|(_, query)| query)
     }
 
-    /// The minor version of HTTP/1: 0 or 1.
+    /// The minor version of HTTP/1, 0 or 1; none of another version.
     #[must_use]
-    pub const fn minor_version(&self) -> u8 {
+    pub const fn minor_version(&self) -> Option<u8> {
         self.minor_version
     }
 
@@ -118,7 +180,7 @@ impl Head {
             Ok(_) => return Err(Rejection::BAD_REQUEST),
             Err(error) => return Err(malformed(error, bytes)),
         }
-        let (Some(method), Some(target), Some(minor_version)) =
+        let (Some(method), Some(target), minor_version @ Some(_)) =
             (request.method, request.path, request.version)
         else {
             return Err(Rejection::BAD_REQUEST);
@@ -126,13 +188,13 @@ impl Head {
         let mut fields = Fields::default();
         let spans = request.headers.iter().map(|header| {
             let value = Span::of(header.value, bytes);
-            fields.note(header, value);
+            fields.note(header.name, header.value, value);
             (Span::of(header.name.as_bytes(), bytes), value)
         });
         let headers = spans.collect();
         let has_body = fields.check(minor_version)?;
         check_target(method, target)?;
-        let head = Self {
+        Self {
             method: Span::of(method.as_bytes(), bytes),
             target: Span::of(target.as_bytes(), bytes),
             minor_version,
@@ -141,11 +203,15 @@ impl Head {
             last_event_id: fields.last_event_id,
             has_body,
             bytes: bytes.to_vec(),
-        };
-        match head.query().map(|_| head.find_last_event_id()) {
+        }
+        .check_query()
+    }
+
+    fn check_query(self) -> Result<Self, Rejection> {
+        match self.query().map(|_| self.find_last_event_id()) {
             Some(Err(_)) => Err(Rejection::BAD_REQUEST
                 .because("the last event ID in the query has a line break or a NUL")),
-            _ => Ok(head),
+            _ => Ok(self),
         }
     }
 
@@ -364,6 +430,24 @@ impl Span {
     }
 }
 
+/// The bytes of a head that is put together.
+struct Parts(Vec<u8>);
+
+impl Parts {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a head of 4 GiB is refused before a span of it is used"
+    )]
+    fn add(&mut self, part: &[u8]) -> Span {
+        let start = self.0.len() as u32;
+        self.0.extend_from_slice(part);
+        Span {
+            start,
+            end: self.0.len() as u32,
+        }
+    }
+}
+
 /// What the framing depends on.
 #[derive(Default)]
 struct Fields {
@@ -376,21 +460,21 @@ struct Fields {
 }
 
 impl Fields {
-    fn note(&mut self, header: &httparse::Header<'_>, value: Span) {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        match header.name.len() {
+    fn note(&mut self, name: &str, value: &[u8], span: Span) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match name.len() {
             4 if is("host") => {
-                self.bad_host |= self.host.is_some() || !is_authority(header.value);
-                self.host = Some(value);
+                self.bad_host |= self.host.is_some() || !is_authority(value);
+                self.host = Some(span);
             }
             13 if is("last-event-id") => {
-                self.last_event_id.get_or_insert(value);
+                self.last_event_id.get_or_insert(span);
             }
             14 if is("content-length") => {
                 self.bad_length |= self.content_length.is_some()
-                    || header.value.is_empty()
-                    || !header.value.iter().all(u8::is_ascii_digit);
-                self.content_length = Some(header.value.iter().any(|digit| *digit != b'0'));
+                    || value.is_empty()
+                    || !value.iter().all(u8::is_ascii_digit);
+                self.content_length = Some(value.iter().any(|digit| *digit != b'0'));
             }
             17 if is("transfer-encoding") => self.transfer_encoding = true,
             _ => {}
@@ -398,14 +482,14 @@ impl Fields {
     }
 
     /// Whether a body follows.
-    fn check(&self, minor_version: u8) -> Result<bool, Rejection> {
+    fn check(&self, minor_version: Option<u8>) -> Result<bool, Rejection> {
         let bad = |reason| Err(Rejection::BAD_REQUEST.because(reason));
         if self.bad_host {
             return bad("Host is there twice or is no host; send it once");
         }
         // RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to
         // any HTTP/1.1 request message that lacks a Host header field".
-        if self.host.is_none() && minor_version == 1 {
+        if self.host.is_none() && minor_version == Some(1) {
             return bad("Host is missing; HTTP/1.1 requires it");
         }
         if self.bad_length {
@@ -417,11 +501,15 @@ impl Fields {
         // RFC 9112, 6.1: "A server or client that receives an HTTP/1.0 message containing
         // a Transfer-Encoding header field MUST treat the message as if the framing is
         // faulty".
-        if self.transfer_encoding && minor_version == 0 {
+        if self.transfer_encoding && minor_version == Some(0) {
             return bad("there is Transfer-Encoding, which HTTP/1.0 does not have");
         }
         Ok(self.transfer_encoding || self.content_length == Some(true))
     }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 /// RFC 9112, 3.2: which form of target goes with which method.

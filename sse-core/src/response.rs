@@ -86,6 +86,27 @@ impl Response {
         self.status
     }
 
+    /// The headers, `Content-Type` first if there is a body; not those of the framing, which
+    /// [`encode`](Self::encode) writes.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let content_type = Some(("Content-Type", self.content_type));
+        let headers = self
+            .headers
+            .0
+            .iter()
+            .map(|(name, value)| (&**name, &**value));
+        content_type
+            .filter(|(_, value)| !value.is_empty())
+            .into_iter()
+            .chain(headers)
+    }
+
+    /// The bytes of the body.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Appends the wire form to `out`; for a `HEAD` request without the body.
     pub fn encode(&self, head_only: bool, out: &mut Vec<u8>) {
         begin(out, self.status);
@@ -106,6 +127,17 @@ impl Response {
         if has_body && !head_only {
             out.extend_from_slice(&self.body);
         }
+    }
+
+    /// Appends the wire form of an answer that goes on after its body, for as long as the
+    /// connection lasts.
+    pub(crate) fn encode_open(&self, out: &mut Vec<u8>) {
+        begin(out, self.status);
+        for (name, value) in self.headers() {
+            line(out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.body);
     }
 
     pub(crate) fn with_headers(mut self, headers: Headers) -> Self {
@@ -305,6 +337,10 @@ impl Headers {
     /// Adds a header whose value is known to be one.
     pub(crate) fn add(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) {
         self.0.to_mut().push((Cow::Borrowed(name), value.into()));
+    }
+
+    pub(crate) fn append(&mut self, mut others: Self) {
+        self.0.to_mut().append(others.0.to_mut());
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

@@ -12,7 +12,7 @@ use crate::field::{EventId, Fault, Field, FieldError};
 use crate::head::{Head, HeadReader, is_authority};
 use crate::negotiate::accepts_event_stream;
 use crate::outbox::{Outbox, SendError};
-use crate::response::{self, Headers, Rejection, Response};
+use crate::response::{Headers, Rejection, Response};
 use crate::stream::{CloseError, Stream};
 
 /// Takes over connections: reads the request head, refuses what is wrong, and hands over
@@ -22,8 +22,8 @@ use crate::stream::{CloseError, Stream};
 /// answer. Then the application looks, at the path say, and accepts, answers or rejects;
 /// [`Request::accept`] refuses what asks for something else than an event stream. The
 /// judgements are pure functions, for those who bring their own input and output:
-/// [`check`](Self::check), [`answer_options`](Self::answer_options) and
-/// [`accept_head`](Self::accept_head).
+/// [`check`](Self::check), [`answer_options`](Self::answer_options),
+/// [`accept`](Self::accept) and [`accept_head`](Self::accept_head).
 ///
 /// ```no_run
 /// use std::net::TcpListener;
@@ -267,13 +267,14 @@ impl Upgrader {
         Some(Response::new(204).with_headers(headers))
     }
 
-    /// The response head that accepts `head`, and the `retry` that is announced.
+    /// The response that accepts `head`, for those who answer by way of an HTTP server. Its
+    /// body is only the beginning: the `retry` that is announced.
     ///
     /// # Errors
     ///
     /// 405 for a method other than `GET` and `HEAD`, 406 where `Accept` excludes
     /// `text/event-stream`, 403 for an origin that is not allowed.
-    pub fn accept_head(&self, head: &Head) -> Result<Vec<u8>, Rejection> {
+    pub fn accept(&self, head: &Head) -> Result<Response, Rejection> {
         let is_head_only = match head.method() {
             "GET" => false,
             "HEAD" => true,
@@ -285,18 +286,24 @@ impl Upgrader {
         let mut headers = self.0.headers.clone();
         headers.add_default("Cache-Control", "no-cache, no-transform");
         headers.add_default("X-Accel-Buffering", "no");
+        headers.append(self.0.cors(head)?);
 
+        let retry = self.0.retry.filter(|_| !is_head_only);
+        Ok(Response::new(200).with_headers(headers).body(
+            "text/event-stream",
+            retry.map_or_else(String::new, announce),
+        ))
+    }
+
+    /// The response head that accepts `head`, and the `retry` that is announced: the wire
+    /// form of what [`accept`](Self::accept) gives.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub fn accept_head(&self, head: &Head) -> Result<Vec<u8>, Rejection> {
         let mut out = Vec::with_capacity(256);
-        response::begin(&mut out, 200);
-        response::line(&mut out, "Content-Type", "text/event-stream");
-        headers.encode(&mut out);
-        self.0.cors(head)?.encode(&mut out);
-        out.extend_from_slice(b"\r\n");
-        if let Some(retry) = self.0.retry
-            && !is_head_only
-        {
-            Event::new().retry(retry).encode(&mut out);
-        }
+        self.accept(head)?.encode_open(&mut out);
         Ok(out)
     }
 
@@ -620,6 +627,12 @@ impl Origins {
                 .any(|allowed| allowed.eq_ignore_ascii_case(origin)),
         }
     }
+}
+
+fn announce(retry: Duration) -> String {
+    let mut out = Vec::new();
+    Event::new().retry(retry).encode(&mut out);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn respond(conn: &mut impl Write, response: &Response, is_head_only: bool) -> io::Result<()> {

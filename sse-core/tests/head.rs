@@ -15,7 +15,7 @@ fn a_head_is_found_and_what_follows_stays() {
     let head = reader.read(&mut input).unwrap().unwrap();
     assert_eq!(input, b"GET /");
     assert_eq!((head.method(), head.target()), ("GET", "/sse"));
-    assert_eq!((head.minor_version(), head.host()), (1, "a.example"));
+    assert_eq!((head.minor_version(), head.host()), (Some(1), "a.example"));
     assert!(!head.has_body());
 }
 
@@ -117,8 +117,54 @@ fn a_head_shows_no_secrets_in_debug_output() {
     let head = accepts("GET / HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n");
     assert_eq!(
         format!("{head:?}"),
-        r#"Head { method: "GET", target: "/", minor_version: 1, .. }"#
+        r#"Head { method: "GET", target: "/", minor_version: Some(1), .. }"#
     );
+}
+
+#[test]
+fn a_head_from_parts_is_held_to_the_same_rules() {
+    type Parts<'a> = (&'a str, &'a str, Option<u8>, &'a [(&'a str, &'a [u8])]);
+    let host = &[("host", &b"a.example"[..])][..];
+    let target = "the request target is neither a path nor an absolute http URL";
+    let spelling = "the method is no token, or the target has a space or a control character";
+    let header = "a header name is no token, or its value has a control character";
+    let table: &[(Parts<'_>, Result<&str, &str>)] = &[
+        (("GET", "/", Some(1), host), Ok("a.example")),
+        (("GET", "https://b.example/?x", None, host), Ok("b.example")),
+        (("GET", "/", None, &[]), Ok("")),
+        (("GET", "/", Some(0), &[]), Ok("")),
+        (
+            ("GET", "/", Some(1), &[]),
+            Err("Host is missing; HTTP/1.1 requires it"),
+        ),
+        (
+            ("GET", "/", None, &[("host", b"a"), ("HOST", b"a")]),
+            Err("Host is there twice or is no host; send it once"),
+        ),
+        (
+            ("GET", "/", None, &[("content-length", b"+1")]),
+            Err("Content-Length is there twice or is no number"),
+        ),
+        (
+            ("GET", "/?lastEventId=%0A", Some(1), host),
+            Err("the last event ID in the query has a line break or a NUL"),
+        ),
+        (("GET", "", Some(1), host), Err(target)),
+        (("GET", "ftp://a/", Some(1), host), Err(target)),
+        (("GET", "/#x", Some(1), host), Err(target)),
+        (("GET", "/ HTTP/1.1\r\nX: y", Some(1), host), Err(spelling)),
+        (("", "/", Some(1), host), Err(spelling)),
+        (("GET /", "/", Some(1), host), Err(spelling)),
+        (("GET", "/", Some(1), &[("x", b"y\r\nz: 1")]), Err(header)),
+        (("GET", "/", Some(1), &[("x", b"\0")]), Err(header)),
+        (("GET", "/", Some(1), &[("x y", b"")]), Err(header)),
+        (("GET", "/", Some(1), &[("", b"")]), Err(header)),
+    ];
+    for &((method, target, version, headers), expected) in table {
+        let head = Head::from_parts(method, target, version, headers.iter().copied());
+        let got = head.as_ref().map(Head::host).map_err(Rejection::reason);
+        assert_eq!(got, expected, "{method} {target} {headers:?}");
+    }
 }
 
 /// RFC 9112, 3.2: origin form, absolute form, authority form, asterisk form.
@@ -237,7 +283,7 @@ fn a_host_is_a_name_and_perhaps_a_port() {
 #[test]
 fn http_1_0_needs_no_host_but_has_no_two() {
     let head = accepts("GET / HTTP/1.0\r\n\r\n");
-    assert_eq!((head.minor_version(), head.host()), (0, ""));
+    assert_eq!((head.minor_version(), head.host()), (Some(0), ""));
     assert_eq!(
         accepts("GET / HTTP/1.0\r\nHost: a.example\r\n\r\n").host(),
         "a.example"
@@ -573,11 +619,16 @@ fn last_event_id(target: &str, header: &str, expected: Option<&str>) {
     assert_eq!(head.last_event_id().as_ref().map(AsRef::as_ref), expected);
 }
 
-/// However it is cut, this is a head.
+/// However it is cut, this is a head, and so are its parts.
 #[track_caller]
 fn accepts(request: impl AsRef<[u8]>) -> Head {
     match reads(HeadReader::new, &request) {
-        Ok(Some(head)) => head,
+        Ok(Some(head)) => {
+            let version = head.minor_version();
+            let parts = Head::from_parts(head.method(), head.target(), version, head.headers());
+            assert_eq!(facts(&parts.map(Some)), facts(&Ok(Some(head.clone()))));
+            head
+        }
         other => panic!("{}: {other:?}", request.as_ref().escape_ascii()),
     }
 }
@@ -626,7 +677,7 @@ fn facts(read: &Result<Option<Head>, Rejection>) -> Result<Option<Vec<String>>, 
     Ok(read.as_ref().map(|head| {
         let own = [
             format!(
-                "{} {} 1.{}",
+                "{} {} 1.{:?}",
                 head.method(),
                 head.target(),
                 head.minor_version()

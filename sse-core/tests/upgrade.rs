@@ -476,6 +476,21 @@ fn the_judgements_are_functions() {
         Ok(response(&ACCEPTED, "").into_bytes())
     );
 
+    let accepting = upgrader
+        .clone()
+        .retry(Duration::from_millis(1500))
+        .accept(&get)
+        .unwrap();
+    assert_eq!(
+        Vec::from_iter(accepting.headers()),
+        [
+            ("Content-Type", "text/event-stream"),
+            ("Cache-Control", "no-cache, no-transform"),
+            ("X-Accel-Buffering", "no"),
+        ]
+    );
+    assert_eq!(accepting.content(), b"retry: 1500\n\n");
+
     let post = head("POST /");
     assert_eq!(upgrader.check(&post), Err(Rejection::METHOD_NOT_ALLOWED));
     assert_eq!(upgrader.answer_options(&post), None);
