@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 use std::{env, fmt};
 
 /// Runs a program to its exit status: 0, or 1 when it fails, or 2 when it was asked
@@ -83,6 +84,16 @@ impl Args {
         })
     }
 
+    /// The value of the last option, which has to be seconds above zero, such as `0.5`.
+    ///
+    /// # Errors
+    ///
+    /// [`Ending::Usage`] where there is none or another.
+    pub fn seconds(&mut self) -> Result<Duration, Ending> {
+        let Seconds(time) = self.value("a number of seconds above 0")?;
+        Ok(time)
+    }
+
     /// The last option is none of this program's.
     #[must_use]
     pub fn unknown(&self) -> Ending {
@@ -91,6 +102,20 @@ impl Args {
 
     fn text(&mut self) -> Option<String> {
         Some(self.rest.next()?.to_string_lossy().into_owned())
+    }
+}
+
+struct Seconds(Duration);
+
+impl FromStr for Seconds {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let time = Duration::try_from_secs_f64(text.parse().map_err(drop)?).map_err(drop)?;
+        match time.is_zero() {
+            true => Err(()),
+            false => Ok(Self(time)),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import http from "node:http";
 import net from "node:net";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
@@ -42,50 +43,106 @@ after(() => browser?.close());
 process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));
 
-test("events arrive in order", async (t) => {
-  const demo = await startDemo(t);
+test("events arrive in order, those of before too", async (t) => {
+  const demo = await startDemo(t, "--every", "0.5");
+  const feed = await observe(t, demo.port);
+  await until("history", () => feed.ids.length, (length) => length > 1);
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire);
 
-  for (const n of [1, 2, 3]) {
-    const shown = await until(`event ${n}`, () => read(page), ({ ids }) => ids.length >= n);
-    assertShows(shown, { state: "open", last: shown.ids.length });
+  for (const length of [2, 4, 6]) {
+    const shown = await until(`event ${length}`, () => read(page), ({ ids }) => ids.length >= length);
+    assertShows(shown, { state: "open", of: feed.ids });
+    assert.equal(shown.ids[0], feed.ids[0]);
+    assert.deepEqual([shown.gaps, shown.resumed], [[], []]);
   }
   // No favicon, nothing from elsewhere, and one connection's worth of stream.
   assert.deepEqual(wire.requests.map(({ path }) => path), ["/", "/sse"]);
   assert.equal(wire.streams()[0].lastEventId, undefined);
 });
 
-test("the stream resumes after the server was killed", async (t) => {
-  const demo = await startDemo(t);
+test("the stream resumes after the network was interrupted, and nothing is missed", async (t) => {
+  const demo = await startDemo(t, "--every", "0.2");
+  const feed = await observe(t, demo.port);
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire);
   await until("two events", () => read(page), ({ ids }) => ids.length >= 2);
 
-  await demo.kill();
+  wire.cut();
   const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
-  assertShows(lost, { state: "reconnecting", last: lost.ids.length });
+  assertShows(lost, { state: "reconnecting", of: feed.ids });
+  assert.equal(lost.watching, "");
   assert.match(lost.notice, new RegExp(`Last-Event-ID: ${lost.lastEventId}\\b`));
+  const published = feed.ids.length;
+  await until("events meanwhile", () => feed.ids.length, (length) => length > published + 2);
+  wire.mend();
 
-  await startDemo(t, "--listen", `127.0.0.1:${demo.port}`);
-  const last = lost.ids.length + 3;
-  const resumed = await until(`event ${last}`, () => read(page), ({ ids }) => ids.length >= last);
-  assertShows(resumed, { state: "open", last: resumed.ids.length });
-  assert.deepEqual(resumed.resumed, [`resumed after event ${lost.lastEventId}`]);
+  const resumed = await until("what was missed", () => read(page), ({ ids }) => ids.length > lost.ids.length + 3);
+  assertShows(resumed, { state: "open", of: feed.ids });
+  assert.deepEqual([resumed.gaps, resumed.resumed], [[], [`resumed after ${lost.lastEventId}: nothing was missed`]]);
+  assert.match(resumed.notice, /resumed where it was/);
 
   const [first, ...retries] = wire.streams();
   assert.equal(first.lastEventId, undefined);
-  assert.notEqual(retries.length, 0);
-  for (const retry of retries) assert.equal(retry.lastEventId, lost.lastEventId);
+  assert.deepEqual(retries.map(({ lastEventId }) => lastEventId), [lost.lastEventId]);
+});
+
+for (const [what, stop] of [
+  ["killed", (demo) => demo.kill()],
+  ["stopped by Ctrl-C", (demo) => demo.stop("SIGINT")],
+  ["stopped by SIGTERM", (demo) => demo.stop("SIGTERM")],
+]) {
+  test(`the page says that events may be missing after the server was ${what} and started again`, async (t) => {
+    const demo = await startDemo(t);
+    const wire = await record(t, demo.port);
+    const page = await openPage(t, wire);
+    await until("an event", () => read(page), ({ ids }) => ids.length > 0);
+
+    await stop(demo);
+    const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+    await startDemo(t, "--listen", `127.0.0.1:${demo.port}`, "--every", "0.2");
+    const feed = await observe(t, demo.port);
+
+    const found = await until("the gap", () => read(page), ({ gaps, ids }) => gaps.length > 0 && ids.length > lost.ids.length + 1);
+    const [first] = feed.ids;
+    assertShows(found, { state: "open", of: [...lost.ids, ...feed.ids] });
+    assert.deepEqual([found.gaps, found.resumed], [[`gap after ${lost.lastEventId}: events may be missing; on with ${first}`], []]);
+    assert.match(found.notice, /Events may be missing/);
+    assert.equal(wire.streams().at(-1).lastEventId, lost.lastEventId);
+  });
+}
+
+test("heartbeats are seen in silence", async (t) => {
+  const demo = await startDemo(t, "--every", "3600", "--heartbeat", "0.25");
+  const wire = await record(t, demo.port);
+  const page = await openPage(t, wire);
+  const shown = await until("a heartbeat", () => read(page), ({ heartbeat }) => heartbeat !== "");
+  assert.deepEqual([shown.state, shown.ids.length, shown.count, shown.lastEventId], ["open", 1, 1, shown.ids[0]]);
+
+  wire.cut();
+  await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+  wire.mend();
+  // Where no event follows, a heartbeat shows that the stream goes on.
+  const resumed = await until("resumed", () => read(page), ({ resumed }) => resumed.length > 0);
+  assertShows(resumed, { state: "open", of: shown.ids });
+});
+
+test("each page shows how many are watching", async (t) => {
+  const demo = await startDemo(t, "--every", "0.2");
+  const wire = await record(t, demo.port);
+  const pages = [await openPage(t, wire), await openPage(t, wire)];
+  for (const page of pages) await until("two", () => read(page), ({ watching }) => watching === "2");
+  await pages[1].close();
+  await until("one", () => read(pages[0]), ({ watching }) => watching === "1");
 });
 
 test("the close event ends the stream for good, until it is opened again", async (t) => {
-  const demo = await startDemo(t, "--count", "3");
+  const demo = await startDemo(t, "--count", "3", "--every", "0.5");
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire);
 
   const closed = await until("closed", () => read(page), ({ state }) => state === "closed");
-  assertShows(closed, { state: "closed", last: 3 });
+  assert.deepEqual([closed.count, closed.ids.length, closed.errors], [3, 3, []]);
   assert.match(closed.notice, /the stream is over/);
   assert.ok(closed.reopen);
 
@@ -96,8 +153,18 @@ test("the close event ends the stream for good, until it is opened again", async
   await page.click("#reopen");
   await until("the second stream", () => wire.streams().length, (streams) => streams === 2);
   const again = await until("closed again", () => read(page), ({ state }) => state === "closed");
-  assertShows(again, { state: "closed", last: 3 });
+  assert.deepEqual([again.ids, again.lastEventId], [closed.ids, closed.lastEventId]);
   assert.equal(wire.streams()[1].lastEventId, undefined);
+});
+
+test("a browser that comes back after the end is stopped by 204", async (t) => {
+  const demo = await startDemo(t, "--count", "0");
+  const wire = await record(t, demo.port);
+  const page = await openPage(t, wire);
+  const { lastEventId } = await until("closed", () => read(page), ({ state }) => state === "closed");
+
+  const code = await page.evaluate(async (id) => (await fetch("/sse", { headers: { "Last-Event-ID": id } })).status, lastEventId);
+  assert.equal(code, 204);
 });
 
 test("a refusal is final, until it is opened again", async (t) => {
@@ -106,29 +173,35 @@ test("a refusal is final, until it is opened again", async (t) => {
   const page = await openPage(t, wire, { status: 503, body: "full" });
 
   const refused = await until("closed", () => read(page), ({ state }) => state === "closed");
-  assertShows(refused, { state: "closed", last: 0 });
+  assertShows(refused, { state: "closed", of: [] });
   assert.match(refused.notice, /refused/);
 
   await page.unroute("**/sse");
   await page.click("#reopen");
   const shown = await until("an event", () => read(page), ({ ids }) => ids.length > 0);
-  assertShows(shown, { state: "open", last: shown.ids.length });
+  assertShows(shown, { state: "open", of: shown.ids });
   assert.ok(!shown.reopen);
 });
 
 test("data is shown as text, whatever it is", async (t) => {
   const texts = ["<img src=x onerror='throw 1'>", "not JSON", "null", '{"text":1,"ts":2}', '{"text":"far","ts":1e300}'];
   const stream = texts.map((text, at) => `id: ${at + 1}\ndata: ${text}\n\n`).join("");
+  const gaps = ["null", '{"asked":null,"from":null}', '{"asked":"<b>","from":"<i>"}'].map((gap) => `event: gap\ndata: ${gap}\n\n`).join("");
   const demo = await startDemo(t);
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire, {
     contentType: "text/event-stream",
-    body: `${stream}id: 6\ndata: {"text":"<b>bold</b>","ts":0}\n\nevent: close\ndata:\n\n`,
+    body: `${stream}${gaps}id: 6\ndata: {"text":"<b>bold</b>","ts":0,"watching":"<b>"}\n\nevent: close\ndata:\n\n`,
   });
 
   const closed = await until("closed", () => read(page), ({ state }) => state === "closed");
-  assertShows(closed, { state: "closed", last: 6 });
+  assertShows(closed, { state: "closed", of: ["1", "2", "3", "4", "5", "6"] });
   assert.deepEqual(closed.texts, [...texts, "<b>bold</b>"]);
+  assert.deepEqual(closed.gaps, [
+    "gap after what is below: events may be missing",
+    "gap after what is below: events may be missing",
+    "gap after <b>: events may be missing; on with <i>",
+  ]);
 });
 
 test("only the newest hundred events stay on the page", async (t) => {
@@ -163,19 +236,24 @@ function read(page) {
       reopen: one("#reopen").checkVisibility(),
       ids: rows("li[data-id]").map((row) => row.dataset.id),
       texts: rows("li[data-id] .text").map((text) => text.textContent),
-      resumed: rows("li:not([data-id])").map((row) => row.textContent),
+      resumed: rows("li.resumed").map((row) => row.textContent),
+      gaps: rows("li.gap").map((row) => row.textContent),
+      watching: one("#watching").textContent,
+      heartbeat: one("#heartbeat").textContent,
       errors: globalThis.errors,
     };
   });
 }
 
-// Events 1 to `last` are shown: none missing, none twice, every figure agrees, and no script failed.
-function assertShows(shown, { state, last }) {
+// What is shown is a part of the feed whose IDs are `of`: none missing, none twice, every figure agrees, and no
+// script failed.
+function assertShows(shown, { state, of }) {
   assert.deepEqual(shown.errors, []);
-  const ids = Array.from({ length: last }, (_, at) => String(at + 1));
+  const from = Math.max(of.indexOf(shown.ids[0]), 0);
+  const ids = of.slice(from, from + shown.ids.length);
   assert.deepEqual(
     { state: shown.state, label: shown.label, ids: shown.ids, lastEventId: shown.lastEventId, count: shown.count },
-    { state, label: state, ids, lastEventId: ids.at(-1) ?? "", count: last },
+    { state, label: state, ids, lastEventId: ids.at(-1) ?? "", count: ids.length },
   );
 }
 
@@ -227,6 +305,11 @@ async function startDemo(t, ...args) {
     child.kill("SIGKILL");
     return exited;
   };
+  const stop = async (signal) => {
+    child.kill(signal);
+    await exited;
+    assert.equal(child.exitCode, 0);
+  };
   t.after(kill);
   const port = await new Promise((resolve, reject) => {
     child.once("error", reject);
@@ -237,15 +320,37 @@ async function startDemo(t, ...args) {
       if (address) resolve(Number(address[1]));
     });
   });
-  return { port, kill };
+  return { port, kill, stop };
+}
+
+// Follows the demo's feed without a browser, and keeps the IDs.
+async function observe(t, port) {
+  const feed = { ids: [] };
+  const request = http.get({ host: "127.0.0.1", port, path: "/sse" });
+  request.on("error", () => {}); // the demo has ended
+  t.after(() => request.destroy());
+  const [response] = await once(request, "response");
+  response.on("error", () => {});
+  createInterface({ input: response }).on("line", (line) => {
+    if (line.startsWith("id: ")) feed.ids.push(line.slice("id: ".length));
+  });
+  return feed;
 }
 
 // Passes bytes between the browser and the demo, and keeps the head of each request, and what was received.
-// When the demo is gone, so is the browser's connection.
+// When the demo is gone, so is the browser's connection. Once it is cut nothing passes until it is mended.
 async function record(t, demoPort) {
   const wire = { port: 0, requests: [], received: "", streams: () => wire.requests.filter(({ path }) => path === "/sse") };
   const sockets = new Set();
+  const destroyAll = () => sockets.forEach((socket) => socket.destroy());
+  let isCut = false;
+  wire.cut = () => {
+    isCut = true;
+    destroyAll();
+  };
+  wire.mend = () => (isCut = false);
   const server = net.createServer((toBrowser) => {
+    if (isCut) return toBrowser.destroy();
     const toDemo = net.connect(demoPort, "127.0.0.1");
     for (const [socket, other] of [[toBrowser, toDemo], [toDemo, toBrowser]]) {
       sockets.add(socket);
@@ -267,7 +372,7 @@ async function record(t, demoPort) {
     toDemo.pipe(toBrowser);
   });
   t.after(() => {
-    sockets.forEach((socket) => socket.destroy());
+    destroyAll();
     return new Promise((resolve) => server.close(resolve));
   });
   server.listen(0, "127.0.0.1");

@@ -1,25 +1,28 @@
-//! The demo as its clients meet it: a process behind a socket.
+//! The demo as its clients meet it.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a test that can't go on has failed, in a helper too"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod common;
 
-use sse_core::Events;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::process::{Command, Output};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use common::{PATIENCE, Server, answer, answer_to_end, events};
+use serde_json::Value;
 
 const PAGE: &str = include_str!("../demo.html");
 
-/// Beyond this, something that has to happen has not.
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
 #[test]
 fn each_request_has_its_answer() {
-    let demo = Demo::start(&[]);
+    let demo = start(&[]);
     let html = "Content-Type: text/html; charset=utf-8\r\n";
     let stream = "Content-Type: text/event-stream\r\n";
     for (request, status, header, body) in [
@@ -53,12 +56,10 @@ fn each_request_has_its_answer() {
             "the method is not allowed; use GET\n",
         ),
     ] {
-        let mut conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
+        let conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
         // A peer that is refused is read from until it ends.
-        conn.shutdown(std::net::Shutdown::Write).unwrap();
-        let (head, mut rest) = answer(&mut conn);
-        let mut found = String::new();
-        rest.read_to_string(&mut found).unwrap();
+        conn.shutdown(Shutdown::Write).unwrap();
+        let (head, found) = answer_to_end(conn);
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
             "{request}: {head}"
@@ -69,140 +70,173 @@ fn each_request_has_its_answer() {
 }
 
 #[test]
-fn a_stream_is_messages_with_ids_and_json_and_then_close() {
-    let demo = Demo::start(&["--count", "2"]);
-    let mut conn = demo.send(&get("/sse", ""));
-    let (head, mut rest) = answer(&mut conn);
-    assert!(
-        head.contains("Content-Type: text/event-stream\r\n"),
-        "{head}"
-    );
-    let mut stream = String::new();
-    rest.read_to_string(&mut stream).unwrap();
+fn all_see_the_same_feed_with_ids_and_json_and_then_close() {
+    let demo = start(&["--count", "3", "--every", "0.1"]);
+    let streams = [(); 2].map(|()| demo.get("/sse", ""));
+    let [first, second] = streams.map(|conn| {
+        let (_, stream) = answer_to_end(conn);
+        let (retry, events) = stream.split_once("\n\n").unwrap();
+        let retry: u64 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+        assert!((1000..=1500).contains(&retry), "{retry}");
+        events.to_owned()
+    });
+    assert_eq!(first, second);
 
-    let blocks: Vec<_> = stream.split_terminator("\n\n").collect();
-    let [retry, first, second, close] = blocks[..] else {
-        panic!("{stream}");
+    let blocks: Vec<_> = first.split_terminator("\n\n").collect();
+    let [ticks @ .., close] = &blocks[..] else {
+        panic!("{first}");
     };
-    assert_eq!(retry, "retry: 1000");
-    assert_eq!(close, "event: close\ndata: ");
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    for (id, block) in [(1, first), (2, second)] {
-        let json = block
-            .strip_prefix(&format!("id: {id}\ndata: "))
-            .expect(block);
-        let data: serde_json::Value = serde_json::from_str(json).unwrap();
-        assert!(data["text"].is_string(), "{json}");
-        assert!(now.abs_diff(data["ts"].as_u64().unwrap()) < 60, "{json}");
-        assert_eq!(data.as_object().unwrap().len(), 2, "{json}");
+    assert_eq!(ticks.len(), 3, "{first}");
+    let mut ids = Vec::new();
+    for block in ticks {
+        let (id, json) = block.split_once("\ndata: ").expect(block);
+        ids.push(id.strip_prefix("id: ").expect(block).to_owned());
+        let data: Value = serde_json::from_str(json).unwrap();
+        assert_eq!(data["text"], "hey there", "{json}");
+        assert!(now().abs_diff(data["ts"].as_u64().unwrap()) < 60, "{json}");
+        assert!(data["watching"].as_u64().unwrap() <= 2, "{json}");
+        assert_eq!(data.as_object().unwrap().len(), 3, "{json}");
+    }
+    let id = close.strip_suffix("\nevent: close\ndata: ").expect(close);
+    ids.push(id.strip_prefix("id: ").expect(close).to_owned());
+    assert!(ids.is_sorted_by_key(|id| stamp(id)), "{ids:?}");
+
+    // The feed is over: a browser that comes back gets what it has missed, and is then stopped.
+    for (seen, status, missed) in [
+        (&ids[1], "200 OK", &ids[2..]),
+        (&ids[2], "200 OK", &ids[3..]),
+        (&ids[3], "204 No Content", &[]),
+    ] {
+        let header = format!("Last-Event-ID: {seen}\r\n");
+        let (head, body) = answer_to_end(demo.get("/sse", &header));
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{head}"
+        );
+        let found = body.lines().filter_map(|line| line.strip_prefix("id: "));
+        assert_eq!(found.collect::<Vec<_>>(), missed, "{seen}");
     }
 }
 
 #[test]
-fn a_stream_goes_on_after_the_last_event_id() {
-    let demo = Demo::start(&["--count", "1"]);
-    for (target, header, id, text) in [
-        ("/sse", "", "1", "welcome"),
-        ("/sse", "Last-Event-ID: \r\n", "1", "welcome"),
-        (
-            "/sse",
-            "Last-Event-ID: 1\r\n",
-            "2",
-            "welcome back after event 1",
-        ),
-        (
-            "/sse",
-            "last-event-id: 41\r\n",
-            "42",
-            "welcome back after event 41",
-        ),
-        ("/sse?lastEventId=6", "", "7", "welcome back after event 6"),
-        (
-            "/sse",
-            "Last-Event-ID: abc\r\n",
-            "1",
-            "\"abc\" is no ID of ours, so we begin anew",
-        ),
-        (
-            "/sse",
-            "Last-Event-ID: -1\r\n",
-            "1",
-            "\"-1\" is no ID of ours, so we begin anew",
-        ),
-        (
-            "/sse",
-            "Last-Event-ID: 18446744073709551614\r\n",
-            "18446744073709551615",
-            "welcome back after event 18446744073709551614",
-        ),
-        (
-            "/sse",
-            "Last-Event-ID: 18446744073709551615\r\n",
-            "1",
-            "\"18446744073709551615\" is no ID of ours, so we begin anew",
-        ),
-    ] {
-        let mut conn = demo.send(&get(target, header));
-        let (_, stream) = answer(&mut conn);
-        let events: Vec<_> = Events::new(stream).map(Result::unwrap).collect();
-        let [event, close] = &events[..] else {
-            panic!("{header}: {events:?}");
-        };
+fn who_comes_late_gets_the_last_ten_and_who_comes_back_what_it_has_missed() {
+    let demo = start(&["--every", "0.01", "--count", "40"]);
+    let ids = |target: &str, header: &str| {
+        let events = events(demo.get(target, header));
+        Vec::from_iter(events.map(|event| event.last_event_id().to_owned()))
+    };
+    let all = ids("/sse", "");
+    assert!(all.is_sorted_by_key(|id| stamp(id)), "{all:?}");
+
+    assert_eq!(ids("/sse", ""), all[all.len() - 10..]);
+    let seen = &all[4];
+    let header = format!("Last-Event-ID: {seen}\r\n");
+    assert_eq!(ids("/sse", &header), all[5..]);
+    assert_eq!(ids(&format!("/sse?lastEventId={seen}"), ""), all[5..]);
+}
+
+#[test]
+fn who_has_missed_events_is_told() {
+    // Of these, 1,000 are kept.
+    let demo = start(&["--every", "0.001", "--count", "1500"]);
+    let mut stream = events(demo.get("/sse", ""));
+    let first = stream.next().unwrap().last_event_id().to_owned();
+    assert_eq!(stream.last().unwrap().event_type(), "close");
+    for asked in [&*first, "abc", "1-0", "99999999999999-0"] {
+        let conn = demo.get("/sse", &format!("Last-Event-ID: {asked}\r\n"));
+        let events: Vec<_> = events(conn).collect();
+        let (gap, kept) = events.split_first().unwrap();
+        assert_eq!((gap.event_type(), gap.last_event_id()), ("gap", ""));
+        let data: Value = serde_json::from_str(gap.data()).unwrap();
+        assert_eq!(data["asked"], asked);
+        assert_eq!(data["from"], kept[0].last_event_id());
+        assert_eq!(kept.len(), 1000, "{asked}");
+    }
+}
+
+#[test]
+fn a_server_that_was_killed_and_started_again_says_so() {
+    let demo = start(&[]);
+    let addr = demo.addr.to_string();
+    let first = events(demo.get("/sse", "")).next().unwrap();
+    let asked = first.last_event_id().to_owned();
+    drop(demo);
+
+    let demo = Server::start_at(&addr, DEMO, &[]);
+    let mut events = events(demo.get("/sse", &format!("Last-Event-ID: {asked}\r\n")));
+    let gap = events.next().unwrap();
+    assert_eq!(gap.event_type(), "gap");
+    let data: Value = serde_json::from_str(gap.data()).unwrap();
+    assert_eq!(data["asked"], *asked);
+    let next = events.next().unwrap();
+    assert_eq!(next.event_type(), "message");
+    assert!(stamp(next.last_event_id()) > stamp(&asked));
+}
+
+#[test]
+fn everybody_sees_how_many_are_watching() {
+    let demo = start(&["--every", "0.05"]);
+    let mut watching = events(demo.get("/sse", "")).map(|event| {
+        let data: Value = serde_json::from_str(event.data()).unwrap();
+        data["watching"].as_u64().unwrap()
+    });
+    assert!(watching.any(|watching| watching == 1));
+    let others = [(); 2].map(|()| demo.get("/sse", ""));
+    assert!(watching.any(|watching| watching == 3));
+    // Who asks for something else does not watch.
+    for request in ["GET /", "HEAD /sse", "GET /nothing", "OPTIONS /sse"] {
+        let conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
+        answer(conn);
+    }
+    assert!(watching.by_ref().take(5).all(|watching| watching == 3));
+    drop(others);
+    assert!(watching.any(|watching| watching == 1));
+}
+
+#[test]
+fn silence_is_filled_with_heartbeats() {
+    let demo = start(&["--every", "3600", "--heartbeat", "0.25"]);
+    let mut events = events(demo.get("/sse", ""));
+    let first = events.next().unwrap();
+    for _ in 0..2 {
+        let heartbeat = events.next().unwrap();
         assert_eq!(
-            (event.event_type(), event.last_event_id()),
-            ("message", id),
-            "{header}"
+            (heartbeat.event_type(), heartbeat.data()),
+            ("heartbeat", "")
         );
-        let data: serde_json::Value = serde_json::from_str(event.data()).unwrap();
-        assert_eq!(data["text"], text, "{header}");
-        assert_eq!(
-            (close.event_type(), close.last_event_id()),
-            ("close", id),
-            "{header}"
-        );
+        // It does not change from where the client would go on.
+        assert_eq!(heartbeat.last_event_id(), first.last_event_id());
     }
 }
 
 #[test]
 fn who_stalls_vanishes_or_never_reads_harms_nobody() {
-    let demo = Demo::start(&[]);
+    let demo = start(&["--every", "0.1"]);
     let mut stalled = Vec::new();
     let mut never_reading = Vec::new();
     for _ in 0..20 {
         stalled.push(demo.send("GET / HTTP/1.1\r\nHos"));
-        never_reading.push(demo.send(&get("/sse", "")));
-        drop(demo.send(&get("/sse", "")));
+        never_reading.push(demo.get("/sse", ""));
+        drop(demo.get("/sse", ""));
         drop(demo.send("GET /"));
         drop(demo.send("\x16\x03\x01 is no HTTP"));
     }
-    let mut conn = demo.send(&get("/sse", ""));
-    let mut events = Events::new(answer(&mut conn).1);
-    assert_eq!(events.next().unwrap().unwrap().last_event_id(), "1");
-    assert_eq!(events.next().unwrap().unwrap().last_event_id(), "2");
+    assert_eq!(events(demo.get("/sse", "")).take(20).count(), 20);
     for mut conn in stalled {
         conn.write_all(b"t: demo\r\n\r\n").unwrap();
-        assert!(answer(&mut conn).0.starts_with("HTTP/1.1 200 "));
+        assert!(answer(conn).0.starts_with("HTTP/1.1 200 "));
     }
-    for mut conn in never_reading {
-        assert!(answer(&mut conn).0.starts_with("HTTP/1.1 200 "));
+    for conn in never_reading {
+        assert_eq!(events(conn).take(20).count(), 20);
     }
 }
 
 #[test]
 fn a_full_server_says_so_until_there_is_room() {
-    let demo = Demo::start(&["--max-connections", "2"]);
-    let mut streaming = demo.send(&get("/sse", ""));
+    let demo = start(&["--max-connections", "2"]);
+    let streaming = demo.get("/sse", "");
     let mut stalled = demo.send("GET / HTTP/1.1\r\n");
-    let (head, mut body) = {
-        let mut conn = demo.connect();
-        let (head, mut rest) = answer(&mut conn);
-        let mut body = String::new();
-        rest.read_to_string(&mut body).unwrap();
-        (head, body)
-    };
+    let (head, body) = answer_to_end(demo.get("/", ""));
     assert!(
         head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{head}"
@@ -210,75 +244,125 @@ fn a_full_server_says_so_until_there_is_room() {
     assert_eq!(body, "there is no room now; come back later\n");
 
     stalled.write_all(b"Host: demo\r\n\r\n").unwrap();
-    body.clear();
-    answer(&mut stalled).1.read_to_string(&mut body).unwrap();
-    assert_eq!(body, PAGE);
+    assert_eq!(answer_to_end(stalled).1, PAGE);
     // Its place is free a moment after its connection has ended.
     let start = Instant::now();
-    while !answer(&mut demo.send(&get("/", ""))).0.contains("200 OK") {
+    while !answer(demo.get("/", "")).0.contains("200 OK") {
         assert!(start.elapsed() < PATIENCE);
     }
-    let mut events = Events::new(answer(&mut streaming).1);
-    assert_eq!(events.next().unwrap().unwrap().last_event_id(), "1");
+    assert_eq!(events(streaming).next().unwrap().event_type(), "message");
 }
 
 #[cfg(unix)]
 #[test]
-fn it_ends_cleanly_while_streams_are_open() {
+fn it_says_goodbye_to_open_streams() {
     for signal in ["INT", "TERM"] {
-        let mut demo = Demo::start(&[]);
+        let mut demo = start(&["--every", "3600"]);
         let _stalled = demo.send("GET / HTTP/1.1\r\n");
-        let mut conns: Vec<_> = (0..5).map(|_| demo.send(&get("/sse", ""))).collect();
-        let mut streams: Vec<_> = conns.iter_mut().map(|conn| answer(conn).1).collect();
-        for stream in &mut streams {
-            assert_eq!(
-                Events::new(stream).next().unwrap().unwrap().last_event_id(),
-                "1"
-            );
-        }
-
-        let start = Instant::now();
-        let pid = demo.child.id().to_string();
-        let kill = Command::new("kill").args(["-s", signal, &pid]).status();
-        assert!(kill.unwrap().success());
-        for stream in &mut streams {
+        let streams = [(); 5].map(|()| {
+            let (_, mut stream) = answer(demo.get("/sse", ""));
+            read_blocks(&mut stream, 2);
+            stream
+        });
+        demo.signal(signal);
+        for mut stream in streams {
             let mut rest = String::new();
             stream.read_to_string(&mut rest).unwrap();
-            assert!(rest.is_empty() || rest.ends_with("\n\n"), "{rest:?}");
-            assert!(!rest.contains("event: close"), "it may be started again");
+            let retry = rest.strip_prefix("retry: ").expect(&rest);
+            let retry: u64 = retry.strip_suffix("\n\n").expect(&rest).parse().unwrap();
+            assert!((1000..=1500).contains(&retry), "{retry}");
         }
-        assert_eq!(demo.child.wait().unwrap().code(), Some(0), "{signal}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{signal}");
-        let mut rest = String::new();
-        demo.stdout.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "goodbye\n");
+        assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()), "{signal}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut demo = start(&["--every", "3600"]);
+    let _stalled = demo.send("GET / HTTP/1.1\r\n");
+    let (_, mut stream) = answer(demo.get("/sse", ""));
+    demo.signal("INT");
+    // Its end is that of the first wait, in which the stalled one would still be waited for.
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    demo.signal("TERM");
+    assert_eq!(demo.wait(), (Some(0), String::new()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_serves_the_same_feed_and_only_a_stale_one_is_replaced() {
+    use std::os::unix::net::UnixStream;
+
+    let dir = std::env::temp_dir().join(format!("demo-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("demo.sock");
+    let path = path.to_str().unwrap();
+    let first = |demo: &Server| {
+        let mut conn = UnixStream::connect(path).unwrap();
+        conn.set_read_timeout(Some(PATIENCE)).unwrap();
+        conn.write_all(b"GET /sse HTTP/1.1\r\nHost: demo\r\n\r\n")
+            .unwrap();
+        let [local, remote] = [
+            events(conn).next().unwrap(),
+            events(demo.get("/sse", "")).next().unwrap(),
+        ];
+        assert_eq!(local.last_event_id(), remote.last_event_id());
+    };
+    let args = ["--every", "3600", "--unix", path];
+    let demo = start(&args);
+    first(&demo);
+    let output = run(&["--listen", "127.0.0.1:0", "--unix", path]);
+    assert_eq!(
+        failure(&output),
+        format!("{path} is in use; end what listens there, or --unix elsewhere\n")
+    );
+    first(&demo);
+    drop(demo);
+    first(&start(&args));
+    fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
 fn a_port_in_use_is_a_sentence() {
-    let demo = Demo::start(&[]);
+    let demo = start(&[]);
     let addr = demo.addr.to_string();
-    let output = run(&["--listen", &addr]);
-    assert_eq!(output.status.code(), Some(1));
     assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
+        failure(&run(&["--listen", &addr])),
         format!("{addr} is in use; end what listens there, or --listen elsewhere\n")
     );
-    assert!(output.stdout.is_empty());
 }
 
 #[test]
 fn a_wrong_command_line_is_a_sentence() {
+    let seconds = "a number of seconds above 0";
     for (args, sentence) in [
         (&["--port", "80"][..], "there is no option \"--port\""),
         (&["80"], "there is no option \"80\""),
         (&["--listen"], "--listen takes an address"),
+        (&["--unix"], "--unix takes a path"),
         (&["--count"], "--count takes a number"),
         (&["--count", "-1"], "--count takes a number, not \"-1\""),
         (
             &["--max-connections", ""],
             "--max-connections takes a number, not \"\"",
+        ),
+        (&["--every"], &format!("--every takes {seconds}")),
+        (
+            &["--every", "0"],
+            &format!("--every takes {seconds}, not \"0\""),
+        ),
+        (
+            &["--every", "1e999"],
+            &format!("--every takes {seconds}, not \"1e999\""),
+        ),
+        (
+            &["--heartbeat", "-0.5"],
+            &format!("--heartbeat takes {seconds}, not \"-0.5\""),
+        ),
+        (
+            &["--heartbeat", "NaN"],
+            &format!("--heartbeat takes {seconds}, not \"NaN\""),
         ),
     ] {
         let output = run(args);
@@ -293,67 +377,38 @@ fn a_wrong_command_line_is_a_sentence() {
     assert!(output.stdout.starts_with(b"Usage: demo [OPTIONS]\n"));
 }
 
-struct Demo {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    addr: SocketAddr,
-}
-
-impl Demo {
-    fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
-        command.args(["--listen", "127.0.0.1:0"]).args(args);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("open http://").and_then(|rest| {
-            let (addr, _) = rest.split_once('/')?;
-            addr.parse().ok()
-        });
-        let addr = addr.expect(&line);
-        Self {
-            child,
-            stdout,
-            addr,
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let conn = TcpStream::connect(self.addr).unwrap();
-        conn.set_read_timeout(Some(PATIENCE)).unwrap();
-        conn
-    }
-
-    fn send(&self, bytes: &str) -> TcpStream {
-        let mut conn = self.connect();
-        conn.write_all(bytes.as_bytes()).unwrap();
-        conn
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(args: &[&str]) -> Server {
+    Server::start(DEMO, args)
 }
 
 fn run(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
-    command.args(args).output().unwrap()
+    Command::new(DEMO).args(args).output().unwrap()
 }
 
-fn get(target: &str, header: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: demo\r\n{header}\r\n")
+/// What it complains of.
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The head of the answer, and a reader of what follows.
-fn answer(conn: &mut TcpStream) -> (String, BufReader<&mut TcpStream>) {
-    let mut reader = BufReader::new(conn);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "{head}");
+fn read_blocks(stream: &mut impl std::io::BufRead, count: usize) {
+    let mut block = String::new();
+    for _ in 0..count {
+        while !block.ends_with("\n\n") {
+            assert_ne!(stream.read_line(&mut block).unwrap(), 0, "{block}");
+        }
+        block.clear();
     }
-    (head, reader)
+}
+
+/// The two numbers of an ID that the log has given.
+fn stamp(id: &str) -> (u64, u64) {
+    let (millis, sequence) = id.split_once('-').expect(id);
+    (millis.parse().expect(id), sequence.parse().expect(id))
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap().as_secs()
 }
