@@ -8,7 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sse_core::{DecodeError, Decoder, Events};
-use sse_fuzz::{Item, Steps, decode, with_line_feeds};
+use sse_fuzz::{Item, Steps, decode, event, with_line_feeds};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -40,7 +40,7 @@ fuzz_target!(|input: Input<'_>| {
         assert_eq!(Outcome::of(&decoder, bytes.chunks(1)), expected);
 
         let events = Events::with_decoder(bytes, decoder);
-        let events = events.map_while(Result::ok).map(Item::from);
+        let events = events.map_while(Result::ok).map(Item::Event);
         assert!(events.eq(expected.events()));
     }
 });
@@ -91,18 +91,13 @@ impl Outcome {
                 "" if line.size == 0 => {
                     outcome.last_event_id.clone_from(&id);
                     if let Some(data) = data.strip_suffix('\n') {
-                        let is_typed = !event_type.is_empty();
-                        outcome.items.push(Item::Event {
-                            event_type: if is_typed { &event_type } else { "message" }.into(),
-                            data: data.into(),
-                            last_event_id: id.clone(),
-                        });
+                        outcome.items.push(event(&event_type, data.into(), &id));
                     }
                     event_type.clear();
                     data.clear();
                     data_size = 0;
                 }
-                "" => outcome.items.push(Item::Comment(value.into())),
+                "" => outcome.items.push(Item::Comment(value.to_owned().into())),
                 "data" => {
                     // A value ends its line; what stands before it is ASCII.
                     data_size += line.size - (line.text.len() - value.len()) + 1;
@@ -128,7 +123,7 @@ impl Outcome {
     }
 
     fn events(&self) -> impl Iterator<Item = Item> {
-        let is_event = |item: &&Item| matches!(item, Item::Event { .. });
+        let is_event = |item: &&Item| matches!(item, Item::Event(_));
         self.items.iter().filter(is_event).cloned()
     }
 }

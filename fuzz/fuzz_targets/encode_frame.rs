@@ -9,7 +9,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sse_core::{Decoder, Event, EventId, EventType, Fault, Field, FieldError, SendError, Stream};
-use sse_fuzz::{Conn, Item, Steps, decode, with_line_feeds};
+use sse_fuzz::{Conn, Item, Steps, decode, event, with_line_feeds};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -64,7 +64,11 @@ impl Input<'_> {
         let mut items = Vec::new();
         if let Some(comment) = self.comment {
             let comment = with_line_feeds(comment);
-            items.extend(comment.split('\n').map(|line| Item::Comment(line.into())));
+            items.extend(
+                comment
+                    .split('\n')
+                    .map(|line| Item::Comment(line.to_owned().into())),
+            );
         }
         if let Some(retry) = self.retry {
             let millis = retry.as_nanos().div_ceil(1_000_000);
@@ -72,13 +76,12 @@ impl Input<'_> {
             items.push(Item::Retry(Duration::from_millis(millis)));
         }
         if let Some(data) = self.data {
-            let event_type = self.event_type().map(|text| text.to_string());
-            let event_type = event_type.filter(|text| !text.is_empty());
-            items.push(Item::Event {
-                event_type: event_type.unwrap_or("message".into()),
-                data: with_line_feeds(data),
-                last_event_id: self.id().map_or(String::new(), |id| id.to_string()),
-            });
+            let [event_type, id] = [
+                self.event_type().map(|text| text.to_string()),
+                self.id().map(|text| text.to_string()),
+            ]
+            .map(Option::unwrap_or_default);
+            items.push(event(&event_type, with_line_feeds(data), &id));
         }
         items
     }

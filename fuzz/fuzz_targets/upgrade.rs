@@ -9,7 +9,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sse_core::{Decoder, FieldError, HeadReader, Rejection, Response, UpgradeError, Upgrader};
-use sse_fuzz::{Answer, Conn, Item, Steps, decode};
+use sse_fuzz::{Answer, Conn, Item, Steps, decode, event};
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -85,12 +85,10 @@ fn check_outcome(outcome: &Result<(), UpgradeError>, output: &[u8], is_head: boo
 }
 
 fn check_stream(answer: &Answer<'_>) {
-    let event = Item::Event {
-        event_type: "message".into(),
-        data: DATA.into(),
-        last_event_id: String::new(),
-    };
     assert!(answer.is_stream());
     let (items, ended) = decode(&mut Decoder::new(), [answer.body]);
-    assert_eq!((items, ended), (vec![Item::Retry(RETRY), event], Ok(())));
+    assert_eq!(
+        (items, ended),
+        (vec![Item::Retry(RETRY), event("", DATA.into(), "")], Ok(()))
+    );
 }

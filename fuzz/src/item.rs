@@ -1,40 +1,15 @@
 //! What a stream decodes to, as values to compare.
 
-use std::time::Duration;
-
 use sse_core::{DecodeError, Decoded, Decoder, MessageEvent};
 
 /// What a [`Decoder`] has come upon, owned.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Item {
-    Comment(String),
-    Retry(Duration),
-    Event {
-        event_type: String,
-        data: String,
-        last_event_id: String,
-    },
-}
+pub type Item = Decoded<'static>;
 
-impl From<Decoded<'_>> for Item {
-    fn from(decoded: Decoded<'_>) -> Self {
-        match decoded {
-            Decoded::Comment(text) => Self::Comment(text.into()),
-            Decoded::Retry(retry) => Self::Retry(retry),
-            Decoded::Event(event) => event.into(),
-            other => unreachable!("{other:?}"),
-        }
-    }
-}
-
-impl From<MessageEvent<'_>> for Item {
-    fn from(event: MessageEvent<'_>) -> Self {
-        Self::Event {
-            event_type: event.event_type().into(),
-            data: event.data().into(),
-            last_event_id: event.last_event_id().into(),
-        }
-    }
+/// An event; one without a type is a `message`.
+pub fn event(event_type: &str, data: String, last_event_id: &str) -> Item {
+    let [event_type, last_event_id] = [event_type, last_event_id].map(str::to_owned);
+    let event = MessageEvent::new(event_type, data, last_event_id);
+    Item::Event(event.expect("fields of an event"))
 }
 
 /// Decodes all pieces: the items, and what ended them early.
@@ -46,7 +21,7 @@ pub fn decode<'a>(
     for mut piece in pieces {
         loop {
             match decoder.decode(&mut piece) {
-                Ok(Some(decoded)) => items.push(decoded.into()),
+                Ok(Some(decoded)) => items.push(decoded.into_owned()),
                 Ok(None) => break,
                 Err(error) => return (items, Err(error)),
             }

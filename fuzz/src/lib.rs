@@ -6,4 +6,4 @@ mod item;
 
 pub use answer::Answer;
 pub use conn::{Conn, Steps};
-pub use item::{Item, decode, with_line_feeds};
+pub use item::{Item, decode, event, with_line_feeds};

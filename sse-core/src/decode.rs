@@ -10,7 +10,7 @@ use std::{fmt, io, mem};
 use fearless_simd::{Simd, dispatch};
 
 use crate::event::Event;
-use crate::field::{EventId, EventType};
+use crate::field::{EventId, EventType, FieldError};
 use crate::scan::{LEVEL, LineEnds, append};
 
 /// Decodes an event stream that arrives in pieces.
@@ -147,6 +147,13 @@ impl Decoder {
     #[must_use]
     pub const fn retry(&self) -> Option<Duration> {
         self.retry
+    }
+
+    /// Whether what has been decoded since the last event is no part of another.
+    pub(crate) const fn is_between_events(&self) -> bool {
+        let has_fields = !self.data.is_empty() || !self.event_type.is_empty() || self.has_id;
+        let is_within_line = !self.line.is_empty() || matches!(self.bom, 1 | 2);
+        self.dispatched || (!has_fields && !is_within_line)
     }
 
     #[inline(always)]
@@ -422,6 +429,18 @@ pub enum Decoded<'a> {
     Comment(Cow<'a, str>),
 }
 
+impl Decoded<'_> {
+    /// The same, owned.
+    #[must_use]
+    pub fn into_owned(self) -> Decoded<'static> {
+        match self {
+            Self::Event(event) => Decoded::Event(event.into_owned()),
+            Self::Retry(retry) => Decoded::Retry(retry),
+            Self::Comment(text) => Decoded::Comment(Cow::Owned(text.into_owned())),
+        }
+    }
+}
+
 /// An event as a listener sees it: always with a type, data and a last event ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageEvent<'a> {
@@ -430,7 +449,37 @@ pub struct MessageEvent<'a> {
     last_event_id: EventId<'a>,
 }
 
-impl MessageEvent<'_> {
+impl<'a> MessageEvent<'a> {
+    /// An event as a test expects it. An empty `event_type` is `message`.
+    ///
+    /// # Errors
+    ///
+    /// An `event_type` or a `last_event_id` that no event can have.
+    pub fn new(
+        event_type: impl TryInto<EventType<'a>, Error: Into<FieldError>>,
+        data: impl Into<Cow<'a, str>>,
+        last_event_id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,
+    ) -> Result<Self, FieldError> {
+        let event_type = event_type.try_into().map_err(Into::into)?;
+        let last_event_id = last_event_id.try_into().map_err(Into::into)?;
+        Ok(Self::trusted(event_type, data.into(), last_event_id))
+    }
+
+    pub(crate) fn trusted(
+        event_type: EventType<'a>,
+        data: Cow<'a, str>,
+        last_event_id: EventId<'a>,
+    ) -> Self {
+        Self {
+            event_type: match event_type.as_str() {
+                "" => EventType::from_static("message"),
+                _ => event_type,
+            },
+            data,
+            last_event_id,
+        }
+    }
+
     /// The event type; `message` where the stream named none.
     #[must_use]
     pub fn event_type(&self) -> &str {
@@ -511,7 +560,7 @@ impl From<DecodeError> for io::Error {
 }
 
 /// How large a buffer may stay that an event has outgrown.
-const MAX_IDLE: usize = 1 << 20;
+pub(crate) const MAX_IDLE: usize = 1 << 20;
 
 /// What the last line has led to. An event without its only line has `Decoder::data`.
 enum Found<'i> {

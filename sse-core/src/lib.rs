@@ -12,6 +12,8 @@
 //!   conn ──HeadReader──> Head ──> Upgrader                  any Read + Write
 //!
 //!   input ──Decoder──> MessageEvent ──> Events<R: BufRead>  any reader
+//!
+//!   bytes, times ──> Recorder<W> ──file──> Replayer<R> ──> events, times
 //! ```
 //!
 //! # Writing
@@ -53,6 +55,12 @@
 //! [`Upgrader`] reads the request head from a TCP, TLS or Unix connection, refuses what is
 //! wrong, and hands over a [`Stream`]; its documentation has a server in ten lines.
 //!
+//! # Recording
+//!
+//! [`Recorder`] writes an event stream with the times of its events, as comments that any
+//! reader skips; [`Replayer`] reads it back, at any [`Pace`]. [`Tee`] records what a
+//! [`Stream`]'s client gets. What tests need to assert on streams is in [`testing`].
+//!
 //! # What can be relied on
 //!
 //! - **Nothing injects.** IDs and event types are judged when they are made; line breaks in
@@ -75,9 +83,12 @@ mod head;
 mod log;
 mod negotiate;
 mod outbox;
+mod record;
+mod replay;
 mod response;
 mod scan;
 mod stream;
+pub mod testing;
 mod upgrade;
 
 pub use decode::{DecodeError, Decoded, Decoder, MessageEvent};
@@ -87,6 +98,8 @@ pub use field::{EventId, EventType, Fault, Field, FieldError};
 pub use head::{Head, HeadReader};
 pub use log::{Cursor, Forgotten, Log, Resume, Retention};
 pub use outbox::{Outbox, SendError};
+pub use record::{Recorder, Tee};
+pub use replay::{Pace, Recorded, Replayer};
 pub use response::{Rejection, Response};
 pub use stream::{CloseError, Stream};
 pub use upgrade::{Request, UpgradeError, Upgrader};

@@ -69,8 +69,9 @@ impl Outbox {
         self.max_pending = bytes;
     }
 
-    /// Takes up bytes that must go out before any event, such as a response head.
+    /// Takes up bytes that are encoded already: a response head, events.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+        self.compact();
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -305,12 +306,16 @@ impl Outbox {
                 pending: self.pending().len(),
             });
         }
+        self.compact();
+        Ok(&mut self.bytes)
+    }
+
+    fn compact(&mut self) {
         // Moving no more than has been taken keeps the cost linear.
         if self.taken > self.pending().len() {
             self.bytes.drain(..self.taken);
             self.taken = 0;
         }
-        Ok(&mut self.bytes)
     }
 }
 

@@ -255,6 +255,12 @@ impl<W> Stream<W> {
         &mut self.writer
     }
 
+    /// The same stream over another writer, made of this one, say a [`Tee`](crate::Tee) around
+    /// it. What waits for the one waits for the other.
+    pub fn map<V>(self, writer: impl FnOnce(W) -> V) -> Stream<V> {
+        Stream::with_outbox(writer(self.writer), self.outbox)
+    }
+
     /// The bytes that the writer has not taken.
     #[must_use]
     pub fn pending(&self) -> &[u8] {

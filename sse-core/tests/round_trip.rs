@@ -50,10 +50,10 @@ proptest! {
         Event::new().json_data(&value).unwrap().encode(&mut other);
         prop_assert_eq!(&other, &wire);
 
-        let [Item::Event { data, .. }] = &read(&wire, 7)[..] else {
+        let [Item::Event(event)] = &read(&wire, 7)[..] else {
             return Err(TestCaseError::fail("one event in, one event out"));
         };
-        prop_assert_eq!(serde_json::from_str::<Value>(data).unwrap(), value);
+        prop_assert_eq!(serde_json::from_str::<Value>(event.data()).unwrap(), value);
     }
 
     #[test]
@@ -102,11 +102,7 @@ fn shown(events: &[Parts]) -> Vec<Item> {
     let mut last_event_id = String::new();
     for parts in events {
         if let Some(text) = &parts.comment {
-            items.extend(
-                with_lf(text)
-                    .split('\n')
-                    .map(|line| Item::Comment(line.to_owned())),
-            );
+            items.extend(with_lf(text).split('\n').map(|line| common::comment(line)));
         }
         if let Some(retry) = parts.retry {
             let millis = retry.as_nanos().div_ceil(1_000_000);
@@ -118,16 +114,7 @@ fn shown(events: &[Parts]) -> Vec<Item> {
         }
         if let Some(text) = &parts.data {
             let event_type = parts.event_type.as_deref().unwrap_or_default();
-            let event_type = if event_type.is_empty() {
-                "message"
-            } else {
-                event_type
-            };
-            items.push(Item::Event {
-                event_type: event_type.to_owned(),
-                data: with_lf(text),
-                last_event_id: last_event_id.clone(),
-            });
+            items.push(common::event(event_type, &with_lf(text), &last_event_id));
         }
     }
     items

@@ -8,6 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sse_core::testing::Faulty;
 use sse_core::{CloseError, Event, EventType, Outbox, SendError, Stream};
 
 mod common;
@@ -26,26 +27,23 @@ fn play(scene: usize, stream: &mut Stream<Faulty>) -> Result<(), SendError> {
     }
 }
 
-const FAULTS: [Fault; 4] = [
-    Fault::Error(io::ErrorKind::WouldBlock),
-    Fault::Error(io::ErrorKind::BrokenPipe),
-    Fault::Error(io::ErrorKind::Interrupted),
-    Fault::Zero,
+const FAULTS: [io::ErrorKind; 4] = [
+    io::ErrorKind::WouldBlock,
+    io::ErrorKind::BrokenPipe,
+    io::ErrorKind::Interrupted,
+    io::ErrorKind::WriteZero,
 ];
 
 #[test]
 fn a_writer_that_takes_k_bytes_gets_all() {
     for at_once in 1..=SCENE.len() {
-        let mut stream = Stream::new(Faulty {
-            at_once,
-            ..Faulty::default()
-        });
+        let mut stream = Stream::new(Faulty::new().at_once(at_once));
         for scene in 0..3 {
             play(scene, &mut stream).unwrap();
         }
         assert_eq!(stream.pending(), b"");
         assert_eq!(
-            text_of(&stream.writer().wire),
+            text_of(stream.writer().written()),
             SCENE,
             "{at_once} bytes at once"
         );
@@ -57,28 +55,28 @@ fn a_writer_that_fails_once_at_byte_n_gets_all_the_same() {
     for fault in FAULTS {
         for at_once in [1, 2, 7, usize::MAX] {
             for n in 0..SCENE.len() {
-                let fails_at = Some((n, fault));
-                let mut stream = Stream::new(Faulty {
-                    at_once,
-                    fails_at,
-                    ..Faulty::default()
-                });
+                let writer = Faulty::new().at_once(at_once);
+                let mut stream = Stream::new(writer.fails_at(n, fault));
                 let mut failures = 0;
                 for scene in 0..3 {
                     match play(scene, &mut stream) {
                         // Before anything of this event, the writer has all that failed.
                         Ok(()) => assert_eq!(stream.pending(), b""),
                         Err(error) => {
-                            assert_eq!(io::Error::from(error).kind(), fault.kind());
-                            assert_eq!(stream.writer().wire, &SCENE.as_bytes()[..n]);
+                            assert_eq!(io::Error::from(error).kind(), fault);
+                            assert_eq!(stream.writer().written(), &SCENE.as_bytes()[..n]);
                             failures += 1;
                         }
                     }
                 }
                 stream.flush().unwrap();
-                let is_retried = matches!(fault, Fault::Error(io::ErrorKind::Interrupted));
+                let is_retried = fault == io::ErrorKind::Interrupted;
                 assert_eq!(failures, usize::from(!is_retried));
-                assert_eq!(text_of(&stream.writer().wire), SCENE, "{fault:?} at {n}");
+                assert_eq!(
+                    text_of(stream.writer().written()),
+                    SCENE,
+                    "{fault:?} at {n}"
+                );
             }
         }
     }
@@ -87,34 +85,26 @@ fn a_writer_that_fails_once_at_byte_n_gets_all_the_same() {
 #[test]
 fn a_writer_that_fails_for_good_at_byte_n_tears_nothing_either() {
     for n in 0..=SCENE.len() {
-        let fails_at = Some((n, Fault::Error(io::ErrorKind::ConnectionReset)));
-        let mut stream = Stream::new(Faulty {
-            fails_at,
-            for_good: true,
-            ..Faulty::default()
-        });
+        let writer = Faulty::new().breaks_at(n, io::ErrorKind::ConnectionReset);
+        let mut stream = Stream::new(writer);
         for scene in 0..3 {
             let _ = play(scene, &mut stream);
         }
         let (writer, rest) = stream.into_parts();
-        assert_eq!(text_of(&writer.wire), &SCENE[..n]);
+        assert_eq!(text_of(writer.written()), &SCENE[..n]);
         assert_eq!(text_of(&rest), &SCENE[n..]);
     }
 }
 
 #[test]
 fn a_refused_event_goes_nowhere_while_another_waits() {
-    let fails_at = Some((3, Fault::Error(io::ErrorKind::WouldBlock)));
-    let mut stream = Stream::new(Faulty {
-        fails_at,
-        ..Faulty::default()
-    });
+    let mut stream = Stream::new(Faulty::new().fails_at(3, io::ErrorKind::WouldBlock));
     stream.write_str("a").unwrap_err();
     stream.write_json(&FailsHalfway).unwrap_err();
     stream.write_display(&FailsHalfway).unwrap_err();
     assert_eq!(stream.pending(), b"a: a\n\n");
     stream.write_str("b").unwrap();
-    assert_eq!(text_of(&stream.writer().wire), "data: a\n\ndata: b\n\n");
+    assert_eq!(text_of(stream.writer().written()), "data: a\n\ndata: b\n\n");
 }
 
 /// A stream behind a lock that does not poison is used again after a panic.
@@ -219,7 +209,7 @@ proptest! {
 
 #[test]
 fn a_full_stream_refuses_and_keeps_what_it_has() {
-    let mut stream = Stream::new(Faulty::stalled()).max_pending(10);
+    let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(10);
     assert_waits(stream.write_str("1")); // 9 bytes
     assert_waits(stream.write_str("of any size")); // is accepted below the limit
     let waiting = "data: 1\n\ndata: of any size\n\n";
@@ -248,14 +238,14 @@ fn a_full_stream_refuses_and_keeps_what_it_has() {
     stream.writer_mut().recover();
     stream.write_str("room again").unwrap();
     assert_eq!(
-        text_of(&stream.writer().wire),
+        text_of(stream.writer().written()),
         format!("{waiting}id: 7\ndata: room again\n\n")
     );
 }
 
 #[test]
 fn a_stream_is_full_from_the_limit_on() {
-    let mut stream = Stream::new(Faulty::stalled()).max_pending(10);
+    let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(10);
     assert_waits(stream.write_str("12")); // 10 bytes
     assert!(matches!(
         stream.comment(""),
@@ -263,14 +253,14 @@ fn a_stream_is_full_from_the_limit_on() {
     ));
 
     // One byte more taken, and there is room.
-    stream.writer_mut().fails_at = Some((1, Fault::Error(io::ErrorKind::WouldBlock)));
+    *stream.writer_mut() = Faulty::new().stalls_at(1);
     assert_waits(stream.comment(""));
     assert_eq!(stream.pending(), b"ata: 12\n\n:\n");
 }
 
 #[test]
 fn a_limit_of_nothing_lets_one_event_wait() {
-    let mut stream = Stream::new(Faulty::stalled()).max_pending(0);
+    let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(0);
     assert_waits(stream.write_str("a"));
     assert!(matches!(
         stream.write_str("b"),
@@ -278,12 +268,12 @@ fn a_limit_of_nothing_lets_one_event_wait() {
     ));
     stream.writer_mut().recover();
     stream.write_str("b").unwrap();
-    assert_eq!(text_of(&stream.writer().wire), "data: a\n\ndata: b\n\n");
+    assert_eq!(text_of(stream.writer().written()), "data: a\n\ndata: b\n\n");
 }
 
 #[test]
 fn what_may_wait_is_bounded_by_default() {
-    let mut stream = Stream::new(Faulty::stalled());
+    let mut stream = Stream::new(Faulty::new().stalls_at(0));
     let mebibyte = "x".repeat(Outbox::DEFAULT_MAX_PENDING);
     assert_waits(stream.write_str(&mebibyte[9..]));
     assert_waits(stream.write_str(""));
@@ -295,26 +285,23 @@ fn what_may_wait_is_bounded_by_default() {
 fn a_close_that_failed_at_byte_n_is_closed_again() {
     let expected = "data: a\n\nevent: close\ndata: \n\n";
     for n in 0..expected.len() {
-        let fails_at = Some((n, Fault::Error(io::ErrorKind::TimedOut)));
-        let mut stream = Stream::new(Faulty {
-            fails_at,
-            ..Faulty::default()
-        });
+        let mut stream = Stream::new(Faulty::new().fails_at(n, io::ErrorKind::TimedOut));
         let _ = stream.write_str("a");
         if n < 9 {
-            stream.writer_mut().fails_at = fails_at;
+            let again = stream.writer().clone().fails_at(n, io::ErrorKind::TimedOut);
+            *stream.writer_mut() = again;
         }
         let mut failed = stream.close().unwrap_err().into_stream();
         assert_eq!(text_of(failed.pending()), &expected[n..]);
         assert!(matches!(failed.write_str("b"), Err(SendError::Closed)));
         assert!(matches!(failed.comment(""), Err(SendError::Closed)));
-        assert_eq!(text_of(&failed.close().unwrap().wire), expected);
+        assert_eq!(text_of(failed.close().unwrap().written()), expected);
     }
 }
 
 #[test]
 fn a_full_stream_can_be_closed() {
-    let mut stream = Stream::new(Faulty::stalled()).max_pending(0);
+    let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(0);
     assert_waits(stream.write_str("a"));
     let (_, rest) = stream.close().unwrap_err().into_stream().into_parts();
     assert_eq!(text_of(&rest), "data: a\n\nevent: close\ndata: \n\n");
@@ -322,22 +309,18 @@ fn a_full_stream_can_be_closed() {
 
 #[test]
 fn a_close_whose_flush_failed_sends_nothing_twice() {
-    let fails_to_flush = Some(io::ErrorKind::Other);
-    let stream = Stream::new(Faulty {
-        fails_to_flush,
-        ..Faulty::default()
-    });
+    let stream = Stream::new(Faulty::new().fails_to_flush(io::ErrorKind::Other));
     let stream = stream.close().unwrap_err().into_stream();
     assert_eq!(stream.pending(), b"");
     assert_eq!(
-        text_of(&stream.close().unwrap().wire),
+        text_of(stream.close().unwrap().written()),
         "event: close\ndata: \n\n"
     );
 }
 
 #[test]
 fn a_close_error_says_what_waits() {
-    let error: CloseError<_> = Stream::new(Faulty::stalled()).close().unwrap_err();
+    let error: CloseError<_> = Stream::new(Faulty::new().stalls_at(0)).close().unwrap_err();
     assert_eq!(
         error.to_string(),
         "the stream's last 21 bytes wait, because the writer failed: operation would block"
@@ -383,83 +366,6 @@ fn assert_waits(sent: Result<(), SendError>) {
     match sent {
         Err(SendError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         other => panic!("{other:?}"),
-    }
-}
-
-/// Takes so many bytes at once, and fails when it has so many in all: once, or for good.
-#[derive(Debug)]
-struct Faulty {
-    wire: Vec<u8>,
-    at_once: usize,
-    fails_at: Option<(usize, Fault)>,
-    for_good: bool,
-    fails_to_flush: Option<io::ErrorKind>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    Error(io::ErrorKind),
-    Zero,
-}
-
-impl Fault {
-    fn kind(self) -> io::ErrorKind {
-        match self {
-            Self::Error(kind) => kind,
-            Self::Zero => io::ErrorKind::WriteZero,
-        }
-    }
-}
-
-impl Faulty {
-    fn stalled() -> Self {
-        Self {
-            fails_at: Some((0, Fault::Error(io::ErrorKind::WouldBlock))),
-            for_good: true,
-            ..Self::default()
-        }
-    }
-
-    fn recover(&mut self) {
-        self.fails_at = None;
-    }
-}
-
-impl Default for Faulty {
-    fn default() -> Self {
-        Self {
-            wire: Vec::new(),
-            at_once: usize::MAX,
-            fails_at: None,
-            for_good: false,
-            fails_to_flush: None,
-        }
-    }
-}
-
-impl Write for Faulty {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut taken = bytes.len().min(self.at_once);
-        if let Some((at, fault)) = self.fails_at {
-            taken = taken.min(at - self.wire.len());
-            if taken == 0 {
-                if !self.for_good {
-                    self.fails_at = None;
-                }
-                return match fault {
-                    Fault::Error(kind) => Err(kind.into()),
-                    Fault::Zero => Ok(0),
-                };
-            }
-        }
-        self.wire.extend_from_slice(&bytes[..taken]);
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.fails_to_flush
-            .take()
-            .map_or(Ok(()), |kind| Err(kind.into()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde::{Serialize, Serializer, ser};
-use sse_core::{DecodeError, Decoded, Decoder};
+use sse_core::{DecodeError, Decoded, Decoder, MessageEvent};
 
 pub(crate) mod peer;
 
@@ -40,23 +40,11 @@ pub(crate) fn text_of(bytes: &[u8]) -> &str {
 }
 
 /// What a decoder shows, as a value.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Item {
-    Event {
-        event_type: String,
-        data: String,
-        last_event_id: String,
-    },
-    Retry(Duration),
-    Comment(String),
-}
+pub(crate) type Item = Decoded<'static>;
 
 pub(crate) fn event(event_type: &str, data: &str, last_event_id: &str) -> Item {
-    Item::Event {
-        event_type: event_type.to_owned(),
-        data: data.to_owned(),
-        last_event_id: last_event_id.to_owned(),
-    }
+    let [event_type, data, id] = [event_type, data, last_event_id].map(str::to_owned);
+    Item::Event(MessageEvent::new(event_type, data, id).expect("fields of an event"))
 }
 
 /// An event of the default type, in a stream without IDs.
@@ -74,22 +62,7 @@ pub(crate) fn retry(millis: u64) -> Item {
 }
 
 pub(crate) fn comment(text: &str) -> Item {
-    Item::Comment(text.to_owned())
-}
-
-impl From<Decoded<'_>> for Item {
-    fn from(decoded: Decoded<'_>) -> Self {
-        match decoded {
-            Decoded::Event(event) => Self::Event {
-                event_type: event.event_type().to_owned(),
-                data: event.data().to_owned(),
-                last_event_id: event.last_event_id().to_owned(),
-            },
-            Decoded::Retry(retry) => Self::Retry(retry),
-            Decoded::Comment(text) => Self::Comment(text.into_owned()),
-            other => panic!("{other:?} is new; the tests should know it"),
-        }
-    }
+    Item::Comment(text.to_owned().into())
 }
 
 /// All that the pieces mean, and whether a limit was exceeded at the end of it.
@@ -101,7 +74,7 @@ pub(crate) fn decode<'i>(
     for mut piece in pieces {
         loop {
             match decoder.decode(&mut piece) {
-                Ok(Some(decoded)) => items.push(decoded.into()),
+                Ok(Some(decoded)) => items.push(decoded.into_owned()),
                 Ok(None) => break,
                 Err(error) => return (items, Err(error)),
             }

@@ -1,0 +1,520 @@
+//! Event streams with the times of their events.
+
+use std::io::{self, Write};
+use std::time::Duration;
+use std::{iter, mem};
+
+use memchr::{memchr2, memmem, memrchr};
+
+use crate::decode::{Decoder, MAX_IDLE};
+use crate::event::Event;
+use crate::outbox::{Outbox, SendError};
+
+/// Writes a recording: an event stream that says in comments when its events came.
+///
+/// Any reader of event streams reads it. Before what came at another time than what stands
+/// before it, there is a comment line with the time since the recording began, in seconds with
+/// nine decimals. It holds until the next one:
+///
+/// ```text
+/// : T+0.250000000
+/// id: 1
+/// data: hey
+///
+/// : T+1.000000000
+/// id: 2
+/// data: there
+/// ```
+///
+/// Without these lines, the bytes are those that were recorded. A comment among them that
+/// looks like such a line, with one `+` or more, gets one more, which a
+/// [`Replayer`](crate::Replayer) takes away; and a byte order mark is left out, because it
+/// would no longer stand at the beginning.
+///
+/// Only whole events reach the writer, and a burst of them reaches it at once. Of a file that
+/// has been cut off anywhere, say by a crash, all whole events are read back, and the rest is
+/// dropped, as by any reader of event streams. Who wants to go on with such a file first
+/// cuts it off at [`Replayer::whole`](crate::Replayer::whole). The writer is not flushed,
+/// which matters to those that buffer. Time is an argument; nothing here asks a clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_core::{Event, Recorder};
+///
+/// let mut recorder = Recorder::new(Vec::new()); // or a File
+/// recorder.send(Duration::from_millis(250), &Event::new().id(1).data("hey"))?;
+/// // The bytes of a stream, cut anywhere:
+/// recorder.record(Duration::from_millis(900), b"id: 2\ndata: th")?;
+/// recorder.record(Duration::from_millis(1000), b"ere\n\nid: 3")?;
+/// assert_eq!(
+///     recorder.into_parts().0,
+///     b": T+0.250000000\nid: 1\ndata: hey\n\n: T+1.000000000\nid: 2\ndata: there\n\n",
+/// );
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Recorder<W> {
+    file: File<W>,
+    cutter: Cutter,
+    max_event: usize,
+    /// An event, encoded.
+    scratch: Vec<u8>,
+}
+
+impl<W: Write> Recorder<W> {
+    /// A recording that is written to `writer`.
+    pub const fn new(writer: W) -> Self {
+        Self {
+            file: File {
+                writer,
+                outbox: Outbox::new(),
+                time: None,
+                line: Vec::new(),
+            },
+            cutter: Cutter::new(),
+            max_event: Decoder::DEFAULT_MAX_EVENT,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// How many bytes may wait for the end of their event; 16 MiB by default.
+    #[must_use]
+    pub const fn max_event(mut self, bytes: usize) -> Self {
+        self.max_event = bytes;
+        self
+    }
+
+    /// Records bytes of an event stream as of the time `at`, which is that since the
+    /// recording began. They may be cut anywhere: an event is as of when its end comes.
+    ///
+    /// # Errors
+    ///
+    /// - What the writer says. The bytes were recorded all the same: the next call goes on
+    ///   with what the writer did not take.
+    /// - [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) where 1 MiB waits for the writer
+    ///   already: nothing was recorded.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData) where an event exceeds
+    ///   [`max_event`](Self::max_event): nothing more is recorded until
+    ///   [`restart`](Self::restart).
+    pub fn record(&mut self, at: Duration, wire: &[u8]) -> io::Result<()> {
+        self.file.make_room()?;
+        if self.cutter.passes(wire) {
+            return self.file.put(at, wire);
+        }
+        if self.cutter.held.len() > self.max_event {
+            return Err(too_long(self.max_event));
+        }
+        let end = self.cutter.push(wire);
+        let put = self.file.put(at, &self.cutter.held[..end]);
+        self.cutter.release(end);
+        put
+    }
+
+    /// Records an event as of the time `at`.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record).
+    pub fn send(&mut self, at: Duration, event: &Event<'_>) -> io::Result<()> {
+        let mut wire = mem::take(&mut self.scratch);
+        wire.clear();
+        event.encode(&mut wire);
+        let recorded = self.record(at, &wire);
+        wire.shrink_to(MAX_IDLE);
+        self.scratch = wire;
+        recorded
+    }
+
+    /// Goes on with the beginning of another stream: an event that has not ended is dropped,
+    /// as by a client that has reconnected.
+    pub fn restart(&mut self) {
+        self.cutter = Cutter::new();
+    }
+
+    /// Writes what waits, and flushes the writer.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says; what it did not take still waits.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.drain()?;
+        self.file.writer.flush()
+    }
+}
+
+impl<W> Recorder<W> {
+    /// The writer.
+    pub const fn writer(&self) -> &W {
+        &self.file.writer
+    }
+
+    /// What has been recorded and the writer has not taken.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        self.file.outbox.pending()
+    }
+
+    /// The writer, and what it has not taken.
+    #[must_use]
+    pub fn into_parts(self) -> (W, Vec<u8>) {
+        (self.file.writer, self.file.outbox.into_pending())
+    }
+}
+
+/// A writer that shows a recorder what another writer takes: put it under a
+/// [`Stream`](crate::Stream), and what the client gets is what is recorded.
+///
+/// The client comes first. When recording fails, that ends, and the stream goes on;
+/// [`into_parts`](Self::into_parts) tells.
+///
+/// ```
+/// use std::time::Instant;
+/// use sse_core::{Recorder, Stream, Tee};
+///
+/// let began = Instant::now();
+/// let recorder = Recorder::new(Vec::new()); // or a File
+/// let stream = Stream::new(Vec::new()); // or what `Request::accept` gives
+/// let mut stream = stream.map(|conn| Tee::new(conn, recorder, move || began.elapsed()));
+/// stream.write_str("hey")?;
+///
+/// let (conn, recorded) = stream.into_parts().0.into_parts();
+/// assert_eq!(conn, b"data: hey\n\n");
+/// let (file, _) = recorded?.into_parts();
+/// assert!(file.starts_with(b": T+0.") && file.ends_with(b"\ndata: hey\n\n"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Tee<W, R, C> {
+    writer: W,
+    recorder: Recorder<R>,
+    /// Gives the time since the recording began.
+    clock: C,
+    failed: Option<io::Error>,
+}
+
+impl<W, R, C> Tee<W, R, C> {
+    /// Writes to `writer`, and records at the times that `clock` gives what it takes.
+    pub const fn new(writer: W, recorder: Recorder<R>, clock: C) -> Self {
+        Self {
+            writer,
+            recorder,
+            clock,
+            failed: None,
+        }
+    }
+
+    /// The writer.
+    pub const fn writer(&self) -> &W {
+        &self.writer
+    }
+
+    /// The writer, say to change a socket's timeout.
+    pub const fn writer_mut(&mut self) -> &mut W {
+        &mut self.writer
+    }
+
+    /// The writer, and the recorder or why recording has ended.
+    pub fn into_parts(self) -> (W, io::Result<Recorder<R>>) {
+        let recorded = match self.failed {
+            None => Ok(self.recorder),
+            Some(error) => Err(error),
+        };
+        (self.writer, recorded)
+    }
+}
+
+impl<W: Write, R: Write, C: FnMut() -> Duration> Write for Tee<W, R, C> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.writer.write(bytes)?;
+        if self.failed.is_none() {
+            let at = (self.clock)();
+            self.failed = self.recorder.record(at, &bytes[..taken]).err();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.failed.is_none() {
+            self.failed = self.recorder.flush().err();
+        }
+        self.writer.flush()
+    }
+}
+
+/// Where whole events go.
+#[derive(Debug)]
+struct File<W> {
+    writer: W,
+    /// What the writer has not taken.
+    outbox: Outbox,
+    /// What the last time line says.
+    time: Option<Duration>,
+    line: Vec<u8>,
+}
+
+impl<W: Write> File<W> {
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.outbox.is_full() {
+            // Whatever the writer says now, it says again when there is room.
+            let _ = self.drain();
+        }
+        match self.outbox.is_full() {
+            true => Err(SendError::Full {
+                pending: self.outbox.pending().len(),
+            }
+            .into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes whole lines, with the time before them.
+    fn put(&mut self, at: Duration, lines: &[u8]) -> io::Result<()> {
+        if lines.is_empty() {
+            return self.drain();
+        }
+        if self.time != Some(at) {
+            self.time = Some(at);
+            self.line.clear();
+            TimeLine { at, pluses: 1 }.encode(&mut self.line);
+            self.outbox.push_raw(&self.line);
+        }
+        let mut written = Ok(());
+        for piece in pieces(lines) {
+            match memmem::find(piece, TimeLine::MARK) {
+                Some(first) => self.outbox.push_raw(&escape(piece, first)),
+                None if piece.len() < DIRECT => self.outbox.push_raw(piece),
+                None => {
+                    // No more copies than are needed: what is not taken at once waits.
+                    written = written.and_then(|()| self.drain());
+                    let mut taken = 0;
+                    if written.is_ok() {
+                        (taken, written) = offer(&mut self.writer, piece);
+                    }
+                    self.outbox.push_raw(&piece[taken..]);
+                }
+            }
+        }
+        written?;
+        self.drain()
+    }
+
+    /// Offers what waits to the writer until it has taken all.
+    fn drain(&mut self) -> io::Result<()> {
+        let (taken, written) = offer(&mut self.writer, self.outbox.pending());
+        self.outbox.advance(taken);
+        written
+    }
+}
+
+/// How many bytes the writer takes, and why no more.
+fn offer(writer: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match writer.write(&bytes[taken..]) {
+            Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (taken, Err(error)),
+        }
+    }
+    (taken, Ok(()))
+}
+
+/// Whole lines in pieces that stay in a cache while they are searched and written.
+fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let end = match lines.get(..PIECE).map(|piece| memrchr(b'\n', piece)) {
+            Some(Some(end)) => end + 1,
+            _ => lines.len(),
+        };
+        let piece = lines.split_off(..end)?;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Cuts a stream where no event is torn: after blank lines, and after the comments that follow
+/// them.
+#[derive(Debug, Default)]
+struct Cutter {
+    /// What has come since the last cut.
+    held: Vec<u8>,
+    /// Where the last line of `held` begins, which has not ended.
+    line: usize,
+    /// How far it has been searched for its end.
+    searched: usize,
+    /// Whether there is a line in `held`, other than comments.
+    is_within: bool,
+    /// Whether the last line ended in a CR, which an LF may follow as part of the same end.
+    after_cr: bool,
+    /// Whether nothing has been cut off yet, so that a byte order mark may come.
+    has_begun: bool,
+}
+
+impl Cutter {
+    const fn new() -> Self {
+        Self {
+            held: Vec::new(),
+            line: 0,
+            searched: 0,
+            is_within: false,
+            after_cr: false,
+            has_begun: false,
+        }
+    }
+
+    /// Whether `bytes` can be passed on as they are.
+    fn passes(&mut self, bytes: &[u8]) -> bool {
+        let is_whole = self.held.is_empty() && !self.after_cr && bytes.ends_with(b"\n\n");
+        self.has_begun |= is_whole && !bytes.starts_with(&BOM[..1]);
+        is_whole && self.has_begun
+    }
+
+    /// Takes up bytes, and gives how many of those held are whole.
+    fn push(&mut self, bytes: &[u8]) -> usize {
+        self.held.extend_from_slice(bytes);
+        if !self.has_begun {
+            self.begin();
+        }
+        let mut end = 0;
+        if self.after_cr && self.searched < self.held.len() {
+            self.after_cr = false;
+            if self.held[self.searched] == b'\n' {
+                end = self.end_line(self.searched + 1);
+            }
+        }
+        while let Some(len) = memchr2(b'\r', b'\n', &self.held[self.searched..]) {
+            let line = &self.held[self.line..];
+            let len = self.searched - self.line + len;
+            self.is_within = len > 0 && (self.is_within || line[0] != b':');
+            let line_end = match &line[len..] {
+                [b'\r', b'\n', ..] => 2,
+                line_end => {
+                    self.after_cr = line_end == b"\r";
+                    1
+                }
+            };
+            end = self.end_line(self.line + len + line_end).max(end);
+        }
+        self.searched = self.held.len();
+        end
+    }
+
+    /// Begins a line, and gives where to cut.
+    const fn end_line(&mut self, at: usize) -> usize {
+        self.line = at;
+        self.searched = at;
+        match self.is_within {
+            true => 0,
+            false => at,
+        }
+    }
+
+    /// Forgets the first `len` bytes.
+    fn release(&mut self, len: usize) {
+        self.held.drain(..len);
+        self.held.shrink_to(MAX_IDLE);
+        self.line -= len;
+        self.searched -= len;
+    }
+
+    /// Takes a byte order mark away.
+    fn begin(&mut self) {
+        self.has_begun = !BOM.starts_with(&self.held);
+        if self.held.starts_with(BOM) {
+            self.held.drain(..BOM.len());
+            self.searched = 0;
+            self.has_begun = true;
+        }
+    }
+}
+
+/// What stands in a comment that tells a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeLine {
+    pub(crate) at: Duration,
+    /// With more than one, it is a comment that only looks like one.
+    pub(crate) pluses: usize,
+}
+
+impl TimeLine {
+    /// What every one has, and few other texts.
+    const MARK: &[u8] = b"T+";
+
+    /// Reads the text of a comment.
+    #[inline]
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let [b'T', b'+', rest @ ..] = text else {
+            return None;
+        };
+        let more = rest.iter().take_while(|byte| **byte == b'+').count();
+        let rest = &rest[more..];
+        let (seconds, nanos) = rest.split_at_checked(rest.len().checked_sub(9)?)?;
+        let seconds = match seconds {
+            b"0." => 0,
+            [b'1'..=b'9', .., b'.'] => number(&seconds[..seconds.len() - 1])?,
+            _ => return None,
+        };
+        let nanos = u32::try_from(number(nanos)?).ok()?;
+        Some(Self {
+            at: Duration::new(seconds, nanos),
+            pluses: 1 + more,
+        })
+    }
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b": T");
+        out.extend(iter::repeat_n(b'+', self.pluses));
+        out.extend_from_slice(itoa::Buffer::new().format(self.at.as_secs()).as_bytes());
+        // All nine digits, for the one before them.
+        let nanos = 1_000_000_000 + self.at.subsec_nanos();
+        out.push(b'.');
+        out.extend_from_slice(&itoa::Buffer::new().format(nanos).as_bytes()[1..]);
+        out.push(b'\n');
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The same lines, in which no comment tells a time. The first mark is at `mark`.
+fn escape(lines: &[u8], mark: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(lines.len() + 64);
+    let mut done = 0;
+    for at in memmem::find_iter(&lines[mark..], TimeLine::MARK).map(|at| mark + at) {
+        let before = &lines[..at];
+        let before = before
+            .strip_suffix(b": ")
+            .or_else(|| before.strip_suffix(b":"));
+        let is_comment = before.is_some_and(|before| matches!(before, [] | [.., b'\r' | b'\n']));
+        let text = &lines[at..];
+        let text = &text[..memchr2(b'\r', b'\n', text).unwrap_or(text.len())];
+        if is_comment && TimeLine::parse(text).is_some() {
+            out.extend_from_slice(&lines[done..at]);
+            out.extend_from_slice(b"T+");
+            done = at + 1;
+        }
+    }
+    out.extend_from_slice(&lines[done..]);
+    out
+}
+
+fn too_long(limit: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "an event exceeds {limit} bytes; raise the recorder's max_event if that is legitimate"
+        ),
+    )
+}
+
+/// How much is searched and written at once.
+const PIECE: usize = 256 << 10;
+
+/// From how many bytes on a write of their own costs less than to copy them.
+const DIRECT: usize = 16 << 10;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
