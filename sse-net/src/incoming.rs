@@ -257,7 +257,7 @@ type Hook = Box<dyn FnOnce(Disconnect) + Send>;
 
 impl OnEnd {
     #[cfg(feature = "tracing")]
-    fn traced() -> Self {
+    pub(crate) fn traced() -> Self {
         let mut on_end = Self(None);
         if let Some(ending) = crate::trace::Ending::new() {
             on_end.add(move |reason| ending.tell(reason));
@@ -266,7 +266,7 @@ impl OnEnd {
     }
 
     #[cfg(not(feature = "tracing"))]
-    const fn traced() -> Self {
+    pub(crate) const fn traced() -> Self {
         Self(None)
     }
 
@@ -275,7 +275,7 @@ impl OnEnd {
         self.call(reason);
     }
 
-    fn add(&mut self, hook: impl FnOnce(Disconnect) + Send + 'static) {
+    pub(crate) fn add(&mut self, hook: impl FnOnce(Disconnect) + Send + 'static) {
         self.0 = Some(Box::new(match self.0.take() {
             None => Box::new(hook),
             Some(first) => Box::new(move |reason| {
@@ -285,7 +285,7 @@ impl OnEnd {
         }));
     }
 
-    fn call(&mut self, reason: Disconnect) {
+    pub(crate) fn call(&mut self, reason: Disconnect) {
         if let Some(hook) = self.0.take() {
             // Who panics here must not take the shard's other connections along.
             let _ = catch_unwind(AssertUnwindSafe(|| hook(reason)));

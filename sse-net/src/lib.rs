@@ -97,14 +97,33 @@
 //!
 //! # Features
 //!
+//! - `http`: for those who run an HTTP server already, such as hyper or axum. A `Responder`
+//!   answers its requests as a [`Server`] would, over HTTP/2 too, with a `Body`, which
+//!   implements the trait of the crate `http-body`; `upgrade_http` gives a [`Stream`] to write to.
+//!   A [`Subscription`] becomes a `Stream` of the crate `futures-core`, and such a stream of
+//!   events becomes a body.
+//! - `axum`: handlers of axum may return a [`Subscription`], and take a `LastEventId`. What a
+//!   `Responder` gives they may return in any case.
 //! - `tracing`: a span for each connection, and events where one can't be accepted, is refused
 //!   or ends, by way of the crate of that name. Off by default, and then it costs nothing.
 
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(feature = "http")]
+mod body;
+#[cfg(feature = "http")]
+mod burst;
 mod config;
+#[cfg(feature = "http")]
+mod event_stream;
 mod fanout;
 mod incoming;
 mod limit;
 mod listener;
+#[cfg(feature = "http")]
+mod pipe;
+#[cfg(feature = "http")]
+mod responder;
 mod routes;
 mod server;
 mod stats;
@@ -113,11 +132,19 @@ mod topic;
 mod trace;
 mod transport;
 
+#[cfg(feature = "http")]
+pub use body::Body;
 pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
+#[cfg(feature = "http")]
+pub use event_stream::EventStream;
 pub use incoming::{Answer, Incoming};
 #[cfg(unix)]
 pub use listener::bind_unix;
 pub use listener::{Listener, Peer, Tcp};
+#[cfg(feature = "http")]
+pub use pipe::Pipe;
+#[cfg(feature = "http")]
+pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
 pub use routes::Routes;
 pub use server::{Handler, Running, Server};
 pub use stats::{Disconnect, Snapshot};

@@ -10,6 +10,8 @@ use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
+#[cfg(feature = "http")]
+use crate::burst::{Burst, Recent};
 use crate::config::{SlowClients, TopicConfig, UnknownIds};
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
@@ -64,6 +66,8 @@ impl Topic {
                 log: Log::new(config.retention),
                 waiting: Slab::new(),
                 is_finished: false,
+                #[cfg(feature = "http")]
+                recent: Recent::default(),
             }),
             config,
         }))
@@ -127,9 +131,35 @@ impl Topic {
     /// A subscription that begins at `start`. Dropping it unsubscribes.
     #[must_use]
     pub fn subscribe(&self, start: Start) -> Subscription {
+        self.subscribe_after(None, start)
+    }
+
+    /// A subscription that goes on after the event with this ID, or, if there is none, begins
+    /// at `start`.
+    ///
+    /// Where events after that one are no longer kept, or the topic does not know the ID, the
+    /// first read gives [`Forgotten`]. Then follows everything that is kept, or what
+    /// [`unknown_ids`](TopicConfig::unknown_ids) says.
+    ///
+    /// ```
+    /// use sse_core::{Event, EventId, Retention};
+    /// use sse_net::{Start, Topic};
+    ///
+    /// let topic = Topic::new(Retention::events(10));
+    /// topic.publish(&Event::new().id(1).data("hey"));
+    /// topic.publish(&Event::new().id(2).data("there"));
+    /// let seen = EventId::from(1);
+    /// assert_eq!(topic.subscribe_after(seen, Start::Live).lag(), "id: 2\ndata: there\n\n".len());
+    /// ```
+    #[must_use]
+    pub fn subscribe_after(
+        &self,
+        last_event_id: impl Into<Option<EventId<'static>>>,
+        start: Start,
+    ) -> Subscription {
+        let asked = last_event_id.into();
         let mut state = self.lock();
-        state.log.forget(now());
-        let cursor = state.cursor(start);
+        let (resume, cursor) = state.locate(asked.as_ref(), start, self.0.config.unknown_ids);
         let key = state.waiting.insert(None);
         drop(state);
         Subscription {
@@ -137,6 +167,11 @@ impl Topic {
             cursor,
             key,
             lingers_until: None,
+            resume,
+            missed: match resume {
+                Resume::Gap(_) | Resume::Unknown => asked,
+                Resume::Fresh | Resume::Resumed(_) => None,
+            },
         }
     }
 
@@ -219,15 +254,8 @@ impl Topic {
         start: Start,
     ) -> (Resume, Cursor, bool) {
         let mut state = self.lock();
-        state.log.forget(now());
-        let resume = state.log.resume(asked);
-        let cursor = match (resume, self.0.config.unknown_ids) {
-            (Resume::Resumed(cursor) | Resume::Gap(cursor), _) => cursor,
-            (Resume::Unknown, UnknownIds::Kept) => state.log.begin(),
-            (Resume::Unknown, UnknownIds::AsFresh) | (Resume::Fresh, _) => state.cursor(start),
-        };
-        let is_over = state.is_finished && cursor == state.log.end();
-        (resume, cursor, is_over)
+        let (resume, cursor) = state.locate(asked, start, self.0.config.unknown_ids);
+        (resume, cursor, state.is_over(cursor))
     }
 
     /// How many events there are between two cursors.
@@ -290,6 +318,10 @@ pub struct Subscription {
     key: usize,
     /// Until when what follows the last read waits; only where the topic lingers.
     lingers_until: Option<Instant>,
+    /// What became of the ID after which it began.
+    resume: Resume,
+    /// That ID, until it has been told that events after it are missed.
+    missed: Option<EventId<'static>>,
 }
 
 impl Subscription {
@@ -328,9 +360,41 @@ impl Subscription {
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Poll<Result<usize, Forgotten>> {
+        let before = out.len();
+        let news = self.poll_news(cx, |state, cursor| {
+            let bytes = state.log.read(cursor).unwrap_or_default();
+            out.extend_from_slice(bytes);
+            (cursor.advance(bytes.len()), ())
+        });
+        news.map_ok(|_| out.len() - before)
+    }
+
+    /// The same as shared bytes, of which there may be more left; none at the end.
+    #[cfg(feature = "http")]
+    pub(crate) fn poll_burst(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Burst>, Forgotten>> {
+        self.poll_news(cx, |state, cursor| {
+            let burst = state.recent.read(&state.log, cursor);
+            (burst.end, burst)
+        })
+    }
+
+    /// Takes from the log, where there is something after the cursor, and goes where `take`
+    /// says.
+    fn poll_news<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut State, Cursor) -> (Cursor, T),
+    ) -> Poll<Result<Option<T>, Forgotten>> {
+        if self.missed.take().is_some() {
+            let begin = self.cursor;
+            return Poll::Ready(Err(Forgotten { begin }));
+        }
         let mut state = self.topic.lock();
         match state.log.read(self.cursor) {
-            Ok([]) if state.is_finished => Poll::Ready(Ok(0)),
+            Ok([]) if state.is_finished => Poll::Ready(Ok(None)),
             Ok([]) => {
                 let waker = cx.waker().clone();
                 let replaced = state.waiting[self.key].replace(waker);
@@ -338,16 +402,36 @@ impl Subscription {
                 drop(replaced); // It may be the last that a task hangs on, with a subscription.
                 Poll::Pending
             }
-            Ok(bytes) => {
-                out.extend_from_slice(bytes);
-                self.cursor = self.cursor.advance(bytes.len());
-                Poll::Ready(Ok(bytes.len()))
+            Ok(_) => {
+                let (cursor, taken) = take(&mut state, self.cursor);
+                self.cursor = cursor;
+                Poll::Ready(Ok(Some(taken)))
             }
             Err(forgotten) => {
                 self.cursor = forgotten.begin;
                 Poll::Ready(Err(forgotten))
             }
         }
+    }
+
+    /// What became of the ID after which the subscription began.
+    #[must_use]
+    pub const fn resume(&self) -> Resume {
+        self.resume
+    }
+
+    /// The gap event, where the subscription began after an ID and has missed events; then
+    /// the next read does not tell of that.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
+        let asked = self.missed.take()?;
+        Some(self.topic.gap_event_from(Some(&asked), self.cursor))
+    }
+
+    /// Whether there is nothing more to come.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_over(&self) -> bool {
+        self.topic.lock().is_over(self.cursor)
     }
 
     /// Writes all events to `writer`, the present and the future, until the topic is
@@ -387,12 +471,15 @@ impl Subscription {
         let mut bytes = Vec::new();
         let mut written = 0;
         loop {
+            let asked = self.missed.clone();
             match self.read(&mut bytes).await {
                 Ok(0) => return Ok(written),
                 Ok(_) => {}
                 Err(forgotten) => match self.topic.slow_clients() {
                     SlowClients::Disconnect => return Err(io::Error::other(forgotten)),
-                    SlowClients::SkipAhead => bytes = self.topic.gap_event(None),
+                    SlowClients::SkipAhead => {
+                        bytes = self.topic.gap_event_from(asked.as_ref(), self.cursor);
+                    }
                 },
             }
             writer.write_all(&bytes).await?;
@@ -423,8 +510,14 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let waker = self.topic.lock().waiting.remove(self.key);
-        drop(waker); // With the lock released, for the reason that `poll_read` gives.
+        let mut state = self.topic.lock();
+        let waker = state.waiting.remove(self.key);
+        #[cfg(feature = "http")]
+        if state.waiting.is_empty() {
+            state.recent = Recent::default();
+        }
+        drop(state);
+        drop(waker); // With the lock released, for the reason that `poll_news` gives.
     }
 }
 
@@ -438,16 +531,36 @@ struct State {
     /// One for each subscription, with the waker of those that have caught up and wait.
     waiting: Slab<Option<Waker>>,
     is_finished: bool,
+    #[cfg(feature = "http")]
+    recent: Recent,
 }
 
 impl State {
-    fn cursor(&self, start: Start) -> Cursor {
-        match start {
-            Start::Live => self.log.end(),
-            Start::Last(count) => self.log.last(count),
-            Start::Kept => self.log.begin(),
-            Start::At(cursor) => cursor,
-        }
+    /// Where to go on after `asked`, or else to begin.
+    fn locate(
+        &mut self,
+        asked: Option<&EventId<'_>>,
+        start: Start,
+        unknown_ids: UnknownIds,
+    ) -> (Resume, Cursor) {
+        self.log.forget(now());
+        let resume = self.log.resume(asked);
+        let cursor = match (resume, unknown_ids) {
+            (Resume::Resumed(cursor) | Resume::Gap(cursor), _) => cursor,
+            (Resume::Unknown, UnknownIds::Kept) => self.log.begin(),
+            (Resume::Unknown, UnknownIds::AsFresh) | (Resume::Fresh, _) => match start {
+                Start::Live => self.log.end(),
+                Start::Last(count) => self.log.last(count),
+                Start::Kept => self.log.begin(),
+                Start::At(cursor) => cursor,
+            },
+        };
+        (resume, cursor)
+    }
+
+    /// Whether nothing comes after `cursor`.
+    fn is_over(&self, cursor: Cursor) -> bool {
+        self.is_finished && cursor == self.log.end()
     }
 }
 

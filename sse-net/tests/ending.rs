@@ -7,19 +7,26 @@ mod common;
 use std::future::pending;
 use std::time::Duration;
 
-use common::{WIDE, config, is_jittered, pass, publish, published, serve, serve_topic, settle};
+use common::{
+    Kind, WIDE, config, is_jittered, over_all_servers, pass, publish, published, serve, settle,
+};
 use sse_core::{Event, EventType, Rejection, Retention};
 use sse_net::{Config, Disconnect, Incoming, Start, Topic};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+over_all_servers! {
+    a_finished_topic_ends_its_streams_and_stops_who_comes_back,
+    who_is_slow_gets_all_of_a_finished_topic,
+    a_stream_ends_at_its_maximum_age,
+    a_drain_says_goodbye_to_each_at_a_time_of_its_own,
+    a_drain_without_clients_ends_at_once,
+}
 
-#[tokio::test(start_paused = true)]
-async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back() {
+async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back(kind: Kind) {
     let topic = Topic::new(Retention::events(10));
-    let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = [net.get("/").await, net.get("/").await];
     for client in &mut clients {
         client.follow().await;
@@ -34,8 +41,14 @@ async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back() {
     }
     assert_eq!(ends.take(), [Disconnect::Finished; 2]);
     assert_eq!(server.stats().finished, 2);
-    assert_eq!(net.resume("/", "1").await.read_to_end().await, NO_CONTENT);
-    assert_eq!(net.get("/").await.read_to_end().await, NO_CONTENT);
+    for mut client in [net.resume("/", "1").await, net.get("/").await] {
+        let answer = client.read_to_end().await;
+        assert!(
+            answer.starts_with("HTTP/1.1 204 No Content\r\n"),
+            "{answer}"
+        );
+        assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, "");
+    }
 
     let late = net.resume("/", "0").await.read_to_end().await;
     assert!(late.ends_with(&format!("\n\n{end}")), "{late}");
@@ -43,10 +56,9 @@ async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back() {
     assert_eq!((server.stats().connections, topic.subscriptions()), (0, 0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_is_slow_gets_all_of_a_finished_topic() {
+async fn who_is_slow_gets_all_of_a_finished_topic(kind: Kind) {
     let topic = Topic::new(Retention::events(100));
-    let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
     publish(&topic, 0..50);
     settle().await;
@@ -54,14 +66,13 @@ async fn who_is_slow_gets_all_of_a_finished_topic() {
     assert_eq!(slow.read_to_end().await, published(0..50));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_ends_at_its_maximum_age() {
+async fn a_stream_ends_at_its_maximum_age(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let config = Config {
         max_age: Some(SECOND * 100),
         ..config()
     };
-    let (server, net, ends) = serve_topic(config, &topic, Start::Live);
+    let (server, net, ends) = kind.serve_topic(config, &topic, Start::Live);
     let start = Instant::now();
     let mut ages = Vec::new();
     let mut clients = tokio::task::JoinSet::new();
@@ -88,10 +99,9 @@ async fn a_stream_ends_at_its_maximum_age() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own() {
+async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
     let topic = Topic::new(Retention::default());
-    let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = Vec::new();
     for _ in 0..20 {
         let mut client = net.get("/").await;
@@ -121,8 +131,14 @@ async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own() {
     draining.await.unwrap();
     assert!(start.elapsed() <= SECOND * 11);
     assert_eq!(ends.take(), [Disconnect::Drained; 20]);
-    // Nobody is let in any more.
-    assert_eq!(net.connect(WIDE).read_to_end().await, "");
+    match kind {
+        Kind::Server => assert_eq!(net.connect(WIDE).read_to_end().await, "", "it is shut"),
+        #[cfg(feature = "http")]
+        _ => {
+            let said = net.get("/").await.read_to_end().await;
+            assert_eq!(said.matches("retry: ").count(), 2, "sent away: {said}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,10 +184,9 @@ async fn nothing_hangs_a_drain() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_drain_without_clients_ends_at_once() {
+async fn a_drain_without_clients_ends_at_once(kind: Kind) {
     let topic = Topic::new(Retention::default());
-    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let (server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let start = Instant::now();
     drop(net);
     server.drain(SECOND * 60).await;

@@ -1,6 +1,11 @@
 //! Clients and servers in memory, on a clock that stands still while anybody works.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test file uses its part"
+)]
 
 use std::future::{pending, ready};
 use std::io;
@@ -11,10 +16,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+#[cfg(feature = "http")]
+pub(crate) mod http;
+
 use sse_core::Event;
 use sse_net::{
-    Answer, Config, Disconnect, Handler, Incoming, Listener, Peer, Running, Server, Start, Topic,
-    Transport,
+    Answer, Config, Disconnect, Handler, Incoming, Listener, Peer, Running, Server, Snapshot,
+    Start, Topic, Transport,
 };
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
@@ -39,14 +47,102 @@ pub(crate) fn serve(config: Config, handler: impl Handler) -> (Running, Net) {
     (running, Net(connect))
 }
 
-/// A server of which every request follows `topic`, and the ends of the streams.
-pub(crate) fn serve_topic(config: Config, topic: &Topic, start: Start) -> (Running, Net, Ends) {
-    let ends = Ends::default();
-    let (told, topic) = (ends.clone(), topic.clone());
-    let (running, net) = serve(config, move |request: Incoming| {
-        ready(told.watch(request.follow_from(&topic, start)))
-    });
-    (running, net, ends)
+/// What answers: this library's server, or one of HTTP with this library's bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Server,
+    #[cfg(feature = "http")]
+    Http1,
+    #[cfg(feature = "http")]
+    Http2,
+}
+
+/// Makes tests of functions of a [`Kind`].
+macro_rules! over_all_servers {
+    ($($test:ident,)*) => {
+        $(mod $test {
+            #[tokio::test(start_paused = true)]
+            async fn over_a_server() {
+                super::$test(crate::common::Kind::Server).await;
+            }
+
+            #[cfg(feature = "http")]
+            #[tokio::test(start_paused = true)]
+            async fn over_http1() {
+                super::$test(crate::common::Kind::Http1).await;
+            }
+
+            #[cfg(feature = "http")]
+            #[tokio::test(start_paused = true)]
+            async fn over_http2() {
+                super::$test(crate::common::Kind::Http2).await;
+            }
+        })*
+    };
+}
+pub(crate) use over_all_servers;
+
+impl Kind {
+    /// A server of which every request follows `topic`, and the ends of the streams.
+    pub(crate) fn serve_topic(
+        self,
+        config: Config,
+        topic: &Topic,
+        start: Start,
+    ) -> (Control, Net, Ends) {
+        let ends = Ends::default();
+        let (told, topic) = (ends.clone(), topic.clone());
+        match self {
+            Self::Server => {
+                let (running, net) = serve(config, move |request: Incoming| {
+                    ready(told.watch(request.follow_from(&topic, start)))
+                });
+                (Control::Server(running), net, ends)
+            }
+            #[cfg(feature = "http")]
+            Self::Http1 | Self::Http2 => {
+                let responder = sse_net::Responder::new(config);
+                let office = responder.clone();
+                let net = http::serve(self == Self::Http2, move |request| {
+                    let response = office.follow_from(&request, &topic, start);
+                    let ends = Arc::clone(&told.0);
+                    response
+                        .map(|body| body.on_end(move |reason| ends.lock().unwrap().push(reason)))
+                });
+                (Control::Responder(responder), net, ends)
+            }
+        }
+    }
+}
+
+/// What [`Running`] and `Responder` have in common.
+pub(crate) enum Control {
+    Server(Running),
+    #[cfg(feature = "http")]
+    Responder(sse_net::Responder),
+}
+
+impl Control {
+    pub(crate) fn stats(&self) -> Snapshot {
+        match self {
+            Self::Server(running) => running.stats(),
+            #[cfg(feature = "http")]
+            Self::Responder(responder) => responder.stats(),
+        }
+    }
+
+    pub(crate) async fn drain(self, window: Duration) {
+        match self {
+            Self::Server(running) => running.drain(window).await,
+            #[cfg(feature = "http")]
+            Self::Responder(responder) => responder.drain(window).await,
+        }
+    }
+}
+
+/// A server of this library of which every request follows `topic`, and the ends of the streams.
+pub(crate) fn serve_topic(config: Config, topic: &Topic, start: Start) -> (Control, Net, Ends) {
+    Kind::Server.serve_topic(config, topic, start)
 }
 
 /// Why streams have ended.
@@ -126,13 +222,65 @@ impl Net {
         let writes = Arc::new(AtomicUsize::new(0));
         let counting = Counting(theirs, Arc::clone(&writes));
         let _ = self.0.send(Ok((Transport::new(counting), peer)));
-        Client { pipe: ours, writes }
+        Client {
+            pipe: ours,
+            writes,
+            wire: Wire::Head(Vec::new()),
+        }
     }
 }
 
 pub(crate) struct Client {
     pub(crate) pipe: DuplexStream,
     writes: Arc<AtomicUsize>,
+    wire: Wire,
+}
+
+/// How what comes is framed, and what has not come in full.
+enum Wire {
+    Head(Vec<u8>),
+    Plain,
+    Chunked(Vec<u8>),
+}
+
+impl Wire {
+    /// What `bytes` say without the framing; a chunk once it is there in full.
+    fn unframe(&mut self, bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        match self {
+            Self::Plain => out.extend_from_slice(bytes),
+            Self::Head(head) => {
+                head.extend_from_slice(bytes);
+                let Some(end) = find(head, b"\r\n\r\n") else {
+                    return String::new();
+                };
+                let rest = head.split_off(end + 4);
+                out.append(head);
+                *self = match find(&out.to_ascii_lowercase(), b"transfer-encoding: chunked") {
+                    Some(_) => Self::Chunked(Vec::new()),
+                    None => Self::Plain,
+                };
+                out.extend(self.unframe(&rest).bytes());
+            }
+            Self::Chunked(chunks) => {
+                chunks.extend_from_slice(bytes);
+                while let Some(end) = find(chunks, b"\r\n") {
+                    let size = str::from_utf8(&chunks[..end]).unwrap();
+                    let size = usize::from_str_radix(size, 16).unwrap();
+                    if chunks.len() < end + size + 4 {
+                        break;
+                    }
+                    out.extend_from_slice(&chunks[end + 2..end + 2 + size]);
+                    chunks.drain(..end + size + 4);
+                }
+            }
+        }
+        String::from_utf8(out).unwrap()
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
 }
 
 impl Client {
@@ -146,20 +294,20 @@ impl Client {
         while let Ok(Ok(1..)) =
             timeout(Duration::from_millis(1), self.pipe.read_buf(&mut text)).await
         {}
-        String::from_utf8(text).unwrap()
+        self.wire.unframe(&text)
     }
 
     /// Waits until something comes, however long that takes.
     pub(crate) async fn wait(&mut self) -> String {
         let mut text = Vec::new();
         self.pipe.read_buf(&mut text).await.unwrap();
-        String::from_utf8(text).unwrap() + &self.read().await
+        self.wire.unframe(&text) + &self.read().await
     }
 
     pub(crate) async fn read_to_end(&mut self) -> String {
-        let mut text = String::new();
-        let _ = self.pipe.read_to_string(&mut text).await;
-        text
+        let mut text = Vec::new();
+        let _ = self.pipe.read_to_end(&mut text).await;
+        self.wire.unframe(&text)
     }
 
     /// Checks the response head and `retry`, and gives what comes after them.

@@ -1,0 +1,155 @@
+//! The news of a topic as shared bytes.
+
+use bytes::Bytes;
+use sse_core::{Cursor, Log};
+
+/// Some events in a row, as one piece of shared bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Burst {
+    pub(crate) bytes: Bytes,
+    pub(crate) end: Cursor,
+    pub(crate) events: usize,
+}
+
+/// What was copied out of a log last, so that whoever reads the same gets the same bytes.
+///
+/// Very many read what is newest, each on its own, and some begin a little earlier. The first
+/// has it copied. One who begins before that has twice as much copied as there was, so that
+/// between two events no more is copied than about twice what was asked for, whoever asks in
+/// whatever order. Who is further behind than [`MAX`] reads pieces of that size.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    start: Cursor,
+    /// Always between two events.
+    end: Cursor,
+    bytes: Bytes,
+}
+
+/// How much is copied at once, unless a single event is larger.
+const MAX: usize = 256 << 10;
+
+impl Recent {
+    /// What is in `log` from `start` on, of which it keeps everything.
+    pub(crate) fn read(&mut self, log: &Log, start: Cursor) -> Burst {
+        let len = start.distance(log.end());
+        let is_far = len > MAX;
+        if !(self.has(start) && (is_far || self.end == log.end())) {
+            let (from, to) = match is_far {
+                true => (start, log.event_end(start.advance(MAX))),
+                false => (self.before(log, len), log.end()),
+            };
+            self.copy(log, from, to);
+        }
+        Burst {
+            bytes: self.bytes.slice(self.start.distance(start)..),
+            end: self.end,
+            events: log.count(start, self.end),
+        }
+    }
+
+    /// Where to begin so that the last `len` bytes are read, and perhaps earlier ones soon.
+    fn before(&self, log: &Log, len: usize) -> Cursor {
+        let len = match self.end == log.end() {
+            true => len.max(MAX.min(2 * self.bytes.len())),
+            false => len,
+        };
+        let kept = log.begin().distance(log.end());
+        log.event_end(log.begin().advance(kept.saturating_sub(len)))
+    }
+
+    fn copy(&mut self, log: &Log, start: Cursor, end: Cursor) {
+        let bytes = log.read(start).unwrap_or_default();
+        let len = start.distance(end).min(bytes.len());
+        self.bytes = Bytes::copy_from_slice(&bytes[..len]);
+        (self.start, self.end) = (start, end);
+    }
+
+    fn has(&self, start: Cursor) -> bool {
+        self.start <= start && start < self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sse_core::{Event, Retention};
+
+    use super::*;
+
+    fn append(log: &mut Log, len: usize) -> Cursor {
+        let data = "x".repeat(len);
+        log.append(&Event::new().id(1).data(data), Duration::ZERO)
+    }
+
+    fn address(burst: &Burst) -> usize {
+        burst.bytes.as_ptr().addr()
+    }
+
+    #[test]
+    fn who_reads_the_same_gets_the_same_bytes() {
+        let mut log = Log::new(Retention::events(100));
+        let mut recent = Recent::default();
+        let first = append(&mut log, 10);
+        let second = append(&mut log, 10);
+        append(&mut log, 10);
+        let newest = recent.read(&log, second);
+        assert_eq!(
+            (newest.events, &newest.bytes[..]),
+            (1, log.read(second).unwrap())
+        );
+        assert_eq!(recent.read(&log, second), newest);
+        assert_eq!(address(&recent.read(&log, second)), address(&newest));
+
+        let both = recent.read(&log, first);
+        assert_eq!(
+            (both.events, &both.bytes[..]),
+            (2, log.read(first).unwrap())
+        );
+        let again = recent.read(&log, second);
+        assert_eq!(address(&again), address(&both) + first.distance(second));
+
+        append(&mut log, 10);
+        let three = recent.read(&log, first);
+        assert_eq!(three.bytes, log.read(first).unwrap(), "all at once");
+        assert_eq!(three.end, log.end());
+    }
+
+    #[test]
+    fn whoever_asks_in_whatever_order_little_is_copied() {
+        let mut log = Log::new(Retention::events(10_000).bytes(usize::MAX));
+        let mut starts = vec![log.end()];
+        starts.extend((0..1000).map(|_| append(&mut log, 100)));
+        starts.pop();
+        let mut recent = Recent::default();
+        let mut copies = std::collections::HashSet::new();
+        for &start in starts.iter().rev() {
+            let burst = recent.read(&log, start);
+            assert_eq!(burst.bytes, log.read(start).unwrap());
+            copies.insert(recent.bytes.len());
+        }
+        assert!(copies.len() <= 12, "{copies:?}");
+    }
+
+    #[test]
+    fn who_is_far_behind_reads_pieces_of_whole_events() {
+        let mut log = Log::new(Retention::events(10_000).bytes(usize::MAX));
+        let mut cursor = log.end();
+        append(&mut log, 3 * MAX);
+        (0..5000).for_each(|_| _ = append(&mut log, 500));
+        let all = log.read(cursor).unwrap().to_vec();
+        let mut recent = Recent::default();
+        let (mut read, mut events) = (Vec::new(), 0);
+        while cursor < log.end() {
+            let burst = recent.read(&log, cursor);
+            let other = recent.read(&log, cursor);
+            assert_eq!((address(&other), &other), (address(&burst), &burst));
+            assert!(burst.bytes.ends_with(b"\n\n") && !burst.bytes.is_empty());
+            assert!(events == 0 || burst.bytes.len() <= MAX + 1000);
+            read.extend_from_slice(&burst.bytes);
+            events += burst.events;
+            cursor = burst.end;
+        }
+        assert_eq!((events, read == all), (5001, true));
+    }
+}

@@ -1,0 +1,622 @@
+//! Streams as bodies: what hyper, axum and others are given.
+
+#![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use common::{Client, Net, config, http as server, is_jittered, pass, publish, published, settle};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Bytes;
+use sse_core::{Event, EventId, Rejection, Retention, Upgrader};
+use sse_net::{
+    Body, Config, Disconnect, LastEventId, Responder, Routes, Start, Topic, TopicConfig, WhenFull,
+    last_event_id, upgrade_http,
+};
+use tokio::time::{Instant, timeout};
+use tokio_stream::StreamExt;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn responder() -> Responder {
+    Responder::new(config())
+}
+
+fn get(uri: &str) -> Request<()> {
+    Request::builder()
+        .uri(uri)
+        .header("host", "a")
+        .body(())
+        .unwrap()
+}
+
+/// What a body gives now, as one frame.
+fn poll(body: &mut Body) -> Poll<Option<Bytes>> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let frame = Pin::new(body).poll_frame(cx);
+    frame.map(|frame| frame.map(|frame| frame.unwrap().into_data().unwrap()))
+}
+
+async fn next(body: &mut Body) -> Option<io::Result<String>> {
+    let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+    Some(frame.map(|frame| String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()))
+}
+
+/// Takes the `retry` with which a stream begins.
+#[track_caller]
+fn skip_retry(body: &mut Body) -> String {
+    let Poll::Ready(Some(bytes)) = poll(body) else {
+        panic!("no stream")
+    };
+    let text = str::from_utf8(&bytes).unwrap();
+    let (retry, rest) = text
+        .strip_prefix("retry: ")
+        .and_then(|text| text.split_once("\n\n"))
+        .unwrap();
+    assert!(is_jittered(retry));
+    rest.to_owned()
+}
+
+fn follow(topic: &Topic) -> Body {
+    let mut body = responder().follow(&get("/"), topic).into_body();
+    skip_retry(&mut body);
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_is_that_of_the_server() {
+    let topic = Topic::new(Retention::default());
+    for upgrader in [
+        Upgrader::new(),
+        Upgrader::new().allow_any_origin(),
+        Upgrader::new()
+            .allow_host("a")
+            .unwrap()
+            .allow_origin("https://b")
+            .unwrap()
+            .allow_credentials()
+            .header("X-C", "d")
+            .unwrap(),
+    ] {
+        let config = Config {
+            upgrader,
+            ..config()
+        };
+        let routes = Routes::new().topic("/sse", &topic);
+        let (_server, ours) = common::serve(config.clone(), routes);
+        let (responder, mine) = (Responder::new(config), topic.clone());
+        let theirs = server::serve(false, move |request| match request.uri().path() {
+            "/sse" => responder.follow(&request, &mine),
+            // A route that is not there is looked for only after the checks.
+            _ => match responder.upgrade(&request) {
+                Err(declined) if declined.to_string().starts_with("refused") => declined.into(),
+                _ if request.method() == "OPTIONS" => responder.follow(&request, &mine),
+                _ => responder.reject(Rejection::NOT_FOUND),
+            },
+        });
+        for method in ["GET", "HEAD", "OPTIONS", "POST", "BREW", "get"] {
+            for headers in [
+                "Host: a\r\n",
+                "Host: a\r\nAccept: text/event-stream\r\n",
+                "Host: a\r\nAccept: text/html\r\n",
+                "Host: a\r\nAccept: */*, text/event-stream;q=0\r\n",
+                "Host: a\r\nOrigin: https://b\r\n",
+                "Host: a\r\nOrigin: https://evil\r\n",
+                "Host: a\r\nOrigin: https://b\r\nAccess-Control-Request-Method: GET\r\n",
+                "Host: a\r\nContent-Length: 5\r\n",
+                "Host: evil\r\n",
+                "Host: a\r\nHost: a\r\n",
+                "Host: /\r\n",
+                "",
+            ] {
+                for target in ["/sse", "/sse?lastEventId=%0A", "http://a/sse", "/sse?x"] {
+                    let request = format!("{method} {target} HTTP/1.1\r\n{headers}\r\n");
+                    let mut expected = facts(&ask(&ours, &request).await);
+                    if method == "HEAD" {
+                        expected.2.clear(); // Ours knows no method of a malformed head.
+                    }
+                    assert_eq!(facts(&ask(&theirs, &request).await), expected, "{request}");
+                }
+            }
+        }
+    }
+}
+
+async fn ask(net: &Net, request: &str) -> String {
+    let mut client = net.ask(common::WIDE, request).await;
+    client.read().await
+}
+
+/// Status, headers but those of the framing, and body; of a stream not the jittered `retry`.
+fn facts(answer: &str) -> (String, Vec<String>, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.split("\r\n").map(str::to_lowercase);
+    let status = lines.next().unwrap()[..12].to_owned(); // Phrases differ.
+    let framing = [
+        "connection:",
+        "content-length:",
+        "date:",
+        "transfer-encoding:",
+    ];
+    let is_ours = |line: &String| !framing.iter().any(|name| line.starts_with(name));
+    let mut headers = Vec::from_iter(lines.filter(is_ours));
+    headers.sort_unstable();
+    let body = match body.starts_with("retry: ") {
+        true => "stream",
+        false => body,
+    };
+    (status, headers, body.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_one_frame_and_all_get_the_same_bytes() {
+    let topic = Topic::new(Retention::events(100));
+    let mut bodies = [follow(&topic), follow(&topic), follow(&topic)];
+    for body in &mut bodies {
+        assert!(poll(body).is_pending());
+    }
+    publish(&topic, 0..3);
+    let frames = bodies.each_mut().map(|body| match poll(body) {
+        Poll::Ready(Some(bytes)) => bytes,
+        other => panic!("{other:?}"),
+    });
+    for frame in &frames {
+        assert_eq!(frame, published(0..3).as_bytes());
+        assert_eq!(frame.as_ptr(), frames[0].as_ptr());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_request_gets_the_head() {
+    let topic = Topic::new(Retention::default());
+    let mut request = get("/");
+    *request.method_mut() = http::Method::HEAD;
+    let responder = responder();
+    let response = responder.follow(&request, &topic);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert!(response.body().is_end_stream());
+    assert_eq!(responder.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_of_http2_is_that_of_its_authority() {
+    let responder = Responder::new(Config {
+        upgrader: Upgrader::new().allow_host("a.example").unwrap(),
+        ..config()
+    });
+    let topic = Topic::new(Retention::default());
+    for (uri, host, status) in [
+        ("https://a.example/", None, 200),
+        ("https://b.example/", None, 421),
+        ("https://a.example/", Some("b.example"), 200),
+        ("/", Some("a.example"), 200),
+        ("/", None, 421),
+    ] {
+        let mut request = Request::builder().uri(uri).version(http::Version::HTTP_2);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let response = responder.follow(&request.body(()).unwrap(), &topic);
+        assert_eq!(response.status(), status, "{uri} {host:?}");
+    }
+}
+
+#[test]
+fn the_last_event_id_is_the_headers_or_the_querys() {
+    for (uri, header, expected) in [
+        ("/", None, None),
+        ("/", Some("7"), Some("7")),
+        ("/", Some(""), None),
+        ("/?lastEventId=8", None, Some("8")),
+        ("/?last_event_id=9", Some(""), Some("9")),
+        ("/?lastEventId=8", Some("7"), Some("7")),
+        ("/?lastEventId=%00", None, None),
+        ("https://a.example/?lastEventId=8", None, Some("8")),
+        ("*", Some("7"), None),
+    ] {
+        // Whether the request is otherwise well-formed does not matter.
+        let mut request = Request::builder().uri(uri);
+        if let Some(id) = header {
+            request = request.header("Last-Event-ID", id);
+        }
+        let id = last_event_id(&request.body(()).unwrap());
+        let expected = expected.map(|id| EventId::new(id).unwrap());
+        assert_eq!(id, expected, "{uri} {header:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_is_a_response() {
+    let topic = Topic::new(Retention::events(3));
+    publish(&topic, 0..5);
+    let gap = "event: gap\ndata: {\"asked\":\"x\",\"from\":\"2\"}\n\n".to_owned();
+    for (id, start, preface, expected) in [
+        (None, Start::Live, String::new(), None),
+        (None, Start::Last(1), String::new(), Some(published(4..5))),
+        (Some("3"), Start::Live, String::new(), Some(published(4..5))),
+        (Some("x"), Start::Live, gap, Some(published(2..5))),
+    ] {
+        let id = LastEventId(id.map(|id| EventId::new(id).unwrap()));
+        let response = topic.subscribe_after(id, start).into_response();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(
+            response.headers()["cache-control"],
+            "no-cache, no-transform"
+        );
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        let mut body = response.into_body();
+        assert_eq!(skip_retry(&mut body), preface);
+        match expected {
+            Some(events) => assert_eq!(next(&mut body).await.unwrap().unwrap(), events),
+            None => assert!(poll(&mut body).is_pending()),
+        }
+    }
+    topic.finish(None);
+    let response = topic.subscribe(Start::Live).into_response();
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_gives_response_and_stream() {
+    let (response, mut stream) = upgrade_http(&get("/")).unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    skip_retry(&mut body);
+    assert!(poll(&mut body).is_pending());
+    stream.set_id(54).unwrap();
+    stream.write_json(&["hey", "there"]).await.unwrap();
+    stream.send(&Event::new().data("two\nlines")).await.unwrap();
+    assert_eq!(
+        next(&mut body).await.unwrap().unwrap(),
+        "id: 54\ndata: [\"hey\",\"there\"]\n\ndata: two\ndata: lines\n\n"
+    );
+    stream.close().await.unwrap();
+    let end = next(&mut body).await.unwrap().unwrap();
+    assert_eq!(end, "event: close\ndata: \n\n");
+    assert!(next(&mut body).await.is_none() && body.is_end_stream());
+
+    let mut post = get("/");
+    *post.method_mut() = http::Method::POST;
+    let declined = upgrade_http(&post).unwrap_err();
+    assert_eq!(
+        declined.to_string(),
+        "refused with 405 Method Not Allowed: the method is not allowed; use GET"
+    );
+    let response = Response::from(declined);
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
+    assert_eq!(
+        next(&mut response.into_body()).await.unwrap().unwrap(),
+        "the method is not allowed; use GET\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_written_only_as_fast_as_its_body_is_read() {
+    let (response, mut stream) = responder().upgrade(&get("/")).unwrap();
+    let mut body = response.into_body();
+    skip_retry(&mut body);
+    let mut accepted = 0;
+    while timeout(SECOND, stream.write_str(&"x".repeat(1000)))
+        .await
+        .is_ok()
+    {
+        accepted += 1;
+    }
+    assert!((16..=18).contains(&accepted), "{accepted}");
+    // What was cancelled was accepted, and is neither torn nor doubled.
+    let mut read = next(&mut body).await.unwrap().unwrap();
+    stream.write_str("last").await.unwrap();
+    read += &next(&mut body).await.unwrap().unwrap();
+    let expected = format!("data: {}\n\n", "x".repeat(1000)).repeat(accepted + 1);
+    assert_eq!(read, expected + "data: last\n\n");
+
+    let start = Instant::now();
+    let error = loop {
+        if let Err(error) = stream.write_str(&"x".repeat(1000)).await {
+            break io::Error::from(error);
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(start.elapsed() >= SECOND * 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_body_is_dropped_the_client_is_gone() {
+    let start = Instant::now();
+    let responder = responder();
+    let (response, mut stream) = responder.upgrade(&get("/")).unwrap();
+    tokio::spawn(async move {
+        pass(SECOND).await;
+        drop(response);
+    });
+    stream.gone().await;
+    let error = io::Error::from(stream.write_str("more").await.unwrap_err());
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (io::ErrorKind::BrokenPipe, "the client is gone")
+    );
+
+    let (response, mut stream) = responder.upgrade(&get("/")).unwrap();
+    tokio::spawn(async move {
+        pass(SECOND).await;
+        drop(response);
+    });
+    let error = loop {
+        if let Err(error) = stream.write_str("more").await {
+            break io::Error::from(error);
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    assert!(start.elapsed() < SECOND * 3);
+    let stats = responder.stats();
+    assert_eq!((stats.connections, stats.gone), (0, 2));
+}
+
+/// Counts how often one was dropped.
+struct Model(Arc<Mutex<u32>>);
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_is_dropped_with_its_client() {
+    let (responder, stopped) = (responder(), Arc::new(Mutex::new(0)));
+    let (office, stops) = (responder.clone(), Arc::clone(&stopped));
+    for is_http2 in [false, true] {
+        let (office, stops) = (office.clone(), Arc::clone(&stops));
+        let net = server::serve(is_http2, move |request| {
+            let model = Model(Arc::clone(&stops));
+            office.stream(&request, async move |mut stream| {
+                let _model = model;
+                stream.write_str("let me think").await?;
+                pending().await
+            })
+        });
+        let mut client = net.get("/").await;
+        assert_eq!(client.follow().await, "data: let me think\n\n");
+        pass(SECOND * 15).await;
+        assert_eq!(client.read().await, ":\n", "it thinks for long");
+        let before = *stopped.lock().unwrap();
+        drop(client);
+        pass(SECOND / 20).await;
+        assert_eq!(*stopped.lock().unwrap(), before + 1);
+    }
+    let stats = responder.stats();
+    assert_eq!((stats.connections, stats.gone), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_fails_breaks_the_response_off() {
+    let responder = responder();
+    let response = responder.stream(&get("/"), async |mut stream| {
+        stream.write_str("hey").await?;
+        Err(io::Error::other("the model has lost its mind"))
+    });
+    let mut body = response.into_body();
+    skip_retry(&mut body);
+    assert_eq!(next(&mut body).await.unwrap().unwrap(), "data: hey\n\n");
+    let error = next(&mut body).await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "the model has lost its mind");
+    assert!(next(&mut body).await.is_none() && body.is_end_stream());
+    assert_eq!(responder.stats().gone, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events() {
+    let responder = responder();
+    let ids = || tokio_stream::iter(0..3u32).chain(tokio_stream::iter(3..5));
+    let events = ids().map(|id| Event::new().id(id).data("d"));
+    let mut body = responder.events(&get("/"), events).into_body();
+    skip_retry(&mut body);
+    assert_eq!(
+        next(&mut body).await.unwrap().unwrap(),
+        published(0..5),
+        "in one frame"
+    );
+    assert!(next(&mut body).await.is_none());
+
+    let results = ids().map(|id| match id {
+        4 => Err("no more"),
+        _ => Ok(Event::new().id(id).data("d")),
+    });
+    let mut body = responder.events(&get("/"), results).into_body();
+    skip_retry(&mut body);
+    assert_eq!(next(&mut body).await.unwrap().unwrap(), published(0..4));
+    let error = next(&mut body).await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "no more");
+
+    let topic = Topic::new(Retention::events(3));
+    publish(&topic, 0..2);
+    let mut events = topic.subscribe(Start::Kept).events();
+    let mut seen = Vec::new();
+    let mut see = |item: Result<sse_core::MessageEvent<'_>, sse_core::Forgotten>| {
+        seen.push(item.map_or("gap".to_owned(), |event| event.last_event_id().to_owned()));
+    };
+    see(events.next().await.unwrap());
+    publish(&topic, 2..9);
+    topic.publish(&Event::new().comment("nobody's business"));
+    topic.finish(None);
+    while let Some(item) = events.next().await {
+        see(item);
+    }
+    assert_eq!(seen, ["0", "1", "gap", "7", "8"]);
+    let late = topic
+        .subscribe_after(EventId::from(7), Start::Live)
+        .events();
+    let late = late.map(|event| event.unwrap().last_event_id().to_owned());
+    assert_eq!(late.collect::<Vec<_>>().await, ["8"]);
+    let lost = topic
+        .subscribe_after(EventId::from(1), Start::Live)
+        .events();
+    assert_eq!(
+        lost.map(|event| event.is_ok()).collect::<Vec<_>>().await,
+        [false, true, true]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_only_so_many_streams() {
+    let topic = Topic::new(Retention::default());
+    for (when_full, status) in [(WhenFull::Unavailable, 503), (WhenFull::Later, 200)] {
+        let responder = Responder::new(Config {
+            max_connections: 2,
+            when_full,
+            ..config()
+        });
+        let first = responder.follow(&get("/"), &topic);
+        let second = responder.upgrade(&get("/")).unwrap();
+        let mut refused = responder.follow(&get("/"), &topic);
+        assert_eq!(refused.status(), status);
+        assert!(refused.body().size_hint().exact().is_some(), "no stream");
+        if status == 200 {
+            assert_eq!(skip_retry(refused.body_mut()), "");
+        }
+        drop(first);
+        let third = responder.follow(&get("/"), &topic);
+        assert!(third.body().size_hint().exact().is_none(), "room again");
+        let stats = responder.stats();
+        assert_eq!((stats.connections, stats.refused), (2, 1));
+        drop((second, third));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_own_streams_end_and_then_ends_them() {
+    let responder = responder();
+    let mut ends = Vec::new();
+    for seconds in [3, 60] {
+        let response = responder.stream(&get("/"), async move |mut stream| {
+            pass(SECOND * seconds).await;
+            stream.write_str("done").await?;
+            stream.close().await
+        });
+        ends.push(tokio::spawn(async move {
+            let mut body = response.into_body();
+            let mut all = String::new();
+            while let Some(frame) = next(&mut body).await {
+                all += &frame.unwrap();
+            }
+            (all.split_once("\n\n").unwrap().1.to_owned(), Instant::now())
+        }));
+    }
+    settle().await;
+    let start = Instant::now();
+    responder.drain(SECOND * 10).await;
+    assert!(start.elapsed() <= SECOND * 10 + SECOND / 10);
+    let mut ends = ends.into_iter();
+    let (said, end) = ends.next().unwrap().await.unwrap();
+    assert_eq!(said, "data: done\n\nevent: close\ndata: \n\n");
+    assert!(end - start < SECOND * 4);
+    let (said, _) = ends.next().unwrap().await.unwrap();
+    assert!(
+        is_jittered(said.strip_prefix("retry: ").unwrap().trim_end()),
+        "{said}"
+    );
+    let stats = responder.stats();
+    assert_eq!(
+        (stats.finished, stats.drained, stats.connections),
+        (1, 1, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_bodies_that_nobody_polls() {
+    let (responder, topic) = (responder(), Topic::new(Retention::default()));
+    let stuck = responder.follow(&get("/"), &topic);
+    let start = Instant::now();
+    responder.drain(SECOND).await;
+    assert_eq!(start.elapsed().as_secs(), 2);
+    let mut body = stuck.into_body();
+    skip_retry(&mut body);
+    let goodbye = next(&mut body).await.unwrap().unwrap();
+    assert!(goodbye.starts_with("retry: "));
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_remains_of_ten_thousand_bodies() {
+    let (responder, topic) = (responder(), Topic::new(Retention::events(10)));
+    let tasks = tokio::runtime::Handle::current().metrics();
+    let before = tasks.num_alive_tasks();
+    let ended = Arc::new(Mutex::new(0));
+    for round in 1..=2 {
+        let mut bodies = Vec::new();
+        for _ in 0..5_000 {
+            let ended = Arc::clone(&ended);
+            let body = responder.follow(&get("/"), &topic).into_body();
+            let mut body = body.on_end(move |_| *ended.lock().unwrap() += 1);
+            skip_retry(&mut body);
+            assert!(poll(&mut body).is_pending());
+            bodies.push(body);
+        }
+        publish(&topic, 0..1);
+        assert_eq!(topic.subscriptions(), 5_000);
+        for body in &mut bodies {
+            assert_eq!(poll(body), Poll::Ready(Some(published(0..1).into())));
+        }
+        drop(bodies);
+        let stats = responder.stats();
+        assert_eq!((stats.connections, stats.gone), (0, 5_000 * round));
+        assert_eq!(*ended.lock().unwrap(), 5_000 * round);
+        assert_eq!(topic.subscriptions(), 0);
+    }
+    assert_eq!(tasks.num_alive_tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_vanish_leave_nothing_behind() {
+    let topic = Topic::new(TopicConfig::default());
+    for is_http2 in [false, true] {
+        let responder = responder();
+        let (office, mine) = (responder.clone(), topic.clone());
+        let net = server::serve(is_http2, move |request| office.follow(&request, &mine));
+        let mut clients: Vec<Client> = Vec::new();
+        for _ in 0..100 {
+            clients.push(net.get("/").await);
+        }
+        for client in &mut clients {
+            client.follow().await;
+        }
+        assert_eq!(responder.stats().connections, 100);
+        // In the middle of an event, while others go on.
+        topic.publish(&Event::new().data("x".repeat(100 << 10)));
+        settle().await;
+        clients.truncate(10);
+        pass(SECOND / 20).await;
+        let stats = responder.stats();
+        assert_eq!((stats.connections, stats.gone), (10, 90));
+        assert_eq!(topic.subscriptions(), 10);
+        for client in &mut clients {
+            assert!(client.read().await.len() > 100 << 10);
+        }
+        drop(clients);
+        pass(SECOND / 20).await;
+        assert_eq!(
+            (responder.stats().connections, topic.subscriptions()),
+            (0, 0)
+        );
+    }
+}
+
+#[test]
+fn sizes_and_traits() {
+    fn is_send_and_static(_: &(impl Send + Unpin + 'static)) {}
+    let topic = Topic::new(Retention::default());
+    is_send_and_static(&responder().follow(&get("/"), &topic).into_body());
+    assert!(size_of::<Body>() <= 40, "it is moved about a lot");
+    let _: &dyn Fn(HeaderMap) = &drop;
+    let _ = Disconnect::Gone;
+}
