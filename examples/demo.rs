@@ -71,24 +71,10 @@ async fn demonstrate(options: Options) -> Result<(), Ending> {
         feed: Topic::new(TopicConfig::default()),
         watching: Arc::default(),
     };
-    let listener = Tcp::default().bind(&options.listen);
-    let listener = listener.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
-    let address = listener.local_addr().map_err(cant_start)?;
-    let mut server = Server::new(Config {
-        max_connections: room(options.max_connections),
-        heartbeat: options.heartbeat,
-        heartbeat_form: Heartbeat::Event(HEARTBEAT),
-        retry: RETRY,
-        ..Config::default()
-    })
-    .listen(listener);
-    if let Some(path) = &options.unix {
-        let listening = listen_unix(server, path);
-        server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
-    }
+    let (server, url) = listen(&options)?;
     let server = server.serve(demo.clone());
     tokio::spawn(async move { demo.publish(options.every, options.count).await });
-    cli::say(format_args!("open http://{address}/ (Ctrl-C ends it)"));
+    cli::say(format_args!("open {url} (Ctrl-C ends it)"));
 
     signalled().await.map_err(cant_start)?;
     tokio::select! {
@@ -96,6 +82,26 @@ async fn demonstrate(options: Options) -> Result<(), Ending> {
         _ = signalled() => {} // Whoever asks twice does not want to wait.
     }
     Ok(())
+}
+
+/// A server that listens wherever it is to, and where a browser finds it.
+fn listen(options: &Options) -> Result<(Server, String), Ending> {
+    let tcp = Tcp::default().bind(&options.listen);
+    let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
+    let address = tcp.local_addr().map_err(cant_start)?;
+    let mut server = Server::new(Config {
+        max_connections: room(options.max_connections),
+        heartbeat: options.heartbeat,
+        heartbeat_form: Heartbeat::Event(HEARTBEAT),
+        retry: RETRY,
+        ..Config::default()
+    })
+    .listen(tcp);
+    if let Some(path) = &options.unix {
+        let listening = listen_unix(server, path);
+        server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
+    }
+    Ok((server, format!("http://{address}/")))
 }
 
 /// One feed, and how many watch it.
