@@ -85,6 +85,9 @@
 //! - [`Incoming`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: where connections come from.
 //! - [`Snapshot`], [`Disconnect`]: what is going on, and why clients left.
+//! - [`Subscription::record`], [`Player`]: a topic recorded, a recording played in real time.
+//! - [`Client`]: for tests of a running server. What else tests need is in
+//!   [`sse_core::testing`].
 //!
 //! # What can be relied on
 //!
@@ -113,6 +116,7 @@ mod axum;
 mod body;
 #[cfg(feature = "http")]
 mod burst;
+mod client;
 mod config;
 #[cfg(feature = "http")]
 mod event_stream;
@@ -122,6 +126,7 @@ mod limit;
 mod listener;
 #[cfg(feature = "http")]
 mod pipe;
+mod record;
 #[cfg(feature = "http")]
 mod responder;
 mod routes;
@@ -134,6 +139,7 @@ mod transport;
 
 #[cfg(feature = "http")]
 pub use body::Body;
+pub use client::{Client, ResponseHead};
 pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
 #[cfg(feature = "http")]
 pub use event_stream::EventStream;
@@ -143,6 +149,7 @@ pub use listener::bind_unix;
 pub use listener::{Listener, Peer, Tcp};
 #[cfg(feature = "http")]
 pub use pipe::Pipe;
+pub use record::Player;
 #[cfg(feature = "http")]
 pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
 pub use routes::Routes;

@@ -1,0 +1,180 @@
+//! The client that tests lean on.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io;
+use std::time::Duration;
+
+use common::{WIDE, config, pass, publish, serve_topic};
+use sse_core::{Decoded, Retention};
+use sse_net::{Client, Start, Topic};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+const EVENTS: &str = "retry: 10\n\n: beat\nid: 1\ndata: a\n\nevent: tick\ndata: b\ndata: c\n\n";
+
+/// A client whose peer has answered like this, in pieces of that size, and has ended.
+fn answered(answer: &str, size: usize) -> Client<DuplexStream> {
+    let (ours, mut theirs) = duplex(WIDE);
+    let answer = answer.to_owned();
+    tokio::spawn(async move {
+        for piece in answer.as_bytes().chunks(size) {
+            theirs.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        theirs.shutdown().await.unwrap();
+        let _ = theirs.read_to_end(&mut Vec::new()).await;
+    });
+    Client::new(ours)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_shows_the_head_and_what_the_body_means_however_it_is_framed() {
+    let chunked = |size: usize| {
+        let chunks = EVENTS.as_bytes().chunks(size).map(|chunk| {
+            format!(
+                "{:x};x=y\r\n{}\r\n",
+                chunk.len(),
+                std::str::from_utf8(chunk).unwrap()
+            )
+        });
+        let chunks: String = chunks.collect();
+        format!("{HEAD}Transfer-Encoding: gzip, Chunked\r\n\r\n{chunks}0\r\nTrailer: x\r\n\r\n")
+    };
+    let sized = format!("{HEAD}Content-Length: {}\r\n\r\n{EVENTS}", EVENTS.len());
+    for answer in [
+        format!("{HEAD}\r\n{EVENTS}"),
+        sized.clone(),
+        sized + "data: of somebody else\n\n",
+        chunked(1),
+        chunked(7),
+        chunked(1000),
+    ] {
+        for size in [1, 3, 1000] {
+            let mut client = answered(&answer, size);
+            let head = client.get("/").await.unwrap();
+            assert_eq!(head.status(), 200);
+            assert_eq!(head.header("CONTENT-type"), Some("text/event-stream"));
+            assert_eq!(head.header("x"), None);
+            assert!(answer.starts_with(head.text()) && head.text().ends_with("\r\n\r\n"));
+            assert_eq!(
+                client.next().await.unwrap(),
+                Some(Decoded::Retry(Duration::from_millis(10)))
+            );
+            assert_eq!(client.event().await.unwrap().data(), "a");
+            assert_eq!(client.last_event_id(), "1");
+            assert_eq!(client.event_of("tick").await.unwrap().data(), "b\nc");
+            assert_eq!(client.next().await.unwrap(), None);
+            assert_eq!(client.read().await.unwrap(), None);
+
+            let mut client = answered(&answer, size);
+            client.get("/").await.unwrap();
+            let mut body = Vec::new();
+            while let Some(part) = client.read().await.unwrap() {
+                body.extend(part);
+            }
+            assert_eq!(String::from_utf8(body).unwrap(), EVENTS);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_says_what_came_instead() {
+    let tick = "event: tick\ndata: a\n\n";
+    for (answer, kind, sentence) in [
+        (
+            "HTTP/1.1 200 OK\r\nConte",
+            io::ErrorKind::UnexpectedEof,
+            r#"the connection ended before a response head, after "HTTP/1.1 200 OK\r\nConte""#,
+        ),
+        (
+            "220 ready\r\n",
+            io::ErrorKind::InvalidData,
+            "the answer is no HTTP/1 response: invalid HTTP version",
+        ),
+        (
+            &format!("{HEAD}\r\n{tick}{tick}: beat\n"),
+            io::ErrorKind::UnexpectedEof,
+            r#"the stream has ended; no event of the type "tock" came, but of ["tick", "tick"]"#,
+        ),
+        (
+            &format!("{HEAD}Content-Length: 99\r\n\r\n{tick}"),
+            io::ErrorKind::UnexpectedEof,
+            "the connection ended within the body",
+        ),
+        (
+            &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\ndata:"),
+            io::ErrorKind::UnexpectedEof,
+            "the connection ended within the body",
+        ),
+        (
+            &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nfive\r\ndata:"),
+            io::ErrorKind::InvalidData,
+            "the body's chunks are not well-formed",
+        ),
+        (
+            &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\ndata:"),
+            io::ErrorKind::InvalidData,
+            "the body's chunks are not well-formed",
+        ),
+    ] {
+        let mut client = answered(answer, WIDE);
+        let error = match client.get("/").await {
+            Ok(_) => client.event_of("tock").await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!((error.kind(), &*error.to_string()), (kind, sentence));
+    }
+    let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(100_000));
+    let mut client = answered(&endless, WIDE);
+    let error = client.get("/").await.unwrap_err();
+    assert_eq!(error.to_string(), "the response head exceeds 65536 bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_waits_so_long_and_loses_nothing() {
+    let (ours, mut theirs) = duplex(WIDE);
+    let mut client = Client::new(ours).limit(Duration::from_secs(2));
+    let began = Instant::now();
+    let error = client.get("/").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(error.to_string(), "no response head came within 2s");
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+
+    let answer = format!("{HEAD}\r\nevent: tick\ndata: a\n\ndata: b");
+    theirs.write_all(answer.as_bytes()).await.unwrap();
+    client.ask(b"").await.unwrap();
+    let error = client.event_of("tock").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"no event of the type "tock" came, but of ["tick"] within 2s"#
+    );
+    let error = client.next().await.unwrap_err();
+    assert_eq!(error.to_string(), "nothing came within 2s");
+    let later = async {
+        pass(Duration::from_secs(1)).await;
+        theirs.write_all(b"\n\n").await.unwrap();
+    };
+    let (event, ()) = tokio::join!(client.event(), later);
+    assert_eq!(event.unwrap().data(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_follows_a_server_and_comes_back() {
+    let topic = Topic::new(Retention::events(10));
+    publish(&topic, 0..3);
+    let (_running, net, _) = serve_topic(config(), &topic, Start::Live);
+    let mut client = Client::new(net.connect(WIDE).pipe);
+    assert_eq!(client.resume("/", "0").await.unwrap().status(), 200);
+    for id in ["1", "2"] {
+        assert_eq!(client.event().await.unwrap().last_event_id(), id);
+    }
+    publish(&topic, 3..4);
+    assert_eq!(
+        client.event_of("message").await.unwrap().last_event_id(),
+        "3"
+    );
+}

@@ -1,0 +1,237 @@
+//! Topics recorded, and recordings played in real time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::{self, Cursor, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{WIDE, pass, publish, published, settle};
+use sse_core::testing::{Comparison, Faulty};
+use sse_core::{Event, EventId, Pace, Recorder, Replayer, Retention};
+use sse_net::{Player, SlowClients, Start, Stream, Topic, TopicConfig};
+use tokio::io::{AsyncReadExt, duplex};
+use tokio::time::Instant;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An event every ten minutes, with heartbeats in between.
+fn hour() -> Vec<u8> {
+    let mut recorder = Recorder::new(Vec::new());
+    for id in 1..=6 {
+        let at = HOUR / 6 * id;
+        let beat = Event::new().comment("beat");
+        recorder.send(at - Duration::from_secs(15), &beat).unwrap();
+        recorder.send(at, &Event::new().id(id).data("d")).unwrap();
+    }
+    recorder.into_parts().0
+}
+
+fn player(recording: &[u8], pace: Pace) -> Player<&[u8]> {
+    Player::new(Replayer::new(recording), pace)
+}
+
+/// Whose bytes others see.
+#[derive(Debug, Clone, Default)]
+struct File(Arc<Mutex<Vec<u8>>>);
+
+impl Write for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_is_recorded_as_it_happens() {
+    let topic = Topic::new(Retention::events(10));
+    publish(&topic, 0..1);
+    let file = File::default();
+    let (mut kept, recorder) = (topic.subscribe(Start::Kept), Recorder::new(file.clone()));
+    let began = Instant::now();
+    let recording = tokio::spawn(async move { kept.record(recorder, began).await });
+    settle().await;
+    pass(Duration::from_millis(249)).await;
+    publish(&topic, 1..3);
+    settle().await;
+    let so_far = file.0.lock().unwrap().clone();
+    let expected = format!(
+        ": T+0.000000000\n{}: T+0.250000000\n{}",
+        published(0..1),
+        published(1..3)
+    );
+    assert_eq!(String::from_utf8(so_far).unwrap(), expected);
+
+    pass(HOUR).await;
+    publish(&topic, 3..4);
+    topic.finish(Some(&Event::new().id(4).data("d")));
+    recording.await.unwrap().unwrap();
+    assert_eq!(topic.subscriptions(), 0);
+    let recorded = file.0.lock().unwrap().clone();
+    assert!(recorded.ends_with(published(3..5).as_bytes()));
+    Comparison::new().assert_same(published(0..5).as_bytes(), &recorded[..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_fails_ends_at_once() {
+    let topic = Topic::new(Retention::events(10));
+    let mut live = topic.subscribe(Start::Live);
+    let recorder = Recorder::new(Faulty::new().breaks_at(40, io::ErrorKind::StorageFull));
+    let recording = tokio::spawn(async move { live.record(recorder, Instant::now()).await });
+    settle().await;
+    publish(&topic, 0..10);
+    let error = recording.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(topic.subscriptions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_falls_behind_says_so() {
+    for slow_clients in [SlowClients::Disconnect, SlowClients::SkipAhead] {
+        let topic = Topic::new(TopicConfig {
+            retention: Retention::events(2),
+            slow_clients,
+            ..TopicConfig::default()
+        });
+        let mut live = topic.subscribe(Start::Live);
+        publish(&topic, 0..4);
+        topic.finish(None);
+        let recorded = live.record(Recorder::new(Vec::new()), Instant::now()).await;
+        match slow_clients {
+            SlowClients::SkipAhead => {
+                let gap = "event: gap\ndata: {\"asked\":null,\"from\":\"2\"}\n\n";
+                let expected = format!(": T+0.000000000\n{gap}{}", published(2..4));
+                let recording = recorded.unwrap().into_parts().0;
+                assert_eq!(String::from_utf8(recording).unwrap(), expected);
+            }
+            _ => assert_eq!(
+                recorded.unwrap_err().to_string(),
+                "the reader has fallen behind what the log keeps; go on where that begins"
+            ),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_is_played_at_any_pace() {
+    for (pace, expected) in [
+        (Pace::RECORDED, HOUR),
+        (Pace::times(60.0).unwrap(), HOUR / 60),
+        (Pace::times(0.5).unwrap(), HOUR * 2),
+        (Pace::FASTEST, Duration::ZERO),
+    ] {
+        let topic = Topic::new(Retention::events(10));
+        let began = Instant::now();
+        let published = player(&hour(), pace).publish_to(&topic).await.unwrap();
+        assert_eq!(published, 6);
+        assert_eq!(began.elapsed(), expected, "{pace:?}");
+
+        let (ours, theirs) = duplex(WIDE);
+        let mut stream = Stream::new(ours, HOUR);
+        let began = Instant::now();
+        assert_eq!(player(&hour(), pace).send_to(&mut stream).await.unwrap(), 6);
+        assert_eq!(began.elapsed(), expected, "{pace:?}");
+        drop(theirs);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_played_is_what_was_recorded() {
+    let topic = Topic::new(Retention::events(10));
+    let mut live = topic.subscribe(Start::Live);
+    let began = Instant::now();
+    let recording =
+        tokio::spawn(async move { live.record(Recorder::new(Vec::new()), began).await });
+    let recorded = hour();
+    player(&recorded, Pace::RECORDED)
+        .publish_to(&topic)
+        .await
+        .unwrap();
+    topic.finish(None);
+    let again = recording.await.unwrap().unwrap().into_parts().0;
+    let without_comments = Comparison::new().without_comments();
+    without_comments
+        .times_within(Duration::ZERO)
+        .assert_same(&recorded[..], &again[..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_gets_comments_too_and_its_client_may_leave() {
+    const SENT: &str = ": beat\nid: 1\ndata: d\n\n: beat\nid: 2\ndata: d\n\n";
+    let (ours, mut theirs) = duplex(WIDE);
+    let mut stream = Stream::new(ours, HOUR);
+    let recorded = hour();
+    let playing = async {
+        let mut player = player(&recorded, Pace::RECORDED);
+        player.send_to(&mut stream).await
+    };
+    let reading = async {
+        let mut sent = [0; SENT.len()];
+        theirs.read_exact(&mut sent).await.unwrap();
+        drop(theirs);
+        sent
+    };
+    let (played, sent) = tokio::join!(playing, reading);
+    assert_eq!(played.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(std::str::from_utf8(&sent).unwrap(), SENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_can_be_given_up_and_gone_on_with() {
+    let recorded = hour();
+    let mut player = player(&recorded, Pace::RECORDED);
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(7), player.next()).await {
+            Ok(Ok(Some(item))) => seen.push(item.into_owned()),
+            Ok(end) => break assert_eq!(end.unwrap(), None),
+            Err(_) => {}
+        }
+    }
+    let expected: Vec<_> = Replayer::new(&recorded[..]).map(Result::unwrap).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(began.elapsed(), HOUR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_looped_is_played_until_the_topic_is_finished() {
+    let topic = Topic::new(Retention::events(100));
+    let recorded = Cursor::new(hour());
+    let replayer = Replayer::new(recorded).looped().from_id(EventId::from(5));
+    let playing = topic.clone();
+    let playing = tokio::spawn(async move {
+        Player::new(replayer, Pace::RECORDED)
+            .publish_to(&playing)
+            .await
+    });
+    pass(HOUR + Duration::from_secs(1)).await;
+    topic.finish(None);
+    // 5, then 6 and 5 again every ten minutes; the one after the end is not accepted.
+    assert_eq!(playing.await.unwrap().unwrap(), 13);
+}
+
+/// On the only thread there is, others have their turn.
+#[tokio::test]
+async fn an_endless_recording_at_full_speed_stops_nobody() {
+    let topic = Topic::new(Retention::events(10));
+    let replayer = Replayer::new(Cursor::new(hour())).looped();
+    let playing = topic.clone();
+    let playing = tokio::spawn(async move {
+        Player::new(replayer, Pace::FASTEST)
+            .publish_to(&playing)
+            .await
+    });
+    let mut live = topic.subscribe(Start::Live);
+    let mut bytes = Vec::new();
+    while bytes.len() < 10_000 {
+        let _ = live.read(&mut bytes).await;
+    }
+    topic.finish(None);
+    playing.await.unwrap().unwrap();
+}
