@@ -1,5 +1,6 @@
 //! A request that awaits a decision, and the decision.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::{fmt, io};
@@ -11,6 +12,7 @@ use crate::listener::Peer;
 use crate::stats::Disconnect;
 use crate::stream::Stream;
 use crate::topic::{Start, Topic};
+use crate::transport::Extension;
 
 /// A request whose head has been read and checked, and which awaits a decision.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub struct Incoming {
     pub(crate) peer: Peer,
     pub(crate) upgrader: Upgrader,
     pub(crate) retry: std::time::Duration,
+    pub(crate) extension: Option<Extension>,
 }
 
 impl Incoming {
@@ -56,6 +59,13 @@ impl Incoming {
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// What the listener tells about the connection, if that is a `T`; see
+    /// [`Transport::with_extension`](crate::Transport::with_extension).
+    #[must_use]
+    pub fn extension<T: Any>(&self) -> Option<&T> {
+        self.extension.as_ref()?.downcast_ref()
     }
 
     /// Lets the client follow `topic`: from where it left off, or else from now on.

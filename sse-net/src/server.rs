@@ -296,11 +296,13 @@ impl<H: Handler> Reception<H> {
                 return self.respond(transport, &bytes).await;
             }
         };
+        let (transport, extension) = transport.into_parts();
         let request = Incoming {
             head,
             peer,
             upgrader: config.upgrader.clone(),
             retry: config.retry,
+            extension,
         };
         let answer = match request.head.method() {
             "OPTIONS" => request.options(),

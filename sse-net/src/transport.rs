@@ -1,5 +1,6 @@
 //! A connection of any kind.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,7 +22,12 @@ enum Kind {
     #[cfg(unix)]
     Unix(UnixStream),
     Other(Box<dyn Connection>),
+    /// Until the server takes the extension, so that it costs a stream nothing.
+    Extended(Box<(Transport, Extension)>),
 }
+
+/// What a listener tells the application about a connection.
+pub(crate) type Extension = Box<dyn Any + Send + Sync>;
 
 /// What a connection must be able to do.
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -34,12 +40,33 @@ impl Transport {
         Self(Kind::Other(Box::new(connection)))
     }
 
+    /// Lets the application see `extension` by
+    /// [`Incoming::extension`](crate::Incoming::extension): what the listener has found out
+    /// about the peer. A later one takes the place of an earlier one. It is dropped with the
+    /// request, before a stream begins.
+    #[must_use]
+    pub fn with_extension(self, extension: impl Any + Send + Sync) -> Self {
+        let (transport, _) = self.into_parts();
+        Self(Kind::Extended(Box::new((transport, Box::new(extension)))))
+    }
+
+    pub(crate) fn into_parts(self) -> (Self, Option<Extension>) {
+        match self.0 {
+            Kind::Extended(extended) => {
+                let (transport, extension) = *extended;
+                (transport, Some(extension))
+            }
+            kind => (Self(kind), None),
+        }
+    }
+
     fn connection(self: Pin<&mut Self>) -> Pin<&mut dyn Connection> {
         Pin::new(match &mut self.get_mut().0 {
             Kind::Tcp(socket) => socket as &mut dyn Connection,
             #[cfg(unix)]
             Kind::Unix(socket) => socket,
             Kind::Other(connection) => &mut **connection,
+            Kind::Extended(extended) => &mut extended.0,
         })
     }
 }
@@ -64,6 +91,7 @@ impl fmt::Debug for Transport {
             #[cfg(unix)]
             Kind::Unix(_) => "Transport::Unix",
             Kind::Other(_) => "Transport::Other",
+            Kind::Extended(extended) => return extended.0.fmt(f),
         })
     }
 }
