@@ -1,0 +1,416 @@
+//! Authorities, and servers and clients in memory, on a clock that stands still while anybody
+//! works.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::{pending, ready};
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use sse_core::Event;
+use sse_net::{Config, Handler, Listener, Peer, Running, Server, Topic, Transport};
+use sse_tls::{PemFiles, TlsConfig, TlsListener};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Room for whatever a test has a server say.
+pub(crate) const WIDE: usize = 1 << 20;
+
+/// Who vouches for others.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        let name = format!("authority {}", count());
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(crate) fn certify(&self, names: &[&str]) -> Identity {
+        self.certify_with(names, |_| {})
+    }
+
+    pub(crate) fn certify_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
+        let names = Vec::from_iter(names.iter().map(|name| String::from(*name)));
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Identity {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
+}
+
+/// A directory that is gone with the test.
+pub(crate) struct Dir(PathBuf);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        let name = format!("sse-tls-{}-{}", std::process::id(), count());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`.
+    pub(crate) fn identity(&self, name: &str, identity: &Identity) -> (PathBuf, PathBuf) {
+        (
+            self.write(&format!("{name}.pem"), &identity.certificate),
+            self.write(&format!("{name}.key"), &identity.key),
+        )
+    }
+
+    pub(crate) fn files(&self, identity: &Identity) -> PemFiles {
+        let (certificate, key) = self.identity("server", identity);
+        PemFiles::new(certificate, key)
+    }
+}
+
+/// Another number each time.
+fn count() -> usize {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An authority, and what a server of the name `localhost` goes by.
+pub(crate) struct World {
+    pub(crate) authority: Authority,
+    pub(crate) dir: Dir,
+    pub(crate) tls: TlsConfig,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_, files| files)
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&Dir, PemFiles) -> PemFiles) -> Self {
+        let (authority, dir) = (Authority::new(), Dir::new());
+        let files = dir.files(&authority.certify(&["localhost"]));
+        let tls = change(&dir, files).load().unwrap();
+        Self {
+            authority,
+            dir,
+            tls,
+        }
+    }
+
+    pub(crate) fn serve(&self, handler: impl Handler) -> (Running, Net) {
+        serve(config(), self.tls.clone(), handler)
+    }
+
+    /// What a client goes by that trusts the authority.
+    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+        Client::new(&self.authority).config()
+    }
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        shards: Some(1),
+        ..Config::default()
+    }
+}
+
+/// A server, and the net on which it is reached.
+pub(crate) fn serve(
+    config: Config,
+    tls: impl Into<TlsConfig>,
+    handler: impl Handler,
+) -> (Running, Net) {
+    let (connect, accept) = mpsc::unbounded_channel();
+    let listener = TlsListener::new(Pipes(accept), tls);
+    let running = Server::new(config).listen(listener).serve(handler);
+    (running, Net(connect))
+}
+
+pub(crate) fn follow(topic: &Topic) -> impl Handler {
+    let topic = topic.clone();
+    move |request: sse_net::Incoming| ready(request.follow(&topic))
+}
+
+struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Listener for Pipes {
+    type Handshake = std::future::Ready<io::Result<Transport>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        match self.0.recv().await {
+            Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
+            None => pending().await,
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Net(mpsc::UnboundedSender<DuplexStream>);
+
+impl Net {
+    /// A connection on which nothing has been said yet, and on which `room` bytes may wait.
+    pub(crate) fn connect(&self, room: usize) -> Tap {
+        let (ours, theirs) = duplex(room);
+        self.0.send(theirs).unwrap();
+        Tap {
+            pipe: ours,
+            wire: Wire::default(),
+            may_write: usize::MAX,
+        }
+    }
+
+    /// A session for `localhost`.
+    pub(crate) async fn session(&self, client: &Arc<ClientConfig>) -> Session {
+        self.session_for("localhost", client).await.unwrap()
+    }
+
+    pub(crate) async fn session_for(
+        &self,
+        name: &str,
+        client: &Arc<ClientConfig>,
+    ) -> io::Result<Session> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connector = TlsConnector::from(Arc::clone(client));
+        connector.connect(name, self.connect(WIDE)).await
+    }
+
+    /// A session for `localhost` on which `path` has been asked for.
+    pub(crate) async fn get(&self, path: &str, client: &Arc<ClientConfig>) -> Session {
+        let mut session = self.session(client).await;
+        ask(&mut session, path).await;
+        session
+    }
+}
+
+pub(crate) type Session = TlsStream<Tap>;
+
+pub(crate) async fn ask(to: &mut (impl AsyncWrite + Unpin), path: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    to.write_all(head.as_bytes()).await.unwrap();
+    to.flush().await.unwrap();
+}
+
+/// What comes until nothing more does.
+pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = Vec::new();
+    while let Ok(Ok(1..)) = timeout(Duration::from_millis(1), from.read_buf(&mut text)).await {}
+    String::from_utf8(text).unwrap()
+}
+
+/// What comes after the response head and the first `retry`.
+pub(crate) async fn begin(from: &mut (impl AsyncRead + Unpin)) -> String {
+    let text = read(from).await;
+    after_retry(&text)
+        .unwrap_or_else(|| panic!("no stream: {text:?}"))
+        .to_owned()
+}
+
+/// All that comes, and how it ends: with `close_notify`, or cut off.
+pub(crate) async fn read_to_end(from: &mut (impl AsyncRead + Unpin)) -> (String, io::Result<()>) {
+    let mut text = Vec::new();
+    let read = from.read_to_end(&mut text).await;
+    (String::from_utf8(text).unwrap(), read.map(|_| ()))
+}
+
+pub(crate) fn after_retry(text: &str) -> Option<&str> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let (retry, rest) = body.strip_prefix("retry: ")?.split_once("\n\n")?;
+    let is_stream = head.starts_with("HTTP/1.1 200 OK\r\n");
+    (is_stream && retry.parse::<u32>().is_ok()).then_some(rest)
+}
+
+pub(crate) fn publish(topic: &Topic, ids: std::ops::Range<u32>) {
+    let events = Vec::from_iter(ids.map(|id| Event::new().id(id).data("d")));
+    topic.publish_all(&events);
+}
+
+pub(crate) fn published(ids: std::ops::Range<u32>) -> String {
+    ids.map(|id| format!("id: {id}\ndata: d\n\n")).collect()
+}
+
+pub(crate) type Versions = &'static [&'static SupportedProtocolVersion];
+
+pub(crate) const TLS12: Versions = &[&rustls::version::TLS12];
+pub(crate) const TLS13: Versions = &[&rustls::version::TLS13];
+
+/// What a client goes by.
+pub(crate) struct Client<'a> {
+    pub(crate) authority: &'a Authority,
+    pub(crate) versions: Versions,
+    pub(crate) alpn: Vec<Vec<u8>>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) is_named: bool,
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(authority: &'a Authority) -> Self {
+        Self {
+            authority,
+            versions: rustls::ALL_VERSIONS,
+            alpn: Vec::new(),
+            identity: None,
+            is_named: true,
+        }
+    }
+
+    pub(crate) fn config(self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.0.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(ring::default_provider().into())
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match self.identity {
+            Some(identity) => {
+                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+                builder
+                    .with_client_auth_cert(vec![identity.der()], key)
+                    .unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.alpn;
+        config.enable_sni = self.is_named;
+        config.into()
+    }
+}
+
+/// What has been on the wire.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wire(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    read: Vec<u8>,
+    written: usize,
+}
+
+impl Wire {
+    /// The records that have been read since the last call, each as its type and length.
+    pub(crate) fn records(&self) -> Vec<(u8, usize)> {
+        let read = std::mem::take(&mut self.0.lock().unwrap().read);
+        let mut rest = &read[..];
+        let mut records = Vec::new();
+        while let [kind, _, _, high, low, after @ ..] = rest {
+            let len = usize::from(u16::from_be_bytes([*high, *low]));
+            records.push((*kind, len));
+            rest = &after[len..];
+        }
+        assert_eq!(rest, b"", "a record is cut");
+        records
+    }
+
+    pub(crate) fn written(&self) -> usize {
+        self.0.lock().unwrap().written
+    }
+}
+
+/// A client's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pipe: DuplexStream,
+    pub(crate) wire: Wire,
+    /// How many bytes more of what the client says arrive.
+    pub(crate) may_write: usize,
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.pipe).poll_read(cx, buffer);
+        let mut counts = self.wire.0.lock().unwrap();
+        counts.read.extend_from_slice(&buffer.filled()[before..]);
+        read
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.may_write == 0 {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let bytes = &bytes[..bytes.len().min(self.may_write)];
+        let written = Pin::new(&mut self.pipe).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(len)) = written {
+            self.may_write -= len;
+            self.wire.0.lock().unwrap().written += len;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+/// Lets everybody who can work do so.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}

@@ -1,0 +1,303 @@
+//! From a connection's first byte to its request.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::future::ready;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Authority, Client, Net, TLS12, TLS13, World, ask, begin, follow, read, read_to_end};
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use sse_core::{Response, Retention};
+use sse_net::{Answer, Incoming, Topic};
+use sse_tls::{PemFiles, TlsInfo};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+/// Tells a client what the application sees of its session.
+fn tell(request: Incoming) -> std::future::Ready<Answer> {
+    let tls = TlsInfo::of(&request).unwrap();
+    let text = format!(
+        "{:?} {} {} certificate {}",
+        tls.version(),
+        tls.server_name().unwrap_or("nameless"),
+        tls.peer_certificate().map_or("no", |_| "a"),
+        if tls.is_resumed() { "resumed" } else { "new" },
+    );
+    ready(request.respond(Response::new(200).body("text/plain", text)))
+}
+
+async fn told(net: &Net, client: &Arc<ClientConfig>) -> String {
+    try_told(net, client).await.unwrap()
+}
+
+async fn try_told(net: &Net, client: &Arc<ClientConfig>) -> io::Result<String> {
+    let mut session = net.session_for("localhost", client).await?;
+    ask(&mut session, "/").await;
+    let (text, end) = read_to_end(&mut session).await;
+    end?;
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    Ok(body.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_sees_what_was_negotiated() {
+    let world = World::new();
+    let (_server, net) = world.serve(tell);
+    for (versions, is_named, expected) in [
+        (
+            TLS12,
+            true,
+            "TLSv1_2 localhost no certificate new, then resumed",
+        ),
+        (
+            TLS13,
+            true,
+            "TLSv1_3 localhost no certificate new, then resumed",
+        ),
+        (
+            rustls::ALL_VERSIONS,
+            false,
+            "TLSv1_3 nameless no certificate new, then resumed",
+        ),
+    ] {
+        let client = Client {
+            versions,
+            is_named,
+            ..Client::new(&world.authority)
+        };
+        let client = client.config();
+        let first = told(&net, &client).await;
+        let second = told(&net, &client).await;
+        let end = second.rsplit(' ').next().unwrap();
+        assert_eq!(format!("{first}, then {end}"), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_http_is_answered_in_plain_words() {
+    let world = World::new();
+    let (server, net) = world.serve(tell);
+    for head in [
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "\r\nPOST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+        "get",
+    ] {
+        let mut client = net.connect(common::WIDE);
+        client.write_all(head.as_bytes()).await.unwrap();
+        let text = read(&mut client).await;
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert_eq!(body, "this port speaks TLS; ask with https://\n");
+        drop(client);
+    }
+    common::settle().await;
+    assert_eq!(server.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_gets_an_alert() {
+    let world = World::new();
+    let (server, net) = world.serve(tell);
+    for garbage in [
+        &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0][..], // an empty ClientHello
+        &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3, 4, 5],
+        &[0x80, 0x2e, 1, 3, 1, 0, 0, 0, 0, 0], // SSLv2
+        &[0; 10],
+        &[0xff; 10],
+    ] {
+        let mut client = net.connect(common::WIDE);
+        client.write_all(garbage).await.unwrap();
+        client.shutdown().await.unwrap();
+        let (_, _) = read_to_end_bytes(&mut client).await;
+        let alerts = client.wire.records();
+        assert!(matches!(alerts[..], [(21, 2)]), "{garbage:?}: {alerts:?}");
+    }
+    assert_eq!(server.stats().connections, 0);
+}
+
+async fn read_to_end_bytes(from: &mut common::Tap) -> (Vec<u8>, io::Result<usize>) {
+    let mut bytes = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(from, &mut bytes).await;
+    (bytes, read)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_may_stall_at_every_byte() {
+    let world = World::new();
+    let topic = Topic::new(Retention::default());
+    let (server, net) = world.serve(follow(&topic));
+    for versions in [TLS13, TLS12] {
+        let client = Client {
+            versions,
+            ..Client::new(&world.authority)
+        }
+        .config();
+        let session = net.session(&client).await;
+        let whole = session.get_ref().0.wire.written();
+        drop(session);
+
+        let start = Instant::now();
+        let stalled = Vec::from_iter((0..whole).map(|may_write| {
+            let mut tap = net.connect(common::WIDE);
+            tap.may_write = may_write;
+            // Sessions that were resumed would say less.
+            let client = Client {
+                versions,
+                ..Client::new(&world.authority)
+            }
+            .config();
+            let name = "localhost".try_into().unwrap();
+            let connector = tokio_rustls::TlsConnector::from(client);
+            tokio::spawn(async move {
+                let ended = match connector.connect(name, tap).await {
+                    // A client of TLS 1.3 is done when it has begun to write its last words.
+                    Ok(mut session) => read_to_end(&mut session).await.1.err().unwrap(),
+                    Err(error) => error,
+                };
+                (ended.kind(), start.elapsed())
+            })
+        }));
+        let mut healthy = net.get("/", &client).await;
+        assert_eq!(begin(&mut healthy).await, "");
+        common::publish(&topic, 1..3);
+        assert_eq!(read(&mut healthy).await, common::published(1..3));
+        assert!(start.elapsed() < Duration::from_secs(1), "nobody waited");
+
+        for (at, stalled) in stalled.into_iter().enumerate() {
+            let (kind, time) = stalled.await.unwrap();
+            assert_eq!(kind, io::ErrorKind::UnexpectedEof, "{at}");
+            let deadline = Duration::from_secs(10);
+            assert!(time >= deadline && time < deadline * 2, "{at}: {time:?}");
+        }
+        drop(healthy);
+    }
+    common::settle().await;
+    assert_eq!(server.stats().connections, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn protocols_are_agreed_upon_or_refused_with_an_alert() {
+    let world = World::new();
+    let (_server, net) = world.serve(tell);
+    for (alpn, agreed) in [
+        (&[][..], Ok(None)),
+        (&["http/1.1"], Ok(Some("http/1.1"))),
+        (&["h2", "http/1.1"], Ok(Some("http/1.1"))),
+        (&["http/1.0"], Ok(Some("http/1.0"))),
+        (&["h2"], Err("received fatal alert: NoApplicationProtocol")),
+    ] {
+        let client = Client {
+            alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            ..Client::new(&world.authority)
+        };
+        let session = net.session_for("localhost", &client.config()).await;
+        match (session, agreed) {
+            (Ok(session), Ok(agreed)) => {
+                let found = session.get_ref().1.alpn_protocol();
+                assert_eq!(found, agreed.map(str::as_bytes), "{alpn:?}");
+            }
+            (Err(error), Err(sentence)) => assert_eq!(error.to_string(), sentence),
+            (found, _) => panic!("{alpn:?}: {found:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
+    let (authority, dir) = (Authority::new(), common::Dir::new());
+    let mut files: Option<PemFiles> = None;
+    let mut identities = Vec::new();
+    for (name, names) in [
+        ("first", &["first.test"][..]),
+        ("wild", &["*.wild.test", "wild.test"]),
+        ("localhost", &["localhost", "127.0.0.1"]),
+    ] {
+        let identity = authority.certify(names);
+        let (certificate, key) = dir.identity(name, &identity);
+        files = Some(match files {
+            None => PemFiles::new(certificate, key),
+            Some(files) => files.certificate(certificate, key),
+        });
+        identities.push(identity);
+    }
+    let tls = files.unwrap().load().unwrap();
+    let (_server, net) = common::serve(common::config(), tls, tell);
+    for (name, is_named, expected) in [
+        ("first.test", true, Some(0)),
+        ("a.wild.test", true, Some(1)),
+        ("WILD.test", true, Some(1)),
+        ("localhost", true, Some(2)),
+        ("first.test", false, Some(0)),
+        ("127.0.0.1", true, None), // An address is no name: the first, which is for another.
+        ("a.a.wild.test", true, None),
+        ("elsewhere.test", true, None),
+    ] {
+        let client = Client {
+            is_named,
+            ..Client::new(&authority)
+        };
+        let session = net.session_for(name, &client.config()).await;
+        let shown = session.ok().map(|session| shown(&session));
+        let expected = expected.map(|at: usize| identities[at].der());
+        assert_eq!(shown, expected, "{name}");
+    }
+}
+
+fn shown(session: &common::Session) -> CertificateDer<'static> {
+    session.get_ref().1.peer_certificates().unwrap()[0].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_certificates_are_asked_for() {
+    let (clients, others) = (Authority::new(), Authority::new());
+    let some = Some(clients.certify(&["client.test"]));
+    let bad = Some(others.certify(&["client.test"]));
+    let files =
+        |dir: &common::Dir| dir.write("clients.pem", format!("{}{}", clients.pem(), clients.pem()));
+    let required = World::with(|dir, pem| pem.require_client_certificates(files(dir)));
+    let optional = World::with(|dir, pem| pem.allow_client_certificates(files(dir)));
+    let not_asked = World::new();
+
+    const SEEN: Result<&str, &str> = Ok("a certificate new");
+    const UNSEEN: Result<&str, &str> = Ok("no certificate new");
+    for (world, identity, expected) in [
+        (&required, &some, SEEN),
+        (
+            &required,
+            &None,
+            Err("received fatal alert: CertificateRequired"),
+        ),
+        (&required, &bad, Err("received fatal alert: UnknownCA")),
+        (&optional, &some, SEEN),
+        (&optional, &None, UNSEEN),
+        (&optional, &bad, Err("received fatal alert: UnknownCA")),
+        (&not_asked, &some, UNSEEN),
+        (&not_asked, &bad, UNSEEN),
+    ] {
+        for versions in [TLS13, TLS12] {
+            let (_server, net) = world.serve(tell);
+            let client = Client {
+                versions,
+                identity: identity.clone(),
+                ..Client::new(&world.authority)
+            };
+            match (try_told(&net, &client.config()).await, expected) {
+                (Ok(told), Ok(expected)) => assert!(told.ends_with(expected), "{told}"),
+                (Err(error), Err(expected)) => {
+                    // Without a certificate, TLS 1.2 has another alert.
+                    let text = error.to_string();
+                    assert!(text.starts_with("received fatal alert"), "{text}");
+                    if versions == TLS13 {
+                        assert_eq!(text, expected);
+                    }
+                }
+                (found, _) => panic!("{found:?}, not {expected:?}"),
+            }
+        }
+    }
+}
