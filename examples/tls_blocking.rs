@@ -1,0 +1,38 @@
+//! TLS without a runtime: one more writer, with a thread for each connection.
+//!
+//! `cargo run --bin tls_blocking -- fullchain.pem privkey.pem`, then
+//! `curl --cacert fullchain.pem https://localhost:8443/`.
+
+use std::error::Error;
+use std::{net::TcpListener, thread, time::Duration};
+
+use sse_core::{UpgradeError, Upgrader};
+use sse_tls::PemFiles;
+use sse_tls::rustls::{ServerConnection, StreamOwned};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let files = args.next().zip(args.next());
+    let (certificate, key) = files.ok_or("say where the certificate and its key are")?;
+    let tls = PemFiles::new(certificate, key).load()?;
+
+    for socket in TcpListener::bind("127.0.0.1:8443")?.incoming() {
+        let (socket, session) = (socket?, ServerConnection::new(tls.current())?);
+        thread::spawn(move || -> Result<(), UpgradeError> {
+            socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+            let request = Upgrader::new().read(StreamOwned::new(session, socket))?;
+            let mut stream = request.accept()?;
+            for n in 1..=10 {
+                stream.write_event(n, "tick", "hey there")?;
+                thread::sleep(Duration::from_secs(1));
+            }
+            let mut connection = stream.close()?;
+            connection.conn.send_close_notify(); // What comes before is all.
+            Ok(connection
+                .conn
+                .complete_io(&mut connection.sock)
+                .map(|_| ())?)
+        });
+    }
+    Ok(())
+}
