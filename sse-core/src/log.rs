@@ -182,13 +182,15 @@ impl Log {
         until(end).saturating_sub(until(start))
     }
 
-    /// The ID of the oldest event that is kept.
+    /// The ID of the event with which a reader at `cursor` goes on: of the first that is kept
+    /// and ends after it.
     #[must_use]
-    pub fn first_id(&self) -> Option<EventId<'static>> {
-        let oldest = self.entries.front()?;
-        Some(match &oldest.own_id {
+    pub fn next_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
+        let at = self.entries.partition_point(|entry| entry.end <= cursor);
+        let next = self.entries.get(at)?;
+        Some(match &next.own_id {
             Some(id) => EventId::trusted(id.to_string().into()),
-            None => oldest.stamp.id(&mut [0; Stamp::MAX_LEN]).into_owned(),
+            None => next.stamp.id(&mut [0; Stamp::MAX_LEN]).into_owned(),
         })
     }
 

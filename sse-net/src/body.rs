@@ -249,7 +249,7 @@ impl Streaming {
                 SlowClients::SkipAhead => {
                     stats.add_gap();
                     let cursor = subscription.cursor();
-                    Ok(subscription.topic().gap_event_from(None, cursor).into())
+                    Ok(subscription.topic().gap_event(None, cursor).into())
                 }
             },
         })

@@ -162,8 +162,9 @@ pub struct TopicConfig {
     pub slow_clients: SlowClients,
 
     /// The type of the event that tells a client that it has missed events: `gap`. Its data
-    /// is JSON: `asked`, the last event ID that the client gave, and `from`, the ID of the
-    /// event with which it goes on; either may be `null`. The event has no ID.
+    /// is JSON: `asked`, the last event ID that the client gave, or `null`, and `from`, the ID
+    /// of the event with which it goes on, or `null` where that is yet to be published. The
+    /// event has no ID.
     pub gap_type: EventType<'static>,
 
     /// What a client gets whose last event ID is none of the topic's, say because the server

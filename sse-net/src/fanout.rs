@@ -485,7 +485,7 @@ impl Driver {
                     SlowClients::Disconnect => return Err(Disconnect::FellBehind),
                     SlowClients::SkipAhead => {
                         self.stats.add_gap();
-                        let gap = topic.gap_event(None);
+                        let gap = topic.gap_event(None, forgotten.begin);
                         connection.lag = Some(Box::new(Lag::new(forgotten.begin, gap, self.now)));
                     }
                 },

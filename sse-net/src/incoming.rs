@@ -93,7 +93,7 @@ impl Incoming {
             return self.respond(Response::new(204));
         }
         if let Resume::Gap(_) | Resume::Unknown = resume {
-            preface.extend_from_slice(&topic.gap_event_from(asked.as_ref(), cursor));
+            preface.extend_from_slice(&topic.gap_event(asked.as_ref(), cursor));
         }
         Answer::new(Decision::Follow {
             topic: topic.clone(),

@@ -74,7 +74,7 @@ impl Subscription {
                     at = Instant::now();
                     match (read, self.topic().slow_clients()) {
                         (Ok(read), _) => is_over = read == 0,
-                        (Err(_), SlowClients::SkipAhead) => burst = self.topic().gap_event(None),
+                        (Err(_), SlowClients::SkipAhead) => burst = self.topic().gap_event(None, self.cursor()),
                         (Err(forgotten), _) => return Err(io::Error::other(forgotten)),
                     }
                 }

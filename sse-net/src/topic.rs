@@ -199,26 +199,15 @@ impl Topic {
         &self.0.config
     }
 
-    /// What a subscriber that has fallen behind what is kept is told, in place of the events
-    /// that it has missed: its last event ID, if it gave one, and the ID at which it goes on.
-    pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>) -> Vec<u8> {
-        let begin = self.lock().log.begin();
-        self.gap_event_from(asked, begin)
-    }
-
-    /// The same for one that goes on at `cursor`.
-    pub(crate) fn gap_event_from(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
+    /// What a subscriber that goes on at `cursor` is told in place of the events that it has
+    /// missed: its last event ID, if it gave one, and the ID of the event that comes next.
+    pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
         #[derive(serde::Serialize)]
         struct Gap<'a> {
             asked: Option<&'a str>,
             from: Option<&'a str>,
         }
-        let state = self.lock();
-        let from = match cursor == state.log.begin() {
-            true => state.log.first_id(),
-            false => None, // With what is published next.
-        };
-        drop(state);
+        let from = self.lock().log.next_id(cursor);
         let gap = Gap {
             asked: asked.map(EventId::as_str),
             from: from.as_ref().map(EventId::as_str),
@@ -425,7 +414,7 @@ impl Subscription {
     #[cfg(feature = "http")]
     pub(crate) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
         let asked = self.missed.take()?;
-        Some(self.topic.gap_event_from(Some(&asked), self.cursor))
+        Some(self.topic.gap_event(Some(&asked), self.cursor))
     }
 
     /// Whether there is nothing more to come.
@@ -478,7 +467,7 @@ impl Subscription {
                 Err(forgotten) => match self.topic.slow_clients() {
                     SlowClients::Disconnect => return Err(io::Error::other(forgotten)),
                     SlowClients::SkipAhead => {
-                        bytes = self.topic.gap_event_from(asked.as_ref(), self.cursor);
+                        bytes = self.topic.gap_event(asked.as_ref(), self.cursor);
                     }
                 },
             }

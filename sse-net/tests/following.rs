@@ -58,9 +58,18 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
     let gap = |asked: &str, from: &str| {
         format!("event: gap\ndata: {{\"asked\":\"{asked}\",\"from\":{from}}}\n\n")
     };
-    for (unknown_ids, unknown) in [
-        (UnknownIds::Kept, gap("x", "\"3\"") + &published(3..6)),
-        (UnknownIds::AsFresh, gap("x", "null")),
+    for (unknown_ids, start, unknown) in [
+        (
+            UnknownIds::Kept,
+            Start::Live,
+            gap("x", "\"3\"") + &published(3..6),
+        ),
+        (UnknownIds::AsFresh, Start::Live, gap("x", "null")),
+        (
+            UnknownIds::AsFresh,
+            Start::Last(1),
+            gap("x", "\"5\"") + &published(5..6),
+        ),
     ] {
         let topic = Topic::new(TopicConfig {
             retention: Retention::events(3),
@@ -68,7 +77,7 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
             ..TopicConfig::default()
         });
         publish(&topic, 0..6);
-        let (server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
+        let (server, net, _) = kind.serve_topic(config(), &topic, start);
         for (id, expected) in [
             ("4", published(5..6)),
             ("5", String::new()),

@@ -99,10 +99,10 @@ impl Pair {
         assert_eq!(log.end(), cursor(wire.len()));
         assert_eq!(log.len(), self.events.len() - self.kept);
         assert_eq!(log.is_empty(), self.events.is_empty());
-        let first_id = self.events.get(self.kept).map(|event| &*event.id);
-        assert_eq!(log.first_id().as_ref().map(EventId::as_str), first_id);
 
-        for end in self.ends() {
+        for (at, end) in self.ends().enumerate() {
+            let next = self.events.get(at.max(self.kept)).map(|event| &*event.id);
+            assert_eq!(log.next_id(cursor(end)).as_ref().map(EventId::as_str), next);
             let expected = match end.checked_sub(begin) {
                 Some(_) => Ok(&wire[end..]),
                 None => Err(Forgotten {
