@@ -222,6 +222,17 @@ impl Outbox {
         Ok(())
     }
 
+    /// Accepts a reconnection time that reaches the client at once, by itself. What is staged
+    /// stays staged.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`], [`SendError::Closed`].
+    pub fn retry(&mut self, retry: Duration) -> Result<(), SendError> {
+        Event::new().retry(retry).encode(self.room()?);
+        Ok(())
+    }
+
     /// Accepts the event that ends the stream: type `close`, empty data. It is accepted
     /// however much waits; called again, it does nothing.
     pub fn close(&mut self) {

@@ -35,9 +35,6 @@ use crate::transport::Transport;
 /// How exact heartbeats, deadlines and ages are.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How long a peer that has ended its half has time to reset the connection.
-const SUSPENSE: Duration = Duration::from_millis(10);
-
 /// How much one connection may be written in a turn before it is the others'.
 const TURN: usize = 1 << 20;
 
@@ -167,8 +164,6 @@ struct Driver {
     again: Vec<u32>,
     /// Those that leave in this turn.
     leaving: Vec<(u32, Disconnect)>,
-    /// Those whose peers have ended their half, and may be gone.
-    suspects: Vec<u32>,
     scratch: Vec<u8>,
     heartbeat: Vec<u8>,
     /// The groups whose topics linger, and until when.
@@ -198,7 +193,6 @@ impl Driver {
             group_of_topic: HashMap::new(),
             again: Vec::new(),
             leaving: Vec::new(),
-            suspects: Vec::new(),
             scratch: Vec::new(),
             lingering: Vec::new(),
             linger: Box::pin(sleep_until(Instant::now())),
@@ -327,15 +321,11 @@ impl Driver {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(_)) => return Err(Disconnect::Gone),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    // A closed tab answers a heartbeat with a reset; one nearby has done so
+                    // already. A peer that has only ended its own half reads on.
                     connection.is_half_closed = true;
-                    // A closed tab answers a heartbeat with a reset, which the next one
-                    // runs into. A peer that has only ended its own half reads on.
                     self.beat(key)?;
-                    if self.suspects.is_empty() {
-                        self.interval.reset_after(SUSPENSE);
-                    }
-                    self.suspects.push(key);
-                    return Ok(());
+                    return self.connections[key as usize].probe();
                 }
                 Poll::Ready(Ok(())) => {}
             }
@@ -496,12 +486,16 @@ impl Driver {
 
     /// What the passing of time asks for.
     fn tick(&mut self) {
-        let suspects = mem::take(&mut self.suspects);
-        self.for_each(suspects, Self::beat);
         let now = ticks(self.started.elapsed());
         if now > self.now {
             self.now = now;
-            self.for_each(0..compact(self.connections.capacity()), Self::look_after);
+            for key in 0..compact(self.connections.capacity()) {
+                if self.connections.contains(key as usize)
+                    && let Err(reason) = self.look_after(key)
+                {
+                    self.leaving.push((key, reason));
+                }
+            }
             let lags = self.connections.iter().filter_map(|(_, connection)| {
                 let group = &self.groups[connection.group as usize];
                 let lag = connection.lag.as_ref()?;
@@ -512,24 +506,13 @@ impl Driver {
         }
     }
 
-    fn for_each(
-        &mut self,
-        keys: impl IntoIterator<Item = u32>,
-        work: fn(&mut Self, u32) -> Result<(), Disconnect>,
-    ) {
-        for key in keys {
-            if self.connections.contains(key as usize)
-                && let Err(reason) = work(self, key)
-            {
-                self.leaving.push((key, reason));
-            }
-        }
-    }
-
     fn look_after(&mut self, key: u32) -> Result<(), Disconnect> {
-        let connection = &self.connections[key as usize];
+        let connection = &mut self.connections[key as usize];
         if self.drained.is_some_and(|drained| drained <= self.now) {
             return Err(Disconnect::Drained);
+        }
+        if connection.is_half_closed {
+            connection.probe()?;
         }
         if let Some(lag) = &connection.lag {
             match lag.since + ticks(self.config.write_timeout) <= self.now {
@@ -648,6 +631,16 @@ impl Connection {
     fn poll_read(&mut self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let cx = &mut Context::from_waker(&self.waker);
         Pin::new(&mut self.transport).poll_read(cx, buffer)
+    }
+
+    /// Finds out whether the peer has reset the connection, which nothing tells after it has
+    /// ended its half: reads go on to find that end.
+    fn probe(&mut self) -> Result<(), Disconnect> {
+        let cx = &mut Context::from_waker(&self.waker);
+        match Pin::new(&mut self.transport).poll_write(cx, b"") {
+            Poll::Ready(Err(_)) => Err(Disconnect::Gone),
+            _ => Ok(()),
+        }
     }
 
     /// Writes as much of `bytes` as the connection takes now.

@@ -107,7 +107,8 @@ impl Incoming {
     /// for one client only, such as tokens of a model. The stream ends when `write` does, and
     /// an error is the stream's alone. See [`Stream`] for an example.
     ///
-    /// It runs as a task of its own, which at the hard end of a drain is dropped.
+    /// It runs as a task of its own. A [drain](crate::Running::drain) lets it go on until the
+    /// end of its window.
     pub fn stream<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -237,6 +238,13 @@ impl Answer {
     pub fn on_end(mut self, hook: impl FnOnce(Disconnect) + Send + 'static) -> Self {
         self.on_end.add(hook);
         self
+    }
+
+    /// The answer to what never became a request.
+    pub(crate) fn refuse(rejection: Rejection) -> Self {
+        let mut bytes = Vec::new();
+        rejection.into_response().encode(false, &mut bytes);
+        Self::new(Decision::Respond(bytes))
     }
 
     fn new(decision: Decision) -> Self {

@@ -16,15 +16,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::config::Config;
+use crate::config::{Config, jittered};
 use crate::fanout::{Arrival, Shard};
-use crate::incoming::{Answer, Decision, Incoming};
+use crate::incoming::{Answer, Decision, Incoming, Write};
 use crate::limit::{Limit, Ticket};
 use crate::listener::{Listener, Peer};
 use crate::stats::{Disconnect, Snapshot, Stats};
 use crate::stream::Stream;
 use crate::trace;
-use crate::transport::Transport;
+use crate::transport::{Extension, Transport};
 
 /// Starts to accept, for whoever stands behind the door.
 type Accept = Box<dyn FnOnce(Arc<dyn Door>) -> JoinHandle<()>>;
@@ -99,7 +99,7 @@ impl Server {
             stats,
             shards,
             next_shard: AtomicUsize::new(0),
-            is_cut_off: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Open),
             config,
         });
         let door: Arc<dyn Door> = Arc::new(Reception {
@@ -153,18 +153,25 @@ impl Running {
         self.shared.stats.snapshot(self.shared.limit.connections())
     }
 
-    /// Stops accepting, ends every stream at a time of its own within `window`, asking the
-    /// client to come back after a jittered time, and returns when all have gone. Whoever is
-    /// left a second after the window is cut off.
+    /// Stops accepting, ends every stream that follows a topic at a time of its own within
+    /// `window`, asking the client to come back after a jittered time, and returns when all
+    /// have gone.
+    ///
+    /// A stream of one client's own may go on until the end of the window, and is then ended
+    /// in the same way: [`Stream::gone`](crate::Stream::gone) returns, and a call after that
+    /// fails with [`SendError::Closed`](sse_core::SendError::Closed). Whoever is left a second
+    /// after the window is cut off.
     pub async fn drain(self, window: Duration) {
         self.stop();
-        for shard in &self.shared.shards {
+        let shared = &self.shared;
+        for shard in &shared.shards {
             shard.drain(window);
         }
-        let hard_end = window + self.shared.config.goodbye_timeout();
-        let _ = timeout(hard_end, self.shared.limit.idle()).await;
-        self.shared.is_cut_off.send_replace(true);
-        self.shared.limit.idle().await;
+        let _ = timeout(window, shared.limit.idle()).await;
+        shared.phase.send_replace(Phase::Goodbyes);
+        let _ = timeout(shared.config.goodbye_timeout(), shared.limit.idle()).await;
+        shared.phase.send_replace(Phase::CutOff);
+        shared.limit.idle().await;
     }
 
     fn stop(&self) {
@@ -188,7 +195,24 @@ struct Shared {
     refusals: Arc<Limit>,
     shards: Vec<Shard>,
     next_shard: AtomicUsize,
-    is_cut_off: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Streams go on, until the end of a drain's window.
+    Open,
+    /// Those that are left say goodbye.
+    Goodbyes,
+    /// Those that are left are cut off.
+    CutOff,
+}
+
+impl Phase {
+    fn is_over(self) -> bool {
+        self != Self::Open
+    }
 }
 
 impl Shared {
@@ -247,9 +271,9 @@ impl<H: Handler> Door for Reception<H> {
             }
         };
         tokio::spawn(trace::connection(peer, async move {
-            let mut is_cut_off = self.shared.is_cut_off.subscribe();
+            let mut phase = self.shared.phase.subscribe();
             tokio::select! {
-                _ = is_cut_off.wait_for(|is_cut_off| *is_cut_off) => {}
+                _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
                 // Its connection fails, and it alone; the stats tell.
                 _ = self.receive(handshake, peer, ticket, is_full) => {}
             }
@@ -263,6 +287,9 @@ impl<H: Handler> Door for Reception<H> {
 
 impl<H: Handler> Reception<H> {
     /// From a connection's beginning to the answer, or to the shard.
+    ///
+    /// A task takes as much room as the most that it may come to, and very many may wait for
+    /// their heads at once: what else may come is boxed.
     async fn receive(
         &self,
         handshake: Handshake,
@@ -270,49 +297,13 @@ impl<H: Handler> Reception<H> {
         ticket: Ticket,
         is_full: bool,
     ) -> io::Result<()> {
-        let config = &self.shared.config;
-        let mut transport = None;
-        let reading = timeout(config.head_timeout, async {
-            let transport = transport.insert(handshake.await?);
-            self.read_head(transport).await
-        });
-        let head = match reading.await {
-            Ok(head) => head?,
-            Err(_) => Err(Rejection::REQUEST_TIMEOUT),
-        };
-        let Some(transport) = transport else {
-            return Err(io::ErrorKind::TimedOut.into());
-        };
-        let mut is_head_only = false;
-        let checked = head.and_then(|head| {
-            is_head_only = head.method() == "HEAD";
-            config.upgrader.check(&head).map(|()| head)
-        });
-        let head = match checked {
-            Ok(head) => head,
-            Err(rejection) => {
-                let mut bytes = Vec::new();
-                rejection.into_response().encode(is_head_only, &mut bytes);
-                return self.respond(transport, &bytes).await;
-            }
-        };
+        let (transport, head) = self.meet(handshake).await?;
         let (transport, extension) = transport.into_parts();
-        let request = Incoming {
-            head,
-            peer,
-            upgrader: config.upgrader.clone(),
-            retry: config.retry,
-            extension,
-        };
-        let answer = match request.head.method() {
-            "OPTIONS" => request.options(),
-            _ if is_full => request.turn_away(config.when_full),
-            _ => self.handler.handle(request).await,
-        };
+        let answer = Box::pin(self.decide(head, peer, extension, is_full)).await;
         let on_end = answer.on_end;
         match answer.decision {
             Decision::Respond(bytes) => {
-                let responded = self.respond(transport, &bytes).await;
+                let responded = Box::pin(self.respond(transport, &bytes)).await;
                 on_end.tell(Disconnect::Finished);
                 responded
             }
@@ -334,18 +325,73 @@ impl<H: Handler> Reception<H> {
                 Ok(())
             }
             Decision::Stream { preface, write } => {
-                let mut stream =
-                    Stream::new(transport, config.write_timeout).heartbeat(config.heartbeat);
-                let written = match stream.write_raw(&preface).await {
-                    Ok(()) => write(stream).await,
-                    Err(error) => Err(error),
+                let written = Box::pin(self.stream(transport, preface, write)).await;
+                let reason = match self.shared.phase.borrow().is_over() {
+                    true => Disconnect::Drained,
+                    false => Disconnect::of(&written),
                 };
-                let reason = Disconnect::of(&written);
                 self.shared.stats.add_disconnect(reason);
                 on_end.tell(reason);
                 written
             }
         }
+    }
+
+    /// Makes the handshake, if there is one, and reads the request head.
+    async fn meet(&self, handshake: Handshake) -> io::Result<(Transport, Result<Head, Rejection>)> {
+        let mut transport = None;
+        let reading = timeout(self.shared.config.head_timeout, async {
+            let transport = transport.insert(handshake.await?);
+            self.read_head(transport).await
+        });
+        let head = match reading.await {
+            Ok(head) => head?,
+            Err(_) => Err(Rejection::REQUEST_TIMEOUT),
+        };
+        match transport {
+            Some(transport) => Ok((transport, head)),
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn decide(
+        &self,
+        head: Result<Head, Rejection>,
+        peer: Peer,
+        extension: Option<Extension>,
+        is_full: bool,
+    ) -> Answer {
+        let config = &self.shared.config;
+        let request = match head {
+            Ok(head) => Incoming {
+                head,
+                peer,
+                upgrader: config.upgrader.clone(),
+                retry: config.retry,
+                extension,
+            },
+            Err(rejection) => return Answer::refuse(rejection),
+        };
+        match config.upgrader.check(&request.head) {
+            Err(rejection) => request.reject(rejection),
+            Ok(()) if request.head.method() == "OPTIONS" => request.options(),
+            Ok(()) if is_full => request.turn_away(config.when_full),
+            Ok(()) => self.handler.handle(request).await,
+        }
+    }
+
+    /// Lets the application write a stream.
+    async fn stream(&self, transport: Transport, preface: Vec<u8>, write: Write) -> io::Result<()> {
+        let config = &self.shared.config;
+        let (mut phase, retry) = (self.shared.phase.subscribe(), config.retry);
+        let mut stream = Stream::new(transport, config.write_timeout)
+            .heartbeat(config.heartbeat)
+            .goodbye(async move {
+                let _ = phase.wait_for(|phase| phase.is_over()).await;
+                jittered(retry)
+            });
+        stream.write_raw(&preface).await?;
+        write(stream).await
     }
 
     async fn read_head(&self, transport: &mut Transport) -> io::Result<Result<Head, Rejection>> {

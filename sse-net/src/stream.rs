@@ -1,11 +1,11 @@
 //! The async stream, for what is written for one client.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use std::{io, mem};
 
 use serde::Serialize;
 use sse_core::{Event, EventId, EventType, FieldError, Outbox, SendError};
@@ -58,8 +58,9 @@ pub struct Stream<C = Transport> {
     /// When `gone` sends a heartbeat.
     beat_at: Option<Instant>,
     client: Client,
-    /// Whether the client has just ended its half, and may be gone.
-    is_suspect: bool,
+    goodbye: Option<Goodbye>,
+    /// Whether goodbye has been said, so that nothing may follow.
+    is_ending: bool,
     is_flushed: bool,
 }
 
@@ -74,7 +75,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             heartbeat: None,
             beat_at: None,
             client: Client::Present,
-            is_suspect: false,
+            goodbye: None,
+            is_ending: false,
             is_flushed: true,
         }
     }
@@ -85,6 +87,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     #[must_use]
     pub const fn heartbeat(mut self, silence: Duration) -> Self {
         self.heartbeat = Some(silence);
+        self
+    }
+
+    /// Ends the stream when `goodbye` is ready: asks the client to come back after the time
+    /// that it gives.
+    pub(crate) fn goodbye(
+        mut self,
+        goodbye: impl Future<Output = Duration> + Send + 'static,
+    ) -> Self {
+        self.goodbye = Some(Goodbye(Box::pin(goodbye)));
         self
     }
 
@@ -236,14 +248,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     pub async fn close(mut self) -> io::Result<()> {
         self.outbox.close();
         self.flush().await?;
-        let connection = &mut self.connection;
-        let ending = poll_fn(|cx| Pin::new(&mut *connection).poll_shutdown(cx));
-        within(self.write_timeout, ending).await
+        self.shut_down().await
     }
 
     /// Waits until the client is gone: its connection is reset or fails, or it takes nothing
     /// for the length of the write timeout. A client that has only ended its own half of the
-    /// connection is still there.
+    /// connection is still there. When the server drains, at the end of its window, this says
+    /// goodbye and returns too.
     ///
     /// Meanwhile what waits is written, and heartbeats are sent where they
     /// [are on](Self::heartbeat). It may be cancelled and called again.
@@ -253,22 +264,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
                 if self.drain().await.is_err() {
                     self.client = Client::Gone;
                 }
-                continue;
-            }
-            let beat_at = self.beat_at;
-            let watch = poll_fn(|cx| match self.poll_client(cx) {
-                Poll::Pending if self.is_drained() => Poll::Pending,
-                _ => Poll::Ready(()),
-            });
-            let is_idle = match beat_at {
-                Some(beat_at) => timeout_at(beat_at, watch).await.is_err(),
-                None => {
-                    watch.await;
-                    false
-                }
-            };
-            if is_idle {
-                self.beat();
+            } else if self.is_ending {
+                let _ = self.shut_down().await;
+                self.client = Client::Gone;
+            } else {
+                self.watch().await;
             }
         }
     }
@@ -286,10 +286,36 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.flush().await
     }
 
+    /// Waits until the client does something, or something is to be written.
+    async fn watch(&mut self) {
+        // Nobody tells that a client has reset the connection which had ended its half.
+        let look_at = match self.client {
+            Client::HalfClosed => Instant::now().checked_add(LOOK),
+            _ => None,
+        };
+        let beat_at = self.beat_at;
+        let watch = poll_fn(|cx| match self.poll_client(cx) {
+            Poll::Pending if self.is_drained() => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        match beat_at.into_iter().chain(look_at).min() {
+            Some(until) => _ = timeout_at(until, watch).await,
+            None => watch.await,
+        }
+        if beat_at.is_some_and(|beat_at| beat_at <= Instant::now()) {
+            self.beat();
+        }
+    }
+
     async fn accept(
         &mut self,
         push: impl FnOnce(&mut Outbox) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
+        if self.is_ending {
+            let _ = self.drain().await;
+            let _ = self.shut_down().await;
+            return Err(SendError::Closed);
+        }
         if self.outbox.is_full() {
             // What a cancelled call has left. Whatever the connection says now, it says again
             // to the next event that is accepted; this one finds room or is refused.
@@ -318,11 +344,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         if self.outbox.is_empty() {
             ready!(connection.poll_flush(cx))?;
             self.is_flushed = true;
-            let silence = match mem::take(&mut self.is_suspect) {
-                true => Some(SUSPENSE),
-                false => self.heartbeat,
-            };
-            self.beat_at = silence.and_then(|silence| Instant::now().checked_add(silence));
+            self.beat_at = self
+                .heartbeat
+                .and_then(|silence| Instant::now().checked_add(silence));
             return Poll::Ready(Ok(()));
         }
         match ready!(connection.poll_write(cx, self.outbox.pending()))? {
@@ -334,24 +358,38 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Keeps a read pending, so that a client that leaves is noticed; ready when it is gone.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(Goodbye(goodbye)) = &mut self.goodbye
+            && let Poll::Ready(retry) = goodbye.as_mut().poll(cx)
+        {
+            self.goodbye = None;
+            self.is_ending = true;
+            // Where too much waits, the client comes back without being asked to.
+            let _ = self.outbox.retry(retry);
+            self.is_flushed = false;
+        }
         let mut bytes = [0; 1024];
         for _ in 0..16 {
+            let connection = Pin::new(&mut self.connection);
             match self.client {
                 Client::Gone => return Poll::Ready(()),
-                Client::HalfClosed => return Poll::Pending,
-                Client::Present => {}
-            }
-            let mut buffer = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut self.connection).poll_read(cx, &mut buffer)) {
-                Err(_) => self.client = Client::Gone,
-                Ok(()) if buffer.filled().is_empty() => {
-                    // A closed tab answers a heartbeat with a reset, which the next one runs
-                    // into. A peer that has only ended its own half reads on.
-                    self.client = Client::HalfClosed;
-                    self.is_suspect = true;
-                    self.beat();
+                // Reads go on to find the end; an empty write finds a reset.
+                Client::HalfClosed => match connection.poll_write(cx, b"") {
+                    Poll::Ready(Err(_)) => self.client = Client::Gone,
+                    _ => return Poll::Pending,
+                },
+                Client::Present => {
+                    let mut buffer = ReadBuf::new(&mut bytes);
+                    match ready!(connection.poll_read(cx, &mut buffer)) {
+                        Err(_) => self.client = Client::Gone,
+                        Ok(()) if buffer.filled().is_empty() => {
+                            // A closed tab answers a heartbeat with a reset. A peer that has
+                            // only ended its own half reads on.
+                            self.client = Client::HalfClosed;
+                            self.beat();
+                        }
+                        Ok(()) => {} // Whatever it says, nobody asked.
+                    }
                 }
-                Ok(()) => {} // Whatever it says, nobody asked.
             }
         }
         cx.waker().wake_by_ref();
@@ -363,6 +401,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         if self.outbox.is_empty() && self.outbox.comment("").is_ok() {
             self.is_flushed = false;
         }
+    }
+
+    async fn shut_down(&mut self) -> io::Result<()> {
+        let connection = &mut self.connection;
+        let ending = poll_fn(|cx| Pin::new(&mut *connection).poll_shutdown(cx));
+        within(self.write_timeout, ending).await
     }
 
     const fn is_drained(&self) -> bool {
@@ -389,8 +433,17 @@ impl<C> Stream<C> {
     }
 }
 
-/// How long a client that has ended its half has time to reset the connection.
-const SUSPENSE: Duration = Duration::from_millis(10);
+/// How often it is looked whether a client that has ended its half has reset the connection.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// When the server's end ends the stream, and how long the client is then to wait.
+struct Goodbye(Pin<Box<dyn Future<Output = Duration> + Send>>);
+
+impl fmt::Debug for Goodbye {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Goodbye")
+    }
+}
 
 /// What is known of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

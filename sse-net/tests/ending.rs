@@ -4,11 +4,12 @@
 
 mod common;
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::time::Duration;
 
 use common::{
-    Kind, WIDE, config, is_jittered, over_all_servers, pass, publish, published, serve, settle,
+    Ends, Kind, WIDE, after_retry, config, is_jittered, over_all_servers, pass, publish, published,
+    serve, settle,
 };
 use sse_core::{Event, EventType, Rejection, Retention};
 use sse_net::{Config, Disconnect, Incoming, Start, Topic};
@@ -182,6 +183,53 @@ async fn nothing_hangs_a_drain() {
     for client in &mut clients {
         timeout(SECOND, client.read_to_end()).await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
+    let ends = Ends::default();
+    let told = ends.clone();
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let answer = match request.path() {
+            "/wait" => request.stream(async |mut stream| {
+                stream.set_id(7)?; // of an event that does not come any more
+                stream.gone().await;
+                Ok(())
+            }),
+            "/write" => request.stream(async |mut stream| {
+                loop {
+                    stream.write_str("token").await?;
+                    pass(SECOND).await;
+                }
+            }),
+            _ => request.stream(async |mut stream| {
+                pass(SECOND * 5).await;
+                stream.close().await
+            }),
+        };
+        ready(told.watch(answer))
+    });
+    let start = Instant::now();
+    let mut clients = Vec::new();
+    for path in ["/wait", "/write", "/done"] {
+        clients.push(net.get(path).await);
+    }
+    settle().await;
+    let draining = tokio::spawn(server.drain(SECOND * 9 + SECOND / 2));
+    let mut said = Vec::new();
+    for client in &mut clients {
+        let text = client.read_to_end().await;
+        said.push(after_retry(&text).unwrap().to_owned());
+    }
+    let goodbye = |text: &str| is_jittered(text.strip_prefix("retry: ").unwrap().trim_end());
+    assert!(goodbye(&said[0]), "{said:?}");
+    let tokens = "data: token\n\n".repeat(11);
+    assert!(goodbye(said[1].strip_prefix(&tokens).unwrap()), "{said:?}");
+    assert_eq!(said[2], "event: close\ndata: \n\n");
+    draining.await.unwrap();
+    assert!(start.elapsed() < SECOND * 11);
+    let (finished, drained) = (Disconnect::Finished, Disconnect::Drained);
+    assert_eq!(ends.take(), [finished, drained, drained]);
 }
 
 async fn a_drain_without_clients_ends_at_once(kind: Kind) {

@@ -351,6 +351,9 @@ async fn a_client_that_only_ends_its_half_keeps_its_stream() {
     pass(SECOND * 60).await;
     assert_eq!(client.read().await.replace(":\n", ""), "");
     assert_eq!((server.stats().connections, ends.take().len()), (1, 0));
+    drop(client);
+    pass(SECOND / 2).await;
+    assert_eq!(ends.take(), [Disconnect::Gone]);
 }
 
 #[tokio::test(start_paused = true)]

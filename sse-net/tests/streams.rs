@@ -183,7 +183,16 @@ async fn a_client_that_only_ends_its_half_is_not_gone() {
     stream.close().await.unwrap();
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
-    assert_eq!(text, ":\n:\ndata: hey\n\nevent: close\ndata: \n\n");
+    assert_eq!(text, ":\ndata: hey\n\nevent: close\ndata: \n\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_ended_its_half_and_then_leaves_is_noticed() {
+    let (mut stream, mut client) = pipe(WIDE);
+    client.shutdown().await.unwrap();
+    assert!(timeout(SECOND * 10, stream.gone()).await.is_err());
+    drop(client);
+    timeout(SECOND, stream.gone()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
