@@ -4,8 +4,7 @@ use std::error::Error;
 use std::net::Ipv4Addr;
 
 use sse_core::{Event, Retention};
-use sse_net::{Config, Incoming, Server, Start, Topic, TopicConfig};
-use tokio::net::{TcpSocket, UnixListener};
+use sse_net::{Config, Incoming, Server, Start, Tcp, Topic, TopicConfig, bind_unix};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::yield_now;
@@ -42,13 +41,10 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let mut server = Server::new(Config::default());
     if let Some(port) = options.port {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
-        server = server.listen(socket.listen(BACKLOG)?);
+        server = server.listen(Tcp::default().bind((Ipv4Addr::LOCALHOST, port))?);
     }
     if let Some(path) = &options.unix {
-        server = server.listen(UnixListener::bind(path)?);
+        server = server.listen(bind_unix(path)?);
     }
     let followed = topic.clone();
     let handler = move |request: Incoming| std::future::ready(request.follow(&followed));
@@ -101,6 +97,3 @@ async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
 
 /// How many bytes of a flood are published before they are written.
 const AHEAD: usize = 512 << 10;
-
-/// As many as may arrive at once: with the usual 128, the rest wait a second and try again.
-const BACKLOG: u32 = 4096;

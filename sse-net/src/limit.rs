@@ -7,8 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Counts connections, in all and by address.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Limit {
+    shared: Arc<Shared>,
+    /// What a ticket holds that no address is counted for.
+    anonymous: Arc<Holder>,
+}
+
+#[derive(Debug)]
+struct Shared {
     max: usize,
     max_per_address: usize,
     count: Mutex<Count>,
@@ -21,58 +28,74 @@ struct Count {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The right to a connection, until it is dropped.
+/// The right to a connection, until it is dropped. It is kept for each of very many
+/// connections, and is a single pointer.
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    limit: Arc<Limit>,
-    /// Boxed, because few servers count by address, and a ticket is kept for each connection.
-    address: Option<Box<IpAddr>>,
+pub(crate) struct Ticket(Arc<Holder>);
+
+#[derive(Debug)]
+struct Holder {
+    shared: Arc<Shared>,
+    address: Option<IpAddr>,
 }
 
 impl Limit {
     pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
-        Self {
+        let shared = Arc::new(Shared {
             max,
             max_per_address,
             count: Mutex::default(),
             idle: Notify::new(),
+        });
+        Self {
+            anonymous: Arc::new(Holder {
+                shared: Arc::clone(&shared),
+                address: None,
+            }),
+            shared,
         }
     }
 
     /// A ticket, if there is room for one more connection from `address`.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Ticket> {
-        let mut count = self.lock();
-        if count.all >= self.max {
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Ticket> {
+        let shared = &self.shared;
+        // Nothing is counted by address unless that is limited.
+        let address = address.filter(|_| shared.max_per_address < usize::MAX);
+        let mut count = shared.lock();
+        if count.all >= shared.max {
             return None;
         }
-        // Nothing is counted by address unless that is limited.
-        let address = address.filter(|_| self.max_per_address < usize::MAX);
         if let Some(address) = address {
             let count = count.by_address.entry(address).or_default();
-            if *count >= self.max_per_address {
+            if *count >= shared.max_per_address {
                 return None;
             }
             *count += 1;
         }
         count.all += 1;
         drop(count);
-        Some(Ticket {
-            limit: Arc::clone(self),
-            address: address.map(Box::new),
-        })
+        Some(Ticket(match address {
+            None => Arc::clone(&self.anonymous),
+            Some(_) => Arc::new(Holder {
+                shared: Arc::clone(shared),
+                address,
+            }),
+        }))
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.lock().all
+        self.shared.lock().all
     }
 
     /// Waits until there is no connection.
     pub(crate) async fn idle(&self) {
         while self.connections() > 0 {
-            self.idle.notified().await;
+            self.shared.idle.notified().await;
         }
     }
+}
 
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, Count> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,18 +103,19 @@ impl Limit {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut count = self.limit.lock();
+        let Holder { shared, address } = &*self.0;
+        let mut count = shared.lock();
         count.all -= 1;
         if count.all == 0 {
             // Kept for who comes to wait just now.
-            self.limit.idle.notify_one();
+            shared.idle.notify_one();
         }
-        if let Some(address) = &self.address
-            && let Some(connections) = count.by_address.get_mut(&**address)
+        if let Some(address) = address
+            && let Some(connections) = count.by_address.get_mut(address)
         {
             *connections -= 1;
             if *connections == 0 {
-                count.by_address.remove(&**address);
+                count.by_address.remove(address);
             }
         }
     }
@@ -104,7 +128,7 @@ mod tests {
     #[test]
     fn connections_are_limited_in_all_and_by_address() {
         let [a, b, c] = [1, 2, 3].map(|n| Some(IpAddr::from([127, 0, 0, n])));
-        let limit = Arc::new(Limit::new(3, 2));
+        let limit = Limit::new(3, 2);
         let first = limit.admit(a);
         let second = limit.admit(a);
         assert!(first.is_some() && second.is_some());
@@ -119,6 +143,6 @@ mod tests {
         assert!(limit.admit(a).is_some(), "room again");
         drop((second, third));
         assert_eq!(limit.connections(), 0);
-        assert!(limit.lock().by_address.is_empty());
+        assert!(limit.shared.lock().by_address.is_empty());
     }
 }

@@ -103,6 +103,13 @@ pub struct Tcp {
     /// has no effect). Without, a peer that vanished holds its connection for a quarter of an
     /// hour. It should be longer than the [write timeout](crate::Config::write_timeout).
     pub user_timeout: Option<Duration>,
+
+    /// How many bytes the system takes for a connection beyond those that are on their way:
+    /// 256 KiB (`TCP_NOTSENT_LOWAT`, on Linux; elsewhere it has no effect). Without, a client
+    /// that reads nothing fills megabytes of the system's memory, and is written to that long,
+    /// before it shows to be slow. It does not limit what is on its way, so those who read are
+    /// not slowed down.
+    pub max_unsent: Option<u32>,
 }
 
 impl Default for Tcp {
@@ -111,6 +118,7 @@ impl Default for Tcp {
             backlog: BACKLOG,
             keepalive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(30)),
+            max_unsent: Some(256 << 10),
         }
     }
 }
@@ -157,7 +165,12 @@ impl Tcp {
             socket.set_tcp_keepalive(&keepalive)?;
         }
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(self.user_timeout)?;
+        {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+            if let Some(bytes) = self.max_unsent {
+                socket.set_tcp_notsent_lowat(bytes)?;
+            }
+        }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(self.backlog)?;
@@ -267,12 +280,14 @@ mod tests {
                 socket.tcp_keepalive_interval().unwrap(),
                 socket.tcp_keepalive_retries().unwrap(),
                 socket.tcp_user_timeout().unwrap(),
+                socket.tcp_notsent_lowat().unwrap(),
             ),
             (
                 Duration::from_secs(60),
                 Duration::from_secs(15),
                 4,
                 Some(Duration::from_secs(30)),
+                256 << 10,
             )
         );
     }

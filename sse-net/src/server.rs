@@ -91,11 +91,8 @@ impl Server {
             .map(|_| Shard::start(Arc::clone(&config), Arc::clone(&stats)))
             .collect();
         let shared = Arc::new(Shared {
-            limit: Arc::new(Limit::new(
-                config.max_connections,
-                config.max_connections_per_address,
-            )),
-            refusals: Arc::new(Limit::new(MAX_REFUSALS, usize::MAX)),
+            limit: Limit::new(config.max_connections, config.max_connections_per_address),
+            refusals: Limit::new(MAX_REFUSALS, usize::MAX),
             stats,
             shards,
             next_shard: AtomicUsize::new(0),
@@ -191,8 +188,8 @@ impl Drop for Running {
 struct Shared {
     config: Arc<Config>,
     stats: Arc<Stats>,
-    limit: Arc<Limit>,
-    refusals: Arc<Limit>,
+    limit: Limit,
+    refusals: Limit,
     shards: Vec<Shard>,
     next_shard: AtomicUsize,
     phase: watch::Sender<Phase>,

@@ -14,13 +14,11 @@ use tokio::net::UnixStream;
 /// A connection on which requests come and streams go: TCP, Unix, or whatever reads and
 /// writes.
 ///
-/// TCP and Unix sockets are held in place, for there may be very many; others are boxed.
+/// TCP sockets are held in place, for there may be very many; others are boxed.
 pub struct Transport(Kind);
 
 enum Kind {
     Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
     Other(Box<dyn Connection>),
     /// Until the server takes the extension, so that it costs a stream nothing.
     Extended(Box<(Transport, Extension)>),
@@ -63,8 +61,6 @@ impl Transport {
     fn connection(self: Pin<&mut Self>) -> Pin<&mut dyn Connection> {
         Pin::new(match &mut self.get_mut().0 {
             Kind::Tcp(socket) => socket as &mut dyn Connection,
-            #[cfg(unix)]
-            Kind::Unix(socket) => socket,
             Kind::Other(connection) => &mut **connection,
             Kind::Extended(extended) => &mut extended.0,
         })
@@ -80,7 +76,7 @@ impl From<TcpStream> for Transport {
 #[cfg(unix)]
 impl From<UnixStream> for Transport {
     fn from(socket: UnixStream) -> Self {
-        Self(Kind::Unix(socket))
+        Self::new(socket)
     }
 }
 
@@ -88,8 +84,6 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Kind::Tcp(_) => "Transport::Tcp",
-            #[cfg(unix)]
-            Kind::Unix(_) => "Transport::Unix",
             Kind::Other(_) => "Transport::Other",
             Kind::Extended(extended) => return extended.0.fmt(f),
         })
@@ -129,5 +123,15 @@ impl AsyncWrite for Transport {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tcp_socket_takes_no_more_than_itself() {
+        assert_eq!(size_of::<Transport>(), size_of::<TcpStream>());
     }
 }

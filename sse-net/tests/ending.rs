@@ -202,7 +202,7 @@ async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
                     pass(SECOND).await;
                 }
             }),
-            _ => request.stream(async |mut stream| {
+            _ => request.stream(async |stream| {
                 pass(SECOND * 5).await;
                 stream.close().await
             }),
@@ -264,7 +264,7 @@ async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
 
 #[tokio::test(start_paused = true)]
 async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
-    let ends = common::Ends::default();
+    let ends = Ends::default();
     let told = ends.clone();
     let topic = Topic::new(Retention::default());
     let (_server, net) = serve(config(), move |request: Incoming| {
@@ -277,7 +277,7 @@ async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
                 .on_end(|_| panic!("a hook panics; the shard goes on")),
             _ => request.follow(&topic),
         };
-        std::future::ready(told.watch(answer))
+        ready(told.watch(answer))
     });
     for (path, reason) in [
         ("/page", Disconnect::Finished),
