@@ -118,6 +118,7 @@ mod body;
 mod burst;
 mod client;
 mod config;
+mod crew;
 #[cfg(feature = "http")]
 mod event_stream;
 mod fanout;

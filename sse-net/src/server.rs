@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, jittered};
+use crate::crew::{Crew, Work};
 use crate::fanout::{Arrival, Shard};
 use crate::incoming::{Answer, Decision, Incoming, Write};
 use crate::limit::{Limit, Ticket};
@@ -102,6 +103,7 @@ impl Server {
         let door: Arc<dyn Door> = Arc::new(Reception {
             shared: Arc::clone(&shared),
             handler,
+            crew: Crew::new(),
         });
         let acceptors = self
             .listeners
@@ -252,6 +254,29 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 struct Reception<H> {
     shared: Arc<Shared>,
     handler: H,
+    crew: Crew<Guest<H>>,
+}
+
+/// A connection to be received.
+struct Guest<H> {
+    reception: Arc<Reception<H>>,
+    handshake: Handshake,
+    peer: Peer,
+    ticket: Ticket,
+    is_full: bool,
+}
+
+impl<H: Handler> Work for Guest<H> {
+    async fn run(self) {
+        let mut phase = self.reception.shared.phase.subscribe();
+        let peer = self.peer;
+        let receiving = trace::connection(peer, self.receive());
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
+            // Its connection fails, and it alone; the stats tell.
+            _ = receiving => {}
+        }
+    }
 }
 
 impl<H: Handler> Door for Reception<H> {
@@ -267,14 +292,13 @@ impl<H: Handler> Door for Reception<H> {
                 }
             }
         };
-        tokio::spawn(trace::connection(peer, async move {
-            let mut phase = self.shared.phase.subscribe();
-            tokio::select! {
-                _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
-                // Its connection fails, and it alone; the stats tell.
-                _ = self.receive(handshake, peer, ticket, is_full) => {}
-            }
-        }));
+        self.crew.assign(Guest {
+            reception: Arc::clone(&self),
+            handshake,
+            peer,
+            ticket,
+            is_full,
+        });
     }
 
     fn tell_accept_error(&self) {
@@ -282,25 +306,21 @@ impl<H: Handler> Door for Reception<H> {
     }
 }
 
-impl<H: Handler> Reception<H> {
+impl<H: Handler> Guest<H> {
     /// From a connection's beginning to the answer, or to the shard.
     ///
     /// A task takes as much room as the most that it may come to, and very many may wait for
     /// their heads at once: what else may come is boxed.
-    async fn receive(
-        &self,
-        handshake: Handshake,
-        peer: Peer,
-        ticket: Ticket,
-        is_full: bool,
-    ) -> io::Result<()> {
-        let (transport, head) = self.meet(handshake).await?;
+    async fn receive(self) -> io::Result<()> {
+        let reception = &*self.reception;
+        let (transport, head) = reception.meet(self.handshake).await?;
         let (transport, extension) = transport.into_parts();
-        let answer = Box::pin(self.decide(head, peer, extension, is_full)).await;
+        let deciding = reception.decide(head, self.peer, extension, self.is_full);
+        let answer = Box::pin(deciding).await;
         let on_end = answer.on_end;
         match answer.decision {
             Decision::Respond(bytes) => {
-                let responded = Box::pin(self.respond(transport, &bytes)).await;
+                let responded = Box::pin(reception.respond(transport, &bytes)).await;
                 on_end.tell(Disconnect::Finished);
                 responded
             }
@@ -310,30 +330,32 @@ impl<H: Handler> Reception<H> {
                 cursor,
                 preface,
             } => {
-                self.shared.stats.add_resume(resume);
-                self.shared.shard().admit(Arrival {
+                reception.shared.stats.add_resume(resume);
+                reception.shared.shard().admit(Arrival {
                     transport,
                     topic,
                     cursor,
                     preface,
                     on_end,
-                    ticket,
+                    ticket: self.ticket,
                 });
                 Ok(())
             }
             Decision::Stream { preface, write } => {
-                let written = Box::pin(self.stream(transport, preface, write)).await;
-                let reason = match self.shared.phase.borrow().is_over() {
+                let written = Box::pin(reception.stream(transport, preface, write)).await;
+                let reason = match reception.shared.phase.borrow().is_over() {
                     true => Disconnect::Drained,
                     false => Disconnect::of(&written),
                 };
-                self.shared.stats.add_disconnect(reason);
+                reception.shared.stats.add_disconnect(reason);
                 on_end.tell(reason);
                 written
             }
         }
     }
+}
 
+impl<H: Handler> Reception<H> {
     /// Makes the handshake, if there is one, and reads the request head.
     async fn meet(&self, handshake: Handshake) -> io::Result<(Transport, Result<Head, Rejection>)> {
         let mut transport = None;
