@@ -87,6 +87,8 @@ mod record;
 mod replay;
 mod response;
 mod scan;
+mod segment;
+mod stamp;
 mod stream;
 pub mod testing;
 mod upgrade;
@@ -101,6 +103,8 @@ pub use outbox::{Outbox, SendError};
 pub use record::{Recorder, Tee};
 pub use replay::{Pace, Recorded, Replayer};
 pub use response::{Rejection, Response};
+pub use segment::{Damage, Excerpt, Record, Segment, UnknownVersion};
+pub use stamp::Stamp;
 pub use stream::{CloseError, Stream};
 pub use upgrade::{Request, UpgradeError, Upgrader};
 

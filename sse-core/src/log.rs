@@ -7,6 +7,8 @@ use std::{error, fmt};
 
 use crate::event::Event;
 use crate::field::EventId;
+use crate::segment::{Excerpt, Record};
+use crate::stamp::{Stamp, millis};
 
 /// An append-only log of encoded events, of which the oldest are forgotten.
 ///
@@ -55,8 +57,13 @@ pub struct Log {
     own_ids: HashMap<Arc<str>, Cursor>,
     /// The last event that was forgotten; it ends at `begin`.
     forgotten: Option<Entry>,
-    /// The first stamp that was given: what is earlier is of before a restart.
+    /// The first stamp that was given: what is earlier is another log's.
     first_stamp: Option<Stamp>,
+    /// Until when stamps were given by those that this log goes on from. What is not among
+    /// the events but within that time has been lost.
+    restored: Option<Stamp>,
+    /// After which cursor events are held back.
+    held: Option<Cursor>,
 }
 
 impl Log {
@@ -72,6 +79,8 @@ impl Log {
             own_ids: HashMap::new(),
             forgotten: None,
             first_stamp: None,
+            restored: None,
+            held: None,
         }
     }
 
@@ -91,14 +100,42 @@ impl Log {
                 .id(stamp.id(&mut [0; Stamp::MAX_LEN]))
                 .encode(&mut self.bytes),
         }
-        let end = Cursor(self.begin.0 + self.kept() as u64);
-        if let Some(id) = &own_id {
-            self.own_ids.insert(Arc::clone(id), end);
+        self.enter(stamp, own_id, now)
+    }
+
+    /// Appends an event that was read from a segment, with its stamp: gives whether it was
+    /// appended, which it is if its stamp is later than all before.
+    ///
+    /// When all have been, [`restored`](Self::restored) says which events they were.
+    pub fn restore(&mut self, record: &Record<'_>, now: Duration) -> bool {
+        let stamp = record.stamp();
+        let newest = self.entries.back().map(|entry| entry.stamp);
+        let is_next = newest < Some(stamp) && stamp < stamp.next();
+        if is_next {
+            self.bytes.extend_from_slice(record.event());
+            let own_id = record.own_id().map(|id| id.as_str().into());
+            self.enter(stamp, own_id, now);
         }
-        self.first_stamp.get_or_insert(stamp);
-        self.entries.push_back(Entry { end, stamp, own_id });
-        self.forget(now);
-        end
+        is_next
+    }
+
+    /// Says that what was [restored](Self::restore) is of a log that gave its first stamp
+    /// `since`, and its last by the time `until`.
+    ///
+    /// A client that comes with an ID of that time which is not there, because it is
+    /// forgotten or was lost, gets a [`Gap`](Resume::Gap) that ends where later events begin.
+    pub fn restored(&mut self, since: Stamp, until: Duration) {
+        self.first_stamp = Some(since);
+        let newest = self.entries.back().map(|entry| entry.stamp);
+        self.restored = newest.max(Some(Stamp::at(until)));
+    }
+
+    /// Holds events back that come `after` a cursor: they are appended, but nobody reads
+    /// them, and only the bound of bytes makes the log forget them. With `None`, nothing is.
+    ///
+    /// What has once been read is not held back any more.
+    pub fn hold(&mut self, after: Option<Cursor>) {
+        self.held = after.map(|after| after.max(self.end()));
     }
 
     /// Forgets what is not to be kept any longer at the time `now`.
@@ -129,7 +166,40 @@ impl Log {
         let offset = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .saturating_add(self.dead);
-        Ok(self.bytes.get(offset..).unwrap_or_default())
+        let bytes = self.bytes.get(offset..).unwrap_or_default();
+        Ok(&bytes[..bytes.len().min(cursor.distance(self.end()))])
+    }
+
+    /// Copies events after `cursor` for a segment, those too that are held back: as many as
+    /// do not exceed `max` bytes, but at least one if there is one. Gives the cursor after
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`Forgotten`] when some event after the cursor is no longer kept.
+    pub fn excerpt(
+        &self,
+        cursor: Cursor,
+        max: usize,
+        excerpt: &mut Excerpt,
+    ) -> Result<Cursor, Forgotten> {
+        excerpt.clear();
+        if cursor < self.begin {
+            return Err(Forgotten { begin: self.begin });
+        }
+        let first = self.entries.partition_point(|entry| entry.end <= cursor);
+        let mut end = cursor;
+        for entry in self.entries.range(first..) {
+            if end > cursor && cursor.distance(entry.end) > max {
+                break;
+            }
+            end = entry.end;
+            excerpt.push(entry.stamp, cursor.distance(end));
+        }
+        let offset = self.dead + self.begin.distance(cursor);
+        let bytes = self.bytes.get(offset..).unwrap_or_default();
+        excerpt.set_bytes(&bytes[..cursor.distance(end)]);
+        Ok(end)
     }
 
     /// Where a client goes on that has seen events up to `last_event_id`. The empty ID is
@@ -148,16 +218,21 @@ impl Log {
         let stamped = stamp.and_then(|stamp| self.entry(stamp)).and_then(end);
         let forgotten = self.forgotten.as_ref().and_then(end);
         match own.max(stamped).max(forgotten) {
-            Some(end) => Resume::Resumed(end),
-            None if stamp.is_some_and(|stamp| self.has_forgotten(stamp)) => Resume::Gap(self.begin),
-            None => Resume::Unknown,
+            // No reader has seen what is held back: it is this log's ID by chance.
+            Some(end) => Resume::Resumed(end.min(self.end())),
+            None => match stamp {
+                Some(stamp) if self.has_lost(stamp) => Resume::Gap(self.after(stamp)),
+                _ => Resume::Unknown,
+            },
         }
     }
 
     /// The cursor before the last `count` events, or before those that are kept.
     #[must_use]
     pub fn last(&self, count: usize) -> Cursor {
-        match self.entries.len().checked_sub(count) {
+        let end = self.end();
+        let readable = self.entries.partition_point(|entry| entry.end <= end);
+        match readable.checked_sub(count) {
             None | Some(0) => self.begin,
             Some(before) => self.entries[before - 1].end,
         }
@@ -172,7 +247,8 @@ impl Log {
             return self.begin;
         }
         let at = self.entries.partition_point(|entry| entry.end < cursor);
-        self.entries.get(at).map_or(self.end(), |entry| entry.end)
+        let end = self.entries.get(at).map_or(self.tip(), |entry| entry.end);
+        end.min(self.end())
     }
 
     /// How many of the kept events end after `start` and not after `end`.
@@ -200,9 +276,19 @@ impl Log {
         self.begin
     }
 
-    /// The cursor after the newest event.
+    /// The cursor after the newest event that is not [held back](Self::hold).
     #[must_use]
     pub fn end(&self) -> Cursor {
+        let tip = self.tip();
+        match self.held {
+            Some(held) => held.clamp(self.begin, tip),
+            None => tip,
+        }
+    }
+
+    /// The cursor after the newest event, be it held back or not.
+    #[must_use]
+    pub fn tip(&self) -> Cursor {
         self.entries.back().map_or(self.begin, |entry| entry.end)
     }
 
@@ -218,13 +304,26 @@ impl Log {
         self.entries.is_empty()
     }
 
+    /// Enters an event in the books, whose bytes have been appended.
+    fn enter(&mut self, stamp: Stamp, own_id: Option<Arc<str>>, now: Duration) -> Cursor {
+        let end = Cursor(self.begin.0 + self.kept() as u64);
+        if let Some(id) = &own_id {
+            self.own_ids.insert(Arc::clone(id), end);
+        }
+        self.first_stamp.get_or_insert(stamp);
+        self.entries.push_back(Entry { end, stamp, own_id });
+        self.forget(now);
+        end
+    }
+
     fn keeps_too_much(&self, since: u64) -> bool {
-        self.entries.len() > self.retention.events
-            || self.kept() > self.retention.bytes
-            || self
-                .entries
-                .front()
-                .is_some_and(|oldest| oldest.stamp.millis < since)
+        let Some(oldest) = self.entries.front() else {
+            return false;
+        };
+        let is_held = self.held.is_some_and(|held| held < oldest.end);
+        let is_surplus =
+            self.entries.len() > self.retention.events || oldest.stamp.millis() < since;
+        self.kept() > self.retention.bytes || is_surplus && !is_held
     }
 
     fn forget_oldest(&mut self) {
@@ -251,10 +350,7 @@ impl Log {
 
     /// Later than any stamp before, whatever the clock does.
     fn next_stamp(&self, now: Duration) -> Stamp {
-        let now = Stamp {
-            millis: millis(now),
-            sequence: 0,
-        };
+        let now = Stamp::at(now);
         match self.entries.back() {
             Some(newest) => now.max(newest.stamp.next()),
             None => now,
@@ -268,10 +364,19 @@ impl Log {
         self.entries.get(at.ok()?)
     }
 
-    /// Whether the stamp lies within the time of forgotten events.
-    fn has_forgotten(&self, stamp: Stamp) -> bool {
-        let forgotten = self.first_stamp.zip(self.forgotten.as_ref());
-        forgotten.is_some_and(|(first, last)| (first..=last.stamp).contains(&stamp))
+    /// Whether the stamp lies within the time of events that are forgotten, or were lost.
+    fn has_lost(&self, stamp: Stamp) -> bool {
+        let forgotten = self.forgotten.as_ref().map(|entry| entry.stamp);
+        let last = forgotten.max(self.restored);
+        let times = self.first_stamp.zip(last);
+        times.is_some_and(|(first, last)| (first..=last).contains(&stamp))
+    }
+
+    /// Where the events begin that are later than the stamp.
+    fn after(&self, stamp: Stamp) -> Cursor {
+        let at = self.entries.partition_point(|entry| entry.stamp <= stamp);
+        let before = at.checked_sub(1).map(|before| self.entries[before].end);
+        before.unwrap_or(self.begin).min(self.end())
     }
 
     /// How many bytes of events are kept.
@@ -321,6 +426,13 @@ impl Retention {
         self.age = age;
         self
     }
+
+    /// Whether so many events, of so many bytes, the oldest of them of this age, are more than
+    /// is kept.
+    #[must_use]
+    pub fn is_exceeded(&self, events: usize, bytes: usize, age: Duration) -> bool {
+        events > self.events || bytes > self.bytes || age > self.age
+    }
 }
 
 impl Default for Retention {
@@ -356,11 +468,12 @@ pub enum Resume {
     Fresh,
     /// It goes on at the cursor and has missed nothing.
     Resumed(Cursor),
-    /// What it saw last is older than what is kept, which begins at the cursor: it has
-    /// missed events.
+    /// What it saw last is older than what is kept, which begins at the cursor, or was lost
+    /// before a restart: it has missed events.
     Gap(Cursor),
-    /// Its ID is none that the log knows: of another log, of before a restart, from the
-    /// future, or its publisher's and forgotten longer than the last event that was.
+    /// Its ID is none that the log knows: of another log, from the future, or its
+    /// publisher's and forgotten longer than the last event that was; also of before a
+    /// restart, unless the log was [restored](Log::restored).
     Unknown,
 }
 
@@ -394,56 +507,4 @@ impl Entry {
             None => stamp == Some(self.stamp),
         }
     }
-}
-
-/// What IDs are made of that the log gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Stamp {
-    millis: u64,
-    sequence: u64,
-}
-
-impl Stamp {
-    /// Two numbers of up to 20 digits and the hyphen.
-    const MAX_LEN: usize = 41;
-
-    /// Reads what [`id`](Self::id) writes, and nothing else.
-    fn parse(text: &str) -> Option<Self> {
-        let (millis, sequence) = text.split_once('-')?;
-        let number = |text: &str| {
-            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit())
-                && (text == "0" || !text.starts_with('0'));
-            is_plain.then(|| text.parse().ok()).flatten()
-        };
-        Some(Self {
-            millis: number(millis)?,
-            sequence: number(sequence)?,
-        })
-    }
-
-    /// The ID, whose text is put into `buffer`.
-    fn id(self, buffer: &mut [u8; Self::MAX_LEN]) -> EventId<'_> {
-        let mut len = 0;
-        for part in [
-            itoa::Buffer::new().format(self.millis),
-            "-",
-            itoa::Buffer::new().format(self.sequence),
-        ] {
-            buffer[len..len + part.len()].copy_from_slice(part.as_bytes());
-            len += part.len();
-        }
-        let text = str::from_utf8(&buffer[..len]).unwrap_or_default();
-        EventId::trusted(text.into())
-    }
-
-    const fn next(self) -> Self {
-        Self {
-            millis: self.millis,
-            sequence: self.sequence + 1,
-        }
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

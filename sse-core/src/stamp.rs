@@ -1,0 +1,100 @@
+//! What IDs are made of that the log gives.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::field::EventId;
+
+/// When a [`Log`](crate::Log) took an event up: in milliseconds since the Unix epoch, and a
+/// number within them. Written out, it is the ID of an event that has no other.
+///
+/// ```
+/// use sse_core::Stamp;
+///
+/// let stamp = Stamp::parse("1700000000000-1").unwrap();
+/// assert_eq!(stamp.millis(), 1_700_000_000_000);
+/// assert_eq!(stamp.to_string(), "1700000000000-1");
+/// assert_eq!(Stamp::parse("01-1"), None, "each has one spelling");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    millis: u64,
+    sequence: u64,
+}
+
+impl Stamp {
+    /// Two numbers of up to 20 digits and the hyphen.
+    pub(crate) const MAX_LEN: usize = 41;
+
+    /// The first one at a time since the Unix epoch.
+    pub(crate) fn at(time: Duration) -> Self {
+        Self {
+            millis: millis(time),
+            sequence: 0,
+        }
+    }
+
+    /// Reads what is written by [`Display`](fmt::Display), and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (millis, sequence) = text.split_once('-')?;
+        let number = |text: &str| {
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'));
+            is_plain.then(|| text.parse().ok()).flatten()
+        };
+        Some(Self {
+            millis: number(millis)?,
+            sequence: number(sequence)?,
+        })
+    }
+
+    /// The milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn millis(self) -> u64 {
+        self.millis
+    }
+
+    /// Which one it is of its millisecond, from 0 on.
+    #[must_use]
+    pub const fn sequence(self) -> u64 {
+        self.sequence
+    }
+
+    /// The ID, whose text is put into `buffer`.
+    pub(crate) fn id(self, buffer: &mut [u8; Self::MAX_LEN]) -> EventId<'_> {
+        let mut len = 0;
+        for part in [
+            itoa::Buffer::new().format(self.millis),
+            "-",
+            itoa::Buffer::new().format(self.sequence),
+        ] {
+            buffer[len..len + part.len()].copy_from_slice(part.as_bytes());
+            len += part.len();
+        }
+        let text = str::from_utf8(&buffer[..len]).unwrap_or_default();
+        EventId::trusted(text.into())
+    }
+
+    /// The next one of its millisecond.
+    pub(crate) const fn next(self) -> Self {
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Self { sequence, ..self },
+            None => Self {
+                millis: self.millis.saturating_add(1),
+                sequence: 0,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id(&mut [0; Self::MAX_LEN]).as_str())
+    }
+}
+
+/// The whole milliseconds of a time.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,374 @@
+//! What is kept of a log reads back, whatever has become of the file.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sse_core::{Cursor, Event, EventId, Excerpt, Log, Resume, Retention, Segment, Stamp};
+
+#[test]
+fn a_segment_is_an_event_stream_of_this_form() {
+    let mut log = Log::new(Retention::default());
+    log.append(&Event::new().data("one"), at(7));
+    log.append(
+        &Event::new()
+            .id(EventId::from_static("b"))
+            .data("two\nlines"),
+        at(7),
+    );
+    log.append(
+        &Event::new()
+            .id(EventId::from_static(""))
+            .comment("hi\n:1")
+            .data(""),
+        at(9),
+    );
+    assert_eq!(
+        String::from_utf8(segment(&log)).unwrap(),
+        ":sse-journal 1 7-0\n\n\
+         :83fd79f4 7-0\nid: 7-0\ndata: one\n\n\
+         :ebbf4ec9 7-1\nid: b\ndata: two\ndata: lines\n\n\
+         :85254f76 9-0\n: hi\n: :1\nid: \ndata: \n\n"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_and_skipped() {
+    let file = segment(&log_of(4));
+    let ends: Vec<_> = memchr::memmem::find_iter(&file, "\n\n")
+        .map(|blank| blank + 2)
+        .collect();
+    let with = |at: usize, byte: u8| {
+        let mut file = file.clone();
+        file[at] = byte;
+        file
+    };
+    for (name, file, expected, damaged) in [
+        ("whole", file.clone(), "0 1 2 3", None),
+        ("empty", vec![], "", None),
+        ("no head", file[ends[0]..].to_vec(), "0 1 2 3", None),
+        ("a torn head", file[..9].to_vec(), "", Some(0..9)),
+        (
+            "a torn tail",
+            file[..ends[4] - 1].to_vec(),
+            "0 1 2",
+            Some(ends[3]..ends[4] - 1),
+        ),
+        (
+            "a torn start",
+            file[ends[1] - 5..].to_vec(),
+            "1 2 3",
+            Some(0..5),
+        ),
+        (
+            "zeros",
+            [&file[..], &[0; 5]].concat(),
+            "0 1 2 3",
+            Some(ends[4]..ends[4] + 5),
+        ),
+        ("the head", with(15, b'x'), "0 1 2 3", Some(0..ends[0])),
+        (
+            "a letter",
+            with(ends[1] + 25, b'!'),
+            "0 2 3",
+            Some(ends[1]..ends[2]),
+        ),
+        (
+            "a checksum",
+            with(ends[1] + 1, b'!'),
+            "0 2 3",
+            Some(ends[1]..ends[2]),
+        ),
+        (
+            "a stamp",
+            with(ends[1] + 10, b'!'),
+            "0 2 3",
+            Some(ends[1]..ends[2]),
+        ),
+        (
+            "a last line",
+            with(ends[2] - 2, b'!'),
+            "0 2 3",
+            Some(ends[1]..ends[2]),
+        ),
+        (
+            "a blank line",
+            with(ends[2] - 1, b'!'),
+            "0 3",
+            Some(ends[1]..ends[3]),
+        ),
+    ] {
+        let (sequences, damages) = read(&file);
+        let expected: Vec<u64> = expected
+            .split_whitespace()
+            .map(|n| n.parse().unwrap())
+            .collect();
+        assert_eq!(sequences, expected, "{name}");
+        assert_eq!(damages, Vec::from_iter(damaged), "{name}");
+    }
+}
+
+#[test]
+fn what_no_log_has_written_is_damage_though_it_be_whole() {
+    for (event, is_read) in [
+        ("id: 1\n\n", true),
+        (": hi\nid: 1\n\n", true),
+        ("", false),
+        ("\n", false),
+        ("data: no ID\n\n", false),
+        ("id: \0\n\n", false),
+        ("id: 1\r\n\n", false),
+        ("id: 1\ndata: a\r\rid: 2\n\n", false),
+        ("id: 1\n", false),
+        ("id: 1\n\nid: 2\n\n", false),
+        (": hi", false),
+    ] {
+        for stamp in ["7-0", "7", "07-0", "", "7-0 "] {
+            let checked = format!("{stamp}\n{event}");
+            let file = format!(":{:08x} {checked}", crc32fast::hash(checked.as_bytes()));
+            let (sequences, damages) = read(file.as_bytes());
+            assert_eq!(
+                sequences.len(),
+                usize::from(is_read && stamp == "7-0"),
+                "{file:?}"
+            );
+            assert_eq!(damages.is_empty(), !sequences.is_empty(), "{file:?}");
+        }
+    }
+}
+
+#[test]
+fn a_format_to_come_is_refused_and_not_destroyed() {
+    let error = Segment::new(b":sse-journal 2 7-0 and more\n\n").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the segment is of a newer format than 1; read it with a newer release"
+    );
+    for head in [
+        ":sse-journal x 7-0\n\n",
+        ":sse-journal 2\n\n",
+        ":sse-journal 1 7-0\n",
+    ] {
+        let (_, damages) = read(head.as_bytes());
+        assert_eq!(damages, [0..head.len()], "{head:?}");
+    }
+}
+
+#[test]
+fn a_restored_log_goes_on_as_if_nothing_had_happened() {
+    for kept in [1, 2, 5, 9] {
+        let mut before = Log::new(Retention::events(kept));
+        let mut file = Vec::new();
+        let mut excerpt = Excerpt::default();
+        for number in 0..5 {
+            let cursor = before.end();
+            append(&mut before, number);
+            before.excerpt(cursor, 0, &mut excerpt).unwrap();
+            excerpt.encode(&mut file);
+        }
+        let mut after = restore(&file, Retention::events(kept));
+        // The clock has been set back.
+        for log in [&mut before, &mut after] {
+            log.append(&Event::new().data("later"), at(1));
+        }
+        assert_eq!(text(&after, after.begin()), text(&before, before.begin()));
+        for id in [
+            "0-0", "1-0", "7-0", "7-1", "7-2", "b3", "7-4", "7-5", "11-0", "x",
+        ] {
+            assert_eq!(answer(&after, id), answer(&before, id), "{id} of {kept}");
+        }
+    }
+}
+
+#[test]
+fn ids_that_were_lost_go_on_after_the_gap() {
+    let file = segment(&log_of(5));
+    let mut damaged = file.clone();
+    let third = memchr::memmem::find(&file, b" 7-2\n").unwrap();
+    damaged[third + 1] = b'8';
+    let mut log = restore(&damaged, Retention::default());
+    log.append(&Event::new().data("later"), at(20));
+    for (id, expected) in [
+        ("6-9", None),
+        ("7-1", Some((true, "b3 7-4 20-0"))),
+        ("7-2", Some((false, "b3 7-4 20-0"))),
+        ("7-4", Some((true, "20-0"))),
+        ("7-5", Some((false, "20-0"))),
+        ("9-0", Some((false, "20-0"))),
+        ("20-0", Some((true, ""))),
+        ("20-1", None),
+    ] {
+        let expected = expected.map(|(whole, ids)| (whole, ids.to_owned()));
+        let ids = |cursor| ids(&text(&log, cursor));
+        let found = match log.resume(Some(&EventId::new(id).unwrap())) {
+            Resume::Resumed(cursor) => Some((true, ids(cursor))),
+            Resume::Gap(cursor) => Some((false, ids(cursor))),
+            Resume::Fresh | Resume::Unknown => None,
+        };
+        assert_eq!(found, expected, "{id}");
+    }
+}
+
+#[test]
+fn nothing_is_restored_twice_or_out_of_order() {
+    let file = segment(&log_of(3));
+    let mut log = restore(&file, Retention::default());
+    for record in Segment::new(&file).unwrap() {
+        assert!(!log.restore(&record.unwrap(), at(9)));
+    }
+    assert_eq!(log.len(), 3);
+    // After the last stamp there would be none.
+    let last = format!("{0}-{0}\nid: 1\n\n", u64::MAX);
+    let file = format!(":{:08x} {last}", crc32fast::hash(last.as_bytes()));
+    let record = Segment::new(file.as_bytes())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    assert!(!log.restore(&record, at(9)));
+}
+
+#[test]
+fn what_is_held_back_is_kept_but_not_read() {
+    let mut log = Log::new(Retention::events(2).bytes(100));
+    append(&mut log, 0);
+    log.hold(Some(log.end()));
+    let before = log.end();
+    for number in 1..5 {
+        append(&mut log, number);
+    }
+    assert_eq!(
+        (log.len(), log.end()),
+        (4, before),
+        "more than two are held"
+    );
+    assert_eq!(text(&log, before), "");
+    assert_eq!(log.last(1), log.begin());
+    assert_eq!(log.event_end(log.tip()), before);
+    let resumed = log.resume(Some(&EventId::from_static("7-4")));
+    assert_eq!(resumed, Resume::Resumed(before), "it cannot have been seen");
+
+    let mut excerpt = Excerpt::default();
+    let two = log.excerpt(before, 34, &mut excerpt).unwrap();
+    assert_eq!((excerpt.len(), excerpt.first()), (2, Stamp::parse("7-1")));
+    log.hold(Some(two));
+    assert_eq!(ids(&text(&log, before)), "7-1 7-2");
+    log.hold(Some(before));
+    assert_eq!(log.end(), two, "what was read is not taken back");
+
+    log.forget(at(7));
+    assert_eq!(ids(&text(&log, log.begin())), "", "two are held");
+    log.append(&Event::new().data("x".repeat(90)), at(7));
+    assert_eq!(log.len(), 1, "bytes are the bound of what is held");
+    assert_eq!(log.end(), log.begin());
+    log.hold(None);
+    assert_eq!(log.end(), log.tip());
+}
+
+proptest! {
+    #[test]
+    fn what_is_not_touched_is_read(
+        events in prop::collection::vec((any::<bool>(), any::<String>(), any::<Option<String>>()), 1..9),
+        cut in any::<prop::sample::Index>(),
+        len in 0..80_usize,
+        put in prop::collection::vec(any::<u8>(), 0..9),
+    ) {
+        let mut log = Log::new(Retention::default());
+        for (own_id, data, comment) in &events {
+            let event = Event::new().data(data);
+            let event = match comment {
+                Some(comment) => event.comment(comment),
+                None => event,
+            };
+            log.append(&if *own_id { event.id(1) } else { event }, at(7));
+        }
+        let mut file = segment(&log);
+        let start = cut.index(file.len());
+        let end = (start + len).min(file.len());
+        let whole = file.clone();
+        file.splice(start..end, put);
+        let read: Vec<_> = Segment::new(&file).unwrap().flatten().collect();
+
+        let all: Vec<_> = Segment::new(&whole).unwrap().map(Result::unwrap).collect();
+        prop_assert_eq!(all.len(), events.len());
+        for record in &read {
+            prop_assert!(all.contains(record), "nothing is read that was not written");
+        }
+        for record in &all {
+            let begin = memchr::memmem::find(&whole, record.event()).unwrap();
+            let is_touched = begin + record.event().len() > start && begin < end + 30;
+            prop_assert!(is_touched || read.contains(record), "{record:?}");
+        }
+    }
+}
+
+/// Five of these at most: `7-0`, `7-1`, `7-2`, `b3`, `7-4`.
+fn append(log: &mut Log, number: u64) {
+    let event = Event::new().data(number.to_string());
+    match number {
+        3 => log.append(&event.id(EventId::from_static("b3")), at(7)),
+        _ => log.append(&event, at(7)),
+    };
+}
+
+fn log_of(count: u64) -> Log {
+    let mut log = Log::new(Retention::default());
+    (0..count).for_each(|number| append(&mut log, number));
+    log
+}
+
+/// The segment of all that the log keeps.
+fn segment(log: &Log) -> Vec<u8> {
+    let mut excerpt = Excerpt::default();
+    log.excerpt(log.begin(), usize::MAX, &mut excerpt).unwrap();
+    let mut file = Vec::new();
+    Segment::begin(excerpt.first().unwrap(), &mut file);
+    excerpt.encode(&mut file);
+    file
+}
+
+/// The log of a segment, at the time 10.
+fn restore(file: &[u8], retention: Retention) -> Log {
+    let mut log = Log::new(retention);
+    for record in Segment::new(file).unwrap().flatten() {
+        assert!(log.restore(&record, at(10)));
+    }
+    log.restored(Stamp::parse("7-0").unwrap(), at(10));
+    log
+}
+
+/// The sequence numbers of what is read, and what is damaged.
+fn read(file: &[u8]) -> (Vec<u64>, Vec<std::ops::Range<usize>>) {
+    let (mut sequences, mut damages) = (Vec::new(), Vec::new());
+    for item in Segment::new(file).unwrap() {
+        match item {
+            Ok(record) => sequences.push(record.stamp().sequence()),
+            Err(damage) => damages.push(damage.range()),
+        }
+    }
+    (sequences, damages)
+}
+
+fn text(log: &Log, cursor: Cursor) -> String {
+    String::from_utf8(log.read(cursor).unwrap().to_vec()).unwrap()
+}
+
+fn ids(text: &str) -> String {
+    let ids: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "))
+        .collect();
+    ids.join(" ")
+}
+
+/// What a client with this ID gets, in words.
+fn answer(log: &Log, id: &str) -> String {
+    match log.resume(Some(&EventId::new(id).unwrap())) {
+        Resume::Resumed(cursor) => format!("resumed {}", ids(&text(log, cursor))),
+        Resume::Gap(cursor) => format!("gap {}", ids(&text(log, cursor))),
+        other => format!("{other:?}"),
+    }
+}
+
+fn at(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
