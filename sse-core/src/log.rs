@@ -62,8 +62,8 @@ pub struct Log {
     /// Until when stamps were given by those that this log goes on from. What is not among
     /// the events but within that time has been lost.
     restored: Option<Stamp>,
-    /// After which cursor events are held back.
-    held: Option<Cursor>,
+    /// After which cursor events are held back: beyond them all, if none is.
+    held: Cursor,
 }
 
 impl Log {
@@ -80,7 +80,7 @@ impl Log {
             forgotten: None,
             first_stamp: None,
             restored: None,
-            held: None,
+            held: Cursor::BEYOND,
         }
     }
 
@@ -135,7 +135,7 @@ impl Log {
     ///
     /// What has once been read is not held back any more.
     pub fn hold(&mut self, after: Option<Cursor>) {
-        self.held = after.map(|after| after.max(self.end()));
+        self.held = after.map_or(Cursor::BEYOND, |after| after.max(self.end()));
     }
 
     /// Forgets what is not to be kept any longer at the time `now`.
@@ -279,11 +279,7 @@ impl Log {
     /// The cursor after the newest event that is not [held back](Self::hold).
     #[must_use]
     pub fn end(&self) -> Cursor {
-        let tip = self.tip();
-        match self.held {
-            Some(held) => held.clamp(self.begin, tip),
-            None => tip,
-        }
+        self.held.clamp(self.begin, self.tip())
     }
 
     /// The cursor after the newest event, be it held back or not.
@@ -320,7 +316,7 @@ impl Log {
         let Some(oldest) = self.entries.front() else {
             return false;
         };
-        let is_held = self.held.is_some_and(|held| held < oldest.end);
+        let is_held = self.held < oldest.end;
         let is_surplus =
             self.entries.len() > self.retention.events || oldest.stamp.millis() < since;
         self.kept() > self.retention.bytes || is_surplus && !is_held
@@ -447,6 +443,9 @@ impl Default for Retention {
 pub struct Cursor(u64);
 
 impl Cursor {
+    /// Later than any event.
+    const BEYOND: Self = Self(u64::MAX);
+
     /// The cursor `bytes` further on. After a part of an event it is between no two events;
     /// [`Log::event_end`] tells the next that is.
     #[must_use]

@@ -80,6 +80,8 @@
 //!
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: what is kept,
 //!   for how long bursts wait, and what becomes of [slow clients](SlowClients).
+//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: what it can
+//!   lose with the machine.
 //! - [`Server`], [`Running`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, each with its default and its reason.
 //! - [`Incoming`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
@@ -95,6 +97,8 @@
 //! - **No event is torn**, whatever a client does, also where it skips ahead.
 //! - **Nothing is lost unseen.** Who has missed events is told so with a `gap` event, and the
 //!   program in numbers.
+//! - **What has been seen is kept**, where a topic has a journal, also when the process is
+//!   killed.
 //! - **Nobody stays dead.** Who leaves is noticed at once, who vanishes by heartbeats and
 //!   deadlines; a drain has a hard end.
 //!
@@ -108,7 +112,7 @@
 //! - `axum`: handlers of axum may return a [`Subscription`], and take a `LastEventId`. What a
 //!   `Responder` gives they may return in any case.
 //! - `tracing`: a span for each connection, and events where one can't be accepted, is refused
-//!   or ends, by way of the crate of that name. Off by default, and then it costs nothing.
+//!   or ends, and where a journal has something to tell, by way of the crate of that name. Off by default, and then it costs nothing.
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -123,6 +127,8 @@ mod crew;
 mod event_stream;
 mod fanout;
 mod incoming;
+mod journal;
+mod keeper;
 mod limit;
 mod listener;
 #[cfg(feature = "http")]
@@ -131,6 +137,7 @@ mod record;
 #[cfg(feature = "http")]
 mod responder;
 mod routes;
+mod segments;
 mod server;
 mod stats;
 mod stream;
@@ -145,6 +152,7 @@ pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFu
 #[cfg(feature = "http")]
 pub use event_stream::EventStream;
 pub use incoming::{Answer, Incoming};
+pub use journal::{Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 #[cfg(unix)]
 pub use listener::bind_unix;
 pub use listener::{Listener, Peer, Tcp};
@@ -154,8 +162,9 @@ pub use record::Player;
 #[cfg(feature = "http")]
 pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
 pub use routes::Routes;
+pub use segments::FileError;
 pub use server::{Handler, Running, Server};
 pub use stats::{Disconnect, Snapshot};
 pub use stream::Stream;
-pub use topic::{Start, Subscription, Topic};
+pub use topic::{Published, Start, Subscription, Topic};
 pub use transport::Transport;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::SlowClients;
 use crate::stream::Stream;
-use crate::topic::{Subscription, Topic};
+use crate::topic::{Published, Subscription, Topic};
 
 impl Subscription {
     /// Records all events, the present and the future, until the topic is finished. Times are
@@ -177,7 +177,7 @@ impl<R: BufRead> Player<R> {
         while let Some(recorded) = self.next().await? {
             match recorded.decoded() {
                 Decoded::Comment(_) => {}
-                _ if !topic.publish(&recorded.event()) => break,
+                _ if topic.publish(&recorded.event()) == Published::Refused => break,
                 Decoded::Event(_) => published += 1,
                 _ => {}
             }

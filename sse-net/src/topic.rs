@@ -1,6 +1,6 @@
 //! A log that can wake.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, future, io, slice};
@@ -13,6 +13,9 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(feature = "http")]
 use crate::burst::{Burst, Recent};
 use crate::config::{SlowClients, TopicConfig, UnknownIds};
+use crate::journal::{Journal, JournalError, JournalState};
+use crate::keeper::{Keeper, Progress};
+use crate::segments::{Segments, failed};
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
 ///
@@ -53,7 +56,7 @@ use crate::config::{SlowClients, TopicConfig, UnknownIds};
 /// # let _ = quotes;
 /// ```
 #[derive(Clone)]
-pub struct Topic(Arc<Shared>);
+pub struct Topic(Arc<Shared>, Option<Arc<Keeper>>);
 
 impl Topic {
     /// A topic with these settings: a [`TopicConfig`], or just a
@@ -61,39 +64,56 @@ impl Topic {
     #[must_use]
     pub fn new(config: impl Into<TopicConfig>) -> Self {
         let config = config.into();
-        Self(Arc::new(Shared {
-            state: Mutex::new(State {
-                log: Log::new(config.retention),
-                waiting: Slab::new(),
-                is_finished: false,
-                #[cfg(feature = "http")]
-                recent: Recent::default(),
-            }),
-            config,
-        }))
+        let log = Log::new(config.retention);
+        Self(Shared::new(config, log), None)
     }
 
-    /// Publishes an event: gives whether it was accepted, which it is unless the topic has
-    /// been [finished](Self::finish).
+    /// A topic that keeps what it publishes in a [`Journal`], and begins with what is there:
+    /// as much as its retention allows. Clients that come back after a restart go on where
+    /// they left off.
     ///
-    /// Never waits, and works from any thread, within a runtime or without. It costs the
-    /// encoding, and a wake-up for each [`Subscription`] that waits; the clients of a server
-    /// wait in one for each of its shards.
+    /// This reads what it restores, and no more. The topic costs a thread, which writes, and
+    /// with [`SyncPolicy::Interval`](crate::SyncPolicy::Interval) another. When its last handle
+    /// is dropped, what is left is written and synced; that waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when another topic has the journal open, here or in another process,
+    /// when it is of a newer format, and when files can't be opened or read. Damage is none:
+    /// it is [told](Journal::on_notice) and skipped.
+    pub fn open(config: impl Into<TopicConfig>, journal: &Journal) -> Result<Self, JournalError> {
+        let config = config.into();
+        let mut tell = |notice| journal.tell(&notice);
+        let (segments, log) = Segments::open(journal, config.retention, now(), &mut tell)?;
+        let shared = Shared::new(config, log);
+        let keeper = Keeper::start(&shared, journal.clone(), segments);
+        let keeper = keeper.map_err(failed("write", &journal.dir))?;
+        Ok(Self(shared, Some(Arc::new(keeper))))
+    }
+
+    /// Publishes an event.
+    ///
+    /// Never waits, and works from any thread, within a runtime or without; but where a
+    /// journal syncs [every event](crate::SyncPolicy::EveryEvent), this waits for the disk. It
+    /// costs the encoding, and a wake-up for each [`Subscription`] that waits; the clients of
+    /// a server wait in one for each of its shards.
     ///
     /// An event without an ID gets one of the log's; see [`Log`].
-    pub fn publish(&self, event: &Event<'_>) -> bool {
+    pub fn publish(&self, event: &Event<'_>) -> Published {
         self.publish_all(slice::from_ref(event))
     }
 
     /// Publishes several events as one burst: subscribers are woken once, and no other
     /// publisher's events come between. Otherwise as [`publish`](Self::publish).
-    pub fn publish_all(&self, events: &[Event<'_>]) -> bool {
+    pub fn publish_all(&self, events: &[Event<'_>]) -> Published {
         let state = self.lock();
-        let is_open = !state.is_finished;
-        if is_open {
-            append(state, events);
+        if state.is_finished {
+            return Published::Refused;
         }
-        is_open
+        match self.append(state, events) {
+            true => Published::Accepted,
+            false => Published::NotKept,
+        }
     }
 
     /// Ends the topic, with a `last` event if there is one to send.
@@ -112,13 +132,14 @@ impl Topic {
     /// let job = Topic::new(TopicConfig::default());
     /// job.publish(&Event::new().data("99 %"));
     /// job.finish(Some(&Event::new().event(DONE).data("")));
-    /// assert!(!job.publish(&Event::new().data("too late")));
+    /// let late = job.publish(&Event::new().data("too late"));
+    /// assert_eq!(late, sse_net::Published::Refused);
     /// ```
     pub fn finish(&self, last: Option<&Event<'_>>) {
         let mut state = self.lock();
         if !state.is_finished {
             state.is_finished = true;
-            append(state, last.map_or(&[], slice::from_ref));
+            self.append(state, last.map_or(&[], slice::from_ref));
         }
     }
 
@@ -126,6 +147,23 @@ impl Topic {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.lock().is_finished
+    }
+
+    /// How the topic's journal is doing, if it has one.
+    #[must_use]
+    pub fn journal(&self) -> Option<JournalState> {
+        let state = self.lock();
+        let tip = state.log.tip();
+        state.progress.as_ref().map(|progress| progress.state(tip))
+    }
+
+    /// Waits until everything that has been published is in the topic's journal, and on disk
+    /// unless its policy is [`SyncPolicy::Never`](crate::SyncPolicy::Never). Gives whether it is; without a journal it
+    /// is not.
+    ///
+    /// Dropping the topic's last handle does so too. This is for programs that end otherwise.
+    pub fn flush(&self) -> bool {
+        self.1.as_ref().is_some_and(|keeper| keeper.flush())
     }
 
     /// A subscription that begins at `start`. Dropping it unsubscribes.
@@ -267,8 +305,36 @@ impl Topic {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that runs under the lock panics halfway, and nothing of others' runs there.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
+    }
+
+    /// Appends `events`, and wakes who waits once the lock is released: a waker is others'
+    /// code. Gives whether they are kept as the journal promises, if there is one.
+    fn append(&self, mut state: MutexGuard<'_, State>, events: &[Event<'_>]) -> bool {
+        let now = now();
+        let start = state.log.tip();
+        for event in events {
+            state.log.append(event, now);
+        }
+        let end = state.log.tip();
+        // What a journal has to write first is held back, and its thread does the waking.
+        let wakers = match state.log.end() == end {
+            true => state.take_wakers(),
+            false => Vec::new(),
+        };
+        let wakes_keeper = state
+            .progress
+            .as_mut()
+            .is_some_and(|progress| progress.wakes());
+        drop(state);
+        if wakes_keeper {
+            self.0.news.notify_one();
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        match &self.1 {
+            Some(keeper) if keeper.is_awaited() => keeper.wait(start, end),
+            _ => true,
+        }
     }
 }
 
@@ -281,6 +347,19 @@ impl fmt::Debug for Topic {
             .field("is_finished", &state.is_finished)
             .finish_non_exhaustive()
     }
+}
+
+/// What became of an event that was to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It goes to all who follow the topic; and where its journal syncs
+    /// [every event](crate::SyncPolicy::EveryEvent), it is on disk.
+    Accepted,
+    /// It goes to all who follow the topic, but is not on disk: the journal syncs every event,
+    /// and can't write. What is wrong has been [told](Journal::on_notice).
+    NotKept,
+    /// It goes to nobody: the topic has been [finished](Topic::finish).
+    Refused,
 }
 
 /// Where a subscription begins.
@@ -383,7 +462,7 @@ impl Subscription {
         }
         let mut state = self.topic.lock();
         match state.log.read(self.cursor) {
-            Ok([]) if state.is_finished => Poll::Ready(Ok(None)),
+            Ok([]) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
             Ok([]) => {
                 let waker = cx.waker().clone();
                 let replaced = state.waiting[self.key].replace(waker);
@@ -510,18 +589,47 @@ impl Drop for Subscription {
     }
 }
 
-struct Shared {
+pub(crate) struct Shared {
     config: TopicConfig,
     state: Mutex<State>,
+    /// Tells a journal's thread that there is something to do.
+    pub(crate) news: Condvar,
+    /// Tells who waits for that thread.
+    pub(crate) synced: Condvar,
 }
 
-struct State {
-    log: Log,
+impl Shared {
+    fn new(config: TopicConfig, log: Log) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            state: Mutex::new(State {
+                log,
+                waiting: Slab::new(),
+                is_finished: false,
+                #[cfg(feature = "http")]
+                recent: Recent::default(),
+                progress: None,
+            }),
+            news: Condvar::new(),
+            synced: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock panics halfway, and nothing of others' runs there.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct State {
+    pub(crate) log: Log,
     /// One for each subscription, with the waker of those that have caught up and wait.
     waiting: Slab<Option<Waker>>,
     is_finished: bool,
     #[cfg(feature = "http")]
     recent: Recent,
+    /// How far the journal has come, if there is one.
+    pub(crate) progress: Option<Box<Progress>>,
 }
 
 impl State {
@@ -547,26 +655,20 @@ impl State {
         (resume, cursor)
     }
 
+    /// Who has caught up and waits.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        let waiting = self.waiting.iter_mut();
+        waiting.filter_map(|(_, waker)| waker.take()).collect()
+    }
+
     /// Whether nothing comes after `cursor`.
     fn is_over(&self, cursor: Cursor) -> bool {
-        self.is_finished && cursor == self.log.end()
+        self.is_finished && cursor >= self.log.tip()
     }
-}
-
-/// Appends `events`, and wakes who waits once the lock is released: a waker is others' code.
-fn append(mut state: MutexGuard<'_, State>, events: &[Event<'_>]) {
-    let now = now();
-    for event in events {
-        state.log.append(event, now);
-    }
-    let waiting = state.waiting.iter_mut();
-    let wakers: Vec<Waker> = waiting.filter_map(|(_, waker)| waker.take()).collect();
-    drop(state);
-    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// The time since the Unix epoch.
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
 }
@@ -657,7 +759,7 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn an_idle_topic_is_small() {
-        assert!(size_of::<Shared>() <= 448, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 456, "{}", size_of::<Shared>());
     }
 
     #[test]
@@ -665,10 +767,11 @@ mod tests {
         let topic = Topic::new(Retention::events(10));
         let mut subscription = topic.subscribe(Start::Live);
         let last = EventType::from_static("last");
-        assert!(topic.publish(&Event::new().id(1)));
+        assert_eq!(topic.publish(&Event::new().id(1)), Published::Accepted);
         topic.finish(Some(&Event::new().id(2).event(&last).data("")));
         topic.finish(Some(&Event::new().id(3)));
-        assert!(!topic.publish(&Event::new().id(4)) && !topic.publish_all(&[]));
+        assert_eq!(topic.publish(&Event::new().id(4)), Published::Refused);
+        assert_eq!(topic.publish_all(&[]), Published::Refused);
         assert!(topic.is_finished());
         assert_eq!(
             poll(&mut subscription),

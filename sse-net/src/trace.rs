@@ -12,6 +12,7 @@ mod on {
 
     use tracing::Instrument as _;
 
+    use crate::journal::JournalNotice;
     use crate::listener::Peer;
     use crate::stats::Disconnect;
 
@@ -29,6 +30,10 @@ mod on {
 
     pub(crate) fn refused(peer: Peer) {
         tracing::warn!(?peer, "a connection is refused: there is no room");
+    }
+
+    pub(crate) fn journal(notice: &JournalNotice) {
+        tracing::warn!("{notice}");
     }
 
     /// The span in which a stream ends, wherever that is noticed.
@@ -51,6 +56,7 @@ mod on {
 mod off {
     use std::io;
 
+    use crate::journal::JournalNotice;
     use crate::listener::Peer;
 
     pub(crate) fn connection<F: Future>(_: Peer, work: F) -> F {
@@ -60,4 +66,6 @@ mod off {
     pub(crate) const fn accept_error(_: &io::Error) {}
 
     pub(crate) const fn refused(_: Peer) {}
+
+    pub(crate) const fn journal(_: &JournalNotice) {}
 }

@@ -1,0 +1,507 @@
+//! The thread that writes what a topic publishes, and lets subscribers see it.
+//!
+//! It is a cursor into the topic's log, as a subscriber is, but it goes first: the log holds
+//! back what comes after it. While the disk fails, nothing is held back.
+
+use std::fs::File;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use sse_core::{Cursor, Excerpt};
+
+use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
+use crate::segments::{FileError, Segments, failed, sync};
+use crate::topic::{Shared, State, now};
+
+/// Ends the thread when the last handle of the topic is dropped, and waits for it.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    is_awaited: bool,
+}
+
+impl Keeper {
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        journal: Journal,
+        segments: Segments,
+    ) -> io::Result<Self> {
+        let mut state = shared.lock();
+        let is_awaited = journal.sync == SyncPolicy::EveryEvent;
+        let cursor = state.log.tip();
+        state.log.hold(Some(cursor));
+        state.progress = Some(Box::new(Progress::new(cursor, segments.size())));
+        drop(state);
+        let work = Work {
+            syncer: Syncer::start(&journal)?,
+            shared: Arc::clone(shared),
+            journal,
+            segments,
+            cursor,
+            excerpt: Excerpt::default(),
+            records: Vec::new(),
+            failed: None,
+            missed: 0,
+            told: None,
+            is_overgrown: false,
+        };
+        let thread = thread::Builder::new()
+            .name("sse-journal".to_owned())
+            .spawn(move || work.run())?;
+        Ok(Self {
+            shared: Arc::clone(shared),
+            thread: Some(thread),
+            is_awaited,
+        })
+    }
+
+    /// Whether publishing waits for the disk.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// Waits until what is between these cursors has been written, and is on disk if every
+    /// event is to be. Gives whether it is.
+    pub(crate) fn wait(&self, start: Cursor, end: Cursor) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            let Some(progress) = &state.progress else {
+                return false;
+            };
+            let is_vain = progress.is_failing || progress.unsynced >= Some(end);
+            if progress.missed > start || is_vain || self.is_this_thread() {
+                return false;
+            }
+            if progress.synced >= end {
+                return true;
+            }
+            let wait = self.shared.synced.wait(state);
+            state = wait.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until all that has been published is on disk. Gives whether it is.
+    pub(crate) fn flush(&self) -> bool {
+        let mut state = self.shared.lock();
+        let tip = state.log.tip();
+        if let Some(progress) = &mut state.progress {
+            progress.wanted = progress.wanted.max(Some(tip));
+            progress.unsynced = None;
+        }
+        drop(state);
+        self.shared.news.notify_one();
+        self.wait(tip, tip)
+    }
+
+    /// A waker, or who is told a notice, may publish, or hold the last handle.
+    fn is_this_thread(&self) -> bool {
+        let thread = self.thread.as_ref().map(|thread| thread.thread().id());
+        thread == Some(thread::current().id())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(progress) = &mut self.shared.lock().progress {
+            progress.is_closing = true;
+        }
+        self.shared.news.notify_one();
+        let is_this_thread = self.is_this_thread();
+        if let Some(thread) = self.thread.take()
+            && !is_this_thread
+        {
+            let _ = thread.join(); // It has told what was wrong.
+        }
+    }
+}
+
+/// How far a journal has come, under the lock of its topic.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Everything before has been written or missed.
+    written: Cursor,
+    /// Everything before is on disk, as far as it has not been missed.
+    synced: Cursor,
+    /// Where the last events end that have been missed.
+    missed: Cursor,
+    /// Up to where somebody waits for a sync.
+    wanted: Option<Cursor>,
+    /// Up to where that was tried in vain.
+    unsynced: Option<Cursor>,
+    /// The segments and their bytes.
+    size: (usize, u64),
+    is_failing: bool,
+    is_closing: bool,
+    /// Whether the thread waits to be told of news.
+    is_resting: bool,
+}
+
+impl Progress {
+    fn new(cursor: Cursor, size: (usize, u64)) -> Self {
+        Self {
+            written: cursor,
+            synced: cursor,
+            missed: Cursor::default(),
+            wanted: None,
+            unsynced: None,
+            size,
+            is_failing: false,
+            is_closing: false,
+            is_resting: false,
+        }
+    }
+
+    /// Whether the thread has to be told of news: only once.
+    pub(crate) fn wakes(&mut self) -> bool {
+        mem::take(&mut self.is_resting)
+    }
+
+    pub(crate) fn state(&self, tip: Cursor) -> JournalState {
+        let (segments, bytes) = self.size;
+        JournalState {
+            is_keeping: !self.is_failing,
+            unwritten: self.written.distance(tip),
+            segments,
+            bytes,
+        }
+    }
+}
+
+/// What the thread has.
+struct Work {
+    shared: Arc<Shared>,
+    journal: Journal,
+    segments: Segments,
+    syncer: Syncer,
+    /// Everything before has been written or missed.
+    cursor: Cursor,
+    excerpt: Excerpt,
+    records: Vec<u8>,
+    /// When it was last tried in vain to write.
+    failed: Option<Instant>,
+    /// How many bytes have been missed, and not been told yet; when that was told last.
+    missed: usize,
+    told: Option<Instant>,
+    /// Whether it has been told that old segments can't be deleted.
+    is_overgrown: bool,
+}
+
+/// What is to be done next.
+enum Task {
+    Write(Cursor),
+    Miss(Cursor),
+    Sync,
+    LookAfter,
+    End,
+}
+
+impl Work {
+    fn run(mut self) {
+        loop {
+            match self.next() {
+                Task::Write(end) => self.write(end),
+                Task::Miss(begin) => self.miss(begin),
+                Task::Sync => self.sync(),
+                Task::LookAfter => self.look_after(),
+                Task::End => break,
+            }
+        }
+        self.sync();
+    }
+
+    /// Waits until there is something to do.
+    fn next(&mut self) -> Task {
+        let Self {
+            shared,
+            cursor,
+            failed,
+            ..
+        } = self;
+        let mut state = shared.lock();
+        loop {
+            let is_news = state.log.tip() > *cursor;
+            let Some(progress) = &mut state.progress else {
+                return Task::End;
+            };
+            let (is_closing, is_failing) = (progress.is_closing, progress.is_failing);
+            if progress.wanted.is_some_and(|wanted| wanted <= *cursor) {
+                return Task::Sync;
+            }
+            let patience = failed.map(|failed| RETRY.saturating_sub(failed.elapsed()));
+            let is_time = patience.is_none_or(|patience| patience.is_zero());
+            if is_news && is_time {
+                return match state.log.excerpt(*cursor, CHUNK, &mut self.excerpt) {
+                    Ok(end) => Task::Write(end),
+                    Err(forgotten) => Task::Miss(forgotten.begin),
+                };
+            }
+            if is_closing {
+                return Task::End;
+            }
+            progress.is_resting = !is_failing;
+            let patience = patience.filter(|_| is_news);
+            let patience = patience.unwrap_or(self.segments.patience()).min(HOUR);
+            let wait = shared.news.wait_timeout(state, patience);
+            let (woken, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if timeout.timed_out() && !is_news {
+                return Task::LookAfter;
+            }
+        }
+    }
+
+    fn write(&mut self, end: Cursor) {
+        let Some(first) = self.excerpt.first() else {
+            return;
+        };
+        self.records.clear();
+        self.excerpt.encode(&mut self.records);
+        let is_durable = self.journal.sync == SyncPolicy::EveryEvent;
+        let written = self
+            .segments
+            .append(first, &self.records, is_durable, now());
+        match written {
+            Ok(()) => {
+                self.cursor = end;
+                self.syncer.mark(&self.segments);
+                self.look_after();
+                self.release(is_durable);
+            }
+            Err(error) => self.fail(error),
+        }
+        if self.records.capacity() > 8 * CHUNK {
+            self.records = Vec::new();
+            self.excerpt = Excerpt::default();
+        }
+    }
+
+    /// Lets subscribers see what has been written, and those go on who wait for it.
+    fn release(&mut self, is_synced: bool) {
+        let (cursor, mut is_kept_again) = (self.cursor, false);
+        let is_caught_up = self.update(|state, progress| {
+            progress.written = cursor;
+            if is_synced {
+                progress.synced = cursor;
+            }
+            let is_caught_up = state.log.tip() == cursor;
+            is_kept_again = is_caught_up && mem::take(&mut progress.is_failing);
+            if !progress.is_failing {
+                state.log.hold(Some(cursor));
+            }
+            is_caught_up
+        });
+        let is_caught_up = is_caught_up.unwrap_or_default();
+        let is_time = self.told.is_none_or(|told| told.elapsed() > RETRY);
+        if self.missed > 0 && (is_caught_up || is_time && self.failed.is_none()) {
+            self.told = Some(Instant::now());
+            let missed = mem::take(&mut self.missed);
+            self.journal.tell(&JournalNotice::Missed(missed));
+        }
+        if is_kept_again {
+            self.failed = None;
+            self.journal.tell(&JournalNotice::KeptAgain);
+        }
+    }
+
+    /// Goes on without the disk.
+    fn fail(&mut self, error: FileError) {
+        self.failed = Some(Instant::now());
+        let is_first = self.update(|state, progress| {
+            state.log.hold(None);
+            !mem::replace(&mut progress.is_failing, true)
+        });
+        if is_first == Some(true) {
+            self.journal.tell(&JournalNotice::NotKept(error));
+        }
+    }
+
+    /// Goes on after events that the topic has forgotten.
+    fn miss(&mut self, begin: Cursor) {
+        self.missed += self.cursor.distance(begin);
+        self.cursor = begin;
+        self.update(|_, progress| progress.missed = begin);
+        self.release(false);
+    }
+
+    fn sync(&mut self) {
+        let synced = self.syncer.sync(&self.segments);
+        let (cursor, is_synced) = (self.cursor, synced.is_ok());
+        self.update(|_, progress| {
+            progress.wanted = None;
+            match is_synced {
+                true => progress.synced = cursor,
+                false => progress.unsynced = Some(cursor),
+            }
+        });
+        if let Err(error) = synced {
+            self.journal.tell(&JournalNotice::NotSynced(error));
+        }
+    }
+
+    /// Deletes what is more than is to be kept.
+    fn look_after(&mut self) {
+        let now = now();
+        self.segments.rotate(now);
+        match self.segments.prune(now) {
+            Ok(()) => self.is_overgrown = false,
+            Err(error) if !self.is_overgrown => {
+                self.is_overgrown = true;
+                self.journal.tell(&JournalNotice::NotDeleted(error));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Changes what is under the lock, and wakes who has waited for that.
+    fn update<T>(&self, change: impl FnOnce(&mut State, &mut Progress) -> T) -> Option<T> {
+        let mut state = self.shared.lock();
+        let mut progress = state.progress.take()?;
+        progress.size = self.segments.size();
+        let end = state.log.end();
+        let changed = change(&mut state, &mut progress);
+        state.progress = Some(progress);
+        let wakers = match state.log.end() == end {
+            true => Vec::new(),
+            false => state.take_wakers(),
+        };
+        drop(state);
+        self.shared.synced.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+        Some(changed)
+    }
+}
+
+impl Drop for Work {
+    /// Also when it panics: who is told a notice may.
+    fn drop(&mut self) {
+        self.update(|state, progress| {
+            state.log.hold(None);
+            progress.is_failing = true;
+        });
+    }
+}
+
+/// Syncs files now and then, so that writing does not wait for it.
+struct Syncer {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+    policy: SyncPolicy,
+}
+
+/// What is to be synced.
+#[derive(Default)]
+struct Queue {
+    dirty: Mutex<Dirty>,
+    changed: Condvar,
+    /// Held during a sync: who has it knows that no other is going on.
+    syncing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Dirty {
+    files: Vec<Arc<File>>,
+    is_closing: bool,
+}
+
+impl Syncer {
+    fn start(journal: &Journal) -> io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let thread = match journal.sync {
+            SyncPolicy::Interval(interval) => {
+                let (queue, journal) = (Arc::clone(&queue), journal.clone());
+                let thread = thread::Builder::new().name("sse-journal-sync".to_owned());
+                Some(thread.spawn(move || queue.run(interval, &journal))?)
+            }
+            SyncPolicy::Never | SyncPolicy::EveryEvent => None,
+        };
+        Ok(Self {
+            queue,
+            thread,
+            policy: journal.sync,
+        })
+    }
+
+    /// Says that there is something to sync.
+    fn mark(&self, segments: &Segments) {
+        if self.thread.is_none() {
+            return;
+        }
+        let mut dirty = self.queue.lock();
+        for file in segments.to_sync() {
+            if !dirty.files.iter().any(|known| Arc::ptr_eq(known, file)) {
+                dirty.files.push(Arc::clone(file));
+                self.queue.changed.notify_one();
+            }
+        }
+    }
+
+    /// Syncs everything at once, unless that is the system's affair.
+    fn sync(&self, segments: &Segments) -> Result<(), FileError> {
+        match self.policy {
+            SyncPolicy::Never | SyncPolicy::EveryEvent => Ok(()),
+            SyncPolicy::Interval(_) => self.queue.sync().map_err(failed("sync", segments.dir())),
+        }
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.queue.lock().is_closing = true;
+        self.queue.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // It has told what was wrong.
+        }
+    }
+}
+
+impl Queue {
+    fn run(&self, interval: Duration, journal: &Journal) {
+        let mut is_failing = false;
+        loop {
+            let dirty = self.lock();
+            let wait = |dirty: &mut Dirty| !dirty.is_closing && dirty.files.is_empty();
+            let dirty = self.changed.wait_while(dirty, wait);
+            let dirty = dirty.unwrap_or_else(PoisonError::into_inner);
+            // So long what comes meanwhile may wait, too.
+            let wait = self
+                .changed
+                .wait_timeout_while(dirty, interval, |dirty| !dirty.is_closing);
+            let (dirty, _) = wait.unwrap_or_else(PoisonError::into_inner);
+            if dirty.is_closing {
+                return; // What is left is synced by who closes.
+            }
+            drop(dirty);
+            let synced = self.sync();
+            if let Err(error) = synced.map_err(failed("sync", &journal.dir))
+                && !mem::replace(&mut is_failing, true)
+            {
+                journal.tell(&JournalNotice::NotSynced(error));
+            } else {
+                is_failing = false;
+            }
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = mem::take(&mut self.lock().files);
+        files.iter().try_for_each(|file| sync(file))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dirty> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much is written at once: so much that a write costs little for each event, and so
+/// little that copying it holds nobody up.
+const CHUNK: usize = 256 << 10;
+
+/// After what time it is tried again when a write has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a thread waits at most, whatever the age.
+const HOUR: Duration = Duration::from_secs(3600);

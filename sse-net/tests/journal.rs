@@ -1,0 +1,305 @@
+//! What a journal keeps, what of it comes back, and what it tells.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use sse_core::{Event, EventId, Resume, Retention};
+use sse_net::{Journal, JournalError, Published, Start, SyncPolicy, Topic};
+
+const POLICIES: [SyncPolicy; 4] = [
+    SyncPolicy::Never,
+    SyncPolicy::Interval(Duration::ZERO),
+    SyncPolicy::Interval(Duration::from_secs(1)),
+    SyncPolicy::EveryEvent,
+];
+
+#[test]
+fn a_topic_goes_on_after_a_restart() {
+    for policy in POLICIES {
+        let dir = Dir::new();
+        let journal = dir.journal().sync(policy);
+        let topic = Topic::open(Retention::events(3), &journal).unwrap();
+        assert_eq!(kept(&topic), "");
+        publish(&topic, 0..5);
+        let before = ids(&kept_bytes(&topic));
+        drop(topic);
+
+        let topic = Topic::open(Retention::events(3), &journal).unwrap();
+        assert_eq!(kept(&topic), "2 3 4", "{policy:?}");
+        assert_eq!(ids(&kept_bytes(&topic)), before);
+        publish(&topic, 5..6);
+        assert_eq!(kept(&topic), "3 4 5", "{policy:?}");
+        let after_three = EventId::new(&*before[1]).unwrap();
+        let Resume::Resumed(cursor) = topic.resume(Some(&after_three)) else {
+            panic!("{policy:?}")
+        };
+        assert_eq!(
+            topic.subscribe(Start::At(cursor)).lag(),
+            topic.subscribe(Start::Last(2)).lag()
+        );
+        drop(topic);
+        assert!(dir.notices().is_empty());
+    }
+}
+
+#[test]
+fn only_one_has_a_journal() {
+    let dir = Dir::new();
+    let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
+    let refused = Topic::open(Retention::default(), &dir.journal()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "the journal in {} is in use; end the process that has it open, or take another \
+             directory",
+            dir.path.display()
+        )
+    );
+    assert!(matches!(refused, JournalError::InUse(_)));
+    // Whoever holds the topic holds the journal.
+    let subscription = topic.subscribe(Start::Live);
+    drop(topic);
+    assert!(Topic::open(Retention::default(), &dir.journal()).is_err());
+    drop(subscription);
+    Topic::open(Retention::default(), &dir.journal()).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_files_is_told() {
+    let dir = Dir::new();
+    let open = || Topic::open(Retention::default(), &dir.journal()).unwrap();
+    publish(&open(), 0..5);
+    let path = dir.segments().pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let third = bytes
+        .windows(7)
+        .position(|part| part == b"data: 2")
+        .unwrap();
+    bytes[third + 6] = b'!';
+    bytes.extend(b":torn");
+    fs::write(&path, &bytes).unwrap();
+
+    let topic = open();
+    assert_eq!(kept(&topic), "0 1 3 4");
+    publish(&topic, 5..6);
+    drop(topic);
+    let name = path.display();
+    let whole = bytes.len() - 5;
+    let [damaged, torn] = dir.notices().try_into().unwrap();
+    assert!(damaged.starts_with(&format!("{name}: ")), "{damaged}");
+    assert!(
+        damaged.ends_with(" are damaged; the events in them are lost"),
+        "{damaged}"
+    );
+    assert_eq!(
+        torn,
+        format!(
+            "{name}: the last 5 bytes, from byte {whole} on, are no whole event; they were cut off"
+        )
+    );
+    assert_eq!(
+        kept(&open()),
+        "0 1 3 4 5",
+        "it is written after the last whole one"
+    );
+    assert_eq!(dir.notices(), [damaged], "what was cut off is told once");
+
+    fs::write(&path, ":sse-journal 2 7-0\n\n").unwrap();
+    let refused = Topic::open(Retention::default(), &dir.journal()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!("{name} is of a newer format; open the journal with the release that wrote it")
+    );
+    fs::remove_dir_all(&dir.path).unwrap();
+    fs::write(&dir.path, "a file").unwrap();
+    let refused = Topic::open(Retention::default(), &dir.journal()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "can't create {}: File exists (os error 17)",
+            dir.path.display()
+        )
+    );
+    fs::remove_file(&dir.path).unwrap();
+}
+
+#[test]
+fn an_event_longer_than_all_bounds_is_kept() {
+    let dir = Dir::new();
+    let journal = dir.journal().bytes(1000);
+    let long = "x".repeat(3 << 20);
+    let topic = Topic::open(Retention::default().bytes(1), &journal).unwrap();
+    for _ in 0..2 {
+        topic.publish(&Event::new().data(&long));
+        assert!(topic.flush());
+    }
+    drop(topic);
+    let topic = Topic::open(Retention::default().bytes(1), &journal).unwrap();
+    assert_eq!(kept(&topic), long);
+    assert_eq!(dir.segments().len(), 1);
+    assert!(dir.notices().is_empty());
+}
+
+#[test]
+fn old_segments_go() {
+    let dir = Dir::new();
+    let journal = dir.journal().bytes(100_000);
+    let topic = Topic::open(Retention::events(10), &journal).unwrap();
+    let data = "x".repeat(1000);
+    for number in 0..1000 {
+        topic.publish(&Event::new().id(number).data(&data));
+        if number % 8 == 0 {
+            assert!(topic.flush());
+            let on_disk: u64 = dir
+                .segments()
+                .iter()
+                .map(|path| path.metadata().unwrap().len())
+                .sum();
+            let state = topic.journal().unwrap();
+            assert_eq!(
+                (state.bytes, state.segments),
+                (on_disk, dir.segments().len())
+            );
+            assert!(
+                on_disk <= 100_000 && state.is_keeping && state.unwritten == 0,
+                "{state:?}"
+            );
+        }
+    }
+    drop(topic);
+    let all: Vec<u8> = dir
+        .segments()
+        .iter()
+        .flat_map(|path| fs::read(path).unwrap())
+        .collect();
+    let ids = ids(&all);
+    assert!(ids.len() > 70, "about as many as fit: {}", ids.len());
+    assert!(
+        ids.iter().rev().eq((0..1000)
+            .rev()
+            .map(|id: i32| id.to_string())
+            .collect::<Vec<_>>()[..ids.len()]
+            .iter())
+    );
+    // With another retention as much comes back as there is.
+    let topic = Topic::open(Retention::events(50), &journal).unwrap();
+    assert_eq!(
+        topic.subscribe(Start::Kept).lag(),
+        topic.subscribe(Start::Last(50)).lag()
+    );
+    assert!(matches!(
+        topic.resume(Some(&EventId::from(949))),
+        Resume::Resumed(_)
+    ));
+    assert!(matches!(
+        topic.resume(Some(&EventId::from(948))),
+        Resume::Unknown
+    ));
+}
+
+#[test]
+fn many_publish_at_once_and_each_is_promised_its_event() {
+    let dir = Dir::new();
+    let journal = dir.journal().sync(SyncPolicy::EveryEvent);
+    let topic = Topic::open(Retention::default(), &journal).unwrap();
+    thread::scope(|scope| {
+        for publisher in 0..8 {
+            let topic = &topic;
+            let path = &dir.path;
+            scope.spawn(move || {
+                for number in 0..20 {
+                    let id = 100 * publisher + number;
+                    assert_eq!(topic.publish(&Event::new().id(id)), Published::Accepted);
+                    let segment = segments(path).pop().unwrap();
+                    let on_disk = fs::read_to_string(segment).unwrap();
+                    assert!(on_disk.contains(&format!("\nid: {id}\n\n")));
+                }
+            });
+        }
+    });
+    topic.finish(None);
+    assert_eq!(topic.publish(&Event::new()), Published::Refused);
+    drop(topic);
+    let topic = Topic::open(Retention::default(), &journal).unwrap();
+    assert_eq!(ids(&kept_bytes(&topic)).len(), 160);
+}
+
+fn publish(topic: &Topic, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        topic.publish(&Event::new().data(number.to_string()));
+    }
+    topic.flush();
+}
+
+fn kept_bytes(topic: &Topic) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = topic.subscribe(Start::Kept).poll_read(cx, &mut bytes);
+    bytes
+}
+
+/// The data of what is kept.
+fn kept(topic: &Topic) -> String {
+    let text = String::from_utf8(kept_bytes(topic)).unwrap();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.collect::<Vec<_>>().join(" ")
+}
+
+fn ids(bytes: &[u8]) -> Vec<String> {
+    let text = str::from_utf8(bytes).unwrap();
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.map(str::to_owned).collect()
+}
+
+/// The segments in a directory, the oldest first.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
+    segments.sort();
+    segments
+}
+
+/// A directory of a test's own, and what its journals have told.
+struct Dir {
+    path: PathBuf,
+    notices: Arc<Mutex<Vec<String>>>,
+}
+
+impl Dir {
+    fn new() -> Self {
+        let number = fastrand::u64(..);
+        Self {
+            path: std::env::temp_dir().join(format!("sse-net-journal-{number:x}")),
+            notices: Arc::default(),
+        }
+    }
+
+    fn journal(&self) -> Journal {
+        let notices = Arc::clone(&self.notices);
+        Journal::new(&self.path)
+            .on_notice(move |notice| notices.lock().unwrap().push(notice.to_string()))
+    }
+
+    fn notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap())
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        segments(&self.path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
