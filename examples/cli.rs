@@ -1,8 +1,10 @@
-//! What the programs share: how they read their command line, and how they end.
+//! What the programs share: how they read their command line, what they say, and how they end.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fmt};
 
@@ -35,6 +37,58 @@ pub fn say(line: impl fmt::Display) {
 /// Writes a line to standard error. Whether anyone reads it does not matter.
 pub fn complain(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A line on standard error that says how far the work is, if that is a terminal. It goes away
+/// when this is dropped.
+#[derive(Debug)]
+pub struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Progress {
+    /// Shows `line` five times a second.
+    #[must_use]
+    pub fn new(line: impl Fn() -> String + Send + 'static) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let (running, ended) = mpsc::channel();
+        let showing = thread::spawn(move || {
+            while ended.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+                let _ = write!(io::stderr(), "\r{}\x1b[K", line());
+            }
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        });
+        Self(Some((running, showing)))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((running, showing)) = self.0.take() {
+            drop(running);
+            let _ = showing.join();
+        }
+    }
+}
+
+/// Waits for Ctrl-C or, where there is such a thing, SIGTERM.
+///
+/// # Errors
+///
+/// What the system says that does not tell of signals.
+pub async fn signalled() -> io::Result<()> {
+    #[cfg(unix)]
+    let terminated = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::terminate())?.recv().await;
+        Ok(())
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending();
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        terminated = terminated => terminated,
+    }
 }
 
 /// The arguments of this program: options, some of which take a value.

@@ -9,6 +9,7 @@
 //! it has missed anything. Without a browser, `curl -N http://127.0.0.1:31337/sse` shows the
 //! stream, and `-H 'Last-Event-ID: …'` goes on after an event. `--help` lists the options.
 
+use std::fs::File;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cli::{Args, Ending};
 use serde::Serialize;
-use sse_core::{Event, EventType, Rejection, Response};
+use sse_core::{Event, EventType, Recorder, Rejection, Response};
 use sse_net::{
     Answer, Config, Handler, Heartbeat, Incoming, Server, Start, Tcp, Topic, TopicConfig,
 };
 use tokio::runtime::Runtime;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
@@ -39,6 +40,7 @@ struct Options {
     every: Duration,
     heartbeat: Duration,
     max_connections: usize,
+    record: Option<String>,
 }
 
 impl Options {
@@ -50,6 +52,7 @@ impl Options {
             every: Duration::from_secs(1),
             heartbeat: Config::default().heartbeat,
             max_connections: 4096,
+            record: None,
         };
         while let Some(option) = args.option()? {
             match &*option {
@@ -59,6 +62,7 @@ impl Options {
                 "--every" => options.every = args.seconds()?,
                 "--heartbeat" => options.heartbeat = args.seconds()?,
                 "--max-connections" => options.max_connections = args.value("a number")?,
+                "--record" => options.record = Some(args.value("a file")?),
                 _ => return Err(args.unknown()),
             }
         }
@@ -72,14 +76,17 @@ async fn demonstrate(options: Options) -> Result<(), Ending> {
         watching: Arc::default(),
     };
     let (server, url) = listen(&options)?;
+    if let Some(path) = options.record {
+        record(&demo.feed, path)?;
+    }
     let server = server.serve(demo.clone());
     tokio::spawn(async move { demo.publish(options.every, options.count).await });
     cli::say(format_args!("open {url} (Ctrl-C ends it)"));
 
-    signalled().await.map_err(cant_start)?;
+    cli::signalled().await.map_err(cant_start)?;
     tokio::select! {
         () = server.drain(GRACE) => cli::say("goodbye"),
-        _ = signalled() => {} // Whoever asks twice does not want to wait.
+        _ = cli::signalled() => {} // Whoever asks twice does not want to wait.
     }
     Ok(())
 }
@@ -102,6 +109,24 @@ fn listen(options: &Options) -> Result<(Server, String), Ending> {
         server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
     }
     Ok((server, format!("http://{address}/")))
+}
+
+/// Records the feed to a new file, until the program ends.
+fn record(feed: &Topic, path: String) -> Result<(), Ending> {
+    let file = File::create_new(&path).map_err(|error| {
+        Ending::Failure(match error.kind() {
+            io::ErrorKind::AlreadyExists => format!("{path:?} exists; --record to another"),
+            _ => format!("can't record to {path:?}: {error}"),
+        })
+    })?;
+    let mut live = feed.subscribe(Start::Live);
+    tokio::spawn(async move {
+        let recording = live.record(Recorder::new(file), Instant::now());
+        if let Err(error) = recording.await {
+            cli::complain(format_args!("{path:?} is recorded no further: {error}"));
+        }
+    });
+    Ok(())
 }
 
 /// One feed, and how many watch it.
@@ -174,22 +199,6 @@ fn listen_unix(_server: Server, _path: &str) -> io::Result<Server> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Waits for Ctrl-C or, where there is such a thing, SIGTERM.
-async fn signalled() -> io::Result<()> {
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        signal(SignalKind::terminate())?.recv().await;
-        Ok(())
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending();
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        terminated = terminated => terminated,
-    }
-}
-
 /// How many of the `wanted` connections the limit of open files leaves room for, once it
 /// has been raised as far as needed and allowed.
 fn room(wanted: usize) -> usize {
@@ -233,6 +242,7 @@ says goodbye to all; a second ends at once.
   --count N             end the feed with a `close` event after N events
   --every SECONDS       the time between two events (1)
   --heartbeat SECONDS   send a `heartbeat` event after so much silence (15)
+  --record FILE         record the feed, with times, to a file that `replay` plays
   --max-connections N   answer 503 beyond so many connections at once (4096)
   --help                show this";
 

@@ -150,11 +150,9 @@ impl<R: BufRead> Replayer<R> {
         self.whole
     }
 
-    /// The last event ID of what has been read, with which a client resumes that goes on with
-    /// the recording.
-    #[must_use]
-    pub fn last_event_id(&self) -> &str {
-        self.decoder.last_event_id()
+    /// The reader, and the decoder, which knows the last event ID and the reconnection time.
+    pub fn into_parts(self) -> (R, Decoder) {
+        (self.reader, self.decoder)
     }
 
     /// When the next item is due.

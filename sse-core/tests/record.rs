@@ -478,7 +478,7 @@ fn one_can_wait_before_one_reads() {
     let first = replayer.read().unwrap().unwrap().into_owned();
     assert_eq!(first.at(), at(1000));
     assert_eq!(replayer.peek().unwrap(), Some(at(2000)));
-    assert_eq!(replayer.last_event_id(), "1");
+    assert_eq!(replayer.into_parts().1.last_event_id(), "1");
 }
 
 #[test]

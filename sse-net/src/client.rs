@@ -122,7 +122,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
                     self.body = Body::of(&head);
                     return Ok(head);
                 }
-                if self.connection.read_buf(&mut self.input).await? == 0 {
+                if self.fill().await? == 0 {
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         format!(
@@ -251,6 +251,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         }
     }
 
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.input.reserve(BUFFER);
+        self.connection.read_buf(&mut self.input).await
+    }
+
     /// Nothing is lost when this is cancelled.
     async fn part(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
@@ -259,7 +264,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
                 Taken::End => return Ok(None),
                 Taken::NotYet => {}
             }
-            if self.connection.read_buf(&mut self.input).await? == 0 {
+            if self.fill().await? == 0 {
                 return self.body.end();
             }
         }
@@ -423,6 +428,9 @@ fn malformed() -> io::Error {
 fn late(what: &str, limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {limit:?}"))
 }
+
+/// How much is read at once, at least.
+const BUFFER: usize = 16 << 10;
 
 /// How long a response head may be, and how many headers it may have.
 const MAX_HEAD: usize = 64 << 10;

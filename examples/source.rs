@@ -1,0 +1,184 @@
+//! Where `record` finds a stream: the URL, and a connection to it.
+
+use std::error::Error;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::Uri;
+use rustls_native_certs::load_native_certs;
+use sse_net::Transport;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// An `http:`, `https:` or `unix:` URL, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    address: Address,
+    /// What the request says it wants of whom.
+    pub(crate) host: String,
+    pub(crate) target: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Address {
+    Tcp {
+        host: String,
+        port: u16,
+        is_secure: bool,
+    },
+    Unix(String),
+}
+
+impl FromStr for Source {
+    type Err = ();
+
+    fn from_str(url: &str) -> Result<Self, ()> {
+        if let Some(unix) = url.strip_prefix("unix:") {
+            let (path, target) = match unix.find(":/") {
+                Some(at) => (&unix[..at], &unix[at + 1..]),
+                None => (unix, "/"),
+            };
+            let target: Uri = target.parse().map_err(drop)?;
+            return match path {
+                "" => Err(()),
+                path => Ok(Self {
+                    address: Address::Unix(path.to_owned()),
+                    host: "localhost".to_owned(),
+                    target: target.to_string(),
+                }),
+            };
+        }
+        let uri: Uri = url.parse().map_err(drop)?;
+        let is_secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(()),
+        };
+        let authority = uri
+            .authority()
+            .filter(|authority| !authority.as_str().contains('@'));
+        let host = authority.ok_or(())?.host();
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        Ok(Self {
+            address: Address::Tcp {
+                // IPv6 addresses have brackets in URLs only.
+                host: host.trim_matches(['[', ']']).to_owned(),
+                port: uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
+                is_secure,
+            },
+            host: authority.ok_or(())?.to_string(),
+            target: target.to_owned(),
+        })
+    }
+}
+
+impl Source {
+    /// Opens a connection, with TLS if there is one for it.
+    pub(crate) async fn connect(&self, tls: Option<&TlsConnector>) -> io::Result<Transport> {
+        match &self.address {
+            #[cfg(unix)]
+            Address::Unix(path) => Ok(tokio::net::UnixStream::connect(path).await?.into()),
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Address::Tcp { host, port, .. } => {
+                let connection = TcpStream::connect((&**host, *port)).await?;
+                let Some(tls) = tls else {
+                    return Ok(connection.into());
+                };
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                Ok(Transport::new(tls.connect(name, connection).await?))
+            }
+        }
+    }
+
+    /// Whether it needs TLS.
+    pub(crate) const fn is_secure(&self) -> bool {
+        matches!(
+            self.address,
+            Address::Tcp {
+                is_secure: true,
+                ..
+            }
+        )
+    }
+}
+
+/// Trusts the certificates in the file `ca`, or else those that the system trusts.
+pub(crate) fn trust(ca: Option<&str>) -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(ca) => {
+            add(&mut roots, ca).map_err(|error| format!("can't trust {ca:?}: {error}"))?;
+        }
+        // Some that systems have can't be parsed. They are none that are asked for.
+        None => drop(roots.add_parsable_certificates(load_native_certs().certs)),
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config).into())
+}
+
+fn add(roots: &mut RootCertStore, ca: &str) -> Result<(), Box<dyn Error>> {
+    for certificate in CertificateDer::pem_file_iter(ca)? {
+        roots.add(certificate?)?;
+    }
+    match roots.is_empty() {
+        true => Err("there is no certificate in it".into()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_whom_and_what() {
+        let tcp = |host: &str, port, is_secure| Address::Tcp {
+            host: host.to_owned(),
+            port,
+            is_secure,
+        };
+        let unix = |path: &str| Address::Unix(path.to_owned());
+        for (url, address, host, target) in [
+            ("http://a", tcp("a", 80, false), "a", "/"),
+            ("http://a/b?c=d#e", tcp("a", 80, false), "a", "/b?c=d"),
+            ("HTTPS://a:1/%20", tcp("a", 1, true), "a:1", "/%20"),
+            ("https://[::1]/b", tcp("::1", 443, true), "[::1]", "/b"),
+            ("unix:/run/a.sock", unix("/run/a.sock"), "localhost", "/"),
+            ("unix:/a:/b?c", unix("/a"), "localhost", "/b?c"),
+            ("unix:a.sock:/b", unix("a.sock"), "localhost", "/b"),
+        ] {
+            let expected = Source {
+                address,
+                host: host.to_owned(),
+                target: target.to_owned(),
+            };
+            assert_eq!(url.parse(), Ok(expected), "{url}");
+        }
+        for url in [
+            "",
+            "a",
+            "/a",
+            "a:80",
+            "ftp://a/",
+            "http:///a",
+            "http://a b/",
+            "http://a/\r\nX: y",
+            "http://user:password@a/",
+            "http://a:99999/",
+            "unix:",
+            "unix::/a",
+        ] {
+            assert_eq!(url.parse::<Source>(), Err(()), "{url}");
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! `record` from servers of every kind, `replay` to whoever listens, and both of the demo.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on has failed, in a helper too"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Server, answer, answer_to_end, events};
+use sse_core::testing::{Comparison, decoded};
+use sse_core::{Decoded, Event, Recorded, Recorder, Replayer, Retention};
+use sse_net::{Config, Routes, Start, Tcp, Topic};
+use sse_tls::{PemFiles, TlsListener};
+
+const RECORD: &str = env!("CARGO_BIN_EXE_record");
+const REPLAY: &str = env!("CARGO_BIN_EXE_replay");
+const DEMO: &str = env!("CARGO_BIN_EXE_demo");
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+const OVER: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+/// Each answer is given to one connection, which then ends.
+#[test]
+fn a_connection_that_ends_is_resumed_and_the_file_says_so() {
+    let chunked = |body: &str| {
+        let (first, second) = body.split_at(body.len() / 2);
+        let chunks = [first, second].map(|part| format!("{:x}\r\n{part}\r\n", part.len()));
+        format!(
+            "{HEAD}Transfer-Encoding: chunked\r\n\r\n{}",
+            chunks.concat()
+        )
+    };
+    let (url, server) = serve(vec![
+        chunked("retry: 100\n\nid: 1\ndata: a\n\nid: 2\ndata: torn\n"),
+        "HTTP/1.1 503 Service Unavailable\r\n\r\n".to_owned(),
+        chunked("id: 2\ndata: b\n\n") + "0\r\n\r\n",
+        format!("{HEAD}\r\ndata: c\n\n"),
+        OVER.to_owned(),
+    ]);
+    let dir = Dir::new();
+    let output = run(RECORD, &[&format!("{url}/sse?a=b"), &dir.file("a")]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        text(&output.stdout).starts_with("3 events in "),
+        "{output:?}"
+    );
+
+    let requests = server.join().unwrap();
+    let last_ids = requests.iter().map(|request| {
+        assert!(
+            request.starts_with("GET /sse?a=b HTTP/1.1\r\n"),
+            "{request}"
+        );
+        let id = request.split_once("\r\nLast-Event-ID: ");
+        id.map_or("", |(_, id)| id.lines().next().unwrap())
+    });
+    assert_eq!(Vec::from_iter(last_ids), ["", "1", "1", "2", "2"]);
+    Comparison::new().assert_same(
+        &b"retry: 100\n\nid: 1\ndata: a\n\n\
+           : the connection was lost: the connection ended within the body; \
+           it is resumed after event 1\n\
+           id: 2\ndata: b\n\n\
+           : the server has ended the stream; it is resumed after event 2\n\
+           data: c\n\n\
+           : the server has ended the stream; it is resumed after event 2\n"[..],
+        &dir.read("a")[..],
+    );
+}
+
+#[test]
+fn a_hole_that_can_be_is_told() {
+    let (url, server) = serve(vec![
+        format!("{HEAD}\r\nretry: 1\n\ndata: a\n\ndata: torn"),
+        format!("{HEAD}\r\ndata: b\n\n"),
+        OVER.to_owned(),
+    ]);
+    let dir = Dir::new();
+    assert!(run(RECORD, &[&url, &dir.file("a")]).status.success());
+    server.join().unwrap();
+    let seam =
+        ": the server has ended the stream; events may be missing, since the stream has no IDs\n";
+    let expected = format!("retry: 1\n\ndata: a\n\n{seam}data: b\n\n{seam}");
+    Comparison::new().assert_same(expected.as_bytes(), &dir.read("a")[..]);
+}
+
+#[test]
+fn with_once_it_ends_with_the_stream() {
+    let (url, server) = serve(vec![format!("{HEAD}Content-Length: 9\r\n\r\ndata: a\n\n")]);
+    let dir = Dir::new();
+    let header = ["--header", "Authorization: Bearer x"];
+    let output = run(
+        RECORD,
+        &[&["--once", &url, &dir.file("a")][..], &header].concat(),
+    );
+    assert!(output.status.success(), "{output:?}");
+    let request = server.join().unwrap().concat();
+    assert!(
+        request.contains("\r\nAuthorization: Bearer x\r\n"),
+        "{request}"
+    );
+    Comparison::new().assert_same(&b"data: a\n\n"[..], &dir.read("a")[..]);
+}
+
+#[test]
+fn what_is_no_stream_is_refused_and_leaves_no_file() {
+    for (answer, sentence) in [
+        (
+            "HTTP/1.1 404 Not Found\r\n\r\n",
+            "the server answers with 404\n",
+        ),
+        ("HTTP/1.1 500 Oh\r\n\r\n", "the server answers with 500\n"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>",
+            "the answer is no event stream\n",
+        ),
+        (
+            "SSH-2.0-x\r\n",
+            "can't reach the server: the answer is no HTTP/1 response: invalid HTTP version\n",
+        ),
+    ] {
+        let (url, server) = serve(vec![answer.to_owned()]);
+        let dir = Dir::new();
+        let output = run(RECORD, &[&url, &dir.file("a")]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(text(&output.stderr), sentence);
+        assert!(!Path::new(&dir.file("a")).exists());
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn what_was_asked_wrongly_is_said() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), "data: a\n\n").unwrap();
+    let exists = format!(
+        "{:?} exists; remove it, or go on with it with --continue",
+        dir.file("a")
+    );
+    let no_ca = format!(
+        "can't trust {:?}: there is no certificate in it",
+        dir.file("a")
+    );
+    for (program, args, status, sentence) in [
+        (
+            RECORD,
+            &["http://a/"][..],
+            2,
+            "record takes a URL and a file; see --help",
+        ),
+        (
+            RECORD,
+            &["ftp://a/", "b"],
+            2,
+            "\"ftp://a/\" is no URL like http://…, https://… or unix:/run/app.sock:/path; \
+             see --help",
+        ),
+        (
+            RECORD,
+            &["--header", "a\r\nb: c", "http://a/", "b"],
+            2,
+            "--header takes a header like \"X: y\", not \"a\\r\\nb: c\"; see --help",
+        ),
+        (RECORD, &["http://a/", &dir.file("a")], 1, &exists),
+        (
+            RECORD,
+            &["https://a/", "b", "--ca", &dir.file("a")],
+            1,
+            &no_ca,
+        ),
+        (REPLAY, &[], 2, "replay takes a file; see --help"),
+        (REPLAY, &["a", "b"], 2, "replay takes one file; see --help"),
+        (
+            REPLAY,
+            &["a", "--speed", "0"],
+            2,
+            "--speed takes a number above 0; see --help",
+        ),
+        (
+            REPLAY,
+            &["/nothing"],
+            1,
+            "can't play \"/nothing\": No such file or directory (os error 2)",
+        ),
+    ] {
+        let output = run(program, args);
+        assert_eq!(text(&output.stderr), format!("{sentence}\n"));
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn the_demo_is_recorded_over_a_unix_socket_killed_and_gone_on_with() {
+    let dir = Dir::new();
+    let socket = dir.file("socket");
+    let own = dir.file("own");
+    let args = ["--every", "0.02", "--unix", &socket, "--record", &own];
+    let mut demo = Server::start(DEMO, &args);
+    let url = format!("unix:{socket}:/sse");
+
+    let mut recorder = start(RECORD, &[&url, &dir.file("a")]);
+    dir.wait_for("a", 5);
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    // A crash may have left less than the last event.
+    let crashed = dir.read("a");
+    fs::write(dir.file("a"), &crashed[..crashed.len() - 3]).unwrap();
+
+    let recorder = start(RECORD, &[&url, &dir.file("a"), "--continue"]);
+    dir.wait_for("a", 20);
+    signal(&recorder, "INT");
+    let output = recorder.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    demo.signal("INT");
+    assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()));
+
+    // Each event once and in order, as in the demo's own recording.
+    let (recorded, own) = (dir.items("a"), dir.items("own"));
+    assert!(recorded.is_sorted_by_key(Recorded::at));
+    let [recorded, own] = [recorded, own].map(|items| ids(&items));
+    assert!(recorded.len() >= 20);
+    let first = own.iter().position(|id| *id == recorded[0]).unwrap();
+    assert_eq!(recorded, own[first..][..recorded.len()]);
+    let seam = "the recording ended here; it is resumed after event ";
+    assert!(text(&dir.read("a")).contains(seam));
+}
+
+#[test]
+fn https_is_recorded_from_whom_a_file_vouches_for() {
+    let dir = Dir::new();
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(dir.file("cert"), identity.cert.pem()).unwrap();
+    fs::write(dir.file("key"), identity.signing_key.serialize_pem()).unwrap();
+    let tls = PemFiles::new(dir.file("cert"), dir.file("key"))
+        .load()
+        .unwrap();
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let topic = Topic::new(Retention::events(10));
+    topic.publish(&Event::new().id(1).data("secret"));
+    topic.finish(None);
+    let (port, _server) = runtime.block_on(async {
+        let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let server = sse_net::Server::new(Config::default()).listen(TlsListener::new(tcp, tls));
+        let routes = Routes::new().topic_from("/", &topic, Start::Kept);
+        (port, server.serve(routes))
+    });
+    let url = format!("https://localhost:{port}");
+
+    let output = run(RECORD, &[&url, &dir.file("a")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("certificate"), "{output:?}");
+
+    let trusting = [&*url, &dir.file("a"), "--once", "--ca", &dir.file("cert")];
+    let output = run(RECORD, &trusting);
+    assert!(output.status.success(), "{output:?}");
+    let ids = ids(&dir.items("a"));
+    assert_eq!(ids, ["1"]);
+}
+
+/// Five events in five seconds.
+fn recording() -> Vec<u8> {
+    let mut recorder = Recorder::new(Vec::new());
+    for id in 1..=5 {
+        let event = Event::new().id(id).data("two\nlines");
+        recorder.send(Duration::from_secs(id), &event).unwrap();
+    }
+    recorder.into_parts().0
+}
+
+#[test]
+fn what_is_replayed_to_standard_output_is_what_was_recorded() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), recording()).unwrap();
+    let file = dir.file("a");
+    for args in [&["--max"][..], &["--speed", "1000"]] {
+        let output = run(REPLAY, &[&[&*file], args].concat());
+        assert!(output.status.success(), "{output:?}");
+        Comparison::new().assert_same(&recording()[..], &output.stdout[..]);
+    }
+    let output = run(REPLAY, &[&file, "--max", "--from", "4"]);
+    assert_eq!(seen(&output.stdout), ["4", "5"]);
+    let output = run(REPLAY, &[&file, "--from", "nothing"]);
+    assert_eq!(
+        text(&output.stderr),
+        format!("can't play {file:?}: the recording has no event with the ID \"nothing\"\n")
+    );
+
+    // Looped, it goes on until nobody reads it.
+    let mut replay = start(REPLAY, &[&file, "--max", "--loop", "--from", "3"]);
+    let lines = BufReader::new(replay.stdout.take().unwrap()).lines();
+    let ids = lines
+        .map(Result::unwrap)
+        .filter(|line| line.starts_with("id: "));
+    let ids = Vec::from_iter(ids.take(7));
+    assert_eq!(ids.concat(), "id: 3id: 4id: 5id: 3id: 4id: 5id: 3");
+    assert!(replay.wait().unwrap().success());
+}
+
+#[test]
+fn a_replay_takes_its_time_and_shows_each_event_when_it_is_due() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), recording()).unwrap();
+    let began = Instant::now();
+    let mut replay = start(REPLAY, &[&dir.file("a"), "--speed", "20"]);
+    let mut lines = BufReader::new(replay.stdout.take().unwrap()).lines();
+    for id in 1..=5 {
+        let line = lines.find(|line| line.as_ref().unwrap().starts_with("id: "));
+        assert_eq!(line.unwrap().unwrap(), format!("id: {id}"));
+        assert!(began.elapsed() >= Duration::from_millis(50 * id));
+    }
+    assert!(replay.wait().unwrap().success());
+}
+
+#[test]
+fn browsers_get_a_replay_from_where_they_left_off() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), recording()).unwrap();
+    let replay = Server::start(REPLAY, &[&dir.file("a"), "--max"]);
+    for (header, expected) in [
+        ("", &["1", "2", "3", "4", "5"][..]),
+        ("Last-Event-ID: 3\r\n", &["4", "5"]),
+        ("Last-Event-ID: of another\r\n", &["1", "2", "3", "4", "5"]),
+    ] {
+        let ids = events(replay.get("/sse", header)).map(|event| event.last_event_id().to_owned());
+        assert_eq!(Vec::from_iter(ids), expected, "{header}");
+    }
+    // Browsers stop on this.
+    let (head, _) = answer_to_end(replay.get("/sse", "Last-Event-ID: 5\r\n"));
+    assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+    let (head, page) = answer_to_end(replay.get("/", ""));
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && page.contains(r#"of ["message"]"#),
+        "{page}"
+    );
+
+    let looped = Server::start(REPLAY, &[&dir.file("a"), "--max", "--loop", "--from", "4"]);
+    let ids = |header| {
+        let events = events(looped.get("/sse", header));
+        let ids = events.map(|event| event.last_event_id().to_owned());
+        ids.take(5).collect::<Vec<_>>().concat()
+    };
+    assert_eq!(ids(""), "45454");
+    assert_eq!(ids("Last-Event-ID: 2\r\n"), "34545");
+    assert_eq!(ids("Last-Event-ID: 5\r\n"), "45454");
+}
+
+/// A page's own types could end its script.
+#[test]
+fn a_page_holds_whatever_types_there_are() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), "event: </script>\"\ndata: a\n\n").unwrap();
+    let replay = Server::start(REPLAY, &[&dir.file("a")]);
+    let (_, page) = answer_to_end(replay.get("/", ""));
+    assert!(page.contains(r#"of ["\u003c/script>\""]"#), "{page}");
+}
+
+/// Gives each answer to one connection once its request is there; joining gives the requests.
+fn serve(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = thread::spawn(move || {
+        let serve = |text: String| {
+            let mut conn: TcpStream = listener.accept().unwrap().0;
+            conn.set_read_timeout(Some(PATIENCE)).unwrap();
+            let (request, _) = answer(&conn);
+            conn.write_all(text.as_bytes()).unwrap();
+            request
+        };
+        answers.into_iter().map(serve).collect()
+    });
+    (url, serving)
+}
+
+fn start(program: &str, args: &[&str]) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn run(program: &str, args: &[&str]) -> Output {
+    start(program, args).wait_with_output().unwrap()
+}
+
+fn signal(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+    assert!(kill.unwrap().success());
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// The IDs of the events of a stream.
+fn seen(stream: &[u8]) -> Vec<String> {
+    let items = decoded(stream).into_iter();
+    let ids = items.filter_map(|item| match item {
+        Decoded::Event(event) => Some(event.last_event_id().to_owned()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+fn ids(items: &[Recorded<'_>]) -> Vec<String> {
+    let ids = items.iter().filter_map(|item| match item.decoded() {
+        Decoded::Event(event) => Some(event.last_event_id().to_owned()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+/// A directory that goes away.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("recording-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.file(name)).unwrap()
+    }
+
+    fn items(&self, name: &str) -> Vec<Recorded<'static>> {
+        let recording = self.read(name);
+        Replayer::new(&recording[..]).map(Result::unwrap).collect()
+    }
+
+    /// Waits until so many events are in the file.
+    fn wait_for(&self, name: &str, count: usize) {
+        let began = Instant::now();
+        while fs::read(self.file(name)).map_or(0, |file| seen(&file).len()) < count {
+            assert!(began.elapsed() < PATIENCE, "{count} events have not come");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
