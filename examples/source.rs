@@ -59,19 +59,22 @@ impl FromStr for Source {
             Some("https") => true,
             _ => return Err(()),
         };
-        let authority = uri
-            .authority()
-            .filter(|authority| !authority.as_str().contains('@'));
-        let host = authority.ok_or(())?.host();
+        let authority = uri.authority().ok_or(())?;
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() != authority.host() => return Err(()),
+            None if is_secure => 443,
+            None => 80,
+        };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         Ok(Self {
             address: Address::Tcp {
                 // IPv6 addresses have brackets in URLs only.
-                host: host.trim_matches(['[', ']']).to_owned(),
-                port: uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
+                host: authority.host().trim_matches(['[', ']']).to_owned(),
+                port,
                 is_secure,
             },
-            host: authority.ok_or(())?.to_string(),
+            host: authority.to_string(),
             target: target.to_owned(),
         })
     }

@@ -321,7 +321,8 @@ fn log_of(count: u64) -> Log {
 /// The segment of all that the log keeps.
 fn segment(log: &Log) -> Vec<u8> {
     let mut excerpt = Excerpt::default();
-    log.excerpt(log.begin(), usize::MAX, &mut excerpt).expect("it is well-formed");
+    log.excerpt(log.begin(), usize::MAX, &mut excerpt)
+        .expect("it is well-formed");
     let mut file = Vec::new();
     Segment::begin(excerpt.first().expect("it is well-formed"), &mut file);
     excerpt.encode(&mut file);
