@@ -59,7 +59,8 @@ pub struct Load {
     /// How many have asked and not been answered.
     waiting: usize,
     buffer: Vec<u8>,
-    second: Instant,
+    /// When a part of the slow clients sent last, and which part is next.
+    sent_slowly: (Instant, usize),
     report: Report,
 }
 
@@ -105,7 +106,7 @@ impl Load {
             connected: 0,
             waiting: 0,
             buffer: Vec::with_capacity(BUFFER),
-            second: Instant::now(),
+            sent_slowly: (Instant::now(), 0),
             report: Report::default(),
         })
     }
@@ -164,11 +165,8 @@ impl Load {
             && !left.is_zero()
             && !is_enough(&self.report)
         {
-            self.turn(left.min(Duration::from_millis(100)))?;
-            if self.second.elapsed() > Duration::from_secs(1) {
-                self.second = Instant::now();
-                self.send_slowly();
-            }
+            self.turn(left.min(SLICE))?;
+            self.send_slowly();
         }
         self.report.time = start.elapsed();
         Ok(mem::take(&mut self.report))
@@ -228,12 +226,22 @@ impl Load {
         Ok(())
     }
 
+    /// Sends a byte to each slow client once a second, one part of them after the other: they
+    /// do not know of each other.
     fn send_slowly(&mut self) {
-        for client in &mut self.clients {
-            client.send_slowly();
+        let (last, part) = &mut self.sent_slowly;
+        if last.elapsed() > SLICE {
+            *last += SLICE;
+            *part = (*part + 1) % SLICES;
+            let clients = self.clients.iter_mut().skip(*part).step_by(SLICES);
+            clients.for_each(Client::send_slowly);
         }
     }
 }
+
+/// How a second is divided.
+const SLICE: Duration = Duration::from_millis(10);
+const SLICES: usize = 100;
 
 /// How much is read at once.
 const BUFFER: usize = 256 << 10;

@@ -388,6 +388,7 @@ fn hostile() -> io::Result<Vec<Row>> {
 
     load.connect(1_000, Kind::Stuck)?;
     load.connect(1_000, Kind::SlowHead)?;
+    load.run(seconds(1))?; // While it connects, the load itself is late.
     let among = load.run(seconds(40))?;
     let grown = server.memory()?.saturating_sub(memory) >> 20;
     let left = server.files()?.saturating_sub(files + 1_000);
