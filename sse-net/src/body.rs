@@ -74,9 +74,10 @@ impl Body {
             preface: preface.into(),
             leave_at,
             is_draining: false,
+            is_fresh: true,
             beat_at: None,
             lingers_until: None,
-            timer: Timer(None),
+            timer: Timer::default(),
         })))
     }
 }
@@ -185,7 +186,9 @@ struct Streaming {
     /// When it has to end.
     leave_at: Option<Instant>,
     is_draining: bool,
-    /// When a heartbeat is due, if nothing is written before.
+    /// Whether something has been given since it last had nothing to give.
+    is_fresh: bool,
+    /// When a heartbeat is due, if nothing is given before.
     beat_at: Option<Instant>,
     /// Until when news wait, if the topic lingers.
     lingers_until: Option<Instant>,
@@ -200,10 +203,10 @@ impl Streaming {
         }
         self.watch_for_drain(cx);
         loop {
-            if is_past(self.leave_at) {
+            if self.leave_at.is_some_and(|at| at <= Instant::now()) {
                 return Poll::Ready(Err(self.say_goodbye()));
             }
-            if is_past(self.lingers_until) {
+            if self.lingers_until.is_some_and(|at| at <= Instant::now()) {
                 self.lingers_until = None;
             }
             if self.lingers_until.is_none()
@@ -211,15 +214,19 @@ impl Streaming {
             {
                 return self.deliver(news?);
             }
-            let times = [self.leave_at, self.beat_at, self.lingers_until];
-            match times.into_iter().flatten().min() {
-                Some(next) => ready!(self.timer.poll(next, cx)),
-                None => return Poll::Pending,
+            let now = Instant::now();
+            if mem::take(&mut self.is_fresh) {
+                self.beat_at = now.checked_add(self.member.silence());
             }
-            if is_past(self.beat_at) {
+            if self.beat_at.is_some_and(|at| at <= now) {
                 self.member.stats().add_heartbeat();
                 let heartbeat = self.member.heartbeat();
                 return self.deliver(heartbeat);
+            }
+            let times = [self.leave_at, self.beat_at, self.lingers_until];
+            match times.into_iter().flatten().min() {
+                Some(next) => ready!(self.timer.poll(now, next, cx)),
+                None => return Poll::Pending,
             }
         }
     }
@@ -256,14 +263,17 @@ impl Streaming {
     }
 
     fn deliver(&mut self, bytes: Bytes) -> Poll<Result<Bytes, Ending>> {
-        self.beat_at = Instant::now().checked_add(self.member.silence());
+        self.is_fresh = true;
         Poll::Ready(Ok(bytes))
     }
 
     /// In a drain, who follows a topic leaves at some time within the window, and a stream of
     /// one client's own has all of it to come to its end.
     fn watch_for_drain(&mut self, cx: &Context<'_>) {
-        if let Some(drain) = self.member.watch(cx)
+        if self.member.has_moved(cx) {
+            self.timer.goes_off = None;
+        }
+        if let Some(drain) = self.member.drain()
             && !self.is_draining
         {
             self.is_draining = true;
@@ -307,21 +317,27 @@ impl Ending {
     }
 }
 
-/// A clock that is set anew only when it goes off, for there is much more to write than there
-/// are heartbeats.
-struct Timer(Option<Pin<Box<Sleep>>>);
+/// A clock that is set anew only when it goes off, and not even looked at before, for there is
+/// much more to write than there are heartbeats.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When it wakes who polls.
+    goes_off: Option<Instant>,
+}
 
 impl Timer {
     /// Ready now and then, and at any rate `at` that time.
-    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if sleep.is_elapsed() || sleep.deadline() > at {
-            sleep.as_mut().reset(at);
+    fn poll(&mut self, now: Instant, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if self
+            .goes_off
+            .is_some_and(|goes_off| now < goes_off && goes_off <= at)
+        {
+            return Poll::Pending;
         }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        sleep.as_mut().reset(at);
+        self.goes_off = Some(at);
         sleep.as_mut().poll(cx)
     }
-}
-
-fn is_past(time: Option<Instant>) -> bool {
-    time.is_some_and(|time| time <= Instant::now())
 }

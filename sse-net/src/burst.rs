@@ -23,6 +23,8 @@ pub(crate) struct Recent {
     /// Always between two events.
     end: Cursor,
     bytes: Bytes,
+    /// From where its events have been counted, and how many they are.
+    counted: Option<(Cursor, usize)>,
 }
 
 /// How much is copied at once, unless a single event is larger.
@@ -40,10 +42,13 @@ impl Recent {
             };
             self.copy(log, from, to);
         }
+        let counted = self.counted.filter(|(from, _)| *from == start);
+        let (_, events) = counted.unwrap_or_else(|| (start, log.count(start, self.end)));
+        self.counted = Some((start, events));
         Burst {
             bytes: self.bytes.slice(self.start.distance(start)..),
             end: self.end,
-            events: log.count(start, self.end),
+            events,
         }
     }
 
@@ -62,6 +67,7 @@ impl Recent {
         let len = start.distance(end).min(bytes.len());
         self.bytes = Bytes::copy_from_slice(&bytes[..len]);
         (self.start, self.end) = (start, end);
+        self.counted = None;
     }
 
     fn has(&self, start: Cursor) -> bool {

@@ -532,15 +532,23 @@ impl Member {
         }
     }
 
-    /// The drain, if there is one; otherwise one that begins wakes `cx`.
-    pub(crate) fn watch(&mut self, cx: &Context<'_>) -> Option<Drain> {
-        let is_known = |waker: &Waker| waker.will_wake(cx.waker());
-        if !self.waker.as_ref().is_some_and(is_known) {
-            let waker = cx.waker();
-            let replaced = self.office.wakers()[self.key].replace(waker.clone());
-            drop(replaced); // With the lock released: it may be the last that a task hangs on.
-            self.waker = Some(waker.clone());
+    /// Whether another than before is to be woken from now on, which a drain does too.
+    pub(crate) fn has_moved(&mut self, cx: &Context<'_>) -> bool {
+        let waker = cx.waker();
+        if self
+            .waker
+            .as_ref()
+            .is_some_and(|last| last.will_wake(waker))
+        {
+            return false;
         }
+        let replaced = self.office.wakers()[self.key].replace(waker.clone());
+        drop(replaced); // With the lock released: it may be the last that a task hangs on.
+        self.waker = Some(waker.clone());
+        true
+    }
+
+    pub(crate) fn drain(&self) -> Option<Drain> {
         self.office.drain.get().copied()
     }
 

@@ -45,6 +45,7 @@ const BARS: &[(&str, Bar)] = &[
     ("late", late),
     ("hostile", hostile),
     ("churn", churn),
+    ("body", body),
 ];
 
 /// A line of the table.
@@ -250,13 +251,7 @@ fn linger() -> io::Result<Vec<Row>> {
 
 /// What an idle subscriber takes.
 fn memory() -> io::Result<Vec<Row>> {
-    const SUBSCRIBERS: usize = 10_000;
-    let server = Server::start("fanout")?;
-    let before = server.memory()?;
-    let mut load = Load::new(server.address())?;
-    load.connect(SUBSCRIBERS, Kind::Reader)?;
-    load.run(seconds(2))?;
-    let each = server.memory()?.saturating_sub(before) / SUBSCRIBERS as u64;
+    let each = idle("fanout")?;
     let measured = format!("{each} bytes");
     Ok(vec![Row::new(
         "idle subscriber",
@@ -264,6 +259,17 @@ fn memory() -> io::Result<Vec<Row>> {
         "≤ 512 bytes",
         each <= 512,
     )])
+}
+
+/// The memory that each of very many subscribers takes.
+fn idle(command: &str) -> io::Result<u64> {
+    const SUBSCRIBERS: usize = 10_000;
+    let server = Server::start(command)?;
+    let before = server.memory()?;
+    let mut load = Load::new(server.address())?;
+    load.connect(SUBSCRIBERS, Kind::Reader)?;
+    load.run(seconds(2))?;
+    Ok(server.memory()?.saturating_sub(before) / SUBSCRIBERS as u64)
 }
 
 /// Connect, head, upgrade, close.
@@ -447,4 +453,34 @@ fn churn() -> io::Result<Vec<Row>> {
             is_zero,
         ),
     ])
+}
+
+/// Topics as bodies of hyper's responses, beside axum's own streams.
+fn body() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (subscribers, rate) in [(100, 300), (10_000, 3)] {
+        let (mut ours, mut axum) = (Delivered::default(), Delivered::default());
+        for _ in 0..3 {
+            for (sum, program) in [(&mut ours, "body"), (&mut axum, "axum")] {
+                let command = format!("{program} --rate {rate}");
+                sum.add(&Delivered::measure(&command, subscribers)?);
+            }
+        }
+        let ratio = ours.micros() / axum.micros();
+        let measured = format!(
+            "{ratio:.2} × ({:.2} of {:.2} µs), p99 {:.1?} of {:.1?}",
+            ours.micros(),
+            axum.micros(),
+            ours.report.p99(),
+            axum.report.p99(),
+        );
+        let what = format!("{subscribers} × {rate}/s beside axum");
+        rows.push(Row::new(&what, &measured, "≤ 0.85 ×", ratio <= 0.85));
+    }
+    let (ours, axum) = (idle("body --rate 1")?, idle("axum --rate 1")?);
+    let ratio = ours as f64 / axum as f64;
+    let measured = format!("{ratio:.2} × ({ours} of {axum} bytes)");
+    let what = "subscriber beside axum";
+    rows.push(Row::new(what, &measured, "≤ 0.7 ×", ratio <= 0.7));
+    Ok(rows)
 }

@@ -1,0 +1,43 @@
+//! axum's own `Sse` over a broadcast channel of events that have been made once.
+
+use std::error::Error;
+use std::net::Ipv4Addr;
+
+use axum::Router;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use tokio::net::TcpSocket;
+use tokio::sync::broadcast;
+use tokio::time::sleep;
+use tokio_stream::wrappers::BroadcastStream;
+
+use sse_net_benches::feed::{self, BURST, Feed, Options};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse(std::env::args().skip(1).collect())?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, options.port.unwrap_or(0)).into())?;
+    let listener = socket.listen(4096)?;
+    let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
+    let sender = broadcast::Sender::new(1 << 16);
+    tokio::spawn(publish(sender.clone(), Feed::new(&options)));
+    let events = get(move || {
+        let events = BroadcastStream::new(sender.subscribe());
+        std::future::ready(Sse::new(events).keep_alive(KeepAlive::default()))
+    });
+    axum::serve(listener, Router::new().route("/events", events)).await?;
+    Ok(())
+}
+
+async fn publish(sender: broadcast::Sender<Event>, mut feed: Feed) {
+    while let Some(wait) = feed.wait() {
+        sleep(wait).await;
+        let now = feed::now();
+        for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
+            let _ = sender.send(Event::default().id("1700000000000-0").data(data));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A topic as the body of hyper's responses.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::ready;
+use std::net::Ipv4Addr;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use sse_core::{Event, Retention};
+use sse_net::{Config, Responder, Topic};
+use tokio::net::TcpSocket;
+use tokio::time::sleep;
+
+use sse_net_benches::feed::{self, BURST, Feed, Options};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse(std::env::args().skip(1).collect())?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, options.port.unwrap_or(0)).into())?;
+    let listener = socket.listen(4096)?;
+    let topic = Topic::new(Retention::events(1 << 16));
+    let responder = Responder::new(Config::default());
+    tokio::spawn(publish(topic.clone(), Feed::new(&options)));
+    loop {
+        let (socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        let (responder, topic) = (responder.clone(), topic.clone());
+        let service = service_fn(move |request| {
+            ready(Ok::<_, Infallible>(responder.follow(&request, &topic)))
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+        tokio::spawn(connection);
+    }
+}
+
+async fn publish(topic: Topic, mut feed: Feed) {
+    while let Some(wait) = feed.wait() {
+        sleep(wait).await;
+        let now = feed::now();
+        for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
+            topic.publish(&Event::new().data(data));
+        }
+    }
+}
