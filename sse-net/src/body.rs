@@ -28,6 +28,8 @@ pub struct Body(Content);
 
 enum Content {
     Whole(Bytes),
+    /// What a `HEAD` request is not shown, of unknown length.
+    Hidden,
     Stream(Box<Streaming>),
 }
 
@@ -53,8 +55,8 @@ impl Body {
         self
     }
 
-    pub(crate) const fn empty() -> Self {
-        Self(Content::Whole(Bytes::new()))
+    pub(crate) const fn hidden() -> Self {
+        Self(Content::Hidden)
     }
 
     pub(crate) const fn whole(bytes: Bytes) -> Self {
@@ -94,11 +96,12 @@ impl http_body::Body for Body {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let bytes = match &mut self.0 {
             Content::Whole(bytes) => mem::take(bytes),
+            Content::Hidden => Bytes::new(),
             Content::Stream(stream) => match ready!(stream.poll_next(cx)) {
                 Ok(bytes) => bytes,
                 Err(ending) => {
                     stream.member.leaves(ending.reason);
-                    *self = Self::empty();
+                    *self = Self::whole(Bytes::new());
                     if let Some(error) = ending.error {
                         return Poll::Ready(Some(Err(error)));
                     }
@@ -116,7 +119,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream(_) => SizeHint::default(),
+            Content::Hidden | Content::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -125,6 +128,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Content::Whole(_) => "Body::Whole",
+            Content::Hidden => "Body::Hidden",
             Content::Stream(stream) => match stream.source {
                 Source::Topic(_) => "Body::Topic",
                 Source::Own(_) => "Body::Own",

@@ -250,7 +250,7 @@ impl Responder {
         if head.method() == "HEAD" {
             return Err(Declined::answered(http::Response::from_parts(
                 parts,
-                Body::empty(),
+                Body::hidden(),
             )));
         }
         Event::new()

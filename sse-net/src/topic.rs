@@ -444,7 +444,8 @@ impl Subscription {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Burst>, Forgotten>> {
         self.poll_news(cx, |state, cursor| {
-            let burst = state.recent.read(&state.log, cursor);
+            let recent = state.recent.get_or_insert_default();
+            let burst = recent.read(&state.log, cursor);
             (burst.end, burst)
         })
     }
@@ -582,7 +583,7 @@ impl Drop for Subscription {
         let waker = state.waiting.remove(self.key);
         #[cfg(feature = "http")]
         if state.waiting.is_empty() {
-            state.recent = Recent::default();
+            state.recent = None;
         }
         drop(state);
         drop(waker); // With the lock released, for the reason that `poll_news` gives.
@@ -607,7 +608,7 @@ impl Shared {
                 waiting: Slab::new(),
                 is_finished: false,
                 #[cfg(feature = "http")]
-                recent: Recent::default(),
+                recent: None,
                 progress: None,
             }),
             news: Condvar::new(),
@@ -627,7 +628,7 @@ pub(crate) struct State {
     waiting: Slab<Option<Waker>>,
     is_finished: bool,
     #[cfg(feature = "http")]
-    recent: Recent,
+    recent: Option<Box<Recent>>,
     /// How far the journal has come, if there is one.
     pub(crate) progress: Option<Box<Progress>>,
 }
