@@ -107,7 +107,3 @@ pub use segment::{Damage, Excerpt, Record, Segment, UnknownVersion};
 pub use stamp::Stamp;
 pub use stream::{CloseError, Stream};
 pub use upgrade::{Request, UpgradeError, Upgrader};
-
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -168,3 +168,7 @@ pub use stats::{Disconnect, Snapshot};
 pub use stream::Stream;
 pub use topic::{Published, Start, Subscription, Topic};
 pub use transport::Transport;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
