@@ -1,10 +1,12 @@
-//! The server of the measurements: one feed to everybody, at a rate that is asked for.
+//! The server of the measurements: one feed to everybody, at a rate that is asked for, over TLS
+//! with `--tls --cert FILE --key FILE`.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
 
 use sse_core::{Event, Retention};
 use sse_net::{Config, Incoming, Server, Start, Tcp, Topic, TopicConfig, bind_unix};
+use sse_tls::{PemFiles, TlsListener};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::yield_now;
@@ -41,7 +43,14 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let mut server = Server::new(Config::default());
     if let Some(port) = options.port {
-        server = server.listen(Tcp::default().bind((Ipv4Addr::LOCALHOST, port))?);
+        let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, port))?;
+        server = match &options.tls {
+            Some((certificate, key)) => {
+                let tls = PemFiles::new(certificate, key).load()?;
+                server.listen(TlsListener::new(listener, tls))
+            }
+            None => server.listen(listener),
+        };
     }
     if let Some(path) = &options.unix {
         server = server.listen(bind_unix(path)?);

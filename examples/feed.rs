@@ -16,6 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Options {
     pub port: Option<u16>,
     pub unix: Option<PathBuf>,
+    /// The files of a certificate and its key, if it is to be TLS on the port.
+    pub tls: Option<(PathBuf, PathBuf)>,
     pub ramp: Ramp,
     /// How many bytes of data an event has.
     pub size: usize,
@@ -33,9 +35,15 @@ impl Options {
     pub fn parse(mut args: Vec<String>) -> Result<Self, Box<dyn Error>> {
         let rate = value(&mut args, "--rate")?;
         let ramp = value(&mut args, "--ramp")?;
+        let is_tls = flag(&mut args, "--tls");
+        let certificate = value(&mut args, "--cert")?.zip(value(&mut args, "--key")?);
+        if is_tls != certificate.is_some() {
+            return Err("--tls goes with --cert FILE and --key FILE".into());
+        }
         let options = Self {
             port: value(&mut args, "--port")?,
             unix: value(&mut args, "--unix")?,
+            tls: certificate,
             ramp: ramp.unwrap_or(Ramp::constant(rate.unwrap_or(0.0))),
             size: value(&mut args, "--size")?.unwrap_or(100),
             preload: value(&mut args, "--preload")?.unwrap_or(0),

@@ -114,7 +114,11 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection().poll_write_vectored(cx, slices)
+        match slices {
+            // What a TLS session mostly has; `send` costs less than `writev`.
+            [slice] => self.connection().poll_write(cx, slice),
+            _ => self.connection().poll_write_vectored(cx, slices),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
