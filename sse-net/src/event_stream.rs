@@ -62,7 +62,8 @@ impl EventStream {
             let mut rest = &self.bytes[..];
             let event = match self.decoder.decode(&mut rest) {
                 Ok(Some(Decoded::Event(event))) => Some(event.into_owned()),
-                _ => None, // A comment, a reconnection time: what listeners don't see.
+                Ok(_) => None, // A comment, a reconnection time: what listeners don't see.
+                Err(_) => return None,
             };
             let taken = self.bytes.len() - rest.len();
             self.bytes.advance(taken);

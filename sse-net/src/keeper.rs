@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -14,7 +13,7 @@ use sse_core::{Cursor, Excerpt};
 
 use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
 use crate::segments::{FileError, Segments, failed, sync};
-use crate::topic::{Shared, State, now};
+use crate::topic::{Shared, State, Wakers, now};
 
 /// Ends the thread when the last handle of the topic is dropped, and waits for it.
 pub(crate) struct Keeper {
@@ -364,12 +363,12 @@ impl Work {
         let changed = change(&mut state, &mut progress);
         state.progress = Some(progress);
         let wakers = match state.log.end() == end {
-            true => Vec::new(),
+            true => Wakers::default(),
             false => state.take_wakers(),
         };
         drop(state);
         self.shared.synced.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.wake();
         Some(changed)
     }
 }

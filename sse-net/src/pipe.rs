@@ -122,7 +122,8 @@ fn lock(channel: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
     channel.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps a waker. Others' code, which dropping one may be, does not run under the lock.
+/// Keeps a waker. The one that it replaces may be the last that a task hangs on, and is
+/// dropped with the lock released.
 fn wait(
     mut channel: MutexGuard<'_, Channel>,
     slot: impl FnOnce(&mut Channel) -> &mut Option<Waker>,

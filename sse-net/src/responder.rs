@@ -31,9 +31,9 @@ use crate::topic::{Start, Subscription, Topic};
 /// [`Config`], what is about connections and request heads is the HTTP server's matter:
 /// `head_timeout`, `max_connections_per_address`, `shards` and the sizes of heads have no
 /// effect here, and `max_connections` is how many streams there may be. `write_timeout` is
-/// only that of streams of one client's own: an HTTP server does not ask a body for more while
-/// its client takes nothing, so nothing grows, but it may wait for ever. A listener of
-/// [`Tcp`](crate::Tcp) has the system give such connections up.
+/// only that of what [`upgrade`](Self::upgrade) gives: an HTTP server does not ask a body for
+/// more while its client takes nothing, so nothing grows, but it may wait for ever. A listener
+/// of [`Tcp`](crate::Tcp) has the system give such connections up.
 ///
 /// Cheap to clone; all clones are the same.
 ///
@@ -113,8 +113,8 @@ impl Responder {
     ///
     /// The body drives the writer: when the client is gone, it is dropped, wherever it waits,
     /// and with it whatever it holds, such as a request to a model. There is no task to be
-    /// cancelled, and no need to wait for [`Stream::gone`]. When it fails, so does the body, and
-    /// the HTTP server breaks the response off.
+    /// cancelled, and no need to wait for [`Stream::gone`]. The body also sends the heartbeats.
+    /// When the writer fails, so does the body, and the HTTP server breaks the response off.
     #[must_use]
     pub fn stream<B, F>(
         &self,
@@ -198,7 +198,8 @@ impl Responder {
 
     /// Ends every stream that follows a topic at a time of its own within `window`, asking the
     /// client to come back after a jittered time, and streams of one client's own at its end,
-    /// unless they end by themselves. Who asks from now on is sent away in the same manner.
+    /// unless they end by themselves. Who asks to follow a topic from now on is sent away at
+    /// once in the same manner. There is no way back.
     ///
     /// Returns when all have ended, or a second after the window: a client that takes nothing
     /// is not told, and its connection is the HTTP server's matter.
@@ -209,15 +210,15 @@ impl Responder {
         let since = Instant::now();
         let _ = self.0.drain.set(Drain { since, window });
         self.0.take_wakers().into_iter().for_each(Waker::wake);
-        let hard_end = window + self.0.config.goodbye_timeout();
+        let hard_end = window.saturating_add(self.0.config.goodbye_timeout());
         let _ = timeout(hard_end, self.0.limit.idle()).await;
     }
 
     /// Answers with a subscription without looking at the request, for those who have looked
-    /// themselves. Nobody is refused but for want of room, no origin is allowed, and when there
-    /// is nothing to follow any more the answer is 204.
+    /// themselves: nobody is refused but for want of room, and of the allowed origins only
+    /// "any" has an effect. When there is nothing to follow any more, the answer is 204.
     #[must_use]
-    pub fn respond(&self, subscription: Subscription) -> http::Response<Body> {
+    pub fn respond_with(&self, subscription: Subscription) -> http::Response<Body> {
         Head::from_parts("GET", "/", None, [])
             .map_err(Into::into)
             .and_then(|head| self.admit(head))
@@ -345,10 +346,10 @@ impl From<LastEventId> for Option<EventId<'static>> {
 
 impl Subscription {
     /// A response that goes on with this, by the process's own [responder](Responder::global);
-    /// see [`Responder::respond`].
+    /// see [`Responder::respond_with`].
     #[must_use]
     pub fn into_response(self) -> http::Response<Body> {
-        Responder::global().respond(self)
+        Responder::global().respond_with(self)
     }
 }
 
@@ -441,7 +442,11 @@ impl Admission {
         if let Some(event) = subscription.take_gap_event() {
             self.preface.extend_from_slice(&event);
         }
-        let leave_at = Instant::now().checked_add(self.office.config.age());
+        let age = match self.office.drain.get() {
+            Some(_) => Duration::ZERO,
+            None => self.office.config.age(),
+        };
+        let leave_at = Instant::now().checked_add(age);
         self.respond(Source::Topic(subscription), leave_at)
     }
 

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fmt, future, io, slice};
+use std::{fmt, future, io, mem, slice};
 
 use slab::Slab;
 use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 #[cfg(feature = "http")]
@@ -95,8 +96,9 @@ impl Topic {
     ///
     /// Never waits, and works from any thread, within a runtime or without; but where a
     /// journal syncs [every event](crate::SyncPolicy::EveryEvent), this waits for the disk. It
-    /// costs the encoding, and a wake-up for each [`Subscription`] that waits; the clients of
-    /// a server wait in one for each of its shards.
+    /// costs the encoding, and a wake-up for each [`Subscription`] that waits, which is left to a
+    /// task of theirs where they are many; the clients of a server wait in one for each of its
+    /// shards.
     ///
     /// An event without an ID gets one of the log's; see [`Log`].
     pub fn publish(&self, event: &Event<'_>) -> Published {
@@ -198,12 +200,15 @@ impl Topic {
         let asked = last_event_id.into();
         let mut state = self.lock();
         let (resume, cursor) = state.locate(asked.as_ref(), start, self.0.config.unknown_ids);
-        let key = state.waiting.insert(None);
+        state.subscriptions += 1;
+        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+            state.runtime = Handle::try_current().ok();
+        }
         drop(state);
         Subscription {
             topic: self.clone(),
             cursor,
-            key,
+            place: None,
             lingers_until: None,
             resume,
             missed: match resume {
@@ -228,7 +233,7 @@ impl Topic {
     /// one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().waiting.len()
+        self.lock().subscriptions
     }
 
     /// What the topic was made with.
@@ -320,7 +325,7 @@ impl Topic {
         // What a journal has to write first is held back, and its thread does the waking.
         let wakers = match state.log.end() == end {
             true => state.take_wakers(),
-            false => Vec::new(),
+            false => Wakers::default(),
         };
         let wakes_keeper = state
             .progress
@@ -330,7 +335,7 @@ impl Topic {
         if wakes_keeper {
             self.0.news.notify_one();
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.wake();
         match &self.1 {
             Some(keeper) if keeper.is_awaited() => keeper.wait(start, end),
             _ => true,
@@ -343,7 +348,7 @@ impl fmt::Debug for Topic {
         let state = self.lock();
         f.debug_struct("Topic")
             .field("events", &state.log.len())
-            .field("subscriptions", &state.waiting.len())
+            .field("subscriptions", &state.subscriptions)
             .field("is_finished", &state.is_finished)
             .finish_non_exhaustive()
     }
@@ -383,7 +388,8 @@ pub enum Start {
 pub struct Subscription {
     topic: Topic,
     cursor: Cursor,
-    key: usize,
+    /// Where it waits, or has waited.
+    place: Option<Place>,
     /// Until when what follows the last read waits; only where the topic lingers.
     lingers_until: Option<Instant>,
     /// What became of the ID after which it began.
@@ -466,7 +472,8 @@ impl Subscription {
             Ok([]) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
             Ok([]) => {
                 let waker = cx.waker().clone();
-                let replaced = state.waiting[self.key].replace(waker);
+                let replaced = state.waiting.leave(self.place);
+                self.place = Some(state.waiting.enter(waker));
                 drop(state);
                 drop(replaced); // It may be the last that a task hangs on, with a subscription.
                 Poll::Pending
@@ -580,9 +587,10 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.topic.lock();
-        let waker = state.waiting.remove(self.key);
+        let waker = state.waiting.leave(self.place);
+        state.subscriptions -= 1;
         #[cfg(feature = "http")]
-        if state.waiting.is_empty() {
+        if state.subscriptions == 0 {
             state.recent = None;
         }
         drop(state);
@@ -605,7 +613,9 @@ impl Shared {
             config,
             state: Mutex::new(State {
                 log,
-                waiting: Slab::new(),
+                waiting: Waiting::default(),
+                subscriptions: 0,
+                runtime: None,
                 is_finished: false,
                 #[cfg(feature = "http")]
                 recent: None,
@@ -624,8 +634,10 @@ impl Shared {
 
 pub(crate) struct State {
     pub(crate) log: Log,
-    /// One for each subscription, with the waker of those that have caught up and wait.
-    waiting: Slab<Option<Waker>>,
+    waiting: Waiting,
+    subscriptions: usize,
+    /// Where subscribers were seen to run, once they are many.
+    runtime: Option<Handle>,
     is_finished: bool,
     #[cfg(feature = "http")]
     recent: Option<Box<Recent>>,
@@ -657,14 +669,81 @@ impl State {
     }
 
     /// Who has caught up and waits.
-    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        let waiting = self.waiting.iter_mut();
-        waiting.filter_map(|(_, waker)| waker.take()).collect()
+    pub(crate) fn take_wakers(&mut self) -> Wakers {
+        Wakers {
+            wakers: self.waiting.call(),
+            runtime: self.runtime.clone(),
+        }
     }
 
     /// Whether nothing comes after `cursor`.
     fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
+    }
+}
+
+/// The wakers of those that have caught up. All are called at once, and then it is another
+/// round, so that this costs the publisher the same however many they are.
+#[derive(Default)]
+struct Waiting {
+    round: u64,
+    wakers: Slab<Waker>,
+}
+
+/// Who has waited in which round.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    round: u64,
+    key: usize,
+}
+
+impl Waiting {
+    fn enter(&mut self, waker: Waker) -> Place {
+        Place {
+            round: self.round,
+            key: self.wakers.insert(waker),
+        }
+    }
+
+    /// The waker that is at that place, if it is still that round.
+    fn leave(&mut self, place: Option<Place>) -> Option<Waker> {
+        let place = place.filter(|place| place.round == self.round)?;
+        self.wakers.try_remove(place.key)
+    }
+
+    fn call(&mut self) -> Slab<Waker> {
+        self.round += 1;
+        let next = Slab::with_capacity(self.wakers.len());
+        mem::replace(&mut self.wakers, next)
+    }
+}
+
+/// Who is to be woken, with the lock released: a waker is others' code.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    wakers: Slab<Waker>,
+    runtime: Option<Handle>,
+}
+
+impl Wakers {
+    /// How many the publisher wakes itself.
+    const FEW: usize = 100;
+
+    /// Wakes them, or, where they are many, lets a task do it: at some 0.1 µs each, it would
+    /// hold the publisher up.
+    pub(crate) fn wake(mut self) {
+        if self.wakers.len() > Self::FEW
+            && let Some(runtime) = self.runtime.take()
+        {
+            runtime.spawn(async move { drop(self) });
+        }
+    }
+}
+
+impl Drop for Wakers {
+    /// Nobody is forgotten, also when the runtime has ended and drops the task.
+    fn drop(&mut self) {
+        self.wakers.drain().for_each(Waker::wake);
     }
 }
 
@@ -760,7 +839,7 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn an_idle_topic_is_small() {
-        assert!(size_of::<Shared>() <= 456, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 472, "{}", size_of::<Shared>());
     }
 
     #[test]
@@ -814,6 +893,46 @@ mod tests {
             assert_eq!(ids.join(" ").trim_end(), expected);
             assert_eq!(start.elapsed().as_millis(), millis, "{expected}");
         }
+    }
+
+    #[test]
+    fn many_are_woken_by_a_task_and_without_one_all_the_same() {
+        struct Count(Mutex<u32>);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                *self.0.lock().unwrap() += 1;
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let topic = Topic::new(Retention::events(10));
+        let guard = runtime.enter();
+        let subscribe = |_| topic.subscribe(Start::Live);
+        let mut subscriptions: Vec<_> = (0..1000).map(subscribe).collect();
+        drop(guard);
+        let count = Arc::new(Count(Mutex::new(0)));
+        let woken = || std::mem::take(&mut *count.0.lock().unwrap());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut wait = || {
+            for subscription in &mut subscriptions {
+                let cx = &mut Context::from_waker(&waker);
+                while subscription.poll_read(cx, &mut Vec::new()).is_ready() {}
+            }
+        };
+        wait();
+        publish(&topic, 0..1);
+        assert_eq!(woken(), 0, "the publisher is not held up");
+        runtime.block_on(tokio::task::yield_now());
+        assert_eq!(woken(), 1000);
+
+        wait();
+        publish(&topic, 1..2);
+        drop(runtime);
+        assert_eq!(woken(), 1000, "the task was dropped");
+        wait();
+        publish(&topic, 2..3);
+        assert_eq!(woken(), 1000, "there is no runtime any more");
     }
 
     #[test]

@@ -544,6 +544,10 @@ async fn a_drain_does_not_wait_for_bodies_that_nobody_polls() {
     let start = Instant::now();
     responder.drain(SECOND).await;
     assert_eq!(start.elapsed().as_secs(), 2);
+    let mut late = responder.follow(&get("/"), &topic).into_body();
+    skip_retry(&mut late);
+    let goodbye = next(&mut late).await.unwrap().unwrap();
+    assert!(goodbye.starts_with("retry: ") && late.is_end_stream());
     let mut body = stuck.into_body();
     skip_retry(&mut body);
     let goodbye = next(&mut body).await.unwrap().unwrap();
@@ -578,6 +582,7 @@ async fn nothing_remains_of_ten_thousand_bodies() {
         assert_eq!(*ended.lock().unwrap(), 5_000 * round);
         assert_eq!(topic.subscriptions(), 0);
     }
+    settle().await;
     assert_eq!(tasks.num_alive_tasks(), before);
 }
 
