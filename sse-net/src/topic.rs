@@ -912,7 +912,7 @@ mod tests {
         let mut subscriptions: Vec<_> = (0..1000).map(subscribe).collect();
         drop(guard);
         let count = Arc::new(Count(Mutex::new(0)));
-        let woken = || std::mem::take(&mut *count.0.lock().unwrap());
+        let woken = || mem::take(&mut *count.0.lock().unwrap());
         let waker = Waker::from(Arc::clone(&count));
         let mut wait = || {
             for subscription in &mut subscriptions {
