@@ -195,8 +195,9 @@ impl Tcp {
 ///
 /// # Errors
 ///
-/// [`AddrInUse`](io::ErrorKind::AddrInUse) where there is a file that is not replaced, and what
-/// else the system says.
+/// [`AddrInUse`](io::ErrorKind::AddrInUse) where somebody listens,
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where there is another file than a socket, and
+/// what else the system says.
 ///
 /// # Panics
 ///
@@ -221,7 +222,11 @@ pub fn bind_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
 #[cfg(unix)]
 fn is_stale(path: &Path, address: &SockAddr) -> io::Result<bool> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Ok(false);
+        let sentence = format!(
+            "{} is no socket; remove it, or listen elsewhere",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, sentence));
     }
     // Not blocking: where many wait already, somebody listens.
     let refused = unix_socket()?.connect(address).err();
@@ -318,7 +323,14 @@ mod tests {
         let file = dir.join("file");
         std::fs::write(&file, "precious").unwrap();
         let refused = bind_unix(&file).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "{} is no socket; remove it, or listen elsewhere",
+                file.display()
+            )
+        );
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
         std::fs::remove_dir_all(&dir).unwrap();
     }
