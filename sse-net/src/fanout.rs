@@ -439,14 +439,20 @@ impl Driver {
                 return Ok(());
             }
             connection.beat_at = next_beat(self.now, self.config.heartbeat, key);
-            if let Some(reason) = lag.farewell {
-                return Err(reason);
-            }
-            if lag.cursor == group.subscription.cursor() {
-                match group.is_finished {
-                    true => return Err(Disconnect::Finished),
-                    false => return Ok(()),
+            if lag.cursor == group.subscription.cursor() && lag.farewell.is_none() {
+                if !group.is_finished {
+                    return Ok(());
                 }
+                lag.farewell = Some(Disconnect::Finished);
+            }
+            if let Some(reason) = lag.farewell {
+                return match connection.poll_shutdown() {
+                    Poll::Ready(_) => Err(reason),
+                    Poll::Pending => {
+                        connection.lag = Some(lag);
+                        Ok(())
+                    }
+                };
             }
             if room == 0 {
                 connection.lag = Some(lag);
@@ -475,7 +481,10 @@ impl Driver {
                     }
                 }
                 Err(forgotten) => match topic.slow_clients() {
-                    SlowClients::Disconnect => return Err(Disconnect::FellBehind),
+                    SlowClients::Disconnect => {
+                        lag.farewell = Some(Disconnect::FellBehind);
+                        connection.lag = Some(lag);
+                    }
                     SlowClients::SkipAhead => {
                         self.stats.add_gap();
                         let gap = topic.gap_event(None, forgotten.begin);
@@ -580,15 +589,10 @@ impl Driver {
     }
 
     fn part(&mut self, key: u32, reason: Disconnect) {
-        let Some(mut connection) = self.connections.try_remove(key as usize) else {
+        let Some(connection) = self.connections.try_remove(key as usize) else {
             return; // It has left for another reason.
         };
         self.half_closed.remove(&key);
-        // Best effort: a TLS session says that it ends, and a socket ends its own half.
-        if reason != Disconnect::Gone {
-            let cx = &mut Context::from_waker(Waker::noop());
-            let _ = Pin::new(&mut connection.transport).poll_shutdown(cx);
-        }
         self.stats.add_disconnect(reason);
         connection.on_end.tell(reason);
 
@@ -636,6 +640,12 @@ impl Connection {
     fn poll_read(&mut self, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let cx = &mut Context::from_waker(&self.waker);
         Pin::new(&mut self.transport).poll_read(cx, buffer)
+    }
+
+    /// Ends the stream: a TLS session says so, and a socket ends its own half.
+    fn poll_shutdown(&mut self) -> Poll<io::Result<()>> {
+        let cx = &mut Context::from_waker(&self.waker);
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 
     /// Finds out whether the peer has reset the connection, which nothing tells after it has

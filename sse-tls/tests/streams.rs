@@ -203,3 +203,28 @@ async fn a_client_that_leaves_is_noticed() {
     common::settle().await;
     assert_eq!(server.stats().connections, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_room_too() {
+    const ROOM: usize = 4096;
+    let world = World::new();
+    let topic = Topic::new(Retention::default());
+    let (server, net) = world.serve(follow(&topic));
+    let name = "localhost".try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(world.client());
+    let mut session = connector.connect(name, net.connect(ROOM)).await.unwrap();
+    ask(&mut session, "/").await;
+    begin(&mut session).await;
+    // With what a record adds, this fills the pipe to the last byte.
+    let frame = "id: 1\ndata: \n\n".len();
+    let data = "x".repeat(ROOM - 22 - frame);
+    topic.publish(&Event::new().id(1).data(&*data));
+    common::settle().await;
+    topic.finish(None);
+    common::settle().await;
+    let (text, end) = read_to_end(&mut session).await;
+    assert_eq!(text, format!("id: 1\ndata: {data}\n\n"));
+    assert!(end.is_ok(), "{end:?}");
+    common::settle().await;
+    assert_eq!(server.stats().connections, 0);
+}
