@@ -22,8 +22,13 @@ use sse_core::{Event, EventType, Recorder, Rejection, Response};
 use sse_net::{
     Answer, Config, Handler, Heartbeat, Incoming, Server, Start, Tcp, Topic, TopicConfig,
 };
+use sse_tls::TlsListener;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use encrypt::Trusted;
+
+mod encrypt;
 
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
@@ -41,6 +46,7 @@ struct Options {
     heartbeat: Duration,
     max_connections: usize,
     record: Option<String>,
+    tls: Option<encrypt::Source>,
 }
 
 impl Options {
@@ -53,7 +59,9 @@ impl Options {
             heartbeat: Config::default().heartbeat,
             max_connections: 4096,
             record: None,
+            tls: None,
         };
+        let mut tls = encrypt::Options::default();
         while let Some(option) = args.option()? {
             match &*option {
                 "--listen" => options.listen = args.value("an address")?,
@@ -63,25 +71,37 @@ impl Options {
                 "--heartbeat" => options.heartbeat = args.seconds()?,
                 "--max-connections" => options.max_connections = args.value("a number")?,
                 "--record" => options.record = Some(args.value("a file")?),
+                "--tls" => tls.is_on = true,
+                "--cert" => tls.certificate = Some(args.value("a file")?),
+                "--key" => tls.key = Some(args.value("a file")?),
+                "--client-ca" => tls.client_ca = Some(args.value("a file")?),
                 _ => return Err(args.unknown()),
             }
         }
+        options.tls = tls.source()?;
         Ok(options)
     }
 }
 
-async fn demonstrate(options: Options) -> Result<(), Ending> {
+async fn demonstrate(mut options: Options) -> Result<(), Ending> {
     let demo = Demo {
         feed: Topic::new(TopicConfig::default()),
         watching: Arc::default(),
     };
-    let (server, url) = listen(&options)?;
+    let (server, url, trusted) = listen(&mut options)?;
     if let Some(path) = options.record {
         record(&demo.feed, path)?;
     }
     let server = server.serve(demo.clone());
     tokio::spawn(async move { demo.publish(options.every, options.count).await });
     cli::say(format_args!("open {url} (Ctrl-C ends it)"));
+    if let Some(trusted) = &trusted {
+        let file = trusted.path().display();
+        cli::say(format_args!(
+            "trust its certificate, {file}: in the browser, which asks, or with \
+             curl -N --cacert {file} {url}sse"
+        ));
+    }
 
     cli::signalled().await.map_err(cant_start)?;
     tokio::select! {
@@ -91,24 +111,31 @@ async fn demonstrate(options: Options) -> Result<(), Ending> {
     Ok(())
 }
 
-/// A server that listens wherever it is to, and where a browser finds it.
-fn listen(options: &Options) -> Result<(Server, String), Ending> {
+/// A server that listens wherever it is to, where a browser finds it, and the certificate that
+/// has been made for it.
+fn listen(options: &mut Options) -> Result<(Server, String, Option<Trusted>), Ending> {
     let tcp = Tcp::default().bind(&options.listen);
     let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
     let address = tcp.local_addr().map_err(cant_start)?;
-    let mut server = Server::new(Config {
+    let server = Server::new(Config {
         max_connections: room(options.max_connections),
         heartbeat: options.heartbeat,
         heartbeat_form: Heartbeat::Event(HEARTBEAT),
         retry: RETRY,
         ..Config::default()
-    })
-    .listen(tcp);
+    });
+    let (mut server, scheme, trusted) = match options.tls.take() {
+        Some(source) => {
+            let (tls, trusted) = source.load(address.ip())?;
+            (server.listen(TlsListener::new(tcp, tls)), "https", trusted)
+        }
+        None => (server.listen(tcp), "http", None),
+    };
     if let Some(path) = &options.unix {
         let listening = listen_unix(server, path);
         server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
     }
-    Ok((server, format!("http://{address}/")))
+    Ok((server, format!("{scheme}://{address}/"), trusted))
 }
 
 /// Records the feed to a new file, until the program ends.
@@ -243,6 +270,10 @@ says goodbye to all; a second ends at once.
   --every SECONDS       the time between two events (1)
   --heartbeat SECONDS   send a `heartbeat` event after so much silence (15)
   --record FILE         record the feed, with times, to a file that `replay` plays
+  --tls                 speak TLS, with a certificate made for this run
+  --cert FILE           speak TLS with this certificate and those of its issuers, in PEM,
+  --key FILE            and this key; renewed files are noticed
+  --client-ca FILE      ask clients for a certificate that this authority vouches for
   --max-connections N   answer 503 beyond so many connections at once (4096)
   --help                show this";
 

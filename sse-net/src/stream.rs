@@ -247,6 +247,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     /// What the connection says.
     pub async fn close(mut self) -> io::Result<()> {
         self.outbox.close();
+        self.end().await
+    }
+
+    /// Ends the stream without an event that says so, for pages that know by what came last.
+    /// A stream that is merely dropped is cut, which a client over TLS takes for an attack.
+    ///
+    /// # Errors
+    ///
+    /// What the connection says.
+    pub async fn end(mut self) -> io::Result<()> {
         self.flush().await?;
         self.shut_down().await
     }

@@ -62,6 +62,10 @@ async fn a_stream_that_ends_as_it_should_says_so() {
                 stream.write_str("d").await?;
                 stream.close().await
             }),
+            "/ended" => request.stream(async |mut stream| {
+                stream.write_str("d").await?;
+                stream.end().await
+            }),
             "/nothing" => request.reject(Rejection::NOT_FOUND),
             _ => request.follow(&followed.0),
         })
@@ -73,7 +77,7 @@ async fn a_stream_that_ends_as_it_should_says_so() {
     let (_server, net) = common::serve(old, world.tls.clone(), handler);
     let client = world.client();
     let mut ends = Vec::new();
-    for path in ["/finished", "/closed", "/nothing", "/too-old"] {
+    for path in ["/finished", "/closed", "/ended", "/nothing", "/too-old"] {
         let mut session = net.get(path, &client).await;
         ends.push(tokio::spawn(async move {
             let (text, end) = read_to_end(&mut session).await;

@@ -1,0 +1,120 @@
+//! What the demo goes by where it speaks TLS.
+
+use std::fs::{File, remove_file};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cli::Ending;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use sse_tls::rustls::ServerConfig;
+use sse_tls::rustls::crypto::ring;
+use sse_tls::{PemFiles, TlsConfig};
+
+/// What the command line says of TLS.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) is_on: bool,
+    pub(crate) certificate: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) client_ca: Option<String>,
+}
+
+impl Options {
+    /// Whose certificate it is to be, if TLS is wanted.
+    pub(crate) fn source(self) -> Result<Option<Source>, Ending> {
+        match (self.certificate, self.key, self.client_ca) {
+            (Some(certificate), Some(key), client_ca) => {
+                let files = PemFiles::new(certificate, key);
+                Ok(Some(Source::Files(match client_ca {
+                    Some(ca) => files.require_client_certificates(ca),
+                    None => files,
+                })))
+            }
+            (None, None, None) => Ok(self.is_on.then_some(Source::Own)),
+            _ => Err(Ending::Usage(
+                "--cert and --key go together, and --client-ca with them".to_owned(),
+            )),
+        }
+    }
+}
+
+pub(crate) enum Source {
+    Files(PemFiles),
+    /// The demo's own, made now.
+    Own,
+}
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+impl Source {
+    /// What handshakes go by, for a server at `address`.
+    pub(crate) fn load(self, address: IpAddr) -> Result<(TlsConfig, Option<Trusted>), Ending> {
+        match self {
+            Self::Files(files) => {
+                let tls = files.load();
+                let tls = tls.map_err(|error| Ending::Failure(error.to_string()))?;
+                tls.warnings().iter().for_each(cli::complain);
+                tokio::spawn(tls.clone().watch(LOOK, cli::complain));
+                Ok((tls, None))
+            }
+            Self::Own => {
+                let (tls, trusted) = make(address).map_err(|error| {
+                    Ending::Failure(format!("a certificate can't be made: {error}"))
+                })?;
+                Ok((tls, Some(trusted)))
+            }
+        }
+    }
+}
+
+/// Makes a certificate for this machine, of which only the public half is written to a file.
+fn make(address: IpAddr) -> Result<(TlsConfig, Trusted), Box<dyn std::error::Error>> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(["localhost".to_owned()])?;
+    let addresses = [
+        Ipv4Addr::LOCALHOST.into(),
+        Ipv6Addr::LOCALHOST.into(),
+        address,
+    ];
+    let names = addresses.map(SanType::IpAddress);
+    params.subject_alt_names.extend(names);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let now = SystemTime::now();
+    params.not_before = (now - Duration::from_secs(3600)).into();
+    params.not_after = (now + Duration::from_secs(30 * 86_400)).into();
+    let certificate = params.self_signed(&key)?;
+
+    let trusted = Trusted::write(&certificate.pem())?;
+    let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())?;
+    config.alpn_protocols = vec![b"http/1.1".into()];
+    Ok((TlsConfig::from(Arc::new(config)), trusted))
+}
+
+/// The file with the certificate that is to be trusted, until the program ends.
+pub(crate) struct Trusted(PathBuf);
+
+impl Trusted {
+    fn write(pem: &str) -> io::Result<Self> {
+        let name = format!("sse-demo-{}.pem", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        File::create_new(&path)?.write_all(pem.as_bytes())?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Trusted {
+    fn drop(&mut self) {
+        let _ = remove_file(&self.0);
+    }
+}
