@@ -4,14 +4,19 @@
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import http from "node:http";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 const DEMO = process.env.DEMO ?? fileURLToPath(new URL("../../target/debug/demo", import.meta.url));
@@ -22,19 +27,7 @@ let browser;
 const children = new Set();
 
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    headless: true,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  browser = await launch();
 });
 
 after(() => browser?.close());
@@ -215,6 +208,25 @@ test("only the newest hundred events stay on the page", async (t) => {
   assert.deepEqual([closed.ids.length, closed.ids[0], closed.ids.at(-1)], [100, "51", "150"]);
 });
 
+test("all of that over TLS, with a certificate that outlives the server", async (t) => {
+  const { files, pin } = await makeCertificate(t);
+  const trusting = await launch(`--ignore-certificate-errors-spki-list=${pin}`);
+  t.after(() => trusting.close());
+  const demo = await startDemo(t, ...files);
+  const page = await openPage(t, { scheme: "https", port: demo.port }, undefined, trusting);
+  const before = await until("two events", () => read(page), ({ ids }) => ids.length >= 2);
+  assert.equal(before.state, "open");
+
+  await demo.kill();
+  await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+  await startDemo(t, ...files, "--listen", `127.0.0.1:${demo.port}`);
+  const shown = await until("the stream again", () => read(page), ({ state, ids }) => state === "open" && ids.length > before.ids.length);
+  assert.deepEqual(shown.errors, []);
+
+  // A browser that does not trust it shows nothing of it.
+  await assert.rejects(openPage(t, { scheme: "https", port: demo.port }), /ERR_CERT_AUTHORITY_INVALID/);
+});
+
 test("an unknown path is answered by 404", async (t) => {
   const demo = await startDemo(t);
   const response = await fetch(`http://127.0.0.1:${demo.port}/unknown`);
@@ -281,9 +293,40 @@ async function retryPeriods(page, periods, retryMs) {
   await page.evaluate(() => globalThis.witness.close());
 }
 
+function launch(...args) {
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      ...args,
+    ],
+  });
+}
+
+// The demo's options for a certificate, and the pin by which a browser can be told to trust it.
+async function makeCertificate(t) {
+  const dir = await mkdtemp(join(tmpdir(), "sse-demo-"));
+  t.after(() => rm(dir, { recursive: true }));
+  const [certificate, key] = [join(dir, "certificate.pem"), join(dir, "key.pem")];
+  await promisify(execFile)("openssl", [
+    ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost".split(" "),
+    ...["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+  ]);
+  const { publicKey } = new X509Certificate(await readFile(certificate));
+  const pin = createHash("sha256").update(publicKey.export({ type: "spki", format: "der" })).digest("base64");
+  return { files: ["--cert", certificate, "--key", key], pin };
+}
+
 // Opens the page at the recorder's address. With `answer`, the browser gets that answer for the stream.
-async function openPage(t, wire, answer) {
-  const context = await browser.newContext();
+async function openPage(t, { scheme = "http", port }, answer, by = browser) {
+  const context = await by.newContext();
   t.after(() => context.close());
   const page = await context.newPage();
   await page.addInitScript(() => {
@@ -291,7 +334,7 @@ async function openPage(t, wire, answer) {
     addEventListener("error", (event) => globalThis.errors.push(event.message));
   });
   if (answer) await page.route("**/sse", (route) => route.fulfill(answer));
-  await page.goto(`http://127.0.0.1:${wire.port}/`);
+  await page.goto(`${scheme}://127.0.0.1:${port}/`);
   return page;
 }
 
@@ -316,7 +359,7 @@ async function startDemo(t, ...args) {
     child.once("exit", (code) => reject(new Error(`${DEMO} ended early, with ${code}`)));
     setTimeout(() => reject(new Error(`${DEMO} printed no address`)), PATIENCE_MS).unref();
     createInterface({ input: child.stdout }).on("line", (line) => {
-      const address = /http:\/\/127\.0\.0\.1:(\d+)\//.exec(line);
+      const address = /https?:\/\/127\.0\.0\.1:(\d+)\//.exec(line);
       if (address) resolve(Number(address[1]));
     });
   });

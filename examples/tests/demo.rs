@@ -336,11 +336,16 @@ fn a_port_in_use_is_a_sentence() {
 #[test]
 fn a_wrong_command_line_is_a_sentence() {
     let seconds = "a number of seconds above 0";
+    let together = "--cert and --key go together, and --client-ca with them";
     for (args, sentence) in [
         (&["--port", "80"][..], "there is no option \"--port\""),
         (&["80"], "there is no option \"80\""),
         (&["--listen"], "--listen takes an address"),
         (&["--unix"], "--unix takes a path"),
+        (&["--cert"], "--cert takes a file"),
+        (&["--cert", "a"], together),
+        (&["--key", "b", "--tls"], together),
+        (&["--client-ca", "c", "--tls"], together),
         (&["--count"], "--count takes a number"),
         (&["--count", "-1"], "--count takes a number, not \"-1\""),
         (
