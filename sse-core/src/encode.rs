@@ -20,11 +20,17 @@ const DATA: &[u8; 6] = b"data: ";
 /// Appends a whole event.
 #[inline]
 pub(crate) fn event(out: &mut Vec<u8>, event: &Event<'_>) {
+    event_with_id(out, event, event.id.as_ref());
+}
+
+/// Appends a whole event, with this ID in place of its own.
+#[inline]
+pub(crate) fn event_with_id(out: &mut Vec<u8>, event: &Event<'_>, id: Option<&EventId<'_>>) {
     if let Some(text) = &event.comment {
         comment(out, text);
     }
     let start = out.len();
-    head(out, event.id.as_ref(), event.event.as_ref(), event.retry);
+    head(out, id, event.event.as_ref(), event.retry);
     if let Some(text) = &event.data {
         data(out, text);
     }

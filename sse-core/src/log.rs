@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 
+use crate::encode;
 use crate::event::Event;
 use crate::field::EventId;
 use crate::segment::{Excerpt, Record};
-use crate::stamp::{Stamp, millis};
+use crate::stamp::{Stamp, StampText, millis};
 
 /// An append-only log of encoded events, of which the oldest are forgotten.
 ///
@@ -64,6 +65,7 @@ pub struct Log {
     restored: Option<Stamp>,
     /// After which cursor events are held back: beyond them all, if none is.
     held: Cursor,
+    stamp_text: StampText,
 }
 
 impl Log {
@@ -81,6 +83,7 @@ impl Log {
             first_stamp: None,
             restored: None,
             held: Cursor::BEYOND,
+            stamp_text: StampText::default(),
         }
     }
 
@@ -95,10 +98,10 @@ impl Log {
         let own_id: Option<Arc<str>> = event.id.as_ref().map(|id| id.as_str().into());
         match own_id {
             Some(_) => event.encode(&mut self.bytes),
-            None => event
-                .borrowed()
-                .id(stamp.id(&mut [0; Stamp::MAX_LEN]))
-                .encode(&mut self.bytes),
+            None => {
+                let id = EventId::trusted(self.stamp_text.of(stamp).into());
+                encode::event_with_id(&mut self.bytes, event, Some(&id));
+            }
         }
         self.enter(stamp, own_id, now)
     }

@@ -94,7 +94,33 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// Stamps written out one after the other, of which many are of the same millisecond.
+#[derive(Debug, Default)]
+pub(crate) struct StampText {
+    text: String,
+    millis: u64,
+    /// Where the sequence number begins; zero as long as there is no text.
+    sequence: usize,
+}
+
+impl StampText {
+    pub(crate) fn of(&mut self, stamp: Stamp) -> &str {
+        let mut number = itoa::Buffer::new();
+        if self.sequence == 0 || self.millis != stamp.millis {
+            self.text.clear();
+            self.text.push_str(number.format(stamp.millis));
+            self.text.push('-');
+            (self.millis, self.sequence) = (stamp.millis, self.text.len());
+        }
+        self.text.truncate(self.sequence);
+        self.text.push_str(number.format(stamp.sequence));
+        &self.text
+    }
+}
+
 /// The whole milliseconds of a time.
 pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    time.as_secs()
+        .saturating_mul(1000)
+        .saturating_add(time.subsec_millis().into())
 }
