@@ -146,7 +146,7 @@ fn record(feed: &Topic, path: String) -> Result<(), Ending> {
             _ => format!("can't record to {path:?}: {error}"),
         })
     })?;
-    let mut live = feed.subscribe(Start::Live);
+    let live = feed.subscribe(Start::Live);
     tokio::spawn(async move {
         let recording = live.record(Recorder::new(file), Instant::now());
         if let Err(error) = recording.await {

@@ -60,6 +60,9 @@ impl FromStr for Source {
             _ => return Err(()),
         };
         let authority = uri.authority().ok_or(())?;
+        if authority.as_str().contains('@') {
+            return Err(()); // A password would only be lost.
+        }
         let port = match authority.port_u16() {
             Some(port) => port,
             None if authority.as_str() != authority.host() => return Err(()),
@@ -177,6 +180,7 @@ mod tests {
             "http://a b/",
             "http://a/\r\nX: y",
             "http://user:password@a/",
+            "http://user@a:80/",
             "http://a:99999/",
             "unix:",
             "unix::/a",

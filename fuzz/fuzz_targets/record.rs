@@ -55,7 +55,7 @@ fuzz_target!(|input: Input<'_>| {
             .map(|item| item.expect("no limit is near")),
     );
     let whole = usize::try_from(replayer.whole()).expect("a part of the input");
-    let gone_on = [&bytes[..whole], b": T+1.000000000\ndata: goes on\n\n"].concat();
+    let gone_on = [&bytes[..whole], b":T+1.000000000\ndata: goes on\n\n"].concat();
     let after = replay(&gone_on);
     let (last, rest) = after.split_last().expect("what was added");
     // A comment or a time to reconnect may stand within the event that is torn.

@@ -63,6 +63,8 @@ pub struct Decoder {
     has_id: bool,
     last_event_id: String,
     retry: Option<Duration>,
+    /// Whether the last comment had no space after its colon.
+    is_comment_bare: bool,
     failed: Option<DecodeError>,
 }
 
@@ -90,6 +92,7 @@ impl Decoder {
             has_id: false,
             last_event_id: String::new(),
             retry: None,
+            is_comment_bare: false,
             failed: None,
         }
     }
@@ -121,6 +124,16 @@ impl Decoder {
         &'d mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Decoded<'d>>, DecodeError> {
+        let decoded = self.decode_marked(input)?;
+        Ok(decoded.map(|(decoded, _)| decoded))
+    }
+
+    /// The same, and whether a comment has no space after its colon, as none of our encoder's.
+    #[inline]
+    pub(crate) fn decode_marked<'d, 'i: 'd>(
+        &'d mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<(Decoded<'d>, bool)>, DecodeError> {
         dispatch!(*LEVEL, simd => self.decode_with(simd, input))
     }
 
@@ -149,6 +162,13 @@ impl Decoder {
         self.retry
     }
 
+    /// Whether the next line is one that can be taken away without a trace: between events, and
+    /// not at the beginning, where a byte order mark may be, or where an LF may complete the
+    /// end of the line before.
+    pub(crate) const fn is_at_line(&self) -> bool {
+        self.bom == 3 && !self.after_cr && self.is_between_events()
+    }
+
     /// Whether what has been decoded since the last event is no part of another.
     pub(crate) const fn is_between_events(&self) -> bool {
         let has_fields = !self.data.is_empty() || !self.event_type.is_empty() || self.has_id;
@@ -161,12 +181,12 @@ impl Decoder {
         &'d mut self,
         simd: S,
         input: &mut &'i [u8],
-    ) -> Result<Option<Decoded<'d>>, DecodeError> {
+    ) -> Result<Option<(Decoded<'d>, bool)>, DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         match self.advance(simd, input) {
-            Ok(found) => Ok(found.map(|found| self.show(found))),
+            Ok(found) => Ok(found.map(|found| (self.show(found), self.is_comment_bare))),
             Err(error) => {
                 self.failed = Some(error);
                 Err(error)
@@ -367,7 +387,12 @@ impl Decoder {
                     return Ok(Some(Found::Retry(retry)));
                 }
             }
-            Line::Comment(text) => return Ok(Some(Found::Comment(Cow::Borrowed(text)))),
+            Line::Comment(text) => {
+                let spaced = text.strip_prefix(b" ");
+                self.is_comment_bare = spaced.is_none();
+                let text = Cow::Borrowed(spaced.unwrap_or(text));
+                return Ok(Some(Found::Comment(text)));
+            }
             Line::Unknown => {}
         }
         Ok(None)
@@ -598,7 +623,7 @@ impl<'l> Line<'l> {
             [b'i', b'd', rest @ ..] => Self::field(Self::Id, rest),
             [b'e', b'v', b'e', b'n', b't', rest @ ..] => Self::field(Self::Event, rest),
             [b'r', b'e', b't', b'r', b'y', rest @ ..] => Self::field(Self::Retry, rest),
-            [b':', text @ ..] => Self::Comment(text.strip_prefix(b" ").unwrap_or(text)),
+            [b':', text @ ..] => Self::Comment(text),
             [] => Self::Blank,
             _ => Self::Unknown,
         }

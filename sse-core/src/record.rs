@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 use std::{iter, mem};
 
-use memchr::{memchr2, memmem, memrchr};
+use memchr::{memchr, memchr2, memmem, memrchr};
 
 use crate::decode::{Decoder, MAX_IDLE};
 use crate::event::Event;
@@ -17,19 +17,19 @@ use crate::outbox::{Outbox, SendError};
 /// nine decimals. It holds until the next one:
 ///
 /// ```text
-/// : T+0.250000000
+/// :T+0.250000000
 /// id: 1
 /// data: hey
 ///
-/// : T+1.000000000
+/// :T+1.000000000
 /// id: 2
 /// data: there
 /// ```
 ///
-/// Without these lines, the bytes are those that were recorded. A comment among them that
-/// looks like such a line, with one `+` or more, gets one more, which a
-/// [`Replayer`](crate::Replayer) takes away; and a byte order mark is left out, because it
-/// would no longer stand at the beginning.
+/// Without these lines, the bytes are those that were recorded, but for two that no reader
+/// sees. A comment that looks like such a line gets a space after its colon, as comments of
+/// this library's have anyhow; and a byte order mark is left out, because it would no longer
+/// stand at the beginning.
 ///
 /// Only whole events reach the writer, and a burst of them reaches it at once. Of a file that
 /// has been cut off anywhere, say by a crash, all whole events are read back, and the rest is
@@ -48,7 +48,7 @@ use crate::outbox::{Outbox, SendError};
 /// recorder.record(Duration::from_millis(1000), b"ere\n\nid: 3")?;
 /// assert_eq!(
 ///     recorder.into_parts().0,
-///     b": T+0.250000000\nid: 1\ndata: hey\n\n: T+1.000000000\nid: 2\ndata: there\n\n",
+///     b":T+0.250000000\nid: 1\ndata: hey\n\n:T+1.000000000\nid: 2\ndata: there\n\n",
 /// );
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -99,27 +99,38 @@ impl<W: Write> Recorder<W> {
     pub fn record(&mut self, at: Duration, wire: &[u8]) -> io::Result<()> {
         self.file.make_room()?;
         if self.cutter.passes(wire) {
-            return self.file.put(at, wire);
+            return self.file.put_checked(at, wire);
         }
         if self.cutter.held.len() > self.max_event {
             return Err(too_long(self.max_event));
         }
         let end = self.cutter.push(wire);
-        let put = self.file.put(at, &self.cutter.held[..end]);
+        let put = self.file.put_checked(at, &self.cutter.held[..end]);
         self.cutter.release(end);
         put
+    }
+
+    /// Records whole events that this library has encoded, such as those of a
+    /// [`Log`](crate::Log), as of the time `at`. They go to the writer without being looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record), but for the last.
+    pub fn record_encoded(&mut self, at: Duration, events: &[u8]) -> io::Result<()> {
+        self.file.make_room()?;
+        self.file.put(at, events)
     }
 
     /// Records an event as of the time `at`.
     ///
     /// # Errors
     ///
-    /// As [`record`](Self::record).
+    /// As [`record_encoded`](Self::record_encoded).
     pub fn send(&mut self, at: Duration, event: &Event<'_>) -> io::Result<()> {
         let mut wire = mem::take(&mut self.scratch);
         wire.clear();
         event.encode(&mut wire);
-        let recorded = self.record(at, &wire);
+        let recorded = self.record_encoded(at, &wire);
         wire.shrink_to(MAX_IDLE);
         self.scratch = wire;
         recorded
@@ -180,7 +191,7 @@ impl<W> Recorder<W> {
 /// let (conn, recorded) = stream.into_parts().0.into_parts();
 /// assert_eq!(conn, b"data: hey\n\n");
 /// let (file, _) = recorded?.into_parts();
-/// assert!(file.starts_with(b": T+0.") && file.ends_with(b"\ndata: hey\n\n"));
+/// assert!(file.starts_with(b":T+0.") && file.ends_with(b"\ndata: hey\n\n"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -267,35 +278,41 @@ impl<W: Write> File<W> {
         }
     }
 
+    /// Writes whole lines, in which no comment may pass for a time.
+    fn put_checked(&mut self, at: Duration, lines: &[u8]) -> io::Result<()> {
+        let mut written = match lines {
+            [] => self.drain(),
+            _ => Ok(()),
+        };
+        for piece in pieces(lines) {
+            let put = match memmem::find(piece, TIME) {
+                Some(first) => self.put(at, &escape(piece, first)),
+                None => self.put(at, piece),
+            };
+            written = written.and(put);
+        }
+        written
+    }
+
     /// Writes whole lines, with the time before them.
     fn put(&mut self, at: Duration, lines: &[u8]) -> io::Result<()> {
-        if lines.is_empty() {
-            return self.drain();
-        }
-        if self.time != Some(at) {
+        if !lines.is_empty() && self.time != Some(at) {
             self.time = Some(at);
             self.line.clear();
-            TimeLine { at, pluses: 1 }.encode(&mut self.line);
+            encode_time(at, &mut self.line);
             self.outbox.push_raw(&self.line);
         }
-        let mut written = Ok(());
-        for piece in pieces(lines) {
-            match memmem::find(piece, TimeLine::MARK) {
-                Some(first) => self.outbox.push_raw(&escape(piece, first)),
-                None if piece.len() < DIRECT => self.outbox.push_raw(piece),
-                None => {
-                    // No more copies than are needed: what is not taken at once waits.
-                    written = written.and_then(|()| self.drain());
-                    let mut taken = 0;
-                    if written.is_ok() {
-                        (taken, written) = offer(&mut self.writer, piece);
-                    }
-                    self.outbox.push_raw(&piece[taken..]);
-                }
-            }
+        if lines.len() < DIRECT {
+            self.outbox.push_raw(lines);
+            return self.drain();
         }
-        written?;
-        self.drain()
+        // No more copies than are needed: what is not taken at once waits.
+        let (mut taken, mut written) = (0, self.drain());
+        if written.is_ok() {
+            (taken, written) = offer(&mut self.writer, lines);
+        }
+        self.outbox.push_raw(&lines[taken..]);
+        written
     }
 
     /// Offers what waits to the writer until it has taken all.
@@ -428,73 +445,65 @@ impl Cutter {
     }
 }
 
-/// What stands in a comment that tells a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimeLine {
-    pub(crate) at: Duration,
-    /// With more than one, it is a comment that only looks like one.
-    pub(crate) pluses: usize,
+/// Reads what stands after the colon of a comment that tells a time.
+#[inline]
+pub(crate) fn parse_time(text: &[u8]) -> Option<Duration> {
+    let time = text.strip_prefix(b"T+")?;
+    let (seconds, nanos) = time.split_last_chunk::<9>()?;
+    let seconds = match seconds {
+        b"0." => 0,
+        [first @ b'1'..=b'9', rest @ .., b'.'] => {
+            rest.iter().try_fold(u64::from(first - b'0'), digit)?
+        }
+        _ => return None,
+    };
+    let nanos = nanos.iter().try_fold(0, digit)?;
+    Some(Duration::new(seconds, u32::try_from(nanos).ok()?))
 }
 
-impl TimeLine {
-    /// What every one has, and few other texts.
-    const MARK: &[u8] = b"T+";
+/// The time of a line at the beginning of `input` that tells one, as the recorder writes it,
+/// and its length.
+#[inline]
+pub(crate) fn time_line(input: &[u8]) -> Option<(Duration, usize)> {
+    const MAX_LEN: usize = ":T+18446744073709551615.999999999\n".len();
+    let [b':', b'T', b'+', ..] = input else {
+        return None;
+    };
+    let end = memchr(b'\n', &input[..input.len().min(MAX_LEN)])?;
+    Some((parse_time(&input[1..end])?, end + 1))
+}
 
-    /// Reads the text of a comment.
-    #[inline]
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let [b'T', b'+', rest @ ..] = text else {
-            return None;
-        };
-        let more = rest.iter().take_while(|byte| **byte == b'+').count();
-        let rest = &rest[more..];
-        let (seconds, nanos) = rest.split_at_checked(rest.len().checked_sub(9)?)?;
-        let seconds = match seconds {
-            b"0." => 0,
-            [b'1'..=b'9', .., b'.'] => number(&seconds[..seconds.len() - 1])?,
-            _ => return None,
-        };
-        let nanos = u32::try_from(number(nanos)?).ok()?;
-        Some(Self {
-            at: Duration::new(seconds, nanos),
-            pluses: 1 + more,
-        })
-    }
-
-    fn encode(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b": T");
-        out.extend(iter::repeat_n(b'+', self.pluses));
-        out.extend_from_slice(itoa::Buffer::new().format(self.at.as_secs()).as_bytes());
-        // All nine digits, for the one before them.
-        let nanos = 1_000_000_000 + self.at.subsec_nanos();
-        out.push(b'.');
-        out.extend_from_slice(&itoa::Buffer::new().format(nanos).as_bytes()[1..]);
-        out.push(b'\n');
+/// The number with one more digit.
+fn digit(number: u64, digit: &u8) -> Option<u64> {
+    let digit = digit.wrapping_sub(b'0');
+    match digit {
+        0..=9 => number.checked_mul(10)?.checked_add(digit.into()),
+        _ => None,
     }
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0_u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
+fn encode_time(time: Duration, out: &mut Vec<u8>) {
+    out.extend_from_slice(TIME);
+    out.extend_from_slice(itoa::Buffer::new().format(time.as_secs()).as_bytes());
+    // All nine digits, for the one before them.
+    let nanos = 1_000_000_000 + time.subsec_nanos();
+    out.push(b'.');
+    out.extend_from_slice(&itoa::Buffer::new().format(nanos).as_bytes()[1..]);
+    out.push(b'\n');
 }
 
-/// The same lines, in which no comment tells a time. The first mark is at `mark`.
-fn escape(lines: &[u8], mark: usize) -> Vec<u8> {
+/// The same lines, with a space after the colon of comments that look like times. The first
+/// that may be one is at `first`.
+fn escape(lines: &[u8], first: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len() + 64);
     let mut done = 0;
-    for at in memmem::find_iter(&lines[mark..], TimeLine::MARK).map(|at| mark + at) {
-        let before = &lines[..at];
-        let before = before
-            .strip_suffix(b": ")
-            .or_else(|| before.strip_suffix(b":"));
-        let is_comment = before.is_some_and(|before| matches!(before, [] | [.., b'\r' | b'\n']));
-        let text = &lines[at..];
+    for at in memmem::find_iter(&lines[first..], TIME).map(|at| first + at) {
+        let is_comment = matches!(lines[..at], [] | [.., b'\r' | b'\n']);
+        let text = &lines[at + 1..];
         let text = &text[..memchr2(b'\r', b'\n', text).unwrap_or(text.len())];
-        if is_comment && TimeLine::parse(text).is_some() {
-            out.extend_from_slice(&lines[done..at]);
-            out.extend_from_slice(b"T+");
+        if is_comment && parse_time(text).is_some() {
+            out.extend_from_slice(&lines[done..=at]);
+            out.push(b' ');
             done = at + 1;
         }
     }
@@ -510,6 +519,10 @@ fn too_long(limit: usize) -> io::Error {
         ),
     )
 }
+
+/// How a line begins that tells a time. After the colon of a comment, the encoder writes a
+/// space.
+const TIME: &[u8] = b":T+";
 
 /// How much is searched and written at once.
 const PIECE: usize = 256 << 10;

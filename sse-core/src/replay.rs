@@ -8,7 +8,7 @@ use std::{fmt, mem};
 use crate::decode::{Decoded, Decoder, MAX_IDLE, MessageEvent};
 use crate::event::Event;
 use crate::field::{EventId, EventType};
-use crate::record::TimeLine;
+use crate::record::{parse_time, time_line};
 
 /// Reads a recording: what a [`Recorder`](crate::Recorder) was given, with its times.
 ///
@@ -23,7 +23,7 @@ use crate::record::TimeLine;
 /// use std::time::Instant;
 /// use sse_core::{Pace, Replayer, Stream};
 ///
-/// let recording = &b": T+0.010000000\ndata: hey\n\n: T+0.030000000\ndata: there\n\n"[..];
+/// let recording = &b":T+0.010000000\ndata: hey\n\n:T+0.030000000\ndata: there\n\n"[..];
 /// let mut stream = Stream::new(Vec::new()); // or a socket
 /// let mut replayer = Replayer::new(recording); // or a BufReader of a File
 /// let pace = Pace::times(2.0).unwrap();
@@ -169,35 +169,43 @@ impl<R: BufRead> Replayer<R> {
             Err(error) => return Err(error),
         };
         let mut rest = available;
-        let decoded = self.decoder.decode(&mut rest);
-        self.ended = decoded.is_err();
-        let item = match decoded? {
-            Some(Decoded::Comment(text)) => match TimeLine::parse(text.as_bytes()) {
-                Some(TimeLine { at, pluses: 1 }) => {
-                    self.time = at;
-                    None
-                }
-                Some(_) => Some(Decoded::Comment(unescape(&text))),
-                None => Some(Decoded::Comment(text)),
-            },
-            item => item,
-        };
-        if let Some(item) = item {
-            if self.zero.is_none() {
-                self.zero = self.start.zero(self.time, &item);
+        while !self.is_read && !rest.is_empty() {
+            if self.decoder.is_at_line()
+                && let Some((time, len)) = time_line(rest)
+            {
+                // What costs the decoder as much as half an event.
+                self.time = time;
+                rest = &rest[len..];
+                continue;
             }
-            if self.zero.is_some() {
-                self.item.keep(item);
-                self.is_read = true;
-                self.has_items = true;
+            let decoded = self.decoder.decode_marked(&mut rest);
+            self.ended = decoded.is_err();
+            let (item, time) = match decoded? {
+                Some((Decoded::Comment(text), true)) => {
+                    let time = parse_time(text.as_bytes());
+                    (Some(Decoded::Comment(text)), time)
+                }
+                item => (item.map(|(item, _)| item), None),
+            };
+            match (item, time) {
+                (_, Some(time)) => self.time = time,
+                (Some(item), None) => {
+                    self.zero = self.zero.or_else(|| self.start.zero(self.time, &item));
+                    if self.zero.is_some() {
+                        self.item.keep(item);
+                        self.is_read = true;
+                        self.has_items = true;
+                    }
+                }
+                (None, None) => {}
+            }
+            if self.decoder.is_between_events() {
+                self.whole = self.taken + (available.len() - rest.len()) as u64;
             }
         }
         let taken = available.len() - rest.len();
         self.reader.consume(taken);
         self.taken += taken as u64;
-        if self.decoder.is_between_events() {
-            self.whole = self.taken;
-        }
         Ok(taken > 0)
     }
 
@@ -394,7 +402,9 @@ impl Item {
             Decoded::Event(event) => {
                 self.what = What::Event;
                 set(&mut self.text, event.data());
-                set(&mut self.event_type, event.event_type());
+                if event.event_type() != self.event_type {
+                    set(&mut self.event_type, event.event_type());
+                }
                 self.has_new_id = event.last_event_id() != self.id;
                 if self.has_new_id {
                     set(&mut self.id, event.last_event_id());
@@ -431,9 +441,4 @@ fn set(text: &mut String, value: &str) {
         *text = String::new();
     }
     text.push_str(value);
-}
-
-/// A comment that looks like a time has one `+` more in a recording.
-fn unescape(text: &str) -> Cow<'static, str> {
-    Cow::Owned(text.replacen('+', "", 1))
 }

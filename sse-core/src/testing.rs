@@ -24,7 +24,7 @@
 //! assert_eq!((event.event_type(), event.data()), ("greeting", "hey\nthere"));
 //!
 //! // Compared with what it wrote another time, say with a recording in a file:
-//! let recording = b": T+0.250000000\nid: 1\nevent: greeting\ndata: hey\ndata: there\n\n";
+//! let recording = b":T+0.250000000\nid: 1\nevent: greeting\ndata: hey\ndata: there\n\n";
 //! Comparison::new().without_comments().assert_same(&recording[..], &wire[..]);
 //!
 //! // Over a writer that takes three bytes at once, and once fails after ten:

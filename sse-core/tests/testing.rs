@@ -11,7 +11,7 @@ fn the_first_difference_is_said_in_words() {
     let long = |end: &str| format!("data: {}{end}\n\n", "x".repeat(100));
     for (expected, got, sentence) in [
         ("", "", None),
-        ("data: a\n\n", ": T+1.000000000\ndata:a\r\n\r\n", None),
+        ("data: a\n\n", ":T+1.000000000\ndata:a\r\n\r\n", None),
         ("data: a\n\ndata: torn", "data: a\n\n", None),
         (
             "id: 1\nid: 2\ndata: a\n\n",
@@ -74,7 +74,7 @@ fn the_first_difference_is_said_in_words() {
 
 #[test]
 fn times_and_comments_count_if_they_are_to() {
-    let recorded = |time: &str| format!(": T+{time}\ndata: a\n\n: beat\n");
+    let recorded = |time: &str| format!(":T+{time}\ndata: a\n\n: beat\n");
     let (one, other) = (recorded("1.000000000"), recorded("1.250000000"));
     let exact = Comparison::new().times_within(Duration::ZERO);
     let difference = between(&exact, &one, &other).expect("other times");

@@ -2,12 +2,11 @@
 
 use std::future::pending;
 use std::io::{self, BufRead, Write};
-use std::mem;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
 
-use sse_core::{Decoded, Pace, Recorded, Recorder, Replayer};
+use sse_core::{Decoded, Forgotten, Pace, Recorded, Recorder, Replayer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::{JoinHandle, coop, spawn_blocking};
+use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::SlowClients;
@@ -18,10 +17,9 @@ impl Subscription {
     /// Records all events, the present and the future, until the topic is finished. Times are
     /// those since `began`; all that is read at once is of one time.
     ///
-    /// The recorder's writer is called, and flushed after each burst, on a thread where it may
-    /// block; meanwhile the next burst is read, and publishing goes on. When this is cancelled,
-    /// a burst that has been read may be lost, but none is torn. To end it without loss, finish
-    /// the topic.
+    /// The recorder's writer is called, and flushed whenever there is nothing more to write, on
+    /// a thread where it may block; publishing does not wait for it. When this is cancelled,
+    /// what is being written still is. To end it without loss, finish the topic.
     ///
     /// ```
     /// use sse_core::{Event, Recorder, Retention};
@@ -31,7 +29,7 @@ impl Subscription {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> std::io::Result<()> {
     /// let topic = Topic::new(Retention::events(100));
-    /// let mut kept = topic.subscribe(Start::Kept);
+    /// let kept = topic.subscribe(Start::Kept);
     /// let file = Vec::new(); // or a std::fs::File
     /// let recording = tokio::spawn(async move {
     ///     kept.record(Recorder::new(file), Instant::now()).await
@@ -39,7 +37,7 @@ impl Subscription {
     /// topic.publish(&Event::new().id(1).data("hey"));
     /// topic.finish(None);
     /// let (file, _) = recording.await??.into_parts();
-    /// assert!(file.starts_with(b": T+0.") && file.ends_with(b"\nid: 1\ndata: hey\n\n"));
+    /// assert!(file.starts_with(b":T+0.") && file.ends_with(b"\nid: 1\ndata: hey\n\n"));
     /// # Ok(())
     /// # }
     /// ```
@@ -50,68 +48,62 @@ impl Subscription {
     /// [`Other`](io::ErrorKind::Other), when it is too slow for what the topic keeps; with
     /// [`SlowClients::SkipAhead`] the recording gets the gap event instead, and goes on.
     pub async fn record<W: Write + Send + 'static>(
-        &mut self,
+        self,
         recorder: Recorder<W>,
         began: Instant,
     ) -> io::Result<Recorder<W>> {
-        let mut disk = Disk::Idle(recorder, Vec::new());
-        let (mut burst, mut at) = (Vec::new(), began);
-        let mut is_over = false;
-        loop {
-            disk = match disk {
-                Disk::Idle(recorder, spare) if !burst.is_empty() => {
-                    let burst = mem::replace(&mut burst, spare);
-                    Disk::write(recorder, at.saturating_duration_since(began), burst)
-                }
-                Disk::Idle(recorder, _) if is_over => return Ok(recorder),
-                disk => disk,
-            };
-            tokio::select! {
-                biased;
-                idle = disk.written() => disk = idle?,
-                // One burst is read ahead; what comes after that stays in the topic.
-                read = self.read(&mut burst), if burst.is_empty() && !is_over => {
-                    at = Instant::now();
-                    match (read, self.topic().slow_clients()) {
-                        (Ok(read), _) => is_over = read == 0,
-                        (Err(_), SlowClients::SkipAhead) => burst = self.topic().gap_event(None, self.cursor()),
-                        (Err(forgotten), _) => return Err(io::Error::other(forgotten)),
-                    }
-                }
-            }
+        let mut writing = Writing {
+            news: self,
+            recorder,
+            began,
+            part: Vec::new(),
+            is_over: false,
+        };
+        while !writing.is_over {
+            let read = writing.news.read_part(PART, &mut writing.part).await;
+            let written = spawn_blocking(move || writing.write(read)).await;
+            writing = written.map_err(io::Error::other)??;
         }
+        Ok(writing.recorder)
     }
 }
 
-/// A recorder, and a buffer for the next burst; or the writing of one.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for a whole recording"
-)]
-enum Disk<W> {
-    Idle(Recorder<W>, Vec<u8>),
-    Busy(JoinHandle<io::Result<(Recorder<W>, Vec<u8>)>>),
+/// A recording, and what it follows.
+struct Writing<W> {
+    news: Subscription,
+    recorder: Recorder<W>,
+    began: Instant,
+    /// What has been read and not written.
+    part: Vec<u8>,
+    is_over: bool,
 }
 
-impl<W: Write + Send + 'static> Disk<W> {
-    fn write(mut recorder: Recorder<W>, at: Duration, mut burst: Vec<u8>) -> Self {
-        Self::Busy(spawn_blocking(move || {
-            recorder.record(at, &burst)?;
-            recorder.flush()?;
-            burst.clear();
-            Ok((recorder, burst))
-        }))
-    }
-
-    /// Waits until it is idle again, if it is not.
-    async fn written(&mut self) -> io::Result<Self> {
-        match self {
-            Self::Idle(..) => pending().await,
-            Self::Busy(writing) => {
-                let (recorder, spare) = writing.await.map_err(io::Error::other)??;
-                Ok(Self::Idle(recorder, spare))
+impl<W: Write> Writing<W> {
+    /// Writes what has been read, and what there is after it; but not for ever, in case nobody
+    /// waits for it any more.
+    fn write(mut self, mut read: Result<usize, Forgotten>) -> io::Result<Self> {
+        let at = self.began.elapsed();
+        for parts in 1.. {
+            match (read, self.news.topic().slow_clients()) {
+                (Ok(read), _) => self.is_over = read == 0,
+                (Err(_), SlowClients::SkipAhead) => {
+                    self.part = self.news.topic().gap_event(None, self.news.cursor());
+                }
+                (Err(forgotten), _) => return Err(io::Error::other(forgotten)),
+            }
+            self.recorder.record_encoded(at, &self.part)?;
+            self.part.clear();
+            if self.is_over || parts == PARTS {
+                break;
+            }
+            let cx = &mut Context::from_waker(Waker::noop());
+            match self.news.poll_part(cx, PART, &mut self.part) {
+                Poll::Ready(next) => read = next,
+                Poll::Pending => break,
             }
         }
+        self.recorder.flush()?;
+        Ok(self)
     }
 }
 
@@ -126,7 +118,7 @@ impl<W: Write + Send + 'static> Disk<W> {
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> std::io::Result<()> {
-/// let recording = &b": T+1.000000000\nid: 1\ndata: a\n\n: T+3600.000000000\ndata: b\n\n"[..];
+/// let recording = &b":T+1.000000000\nid: 1\ndata: a\n\n:T+3600.000000000\ndata: b\n\n"[..];
 /// let topic = Topic::new(Retention::events(100));
 /// let mut player = Player::new(Replayer::new(recording), Pace::RECORDED);
 /// let began = tokio::time::Instant::now();
@@ -235,3 +227,9 @@ impl<R: BufRead> Player<R> {
         Ok(())
     }
 }
+
+/// How much is copied and written at once, so that it stays in a core's cache in between.
+const PART: usize = 512 << 10;
+
+/// How many parts are written before anything else is looked at.
+const PARTS: usize = 64;

@@ -412,11 +412,20 @@ impl Subscription {
     /// [`Forgotten`] when the subscription has fallen behind what the topic keeps. The next
     /// call goes on where that begins.
     pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<usize, Forgotten> {
+        self.read_part(usize::MAX, out).await
+    }
+
+    /// The same, of at most `max` bytes and what completes their last event.
+    pub(crate) async fn read_part(
+        &mut self,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Forgotten> {
         if let Some(until) = self.lingers_until {
             sleep_until(until).await;
             self.lingers_until = None;
         }
-        let read = future::poll_fn(|cx| self.poll_read(cx, out)).await;
+        let read = future::poll_fn(|cx| self.poll_part(cx, max, out)).await;
         let linger = self.topic.linger();
         if !linger.is_zero() {
             self.lingers_until = Instant::now().checked_add(linger);
@@ -434,11 +443,25 @@ impl Subscription {
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Poll<Result<usize, Forgotten>> {
+        self.poll_part(cx, usize::MAX, out)
+    }
+
+    /// The polling form of [`read_part`](Self::read_part).
+    pub(crate) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<usize, Forgotten>> {
         let before = out.len();
         let news = self.poll_news(cx, |state, cursor| {
             let bytes = state.log.read(cursor).unwrap_or_default();
-            out.extend_from_slice(bytes);
-            (cursor.advance(bytes.len()), ())
+            let len = match bytes.len() > max {
+                true => cursor.distance(state.log.event_end(cursor.advance(max))),
+                false => bytes.len(),
+            };
+            out.extend_from_slice(&bytes[..len]);
+            (cursor.advance(len), ())
         });
         news.map_ok(|_| out.len() - before)
     }

@@ -52,7 +52,7 @@ async fn a_topic_is_recorded_as_it_happens() {
     let topic = Topic::new(Retention::events(10));
     publish(&topic, 0..1);
     let file = File::default();
-    let (mut kept, recorder) = (topic.subscribe(Start::Kept), Recorder::new(file.clone()));
+    let (kept, recorder) = (topic.subscribe(Start::Kept), Recorder::new(file.clone()));
     let began = Instant::now();
     let recording = tokio::spawn(async move { kept.record(recorder, began).await });
     settle().await;
@@ -61,7 +61,7 @@ async fn a_topic_is_recorded_as_it_happens() {
     settle().await;
     let so_far = file.0.lock().unwrap().clone();
     let expected = format!(
-        ": T+0.000000000\n{}: T+0.250000000\n{}",
+        ":T+0.000000000\n{}:T+0.250000000\n{}",
         published(0..1),
         published(1..3)
     );
@@ -77,10 +77,29 @@ async fn a_topic_is_recorded_as_it_happens() {
     Comparison::new().assert_same(published(0..5).as_bytes(), &recorded[..]);
 }
 
+/// More than is written before anything else is looked at.
+#[tokio::test]
+async fn a_long_past_is_recorded_whole() {
+    let topic = Topic::new(Retention::events(100).bytes(usize::MAX));
+    let mebibyte = "x".repeat(1 << 20);
+    for id in 0..40 {
+        topic.publish(&Event::new().id(id).data(&mebibyte));
+    }
+    topic.finish(None);
+    let recorder = Recorder::new(Vec::new());
+    let recording = topic
+        .subscribe(Start::Kept)
+        .record(recorder, Instant::now());
+    let recorded = recording.await.unwrap().into_parts().0;
+    let mut kept = Vec::new();
+    topic.subscribe(Start::Kept).read(&mut kept).await.unwrap();
+    Comparison::new().assert_same(&kept[..], &recorded[..]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_recording_that_fails_ends_at_once() {
     let topic = Topic::new(Retention::events(10));
-    let mut live = topic.subscribe(Start::Live);
+    let live = topic.subscribe(Start::Live);
     let recorder = Recorder::new(Faulty::new().breaks_at(40, io::ErrorKind::StorageFull));
     let recording = tokio::spawn(async move { live.record(recorder, Instant::now()).await });
     settle().await;
@@ -98,14 +117,14 @@ async fn a_recording_that_falls_behind_says_so() {
             slow_clients,
             ..TopicConfig::default()
         });
-        let mut live = topic.subscribe(Start::Live);
+        let live = topic.subscribe(Start::Live);
         publish(&topic, 0..4);
         topic.finish(None);
         let recorded = live.record(Recorder::new(Vec::new()), Instant::now()).await;
         match slow_clients {
             SlowClients::SkipAhead => {
                 let gap = "event: gap\ndata: {\"asked\":null,\"from\":\"2\"}\n\n";
-                let expected = format!(": T+0.000000000\n{gap}{}", published(2..4));
+                let expected = format!(":T+0.000000000\n{gap}{}", published(2..4));
                 let recording = recorded.unwrap().into_parts().0;
                 assert_eq!(String::from_utf8(recording).unwrap(), expected);
             }
@@ -143,7 +162,7 @@ async fn an_hour_is_played_at_any_pace() {
 #[tokio::test(start_paused = true)]
 async fn what_is_played_is_what_was_recorded() {
     let topic = Topic::new(Retention::events(10));
-    let mut live = topic.subscribe(Start::Live);
+    let live = topic.subscribe(Start::Live);
     let began = Instant::now();
     let recording =
         tokio::spawn(async move { live.record(Recorder::new(Vec::new()), began).await });

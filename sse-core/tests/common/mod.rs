@@ -137,7 +137,8 @@ pub(crate) fn text_in_lines() -> impl Strategy<Value = String> {
 
 /// Input of which nearly every byte matters.
 pub(crate) fn hostile_input() -> impl Strategy<Value = Vec<u8>> {
-    const PARTS: &[u8] = b"data|data:|data: |event|event: |id|id: |retry|retry: |:|: | |\t|+|x|\0|\
+    const PARTS: &[u8] =
+        b"data|data:|data: |event|event: |id|id: |retry|retry: |:|: | |\t|+|x|T+1.000000000|\0|\
         7|42|18446744073709551616|\n|\r|\r\n|\n\n|\n\n|\xef\xbb\xbf|\xef|\xbb|\xbf|\
         \xf0\x9f|\x98\x80|\xc3|\xff|\xe2\x80\xa8";
     let parts = Vec::from_iter(PARTS.split(|byte| *byte == b'|'));

@@ -1,0 +1,94 @@
+//! Replaying a recording as fast as possible, against decoding the same events without times.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sse_core::{Decoded, Decoder, Event, Recorder, Replayer};
+
+mod settings;
+
+criterion_group!(name = benches; config = settings::criterion(); targets = replay);
+criterion_main!(benches);
+
+fn replay(criterion: &mut Criterion) {
+    for (name, data, burst) in [
+        ("100-byte events", line(100), 1),
+        ("100-byte events in bursts of ten", line(100), 10),
+        (
+            "events of twenty short lines",
+            [&*line(15); 20].join("\n"),
+            1,
+        ),
+        ("64 KiB events", line(64 << 10), 1),
+    ] {
+        let (wire, recording) = record(&data, burst);
+        assert_eq!(decoded(&wire), replayed(&recording));
+
+        let mut group = criterion.benchmark_group(format!("replay {name}"));
+        group.throughput(Throughput::ElementsAndBytes {
+            elements: decoded(&wire).0 as u64,
+            bytes: wire.len() as u64,
+        });
+        group.bench_function("floor: Decoder", |bencher| {
+            bencher.iter(|| decoded(black_box(&wire)));
+        });
+        group.bench_function("ours", |bencher| {
+            bencher.iter(|| replayed(black_box(&recording)));
+        });
+    }
+}
+
+/// About 1 MiB of events with `data`, and the recording of them, in which so many at once have
+/// the same time.
+fn record(data: &str, burst: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut wire = Vec::new();
+    let mut recorder = Recorder::new(Vec::new());
+    for id in 0..(1 << 20) / data.len() as u64 {
+        let event = Event::new().id(1_000_000 + id).data(data);
+        event.encode(&mut wire);
+        let at = Duration::from_micros(1_234_567 * (id / burst));
+        recorder.send(at, &event).unwrap();
+    }
+    (wire, recorder.into_parts().0)
+}
+
+/// The number of events, and of the bytes in their IDs and data.
+fn decoded(wire: &[u8]) -> (usize, usize) {
+    let mut count = (0, 0);
+    let mut decoder = Decoder::new();
+    for mut chunk in wire.chunks(CHUNK) {
+        while let Some(decoded) = decoder.decode(&mut chunk).unwrap() {
+            add(&mut count, &decoded);
+        }
+    }
+    count
+}
+
+fn replayed(recording: &[u8]) -> (usize, usize) {
+    let mut count = (0, 0);
+    let mut replayer = Replayer::new(std::io::BufReader::with_capacity(CHUNK, recording));
+    while let Some(recorded) = replayer.read().unwrap() {
+        black_box(recorded.at());
+        add(&mut count, recorded.decoded());
+    }
+    count
+}
+
+fn add(count: &mut (usize, usize), decoded: &Decoded<'_>) {
+    if let Decoded::Event(event) = decoded {
+        count.0 += 1;
+        count.1 += black_box(event.last_event_id()).len() + black_box(event.data()).len();
+    }
+}
+
+fn line(length: usize) -> String {
+    "the quick brown fox "
+        .chars()
+        .cycle()
+        .take(length)
+        .collect()
+}
+
+/// What is read at once.
+const CHUNK: usize = 16 << 10;

@@ -1,0 +1,78 @@
+//! Measures how fast a topic is recorded, beside a bare `write(2)` loop, and prints the bar.
+//!
+//! Both write the same 64 MiB of 100-byte events to a file in the directory that is given, or
+//! in the one for temporary files. Neither waits for a disk.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sse_core::{Event, Recorder, Retention};
+use sse_net::{Start, Topic};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let directory = std::env::args_os()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = directory.join(format!("recording-{}", std::process::id()));
+    let topic = topic();
+    let mut wire = Vec::new();
+    topic.subscribe(Start::Kept).read(&mut wire).await?;
+
+    // Turn by turn, and of each the fastest, so that what else the machine does counts least.
+    let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        bare = bare.min(write(&path, &wire)?);
+        ours = ours.min(record(&path, &topic).await?);
+    }
+    fs::remove_file(&path)?;
+    let ratio = bare.as_secs_f64() / ours.as_secs_f64();
+    let speed = |time: Duration| wire.len() as f64 / time.as_secs_f64() / 1e6;
+    println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
+    println!(
+        "| recording a topic | {ratio:.2} × ({:.0} of {:.0} MB/s) | ≥ 0.8 × | {} |",
+        speed(ours),
+        speed(bare),
+        if ratio >= 0.8 { "ok" } else { "**missed**" },
+    );
+    Ok(())
+}
+
+/// A topic that is over, and keeps all.
+fn topic() -> Topic {
+    let topic = Topic::new(Retention::events(usize::MAX).bytes(usize::MAX));
+    let data = "the quick brown fox ".repeat(5);
+    let burst = vec![Event::new().data(&data); 1000];
+    for _ in 0..BURSTS {
+        topic.publish_all(&burst);
+    }
+    topic.finish(None);
+    topic
+}
+
+fn write(path: &Path, wire: &[u8]) -> Result<Duration, Box<dyn Error>> {
+    let mut file = File::create(path)?;
+    let began = Instant::now();
+    for piece in wire.chunks(64 << 10) {
+        file.write_all(piece)?;
+    }
+    Ok(began.elapsed())
+}
+
+async fn record(path: &Path, topic: &Topic) -> Result<Duration, Box<dyn Error>> {
+    let recorder = Recorder::new(File::create(path)?);
+    let kept = topic.subscribe(Start::Kept);
+    let began = Instant::now();
+    let recorder = kept.record(recorder, began.into()).await?;
+    let time = began.elapsed();
+    drop(recorder); // To close a file takes its time, which is not the recorder's.
+    Ok(time)
+}
+
+const ROUNDS: usize = 15;
+
+/// Of a thousand events each: 64 MiB in all.
+const BURSTS: usize = 500;
