@@ -309,7 +309,8 @@ impl Driver {
             return; // It left after it had become ready.
         }
         if let Err(reason) = self.read(key).and_then(|()| self.catch_up(key)) {
-            self.leaving.push((key, reason));
+            // At once: it does not lag any more, and would get news past what it has missed.
+            self.part(key, reason);
         }
     }
 
@@ -399,12 +400,10 @@ impl Driver {
                     taken += offered.taken;
                     match offered.state {
                         Poll::Ready(Ok(())) => continue,
-                        Poll::Ready(Err(reason)) => {
-                            self.leaving.push((member, reason));
-                            continue;
-                        }
-                        Poll::Pending => lag.pass(&self.scratch, offered.taken),
+                        Poll::Ready(Err(reason)) => self.leaving.push((member, reason)),
+                        Poll::Pending => {}
                     }
+                    lag.pass(&self.scratch, offered.taken);
                 } else {
                     // The end, or a gap: a matter between it and the topic.
                     self.again.push(member);

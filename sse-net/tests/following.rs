@@ -14,7 +14,7 @@ use sse_core::{Event, EventType, Events, Retention};
 use sse_net::{
     Config, Disconnect, Heartbeat, Routes, SlowClients, Start, Topic, TopicConfig, UnknownIds,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -202,6 +202,31 @@ async fn who_falls_behind_is_disconnected(kind: Kind) {
     assert_eq!((stats.fell_behind, stats.connections), (1, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
+    let topic = Topic::new(Retention::events(2));
+    let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let mut slow = net.get_slow("/", 400).await;
+    let first = publish_large(&topic, 0);
+    settle().await;
+    let mut got = vec![0; 600];
+    AsyncReadExt::read_exact(&mut slow.pipe, &mut got)
+        .await
+        .unwrap();
+    publish(&topic, 1..9);
+    settle().await;
+    // In one turn it takes the rest, whereupon it has to go, and there is news.
+    AsyncReadExt::read_buf(&mut slow.pipe, &mut got)
+        .await
+        .unwrap();
+    publish(&topic, 9..10);
+    AsyncReadExt::read_to_end(&mut slow.pipe, &mut got)
+        .await
+        .unwrap();
+    assert_eq!(String::from_utf8(got).unwrap(), first);
+    assert_eq!(ends.take(), [Disconnect::FellBehind]);
+}
+
 /// An event of which no HTTP server buffers very many.
 fn publish_large(topic: &Topic, id: u32) -> String {
     let data = "x".repeat(1000);
@@ -305,7 +330,7 @@ async fn who_takes_nothing_is_cut_at_the_write_deadline_and_who_is_slow_is_not()
     for _ in 0..10 {
         pass(SECOND * 15).await;
         let mut piece = [0; 100];
-        tokio::io::AsyncReadExt::read_exact(&mut slow.pipe, &mut piece)
+        AsyncReadExt::read_exact(&mut slow.pipe, &mut piece)
             .await
             .unwrap();
     }
