@@ -471,7 +471,9 @@ impl Driver {
                     let start = lag.cursor;
                     lag.pass(&self.scratch, offered.taken);
                     self.stats.add_events(topic.count(start, lag.cursor));
-                    lag.since = self.now;
+                    if offered.taken > 0 {
+                        lag.since = self.now;
+                    }
                     room = room.saturating_sub(self.scratch.len());
                     connection.lag = Some(lag);
                     match offered.state {

@@ -345,6 +345,24 @@ async fn who_takes_nothing_is_cut_at_the_write_deadline_and_who_is_slow_is_not()
     assert_eq!(server.stats().write_timeouts, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let room = published(0..4).len();
+    let mut slow = net.get_slow("/", room).await;
+    for id in 0..6 {
+        publish(&topic, id..id + 1); // The fourth fills the pipe, between two events.
+        settle().await;
+    }
+    for _ in 0..5 {
+        pass(SECOND * 5).await;
+        let _ = slow.pipe.write_all(b"blah").await;
+    }
+    assert_eq!(ends.take(), [Disconnect::WriteTimeout]);
+    assert_eq!(server.stats().connections, 0);
+}
+
 async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
