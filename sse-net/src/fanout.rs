@@ -215,6 +215,8 @@ impl Driver {
 
     /// One turn: whoever has something to do does it once.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // First, so that who takes something now has not done so at the last tick.
+        self.now = ticks(self.started.elapsed());
         let mail = self.take_mail(cx);
         for arrival in mail.arrivals {
             self.admit(arrival);
@@ -499,29 +501,25 @@ impl Driver {
 
     /// What the passing of time asks for.
     fn tick(&mut self) {
-        let now = ticks(self.started.elapsed());
-        if now > self.now {
-            self.now = now;
-            for key in &self.half_closed {
-                if let Err(reason) = self.connections[*key as usize].probe() {
-                    self.leaving.push((*key, reason));
-                }
+        for key in &self.half_closed {
+            if let Err(reason) = self.connections[*key as usize].probe() {
+                self.leaving.push((*key, reason));
             }
-            for key in 0..compact(self.connections.capacity()) {
-                if self.connections.contains(key as usize)
-                    && let Err(reason) = self.look_after(key)
-                {
-                    self.leaving.push((key, reason));
-                }
-            }
-            let lags = self.connections.iter().filter_map(|(_, connection)| {
-                let group = &self.groups[connection.group as usize];
-                let lag = connection.lag.as_ref()?;
-                Some(lag.cursor.distance(group.subscription.cursor()))
-            });
-            let furthest = lags.max().unwrap_or_default();
-            self.furthest_lag.store(furthest, Ordering::Relaxed);
         }
+        for key in 0..compact(self.connections.capacity()) {
+            if self.connections.contains(key as usize)
+                && let Err(reason) = self.look_after(key)
+            {
+                self.leaving.push((key, reason));
+            }
+        }
+        let lags = self.connections.iter().filter_map(|(_, connection)| {
+            let group = &self.groups[connection.group as usize];
+            let lag = connection.lag.as_ref()?;
+            Some(lag.cursor.distance(group.subscription.cursor()))
+        });
+        let furthest = lags.max().unwrap_or_default();
+        self.furthest_lag.store(furthest, Ordering::Relaxed);
     }
 
     fn look_after(&mut self, key: u32) -> Result<(), Disconnect> {

@@ -363,6 +363,24 @@ async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
     assert_eq!(server.stats().connections, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
+    let topic = Topic::new(Retention::default());
+    let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
+    let mut slow = net.get_slow("/", 400).await;
+    let event = publish_large(&topic, 0);
+    settle().await;
+    let mut got = vec![0; 100];
+    AsyncReadExt::read_exact(&mut slow.pipe, &mut got)
+        .await
+        .unwrap();
+    // Nobody but this works meanwhile.
+    tokio::time::advance(SECOND * 30).await;
+    settle().await;
+    assert_eq!(ends.take(), []);
+    assert_eq!(String::from_utf8(got).unwrap() + &slow.read().await, event);
+}
+
 async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
