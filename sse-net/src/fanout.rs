@@ -528,7 +528,8 @@ impl Driver {
             return Err(Disconnect::Drained);
         }
         if let Some(lag) = &connection.lag {
-            match lag.since + ticks(self.config.write_timeout) <= self.now {
+            let deadline = lag.since.saturating_add(ticks(self.config.write_timeout));
+            match deadline <= self.now {
                 true => return Err(Disconnect::WriteTimeout),
                 false if lag.farewell.is_some() => return Ok(()),
                 false => {}
@@ -582,9 +583,10 @@ impl Driver {
     fn drain(&mut self, window: Duration) {
         for (_, connection) in &mut self.connections {
             let wait = ticks(window.mul_f64(fastrand::f64()));
-            connection.leave_at = connection.leave_at.min(self.now + wait);
+            connection.leave_at = connection.leave_at.min(self.now.saturating_add(wait));
         }
-        self.drained = Some(self.now + ticks(window) + ticks(self.config.goodbye_timeout()));
+        let end = window.saturating_add(self.config.goodbye_timeout());
+        self.drained = Some(self.now.saturating_add(ticks(end)));
     }
 
     fn part(&mut self, key: u32, reason: Disconnect) {

@@ -381,6 +381,33 @@ async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
     assert_eq!(String::from_utf8(got).unwrap() + &slow.read().await, event);
 }
 
+#[tokio::test(start_paused = true)]
+async fn deadlines_may_be_as_long_as_time() {
+    let topic = Topic::new(Retention::default());
+    let config = Config {
+        head_timeout: Duration::MAX,
+        heartbeat: Duration::MAX,
+        write_timeout: Duration::MAX,
+        max_age: Some(Duration::MAX),
+        retry: Duration::MAX,
+        ..config()
+    };
+    let (server, net, ends) = serve_topic(config, &topic, Start::Live);
+    let mut client = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.read().await;
+    pass(SECOND).await;
+    let event = publish_large(&topic, 0);
+    pass(SECOND * 1000).await;
+    assert_eq!(client.read().await, event);
+    let draining = tokio::spawn(server.drain(Duration::MAX));
+    pass(SECOND * 1000).await;
+    publish(&topic, 1..2);
+    assert_eq!(client.read().await, published(1..2));
+    drop(client);
+    draining.await.unwrap();
+    assert_eq!(ends.take(), [Disconnect::Gone]);
+}
+
 async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
