@@ -388,7 +388,8 @@ impl Driver {
                 true => None,
                 false => Instant::now().checked_add(linger),
             };
-            let (mut clients, mut taken) = (0, 0);
+            let topic = group.subscription.topic();
+            let (mut clients, mut events, mut taken) = (0, 0, 0);
             for &member in &group.members {
                 let connection = &mut self.connections[member as usize];
                 if connection.lag.is_some() {
@@ -398,23 +399,25 @@ impl Driver {
                 if let Ok(1..) = read {
                     connection.beat_at = next_beat(self.now, self.config.heartbeat, member);
                     let offered = connection.offer(&self.scratch);
-                    clients += 1;
                     taken += offered.taken;
                     match offered.state {
-                        Poll::Ready(Ok(())) => continue,
+                        Poll::Ready(Ok(())) => {
+                            clients += 1;
+                            continue;
+                        }
                         Poll::Ready(Err(reason)) => self.leaving.push((member, reason)),
                         Poll::Pending => {}
                     }
                     lag.pass(&self.scratch, offered.taken);
+                    events += topic.count(start, lag.cursor);
                 } else {
                     // The end, or a gap: a matter between it and the topic.
                     self.again.push(member);
                 }
                 connection.lag = Some(Box::new(lag));
             }
-            let subscription = &group.subscription;
-            let events = subscription.topic().count(start, subscription.cursor());
-            self.stats.add_events(events * clients);
+            events += clients * topic.count(start, group.subscription.cursor());
+            self.stats.add_events(events);
             self.stats.add_bytes(taken);
             if read == Ok(0) {
                 group.is_finished = true;

@@ -513,3 +513,24 @@ async fn the_furthest_lag_is_told() {
     pass(SECOND).await;
     assert_eq!(server.stats().furthest_lag, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_counted_once_for_each_client() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    let mut client = net.get("/").await;
+    client.follow().await;
+    let rooms = [published(0..2).len(), published(0..2).len() + 3];
+    for room in rooms {
+        let mut slow = net.get_slow("/", room).await;
+        let before = server.stats().events;
+        let events: Vec<_> = (0..5).map(|id| Event::new().id(id).data("d")).collect();
+        topic.publish_all(&events);
+        settle().await;
+        publish(&topic, 5..9);
+        assert_eq!(slow.read().await, published(0..9));
+        assert_eq!(server.stats().events - before, 18);
+        drop(slow);
+        pass(SECOND).await;
+    }
+}
