@@ -377,7 +377,8 @@ pub enum Start {
     Last(usize),
     /// With everything that is kept.
     Kept,
-    /// At a cursor, such as one that [`Topic::resume`] gives.
+    /// At a cursor, such as one that [`Topic::resume`] gives; beyond the end, that is
+    /// [`Live`](Self::Live).
     At(Cursor),
 }
 
@@ -685,7 +686,7 @@ impl State {
                 Start::Live => self.log.end(),
                 Start::Last(count) => self.log.last(count),
                 Start::Kept => self.log.begin(),
-                Start::At(cursor) => cursor,
+                Start::At(cursor) => cursor.min(self.log.end()),
             },
         };
         (resume, cursor)

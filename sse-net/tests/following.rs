@@ -534,3 +534,14 @@ async fn an_event_is_counted_once_for_each_client() {
         pass(SECOND).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_beyond_the_end_is_the_end() {
+    let topic = Topic::new(Retention::default());
+    let beyond = topic.subscribe(Start::Live).cursor().advance(100);
+    let (_server, net, _) = serve_topic(config(), &topic, Start::At(beyond));
+    let mut client = net.get("/").await;
+    assert_eq!(client.follow().await, "");
+    publish(&topic, 0..1);
+    assert_eq!(client.read().await, published(0..1));
+}
