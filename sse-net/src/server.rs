@@ -160,8 +160,11 @@ impl Running {
     /// in the same way: [`Stream::gone`](crate::Stream::gone) returns, and a call after that
     /// fails with [`SendError::Closed`](sse_core::SendError::Closed). Whoever is left a second
     /// after the window is cut off.
-    pub async fn drain(self, window: Duration) {
+    pub async fn drain(mut self, window: Duration) {
         self.stop();
+        for acceptor in &mut self.acceptors {
+            let _ = acceptor.await;
+        }
         let shared = &self.shared;
         for shard in &shared.shards {
             shard.drain(window);

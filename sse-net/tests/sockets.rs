@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{after_retry, config};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Disconnect, Incoming, Running, Server, Start, Tcp, Topic};
+use sse_net::{Config, Disconnect, Incoming, Routes, Running, Server, Start, Tcp, Topic};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -238,4 +238,14 @@ async fn a_drain_ends_every_connection() {
         socket.read_to_string(&mut rest).unwrap();
         assert!(rest.starts_with("retry: "), "{rest}");
     }
+}
+
+#[tokio::test]
+async fn after_a_drain_nobody_listens_any_more() {
+    let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(config()).listen(listener).serve(Routes::new());
+    tokio::task::yield_now().await;
+    server.drain(Duration::from_secs(5)).await;
+    Tcp::default().bind(address).unwrap();
 }
