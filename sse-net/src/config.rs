@@ -48,7 +48,7 @@ pub struct Config {
     /// What a heartbeat is: an empty comment. A stream of one client's own has no other.
     pub heartbeat_form: Heartbeat,
 
-    /// How long a stream may take nothing of what waits for it: 20 s, which outlasts a change
+    /// How long a client may take nothing of what waits for it: 20 s, which outlasts a change
     /// from one network to another. Dead peers are found by this and by heartbeats; until
     /// then each costs what its socket's buffer holds.
     pub write_timeout: Duration,

@@ -23,7 +23,7 @@ use crate::incoming::{Answer, Decision, Incoming, Write};
 use crate::limit::{Limit, Ticket};
 use crate::listener::{Listener, Peer};
 use crate::stats::{Disconnect, Snapshot, Stats};
-use crate::stream::Stream;
+use crate::stream::{Stream, write_all};
 use crate::trace;
 use crate::transport::{Extension, Transport};
 
@@ -436,11 +436,9 @@ impl<H: Handler> Reception<H> {
     /// unread input resets it, and the answer would be lost.
     async fn respond(&self, mut transport: Transport, bytes: &[u8]) -> io::Result<()> {
         let (time, mut room) = LINGER;
-        timeout(self.shared.config.write_timeout, async {
-            transport.write_all(bytes).await?;
-            transport.shutdown().await
-        })
-        .await??;
+        let write_timeout = self.shared.config.write_timeout;
+        write_all(&mut transport, bytes, write_timeout).await?;
+        timeout(write_timeout, transport.shutdown()).await??;
         let _ = timeout(time, async {
             while room > 0
                 && let Ok(len @ 1..) = read_piece(&mut transport, <[u8]>::len).await

@@ -284,15 +284,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     }
 
     /// Writes bytes that precede all events, and flushes.
-    pub(crate) async fn write_raw(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let connection = &mut self.connection;
-            let writing = poll_fn(|cx| Pin::new(&mut *connection).poll_write(cx, bytes));
-            match within(self.write_timeout, writing).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                taken => bytes = &bytes[taken..],
-            }
-        }
+    pub(crate) async fn write_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        write_all(&mut self.connection, bytes, self.write_timeout).await?;
         self.flush().await
     }
 
@@ -462,6 +455,22 @@ enum Client {
     /// It has ended its half of the connection.
     HalfClosed,
     Gone,
+}
+
+/// Writes all of `bytes`. Each piece of progress has the write timeout anew.
+pub(crate) async fn write_all(
+    connection: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+    write_timeout: Duration,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let writing = poll_fn(|cx| Pin::new(&mut *connection).poll_write(cx, bytes));
+        match within(write_timeout, writing).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            taken => bytes = &bytes[taken..],
+        }
+    }
+    Ok(())
 }
 
 /// What `progress` gives, if it comes in time.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::{WIDE, after_retry, config, pass, publish, published, serve_topic};
 use sse_core::{Retention, Upgrader};
 use sse_net::{Config, Start, Topic, WhenFull};
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,4 +189,29 @@ async fn errors_of_a_listener_are_waited_out() {
     let start = Instant::now();
     net.get("/").await.wait().await;
     assert!(start.elapsed() < SECOND / 10, "a success forgets them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_gets_all_of_a_page_and_who_takes_nothing_is_cut() {
+    let page = "x".repeat(1000);
+    let (server, net) = common::serve(config(), sse_net::Routes::new().page("/", page.clone()));
+    let mut slow = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut got = Vec::new();
+    for _ in 0..6 {
+        pass(SECOND * 15).await;
+        let mut piece = [0; 100];
+        let len = AsyncReadExt::read(&mut slow.pipe, &mut piece).await;
+        got.extend_from_slice(&piece[..len.unwrap()]);
+    }
+    AsyncReadExt::read_to_end(&mut slow.pipe, &mut got)
+        .await
+        .unwrap();
+    assert!(got.ends_with(page.as_bytes()), "{} bytes", got.len());
+    drop(slow);
+
+    let _stalled = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    pass(SECOND * 19).await;
+    assert_eq!(server.stats().connections, 1);
+    pass(SECOND * 2).await;
+    assert_eq!(server.stats().connections, 0);
 }
