@@ -82,8 +82,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     }
 
     /// Lets [`gone`](Self::gone) send an empty comment whenever nothing has been written for
-    /// `silence`. Off by default; a server's streams have
-    /// [its heartbeat](crate::Config::heartbeat).
+    /// `silence`, but not more often than every quarter of a second. Off by default; a
+    /// server's streams have [its heartbeat](crate::Config::heartbeat).
     #[must_use]
     pub const fn heartbeat(mut self, silence: Duration) -> Self {
         self.heartbeat = Some(silence);
@@ -349,7 +349,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             self.is_flushed = true;
             self.beat_at = self
                 .heartbeat
-                .and_then(|silence| Instant::now().checked_add(silence));
+                .and_then(|silence| Instant::now().checked_add(silence.max(LOOK)));
             return Poll::Ready(Ok(()));
         }
         match ready!(connection.poll_write(cx, self.outbox.pending()))? {
@@ -436,7 +436,8 @@ impl<C> Stream<C> {
     }
 }
 
-/// How often it is looked whether a client that has ended its half has reset the connection.
+/// How often it is looked whether a client that has ended its half has reset the connection,
+/// and how often there may be a heartbeat.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// When the server's end ends the stream, and how long the client is then to wait.

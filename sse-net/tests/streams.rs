@@ -277,3 +277,16 @@ async fn a_handler_stops_when_its_client_leaves() {
     let stats = server.stats();
     assert_eq!((stats.gone, stats.finished, stats.connections), (1, 1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_leave_time_between_them() {
+    let (stream, mut client) = pipe(WIDE);
+    let mut stream = stream.heartbeat(Duration::ZERO);
+    stream.write_str("hey").await.unwrap();
+    let _ = timeout(SECOND, stream.gone()).await;
+    drop(stream);
+    let mut got = String::new();
+    client.read_to_string(&mut got).await.unwrap();
+    let beats = got.strip_prefix("data: hey\n\n").unwrap();
+    assert!((1..=4).contains(&beats.matches(":\n").count()), "{got}");
+}
