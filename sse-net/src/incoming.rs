@@ -297,7 +297,7 @@ impl OnEnd {
         self.0 = Some(Box::new(match self.0.take() {
             None => Box::new(hook),
             Some(first) => Box::new(move |reason| {
-                first(reason);
+                Self(Some(first)).tell(reason);
                 hook(reason);
             }),
         }));

@@ -295,6 +295,7 @@ async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
     other.follow().await;
     drop(net.get("/panic").await);
     pass(SECOND).await;
+    assert_eq!(ends.take(), [Disconnect::Gone], "whatever other hooks do");
     pass(SECOND * 20).await;
     assert_eq!(other.read().await, ":\n");
 }
