@@ -66,11 +66,12 @@ impl Limit {
             return None;
         }
         if let Some(address) = address {
-            let count = count.by_address.entry(address).or_default();
-            if *count >= shared.max_per_address {
+            let by_address = &mut count.by_address;
+            let connections = by_address.get(&address).copied().unwrap_or_default();
+            if connections >= shared.max_per_address {
                 return None;
             }
-            *count += 1;
+            by_address.insert(address, connections + 1);
         }
         count.all += 1;
         drop(count);
@@ -144,5 +145,9 @@ mod tests {
         drop((second, third));
         assert_eq!(limit.connections(), 0);
         assert!(limit.shared.lock().by_address.is_empty());
+
+        let shut = Limit::new(3, 0);
+        assert!(shut.admit(a).is_none());
+        assert!(shut.shared.lock().by_address.is_empty());
     }
 }
