@@ -56,7 +56,7 @@ pub struct Config {
     /// After what time a stream is ended, so that the client comes back, perhaps to another
     /// server: never. Up to a tenth less, so that who came together does not come back
     /// together. Set it behind a load balancer, where streams stay at the old servers when
-    /// there are new ones.
+    /// there are new ones. A stream of one client's own ends when its program ends it.
     pub max_age: Option<Duration>,
 
     /// How long a client is told to wait before it reconnects: 3 s, up to half of it more,
