@@ -76,7 +76,6 @@ impl Body {
             preface: preface.into(),
             leave_at,
             is_draining: false,
-            is_fresh: true,
             beat_at: None,
             lingers_until: None,
             timer: Timer::default(),
@@ -190,8 +189,6 @@ struct Streaming {
     /// When it has to end.
     leave_at: Option<Instant>,
     is_draining: bool,
-    /// Whether something has been given since it last had nothing to give.
-    is_fresh: bool,
     /// When a heartbeat is due, if nothing is given before.
     beat_at: Option<Instant>,
     /// Until when news wait, if the topic lingers.
@@ -203,7 +200,7 @@ impl Streaming {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Ending>> {
         if !self.preface.is_empty() {
             let preface = mem::take(&mut self.preface);
-            return self.deliver(preface);
+            return self.deliver(preface, Instant::now());
         }
         self.watch_for_drain(cx);
         loop {
@@ -216,30 +213,30 @@ impl Streaming {
             if self.lingers_until.is_none()
                 && let Poll::Ready(news) = self.poll_source(cx)
             {
-                return self.deliver(news?);
-            }
-            let now = Instant::now();
-            if mem::take(&mut self.is_fresh) {
-                self.beat_at = now.checked_add(self.member.silence());
-            }
-            if self.beat_at.is_some_and(|at| at <= now) {
-                self.member.stats().add_heartbeat();
-                let heartbeat = self.member.heartbeat();
-                return self.deliver(heartbeat);
+                let (bytes, at) = news?;
+                return self.deliver(bytes, at);
             }
             let times = [self.leave_at, self.beat_at, self.lingers_until];
             match times.into_iter().flatten().min() {
-                Some(next) => ready!(self.timer.poll(now, next, cx)),
+                Some(next) => ready!(self.timer.poll(next, cx)),
                 None => return Poll::Pending,
+            }
+            let now = Instant::now();
+            if self.beat_at.is_some_and(|at| at <= now) {
+                self.member.stats().add_heartbeat();
+                let heartbeat = self.member.heartbeat();
+                return self.deliver(heartbeat, now);
             }
         }
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Ending>> {
+    /// News, and since when there is silence if nothing follows.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, Instant), Ending>> {
         let subscription = match &mut self.source {
             Source::Topic(subscription) => subscription,
             Source::Own(own) => {
                 let taken = ready!(own.poll_take(cx));
+                let taken = taken.map(|bytes| (bytes, Instant::now()));
                 return Poll::Ready(taken.ok_or_else(|| own.ending()));
             }
         };
@@ -252,7 +249,7 @@ impl Streaming {
                 if !linger.is_zero() {
                     self.lingers_until = Instant::now().checked_add(linger);
                 }
-                Ok(burst.bytes)
+                Ok((burst.bytes, burst.read_at))
             }
             Ok(None) => Err(Ending::of(Disconnect::Finished)),
             Err(_) => match subscription.topic().slow_clients() {
@@ -260,14 +257,15 @@ impl Streaming {
                 SlowClients::SkipAhead => {
                     stats.add_gap();
                     let cursor = subscription.cursor();
-                    Ok(subscription.topic().gap_event(None, cursor).into())
+                    let gap = subscription.topic().gap_event(None, cursor);
+                    Ok((gap.into(), Instant::now()))
                 }
             },
         })
     }
 
-    fn deliver(&mut self, bytes: Bytes) -> Poll<Result<Bytes, Ending>> {
-        self.is_fresh = true;
+    fn deliver(&mut self, bytes: Bytes, at: Instant) -> Poll<Result<Bytes, Ending>> {
+        self.beat_at = at.checked_add(self.member.silence());
         Poll::Ready(Ok(bytes))
     }
 
@@ -321,8 +319,8 @@ impl Ending {
     }
 }
 
-/// A clock that is set anew only when it goes off, and not even looked at before, for there is
-/// much more to write than there are heartbeats.
+/// A timer that is set anew only when it goes off, and no clock is looked at before, for there
+/// is much more to write than there are heartbeats.
 #[derive(Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -332,14 +330,11 @@ struct Timer {
 
 impl Timer {
     /// Ready now and then, and at any rate `at` that time.
-    fn poll(&mut self, now: Instant, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if self
-            .goes_off
-            .is_some_and(|goes_off| now < goes_off && goes_off <= at)
-        {
+    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if self.goes_off.is_some_and(|goes_off| goes_off <= at) && !sleep.is_elapsed() {
             return Poll::Pending;
         }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         sleep.as_mut().reset(at);
         self.goes_off = Some(at);
         sleep.as_mut().poll(cx)

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use sse_core::{Cursor, Log};
+use tokio::time::Instant;
 
 /// Some events in a row, as one piece of shared bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub(crate) struct Burst {
     pub(crate) bytes: Bytes,
     pub(crate) end: Cursor,
     pub(crate) events: usize,
+    /// When it was copied: now, or when somebody else has read it.
+    pub(crate) read_at: Instant,
 }
 
 /// What was copied out of a log last, so that whoever reads the same gets the same bytes.
@@ -17,12 +20,13 @@ pub(crate) struct Burst {
 /// has it copied. One who begins before that has twice as much copied as there was, so that
 /// between two events no more is copied than about twice what was asked for, whoever asks in
 /// whatever order. Who is further behind than [`MAX`] reads pieces of that size.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recent {
     start: Cursor,
     /// Always between two events.
     end: Cursor,
     bytes: Bytes,
+    read_at: Instant,
     /// From where its events have been counted, and how many they are.
     counted: Option<(Cursor, usize)>,
 }
@@ -49,6 +53,7 @@ impl Recent {
             bytes: self.bytes.slice(self.start.distance(start)..),
             end: self.end,
             events,
+            read_at: self.read_at,
         }
     }
 
@@ -68,10 +73,23 @@ impl Recent {
         self.bytes = Bytes::copy_from_slice(&bytes[..len]);
         (self.start, self.end) = (start, end);
         self.counted = None;
+        self.read_at = Instant::now();
     }
 
     fn has(&self, start: Cursor) -> bool {
         self.start <= start && start < self.end
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self {
+            start: Cursor::default(),
+            end: Cursor::default(),
+            bytes: Bytes::new(),
+            read_at: Instant::now(),
+            counted: None,
+        }
     }
 }
 
