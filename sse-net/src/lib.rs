@@ -111,8 +111,9 @@
 //!   events becomes a body.
 //! - `axum`: handlers of axum may return a [`Subscription`], and take a `LastEventId`. What a
 //!   `Responder` gives they may return in any case.
-//! - `tracing`: a span for each connection, and events where one can't be accepted, is refused
-//!   or ends, and where a journal has something to tell, by way of the crate of that name. Off by default, and then it costs nothing.
+//! - `tracing`: a span for each connection, and events where one can't be accepted, its
+//!   handshake fails, it is refused or ends, and where a journal has something to tell, by way of
+//!   the crate of that name. Off by default, and then it costs nothing.
 
 #[cfg(feature = "axum")]
 mod axum;

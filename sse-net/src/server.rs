@@ -363,7 +363,8 @@ impl<H: Handler> Reception<H> {
     async fn meet(&self, handshake: Handshake) -> io::Result<(Transport, Result<Head, Rejection>)> {
         let mut transport = None;
         let reading = timeout(self.shared.config.head_timeout, async {
-            let transport = transport.insert(handshake.await?);
+            let shaken = handshake.await.inspect_err(trace::handshake_error);
+            let transport = transport.insert(shaken?);
             self.read_head(transport).await
         });
         let head = match reading.await {

@@ -28,6 +28,10 @@ mod on {
         tracing::warn!(%error, "a connection could not be accepted");
     }
 
+    pub(crate) fn handshake_error(error: &io::Error) {
+        tracing::debug!(%error, "a handshake has failed");
+    }
+
     pub(crate) fn refused(peer: Peer) {
         tracing::warn!(?peer, "a connection is refused: there is no room");
     }
@@ -64,6 +68,8 @@ mod off {
     }
 
     pub(crate) const fn accept_error(_: &io::Error) {}
+
+    pub(crate) const fn handshake_error(_: &io::Error) {}
 
     pub(crate) const fn refused(_: Peer) {}
 

@@ -6,12 +6,13 @@
 mod common;
 
 use std::fmt::{Debug, Write as _};
+use std::future::Ready;
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use common::{config, pass, serve_topic};
 use sse_core::Retention;
-use sse_net::{Config, Start, Topic};
+use sse_net::{Config, Listener, Peer, Routes, Server, Start, Topic, Transport};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -76,5 +77,35 @@ async fn connections_have_spans_and_their_ends_are_told() {
          \nspan connection peer=\"local\"\
          \nWARN message=a connection could not be accepted error=out of memory\
          \nDEBUG message=the stream has ended reason=Gone"
+    );
+}
+
+/// One connection, with which no handshake comes about.
+struct Failing(bool);
+
+impl Listener for Failing {
+    type Handshake = Ready<io::Result<Transport>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        if std::mem::replace(&mut self.0, true) {
+            std::future::pending::<()>().await;
+        }
+        let error = io::Error::other("no certificate");
+        Ok((std::future::ready(Err(error)), Peer::Local))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_fails_is_told() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let _server = Server::new(config())
+        .listen(Failing(false))
+        .serve(Routes::new());
+    pass(std::time::Duration::from_secs(1)).await;
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nspan connection peer=\"local\"\
+         \nDEBUG message=a handshake has failed error=no certificate"
     );
 }

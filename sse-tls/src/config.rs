@@ -108,6 +108,10 @@ impl TlsConfig {
     /// A problem is told once, and only when it was found twice in a row: files that are
     /// replaced one by one don't fit each other in between. A [`Warning`] is told when it
     /// begins to hold; one that held from the start is not.
+    ///
+    /// # Panics
+    ///
+    /// On an interval of zero, and outside a Tokio runtime.
     pub async fn watch(self, every: Duration, mut tell: impl FnMut(Notice) + Send) {
         let mut warnings = self.warnings();
         let (mut found, mut told) = (None, None);
