@@ -531,8 +531,9 @@ impl Driver {
             return Err(Disconnect::Drained);
         }
         if let Some(lag) = &connection.lag {
-            let deadline = lag.since.saturating_add(ticks(self.config.write_timeout));
-            match deadline <= self.now {
+            // Two more, for what both ends are rounded down by: nobody is cut before the time.
+            let time = ticks(self.config.write_timeout.saturating_add(2 * TICK));
+            match lag.since.saturating_add(time) <= self.now {
                 true => return Err(Disconnect::WriteTimeout),
                 false if lag.farewell.is_some() => return Ok(()),
                 false => {}

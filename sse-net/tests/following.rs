@@ -364,6 +364,25 @@ async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_short_the_write_timeout_nobody_is_cut_before() {
+    let topic = Topic::new(Retention::default());
+    let config = Config {
+        write_timeout: SECOND / 10,
+        ..config()
+    };
+    let (_server, net, ends) = serve_topic(config, &topic, Start::Live);
+    let mut slow = net.get_slow("/", 400).await;
+    for id in 0..20 {
+        let event = publish_large(&topic, id);
+        pass(SECOND / 20).await;
+        assert_eq!(slow.read().await, event);
+    }
+    publish_large(&topic, 20);
+    pass(SECOND).await;
+    assert_eq!(ends.take(), [Disconnect::WriteTimeout]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
     let topic = Topic::new(Retention::default());
     let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
