@@ -12,9 +12,10 @@
 //!                 └─────> shards ─────────> clients          follow
 //!   Listener ──> Server ──> Handler: Incoming ──> Answer ──> respond, reject
 //!                                                   └──────> Stream: one client's own
+//!   http::Request ──> Responder ──> Body ──> hyper, axum     feature `http`
 //! ```
 //!
-//! It is no HTTP server: it answers one request on a connection, over HTTP/1, and owns that
+//! [`Server`] is no HTTP server: it answers one request on a connection, over HTTP/1, and owns that
 //! from then on. It does not know TLS, which is a [`Listener`] around another. What an event
 //! is, and how it is spelt, is [`sse_core`]'s.
 //!
