@@ -165,11 +165,13 @@ impl Decoder {
     /// Whether the next line is one that can be taken away without a trace: between events, and
     /// not at the beginning, where a byte order mark may be, or where an LF may complete the
     /// end of the line before.
+    #[inline]
     pub(crate) const fn is_at_line(&self) -> bool {
         self.bom == 3 && !self.after_cr && self.is_between_events()
     }
 
     /// Whether what has been decoded since the last event is no part of another.
+    #[inline]
     pub(crate) const fn is_between_events(&self) -> bool {
         let has_fields = !self.data.is_empty() || !self.event_type.is_empty() || self.has_id;
         let is_within_line = !self.line.is_empty() || matches!(self.bom, 1 | 2);
@@ -490,6 +492,7 @@ impl<'a> MessageEvent<'a> {
         Ok(Self::trusted(event_type, data.into(), last_event_id))
     }
 
+    #[inline]
     pub(crate) fn trusted(
         event_type: EventType<'a>,
         data: Cow<'a, str>,

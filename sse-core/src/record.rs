@@ -351,7 +351,7 @@ fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Cuts a stream where no event is torn: after blank lines, and after the comments that follow
 /// them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cutter {
     /// What has come since the last cut.
     held: Vec<u8>,
@@ -363,7 +363,7 @@ struct Cutter {
     is_within: bool,
     /// Whether the last line ended in a CR, which an LF may follow as part of the same end.
     after_cr: bool,
-    /// Whether nothing has been cut off yet, so that a byte order mark may come.
+    /// Whether so much has come that a byte order mark no longer can.
     has_begun: bool,
 }
 
@@ -428,8 +428,10 @@ impl Cutter {
 
     /// Forgets the first `len` bytes.
     fn release(&mut self, len: usize) {
-        self.held.drain(..len);
-        self.held.shrink_to(MAX_IDLE);
+        if len > 0 {
+            self.held.drain(..len);
+            self.held.shrink_to(MAX_IDLE);
+        }
         self.line -= len;
         self.searched -= len;
     }
@@ -474,6 +476,7 @@ pub(crate) fn time_line(input: &[u8]) -> Option<(Duration, usize)> {
 }
 
 /// The number with one more digit.
+#[inline]
 fn digit(number: u64, digit: &u8) -> Option<u64> {
     let digit = digit.wrapping_sub(b'0');
     match digit {

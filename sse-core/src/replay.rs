@@ -355,6 +355,7 @@ enum Start {
 
 impl Start {
     /// What is to be time zero, if `item` is the first of those that are to be read.
+    #[inline]
     fn zero(&self, time: Duration, item: &Decoded<'_>) -> Option<Duration> {
         match self {
             Self::Beginning => Some(Duration::ZERO),
@@ -397,6 +398,7 @@ impl Item {
         }
     }
 
+    #[inline]
     fn keep(&mut self, decoded: Decoded<'_>) {
         match decoded {
             Decoded::Event(event) => {
@@ -418,6 +420,7 @@ impl Item {
         }
     }
 
+    #[inline]
     fn show(&self, at: Duration) -> Recorded<'_> {
         Recorded {
             at,
@@ -435,6 +438,7 @@ impl Item {
     }
 }
 
+#[inline]
 fn set(text: &mut String, value: &str) {
     text.clear();
     if text.capacity() > MAX_IDLE {
