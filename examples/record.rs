@@ -272,7 +272,7 @@ impl<'o> Recording<'o> {
     }
 
     fn unwritable(&self, error: &io::Error) -> Ending {
-        Ending::Failure(format!("{:?} can't be written: {error}", self.options.file))
+        Ending::Failure(format!("can't record to {:?}: {error}", self.options.file))
     }
 }
 

@@ -88,7 +88,8 @@
 //! - [`Incoming`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: where connections come from.
 //! - [`Snapshot`], [`Disconnect`]: what is going on, and why clients left.
-//! - [`Subscription::record`], [`Player`]: a topic recorded, a recording played in real time.
+//! - [`Subscription::record`], [`Tee`], [`Player`]: a topic or a stream recorded, a recording
+//!   played in real time.
 //! - [`Client`]: for tests of a running server. What else tests need is in
 //!   [`sse_core::testing`].
 //!
@@ -160,7 +161,7 @@ pub use listener::bind_unix;
 pub use listener::{Listener, Peer, Tcp};
 #[cfg(feature = "http")]
 pub use pipe::Pipe;
-pub use record::Player;
+pub use record::{Player, Tee};
 #[cfg(feature = "http")]
 pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
 pub use routes::Routes;

@@ -2,10 +2,11 @@
 
 use std::future::pending;
 use std::io::{self, BufRead, Write};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use sse_core::{Decoded, Forgotten, Pace, Recorded, Recorder, Replayer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
@@ -104,6 +105,92 @@ impl<W: Write> Writing<W> {
         }
         self.recorder.flush()?;
         Ok(self)
+    }
+}
+
+/// A connection that shows a recorder what it takes: put it under a [`Stream`] with
+/// [`Stream::map`], and what the client gets is what is recorded.
+///
+/// The client comes first. When recording fails, that ends, and the stream goes on;
+/// [`into_parts`](Self::into_parts) tells. The recorder's writer is called where the stream is
+/// written, so it should be a local file or memory, which block for no longer than that takes.
+///
+/// ```
+/// use std::fs::File;
+/// use sse_core::Recorder;
+/// use sse_net::{Answer, Incoming, Tee};
+///
+/// fn ask(request: Incoming, recording: File) -> Answer {
+///     request.stream(async move |stream| {
+///         let mut stream = stream.map(|conn| Tee::new(conn, Recorder::new(recording)));
+///         stream.write_str("a token").await?;
+///         stream.close().await
+///     })
+/// }
+/// # let _ = ask;
+/// ```
+#[derive(Debug)]
+pub struct Tee<C, W> {
+    connection: C,
+    recorder: Recorder<W>,
+    began: Instant,
+    failed: Option<io::Error>,
+}
+
+impl<C, W> Tee<C, W> {
+    /// Records what `connection` takes, from now on.
+    pub fn new(connection: C, recorder: Recorder<W>) -> Self {
+        Self {
+            connection,
+            recorder,
+            began: Instant::now(),
+            failed: None,
+        }
+    }
+
+    /// The connection, and the recorder or why recording has ended.
+    pub fn into_parts(self) -> (C, io::Result<Recorder<W>>) {
+        let recorded = match self.failed {
+            None => Ok(self.recorder),
+            Some(error) => Err(error),
+        };
+        (self.connection, recorded)
+    }
+}
+
+impl<C: AsyncRead + Unpin, W: Unpin> AsyncRead for Tee<C, W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_read(cx, buffer)
+    }
+}
+
+impl<C: AsyncWrite + Unpin, W: Write + Unpin> AsyncWrite for Tee<C, W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(Pin::new(&mut self.connection).poll_write(cx, bytes))?;
+        if self.failed.is_none() {
+            let at = self.began.elapsed();
+            self.failed = self.recorder.record(at, &bytes[..taken]).err();
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.failed.is_none() {
+            self.failed = self.recorder.flush().err();
+        }
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }
 

@@ -423,6 +423,22 @@ impl<C> Stream<C> {
         &self.connection
     }
 
+    /// The same stream over another connection, made of this one, say a [`Tee`](crate::Tee)
+    /// around it. What waits for the one waits for the other.
+    pub fn map<D>(self, connection: impl FnOnce(C) -> D) -> Stream<D> {
+        Stream {
+            connection: connection(self.connection),
+            outbox: self.outbox,
+            write_timeout: self.write_timeout,
+            heartbeat: self.heartbeat,
+            beat_at: self.beat_at,
+            client: self.client,
+            goodbye: self.goodbye,
+            is_ending: self.is_ending,
+            is_flushed: self.is_flushed,
+        }
+    }
+
     /// The bytes that the connection has not taken.
     #[must_use]
     pub fn pending(&self) -> &[u8] {

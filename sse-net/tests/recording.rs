@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{WIDE, pass, publish, published, settle};
 use sse_core::testing::{Comparison, Faulty};
 use sse_core::{Event, EventId, Pace, Recorder, Replayer, Retention};
-use sse_net::{Player, SlowClients, Start, Stream, Topic, TopicConfig};
+use sse_net::{Player, SlowClients, Start, Stream, Tee, Topic, TopicConfig};
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::time::Instant;
 
@@ -132,6 +132,40 @@ async fn a_recording_that_falls_behind_says_so() {
                 recorded.unwrap_err().to_string(),
                 "the reader has fallen behind what the log keeps; go on where that begins"
             ),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tee_records_what_the_client_gets() {
+    for fails_at in [usize::MAX, 20] {
+        let (ours, mut theirs) = duplex(7);
+        let writer = Faulty::new().breaks_at(fails_at, io::ErrorKind::StorageFull);
+        let stream = Stream::new(ours, HOUR);
+        let mut stream = stream.map(|conn| Tee::new(conn, Recorder::new(writer)));
+        let writing = async {
+            stream.write_event(1, "token", "two\nlines").await.unwrap();
+            pass(Duration::from_secs(1)).await;
+            stream.comment("beat").await.unwrap();
+            stream.write_str("more").await.unwrap();
+            stream.into_parts().0.into_parts().1
+        };
+        let mut got = String::new();
+        let (recorded, read) = tokio::join!(writing, theirs.read_to_string(&mut got));
+        read.unwrap();
+        let sent = "id: 1\nevent: token\ndata: two\ndata: lines\n\n: beat\ndata: more\n\n";
+        assert_eq!(got, sent);
+        match recorded {
+            Ok(recorder) => {
+                let recording = recorder.into_parts().0.into_written();
+                Comparison::new().assert_same(sent.as_bytes(), &recording[..]);
+                let items = Replayer::new(&recording[..]);
+                let times = items.map(|item| item.unwrap().at().as_secs());
+                assert_eq!(Vec::from_iter(times), [0, 1, 1]);
+            }
+            Err(error) => {
+                assert_eq!((error.kind(), fails_at), (io::ErrorKind::StorageFull, 20));
+            }
         }
     }
 }
