@@ -1,0 +1,167 @@
+//! Any bytes as a segment: what is whole is read, and told apart from what is not. And what a
+//! log has kept is read back, whatever has been done to the file.
+
+#![no_main]
+
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use sse_core::{Event, EventId, Events, Excerpt, Log, Record, Retention, Segment};
+
+#[derive(Arbitrary, Debug)]
+enum Input<'a> {
+    Bytes(&'a [u8]),
+    /// What follows a right checksum.
+    Checked(&'a [u8]),
+    Log(Kept<'a>),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Kept<'a> {
+    events: Vec<Appended<'a>>,
+    /// How much goes into the file at once.
+    chunk: u16,
+    damage: Option<Damage<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Appended<'a> {
+    /// How far the clock goes on.
+    millis: u8,
+    id: Option<&'a str>,
+    data: Option<&'a str>,
+    comment: Option<&'a str>,
+}
+
+/// Bytes are replaced by others.
+#[derive(Arbitrary, Debug)]
+struct Damage<'a> {
+    at: u16,
+    len: u8,
+    put: &'a [u8],
+}
+
+fuzz_target!(|input: Input<'_>| match input {
+    Input::Bytes(bytes) => {
+        read(bytes);
+    }
+    Input::Checked(bytes) => {
+        let mut file = format!(":{:08x} ", crc32fast::hash(bytes)).into_bytes();
+        file.extend(bytes);
+        read(&file);
+    }
+    Input::Log(kept) => kept.check(),
+});
+
+impl Kept<'_> {
+    fn check(&self) {
+        let (log, file) = self.keep();
+        let whole = read(&file);
+        assert_eq!(whole.len(), log.len());
+        let mut restored = Log::new(retention());
+        for record in &whole {
+            assert!(restored.restore(record, Duration::ZERO));
+            assert!(!restored.restore(record, Duration::ZERO), "not twice");
+        }
+        assert_eq!(restored.read(restored.begin()), log.read(log.begin()));
+        for event in &self.events {
+            if let Some(id) = event.id() {
+                assert_eq!(restored.resume(Some(&id)), log.resume(Some(&id)));
+            }
+        }
+
+        let Some(damage) = &self.damage else { return };
+        let mut damaged = file.clone();
+        let start = usize::from(damage.at).min(file.len());
+        let end = (start + usize::from(damage.len)).min(file.len());
+        damaged.splice(start..end, damage.put.iter().copied());
+        let left = read(&damaged);
+        let mut at = file.len() - whole.iter().map(|record| len(record)).sum::<usize>();
+        for record in &whole {
+            let begin = at;
+            at += len(record);
+            assert!(
+                at > start && begin <= end || left.contains(record),
+                "{record:?} was not touched"
+            );
+        }
+    }
+
+    /// A log, and the file into which it has been written.
+    fn keep(&self) -> (Log, Vec<u8>) {
+        let (mut log, mut file) = (Log::new(retention()), Vec::new());
+        let mut now = Duration::ZERO;
+        for event in &self.events {
+            now += Duration::from_millis(event.millis.into());
+            log.append(&event.event(), now);
+        }
+        let (mut excerpt, mut cursor) = (Excerpt::default(), log.begin());
+        while cursor < log.end() {
+            cursor = log
+                .excerpt(cursor, self.chunk.into(), &mut excerpt)
+                .expect("nothing is forgotten");
+            if let Some(first) = excerpt.first()
+                && file.is_empty()
+            {
+                Segment::begin(first, &mut file);
+            }
+            excerpt.encode(&mut file);
+        }
+        (log, file)
+    }
+}
+
+impl Appended<'_> {
+    fn event(&self) -> Event<'_> {
+        let event = self.id().into_iter().fold(Event::new(), Event::id);
+        let event = self.data.into_iter().fold(event, Event::data);
+        self.comment.into_iter().fold(event, Event::comment)
+    }
+
+    /// Its own ID, unless that is refused.
+    fn id(&self) -> Option<EventId<'_>> {
+        EventId::new(self.id?).ok()
+    }
+}
+
+/// The records of a segment, of which each is one event, and nothing of it is passed over.
+fn read(bytes: &[u8]) -> Vec<Record<'_>> {
+    let Ok(segment) = Segment::new(bytes) else {
+        return Vec::new();
+    };
+    let mut records: Vec<Record<'_>> = Vec::new();
+    let (mut read, mut at) = (0, 0);
+    for item in segment {
+        match item {
+            Ok(record) => {
+                let events = Events::new(record.event()).count();
+                let dispatches = record.event().windows(5).any(|part| part == b"data:");
+                assert!(events <= 1 && (events == 0 || dispatches));
+                read += len(&record);
+                records.push(record);
+            }
+            Err(damage) => {
+                let range = damage.range();
+                assert!(at <= range.start && range.start < range.end);
+                at = range.end;
+                read += range.len();
+            }
+        }
+    }
+    let head = bytes
+        .len()
+        .checked_sub(read)
+        .expect("nothing is read twice");
+    assert!(head == 0 || bytes[..head].starts_with(b":sse-journal "));
+    records
+}
+
+/// How long a record is in the file.
+fn len(record: &Record<'_>) -> usize {
+    format!(":00000000 {}\n", record.stamp()).len() + record.event().len()
+}
+
+fn retention() -> Retention {
+    Retention::events(usize::MAX).bytes(usize::MAX)
+}
