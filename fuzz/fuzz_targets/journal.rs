@@ -98,6 +98,7 @@ impl Kept<'_> {
         }
         let (mut excerpt, mut cursor) = (Excerpt::default(), log.begin());
         while cursor < log.end() {
+            excerpt.clear();
             cursor = log
                 .excerpt(cursor, self.chunk.into(), &mut excerpt)
                 .expect("nothing is forgotten");

@@ -173,8 +173,8 @@ impl Log {
         Ok(&bytes[..bytes.len().min(cursor.distance(self.end()))])
     }
 
-    /// Copies events after `cursor` for a segment, those too that are held back: as many as
-    /// do not exceed `max` bytes, but at least one if there is one. Gives the cursor after
+    /// Appends to `excerpt` the events after `cursor`, those too that are held back: as many
+    /// as do not exceed `max` bytes, but at least one if there is one. Gives the cursor after
     /// them.
     ///
     /// # Errors
@@ -186,22 +186,27 @@ impl Log {
         max: usize,
         excerpt: &mut Excerpt,
     ) -> Result<Cursor, Forgotten> {
-        excerpt.clear();
         if cursor < self.begin {
             return Err(Forgotten { begin: self.begin });
         }
-        let first = self.entries.partition_point(|entry| entry.end <= cursor);
+        let newest = self.entries.len().saturating_sub(1);
+        let before = newest.checked_sub(1).map(|before| &self.entries[before]);
+        // Most often the newest event is what is wanted.
+        let first = match before.is_some_and(|before| before.end == cursor) {
+            true => newest,
+            false => self.entries.partition_point(|entry| entry.end <= cursor),
+        };
         let mut end = cursor;
         for entry in self.entries.range(first..) {
             if end > cursor && cursor.distance(entry.end) > max {
                 break;
             }
+            excerpt.push(entry.stamp, end.distance(entry.end));
             end = entry.end;
-            excerpt.push(entry.stamp, cursor.distance(end));
         }
         let offset = self.dead + self.begin.distance(cursor);
         let bytes = self.bytes.get(offset..).unwrap_or_default();
-        excerpt.set_bytes(&bytes[..cursor.distance(end)]);
+        excerpt.push_bytes(&bytes[..cursor.distance(end)]);
         Ok(end)
     }
 

@@ -70,6 +70,7 @@ pub struct Segment<'a> {
     at: usize,
     /// What was found after damage that had to be told first.
     next: Option<Record<'a>>,
+    blank: memmem::Finder<'static>,
 }
 
 impl<'a> Segment<'a> {
@@ -89,6 +90,7 @@ impl<'a> Segment<'a> {
             since,
             at,
             next: None,
+            blank: memmem::Finder::new(b"\n\n"),
         })
     }
 
@@ -113,7 +115,7 @@ impl<'a> Segment<'a> {
         while self.at < self.bytes.len() {
             let start = self.at;
             let rest = &self.bytes[start..];
-            let len = memmem::find(rest, b"\n\n").map_or(rest.len(), |blank| blank + 2);
+            let len = self.blank.find(rest).map_or(rest.len(), |blank| blank + 2);
             self.at += len;
             let paragraph = &rest[..len];
             if let Some(record) = Record::parse(paragraph) {
@@ -174,11 +176,13 @@ impl<'a> Record<'a> {
         if !event.ends_with(b"\n\n") || memchr(b'\r', event).is_some() {
             return None;
         }
-        let stamp = Stamp::parse(str::from_utf8(&checked[..stamp]).ok()?)?;
-        let id = id(event)?;
-        let own_id = Some(id).filter(|id| Stamp::parse(id.as_str()) != Some(stamp));
+        let (stamp, id) = (&checked[..stamp], id(event)?);
+        let own_id = match id == stamp {
+            true => None,
+            false => Some(EventId::new(str::from_utf8(id).ok()?).ok()?),
+        };
         Some(Self {
-            stamp,
+            stamp: Stamp::parse(str::from_utf8(stamp).ok()?)?,
             own_id,
             event,
         })
@@ -209,55 +213,63 @@ impl<'a> Record<'a> {
 #[derive(Debug, Default, Clone)]
 pub struct Excerpt {
     bytes: Vec<u8>,
-    /// The stamp of each event, and where it ends.
-    ends: Vec<(Stamp, usize)>,
+    /// The stamp of each event, and how long it is.
+    lens: Vec<(Stamp, usize)>,
 }
 
 impl Excerpt {
     /// Appends the events to `out` as they stand in a segment.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut start = 0;
-        out.reserve(self.bytes.len() + RECORD_LEN * self.ends.len());
-        for &(stamp, end) in &self.ends {
+        let mut rest = &self.bytes[..];
+        out.reserve(self.bytes.len() + RECORD_LEN * self.lens.len());
+        for &(stamp, len) in &self.lens {
+            let event;
+            (event, rest) = rest.split_at(len);
             let at = out.len();
             out.extend_from_slice(b":00000000 ");
             push_stamp(stamp, out);
             out.push(b'\n');
-            out.extend_from_slice(&self.bytes[start..end]);
+            out.extend_from_slice(event);
             let crc = hex(crc32fast::hash(&out[at..][CHECKED]));
             out[at + 1..][..crc.len()].copy_from_slice(&crc);
-            start = end;
         }
     }
 
     /// The stamp of the first event.
     #[must_use]
     pub fn first(&self) -> Option<Stamp> {
-        self.ends.first().map(|(stamp, _)| *stamp)
+        self.lens.first().map(|(stamp, _)| *stamp)
     }
 
     /// How many events there are.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.ends.len()
+        self.lens.len()
+    }
+
+    /// How many bytes of events there are.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether there is no event.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.lens.is_empty()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Removes all events, and keeps the room for others.
+    pub fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
+        self.lens.clear();
     }
 
-    pub(crate) fn push(&mut self, stamp: Stamp, end: usize) {
-        self.ends.push((stamp, end));
+    pub(crate) fn push(&mut self, stamp: Stamp, len: usize) {
+        self.lens.push((stamp, len));
     }
 
-    pub(crate) fn set_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 }
@@ -350,14 +362,13 @@ fn last_head(paragraph: &[u8]) -> usize {
 }
 
 /// The ID of an event that a log has encoded: its first line that is no comment.
-fn id(event: &[u8]) -> Option<EventId<'_>> {
+fn id(event: &[u8]) -> Option<&[u8]> {
     let mut rest = event;
     while rest.first() == Some(&b':') {
         rest = &rest[memchr(b'\n', rest)? + 1..];
     }
     let rest = rest.strip_prefix(b"id: ")?;
-    let text = str::from_utf8(&rest[..memchr(b'\n', rest)?]).ok()?;
-    EventId::new(text).ok()
+    Some(&rest[..memchr(b'\n', rest)?])
 }
 
 fn push_stamp(stamp: Stamp, out: &mut Vec<u8>) {

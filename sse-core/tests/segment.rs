@@ -164,6 +164,7 @@ fn a_restored_log_goes_on_as_if_nothing_had_happened() {
         for number in 0..5 {
             let cursor = before.end();
             append(&mut before, number);
+            excerpt.clear();
             before.excerpt(cursor, 0, &mut excerpt).unwrap();
             excerpt.encode(&mut file);
         }

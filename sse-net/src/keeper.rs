@@ -7,9 +7,9 @@ use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{hint, io, mem};
 
-use sse_core::{Cursor, Excerpt};
+use sse_core::{Cursor, Excerpt, Log};
 
 use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
 use crate::segments::{FileError, Segments, failed, sync};
@@ -132,6 +132,10 @@ pub(crate) struct Progress {
     unsynced: Option<Cursor>,
     /// The segments and their bytes.
     size: (usize, u64),
+    /// What has been published since the thread looked last, and where that ends. It is in
+    /// the log too, but to swap it takes no time, and to copy it would hold publishers up.
+    news: Excerpt,
+    noted: Cursor,
     is_failing: bool,
     is_closing: bool,
     /// Whether the thread waits to be told of news.
@@ -147,15 +151,40 @@ impl Progress {
             wanted: None,
             unsynced: None,
             size,
+            news: Excerpt::default(),
+            noted: cursor,
             is_failing: false,
             is_closing: false,
             is_resting: false,
         }
     }
 
-    /// Whether the thread has to be told of news: only once.
-    pub(crate) fn wakes(&mut self) -> bool {
+    /// Copies what was appended to the log after `start`, while it is at hand. Gives whether
+    /// the thread has to be told of it: only once.
+    pub(crate) fn note(&mut self, log: &Log, start: Cursor) -> bool {
+        if self.noted == start && self.news.bytes() < MAX_NEWS {
+            self.noted = log
+                .excerpt(start, usize::MAX, &mut self.news)
+                .unwrap_or(start);
+        }
         mem::take(&mut self.is_resting)
+    }
+
+    /// Notes what comes after `cursor` from now on.
+    fn restart(&mut self, cursor: Cursor) {
+        self.news.clear();
+        self.noted = cursor;
+    }
+
+    /// Takes what has been noted after `cursor`, if that is where it begins, and gives where
+    /// it ends.
+    fn take_news(&mut self, cursor: Cursor, excerpt: &mut Excerpt) -> Option<Cursor> {
+        excerpt.clear();
+        let is_next = self.noted > cursor && cursor.distance(self.noted) == self.news.bytes();
+        is_next.then(|| {
+            mem::swap(&mut self.news, excerpt);
+            self.noted
+        })
     }
 
     pub(crate) fn state(&self, tip: Cursor) -> JournalState {
@@ -213,36 +242,28 @@ impl Work {
 
     /// Waits until there is something to do.
     fn next(&mut self) -> Task {
-        let Self {
-            shared,
-            cursor,
-            failed,
-            ..
-        } = self;
-        let mut state = shared.lock();
+        let shared = &self.shared;
+        let mut state = lock(shared);
         loop {
-            let is_news = state.log.tip() > *cursor;
+            let is_news = state.log.tip() > self.cursor;
             let Some(progress) = &mut state.progress else {
                 return Task::End;
             };
-            let (is_closing, is_failing) = (progress.is_closing, progress.is_failing);
-            if progress.wanted.is_some_and(|wanted| wanted <= *cursor) {
+            if progress.wanted.is_some_and(|wanted| wanted <= self.cursor) {
                 return Task::Sync;
             }
-            let patience = failed.map(|failed| RETRY.saturating_sub(failed.elapsed()));
-            let is_time = patience.is_none_or(|patience| patience.is_zero());
-            if is_news && is_time {
-                return match state.log.excerpt(*cursor, CHUNK, &mut self.excerpt) {
-                    Ok(end) => Task::Write(end),
-                    Err(forgotten) => Task::Miss(forgotten.begin),
-                };
+            let patience = match (is_news, self.failed) {
+                (true, Some(failed)) => RETRY.saturating_sub(failed.elapsed()),
+                (true, None) => Duration::ZERO,
+                (false, _) => self.segments.patience().min(HOUR),
+            };
+            if is_news && patience.is_zero() {
+                return take(&mut state, self.cursor, &mut self.excerpt);
             }
-            if is_closing {
+            if progress.is_closing {
                 return Task::End;
             }
-            progress.is_resting = !is_failing;
-            let patience = patience.filter(|_| is_news);
-            let patience = patience.unwrap_or(self.segments.patience()).min(HOUR);
+            progress.is_resting = !is_news;
             let wait = shared.news.wait_timeout(state, patience);
             let (woken, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
             state = woken;
@@ -267,7 +288,10 @@ impl Work {
                 self.cursor = end;
                 self.syncer.mark(&self.segments);
                 self.look_after();
-                self.release(is_durable);
+                let is_in_haste = self.release(is_durable);
+                if !is_in_haste {
+                    thread::sleep(PAUSE);
+                }
             }
             Err(error) => self.fail(error),
         }
@@ -277,15 +301,17 @@ impl Work {
         }
     }
 
-    /// Lets subscribers see what has been written, and those go on who wait for it.
-    fn release(&mut self, is_synced: bool) {
-        let (cursor, mut is_kept_again) = (self.cursor, false);
+    /// Lets subscribers see what has been written, and those go on who wait for it. Gives
+    /// whether to go on at once.
+    fn release(&mut self, is_synced: bool) -> bool {
+        let (cursor, mut is_kept_again, mut is_in_haste) = (self.cursor, false, is_synced);
         let is_caught_up = self.update(|state, progress| {
             progress.written = cursor;
             if is_synced {
                 progress.synced = cursor;
             }
             let is_caught_up = state.log.tip() == cursor;
+            is_in_haste |= is_caught_up || progress.wanted.is_some() || progress.is_closing;
             is_kept_again = is_caught_up && mem::take(&mut progress.is_failing);
             if !progress.is_failing {
                 state.log.hold(Some(cursor));
@@ -303,6 +329,7 @@ impl Work {
             self.failed = None;
             self.journal.tell(&JournalNotice::KeptAgain);
         }
+        is_in_haste
     }
 
     /// Goes on without the disk.
@@ -356,7 +383,7 @@ impl Work {
 
     /// Changes what is under the lock, and wakes who has waited for that.
     fn update<T>(&self, change: impl FnOnce(&mut State, &mut Progress) -> T) -> Option<T> {
-        let mut state = self.shared.lock();
+        let mut state = lock(&self.shared);
         let mut progress = state.progress.take()?;
         progress.size = self.segments.size();
         let end = state.log.end();
@@ -495,9 +522,47 @@ impl Queue {
     }
 }
 
-/// How much is written at once: so much that a write costs little for each event, and so
-/// little that copying it holds nobody up.
+/// Takes the lock between two publishers rather than queue for it: they would have to wake
+/// this thread, and then wait to be woken themselves, which costs more than publishing.
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    for _ in 0..TRIES {
+        if let Some(state) = shared.try_lock() {
+            return state;
+        }
+        hint::spin_loop();
+    }
+    shared.lock()
+}
+
+/// Takes what comes after `cursor`.
+fn take(state: &mut State, cursor: Cursor, excerpt: &mut Excerpt) -> Task {
+    let tip = state.log.tip();
+    if let Some(progress) = &mut state.progress {
+        if let Some(end) = progress.take_news(cursor, excerpt) {
+            return Task::Write(end);
+        }
+        match state.log.excerpt(cursor, CHUNK, excerpt) {
+            Ok(end) if end == tip => progress.restart(tip),
+            Ok(end) => return Task::Write(end),
+            Err(forgotten) => return Task::Miss(forgotten.begin),
+        }
+    }
+    Task::Write(tip)
+}
+
+/// How much is noted for the thread. What is more it reads from the log.
+const MAX_NEWS: usize = 1 << 20;
+
+/// How much is read from the log at once: so much that a write costs little for each event,
+/// and so little that copying it holds nobody up for long.
 const CHUNK: usize = 256 << 10;
+
+/// When there is news by the time a write is done, they come fast: then so much of them is
+/// written at once, since each write costs publishers some microseconds.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// How often the lock is tried: some 10 µs.
+const TRIES: u32 = 1000;
 
 /// After what time it is tried again when a write has failed.
 const RETRY: Duration = Duration::from_secs(1);

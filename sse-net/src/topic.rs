@@ -1,6 +1,6 @@
 //! A log that can wake.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, future, io, mem, slice};
@@ -322,15 +322,12 @@ impl Topic {
             state.log.append(event, now);
         }
         let end = state.log.tip();
+        let wakes_keeper = state.note(start);
         // What a journal has to write first is held back, and its thread does the waking.
         let wakers = match state.log.end() == end {
             true => state.take_wakers(),
             false => Wakers::default(),
         };
-        let wakes_keeper = state
-            .progress
-            .as_mut()
-            .is_some_and(|progress| progress.wakes());
         drop(state);
         if wakes_keeper {
             self.0.news.notify_one();
@@ -650,6 +647,15 @@ impl Shared {
         })
     }
 
+    /// The lock, if nobody has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that runs under the lock panics halfway, and nothing of others' runs there.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -690,6 +696,13 @@ impl State {
             },
         };
         (resume, cursor)
+    }
+
+    /// Lets the journal know of what was appended after `start`. Gives whether its thread
+    /// has to be told.
+    fn note(&mut self, start: Cursor) -> bool {
+        let progress = self.progress.as_mut();
+        progress.is_some_and(|progress| progress.note(&self.log, start))
     }
 
     /// Who has caught up and waits.

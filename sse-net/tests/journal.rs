@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sse_core::{Event, EventId, Resume, Retention};
 use sse_net::{Journal, JournalError, Published, Start, SyncPolicy, Topic};
@@ -227,6 +227,117 @@ fn many_publish_at_once_and_each_is_promised_its_event() {
     drop(topic);
     let topic = Topic::open(Retention::default(), &journal).unwrap();
     assert_eq!(ids(&kept_bytes(&topic)).len(), 160);
+}
+
+/// A file system of 512 KiB that fills up and has room again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
+    for (policy, retention, kept_later) in [
+        (SyncPolicy::Never, 1000, true),
+        (SyncPolicy::Interval(Duration::ZERO), 1000, true),
+        (SyncPolicy::EveryEvent, 1000, true),
+        (SyncPolicy::Never, 3, false),
+        (SyncPolicy::EveryEvent, 3, false),
+    ] {
+        let dir = Dir::new();
+        fs::create_dir_all(&dir.path).unwrap();
+        let Some(_disk) = Disk::mount(&dir.path) else {
+            eprintln!("skipped: this needs the right to mount a file system");
+            return;
+        };
+        let is_told = |text: &str| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !dir
+                .notices
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|told| told.contains(text))
+            {
+                assert!(Instant::now() < deadline, "{text:?} is not told");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let journal = dir.journal().sync(policy);
+        let topic = Topic::open(Retention::events(retention), &journal).unwrap();
+        publish(&topic, 0..1);
+
+        let ballast = dir.path.join("ballast");
+        let _ = fs::write(&ballast, vec![0; 1 << 20]); // As much as there is room for.
+        let mut subscription = topic.subscribe(Start::Live);
+        let data = "x".repeat(5000);
+        for id in 1..10_u32 {
+            let published = topic.publish(&Event::new().id(id).data(&data));
+            let expected = match policy {
+                SyncPolicy::EveryEvent => Published::NotKept,
+                _ => Published::Accepted,
+            };
+            assert_eq!(published, expected);
+        }
+        is_told("No space left on device (os error 28); events are delivered but not kept until");
+        let state = topic.journal().unwrap();
+        assert!(!state.is_keeping && state.unwritten > 9 * 5000, "{state:?}");
+        assert!(!topic.flush());
+        assert_eq!(
+            topic.publish(&Event::new().id(10).data("")),
+            match policy {
+                SyncPolicy::EveryEvent => Published::NotKept,
+                _ => Published::Accepted,
+            }
+        );
+        let mut delivered = Vec::new();
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        while subscription.poll_read(cx, &mut delivered).is_ready() {}
+        assert_eq!(ids(&delivered).last().unwrap(), "10", "it goes on live");
+
+        fs::remove_file(&ballast).unwrap();
+        is_told("events are kept again");
+        assert!(topic.flush() && topic.journal().unwrap().is_keeping);
+        topic.publish(&Event::new().id(11));
+        assert!(topic.flush());
+        let id_before = ids(&kept_bytes(&topic));
+        drop((topic, subscription));
+        let told = dir.notices();
+        assert_eq!(told.len(), if kept_later { 2 } else { 3 }, "{told:?}");
+        let missed = "bytes of events were forgotten before they could be written";
+        assert_eq!(told.iter().any(|told| told.contains(missed)), !kept_later);
+
+        let topic = Topic::open(Retention::events(1000), &journal).unwrap();
+        let ids = ids(&kept_bytes(&topic));
+        match kept_later {
+            true => assert_eq!(ids, id_before, "once and in order"),
+            false => assert!(ids.len() < 8 && ids.ends_with(&["10".into(), "11".into()])),
+        }
+        assert!(dir.notices().is_empty());
+    }
+}
+
+#[cfg(target_os = "linux")]
+struct Disk(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    fn mount(dir: &Path) -> Option<Self> {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"])
+            .arg(dir)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Self(dir.to_owned()))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
+    }
 }
 
 fn publish(topic: &Topic, numbers: std::ops::Range<u32>) {
