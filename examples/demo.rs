@@ -20,7 +20,7 @@ use cli::{Args, Ending};
 use serde::Serialize;
 use sse_core::{Event, EventType, Recorder, Rejection, Response};
 use sse_net::{
-    Answer, Config, Handler, Heartbeat, Incoming, Server, Start, Tcp, Topic, TopicConfig,
+    Answer, Config, Handler, Heartbeat, Incoming, Journal, Server, Start, Tcp, Topic, TopicConfig,
 };
 use sse_tls::TlsListener;
 use tokio::runtime::Runtime;
@@ -46,6 +46,7 @@ struct Options {
     heartbeat: Duration,
     max_connections: usize,
     record: Option<String>,
+    journal: Option<String>,
     tls: Option<encrypt::Source>,
 }
 
@@ -59,6 +60,7 @@ impl Options {
             heartbeat: Config::default().heartbeat,
             max_connections: 4096,
             record: None,
+            journal: None,
             tls: None,
         };
         let mut tls = encrypt::Options::default();
@@ -71,6 +73,7 @@ impl Options {
                 "--heartbeat" => options.heartbeat = args.seconds()?,
                 "--max-connections" => options.max_connections = args.value("a number")?,
                 "--record" => options.record = Some(args.value("a file")?),
+                "--journal" => options.journal = Some(args.value("a directory")?),
                 "--tls" => tls.is_on = true,
                 "--cert" => tls.certificate = Some(args.value("a file")?),
                 "--key" => tls.key = Some(args.value("a file")?),
@@ -85,7 +88,7 @@ impl Options {
 
 async fn demonstrate(mut options: Options) -> Result<(), Ending> {
     let demo = Demo {
-        feed: Topic::new(TopicConfig::default()),
+        feed: feed(options.journal.as_deref())?,
         watching: Arc::default(),
     };
     let (server, url, trusted) = listen(&mut options)?;
@@ -109,6 +112,16 @@ async fn demonstrate(mut options: Options) -> Result<(), Ending> {
         _ = cli::signalled() => {} // Whoever asks twice does not want to wait.
     }
     Ok(())
+}
+
+/// The feed, which goes on where the last run has left it if there is a journal.
+fn feed(journal: Option<&str>) -> Result<Topic, Ending> {
+    let Some(dir) = journal else {
+        return Ok(Topic::new(TopicConfig::default()));
+    };
+    let journal = Journal::new(dir).on_notice(|notice| cli::complain(notice));
+    Topic::open(TopicConfig::default(), &journal)
+        .map_err(|error| Ending::Failure(error.to_string()))
 }
 
 /// A server that listens wherever it is to, where a browser finds it, and the certificate that
@@ -269,6 +282,7 @@ says goodbye to all; a second ends at once.
   --count N             end the feed with a `close` event after N events
   --every SECONDS       the time between two events (1)
   --heartbeat SECONDS   send a `heartbeat` event after so much silence (15)
+  --journal DIR         keep the feed there, and go on with what is there
   --record FILE         record the feed, with times, to a file that `replay` plays
   --tls                 speak TLS, with a certificate made for this run
   --cert FILE           speak TLS with this certificate and those of its issuers, in PEM,
