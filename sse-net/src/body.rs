@@ -1,12 +1,13 @@
 //! A stream as the body of an HTTP response.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::{fmt, io, mem};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sse_core::Event;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::SlowClients;
@@ -205,7 +206,7 @@ impl Streaming {
         self.watch_for_drain(cx);
         loop {
             if self.leave_at.is_some_and(|at| at <= Instant::now()) {
-                return Poll::Ready(Err(self.say_goodbye()));
+                return Poll::Ready(Err(self.say_goodbye(cx)));
             }
             if self.lingers_until.is_some_and(|at| at <= Instant::now()) {
                 self.lingers_until = None;
@@ -246,7 +247,8 @@ impl Streaming {
                 stats.add_events(burst.events);
                 stats.add_bytes(burst.bytes.len());
                 let linger = subscription.topic().linger();
-                if !linger.is_zero() {
+                // Who is still behind has waited long enough.
+                if !linger.is_zero() && subscription.lag() == 0 {
                     self.lingers_until = Instant::now().checked_add(linger);
                 }
                 Ok((burst.bytes, burst.read_at))
@@ -289,8 +291,14 @@ impl Streaming {
     }
 
     /// Ends a stream so that the client comes back at a time of its own.
-    fn say_goodbye(&self) -> Ending {
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) -> Ending {
         let mut last = Vec::new();
+        // What its writer has been told is accepted goes first.
+        if let Source::Own(own) = &mut self.source
+            && let Poll::Ready(Some(accepted)) = own.outlet.poll_take(cx)
+        {
+            last.extend_from_slice(&accepted);
+        }
         Event::new().retry(self.member.retry()).encode(&mut last);
         Ending {
             last: last.into(),
@@ -337,6 +345,7 @@ impl Timer {
         }
         sleep.as_mut().reset(at);
         self.goes_off = Some(at);
-        sleep.as_mut().poll(cx)
+        // A task that has used up its turn would be sent away without being entered.
+        pin!(unconstrained(sleep.as_mut())).poll(cx)
     }
 }

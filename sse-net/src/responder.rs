@@ -502,6 +502,9 @@ impl fmt::Debug for Office {
     }
 }
 
+/// After how much silence there may be a heartbeat at the soonest, as on a server.
+const MIN_SILENCE: Duration = Duration::from_millis(250);
+
 /// From when on, and for how long, a responder drains.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
@@ -523,7 +526,7 @@ pub(crate) struct Member {
 
 impl Member {
     fn new(office: Arc<Office>, ticket: Ticket) -> Self {
-        let heartbeat = office.config.heartbeat;
+        let heartbeat = office.config.heartbeat.max(MIN_SILENCE);
         let key = office.wakers().insert(None);
         Self {
             key,

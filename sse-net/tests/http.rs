@@ -21,6 +21,7 @@ use sse_net::{
     Body, Config, LastEventId, Responder, Routes, Start, Topic, TopicConfig, WhenFull,
     last_event_id, upgrade_http,
 };
+use tokio::task::coop;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
@@ -172,6 +173,42 @@ async fn a_burst_is_one_frame_and_all_get_the_same_bytes() {
         assert_eq!(frame, published(0..3).as_bytes());
         assert_eq!(frame.as_ptr(), frames[0].as_ptr());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_has_done_much_gets_its_heartbeat_too() {
+    let mut body = follow(&Topic::new(Retention::default()));
+    let start = Instant::now();
+    let heartbeat = poll_fn(|cx| {
+        // Of what a task may do before it has to let others run, nothing is left.
+        while coop::has_budget_remaining() {
+            if let Poll::Ready(progress) = coop::poll_proceed(cx) {
+                progress.made_progress();
+            }
+        }
+        Pin::new(&mut body).poll_frame(cx)
+    });
+    assert!(timeout(SECOND * 20, heartbeat).await.is_ok());
+    assert!(start.elapsed() <= SECOND * 15 + SECOND / 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_behind_does_not_linger() {
+    let topic = Topic::new(TopicConfig {
+        linger: SECOND,
+        ..TopicConfig::default()
+    });
+    (0..100).for_each(|_| _ = topic.publish(&Event::new().data("x".repeat(10 << 10))));
+    let mut body = responder()
+        .follow_from(&get("/"), &topic, Start::Kept)
+        .into_body();
+    skip_retry(&mut body);
+    let start = Instant::now();
+    let mut read = 0;
+    while read < 1000 << 10 {
+        read += next(&mut body).await.unwrap().unwrap().len();
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -535,6 +572,33 @@ async fn a_drain_lets_own_streams_end_and_then_ends_them() {
         (stats.finished, stats.drained, stats.connections),
         (1, 1, 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_sends_what_was_accepted_before_its_goodbye() {
+    let responder = responder();
+    let (response, mut stream) = responder.upgrade(&get("/")).unwrap();
+    let mut body = response.into_body();
+    skip_retry(&mut body);
+    stream.write_str("accepted").await.unwrap();
+    responder.drain(Duration::ZERO).await;
+    let last = next(&mut body).await.unwrap().unwrap();
+    assert!(last.starts_with("data: accepted\n\nretry: "), "{last}");
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_leave_time_between_them() {
+    let responder = Responder::new(Config {
+        heartbeat: Duration::ZERO,
+        ..Config::default()
+    });
+    let topic = Topic::new(Retention::default());
+    let mut body = responder.follow(&get("/"), &topic).into_body();
+    skip_retry(&mut body);
+    let start = Instant::now();
+    next(&mut body).await.unwrap().unwrap();
+    assert!(start.elapsed() >= SECOND / 5);
 }
 
 #[tokio::test(start_paused = true)]
