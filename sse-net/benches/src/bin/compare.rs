@@ -276,13 +276,17 @@ fn idle(command: &str) -> io::Result<u64> {
 fn upgrade() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (what, is_reset) in [("closed", false), ("reset", true)] {
-        let (mut ours, mut bare) = (0.0, 0.0);
+        let (mut ours, mut bare, mut hyper) = (0.0, 0.0, 0.0);
         for _ in 0..3 {
             ours += upgrades("fanout", is_reset)? / 3.0;
             bare += upgrades("bare --upgrade", is_reset)? / 3.0;
+            hyper += upgrades("hyper", is_reset)? / 3.0;
         }
         let ratio = ours / bare;
-        let measured = format!("{ratio:.2} × ({ours:.1} of {bare:.1} µs)");
+        let measured = format!(
+            "{ratio:.2} × ({ours:.1} of {bare:.1} µs; hyper {:.2} ×)",
+            hyper / bare
+        );
         let what = format!("connection that its client {what}");
         rows.push(Row::new(&what, &measured, "≤ 1.25 ×", ratio <= 1.25));
     }
