@@ -356,7 +356,8 @@ impl Work {
         let synced = self.syncer.sync(&self.segments);
         let (cursor, is_synced) = (self.cursor, synced.is_ok());
         self.update(|_, progress| {
-            progress.wanted = None;
+            // What somebody has come to wait for meanwhile may be later.
+            progress.wanted = progress.wanted.filter(|wanted| *wanted > cursor);
             match is_synced {
                 true => progress.synced = cursor,
                 false => progress.unsynced = Some(cursor),
