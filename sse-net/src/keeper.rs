@@ -433,6 +433,17 @@ struct Dirty {
     is_closing: bool,
 }
 
+impl Dirty {
+    /// Gives whether it was not there yet.
+    fn add(&mut self, file: &Arc<File>) -> bool {
+        let is_new = !self.files.iter().any(|known| Arc::ptr_eq(known, file));
+        if is_new {
+            self.files.push(Arc::clone(file));
+        }
+        is_new
+    }
+}
+
 impl Syncer {
     fn start(journal: &Journal) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
@@ -458,8 +469,7 @@ impl Syncer {
         }
         let mut dirty = self.queue.lock();
         for file in segments.to_sync() {
-            if !dirty.files.iter().any(|known| Arc::ptr_eq(known, file)) {
-                dirty.files.push(Arc::clone(file));
+            if dirty.add(file) {
                 self.queue.changed.notify_one();
             }
         }
@@ -493,29 +503,41 @@ impl Queue {
             let dirty = self.changed.wait_while(dirty, wait);
             let dirty = dirty.unwrap_or_else(PoisonError::into_inner);
             // So long what comes meanwhile may wait, too.
+            let patience = match is_failing {
+                true => interval.max(RETRY),
+                false => interval,
+            };
             let wait = self
                 .changed
-                .wait_timeout_while(dirty, interval, |dirty| !dirty.is_closing);
+                .wait_timeout_while(dirty, patience, |dirty| !dirty.is_closing);
             let (dirty, _) = wait.unwrap_or_else(PoisonError::into_inner);
             if dirty.is_closing {
                 return; // What is left is synced by who closes.
             }
             drop(dirty);
-            let synced = self.sync();
-            if let Err(error) = synced.map_err(failed("sync", &journal.dir))
-                && !mem::replace(&mut is_failing, true)
-            {
-                journal.tell(&JournalNotice::NotSynced(error));
-            } else {
-                is_failing = false;
+            match self.sync().map_err(failed("sync", &journal.dir)) {
+                Ok(()) => is_failing = false,
+                Err(error) if !is_failing => {
+                    is_failing = true;
+                    journal.tell(&JournalNotice::NotSynced(error));
+                }
+                Err(_) => {}
             }
         }
     }
 
+    /// Syncs what there is. What can't be synced stays, to be tried again.
     fn sync(&self) -> io::Result<()> {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let files = mem::take(&mut self.lock().files);
-        files.iter().try_for_each(|file| sync(file))
+        let mut synced = Ok(());
+        for file in &files {
+            if let Err(error) = sync(file) {
+                self.lock().add(file);
+                synced = Err(error);
+            }
+        }
+        synced
     }
 
     fn lock(&self) -> MutexGuard<'_, Dirty> {
@@ -570,3 +592,22 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a thread waits at most, whatever the age.
 const HOUR: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn what_could_not_be_synced_is_not_taken_for_synced_afterwards() {
+        let (pipe, _writer) = io::pipe().unwrap(); // Pipes can't be synced.
+        let pipe = Arc::new(File::from(std::os::fd::OwnedFd::from(pipe)));
+        let file = Arc::new(File::open(env!("CARGO_MANIFEST_DIR")).unwrap());
+        let queue = Queue::default();
+        queue.lock().files = vec![pipe, file];
+        for _ in 0..2 {
+            assert!(queue.sync().is_err());
+            assert_eq!(queue.lock().files.len(), 1, "the other has been synced");
+        }
+    }
+}
