@@ -1,5 +1,6 @@
 //! A topic that survives a restart.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +117,8 @@ impl Journal {
     pub(crate) fn tell(&self, notice: &JournalNotice) {
         trace::journal(notice);
         if let Some(tell) = &self.on_notice {
-            tell(notice);
+            // Who panics here must not end what keeps the topic.
+            let _ = catch_unwind(AssertUnwindSafe(|| tell(notice)));
         }
     }
 }
@@ -188,7 +190,7 @@ pub enum JournalNotice {
     /// A part of a segment can't be read: it is skipped.
     Damaged(PathBuf, Damage),
     /// The newest segment did not end with a whole event, as after a crash: what was too much
-    /// has been cut off. No subscriber had seen it.
+    /// has been cut off. No subscriber had seen it, unless it was damaged later.
     Torn(PathBuf, Damage),
     /// From now on what is published is delivered but not kept.
     NotKept(FileError),

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 use std::{hint, io, mem};
 
@@ -19,6 +19,8 @@ use crate::topic::{Shared, State, Wakers, now};
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Which thread syncs now and then, if one does.
+    sync_thread: Option<ThreadId>,
     is_awaited: bool,
 }
 
@@ -34,8 +36,10 @@ impl Keeper {
         state.log.hold(Some(cursor));
         state.progress = Some(Box::new(Progress::new(cursor, segments.size())));
         drop(state);
+        let syncer = Syncer::start(&journal)?;
+        let sync_thread = syncer.thread.as_ref().map(|thread| thread.thread().id());
         let work = Work {
-            syncer: Syncer::start(&journal)?,
+            syncer,
             shared: Arc::clone(shared),
             journal,
             segments,
@@ -53,6 +57,7 @@ impl Keeper {
         Ok(Self {
             shared: Arc::clone(shared),
             thread: Some(thread),
+            sync_thread,
             is_awaited,
         })
     }
@@ -70,12 +75,14 @@ impl Keeper {
             let Some(progress) = &state.progress else {
                 return false;
             };
-            let is_vain = progress.is_failing || progress.unsynced >= Some(end);
-            if progress.missed > start || is_vain || self.is_this_thread() {
+            if progress.missed > start {
                 return false;
             }
             if progress.synced >= end {
                 return true;
+            }
+            if progress.is_failing || progress.unsynced >= Some(end) || self.is_own_thread() {
+                return false;
             }
             let wait = self.shared.synced.wait(state);
             state = wait.unwrap_or_else(PoisonError::into_inner);
@@ -96,9 +103,9 @@ impl Keeper {
     }
 
     /// A waker, or who is told a notice, may publish, or hold the last handle.
-    fn is_this_thread(&self) -> bool {
-        let thread = self.thread.as_ref().map(|thread| thread.thread().id());
-        thread == Some(thread::current().id())
+    fn is_own_thread(&self) -> bool {
+        let writer = self.thread.as_ref().map(|thread| thread.thread().id());
+        [writer, self.sync_thread].contains(&Some(thread::current().id()))
     }
 }
 
@@ -108,9 +115,9 @@ impl Drop for Keeper {
             progress.is_closing = true;
         }
         self.shared.news.notify_one();
-        let is_this_thread = self.is_this_thread();
+        let is_own_thread = self.is_own_thread();
         if let Some(thread) = self.thread.take()
-            && !is_this_thread
+            && !is_own_thread
         {
             let _ = thread.join(); // It has told what was wrong.
         }
@@ -255,7 +262,7 @@ impl Work {
             let patience = match (is_news, self.failed) {
                 (true, Some(failed)) => RETRY.saturating_sub(failed.elapsed()),
                 (true, None) => Duration::ZERO,
-                (false, _) => self.segments.patience().min(HOUR),
+                (false, _) => self.segments.patience().clamp(RETRY, HOUR),
             };
             if is_news && patience.is_zero() {
                 return take(&mut state, self.cursor, &mut self.excerpt);
@@ -402,7 +409,7 @@ impl Work {
 }
 
 impl Drop for Work {
-    /// Also when it panics: who is told a notice may.
+    /// Also when it panics, as wakers may, which are others' code.
     fn drop(&mut self) {
         self.update(|state, progress| {
             state.log.hold(None);

@@ -70,6 +70,24 @@ fn only_one_has_a_journal() {
 }
 
 #[test]
+fn who_panics_when_told_ends_nothing() {
+    let dir = Dir::new();
+    let open = || {
+        let journal = dir.journal().on_notice(|notice| panic!("told: {notice}"));
+        Topic::open(Retention::default(), &journal).unwrap()
+    };
+    publish(&open(), 0..5);
+    let path = dir.segments().pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend(b":torn");
+    fs::write(&path, &bytes).unwrap();
+    let topic = open();
+    publish(&topic, 5..6);
+    assert!(topic.flush());
+    assert_eq!(kept(&topic), "0 1 2 3 4 5");
+}
+
+#[test]
 fn what_is_wrong_with_files_is_told() {
     let dir = Dir::new();
     let open = || Topic::open(Retention::default(), &dir.journal()).unwrap();
