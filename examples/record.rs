@@ -11,7 +11,7 @@
 //! has whole events only, also after a crash, and `--continue` goes on with it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -197,11 +197,15 @@ impl<'o> Recording<'o> {
         Ok(())
     }
 
-    /// Says in the recording that there is a seam, and whether anything is missing.
+    /// Says in the recording that there is a seam, and what may be missing. Whether a server has
+    /// heeded the last event ID, nothing in its answer tells.
     fn note(&mut self, why: &str) -> Result<(), Ending> {
         let note = match self.decoder.last_event_id() {
             "" => format!("{why}; events may be missing, since the stream has no IDs"),
-            id => format!("{why}; it is resumed after event {id}"),
+            id => format!(
+                "{why}; the server is asked to go on after event {id}, and if it can't, \
+                 events are missing"
+            ),
         };
         let noted = self.recorder.send(self.at(), &Event::new().comment(note));
         noted.map_err(|error| self.unwritable(&error))
@@ -242,13 +246,19 @@ impl<'o> Recording<'o> {
         };
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\
-             Cache-Control: no-cache\r\n{headers}{resume}\r\n",
+             Accept-Encoding: identity\r\nCache-Control: no-cache\r\n{headers}{resume}\r\n",
             source.target, source.host
         );
         let head = client.ask(request.as_bytes()).await;
         let head = head.map_err(Trouble::unreachable)?;
         match head.status() {
-            200 if is_event_stream(&head) => Ok(Some(client)),
+            200 if is_event_stream(&head) => match encoding(&head) {
+                None => Ok(Some(client)),
+                Some(encoding) => Err(Trouble::Final(format!(
+                    "the stream has the content encoding {encoding:?}, which can't be recorded; \
+                     have the server, or a proxy before it, send it without"
+                ))),
+            },
             204 => Ok(None),
             200 => Err(Trouble::Final("the answer is no event stream".to_owned())),
             status => {
@@ -280,6 +290,13 @@ impl<'o> Recording<'o> {
 /// where it left off.
 fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut start = Vec::new();
+    (&file).take(START.len() as u64).read_to_end(&mut start)?;
+    if !START.starts_with(&start) {
+        let sentence = "it does not begin like a recording; give another file";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
+    }
+    file.rewind()?;
     let mut replayer = Replayer::new(BufReader::new(&file));
     let mut before = Duration::ZERO;
     while let Some(recorded) = replayer.read()? {
@@ -297,6 +314,13 @@ fn is_event_stream(head: &ResponseHead) -> bool {
     let media_type = head.header("content-type").unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+/// What would have to be undone to read the stream, such as `gzip`.
+fn encoding(head: &ResponseHead) -> Option<&str> {
+    let encoding = head.header("content-encoding")?.trim();
+    let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
+    (!is_plain).then_some(encoding)
 }
 
 /// Why there is no stream.
@@ -322,14 +346,17 @@ const USAGE: &str = "\
 Usage: record [OPTIONS] URL FILE
 
 Records an event stream to a file, with times: http://…, https://… or
-unix:/run/app.sock:/path. When the connection ends, it resumes after the last event, and the
-file says so; it ends when the server says that nothing more is to come, or with Ctrl-C.
+unix:/run/app.sock:/path. When the connection ends, it asks for what follows the last event,
+and the file says so; it ends when the server says that nothing more is to come, or with Ctrl-C.
 
   --ca FILE       trust the certificates in FILE (PEM) instead of those the system trusts
   --header LINE   send this header too, such as \"Authorization: Bearer …\"
   --once          end with the stream
   --continue      go on with a recording, after its last event
   --help          show this";
+
+/// How each recording begins: with a time.
+const START: &[u8] = b":T+";
 
 /// How long it waits before it reconnects, where the stream does not say.
 const RETRY: Duration = Duration::from_secs(3);

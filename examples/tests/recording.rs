@@ -44,7 +44,7 @@ fn a_connection_that_ends_is_resumed_and_the_file_says_so() {
         chunked("retry: 100\n\nid: 1\ndata: a\n\nid: 2\ndata: torn\n"),
         "HTTP/1.1 503 Service Unavailable\r\n\r\n".to_owned(),
         chunked("id: 2\ndata: b\n\n") + "0\r\n\r\n",
-        format!("{HEAD}\r\ndata: c\n\n"),
+        format!("{HEAD}Content-Encoding: Identity\r\n\r\ndata: c\n\n"),
         OVER.to_owned(),
     ]);
     let dir = Dir::new();
@@ -68,11 +68,13 @@ fn a_connection_that_ends_is_resumed_and_the_file_says_so() {
     Comparison::new().assert_same(
         &b"retry: 100\n\nid: 1\ndata: a\n\n\
            : the connection was lost: the connection ended within the body; \
-           it is resumed after event 1\n\
+           the server is asked to go on after event 1, and if it can't, events are missing\n\
            id: 2\ndata: b\n\n\
-           : the server has ended the stream; it is resumed after event 2\n\
+           : the server has ended the stream; \
+           the server is asked to go on after event 2, and if it can't, events are missing\n\
            data: c\n\n\
-           : the server has ended the stream; it is resumed after event 2\n"[..],
+           : the server has ended the stream; \
+           the server is asked to go on after event 2, and if it can't, events are missing\n"[..],
         &dir.read("a")[..],
     );
 }
@@ -95,7 +97,9 @@ fn a_hole_that_can_be_is_told() {
 
 #[test]
 fn with_once_it_ends_with_the_stream() {
-    let (url, server) = serve(vec![format!("{HEAD}Content-Length: 9\r\n\r\ndata: a\n\n")]);
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let answer = format!("{hints}{HEAD}Content-Length: 9\r\n\r\ndata: a\n\n");
+    let (url, server) = serve(vec![answer]);
     let dir = Dir::new();
     let header = ["--header", "Authorization: Bearer x"];
     let output = run(
@@ -104,10 +108,12 @@ fn with_once_it_ends_with_the_stream() {
     );
     assert!(output.status.success(), "{output:?}");
     let request = server.join().unwrap().concat();
-    assert!(
-        request.contains("\r\nAuthorization: Bearer x\r\n"),
-        "{request}"
-    );
+    for header in ["Authorization: Bearer x", "Accept-Encoding: identity"] {
+        assert!(
+            request.contains(&format!("\r\n{header}\r\n")),
+            "{request}"
+        );
+    }
     Comparison::new().assert_same(&b"data: a\n\n"[..], &dir.read("a")[..]);
 }
 
@@ -122,6 +128,11 @@ fn what_is_no_stream_is_refused_and_leaves_no_file() {
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>",
             "the answer is no event stream\n",
+        ),
+        (
+            &format!("{HEAD}Content-Encoding: gzip\r\n\r\n\x1f"),
+            "the stream has the content encoding \"gzip\", which can't be recorded; \
+             have the server, or a proxy before it, send it without\n",
         ),
         (
             "SSH-2.0-x\r\n",
@@ -146,6 +157,12 @@ fn what_was_asked_wrongly_is_said() {
         "{:?} exists; remove it, or go on with it with --continue",
         dir.file("a")
     );
+    let text_file = format!(
+        "can't open {:?}: it does not begin like a recording; give another file",
+        dir.file("text")
+    );
+    let notes = "id: of a car\n\nwhat it needs\n";
+    fs::write(dir.file("text"), notes).unwrap();
     let no_ca = format!(
         "can't trust {:?}: there is no certificate in it",
         dir.file("a")
@@ -173,6 +190,12 @@ fn what_was_asked_wrongly_is_said() {
         (RECORD, &["http://a/", &dir.file("a")], 1, &exists),
         (
             RECORD,
+            &["http://a/", &dir.file("text"), "--continue"],
+            1,
+            &text_file,
+        ),
+        (
+            RECORD,
             &["https://a/", "b", "--ca", &dir.file("a")],
             1,
             &no_ca,
@@ -195,6 +218,22 @@ fn what_was_asked_wrongly_is_said() {
         let output = run(program, args);
         assert_eq!(text(&output.stderr), format!("{sentence}\n"));
         assert_eq!(output.status.code(), Some(status), "{output:?}");
+    }
+    assert_eq!(text(&dir.read("text")), notes);
+}
+
+/// A crash may have come before the first event, or within its time.
+#[test]
+fn whatever_a_crash_has_left_is_gone_on_with() {
+    let whole = recording();
+    for len in [0, 1, 2, 3, 9, whole.len() - 1] {
+        let dir = Dir::new();
+        fs::write(dir.file("a"), &whole[..len]).unwrap();
+        let (url, server) = serve(vec![format!("{HEAD}\r\nid: x\ndata: a\n\n")]);
+        let output = run(RECORD, &[&url, &dir.file("a"), "--continue", "--once"]);
+        assert!(output.status.success(), "{output:?}");
+        server.join().unwrap();
+        assert_eq!(ids(&dir.items("a")).last().unwrap(), "x");
     }
 }
 
@@ -231,7 +270,7 @@ fn the_demo_is_recorded_over_a_unix_socket_killed_and_gone_on_with() {
     assert!(recorded.len() >= 20);
     let first = own.iter().position(|id| *id == recorded[0]).unwrap();
     assert_eq!(recorded, own[first..][..recorded.len()]);
-    let seam = "the recording ended here; it is resumed after event ";
+    let seam = "the recording ended here; the server is asked to go on after event ";
     assert!(text(&dir.read("a")).contains(seam));
 }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use httparse::Status;
 use sse_core::{Decoded, Decoder, MessageEvent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
-use tokio::time::timeout_at;
+use tokio::time::timeout;
 
 /// A client on a connection: TCP, TLS, a Unix socket, a pipe in memory. It says what it is
 /// told to, shows what comes, and waits no longer than it is told.
@@ -72,7 +71,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         }
     }
 
-    /// How long each call waits.
+    /// How long each call waits; [`Duration::MAX`] is without a limit.
     #[must_use]
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -104,7 +103,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self.ask(head.as_bytes()).await
     }
 
-    /// Sends these bytes as they are, and gives the response head.
+    /// Sends these bytes as they are, and gives the response head. Interim responses, such as
+    /// 103 (Early Hints), are skipped.
     ///
     /// # Errors
     ///
@@ -112,13 +112,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the answer ends within its head;
     /// [`InvalidData`](io::ErrorKind::InvalidData) where it is not HTTP/1.
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<ResponseHead> {
-        let until = Instant::now() + self.limit;
+        let limit = self.limit;
         let exchange = async {
             self.connection.write_all(request).await?;
             self.connection.flush().await?;
+            let mut interim = 0;
             loop {
                 if let Some((head, len)) = ResponseHead::parse(&self.input)? {
                     self.input.drain(..len);
+                    if head.is_interim() {
+                        interim += len;
+                        if interim > MAX_HEAD {
+                            return Err(too_long());
+                        }
+                        continue;
+                    }
                     self.body = Body::of(&head);
                     return Ok(head);
                 }
@@ -133,9 +141,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
                 }
             }
         };
-        match timeout_at(until, exchange).await {
+        match timeout(limit, exchange).await {
             Ok(answered) => answered,
-            Err(_) => Err(late("no response head came", self.limit)),
+            Err(_) => Err(late("no response head came", limit)),
         }
     }
 
@@ -148,8 +156,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     /// [`InvalidData`](io::ErrorKind::InvalidData) where the body is no event stream within
     /// the limits of a [`Decoder`], or its chunks are not well-formed.
     pub async fn next(&mut self) -> io::Result<Option<Decoded<'static>>> {
-        let until = Instant::now() + self.limit;
-        match timeout_at(until, self.item()).await {
+        match timeout(self.limit, self.item()).await {
             Ok(item) => item,
             Err(_) => Err(late("nothing came", self.limit)),
         }
@@ -184,8 +191,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     /// that was announced; [`InvalidData`](io::ErrorKind::InvalidData) where its chunks are not
     /// well-formed.
     pub async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let until = Instant::now() + self.limit;
-        match timeout_at(until, self.part()).await {
+        match timeout(self.limit, self.part()).await {
             Ok(part) => part,
             Err(_) => Err(late("nothing came", self.limit)),
         }
@@ -203,7 +209,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     }
 
     async fn find(&mut self, event_type: Option<&str>) -> io::Result<MessageEvent<'static>> {
-        let until = Instant::now() + self.limit;
         let limit = self.limit;
         let mut others = Vec::new();
         let finding = async {
@@ -220,7 +225,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
             }
             Ok(None)
         };
-        let found = timeout_at(until, finding).await;
+        let found = timeout(limit, finding).await;
         let missing = match event_type {
             None => "no event came".to_owned(),
             Some(of) => format!("no event of the type {of:?} came, but of {others:?}"),
@@ -300,6 +305,11 @@ impl ResponseHead {
         &self.text
     }
 
+    /// Whether the answer is yet to come: RFC 9110, section 15.2. With 101, there is none.
+    const fn is_interim(&self) -> bool {
+        matches!(self.status, 100 | 102..=199)
+    }
+
     /// The head at the beginning of `input`, if all of it is there, and its length.
     fn parse(input: &[u8]) -> io::Result<Option<(Self, usize)>> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -311,10 +321,7 @@ impl ResponseHead {
         let len = match parsed {
             Status::Complete(len) => len,
             Status::Partial if input.len() < MAX_HEAD => return Ok(None),
-            Status::Partial => {
-                let sentence = format!("the response head exceeds {MAX_HEAD} bytes");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
-            }
+            Status::Partial => return Err(too_long()),
         };
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let headers = response.headers.iter();
@@ -418,6 +425,11 @@ impl Body {
     }
 }
 
+fn too_long() -> io::Error {
+    let sentence = format!("the response head exceeds {MAX_HEAD} bytes");
+    io::Error::new(io::ErrorKind::InvalidData, sentence)
+}
+
 fn malformed() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -432,6 +444,6 @@ fn late(what: &str, limit: Duration) -> io::Error {
 /// How much is read at once, at least.
 const BUFFER: usize = 16 << 10;
 
-/// How long a response head may be, and how many headers it may have.
+/// How long a response head may be, and those before it in sum; and how many headers it may have.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;

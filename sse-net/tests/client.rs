@@ -82,6 +82,40 @@ async fn it_shows_the_head_and_what_the_body_means_however_it_is_framed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn interim_responses_are_not_the_answer() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let answer = format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{hints}{HEAD}\r\n{EVENTS}");
+    for size in [1, 3, 1000] {
+        let mut client = answered(&answer, size);
+        let head = client.get("/").await.unwrap();
+        assert_eq!((head.status(), head.header("link")), (200, None));
+        assert_eq!(head.text(), format!("{HEAD}\r\n"));
+        assert_eq!(client.event().await.unwrap().data(), "a");
+    }
+
+    // After this one, another protocol is spoken.
+    let mut client = answered("HTTP/1.1 101 Switching Protocols\r\n\r\nhey", 1000);
+    assert_eq!(client.get("/").await.unwrap().status(), 101);
+    assert_eq!(client.read().await.unwrap(), Some(b"hey".to_vec()));
+
+    let mut client = answered(&hints.repeat(10_000), WIDE);
+    let error = client.get("/").await.unwrap_err();
+    assert_eq!(error.to_string(), "the response head exceeds 65536 bytes");
+
+    let (ours, mut theirs) = duplex(WIDE);
+    let mut client = Client::new(ours).limit(Duration::from_secs(2));
+    let hinting = async {
+        for _ in 0..3 {
+            pass(Duration::from_secs(1)).await;
+            theirs.write_all(hints.as_bytes()).await.unwrap();
+        }
+    };
+    let (answered, ()) = tokio::join!(client.get("/"), hinting);
+    let error = answered.unwrap_err();
+    assert_eq!(error.to_string(), "no response head came within 2s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_says_what_came_instead() {
     let tick = "event: tick\ndata: a\n\n";
     for (answer, kind, sentence) in [
@@ -160,6 +194,27 @@ async fn each_call_waits_so_long_and_loses_nothing() {
     };
     let (event, ()) = tokio::join!(client.event(), later);
     assert_eq!(event.unwrap().data(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_limit_it_waits() {
+    let (ours, mut theirs) = duplex(WIDE);
+    let mut client = Client::new(ours).limit(Duration::MAX);
+    let serving = async {
+        for part in [HEAD, "\r\n", "data: a\n\n", "data: b\n\n", ": c\n", "d"] {
+            pass(Duration::from_secs(86_400)).await;
+            theirs.write_all(part.as_bytes()).await.unwrap();
+        }
+    };
+    let asking = async {
+        assert_eq!(client.get("/").await.unwrap().status(), 200);
+        assert_eq!(client.event().await.unwrap().data(), "a");
+        assert_eq!(client.event_of("message").await.unwrap().data(), "b");
+        let comment = client.next().await.unwrap();
+        assert_eq!(comment, Some(Decoded::Comment("c".into())));
+        assert_eq!(client.read().await.unwrap(), Some(b"d".to_vec()));
+    };
+    tokio::join!(serving, asking);
 }
 
 #[tokio::test(start_paused = true)]
