@@ -109,10 +109,7 @@ fn with_once_it_ends_with_the_stream() {
     assert!(output.status.success(), "{output:?}");
     let request = server.join().unwrap().concat();
     for header in ["Authorization: Bearer x", "Accept-Encoding: identity"] {
-        assert!(
-            request.contains(&format!("\r\n{header}\r\n")),
-            "{request}"
-        );
+        assert!(request.contains(&format!("\r\n{header}\r\n")), "{request}");
     }
     Comparison::new().assert_same(&b"data: a\n\n"[..], &dir.read("a")[..]);
 }
