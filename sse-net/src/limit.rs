@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Counts connections, in all and by address.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Limit {
     shared: Arc<Shared>,
     /// What a ticket holds that no address is counted for.

@@ -68,7 +68,7 @@ impl Responder {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self(Arc::new(Office {
-            limit: Arc::new(Limit::new(config.max_connections, usize::MAX)),
+            limit: Limit::new(config.max_connections, usize::MAX),
             heartbeat: config.heartbeat_form.encode().into(),
             stats: Stats::default(),
             wakers: Mutex::default(),
@@ -465,7 +465,7 @@ impl Admission {
 struct Office {
     config: Config,
     stats: Stats,
-    limit: Arc<Limit>,
+    limit: Limit,
     heartbeat: Bytes,
     /// One for each body, which a drain wakes.
     wakers: Mutex<Slab<Option<Waker>>>,
