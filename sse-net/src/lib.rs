@@ -144,6 +144,7 @@ mod segments;
 mod server;
 mod stats;
 mod stream;
+mod syncer;
 mod topic;
 mod trace;
 mod transport;
