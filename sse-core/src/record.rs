@@ -70,6 +70,7 @@ impl<W: Write> Recorder<W> {
                 outbox: Outbox::new(),
                 time: None,
                 line: Vec::new(),
+                taken: 0,
             },
             cutter: Cutter::new(),
             max_event: Decoder::DEFAULT_MAX_EVENT,
@@ -111,7 +112,8 @@ impl<W: Write> Recorder<W> {
     }
 
     /// Records whole events that this library has encoded, such as those of a
-    /// [`Log`](crate::Log), as of the time `at`. They go to the writer without being looked at.
+    /// [`Log`](crate::Log), as of the time `at`. They go to the writer without being looked at,
+    /// so an event may come in pieces if all are of the same time.
     ///
     /// # Errors
     ///
@@ -157,6 +159,12 @@ impl<W> Recorder<W> {
     /// The writer.
     pub const fn writer(&self) -> &W {
         &self.file.writer
+    }
+
+    /// How many bytes the writer has taken, those of time lines too.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.file.taken
     }
 
     /// What has been recorded and the writer has not taken.
@@ -261,6 +269,8 @@ struct File<W> {
     /// What the last time line says.
     time: Option<Duration>,
     line: Vec<u8>,
+    /// How many bytes the writer has taken in all.
+    taken: u64,
 }
 
 impl<W: Write> File<W> {
@@ -310,6 +320,7 @@ impl<W: Write> File<W> {
         let (mut taken, mut written) = (0, self.drain());
         if written.is_ok() {
             (taken, written) = offer(&mut self.writer, lines);
+            self.taken += taken as u64;
         }
         self.outbox.push_raw(&lines[taken..]);
         written
@@ -319,6 +330,7 @@ impl<W: Write> File<W> {
     fn drain(&mut self) -> io::Result<()> {
         let (taken, written) = offer(&mut self.writer, self.outbox.pending());
         self.outbox.advance(taken);
+        self.taken += taken as u64;
         written
     }
 }

@@ -96,6 +96,45 @@ async fn a_long_past_is_recorded_whole() {
     Comparison::new().assert_same(&kept[..], &recorded[..]);
 }
 
+/// Where each write has ended.
+#[derive(Debug, Default)]
+struct Ends {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Write for Ends {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_much_is_written_in_whole_blocks() {
+    let topic = Topic::new(Retention::events(usize::MAX).bytes(usize::MAX));
+    publish(&topic, 0..200_000);
+    topic.finish(None);
+    let recorder = Recorder::new(Ends::default());
+    let kept = topic.subscribe(Start::Kept);
+    let recorder = kept.record(recorder, Instant::now()).await.unwrap();
+    let written = recorder.written();
+    let Ends { bytes, ends } = recorder.into_parts().0;
+    assert_eq!(written, bytes.len() as u64);
+    // The time, its own length later than a block; whole ones; the rest.
+    let [_, _, blocks @ .., _] = &ends[..] else {
+        panic!("{ends:?}")
+    };
+    assert!(blocks.len() > 2, "{ends:?}");
+    assert!(blocks.iter().all(|end| end % (64 << 10) == 0), "{ends:?}");
+    Comparison::new().assert_same(published(0..200_000).as_bytes(), &bytes[..]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_recording_that_fails_ends_at_once() {
     let topic = Topic::new(Retention::events(10));

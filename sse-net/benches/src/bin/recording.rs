@@ -22,18 +22,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut wire = Vec::new();
     topic.subscribe(Start::Kept).read(&mut wire).await?;
 
-    // Turn by turn, and of each the fastest, so that what else the machine does counts least.
+    // Turn by turn, so that what else the machine does counts for both.
     let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
+    let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        bare = bare.min(write(&path, &wire)?);
-        ours = ours.min(record(&path, &topic).await?);
+        let (theirs, own) = (write(&path, &wire)?, record(&path, &topic).await?);
+        ratios.push(theirs.as_secs_f64() / own.as_secs_f64());
+        bare = bare.min(theirs);
+        ours = ours.min(own);
     }
     fs::remove_file(&path)?;
-    let ratio = bare.as_secs_f64() / ours.as_secs_f64();
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ROUNDS / 2];
+    let (least, most) = (ratios[ROUNDS / 4], ratios[ROUNDS - 1 - ROUNDS / 4]);
     let speed = |time: Duration| wire.len() as f64 / time.as_secs_f64() / 1e6;
     println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
     println!(
-        "| recording a topic | {ratio:.2} × ({:.0} of {:.0} MB/s) | ≥ 0.8 × | {} |",
+        "| recording a topic | {ratio:.2} × (half of the rounds {least:.2} to {most:.2}; at best \
+         {:.0} of {:.0} MB/s) | ≥ 0.8 × | {} |",
         speed(ours),
         speed(bare),
         if ratio >= 0.8 { "ok" } else { "**missed**" },
