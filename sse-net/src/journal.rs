@@ -8,7 +8,7 @@ use std::{error, fmt};
 
 use sse_core::Damage;
 
-use crate::segments::FileError;
+use crate::disk::FileError;
 use crate::trace;
 
 /// Where and how what a [`Topic`](crate::Topic) publishes is kept on disk.
@@ -47,13 +47,20 @@ use crate::trace;
 /// When the disk is full, or can't be written for another reason, that is told, and the topic
 /// goes on without it: events are delivered and not kept. Once a second it is tried again. What
 /// the topic still keeps of what was missed then is written, and only the rest has been lost
-/// for the time after a restart.
+/// for the time after a restart. An event that was not kept may come back all the same, in its
+/// place: where a part of a write could not be taken back.
+///
+/// A sync that fails counts as a failure of everything since the last one: a system that could
+/// not write a file may never try that again, though the next sync succeeds. The segment stays
+/// as it is, and what the topic still keeps of that time is written again to another, which is
+/// synced at once. What is in both comes back once.
 ///
 /// # Files
 ///
 /// The directory holds segments, which are event streams that any reader can read: `cat *.sse`
-/// is all that is kept. Before each event stands a comment with its stamp and a checksum; see
-/// [`sse_core::Segment`]. Segments are named after their first stamp; the newest is written
+/// is all that is kept; after a sync that failed, some of it twice. Before each event stands a comment with its stamp and a checksum; see
+/// [`sse_core::Segment`]. Segments are named after their first stamp, and by a number where
+/// that is taken; the newest is written
 /// to, until it has an eighth of the [bytes](Self::bytes), or 16 MiB, or an eighth of the
 /// [age](Self::age). Old ones are deleted whole. `lock` is locked while the topic lives.
 #[derive(Clone)]
@@ -107,7 +114,7 @@ impl Journal {
     }
 
     /// Calls `tell` whenever there is something to tell: from [`Topic::open`](crate::Topic::open),
-    /// and later from threads of the topic's, which write nothing meanwhile.
+    /// and later from a thread of the topic's, which writes nothing meanwhile.
     #[must_use]
     pub fn on_notice(mut self, tell: impl Fn(&JournalNotice) + Send + Sync + 'static) -> Self {
         self.on_notice = Some(Arc::new(tell));
@@ -150,12 +157,13 @@ pub enum SyncPolicy {
     /// When the operating system likes, after half a minute or so. With the machine what was
     /// published since then is lost, and what survives of it may have holes, which are told.
     Never,
-    /// At the latest so long after it has been written, by a thread of its own. With the
+    /// So long after it has been written at the latest, a thread of its own begins to. With the
     /// machine what was published since the last sync is lost, though clients may have seen
     /// it: with an ID that was lost, a client is told of a gap.
     Interval(Duration),
     /// Before publishing returns and before anybody sees it: nothing that anybody knows of is
-    /// lost. Publishing waits for the disk, from 20 µs to 10 ms by its kind; those who publish
+    /// lost, unless it can't be kept, which is [told](JournalNotice::NotKept) and
+    /// [returned](crate::Published::NotKept). Publishing waits for the disk, from 20 µs to 10 ms by its kind; those who publish
     /// at the same time share a sync. In async code, publish from a thread that may wait, such
     /// as that of Tokio's `spawn_blocking`.
     EveryEvent,
@@ -175,7 +183,8 @@ pub struct JournalState {
     /// Whether what is published is being kept. It is not from an error on until everything
     /// that the topic still keeps has been written.
     pub is_keeping: bool,
-    /// How many bytes of events have been published but not been written yet.
+    /// How many bytes of events have been published but not been written yet, or have to be
+    /// written again.
     pub unwritten: usize,
     /// How many segments there are on disk.
     pub segments: usize,
@@ -190,16 +199,20 @@ pub enum JournalNotice {
     /// A part of a segment can't be read: it is skipped.
     Damaged(PathBuf, Damage),
     /// The newest segment did not end with a whole event, as after a crash: what was too much
-    /// has been cut off. No subscriber had seen it, unless it was damaged later.
+    /// has been cut off. No subscriber had seen it, unless the machine stopped before it was
+    /// synced, or it was damaged later.
     Torn(PathBuf, Damage),
     /// From now on what is published is delivered but not kept.
     NotKept(FileError),
-    /// From now on it is kept again, and so is all that the topic had kept meanwhile.
+    /// From now on it is kept again, and so is what was published meanwhile, but for what has
+    /// been [missed](Self::Missed).
     KeptAgain,
     /// So many bytes of events are not kept, because the topic has forgotten them before they
-    /// could be written.
+    /// could be written; or not for sure, if they had been written but not synced.
     Missed(usize),
-    /// What has been published lately might not outlast the machine.
+    /// What has been published since the last sync might not outlast the machine, and what is
+    /// from now on is delivered but not kept. The system does not say how much of it is on
+    /// disk, so all of it that the topic still keeps is written anew, to another segment.
     NotSynced(FileError),
     /// An old segment takes room that it should not.
     NotDeleted(FileError),
@@ -226,12 +239,13 @@ impl fmt::Display for JournalNotice {
             Self::KeptAgain => f.write_str("events are kept again"),
             Self::Missed(bytes) => write!(
                 f,
-                "{bytes} bytes of events were forgotten before they could be written; let the \
+                "{bytes} bytes of events were forgotten before they could be kept; let the \
                  topic keep more bytes, or publish less at once"
             ),
             Self::NotSynced(error) => write!(
                 f,
-                "{error}; what was published lately may be lost if the machine stops"
+                "{error}; what was published since the last sync may be lost if the machine stops, \
+                 and events are delivered but not kept until that succeeds"
             ),
             Self::NotDeleted(error) => write!(
                 f,

@@ -4,14 +4,14 @@
 //! back what comes after it. While the disk fails, nothing is held back.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{hint, io, mem};
 
 use sse_core::{Cursor, Excerpt, Log};
 
 use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
-use crate::segments::{FileError, Segments};
+use crate::segments::Segments;
 use crate::syncer::Syncer;
 use crate::topic::{Shared, State, Wakers, now};
 
@@ -19,8 +19,6 @@ use crate::topic::{Shared, State, Wakers, now};
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Which thread syncs now and then, if one does.
-    sync_thread: Option<ThreadId>,
     is_awaited: bool,
 }
 
@@ -36,8 +34,13 @@ impl Keeper {
         state.log.hold(Some(cursor));
         state.progress = Some(Box::new(Progress::new(cursor, segments.size())));
         drop(state);
-        let syncer = Syncer::start(&journal)?;
-        let sync_thread = syncer.thread_id();
+        let who_writes = Arc::clone(shared);
+        let syncer = Syncer::start(journal.sync, cursor, move || {
+            if let Some(progress) = &mut who_writes.lock().progress {
+                progress.wanted = progress.wanted.max(Some(progress.written));
+            }
+            who_writes.news.notify_one();
+        })?;
         let work = Work {
             syncer,
             shared: Arc::clone(shared),
@@ -57,7 +60,6 @@ impl Keeper {
         Ok(Self {
             shared: Arc::clone(shared),
             thread: Some(thread),
-            sync_thread,
             is_awaited,
         })
     }
@@ -105,7 +107,7 @@ impl Keeper {
     /// A waker, or who is told a notice, may publish, or hold the last handle.
     fn is_own_thread(&self) -> bool {
         let writer = self.thread.as_ref().map(|thread| thread.thread().id());
-        [writer, self.sync_thread].contains(&Some(thread::current().id()))
+        writer == Some(thread::current().id())
     }
 }
 
@@ -286,21 +288,23 @@ impl Work {
         };
         self.records.clear();
         self.excerpt.encode(&mut self.records);
-        let is_durable = self.journal.sync == SyncPolicy::EveryEvent;
+        let is_awaited = self.journal.sync == SyncPolicy::EveryEvent;
+        // After an error the disk has to prove itself before anything is said to be kept.
+        let is_doubted = self.failed.is_some() && self.journal.sync != SyncPolicy::Never;
         let written = self
             .segments
-            .append(first, &self.records, is_durable, now());
+            .append(first, &self.records, is_awaited || is_doubted, now());
         match written {
             Ok(()) => {
                 self.cursor = end;
-                self.syncer.mark(&self.segments);
+                self.syncer.mark(&self.segments, end);
                 self.look_after();
-                let is_in_haste = self.release(is_durable);
+                let is_in_haste = self.release(is_awaited);
                 if !is_in_haste {
                     thread::sleep(PAUSE);
                 }
             }
-            Err(error) => self.fail(error),
+            Err(error) => self.fail(&JournalNotice::NotKept(error)),
         }
         if self.records.capacity() > 8 * CHUNK {
             self.records = Vec::new();
@@ -340,14 +344,16 @@ impl Work {
     }
 
     /// Goes on without the disk.
-    fn fail(&mut self, error: FileError) {
+    fn fail(&mut self, notice: &JournalNotice) {
         self.failed = Some(Instant::now());
+        let cursor = self.cursor;
         let is_first = self.update(|state, progress| {
             state.log.hold(None);
+            progress.written = cursor;
             !mem::replace(&mut progress.is_failing, true)
         });
-        if is_first == Some(true) {
-            self.journal.tell(&JournalNotice::NotKept(error));
+        if is_first == Some(true) || matches!(notice, JournalNotice::NotSynced(_)) {
+            self.journal.tell(notice);
         }
     }
 
@@ -360,8 +366,14 @@ impl Work {
     }
 
     fn sync(&mut self) {
-        let synced = self.syncer.sync(&self.segments);
-        let (cursor, is_synced) = (self.cursor, synced.is_ok());
+        let (cursor, synced) = (self.cursor, self.syncer.sync());
+        let is_synced = synced.is_ok();
+        if let Err((error, synced)) = synced {
+            // What the topic still has of it is written anew.
+            self.segments.give_up();
+            self.cursor = synced;
+            self.fail(&JournalNotice::NotSynced(error));
+        }
         self.update(|_, progress| {
             // What somebody has come to wait for meanwhile may be later.
             progress.wanted = progress.wanted.filter(|wanted| *wanted > cursor);
@@ -370,9 +382,6 @@ impl Work {
                 false => progress.unsynced = Some(cursor),
             }
         });
-        if let Err(error) = synced {
-            self.journal.tell(&JournalNotice::NotSynced(error));
-        }
     }
 
     /// Deletes what is more than is to be kept.

@@ -126,9 +126,12 @@ mod burst;
 mod client;
 mod config;
 mod crew;
+mod disk;
 #[cfg(feature = "http")]
 mod event_stream;
 mod fanout;
+#[cfg(test)]
+mod faults;
 mod incoming;
 mod journal;
 mod keeper;
@@ -153,6 +156,7 @@ mod transport;
 pub use body::Body;
 pub use client::{Client, ResponseHead};
 pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
+pub use disk::FileError;
 #[cfg(feature = "http")]
 pub use event_stream::EventStream;
 pub use incoming::{Answer, Incoming};
@@ -166,7 +170,6 @@ pub use record::{Player, Tee};
 #[cfg(feature = "http")]
 pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
 pub use routes::Routes;
-pub use segments::FileError;
 pub use server::{Handler, Running, Server};
 pub use stats::{Disconnect, Snapshot};
 pub use stream::Stream;

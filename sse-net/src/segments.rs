@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{error, fmt};
 
-use sse_core::{Log, Retention, Segment, Stamp};
+use sse_core::{Log, Record, Retention, Segment, Stamp};
 
+use crate::disk::{self, FileError, Handle, failed};
 use crate::journal::{Journal, JournalError, JournalNotice};
 
 /// The segments of a journal, of which the newest is written to.
@@ -19,7 +19,7 @@ pub(crate) struct Segments {
     /// Nobody else writes here as long as it is open.
     _lock: File,
     /// The directory itself, to be synced where files come and go.
-    handle: Arc<File>,
+    handle: Arc<Handle>,
     max_bytes: u64,
     max_age: Duration,
     /// The first stamp that the journal ever gave.
@@ -29,16 +29,24 @@ pub(crate) struct Segments {
     /// How many bytes they are.
     bytes: u64,
     /// The newest one, while it is being written to.
-    open: Option<Arc<File>>,
+    open: Option<Arc<Handle>>,
 }
 
 /// A file, which is named after the first stamp in it.
 struct Kept {
-    first: Stamp,
+    name: Name,
     /// How long it is, up to the end of a whole event.
     len: u64,
     /// Whether there is no event in it yet.
     is_bare: bool,
+}
+
+/// What a segment is named after.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    first: Stamp,
+    /// How many others begin with the same event: those that could not be synced.
+    copy: u32,
 }
 
 impl Segments {
@@ -53,14 +61,14 @@ impl Segments {
         let dir = journal.dir.clone();
         fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
         let lock = lock(&dir)?;
-        let handle = File::open(&dir).map_err(failed("open", &dir))?;
-        let files = list(&dir).map_err(failed("read", &dir))?;
+        let handle = Handle::directory(dir.clone())?;
+        let files = list(&dir)?;
         let mut segments = Self {
             _lock: lock,
             handle: Arc::new(handle),
             max_bytes: journal.bytes,
             max_age: journal.age,
-            since: files.front().map(|file| file.first),
+            since: files.front().map(|file| file.name.first),
             bytes: files.iter().map(|file| file.len).sum(),
             files,
             open: None,
@@ -90,8 +98,14 @@ impl Segments {
 
     /// The files that have to be synced for all that has been appended: the newest segment,
     /// and the directory.
-    pub(crate) fn to_sync(&self) -> impl Iterator<Item = &Arc<File>> {
+    pub(crate) fn to_sync(&self) -> impl Iterator<Item = &Arc<Handle>> {
         self.open.iter().chain([&self.handle])
+    }
+
+    /// Leaves the newest segment as it is, for good: what the system holds of a file is not
+    /// known after an error.
+    pub(crate) fn give_up(&mut self) {
+        self.open = None;
     }
 
     /// Ends a segment that is full or has become old.
@@ -100,7 +114,7 @@ impl Segments {
         let is_due = self
             .files
             .back()
-            .is_some_and(|newest| newest.len >= self.max_len() || newest.first.millis() < old);
+            .is_some_and(|newest| newest.len >= self.max_len() || newest.name.first.millis() < old);
         if is_due {
             self.open = None;
         }
@@ -110,22 +124,13 @@ impl Segments {
     pub(crate) fn prune(&mut self, now: Duration) -> Result<(), FileError> {
         let old = oldest(now, self.max_age);
         while let [Some(oldest), Some(next)] = [self.files.front(), self.files.get(1)]
-            && (self.bytes > self.max_bytes || next.first.millis() < old)
+            && (self.bytes > self.max_bytes || next.name.first.millis() < old)
         {
-            let path = self.path(oldest.first);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("delete", &path)(error));
-                }
-                _ => self.bytes -= oldest.len,
-            }
+            disk::delete(&self.path(oldest.name))?;
+            self.bytes -= oldest.len;
             self.files.pop_front();
         }
         Ok(())
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// How many segments there are, and how many bytes they are.
@@ -146,9 +151,11 @@ impl Segments {
     ) -> Result<Log, JournalError> {
         let (mut events, mut bytes) = (0, 0);
         let mut needed = Vec::new();
+        let mut until = None;
         for index in (0..self.files.len()).rev() {
-            let path = self.path(self.files[index].first);
-            let content = fs::read(&path).map_err(failed("read", &path))?;
+            let name = self.files[index].name;
+            let path = self.path(name);
+            let content = disk::read(&path)?;
             let segment =
                 Segment::new(&content).map_err(|_| JournalError::Version(path.clone()))?;
             if let Some(since) = segment.since() {
@@ -156,6 +163,9 @@ impl Segments {
             }
             let mut oldest = None;
             for record in segment.filter_map(Result::ok) {
+                if until.is_some_and(|until| record.stamp() >= until) {
+                    continue; // It may be in a later segment, too.
+                }
                 oldest.get_or_insert(record.stamp());
                 events += 1;
                 bytes += record.event().len();
@@ -164,34 +174,31 @@ impl Segments {
                 now.saturating_sub(Duration::from_millis(stamp.millis()))
             });
             needed.push((index, path, content));
+            until = Some(name.first);
             if retention.is_exceeded(events, bytes, age) {
                 break;
             }
         }
         let mut log = Log::new(retention);
-        let newest = self.files.len().wrapping_sub(1);
-        for (index, path, content) in needed.into_iter().rev() {
-            let (mut whole, mut is_bare) = (content.len(), true);
-            let Ok(segment) = Segment::new(&content) else {
-                continue;
+        let mut begun: Vec<Part<'_>> = Vec::new();
+        let mut needed = needed.iter().rev().peekable();
+        while let Some((_, path, content)) = needed.next() {
+            let until = needed
+                .peek()
+                .map(|(index, ..)| self.files[*index].name.first);
+            let Ok(segment) = Segment::new(content) else {
+                continue; // That would have been an error above.
             };
-            for item in segment {
-                match item {
-                    Ok(record) => {
-                        is_bare = false;
-                        log.restore(&record, now);
-                    }
-                    Err(damage) if index == newest && damage.range().end == content.len() => {
-                        whole = damage.range().start;
-                        tell(JournalNotice::Torn(path.clone(), damage));
-                    }
-                    Err(damage) => tell(JournalNotice::Damaged(path.clone(), damage)),
-                }
+            begun.retain(|part| part.next.is_some());
+            begun.push(Part::begin(path, content, segment, until.is_none(), tell));
+            while let Some(record) = earliest(&mut begun, until, tell) {
+                log.restore(&record, now);
             }
-            match index == newest {
-                true if is_bare => self.remove_newest().map_err(failed("delete", &path))?,
-                true => self.reopen(&path, whole as u64)?,
-                false => {}
+        }
+        if let Some(newest) = begun.pop() {
+            match newest.is_bare {
+                true => self.remove_newest()?,
+                false => self.reopen(newest.path, newest.whole as u64)?,
             }
         }
         if let Some(since) = self.since {
@@ -202,13 +209,7 @@ impl Segments {
 
     /// Goes on with a segment after `len` bytes of it.
     fn reopen(&mut self, path: &Path, len: u64) -> Result<(), FileError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open(path)
-            .map_err(failed("open", path))?;
-        file.set_len(len).map_err(failed("cut", path))?;
-        file.seek(SeekFrom::End(0)).map_err(failed("open", path))?;
-        self.open = Some(Arc::new(file));
+        self.open = Some(Arc::new(Handle::open(path.to_owned(), len)?));
         if let Some(newest) = self.files.back_mut() {
             self.bytes = self.bytes - newest.len + len;
             newest.len = len;
@@ -221,42 +222,45 @@ impl Segments {
         if is_new {
             self.create(first)?;
         }
-        let (Some(file), Some(newest)) = (&self.open, self.files.back()) else {
+        let Some(file) = &self.open else {
             return Ok(()); // There is one now.
         };
-        let path = self.path(newest.first);
-        (&**file).write_all(bytes).map_err(failed("write", &path))?;
+        file.write(bytes)?;
         if durable {
-            file.sync_data().map_err(failed("sync", &path))?;
+            file.sync()?;
             if is_new {
-                sync(&self.handle).map_err(failed("sync", &self.dir))?;
+                self.handle.sync()?;
             }
         }
         Ok(())
     }
 
     fn create(&mut self, first: Stamp) -> Result<(), FileError> {
-        let path = self.path(first);
+        // One that could not be taken back goes first, or there would be more and more.
+        if self.files.back().is_some_and(|newest| newest.is_bare) {
+            self.remove_newest()?;
+        }
+        let mut name = Name { first, copy: 0 };
+        let file = loop {
+            match Handle::create(self.path(name)) {
+                Err(error) if error.io_error().kind() == io::ErrorKind::AlreadyExists => {
+                    name.copy += 1;
+                }
+                created => break created?,
+            }
+        };
         let mut head = Vec::new();
         Segment::begin(*self.since.get_or_insert(first), &mut head);
-        // What there is of that name has been given up.
-        let created = File::create(&path).and_then(|mut file| {
-            file.write_all(&head)?;
-            Ok(file)
-        });
-        let file = created.map_err(|error| {
-            let _ = fs::remove_file(&path);
-            failed("create", &path)(error)
-        })?;
+        let written = file.write(&head);
         self.open = Some(Arc::new(file));
         let len = head.len() as u64;
         self.files.push_back(Kept {
-            first,
+            name,
             len,
             is_bare: true,
         });
         self.bytes += len;
-        Ok(())
+        written
     }
 
     fn grow(&mut self, len: u64) {
@@ -267,94 +271,112 @@ impl Segments {
         }
     }
 
-    /// Cuts off what was not written to its end, and gives the segment up: what the system
-    /// holds of a file is not known after an error.
+    /// Cuts off what was not written to its end, and gives the segment up.
     fn take_back(&mut self) {
         let (Some(file), Some(newest)) = (self.open.take(), self.files.back()) else {
             return; // It could not even be created.
         };
-        // If that does not work either, what is left is told when it is read.
+        // If that does not work either, what is left is read after a restart: events that were
+        // not promised, in their place.
         let _ = match newest.is_bare {
             true => self.remove_newest(),
-            false => file.set_len(newest.len),
+            false => file.cut(newest.len),
         };
     }
 
-    fn remove_newest(&mut self) -> io::Result<()> {
-        let Some(newest) = self.files.pop_back() else {
-            return Ok(());
-        };
-        self.bytes -= newest.len;
-        fs::remove_file(self.path(newest.first))
+    fn remove_newest(&mut self) -> Result<(), FileError> {
+        if let Some(newest) = self.files.back() {
+            disk::delete(&self.path(newest.name))?;
+            self.bytes -= newest.len;
+            self.files.pop_back();
+        }
+        Ok(())
     }
 
     fn max_len(&self) -> u64 {
         (self.max_bytes / u64::from(PARTS)).min(MAX_LEN)
     }
 
-    fn path(&self, first: Stamp) -> PathBuf {
-        self.dir.join(format!(
-            "{:020}-{:020}.{EXTENSION}",
-            first.millis(),
-            first.sequence()
-        ))
+    fn path(&self, Name { first, copy }: Name) -> PathBuf {
+        let (millis, sequence) = (first.millis(), first.sequence());
+        self.dir.join(match copy {
+            0 => format!("{millis:020}-{sequence:020}.{EXTENSION}"),
+            _ => format!("{millis:020}-{sequence:020}-{copy}.{EXTENSION}"),
+        })
     }
 }
 
-/// Something could not be done with a file of a journal.
-#[derive(Debug)]
-pub struct FileError {
-    action: &'static str,
-    path: PathBuf,
-    error: io::Error,
+/// A segment that is being read.
+struct Part<'a> {
+    path: &'a Path,
+    len: usize,
+    segment: Segment<'a>,
+    next: Option<Record<'a>>,
+    is_newest: bool,
+    /// Up to where it is whole.
+    whole: usize,
+    is_bare: bool,
 }
 
-impl FileError {
-    /// The file or the directory.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What the system says.
-    #[must_use]
-    pub const fn io_error(&self) -> &io::Error {
-        &self.error
-    }
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            action,
+impl<'a> Part<'a> {
+    fn begin(
+        path: &'a Path,
+        content: &[u8],
+        segment: Segment<'a>,
+        is_newest: bool,
+        tell: &mut dyn FnMut(JournalNotice),
+    ) -> Self {
+        let mut part = Self {
             path,
-            error,
-        } = self;
-        write!(f, "can't {action} {}: {error}", path.display())
+            len: content.len(),
+            segment,
+            next: None,
+            is_newest,
+            whole: content.len(),
+            is_bare: true,
+        };
+        part.advance(tell);
+        part
+    }
+
+    /// Gives the next record, and reads the one after it.
+    fn advance(&mut self, tell: &mut dyn FnMut(JournalNotice)) -> Option<Record<'a>> {
+        let record = self.next.take();
+        for item in self.segment.by_ref() {
+            match item {
+                Ok(next) => {
+                    self.is_bare = false;
+                    self.next = Some(next);
+                    break;
+                }
+                Err(damage) if self.is_newest && damage.range().end == self.len => {
+                    self.whole = damage.range().start;
+                    tell(JournalNotice::Torn(self.path.to_owned(), damage));
+                }
+                Err(damage) => tell(JournalNotice::Damaged(self.path.to_owned(), damage)),
+            }
+        }
+        record
     }
 }
 
-impl error::Error for FileError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// To be used with `map_err`.
-pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
-    let path = path.to_owned();
-    move |error| FileError {
-        action,
-        path,
-        error,
-    }
-}
-
-/// Syncs a file or a directory, where a system has that.
-pub(crate) fn sync(file: &File) -> io::Result<()> {
-    match file.sync_data() {
-        Err(_) if cfg!(not(unix)) && file.metadata()?.is_dir() => Ok(()),
-        synced => synced,
+/// The earliest record of several segments, if it is earlier than `until`.
+///
+/// They overlap where one could not be synced, and the next begins with what may have been
+/// lost of it: then each has what the other lacks.
+fn earliest<'a>(
+    parts: &mut [Part<'a>],
+    until: Option<Stamp>,
+    tell: &mut dyn FnMut(JournalNotice),
+) -> Option<Record<'a>> {
+    let next = |part: &Part<'_>| part.next.as_ref().map(Record::stamp);
+    let part = parts
+        .iter_mut()
+        .filter(|part| part.next.is_some())
+        .min_by_key(|part| next(part))?;
+    match until.is_some_and(|until| next(part) >= Some(until)) {
+        true => None,
+        false => part.advance(tell),
     }
 }
 
@@ -383,34 +405,45 @@ fn lock(dir: &Path) -> Result<File, JournalError> {
 }
 
 /// The segments of a directory, the oldest first. Other files are left alone.
-fn list(dir: &Path) -> io::Result<VecDeque<Kept>> {
+fn list(dir: &Path) -> Result<VecDeque<Kept>, FileError> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if let Some(first) = first(Path::new(&entry.file_name())) {
-            let len = entry.metadata()?.len();
+    for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
+        let path = entry.map_err(failed("read", dir))?.path();
+        let Some(name) = name(&path) else { continue };
+        let metadata = fs::metadata(&path).map_err(failed("read", &path))?;
+        if metadata.is_file() {
             files.push(Kept {
-                first,
-                len,
+                name,
+                len: metadata.len(),
                 is_bare: false,
             });
         }
     }
-    files.sort_by_key(|file| file.first);
+    files.sort_by_key(|file| file.name);
     Ok(files.into())
 }
 
-/// The stamp after which a segment is named.
-fn first(name: &Path) -> Option<Stamp> {
-    if name.extension() != Some(OsStr::new(EXTENSION)) {
+/// What a segment is named after.
+fn name(path: &Path) -> Option<Name> {
+    if path.extension() != Some(OsStr::new(EXTENSION)) {
         return None;
     }
-    let (millis, sequence) = name.file_stem()?.to_str()?.split_once('-')?;
     let number = |digits: &str| {
         let is_padded = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
         is_padded.then(|| digits.parse::<u64>().ok()).flatten()
     };
-    Stamp::parse(&format!("{}-{}", number(millis)?, number(sequence)?))
+    let mut parts = path.file_stem()?.to_str()?.splitn(3, '-');
+    let (millis, sequence) = (number(parts.next()?)?, number(parts.next()?)?);
+    let copy = match parts.next() {
+        None => 0,
+        // As it is written, so that no two are the same.
+        Some(digits) => {
+            let copy: u32 = digits.parse().ok().filter(|copy| *copy > 0)?;
+            (copy.to_string() == digits).then_some(copy)?
+        }
+    };
+    let first = Stamp::parse(&format!("{millis}-{sequence}"))?;
+    Some(Name { first, copy })
 }
 
 /// What is earlier than this, in milliseconds since the Unix epoch, is older than `age`.

@@ -1,24 +1,27 @@
 //! The thread that forces to the disk what a journal has written.
 
-use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{io, mem};
 
-use crate::journal::{Journal, JournalNotice, SyncPolicy};
-use crate::keeper::RETRY;
-use crate::segments::{FileError, Segments, failed, sync};
+use sse_core::Cursor;
+
+use crate::disk::{FileError, Handle};
+use crate::journal::SyncPolicy;
+use crate::segments::Segments;
 
 /// Syncs files now and then, so that writing does not wait for it.
+///
+/// A system tells only once that it could not sync a file, and takes what it did not write for
+/// written from then on. So no file is tried again: everything after the last successful sync
+/// counts as not written.
 pub(crate) struct Syncer {
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
-    policy: SyncPolicy,
 }
 
 /// What is to be synced.
-#[derive(Default)]
 struct Queue {
     dirty: Mutex<Dirty>,
     changed: Condvar,
@@ -26,64 +29,55 @@ struct Queue {
     syncing: Mutex<()>,
 }
 
-#[derive(Default)]
 struct Dirty {
-    files: Vec<Arc<File>>,
+    files: Vec<Arc<Handle>>,
+    /// Everything before has been written to them, or synced before.
+    written: Cursor,
+    /// Everything before is on disk.
+    synced: Cursor,
+    failed: Option<FileError>,
     is_closing: bool,
 }
 
-impl Dirty {
-    /// Gives whether it was not there yet.
-    fn add(&mut self, file: &Arc<File>) -> bool {
-        let is_new = !self.files.iter().any(|known| Arc::ptr_eq(known, file));
-        if is_new {
-            self.files.push(Arc::clone(file));
-        }
-        is_new
-    }
-}
-
 impl Syncer {
-    pub(crate) fn start(journal: &Journal) -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
-        let thread = match journal.sync {
+    /// Goes on after `cursor`. When a sync has failed, `call` says that it is time for
+    /// [`sync`](Self::sync).
+    pub(crate) fn start(
+        policy: SyncPolicy,
+        cursor: Cursor,
+        call: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let queue = Arc::new(Queue::new(cursor));
+        let thread = match policy {
             SyncPolicy::Interval(interval) => {
-                let (queue, journal) = (Arc::clone(&queue), journal.clone());
+                let queue = Arc::clone(&queue);
                 let thread = thread::Builder::new().name("sse-journal-sync".to_owned());
-                Some(thread.spawn(move || queue.run(interval, &journal))?)
+                Some(thread.spawn(move || queue.run(interval, call))?)
             }
             SyncPolicy::Never | SyncPolicy::EveryEvent => None,
         };
-        Ok(Self {
-            queue,
-            thread,
-            policy: journal.sync,
-        })
+        Ok(Self { queue, thread })
     }
 
-    /// Which thread syncs now and then, if one does.
-    pub(crate) fn thread_id(&self) -> Option<ThreadId> {
-        self.thread.as_ref().map(|thread| thread.thread().id())
-    }
-
-    /// Says that there is something to sync.
-    pub(crate) fn mark(&self, segments: &Segments) {
-        if self.thread.is_none() {
-            return;
-        }
-        let mut dirty = self.queue.lock();
-        for file in segments.to_sync() {
-            if dirty.add(file) {
-                self.queue.changed.notify_one();
-            }
+    /// Says that there is something to sync: what has been written up to `cursor`.
+    pub(crate) fn mark(&self, segments: &Segments, cursor: Cursor) {
+        if self.thread.is_some() {
+            self.queue.mark(segments.to_sync(), cursor);
         }
     }
 
     /// Syncs everything at once, unless that is the system's affair.
-    pub(crate) fn sync(&self, segments: &Segments) -> Result<(), FileError> {
-        match self.policy {
-            SyncPolicy::Never | SyncPolicy::EveryEvent => Ok(()),
-            SyncPolicy::Interval(_) => self.queue.sync().map_err(failed("sync", segments.dir())),
+    ///
+    /// # Errors
+    ///
+    /// What failed, since this was last called, and after which cursor that leaves in doubt
+    /// what has been written.
+    pub(crate) fn sync(&self) -> Result<(), (FileError, Cursor)> {
+        self.queue.sync();
+        let mut dirty = self.queue.lock();
+        match dirty.failed.take() {
+            None => Ok(()),
+            Some(error) => Err((error, dirty.synced)),
         }
     }
 }
@@ -91,57 +85,95 @@ impl Syncer {
 impl Drop for Syncer {
     fn drop(&mut self) {
         self.queue.lock().is_closing = true;
-        self.queue.changed.notify_one();
+        self.queue.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // It has told what was wrong.
+            let _ = thread.join(); // Nothing in it panics.
         }
     }
 }
 
 impl Queue {
-    fn run(&self, interval: Duration, journal: &Journal) {
-        let mut is_failing = false;
+    fn new(cursor: Cursor) -> Self {
+        Self {
+            dirty: Mutex::new(Dirty {
+                files: Vec::new(),
+                written: cursor,
+                synced: cursor,
+                failed: None,
+                is_closing: false,
+            }),
+            changed: Condvar::new(),
+            syncing: Mutex::default(),
+        }
+    }
+
+    fn run(&self, interval: Duration, call: impl Fn()) {
         loop {
-            let dirty = self.lock();
             let wait = |dirty: &mut Dirty| !dirty.is_closing && dirty.files.is_empty();
-            let dirty = self.changed.wait_while(dirty, wait);
-            let dirty = dirty.unwrap_or_else(PoisonError::into_inner);
+            drop(self.wait(None, wait));
             // So long what comes meanwhile may wait, too.
-            let patience = match is_failing {
-                true => interval.max(RETRY),
-                false => interval,
-            };
-            let wait = self
-                .changed
-                .wait_timeout_while(dirty, patience, |dirty| !dirty.is_closing);
-            let (dirty, _) = wait.unwrap_or_else(PoisonError::into_inner);
-            if dirty.is_closing {
+            let wait = |dirty: &mut Dirty| !dirty.is_closing && dirty.files.len() < MAX_FILES;
+            if self.wait(Some(interval), wait).is_closing {
                 return; // What is left is synced by who closes.
             }
-            drop(dirty);
-            match self.sync().map_err(failed("sync", &journal.dir)) {
-                Ok(()) => is_failing = false,
-                Err(error) if !is_failing => {
-                    is_failing = true;
-                    journal.tell(&JournalNotice::NotSynced(error));
-                }
-                Err(_) => {}
+            self.sync();
+            if self.lock().failed.is_some() {
+                call();
             }
         }
     }
 
-    /// Syncs what there is. What can't be synced stays, to be tried again.
-    fn sync(&self) -> io::Result<()> {
-        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = mem::take(&mut self.lock().files);
-        let mut synced = Ok(());
-        for file in &files {
-            if let Err(error) = sync(file) {
-                self.lock().add(file);
-                synced = Err(error);
+    /// Waits while there are too many files already.
+    fn mark<'a>(&self, files: impl Iterator<Item = &'a Arc<Handle>>, cursor: Cursor) {
+        let mut dirty = self.wait(None, |dirty| dirty.files.len() >= MAX_FILES);
+        if dirty.failed.is_some() {
+            return; // It has to be written anew.
+        }
+        dirty.written = cursor;
+        for file in files {
+            if !dirty.files.iter().any(|known| Arc::ptr_eq(known, file)) {
+                dirty.files.push(Arc::clone(file));
+                self.changed.notify_all();
             }
         }
-        synced
+    }
+
+    /// Syncs what there is.
+    fn sync(&self) {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dirty = self.lock();
+        let (files, written) = (mem::take(&mut dirty.files), dirty.written);
+        drop(dirty);
+        self.changed.notify_all();
+        let synced = files.iter().try_for_each(|file| file.sync());
+        let mut dirty = self.lock();
+        match synced {
+            Ok(()) if dirty.failed.is_none() => dirty.synced = written,
+            Ok(()) => {}
+            Err(error) => {
+                dirty.failed = Some(error);
+                dirty.written = dirty.synced;
+                dirty.files.clear();
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        time: Option<Duration>,
+        is_waiting: impl FnMut(&mut Dirty) -> bool,
+    ) -> MutexGuard<'_, Dirty> {
+        let dirty = self.lock();
+        match time {
+            None => {
+                let wait = self.changed.wait_while(dirty, is_waiting);
+                wait.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(time) => {
+                let wait = self.changed.wait_timeout_while(dirty, time, is_waiting);
+                wait.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Dirty> {
@@ -149,21 +181,27 @@ impl Queue {
     }
 }
 
+/// How many files wait at most: each segment that ends before it is synced is one, and the
+/// system bounds how many a process has open.
+const MAX_FILES: usize = 32;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(unix)]
-    fn what_could_not_be_synced_is_not_taken_for_synced_afterwards() {
-        let (pipe, _writer) = io::pipe().unwrap(); // Pipes can't be synced.
-        let pipe = Arc::new(File::from(std::os::fd::OwnedFd::from(pipe)));
-        let file = Arc::new(File::open(env!("CARGO_MANIFEST_DIR")).unwrap());
-        let queue = Queue::default();
-        queue.lock().files = vec![pipe, file];
-        for _ in 0..2 {
-            assert!(queue.sync().is_err());
-            assert_eq!(queue.lock().files.len(), 1, "the other has been synced");
-        }
+    fn files_do_not_pile_up() {
+        let queue = Queue::new(Cursor::default());
+        thread::scope(|scope| {
+            scope.spawn(|| queue.run(Duration::from_secs(3600), || panic!("nothing fails")));
+            for number in 1..1000 {
+                let file = Arc::new(Handle::directory(std::env::temp_dir()).unwrap());
+                queue.mark([&file].into_iter(), Cursor::default().advance(number));
+                assert!(queue.lock().files.len() <= MAX_FILES);
+            }
+            queue.lock().is_closing = true;
+            queue.changed.notify_all();
+        });
+        assert!(queue.lock().synced > Cursor::default());
     }
 }

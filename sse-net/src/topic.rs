@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(feature = "http")]
 use crate::burst::{Burst, Recent};
 use crate::config::{SlowClients, TopicConfig, UnknownIds};
+use crate::disk::failed;
 use crate::journal::{Journal, JournalError, JournalState};
 use crate::keeper::{Keeper, Progress};
-use crate::segments::{Segments, failed};
+use crate::segments::Segments;
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
 ///
@@ -357,7 +358,7 @@ pub enum Published {
     /// It goes to all who follow the topic; and where its journal syncs
     /// [every event](crate::SyncPolicy::EveryEvent), it is on disk.
     Accepted,
-    /// It goes to all who follow the topic, but is not on disk: the journal syncs every event,
+    /// It goes to all who follow the topic, but may not be on disk: the journal syncs every event,
     /// and can't write. What is wrong has been [told](Journal::on_notice).
     NotKept,
     /// It goes to nobody: the topic has been [finished](Topic::finish).

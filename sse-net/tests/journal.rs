@@ -247,6 +247,120 @@ fn many_publish_at_once_and_each_is_promised_its_event() {
     assert_eq!(ids(&kept_bytes(&topic)).len(), 160);
 }
 
+#[test]
+fn ids_of_publishers_are_the_same_after_a_restart() {
+    let dir = Dir::new();
+    let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
+    for event in [
+        Event::new()
+            .id(EventId::from_static(""))
+            .data("the empty ID resets"),
+        Event::new()
+            .id(EventId::from_static(" x"))
+            .data("a space before it"),
+        Event::new()
+            .comment("first")
+            .id(EventId::from_static("commented"))
+            .data("a comment before it"),
+        Event::new().comment("alone"),
+        Event::new().id(EventId::from_static("twice")).data("once"),
+        Event::new().id(EventId::from_static("twice")).data("again"),
+        Event::new()
+            .id(EventId::from_static("7-3"))
+            .data("what looks like a stamp"),
+        Event::new()
+            .id(EventId::from_static("99999999999999-0"))
+            .data("and like one to come"),
+    ] {
+        topic.publish(&event);
+    }
+    let resume = |topic: &Topic, id: &'static str| {
+        let subscription = topic.subscribe_after(EventId::new(id).unwrap(), Start::Live);
+        (
+            subscription.lag(),
+            format!("{:?}", topic.resume(EventId::new(id).ok().as_ref())),
+        )
+    };
+    let ids = [
+        "",
+        " x",
+        "commented",
+        "twice",
+        "7-3",
+        "99999999999999-0",
+        "unheard of",
+        "7-4",
+    ];
+    assert!(topic.flush());
+    let before = (kept_bytes(&topic), ids.map(|id| resume(&topic, id)));
+    drop(topic);
+    let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
+    assert_eq!(
+        (kept_bytes(&topic), ids.map(|id| resume(&topic, id))),
+        before
+    );
+    assert!(dir.notices().is_empty());
+}
+
+#[test]
+fn what_is_no_segment_is_left_alone() {
+    let dir = Dir::new();
+    let open = || Topic::open(Retention::default(), &dir.journal()).unwrap();
+    publish(&open(), 0..3);
+    let name = |millis: u64, end: &str| format!("{millis:020}-{:020}{end}", 0);
+    let names = [
+        "note.sse".to_owned(),
+        name(5, ".txt"),
+        name(5, "-0.sse"),
+        name(5, "-01.sse"),
+        "5-0.sse".into(),
+    ];
+    for name in &names {
+        fs::write(dir.path.join(name), "not ours").unwrap();
+    }
+    fs::create_dir(dir.path.join(name(5, ".sse"))).unwrap();
+    fs::create_dir(dir.path.join(name(u64::from(u32::MAX) << 16, ".sse"))).unwrap();
+    let topic = open();
+    assert_eq!(kept(&topic), "0 1 2");
+    assert_eq!(topic.journal().unwrap().segments, 1);
+    publish(&topic, 3..4);
+    drop(topic);
+    assert_eq!(kept(&open()), "0 1 2 3");
+    assert!(dir.notices().is_empty());
+    for name in names {
+        assert_eq!(fs::read_to_string(dir.path.join(name)).unwrap(), "not ours");
+    }
+}
+
+/// As after the clock has been set back: what is to come counts as of the latest time before.
+#[test]
+fn a_journal_from_the_future_goes_on() {
+    let dir = Dir::new();
+    publish(
+        &Topic::open(Retention::default(), &dir.journal()).unwrap(),
+        0..3,
+    );
+    let path = dir.segments().pop().unwrap();
+    let mut log = sse_core::Log::new(Retention::default());
+    let future = Duration::from_secs(1 << 33);
+    let (mut excerpt, mut bytes) = (sse_core::Excerpt::default(), Vec::new());
+    log.append(&Event::new().data("ahead"), future);
+    log.excerpt(log.begin(), usize::MAX, &mut excerpt).unwrap();
+    excerpt.encode(&mut bytes);
+    fs::write(&path, [fs::read(&path).unwrap(), bytes].concat()).unwrap();
+    for (numbers, expected) in [(3..5, "0 1 2 ahead 3 4"), (5..6, "0 1 2 ahead 3 4 5")] {
+        let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
+        publish(&topic, numbers);
+        assert_eq!(kept(&topic), expected);
+        let ids = ids(&kept_bytes(&topic));
+        assert_eq!(
+            ids[3..6],
+            [0, 1, 2].map(|number| format!("{}-{number}", future.as_millis()))
+        );
+    }
+    assert!(dir.notices().is_empty());
+}
+
 /// A file system of 512 KiB that fills up and has room again.
 #[cfg(target_os = "linux")]
 #[test]
@@ -318,7 +432,7 @@ fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
         drop((topic, subscription));
         let told = dir.notices();
         assert_eq!(told.len(), if kept_later { 2 } else { 3 }, "{told:?}");
-        let missed = "bytes of events were forgotten before they could be written";
+        let missed = "bytes of events were forgotten before they could be kept";
         assert_eq!(told.iter().any(|told| told.contains(missed)), !kept_later);
 
         let topic = Topic::open(Retention::events(1000), &journal).unwrap();
