@@ -54,7 +54,8 @@ impl Progress {
         let (running, ended) = mpsc::channel();
         let showing = thread::spawn(move || {
             while ended.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
-                let _ = write!(io::stderr(), "\r{}\x1b[K", line());
+                // Without wrapping: what does not fit on the line is cut off.
+                let _ = write!(io::stderr(), "\r\x1b[?7l{}\x1b[K\x1b[?7h", line());
             }
             let _ = write!(io::stderr(), "\r\x1b[K");
         });
@@ -71,23 +72,55 @@ impl Drop for Progress {
     }
 }
 
-/// Waits for Ctrl-C or, where there is such a thing, SIGTERM.
-///
-/// # Errors
-///
-/// What the system says that does not tell of signals.
-pub async fn signalled() -> io::Result<()> {
+/// Ctrl-C and, where there is such a thing, SIGTERM. From when this is made on, none is missed.
+#[derive(Debug)]
+pub struct Signals {
     #[cfg(unix)]
-    let terminated = async {
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes the place of what the system does on these signals.
+    ///
+    /// # Errors
+    ///
+    /// What the system says that does not tell of signals.
+    #[cfg(unix)]
+    pub fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        signal(SignalKind::terminate())?.recv().await;
-        Ok(())
-    };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Takes the place of what the system does on these signals.
+    ///
+    /// # Errors
+    ///
+    /// None here.
     #[cfg(not(unix))]
-    let terminated = std::future::pending();
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        terminated = terminated => terminated,
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Waits for the next one.
+    #[cfg(unix)]
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Waits for the next one.
+    #[cfg(not(unix))]
+    pub async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cli::{Args, Ending};
+use cli::{Args, Ending, Signals};
 use serde::Serialize;
 use sse_core::{Event, EventType, Recorder, Rejection, Response};
 use sse_net::{
@@ -87,6 +87,7 @@ impl Options {
 }
 
 async fn demonstrate(mut options: Options) -> Result<(), Ending> {
+    let mut signals = Signals::new().map_err(cant_start)?;
     let demo = Demo {
         feed: feed(options.journal.as_deref())?,
         watching: Arc::default(),
@@ -106,10 +107,11 @@ async fn demonstrate(mut options: Options) -> Result<(), Ending> {
         ));
     }
 
-    cli::signalled().await.map_err(cant_start)?;
+    signals.next().await;
     tokio::select! {
+        biased;
+        () = signals.next() => {} // Whoever asks twice does not want to wait.
         () = server.drain(GRACE) => cli::say("goodbye"),
-        _ = cli::signalled() => {} // Whoever asks twice does not want to wait.
     }
     Ok(())
 }

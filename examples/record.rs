@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cli::{Args, Ending, Progress};
+use cli::{Args, Ending, Progress, Signals};
 use sse_core::{Decoded, Decoder, Event, Recorder, Replayer};
 use sse_net::{Client, ResponseHead, Transport};
 use tokio::runtime::Builder;
@@ -94,6 +94,7 @@ impl Options {
 }
 
 async fn record(options: &Options) -> Result<(), Ending> {
+    let mut signals = Signals::new().map_err(cant_start)?;
     let mut recording = Recording::open(options)?;
     let (events, began) = (Arc::clone(&recording.events), Instant::now());
     let line = move || {
@@ -103,7 +104,7 @@ async fn record(options: &Options) -> Result<(), Ending> {
     let progress = Progress::new(line.clone());
     let ended = tokio::select! {
         ended = recording.follow() => ended,
-        signalled = cli::signalled() => signalled.map_err(cant_start),
+        () = signals.next() => Ok(()),
     };
     drop(progress);
     match &ended {
