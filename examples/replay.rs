@@ -10,25 +10,31 @@
 //! its beginning, or goes on after the last event that it has seen.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cli::{Args, Ending, Progress};
+use cli::{Args, Ending, Progress, Signals};
 use sse_core::{Decoded, EventId, Pace, Rejection, Replayer, Response, Upgrader};
-use sse_net::{Answer, Config, Handler, Incoming, Player, Server, Tcp};
+use sse_net::{Answer, Config, Handler, Incoming, Player, Server, Stream, Tcp};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
         let options = Options::parse(args)?;
+        if options.is_once()? {
+            return print_once(&options);
+        }
         let recording = Recording::open(&options)?;
         match &options.listen {
-            None => print(&recording),
+            None => {
+                let progress = recording.progress();
+                print(&recording, recording.replayer()?, progress, false)
+            }
             Some(listen) => {
                 let runtime = Runtime::new().map_err(cant_start)?;
                 runtime.block_on(serve(recording, listen))
@@ -69,7 +75,7 @@ impl Options {
                     options.from = Some(id);
                 }
                 "--loop" => options.is_looped = true,
-                option if option.starts_with('-') => return Err(args.unknown()),
+                option if option.starts_with('-') && option != STDIN => return Err(args.unknown()),
                 _ if options.file.is_empty() => options.file = option,
                 _ => return Err(Ending::Usage("replay takes one file".to_owned())),
             }
@@ -79,25 +85,57 @@ impl Options {
             false => Ok(options),
         }
     }
+
+    /// Whether what is to be played can be read only once: standard input, a pipe.
+    fn is_once(&self) -> Result<bool, Ending> {
+        if self.file == STDIN {
+            return Ok(true);
+        }
+        let metadata = fs::metadata(&self.file).map_err(|error| cant_play(&self.file, &error))?;
+        // A directory is read for what the system says of that.
+        Ok(!metadata.is_file() && !metadata.is_dir())
+    }
 }
 
-/// To standard output.
-fn print(recording: &Recording) -> Result<(), Ending> {
-    let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    let mut replayer = recording.replayer()?;
-    let played = Arc::new(AtomicU64::new(0));
-    // Where events are shown on the terminal, the line would get among them.
-    let progress = match io::stdout().is_terminal() {
-        true => None,
-        false => Some(recording.progress(&played)),
+/// Whatever can't be read twice, to standard output as it comes.
+fn print_once(options: &Options) -> Result<(), Ending> {
+    if options.is_looped || options.listen.is_some() {
+        return Err(Ending::Failure(format!(
+            "can't play {:?} more than once, as --loop and --listen do; save it to a file first",
+            options.file
+        )));
+    }
+    let recording = Recording::new(options);
+    let input: Box<dyn BufRead> = match &*options.file {
+        STDIN => Box::new(io::stdin().lock()),
+        file => Box::new(BufReader::new(recording.or_unreadable(File::open(file))?)),
     };
+    let replayer = recording.from(Replayer::new(input));
+    print(&recording, replayer, |played| played.to_string(), true)
+}
+
+/// To standard output; each event at once, if nobody knows when the next one comes.
+fn print<R: BufRead>(
+    recording: &Recording,
+    mut replayer: Replayer<R>,
+    progress: impl Fn(u64) -> String + Send + 'static,
+    is_live: bool,
+) -> Result<(), Ending> {
+    let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    let played = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
+    // Where events are shown on the terminal, the line would get among them.
+    let progress = (!io::stdout().is_terminal()).then(|| {
+        let played = Arc::clone(&played);
+        Progress::new(move || {
+            let events = progress(played.load(Ordering::Relaxed));
+            format!("{events} events, {:.1} s", began.elapsed().as_secs_f64())
+        })
+    });
     let mut wire = Vec::new();
     while let Some(recorded) = recording.or_unreadable(replayer.read())? {
-        let wait = recording
-            .pace
-            .due(recorded.at())
-            .saturating_sub(began.elapsed());
+        let due = recording.pace.due(recorded.at());
+        let wait = due.saturating_sub(began.elapsed());
         if !wait.is_zero() {
             out.flush().map_err(Ending::stdout)?;
             thread::sleep(wait);
@@ -105,6 +143,9 @@ fn print(recording: &Recording) -> Result<(), Ending> {
         wire.clear();
         recorded.event().encode(&mut wire);
         out.write_all(&wire).map_err(Ending::stdout)?;
+        if is_live {
+            out.flush().map_err(Ending::stdout)?;
+        }
         if let Decoded::Event(_) = recorded.decoded() {
             played.fetch_add(1, Ordering::Relaxed);
         }
@@ -125,11 +166,43 @@ async fn serve(recording: Recording, listen: &str) -> Result<(), Ending> {
         upgrader: Upgrader::new().allow_any_origin(),
         ..Config::default()
     };
-    let server = Server::new(config).listen(tcp).serve(recording);
+    let mut signals = Signals::new().map_err(cant_start)?;
+    let server = Server::new(config).listen(tcp).serve(recording.clone());
     cli::say(format_args!("open http://{address}/ (Ctrl-C ends it)"));
-    cli::signalled().await.map_err(cant_start)?;
-    server.drain(GRACE).await;
+    let progress = recording.show();
+    signals.next().await;
+    drop(progress);
+    tokio::select! {
+        biased;
+        () = signals.next() => {} // Whoever asks twice does not want to wait.
+        () = server.drain(GRACE) => {}
+    }
     Ok(())
+}
+
+/// To one client, which is counted by what it has been sent.
+async fn play(
+    mut player: Player<BufReader<File>>,
+    stream: &mut Stream,
+    recording: &Recording,
+) -> io::Result<()> {
+    loop {
+        let recorded = tokio::select! {
+            biased;
+            recorded = player.next() => recorded?,
+            () = stream.gone() => return Ok(()),
+        };
+        let Some(recorded) = recorded else {
+            return Ok(());
+        };
+        stream.send(&recorded.event()).await?;
+        let millis = recording.pace.due(recorded.at()).as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        recording.position.store(millis, Ordering::Relaxed);
+        if let Decoded::Event(_) = recorded.decoded() {
+            recording.sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A recording, and how it is to be played.
@@ -143,12 +216,17 @@ struct Recording {
     events: u64,
     length: Duration,
     page: String,
+    /// How many clients it is being played to.
+    clients: Arc<AtomicUsize>,
+    /// How many events have been sent to all of them.
+    sent: Arc<AtomicU64>,
+    /// When the last of those is due, in milliseconds.
+    position: Arc<AtomicU64>,
 }
 
 impl Recording {
-    /// Looks once at all of it, so that what is wrong with it is told at once.
-    fn open(options: &Options) -> Result<Self, Ending> {
-        let mut recording = Self {
+    fn new(options: &Options) -> Self {
+        Self {
             file: options.file.clone(),
             pace: options.pace,
             from: options.from.clone(),
@@ -156,7 +234,15 @@ impl Recording {
             events: 0,
             length: Duration::ZERO,
             page: String::new(),
-        };
+            clients: Arc::default(),
+            sent: Arc::default(),
+            position: Arc::default(),
+        }
+    }
+
+    /// Looks once at all of it, so that what is wrong with it is told at once.
+    fn open(options: &Options) -> Result<Self, Ending> {
+        let mut recording = Self::new(options);
         let mut types = BTreeSet::new();
         let mut replayer = recording.replayer()?;
         while let Some(recorded) = recording.or_unreadable(replayer.read())? {
@@ -177,13 +263,17 @@ impl Recording {
 
     /// All that is to be played.
     fn replayer(&self) -> Result<Replayer<BufReader<File>>, Ending> {
-        let mut replayer = self.or_unreadable(self.whole())?;
-        if let Some(id) = &self.from {
-            replayer = replayer.from_id(id.into());
-        }
+        let replayer = self.from(self.or_unreadable(self.whole())?);
         match self.is_looped {
             true => Ok(replayer.looped()),
             false => Ok(replayer),
+        }
+    }
+
+    fn from<R: BufRead>(&self, replayer: Replayer<R>) -> Replayer<R> {
+        match &self.from {
+            Some(id) => replayer.from_id(id.into()),
+            None => replayer,
         }
     }
 
@@ -210,26 +300,38 @@ impl Recording {
         Ok(parts.into_iter().map(play).collect())
     }
 
-    fn progress(&self, played: &Arc<AtomicU64>) -> Progress {
-        let (played, began) = (Arc::clone(played), Instant::now());
-        let (of_events, of_time) = match self.is_looped {
-            true => (String::new(), String::new()),
-            false => (
-                format!(" of {}", self.events),
-                format!(" of {:.1}", self.length.as_secs_f64()),
-            ),
+    /// Says how many events have been played, and of how many.
+    fn progress(&self) -> impl Fn(u64) -> String + Send + 'static {
+        let of = match self.is_looped {
+            true => String::new(),
+            false => format!(" of {}", self.events),
+        };
+        move |played| format!("{played}{of}")
+    }
+
+    /// Says who is being played to.
+    fn show(&self) -> Progress {
+        let recording = self.clone();
+        let of = match self.is_looped {
+            true => String::new(),
+            false => format!(" of {:.1}", self.length.as_secs_f64()),
         };
         Progress::new(move || {
-            let (events, time) = (played.load(Ordering::Relaxed), began.elapsed());
+            let clients = match recording.clients.load(Ordering::Relaxed) {
+                1 => "1 client".to_owned(),
+                clients => format!("{clients} clients"),
+            };
+            let sent = recording.sent.load(Ordering::Relaxed);
+            let at = Duration::from_millis(recording.position.load(Ordering::Relaxed));
             format!(
-                "{events}{of_events} events, {:.1}{of_time} s",
-                time.as_secs_f64()
+                "{clients}, {sent} events sent, the last at {:.1}{of} s",
+                at.as_secs_f64()
             )
         })
     }
 
     fn or_unreadable<T>(&self, read: io::Result<T>) -> Result<T, Ending> {
-        read.map_err(|error| Ending::Failure(format!("can't play {:?}: {error}", self.file)))
+        read.map_err(|error| cant_play(&self.file, &error))
     }
 }
 
@@ -244,16 +346,27 @@ impl Handler for Recording {
                 Err(_) => request.reject(Rejection::UNAVAILABLE),
                 // Browsers stop on this.
                 Ok(players) if players.is_empty() => request.respond(Response::new(204)),
-                Ok(players) => request.stream(async move |mut stream| {
-                    for mut player in players {
-                        player.send_to(&mut stream).await?;
-                    }
-                    Ok(())
-                }),
+                Ok(players) => {
+                    let (recording, clients) = (self.clone(), Arc::clone(&self.clients));
+                    let answer = request.stream(async move |mut stream| {
+                        for player in players {
+                            play(player, &mut stream, &recording).await?;
+                        }
+                        Ok(())
+                    });
+                    clients.fetch_add(1, Ordering::Relaxed);
+                    answer.on_end(move |_| {
+                        clients.fetch_sub(1, Ordering::Relaxed);
+                    })
+                }
             },
             _ => request.reject(Rejection::NOT_FOUND),
         }
     }
+}
+
+fn cant_play(file: &str, error: &io::Error) -> Ending {
+    Ending::Failure(format!("can't play {file:?}: {error}"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
@@ -281,7 +394,8 @@ const USAGE: &str = "\
 Usage: replay [OPTIONS] FILE
 
 Plays a recording to standard output, event by event when it is due. What has no times is
-played at once.
+played at once. FILE may be a pipe, or - for standard input; these are played as they come, once,
+without --listen and --loop.
 
   --listen ADDR   play it to whoever opens http://ADDR/sse, from the beginning or from after
                   the last event that it has seen; http://ADDR/ is a page that shows it
@@ -290,6 +404,9 @@ played at once.
   --from ID       begin with the event that has this ID
   --loop          begin again at the end
   --help          show this";
+
+/// The file that stands for standard input.
+const STDIN: &str = "-";
 
 const SPEED: &str = "a number above 0";
 

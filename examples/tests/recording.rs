@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Server, answer, answer_to_end, events};
 use sse_core::testing::{Comparison, decoded};
-use sse_core::{Decoded, Event, Recorded, Recorder, Replayer, Retention};
+use sse_core::{Decoded, Event, MessageEvent, Recorded, Recorder, Replayer, Retention};
 use sse_net::{Config, Routes, Start, Tcp, Topic};
 use sse_tls::{PemFiles, TlsListener};
 
@@ -305,6 +305,72 @@ fn https_is_recorded_from_whom_a_file_vouches_for() {
     assert_eq!(ids, ["1"]);
 }
 
+/// Killed while a client follows, and started again on the same directory.
+#[test]
+#[cfg(unix)]
+fn the_demo_goes_on_after_a_kill_for_a_client_that_comes_back() {
+    let dir = Dir::new();
+    let journal = dir.file("journal");
+    let args = ["--every", "0.01", "--journal", &journal];
+    let demo = Server::start(DEMO, &args);
+    let addr = demo.addr.to_string();
+
+    let output = run(DEMO, &["--listen", "127.0.0.1:0", "--journal", &journal]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "the journal in {journal} is in use; end the process that has it open, or take \
+             another directory\n"
+        )
+    );
+
+    let id = |event: MessageEvent<'_>| {
+        assert_eq!(event.event_type(), "message", "{}", event.data());
+        event.last_event_id().to_owned()
+    };
+    let mut ids = Vec::from_iter(events(demo.get("/sse", "")).take(20).map(id));
+    drop(demo); // This kills it.
+
+    let demo = Server::start_at(&addr, DEMO, &args);
+    let last = format!("Last-Event-ID: {}\r\n", ids[ids.len() - 1]);
+    ids.extend(events(demo.get("/sse", &last)).take(20).map(id));
+    drop(demo);
+
+    // What it saw is a part of what was kept: nothing is missing in between, and nothing twice.
+    let mut segments = Vec::from_iter(fs::read_dir(&journal).unwrap().map(|e| e.unwrap().path()));
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "sse"));
+    segments.sort();
+    let kept: Vec<u8> = segments
+        .iter()
+        .flat_map(|path| fs::read(path).unwrap())
+        .collect();
+    let kept = seen(&kept);
+    let first = kept.iter().position(|id| *id == ids[0]).unwrap();
+    assert_eq!(ids, kept[first..][..ids.len()]);
+}
+
+#[test]
+#[cfg(unix)]
+fn what_the_demo_has_recorded_until_a_signal_replays_whole() {
+    let dir = Dir::new();
+    let file = dir.file("a");
+    let mut demo = Server::start(DEMO, &["--every", "0.01", "--record", &file]);
+    dir.wait_for("a", 10);
+    demo.signal("INT");
+    assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()));
+
+    let output = run(REPLAY, &[&file, "--max"]);
+    assert!(output.status.success(), "{output:?}");
+    Comparison::new().assert_same(&dir.read("a")[..], &output.stdout[..]);
+    assert!(seen(&output.stdout).len() >= 10 && dir.read("a").ends_with(b"\n\n"));
+    let output = run(DEMO, &["--listen", "127.0.0.1:0", "--record", &file]);
+    assert_eq!(
+        text(&output.stderr),
+        format!("{file:?} exists; --record to another\n")
+    );
+}
+
 /// Five events in five seconds.
 fn recording() -> Vec<u8> {
     let mut recorder = Recorder::new(Vec::new());
@@ -342,6 +408,48 @@ fn what_is_replayed_to_standard_output_is_what_was_recorded() {
     let ids = Vec::from_iter(ids.take(7));
     assert_eq!(ids.concat(), "id: 3id: 4id: 5id: 3id: 4id: 5id: 3");
     assert!(replay.wait().unwrap().success());
+}
+
+#[test]
+fn what_can_be_read_only_once_is_played_as_it_comes() {
+    let dir = Dir::new();
+    let mut replay = piped(&["-"]);
+    let mut input = replay.stdin.take().unwrap();
+    let mut output = BufReader::new(replay.stdout.take().unwrap());
+    for id in 1..=3 {
+        // The next one comes only when this one has been seen.
+        let event = format!("id: {id}\ndata: hey\n\n");
+        input.write_all(event.as_bytes()).unwrap();
+        let mut found = String::new();
+        while !found.ends_with("\n\n") {
+            assert_ne!(output.read_line(&mut found).unwrap(), 0, "{found}");
+        }
+        assert_eq!(found, event);
+    }
+    drop(input);
+    assert!(replay.wait().unwrap().success());
+
+    #[cfg(unix)]
+    {
+        let pipe = dir.file("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let replay = start(REPLAY, &[&pipe, "--max", "--from", "4"]);
+        fs::write(&pipe, recording()).unwrap();
+        let output = replay.wait_with_output().unwrap();
+        assert_eq!(seen(&output.stdout), ["4", "5"], "{output:?}");
+    }
+
+    for option in [&["--loop"][..], &["--listen", "127.0.0.1:0"]] {
+        let replay = piped(&[&["-"], option].concat());
+        let output = replay.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            text(&output.stderr),
+            "can't play \"-\" more than once, as --loop and --listen do; \
+             save it to a file first\n"
+        );
+    }
 }
 
 #[test]
@@ -425,6 +533,14 @@ fn start(program: &str, args: &[&str]) -> Child {
         .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// A replay of what it is written.
+fn piped(args: &[&str]) -> Child {
+    let mut command = Command::new(REPLAY);
+    command.args(args).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
