@@ -263,7 +263,13 @@ impl<'o> Recording<'o> {
             204 => Ok(None),
             200 => Err(Trouble::Final("the answer is no event stream".to_owned())),
             status => {
-                let sentence = format!("the server answers with {status}");
+                let sentence = match head.header("location") {
+                    Some(location) if matches!(status, 300..400) => format!(
+                        "the server answers with {status} and refers to {location:?}; \
+                         record that if you trust it"
+                    ),
+                    _ => format!("the server answers with {status}"),
+                };
                 Err(match status {
                     408 | 429 | 500.. => Trouble::Passing(sentence),
                     _ => Trouble::Final(sentence),

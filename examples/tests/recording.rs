@@ -123,6 +123,15 @@ fn what_is_no_stream_is_refused_and_leaves_no_file() {
         ),
         ("HTTP/1.1 500 Oh\r\n\r\n", "the server answers with 500\n"),
         (
+            "HTTP/1.1 307 Elsewhere\r\nLocation: https://b/sse\r\n\r\n",
+            "the server answers with 307 and refers to \"https://b/sse\"; \
+             record that if you trust it\n",
+        ),
+        (
+            "",
+            "can't reach the server: the connection ended before a response head, after \"\"\n",
+        ),
+        (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>",
             "the answer is no event stream\n",
         ),
