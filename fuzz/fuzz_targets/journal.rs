@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Event, EventId, Events, Excerpt, Log, Record, Retention, Segment};
+use sse_core::{Event, EventId, Events, Log, Record, Retention, Segment};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
@@ -20,8 +20,6 @@ enum Input<'a> {
 #[derive(Arbitrary, Debug)]
 struct Kept<'a> {
     events: Vec<Appended<'a>>,
-    /// How much goes into the file at once.
-    chunk: u16,
     damage: Option<Damage<'a>>,
 }
 
@@ -96,18 +94,13 @@ impl Kept<'_> {
             now += Duration::from_millis(event.millis.into());
             log.append(&event.event(), now);
         }
-        let (mut excerpt, mut cursor) = (Excerpt::default(), log.begin());
-        while cursor < log.end() {
-            excerpt.clear();
-            cursor = log
-                .excerpt(cursor, self.chunk.into(), &mut excerpt)
-                .expect("nothing is forgotten");
-            if let Some(first) = excerpt.first()
-                && file.is_empty()
-            {
-                Segment::begin(first, &mut file);
+        let mut cursor = log.begin();
+        while let Some(excerpt) = log.excerpt(cursor).expect("nothing is forgotten") {
+            if file.is_empty() {
+                Segment::begin(excerpt.first(), &mut file);
             }
             excerpt.encode(&mut file);
+            cursor = excerpt.end();
         }
         (log, file)
     }

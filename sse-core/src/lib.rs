@@ -74,6 +74,7 @@
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
+mod chunk;
 mod decode;
 mod encode;
 mod event;
@@ -93,6 +94,7 @@ mod stream;
 pub mod testing;
 mod upgrade;
 
+pub use chunk::Excerpt;
 pub use decode::{DecodeError, Decoded, Decoder, MessageEvent};
 pub use event::Event;
 pub use events::Events;
@@ -103,7 +105,7 @@ pub use outbox::{Outbox, SendError};
 pub use record::{Recorder, Tee};
 pub use replay::{Pace, Recorded, Replayer};
 pub use response::{Rejection, Response};
-pub use segment::{Damage, Excerpt, Record, Segment, UnknownVersion};
+pub use segment::{Damage, Record, Segment, UnknownVersion};
 pub use stamp::Stamp;
 pub use stream::{CloseError, Stream};
 pub use upgrade::{Request, UpgradeError, Upgrader};

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{error, fmt};
+use std::{error, fmt, mem};
 
+use crate::chunk::{Chunk, Entry, Excerpt};
 use crate::encode;
 use crate::event::Event;
 use crate::field::EventId;
-use crate::segment::{Excerpt, Record};
+use crate::segment::Record;
 use crate::stamp::{Stamp, StampText, millis};
 
 /// An append-only log of encoded events, of which the oldest are forgotten.
@@ -16,6 +17,9 @@ use crate::stamp::{Stamp, StampText, millis};
 /// An event is encoded once, when it is appended; what is read is the same bytes, those of
 /// many events in one piece. A reader is a [`Cursor`], which is a number: it costs the log
 /// nothing, and the log does not know of it.
+///
+/// The pieces are of 64 KiB, of less in a log that keeps less than four of these, or of one
+/// event that is longer. All but the newest can be [shared](Self::excerpt).
 ///
 /// Every event gets an ID: its publisher's, or else one of the form
 /// `<unix-milliseconds>-<sequence>`, strictly increasing also when the clock steps back. The
@@ -45,12 +49,13 @@ use crate::stamp::{Stamp, StampText, millis};
 #[derive(Debug)]
 pub struct Log {
     retention: Retention,
-    /// The kept events, after `dead` bytes of forgotten ones.
-    bytes: Vec<u8>,
+    /// The kept events but for those of the newest chunk; none is empty.
+    full: VecDeque<Arc<Chunk>>,
+    newest: Chunk,
+    /// How many events of the first of these chunks are forgotten.
     dead: usize,
-    /// One for each kept event, in order: `end` and `stamp` both rise. Never empty again
-    /// after the first event.
-    entries: VecDeque<Entry>,
+    /// How many events are kept: never none again after the first one.
+    len: usize,
     /// Where the kept events begin.
     begin: Cursor,
     /// Where the kept events end that have their publisher's IDs; of those with the same ID,
@@ -74,9 +79,10 @@ impl Log {
     pub fn new(retention: Retention) -> Self {
         Self {
             retention,
-            bytes: Vec::new(),
+            full: VecDeque::new(),
+            newest: Chunk::default(),
             dead: 0,
-            entries: VecDeque::new(),
+            len: 0,
             begin: Cursor(0),
             own_ids: HashMap::new(),
             forgotten: None,
@@ -97,10 +103,10 @@ impl Log {
         let stamp = self.next_stamp(now);
         let own_id: Option<Arc<str>> = event.id.as_ref().map(|id| id.as_str().into());
         match own_id {
-            Some(_) => event.encode(&mut self.bytes),
+            Some(_) => event.encode(&mut self.newest.bytes),
             None => {
                 let id = EventId::trusted(self.stamp_text.of(stamp).into());
-                encode::event_with_id(&mut self.bytes, event, Some(&id));
+                encode::event_with_id(&mut self.newest.bytes, event, Some(&id));
             }
         }
         self.enter(stamp, own_id, now)
@@ -112,10 +118,10 @@ impl Log {
     /// When all have been, [`restored`](Self::restored) says which events they were.
     pub fn restore(&mut self, record: &Record<'_>, now: Duration) -> bool {
         let stamp = record.stamp();
-        let newest = self.entries.back().map(|entry| entry.stamp);
+        let newest = self.newest().map(|entry| entry.stamp);
         let is_next = newest < Some(stamp) && stamp < stamp.next();
         if is_next {
-            self.bytes.extend_from_slice(record.event());
+            self.newest.bytes.extend_from_slice(record.event());
             let own_id = record.own_id().map(|id| id.as_str().into());
             self.enter(stamp, own_id, now);
         }
@@ -129,7 +135,7 @@ impl Log {
     /// forgotten or was lost, gets a [`Gap`](Resume::Gap) that ends where later events begin.
     pub fn restored(&mut self, since: Stamp, until: Duration) {
         self.first_stamp = Some(since);
-        let newest = self.entries.back().map(|entry| entry.stamp);
+        let newest = self.newest().map(|entry| entry.stamp);
         self.restored = newest.max(Some(Stamp::at(until)));
     }
 
@@ -146,68 +152,75 @@ impl Log {
     /// [`append`](Self::append) does so too; this is for logs at rest, whose events age.
     pub fn forget(&mut self, now: Duration) {
         let since = millis(now.saturating_sub(self.retention.age));
-        while self.entries.len() > 1 && self.keeps_too_much(since) {
+        let chunks = self.full.len();
+        while self.len > 1 && self.keeps_too_much(since) {
             self.forget_oldest();
         }
+        let drops = self.full.len() < chunks;
         // Moving no more than has been forgotten keeps the cost linear.
-        if self.dead > self.kept() {
-            self.compact();
+        let dead = self.newest.start.distance(self.begin);
+        let moves = self.full.is_empty() && (drops || dead > self.kept());
+        if moves {
+            self.newest.forget(mem::take(&mut self.dead));
+        }
+        if drops || moves {
+            self.full.shrink_to(4 * self.full.len());
+            self.own_ids.shrink_to(4 * self.own_ids.len());
         }
     }
 
-    /// The encoded events after `cursor`, all that there are, in one piece: none at the
+    /// The encoded events after `cursor`, as many as there are in one piece: none at the
     /// [`end`](Self::end) and beyond.
     ///
     /// # Errors
     ///
     /// [`Forgotten`] when some event after the cursor is no longer kept.
     pub fn read(&self, cursor: Cursor) -> Result<&[u8], Forgotten> {
-        let offset = cursor
-            .0
-            .checked_sub(self.begin.0)
-            .ok_or(Forgotten { begin: self.begin })?;
-        let offset = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .saturating_add(self.dead);
-        let bytes = self.bytes.get(offset..).unwrap_or_default();
+        if cursor < self.begin {
+            return Err(Forgotten { begin: self.begin });
+        }
+        let Some((chunk, _)) = self.seek(|entry| entry.end <= cursor) else {
+            return Ok(&[]);
+        };
+        let bytes = &chunk.bytes[chunk.start.distance(cursor)..];
         Ok(&bytes[..bytes.len().min(cursor.distance(self.end()))])
     }
 
-    /// Appends to `excerpt` the events after `cursor`, those too that are held back: as many
-    /// as do not exceed `max` bytes, but at least one if there is one. Gives the cursor after
-    /// them.
+    /// Appends to `out` what lies between the cursors, as far as there is something.
+    ///
+    /// # Errors
+    ///
+    /// [`Forgotten`] when some event after `start` is no longer kept; then nothing is
+    /// appended.
+    pub fn copy(&self, start: Cursor, end: Cursor, out: &mut Vec<u8>) -> Result<(), Forgotten> {
+        let mut cursor = start;
+        loop {
+            let piece = self.read(cursor)?;
+            let piece = &piece[..piece.len().min(cursor.distance(end))];
+            if piece.is_empty() {
+                return Ok(());
+            }
+            out.extend_from_slice(piece);
+            cursor = cursor.advance(piece.len());
+        }
+    }
+
+    /// The events after `cursor`, those too that are held back: as many as there are in one
+    /// piece, if there are any. The last piece, after [`settled`](Self::settled), is copied;
+    /// others are shared.
     ///
     /// # Errors
     ///
     /// [`Forgotten`] when some event after the cursor is no longer kept.
-    pub fn excerpt(
-        &self,
-        cursor: Cursor,
-        max: usize,
-        excerpt: &mut Excerpt,
-    ) -> Result<Cursor, Forgotten> {
+    pub fn excerpt(&self, cursor: Cursor) -> Result<Option<Excerpt>, Forgotten> {
         if cursor < self.begin {
             return Err(Forgotten { begin: self.begin });
         }
-        let newest = self.entries.len().saturating_sub(1);
-        let before = newest.checked_sub(1).map(|before| &self.entries[before]);
-        // Most often the newest event is what is wanted.
-        let first = match before.is_some_and(|before| before.end == cursor) {
-            true => newest,
-            false => self.entries.partition_point(|entry| entry.end <= cursor),
-        };
-        let mut end = cursor;
-        for entry in self.entries.range(first..) {
-            if end > cursor && cursor.distance(entry.end) > max {
-                break;
-            }
-            excerpt.push(entry.stamp, end.distance(entry.end));
-            end = entry.end;
-        }
-        let offset = self.dead + self.begin.distance(cursor);
-        let bytes = self.bytes.get(offset..).unwrap_or_default();
-        excerpt.push_bytes(&bytes[..cursor.distance(end)]);
-        Ok(end)
+        let at = self.full.partition_point(|chunk| chunk.end() <= cursor);
+        Ok(match self.full.get(at) {
+            Some(chunk) => Excerpt::new(Arc::clone(chunk), cursor),
+            None => Excerpt::new(Arc::new(self.newest.after(cursor)), cursor),
+        })
     }
 
     /// Where a client goes on that has seen events up to `last_event_id`. The empty ID is
@@ -238,12 +251,11 @@ impl Log {
     /// The cursor before the last `count` events, or before those that are kept.
     #[must_use]
     pub fn last(&self, count: usize) -> Cursor {
-        let end = self.end();
-        let readable = self.entries.partition_point(|entry| entry.end <= end);
-        match readable.checked_sub(count) {
-            None | Some(0) => self.begin,
-            Some(before) => self.entries[before - 1].end,
-        }
+        let first = self.rank(self.begin);
+        let rank = self.rank(self.end()).saturating_sub(count).max(first);
+        let at = self.full.partition_point(|chunk| chunk.next_rank() <= rank);
+        let chunk = self.full.get(at).map_or(&self.newest, |chunk| chunk);
+        chunk.start(rank - chunk.rank)
     }
 
     /// The end of the event in which the byte before `cursor` lies: the cursor itself where
@@ -254,24 +266,25 @@ impl Log {
         if cursor <= self.begin {
             return self.begin;
         }
-        let at = self.entries.partition_point(|entry| entry.end < cursor);
-        let end = self.entries.get(at).map_or(self.tip(), |entry| entry.end);
+        let found = self.seek(|entry| entry.end < cursor);
+        let end = found.map_or(self.tip(), |(chunk, at)| chunk.entries[at].end);
         end.min(self.end())
     }
 
     /// How many of the kept events end after `start` and not after `end`.
     #[must_use]
     pub fn count(&self, start: Cursor, end: Cursor) -> usize {
-        let until = |cursor| self.entries.partition_point(|entry| entry.end <= cursor);
-        until(end).saturating_sub(until(start))
+        let start = self.rank(start.max(self.begin));
+        self.rank(end).saturating_sub(start)
     }
 
     /// The ID of the event with which a reader at `cursor` goes on: of the first that is kept
     /// and ends after it.
     #[must_use]
     pub fn next_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
-        let at = self.entries.partition_point(|entry| entry.end <= cursor);
-        let next = self.entries.get(at)?;
+        let cursor = cursor.max(self.begin);
+        let (chunk, at) = self.seek(|entry| entry.end <= cursor)?;
+        let next = &chunk.entries[at];
         Some(match &next.own_id {
             Some(id) => EventId::trusted(id.to_string().into()),
             None => next.stamp.id(&mut [0; Stamp::MAX_LEN]).into_owned(),
@@ -293,79 +306,121 @@ impl Log {
     /// The cursor after the newest event, be it held back or not.
     #[must_use]
     pub fn tip(&self) -> Cursor {
-        self.entries.back().map_or(self.begin, |entry| entry.end)
+        self.newest.end()
+    }
+
+    /// The cursor before the last piece, which still grows.
+    #[must_use]
+    pub fn settled(&self) -> Cursor {
+        self.newest.start.max(self.begin)
     }
 
     /// How many events are kept.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether no event is kept.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Enters an event in the books, whose bytes have been appended.
     fn enter(&mut self, stamp: Stamp, own_id: Option<Arc<str>>, now: Duration) -> Cursor {
-        let end = Cursor(self.begin.0 + self.kept() as u64);
+        let end = self.newest.start.advance(self.newest.bytes.len());
         if let Some(id) = &own_id {
             self.own_ids.insert(Arc::clone(id), end);
         }
         self.first_stamp.get_or_insert(stamp);
-        self.entries.push_back(Entry { end, stamp, own_id });
+        self.newest.entries.push(Entry { end, stamp, own_id });
+        self.len += 1;
+        let max_len = self.max_chunk();
+        if self.newest.bytes.len() >= max_len {
+            self.full.push_back(Arc::new(self.newest.turn(max_len)));
+        }
         self.forget(now);
         end
     }
 
+    /// How long a chunk becomes before the next begins: so short that little is dead of the
+    /// first one, and so long that those of a small log need not be allocated again and again.
+    fn max_chunk(&self) -> usize {
+        let min = MIN_CHUNK.min(self.retention.bytes / 8);
+        (self.kept() / 4).clamp(min, MAX_CHUNK)
+    }
+
     fn keeps_too_much(&self, since: u64) -> bool {
-        let Some(oldest) = self.entries.front() else {
+        let Some(oldest) = self.oldest() else {
             return false;
         };
         let is_held = self.held < oldest.end;
-        let is_surplus =
-            self.entries.len() > self.retention.events || oldest.stamp.millis() < since;
+        let is_surplus = self.len > self.retention.events || oldest.stamp.millis() < since;
         self.kept() > self.retention.bytes || is_surplus && !is_held
     }
 
     fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.entries.pop_front() {
-            if let Some(id) = &oldest.own_id
-                && self.own_ids.get(id) == Some(&oldest.end)
-            {
-                self.own_ids.remove(id);
-            }
-            self.dead += self.begin.distance(oldest.end);
-            self.begin = oldest.end;
-            self.forgotten = Some(oldest);
+        let Some(oldest) = self.oldest().cloned() else {
+            return;
+        };
+        if let Some(id) = &oldest.own_id
+            && self.own_ids.get(id) == Some(&oldest.end)
+        {
+            self.own_ids.remove(id);
         }
-    }
-
-    /// Gives the room of forgotten events back, except for what those to come may need.
-    fn compact(&mut self) {
-        self.bytes.drain(..self.dead);
-        self.dead = 0;
-        self.bytes.shrink_to(4 * self.bytes.len());
-        self.entries.shrink_to(4 * self.entries.len());
-        self.own_ids.shrink_to(4 * self.own_ids.len());
+        self.begin = oldest.end;
+        self.forgotten = Some(oldest);
+        self.len -= 1;
+        self.dead += 1;
+        if self
+            .full
+            .front()
+            .is_some_and(|chunk| chunk.end() == self.begin)
+        {
+            self.full.pop_front();
+            self.dead = 0;
+        }
     }
 
     /// Later than any stamp before, whatever the clock does.
     fn next_stamp(&self, now: Duration) -> Stamp {
         let now = Stamp::at(now);
-        match self.entries.back() {
+        match self.newest() {
             Some(newest) => now.max(newest.stamp.next()),
             None => now,
         }
     }
 
+    /// Where the first event is that has not been `passed`, as all are that come before it.
+    fn seek(&self, passed: impl Fn(&Entry) -> bool) -> Option<(&Chunk, usize)> {
+        let has_passed = |chunk: &Arc<Chunk>| chunk.entries.last().is_some_and(&passed);
+        let at = self.full.partition_point(has_passed);
+        let chunk = self.full.get(at).map_or(&self.newest, |chunk| chunk);
+        let at = chunk.entries.partition_point(passed);
+        (at < chunk.entries.len()).then_some((chunk, at))
+    }
+
+    /// How many events there have ever been that end at the cursor or before it.
+    fn rank(&self, cursor: Cursor) -> usize {
+        let next = self.seek(|entry| entry.end <= cursor);
+        next.map_or(self.newest.next_rank(), |(chunk, at)| chunk.rank + at)
+    }
+
+    fn oldest(&self) -> Option<&Entry> {
+        let first = self.full.front().map_or(&self.newest, |chunk| chunk);
+        first.entries.get(self.dead)
+    }
+
+    fn newest(&self) -> Option<&Entry> {
+        let newest = self.newest.entries.last();
+        newest.or_else(|| self.full.back()?.entries.last())
+    }
+
     fn entry(&self, stamp: Stamp) -> Option<&Entry> {
-        let at = self
-            .entries
-            .binary_search_by_key(&stamp, |entry| entry.stamp);
-        self.entries.get(at.ok()?)
+        let (chunk, at) = self.seek(|entry| entry.stamp < stamp)?;
+        let entry = &chunk.entries[at];
+        (entry.stamp == stamp && entry.end > self.begin).then_some(entry)
     }
 
     /// Whether the stamp lies within the time of events that are forgotten, or were lost.
@@ -378,14 +433,14 @@ impl Log {
 
     /// Where the events begin that are later than the stamp.
     fn after(&self, stamp: Stamp) -> Cursor {
-        let at = self.entries.partition_point(|entry| entry.stamp <= stamp);
-        let before = at.checked_sub(1).map(|before| self.entries[before].end);
-        before.unwrap_or(self.begin).min(self.end())
+        let next = self.seek(|entry| entry.stamp <= stamp);
+        let start = next.map_or(self.tip(), |(chunk, at)| chunk.start(at));
+        start.clamp(self.begin, self.end())
     }
 
     /// How many bytes of events are kept.
     fn kept(&self) -> usize {
-        self.bytes.len() - self.dead
+        self.begin.distance(self.tip())
     }
 }
 
@@ -429,6 +484,12 @@ impl Retention {
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = age;
         self
+    }
+
+    /// The bound of [`bytes`](Self::bytes).
+    #[must_use]
+    pub const fn max_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether so many events, of so many bytes, the oldest of them of this age, are more than
@@ -499,19 +560,7 @@ impl fmt::Display for Forgotten {
 
 impl error::Error for Forgotten {}
 
-#[derive(Debug)]
-struct Entry {
-    end: Cursor,
-    stamp: Stamp,
-    /// Where it is `None`, the ID is the stamp.
-    own_id: Option<Arc<str>>,
-}
+const MIN_CHUNK: usize = 16 << 10;
 
-impl Entry {
-    fn has_id(&self, id: &EventId<'_>, stamp: Option<Stamp>) -> bool {
-        match &self.own_id {
-            Some(own_id) => **own_id == *id.as_str(),
-            None => stamp == Some(self.stamp),
-        }
-    }
-}
+/// As much as a file takes at once with little effort for each event.
+const MAX_CHUNK: usize = 64 << 10;

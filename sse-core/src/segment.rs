@@ -37,16 +37,15 @@ use crate::stamp::Stamp;
 ///
 /// ```
 /// use std::time::Duration;
-/// use sse_core::{Event, Excerpt, Log, Retention, Segment, Stamp};
+/// use sse_core::{Event, Log, Retention, Segment, Stamp};
 ///
 /// let mut log = Log::new(Retention::default());
 /// log.append(&Event::new().data("one"), Duration::from_millis(7));
 /// log.append(&Event::new().id(2).data("two"), Duration::from_millis(7));
 ///
-/// let mut excerpt = Excerpt::default();
-/// log.excerpt(log.begin(), usize::MAX, &mut excerpt)?;
+/// let excerpt = log.excerpt(log.begin())?.unwrap();
 /// let mut file = Vec::new();
-/// Segment::begin(excerpt.first().unwrap(), &mut file);
+/// Segment::begin(excerpt.first(), &mut file);
 /// excerpt.encode(&mut file);
 /// file.extend(b":a torn tail");
 ///
@@ -206,74 +205,6 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Events of a [`Log`](crate::Log), copied to be kept.
-///
-/// To copy them takes little time, which matters where a lock is held; how they stand in a
-/// segment is worked out afterwards. It is there to be used again.
-#[derive(Debug, Default, Clone)]
-pub struct Excerpt {
-    bytes: Vec<u8>,
-    /// The stamp of each event, and how long it is.
-    lens: Vec<(Stamp, usize)>,
-}
-
-impl Excerpt {
-    /// Appends the events to `out` as they stand in a segment.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut rest = &self.bytes[..];
-        out.reserve(self.bytes.len() + RECORD_LEN * self.lens.len());
-        for &(stamp, len) in &self.lens {
-            let event;
-            (event, rest) = rest.split_at(len);
-            let at = out.len();
-            out.extend_from_slice(b":00000000 ");
-            push_stamp(stamp, out);
-            out.push(b'\n');
-            out.extend_from_slice(event);
-            let crc = hex(crc32fast::hash(&out[at..][CHECKED]));
-            out[at + 1..][..crc.len()].copy_from_slice(&crc);
-        }
-    }
-
-    /// The stamp of the first event.
-    #[must_use]
-    pub fn first(&self) -> Option<Stamp> {
-        self.lens.first().map(|(stamp, _)| *stamp)
-    }
-
-    /// How many events there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.lens.len()
-    }
-
-    /// How many bytes of events there are.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is no event.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.lens.is_empty()
-    }
-
-    /// Removes all events, and keeps the room for others.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.lens.clear();
-    }
-
-    pub(crate) fn push(&mut self, stamp: Stamp, len: usize) {
-        self.lens.push((stamp, len));
-    }
-
-    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-}
-
 /// A part of a [`Segment`] that can't be read.
 ///
 /// At the end of the newest segment of a journal it is what was being written when the
@@ -324,7 +255,18 @@ const VERSION: &[u8] = b"1";
 const CHECKED: std::ops::RangeFrom<usize> = 10..;
 
 /// What most records take beyond their events.
-const RECORD_LEN: usize = b":00000000 1700000000000-000\n".len();
+pub(crate) const RECORD_LEN: usize = b":00000000 1700000000000-000\n".len();
+
+/// Appends an event to `out` as it stands in a segment.
+pub(crate) fn push_record(stamp: Stamp, event: &[u8], out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend_from_slice(b":00000000 ");
+    push_stamp(stamp, out);
+    out.push(b'\n');
+    out.extend_from_slice(event);
+    let crc = hex(crc32fast::hash(&out[at..][CHECKED]));
+    out[at + 1..][..crc.len()].copy_from_slice(&crc);
+}
 
 /// Reads what a segment begins with: the first stamp, and how long that is.
 fn head(bytes: &[u8]) -> Result<Option<(Stamp, usize)>, UnknownVersion> {

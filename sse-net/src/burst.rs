@@ -68,9 +68,9 @@ impl Recent {
     }
 
     fn copy(&mut self, log: &Log, start: Cursor, end: Cursor) {
-        let bytes = log.read(start).unwrap_or_default();
-        let len = start.distance(end).min(bytes.len());
-        self.bytes = Bytes::copy_from_slice(&bytes[..len]);
+        let mut bytes = Vec::with_capacity(start.distance(end));
+        let _ = log.copy(start, end, &mut bytes); // Everything is kept.
+        self.bytes = bytes.into();
         (self.start, self.end) = (start, end);
         self.counted = None;
         self.read_at = Instant::now();
@@ -101,6 +101,12 @@ mod tests {
 
     use super::*;
 
+    fn all(log: &Log, start: Cursor) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        log.copy(start, log.end(), &mut bytes).unwrap();
+        bytes
+    }
+
     fn append(log: &mut Log, len: usize) -> Cursor {
         let data = "x".repeat(len);
         log.append(&Event::new().id(1).data(data), Duration::ZERO)
@@ -120,22 +126,19 @@ mod tests {
         let newest = recent.read(&log, second);
         assert_eq!(
             (newest.events, &newest.bytes[..]),
-            (1, log.read(second).unwrap())
+            (1, &all(&log, second)[..])
         );
         assert_eq!(recent.read(&log, second), newest);
         assert_eq!(address(&recent.read(&log, second)), address(&newest));
 
         let both = recent.read(&log, first);
-        assert_eq!(
-            (both.events, &both.bytes[..]),
-            (2, log.read(first).unwrap())
-        );
+        assert_eq!((both.events, &both.bytes[..]), (2, &all(&log, first)[..]));
         let again = recent.read(&log, second);
         assert_eq!(address(&again), address(&both) + first.distance(second));
 
         append(&mut log, 10);
         let three = recent.read(&log, first);
-        assert_eq!(three.bytes, log.read(first).unwrap(), "all at once");
+        assert_eq!(three.bytes, all(&log, first), "all at once");
         assert_eq!(three.end, log.end());
     }
 
@@ -149,7 +152,7 @@ mod tests {
         let mut copies = std::collections::HashSet::new();
         for &start in starts.iter().rev() {
             let burst = recent.read(&log, start);
-            assert_eq!(burst.bytes, log.read(start).unwrap());
+            assert_eq!(burst.bytes, all(&log, start));
             copies.insert(recent.bytes.len());
         }
         assert!(copies.len() <= 12, "{copies:?}");
@@ -161,7 +164,7 @@ mod tests {
         let mut cursor = log.end();
         append(&mut log, 3 * MAX);
         (0..5000).for_each(|_| _ = append(&mut log, 500));
-        let all = log.read(cursor).unwrap().to_vec();
+        let all = all(&log, cursor);
         let mut recent = Recent::default();
         let (mut read, mut events) = (Vec::new(), 0);
         while cursor < log.end() {

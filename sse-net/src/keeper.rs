@@ -2,13 +2,19 @@
 //!
 //! It is a cursor into the topic's log, as a subscriber is, but it goes first: the log holds
 //! back what comes after it. While the disk fails, nothing is held back.
+//!
+//! To wake a thread takes a publisher longer than to publish, so this one is woken only where
+//! somebody would have to be: when a subscriber waits, which it then wakes in the publisher's
+//! place. Otherwise it dozes, and looks by itself every [`DOZE`]. After a write it takes no
+//! more before [`PAUSE`] is over, so that what comes fast is written in larger pieces. What it
+//! writes it does not copy: chunks of the log are shared.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{hint, io, mem};
 
-use sse_core::{Cursor, Excerpt, Log};
+use sse_core::{Cursor, Excerpt};
 
 use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
 use crate::segments::Segments;
@@ -28,11 +34,22 @@ impl Keeper {
         journal: Journal,
         segments: Segments,
     ) -> io::Result<Self> {
-        let mut state = shared.lock();
         let is_awaited = journal.sync == SyncPolicy::EveryEvent;
+        let is_urgent = match journal.sync {
+            SyncPolicy::Interval(interval) => interval < DOZE,
+            SyncPolicy::EveryEvent => true,
+            SyncPolicy::Never => false,
+        };
+        let max_unwritten = MAX_UNWRITTEN.min(shared.retention().max_bytes() / 4);
+        let mut state = shared.lock();
         let cursor = state.log.tip();
         state.log.hold(Some(cursor));
-        state.progress = Some(Box::new(Progress::new(cursor, segments.size())));
+        state.progress = Some(Box::new(Progress::new(
+            cursor,
+            segments.size(),
+            is_urgent,
+            max_unwritten,
+        )));
         drop(state);
         let who_writes = Arc::clone(shared);
         let syncer = Syncer::start(journal.sync, cursor, move || {
@@ -47,8 +64,9 @@ impl Keeper {
             journal,
             segments,
             cursor,
-            excerpt: Excerpt::default(),
             records: Vec::new(),
+            written: Instant::now(),
+            goal: cursor,
             failed: None,
             missed: 0,
             told: None,
@@ -141,18 +159,28 @@ pub(crate) struct Progress {
     unsynced: Option<Cursor>,
     /// The segments and their bytes.
     size: (usize, u64),
-    /// What has been published since the thread looked last, and where that ends. It is in
-    /// the log too, but to swap it takes no time, and to copy it would hold publishers up.
-    news: Excerpt,
-    noted: Cursor,
+    /// Whether nothing that is published may wait.
+    is_urgent: bool,
+    /// How much may wait where nobody does.
+    max_unwritten: usize,
     is_failing: bool,
     is_closing: bool,
-    /// Whether the thread waits to be told of news.
-    is_resting: bool,
+    attention: Attention,
+}
+
+/// What the thread waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attention {
+    /// It looks by itself, soon.
+    Awake,
+    /// To be told that somebody waits, or that there is much to write.
+    Dozing,
+    /// To be told that there is something to write.
+    Resting,
 }
 
 impl Progress {
-    fn new(cursor: Cursor, size: (usize, u64)) -> Self {
+    fn new(cursor: Cursor, size: (usize, u64), is_urgent: bool, max_unwritten: usize) -> Self {
         Self {
             written: cursor,
             synced: cursor,
@@ -160,40 +188,34 @@ impl Progress {
             wanted: None,
             unsynced: None,
             size,
-            news: Excerpt::default(),
-            noted: cursor,
+            is_urgent,
+            max_unwritten,
             is_failing: false,
             is_closing: false,
-            is_resting: false,
+            attention: Attention::Awake,
         }
     }
 
-    /// Copies what was appended to the log after `start`, while it is at hand. Gives whether
-    /// the thread has to be told of it: only once.
-    pub(crate) fn note(&mut self, log: &Log, start: Cursor) -> bool {
-        if self.noted == start && self.news.bytes() < MAX_NEWS {
-            self.noted = log
-                .excerpt(start, usize::MAX, &mut self.news)
-                .unwrap_or(start);
+    /// Whether the thread has to be told that there is something to write up to `tip`, for
+    /// which subscribers wait or not: once is enough.
+    pub(crate) fn wakes(&mut self, tip: Cursor, has_subscribers: bool) -> bool {
+        let unwritten = self.written.distance(tip);
+        let wakes = match self.attention {
+            Attention::Awake => false,
+            Attention::Dozing => {
+                unwritten > 0 && has_subscribers || unwritten >= self.max_unwritten
+            }
+            Attention::Resting => unwritten > 0,
+        };
+        if wakes {
+            self.attention = Attention::Awake;
         }
-        mem::take(&mut self.is_resting)
+        wakes
     }
 
-    /// Notes what comes after `cursor` from now on.
-    fn restart(&mut self, cursor: Cursor) {
-        self.news.clear();
-        self.noted = cursor;
-    }
-
-    /// Takes what has been noted after `cursor`, if that is where it begins, and gives where
-    /// it ends.
-    fn take_news(&mut self, cursor: Cursor, excerpt: &mut Excerpt) -> Option<Cursor> {
-        excerpt.clear();
-        let is_next = self.noted > cursor && cursor.distance(self.noted) == self.news.bytes();
-        is_next.then(|| {
-            mem::swap(&mut self.news, excerpt);
-            self.noted
-        })
+    /// Whether somebody waits for all to be written.
+    const fn is_awaited(&self) -> bool {
+        self.is_urgent || self.is_closing || self.wanted.is_some()
     }
 
     pub(crate) fn state(&self, tip: Cursor) -> JournalState {
@@ -215,8 +237,11 @@ struct Work {
     syncer: Syncer,
     /// Everything before has been written or missed.
     cursor: Cursor,
-    excerpt: Excerpt,
     records: Vec<u8>,
+    /// When what there was had been written last.
+    written: Instant,
+    /// Up to where to write without a pause: what there was when the first of it was taken.
+    goal: Cursor,
     /// When it was last tried in vain to write.
     failed: Option<Instant>,
     /// How many bytes have been missed, and not been told yet; when that was told last.
@@ -228,7 +253,7 @@ struct Work {
 
 /// What is to be done next.
 enum Task {
-    Write(Cursor),
+    Write(Excerpt),
     Miss(Cursor),
     Sync,
     LookAfter,
@@ -239,7 +264,7 @@ impl Work {
     fn run(mut self) {
         loop {
             match self.next() {
-                Task::Write(end) => self.write(end),
+                Task::Write(excerpt) => self.write(&excerpt),
                 Task::Miss(begin) => self.miss(begin),
                 Task::Sync => self.sync(),
                 Task::LookAfter => self.look_after(),
@@ -254,75 +279,112 @@ impl Work {
         let shared = &self.shared;
         let mut state = lock(shared);
         loop {
-            let is_news = state.log.tip() > self.cursor;
+            let tip = state.log.tip();
+            let has_subscribers = state.has_waiting();
             let Some(progress) = &mut state.progress else {
                 return Task::End;
             };
             if progress.wanted.is_some_and(|wanted| wanted <= self.cursor) {
                 return Task::Sync;
             }
-            let patience = match (is_news, self.failed) {
-                (true, Some(failed)) => RETRY.saturating_sub(failed.elapsed()),
-                (true, None) => Duration::ZERO,
-                (false, _) => self.segments.patience().clamp(RETRY, HOUR),
+            let unwritten = self.cursor.distance(tip);
+            let is_awaited = progress.is_awaited() || has_subscribers;
+            let (attention, patience) = match self.failed {
+                _ if unwritten == 0 => self.rest(progress),
+                Some(failed) => (Attention::Awake, RETRY.saturating_sub(failed.elapsed())),
+                None if self.cursor < self.goal => (Attention::Awake, Duration::ZERO),
+                None => self.patience(progress, unwritten, has_subscribers),
             };
-            if is_news && patience.is_zero() {
-                return take(&mut state, self.cursor, &mut self.excerpt);
+            if unwritten > 0 && patience.is_zero() {
+                progress.attention = Attention::Awake;
+                if self.cursor >= self.goal {
+                    // What is not settled would have to be copied under the lock.
+                    let settled = state.log.settled();
+                    let is_enough = !is_awaited && settled > self.cursor;
+                    self.goal = if is_enough { settled } else { tip };
+                }
+                match state.log.excerpt(self.cursor) {
+                    Ok(Some(excerpt)) => return Task::Write(excerpt),
+                    Ok(None) => return Task::End, // There is one.
+                    Err(forgotten) => return Task::Miss(forgotten.begin),
+                }
             }
             if progress.is_closing {
                 return Task::End;
             }
-            progress.is_resting = !is_news;
+            progress.attention = attention;
             let wait = shared.news.wait_timeout(state, patience);
             let (woken, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
             state = woken;
-            if timeout.timed_out() && !is_news {
+            if timeout.timed_out() && attention == Attention::Resting {
                 return Task::LookAfter;
             }
         }
     }
 
-    fn write(&mut self, end: Cursor) {
-        let Some(first) = self.excerpt.first() else {
-            return;
+    /// For how long to wait where there is nothing to write.
+    fn rest(&self, progress: &Progress) -> (Attention, Duration) {
+        match !progress.is_urgent && self.written.elapsed() < RESTLESS {
+            true => (Attention::Dozing, DOZE),
+            false => (
+                Attention::Resting,
+                self.segments.patience().clamp(RETRY, HOUR),
+            ),
+        }
+    }
+
+    /// For how long what is `unwritten` may wait.
+    fn patience(
+        &self,
+        progress: &Progress,
+        unwritten: usize,
+        has_subscribers: bool,
+    ) -> (Attention, Duration) {
+        let is_urgent = progress.is_awaited() || unwritten >= progress.max_unwritten;
+        let (attention, patience) = match has_subscribers {
+            _ if is_urgent => (Attention::Awake, Duration::ZERO),
+            true => (Attention::Awake, PAUSE),
+            false => (Attention::Dozing, DOZE),
         };
+        (attention, patience.saturating_sub(self.written.elapsed()))
+    }
+
+    fn write(&mut self, excerpt: &Excerpt) {
         self.records.clear();
-        self.excerpt.encode(&mut self.records);
+        excerpt.encode(&mut self.records);
         let is_awaited = self.journal.sync == SyncPolicy::EveryEvent;
         // After an error the disk has to prove itself before anything is said to be kept.
         let is_doubted = self.failed.is_some() && self.journal.sync != SyncPolicy::Never;
-        let written = self
-            .segments
-            .append(first, &self.records, is_awaited || is_doubted, now());
+        let written = self.segments.append(
+            excerpt.first(),
+            &self.records,
+            is_awaited || is_doubted,
+            now(),
+        );
         match written {
             Ok(()) => {
-                self.cursor = end;
-                self.syncer.mark(&self.segments, end);
+                self.cursor = excerpt.end();
+                self.syncer.mark(&self.segments, self.cursor);
                 self.look_after();
-                let is_in_haste = self.release(is_awaited);
-                if !is_in_haste {
-                    thread::sleep(PAUSE);
+                self.release(is_awaited);
+                if self.cursor >= self.goal {
+                    self.written = Instant::now();
                 }
             }
             Err(error) => self.fail(&JournalNotice::NotKept(error)),
         }
-        if self.records.capacity() > 8 * CHUNK {
-            self.records = Vec::new();
-            self.excerpt = Excerpt::default();
-        }
+        self.records.shrink_to(MAX_IDLE);
     }
 
-    /// Lets subscribers see what has been written, and those go on who wait for it. Gives
-    /// whether to go on at once.
-    fn release(&mut self, is_synced: bool) -> bool {
-        let (cursor, mut is_kept_again, mut is_in_haste) = (self.cursor, false, is_synced);
+    /// Lets subscribers see what has been written, and those go on who wait for it.
+    fn release(&mut self, is_synced: bool) {
+        let (cursor, mut is_kept_again) = (self.cursor, false);
         let is_caught_up = self.update(|state, progress| {
             progress.written = cursor;
             if is_synced {
                 progress.synced = cursor;
             }
             let is_caught_up = state.log.tip() == cursor;
-            is_in_haste |= is_caught_up || progress.wanted.is_some() || progress.is_closing;
             is_kept_again = is_caught_up && mem::take(&mut progress.is_failing);
             if !progress.is_failing {
                 state.log.hold(Some(cursor));
@@ -340,7 +402,6 @@ impl Work {
             self.failed = None;
             self.journal.tell(&JournalNotice::KeptAgain);
         }
-        is_in_haste
     }
 
     /// Goes on without the disk.
@@ -439,32 +500,21 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.lock()
 }
 
-/// Takes what comes after `cursor`.
-fn take(state: &mut State, cursor: Cursor, excerpt: &mut Excerpt) -> Task {
-    let tip = state.log.tip();
-    if let Some(progress) = &mut state.progress {
-        if let Some(end) = progress.take_news(cursor, excerpt) {
-            return Task::Write(end);
-        }
-        match state.log.excerpt(cursor, CHUNK, excerpt) {
-            Ok(end) if end == tip => progress.restart(tip),
-            Ok(end) => return Task::Write(end),
-            Err(forgotten) => return Task::Miss(forgotten.begin),
-        }
-    }
-    Task::Write(tip)
-}
+/// How much room is kept for what comes next.
+const MAX_IDLE: usize = 256 << 10;
 
-/// How much is noted for the thread. What is more it reads from the log.
-const MAX_NEWS: usize = 1 << 20;
+/// How much is left unwritten at most, unless the log keeps little more itself.
+const MAX_UNWRITTEN: usize = 1 << 20;
 
-/// How much is read from the log at once: so much that a write costs little for each event,
-/// and so little that copying it holds nobody up for long.
-const CHUNK: usize = 256 << 10;
+/// For how long what nobody waits for is left unwritten.
+const DOZE: Duration = Duration::from_millis(10);
 
-/// When there is news by the time a write is done, they come fast: then so much of them is
-/// written at once, since each write costs publishers some microseconds.
+/// After a write, for how long the next one waits: each takes some 30 µs of several threads,
+/// be it long or short.
 const PAUSE: Duration = Duration::from_micros(500);
+
+/// For how long after a write more is expected.
+const RESTLESS: Duration = Duration::from_secs(1);
 
 /// How often the lock is tried: some 10 µs.
 const TRIES: u32 = 1000;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, future, io, mem, slice};
 
 use slab::Slab;
-use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume};
+use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume, Retention};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
@@ -271,12 +271,9 @@ impl Topic {
         max: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Forgotten> {
-        let state = self.lock();
-        let bytes = state.log.read(start)?;
-        let end = end.min(state.log.event_end(start.advance(max)));
-        let len = start.distance(end).min(bytes.len());
-        out.extend_from_slice(&bytes[..len]);
-        Ok(())
+        let log = &self.lock().log;
+        let end = end.min(log.event_end(start.advance(max)));
+        log.copy(start, end, out)
     }
 
     /// Where a client goes on, what became of its last event ID, and whether there is nothing
@@ -323,7 +320,7 @@ impl Topic {
             state.log.append(event, now);
         }
         let end = state.log.tip();
-        let wakes_keeper = state.note(start);
+        let wakes_keeper = state.wakes_keeper();
         // What a journal has to write first is held back, and its thread does the waking.
         let wakers = match state.log.end() == end {
             true => state.take_wakers(),
@@ -454,13 +451,13 @@ impl Subscription {
     ) -> Poll<Result<usize, Forgotten>> {
         let before = out.len();
         let news = self.poll_news(cx, |state, cursor| {
-            let bytes = state.log.read(cursor).unwrap_or_default();
-            let len = match bytes.len() > max {
-                true => cursor.distance(state.log.event_end(cursor.advance(max))),
-                false => bytes.len(),
+            let log = &state.log;
+            let end = match cursor.distance(log.end()) > max {
+                true => log.event_end(cursor.advance(max)),
+                false => log.end(),
             };
-            out.extend_from_slice(&bytes[..len]);
-            (cursor.advance(len), ())
+            let copied = log.copy(cursor, end, out);
+            (copied.map_or(cursor, |()| end), ())
         });
         news.map_ok(|_| out.len() - before)
     }
@@ -496,7 +493,11 @@ impl Subscription {
                 let waker = cx.waker().clone();
                 let replaced = state.waiting.leave(self.place);
                 self.place = Some(state.waiting.enter(waker));
+                let wakes_keeper = state.wakes_keeper();
                 drop(state);
+                if wakes_keeper {
+                    self.topic.0.news.notify_one();
+                }
                 drop(replaced); // It may be the last that a task hangs on, with a subscription.
                 Poll::Pending
             }
@@ -648,6 +649,10 @@ impl Shared {
         })
     }
 
+    pub(crate) const fn retention(&self) -> Retention {
+        self.config.retention
+    }
+
     /// The lock, if nobody has it.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
         match self.state.try_lock() {
@@ -699,11 +704,16 @@ impl State {
         (resume, cursor)
     }
 
-    /// Lets the journal know of what was appended after `start`. Gives whether its thread
-    /// has to be told.
-    fn note(&mut self, start: Cursor) -> bool {
+    /// Whether the journal's thread has to be told that there is something to write.
+    fn wakes_keeper(&mut self) -> bool {
+        let (tip, has_waiting) = (self.log.tip(), self.has_waiting());
         let progress = self.progress.as_mut();
-        progress.is_some_and(|progress| progress.note(&self.log, start))
+        progress.is_some_and(|progress| progress.wakes(tip, has_waiting))
+    }
+
+    /// Whether a subscriber that has caught up waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.wakers.is_empty()
     }
 
     /// Who has caught up and waits.
@@ -877,7 +887,7 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn an_idle_topic_is_small() {
-        assert!(size_of::<Shared>() <= 488, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 552, "{}", size_of::<Shared>());
     }
 
     #[test]

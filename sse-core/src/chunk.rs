@@ -1,0 +1,148 @@
+//! Some events in a row, which are kept and forgotten together.
+
+use std::mem;
+use std::sync::Arc;
+
+use crate::field::EventId;
+use crate::log::Cursor;
+use crate::segment::{RECORD_LEN, push_record};
+use crate::stamp::Stamp;
+
+/// Some events of a log in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) start: Cursor,
+    /// How many events there have ever been before.
+    pub(crate) rank: usize,
+    pub(crate) bytes: Vec<u8>,
+    /// One for each event: `end` and `stamp` both rise.
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Chunk {
+    /// Leaves the next chunk behind, with room for about `len` bytes.
+    pub(crate) fn turn(&mut self, len: usize) -> Self {
+        let room = |len: usize| len + len / 8;
+        let next = Self {
+            start: self.end(),
+            rank: self.next_rank(),
+            bytes: Vec::with_capacity(room(len)),
+            entries: Vec::with_capacity(room(self.entries.len())),
+        };
+        let mut full = mem::replace(self, next);
+        full.shrink_to(1);
+        full
+    }
+
+    /// Removes the first `count` events, and gives back what room those to come won't need.
+    pub(crate) fn forget(&mut self, count: usize) {
+        let start = self.start(count);
+        self.bytes.drain(..self.start.distance(start));
+        self.entries.drain(..count);
+        self.start = start;
+        self.rank += count;
+        self.shrink_to(4);
+    }
+
+    /// A copy of the events after `cursor`.
+    pub(crate) fn after(&self, cursor: Cursor) -> Self {
+        let at = self.entries.partition_point(|entry| entry.end <= cursor);
+        let start = self.start(at);
+        Self {
+            start,
+            rank: self.rank + at,
+            bytes: self.bytes[self.start.distance(start)..].to_vec(),
+            entries: self.entries[at..].to_vec(),
+        }
+    }
+
+    /// The cursor before the event at this index, or the end.
+    pub(crate) fn start(&self, index: usize) -> Cursor {
+        let before = index.checked_sub(1).map(|before| &self.entries[before]);
+        before.map_or(self.start, |before| before.end)
+    }
+
+    pub(crate) fn end(&self) -> Cursor {
+        self.start(self.entries.len())
+    }
+
+    /// How many events there have ever been up to the end.
+    pub(crate) const fn next_rank(&self) -> usize {
+        self.rank + self.entries.len()
+    }
+
+    /// Gives back room that is more than so many times what is used.
+    fn shrink_to(&mut self, times: usize) {
+        self.bytes.shrink_to(times * self.bytes.len());
+        self.entries.shrink_to(times * self.entries.len());
+    }
+}
+
+/// Where an event ends, and what it is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) end: Cursor,
+    pub(crate) stamp: Stamp,
+    /// Where it is `None`, the ID is the stamp.
+    pub(crate) own_id: Option<Arc<str>>,
+}
+
+impl Entry {
+    pub(crate) fn has_id(&self, id: &EventId<'_>, stamp: Option<Stamp>) -> bool {
+        match &self.own_id {
+            Some(own_id) => **own_id == *id.as_str(),
+            None => stamp == Some(self.stamp),
+        }
+    }
+}
+
+/// Events of a [`Log`](crate::Log), to be kept elsewhere: at least one.
+///
+/// They are shared with the log, and outlive what it forgets.
+#[derive(Debug, Clone)]
+pub struct Excerpt {
+    chunk: Arc<Chunk>,
+    /// The index of the first one.
+    at: usize,
+}
+
+impl Excerpt {
+    /// The events of a chunk after `cursor`, if there are any.
+    pub(crate) fn new(chunk: Arc<Chunk>, cursor: Cursor) -> Option<Self> {
+        let at = chunk.entries.partition_point(|entry| entry.end <= cursor);
+        (at < chunk.entries.len()).then_some(Self { chunk, at })
+    }
+
+    /// Appends the events to `out` as they stand in a [`Segment`](crate::Segment).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut rest = self.bytes();
+        let entries = &self.chunk.entries[self.at..];
+        out.reserve(rest.len() + RECORD_LEN * entries.len());
+        let mut start = self.chunk.start(self.at);
+        for entry in entries {
+            let event;
+            (event, rest) = rest.split_at(start.distance(entry.end));
+            push_record(entry.stamp, event, out);
+            start = entry.end;
+        }
+    }
+
+    /// The stamp of the first event.
+    #[must_use]
+    pub fn first(&self) -> Stamp {
+        self.chunk.entries[self.at].stamp
+    }
+
+    /// The wire bytes of the events.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let start = self.chunk.start(self.at);
+        &self.chunk.bytes[self.chunk.start.distance(start)..]
+    }
+
+    /// The cursor after the last event.
+    #[must_use]
+    pub fn end(&self) -> Cursor {
+        self.chunk.end()
+    }
+}
