@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sse_core::{Cursor, Event, Excerpt, Log, Retention, Stamp};
+use sse_core::{Event, Excerpt, Log, Retention};
 
 use crate::journal::{Journal, JournalNotice, SyncPolicy};
 use crate::segments::Segments;
@@ -255,22 +255,23 @@ fn recovers(
 fn what_one_segment_has_lost_comes_from_the_other() {
     let dir = Dir::new();
     let mut log = Log::new(Retention::default());
-    let ends: Vec<Cursor> = (0..6)
-        .map(|number| {
-            let data = number.to_string();
-            log.append(&Event::new().data(data), Duration::from_millis(7));
-            log.tip()
-        })
-        .collect();
     let (mut segments, _) = dir.open(&dir.journal(), Duration::from_millis(7));
-    // The first as far as it was written, what of it had not been synced, and the rest.
-    for (start, end) in [(log.begin(), 5), (ends[1], 4), (ends[1], 6)] {
-        let mut excerpt = Excerpt::default();
-        let mut cursor = start;
-        while cursor < ends[end - 1] {
-            cursor = log.excerpt(cursor, 1, &mut excerpt).unwrap();
+    let (begin, mut synced) = (log.begin(), log.begin());
+    let mut parts = Vec::new();
+    for number in 0..6 {
+        let data = number.to_string();
+        let end = log.append(&Event::new().data(data), Duration::from_millis(7));
+        // The first as far as it was written, what of it had not been synced, and the rest.
+        match number {
+            1 => synced = end,
+            3 => parts.push(log.excerpt(synced).unwrap()),
+            4 => parts.insert(0, log.excerpt(begin).unwrap()),
+            5 => parts.push(log.excerpt(synced).unwrap()),
+            _ => {}
         }
-        append(&mut segments, &excerpt, Duration::from_millis(7));
+    }
+    for part in parts.iter().flatten() {
+        append(&mut segments, part, Duration::from_millis(7));
         segments.give_up();
     }
     drop(segments);
@@ -294,11 +295,10 @@ fn segments_go_with_time_but_the_newest_stays() {
     let second = Duration::from_secs(1);
     let mut sizes = Vec::new();
     for time in 10..30 {
-        let (now, mut excerpt) = (second * time, Excerpt::default());
-        let start = log.tip();
+        let (now, start) = (second * time, log.tip());
         log.append(&Event::new().data("hey"), now);
-        log.excerpt(start, usize::MAX, &mut excerpt).unwrap();
-        append(&mut segments, &excerpt, now);
+        let newest = log.excerpt(start).unwrap();
+        append(&mut segments, &newest.unwrap(), now);
         segments.prune(now).unwrap();
         sizes.push(segments.size().0);
     }
@@ -350,6 +350,7 @@ fn a_segment_that_cannot_be_read_is_an_error() {
 fn append(segments: &mut Segments, excerpt: &Excerpt, now: Duration) {
     let mut records = Vec::new();
     excerpt.encode(&mut records);
-    let first: Stamp = excerpt.first().unwrap();
-    segments.append(first, &records, false, now).unwrap();
+    segments
+        .append(excerpt.first(), &records, false, now)
+        .unwrap();
 }

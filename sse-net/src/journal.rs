@@ -40,9 +40,14 @@ use crate::trace;
 /// has seen is still there after the process has been killed, and with
 /// [`SyncPolicy::EveryEvent`] after a power failure too. Publishing does not wait for that: a
 /// thread of the topic's own writes what has been published meanwhile in one piece, and wakes
-/// the subscribers. That takes some tens of microseconds. While a write is held up, by a disk
-/// that has too much to do, deliveries are, too; events wait in the log, and only its
-/// [bytes](sse_core::Retention::bytes) bound them.
+/// the subscribers. That takes some tens of microseconds; what is published within half a
+/// millisecond after a write waits for the next one. Where nobody waits for events, they are
+/// written within 10 ms, or as soon as they are 1 MiB, or a quarter of the
+/// [bytes](sse_core::Retention::bytes) that the topic keeps: so much of what nobody has seen may
+/// be lost when the process is killed, or exits without [`Topic::flush`](crate::Topic::flush).
+///
+/// While a write is held up, by a disk that has too much to do, deliveries are, too; events wait
+/// in the log, and only its bytes bound them.
 ///
 /// When the disk is full, or can't be written for another reason, that is told, and the topic
 /// goes on without it: events are delivered and not kept. Once a second it is tried again. What
@@ -150,7 +155,8 @@ impl From<&Self> for Journal {
 /// When what has been written to a journal is forced to the disk.
 ///
 /// Until then it is in the memory of the operating system: a process that crashes or is killed
-/// loses nothing of it, a machine that crashes or loses power may.
+/// loses nothing of it, a machine that crashes or loses power may. What is written when, and
+/// what a process may lose that nobody has seen, stands at [`Journal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {

@@ -343,10 +343,10 @@ fn a_journal_from_the_future_goes_on() {
     let path = dir.segments().pop().unwrap();
     let mut log = sse_core::Log::new(Retention::default());
     let future = Duration::from_secs(1 << 33);
-    let (mut excerpt, mut bytes) = (sse_core::Excerpt::default(), Vec::new());
+    let mut bytes = Vec::new();
     log.append(&Event::new().data("ahead"), future);
-    log.excerpt(log.begin(), usize::MAX, &mut excerpt).unwrap();
-    excerpt.encode(&mut bytes);
+    let ahead = log.excerpt(log.begin()).unwrap();
+    ahead.unwrap().encode(&mut bytes);
     fs::write(&path, [fs::read(&path).unwrap(), bytes].concat()).unwrap();
     for (numbers, expected) in [(3..5, "0 1 2 ahead 3 4"), (5..6, "0 1 2 ahead 3 4 5")] {
         let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
