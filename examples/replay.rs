@@ -7,19 +7,20 @@
 //! ```
 //!
 //! To standard output, or to whoever opens the stream at `/sse`: each gets the recording from
-//! its beginning, or goes on after the last event that it has seen.
+//! its beginning, or goes on after the last event that it has seen. At the end comes an event
+//! `close`, and who comes back after it is told to stop.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use cli::{Args, Ending, Progress, Signals};
-use sse_core::{Decoded, EventId, Pace, Rejection, Replayer, Response, Upgrader};
+use sse_core::{Decoded, Event, EventId, EventType, Pace, Rejection, Replayer, Response, Upgrader};
 use sse_net::{Answer, Config, Handler, Incoming, Player, Server, Stream, Tcp};
 use tokio::runtime::Runtime;
 
@@ -111,7 +112,8 @@ fn print_once(options: &Options) -> Result<(), Ending> {
         file => Box::new(BufReader::new(recording.or_unreadable(File::open(file))?)),
     };
     let replayer = recording.from(Replayer::new(input));
-    print(&recording, replayer, |played| played.to_string(), true)
+    let progress = |played| counted(played, "event");
+    print(&recording, replayer, progress, true)
 }
 
 /// To standard output; each event at once, if nobody knows when the next one comes.
@@ -128,8 +130,8 @@ fn print<R: BufRead>(
     let progress = (!io::stdout().is_terminal()).then(|| {
         let played = Arc::clone(&played);
         Progress::new(move || {
-            let events = progress(played.load(Ordering::Relaxed));
-            format!("{events} events, {:.1} s", began.elapsed().as_secs_f64())
+            let played = progress(played.load(Ordering::Relaxed));
+            format!("{played}, {:.1} s", began.elapsed().as_secs_f64())
         })
     });
     let mut wire = Vec::new();
@@ -216,8 +218,11 @@ struct Recording {
     events: u64,
     length: Duration,
     page: String,
+    /// The ID of what is sent after the last event, since that may have none, or one that others
+    /// have too. It has the count, so that in a recording of all this it is not the end's.
+    end: EventId<'static>,
     /// How many clients it is being played to.
-    clients: Arc<AtomicUsize>,
+    clients: Arc<AtomicU64>,
     /// How many events have been sent to all of them.
     sent: Arc<AtomicU64>,
     /// When the last of those is due, in milliseconds.
@@ -234,6 +239,7 @@ impl Recording {
             events: 0,
             length: Duration::ZERO,
             page: String::new(),
+            end: EventId::from_static(""),
             clients: Arc::default(),
             sent: Arc::default(),
             position: Arc::default(),
@@ -255,9 +261,13 @@ impl Recording {
             }
         }
         recording.is_looped = options.is_looped;
+        let end = EventId::new(format!("end-of-{}", recording.events));
+        recording.end = end.map_err(|error| Ending::Failure(error.to_string()))?;
         // As JSON within a script, which a `<` could end.
         let types = serde_json::to_string(&types).unwrap_or_default();
-        recording.page = PAGE.replace("TYPES", &types.replace('<', "\\u003c"));
+        recording.page = PAGE
+            .replace("END", recording.end.as_str())
+            .replace("TYPES", &types.replace('<', "\\u003c"));
         Ok(recording)
     }
 
@@ -287,6 +297,9 @@ impl Recording {
         let mut parts = Vec::new();
         let mut has_seen = false;
         if let Some(last) = last {
+            if !self.is_looped && last == self.end {
+                return Ok(Vec::new());
+            }
             let mut rest = self.or_unreadable(self.whole())?.from_id(last);
             has_seen = matches!(rest.read(), Ok(Some(_)));
             if has_seen && matches!(rest.peek(), Ok(Some(_))) {
@@ -302,11 +315,11 @@ impl Recording {
 
     /// Says how many events have been played, and of how many.
     fn progress(&self) -> impl Fn(u64) -> String + Send + 'static {
-        let of = match self.is_looped {
-            true => String::new(),
-            false => format!(" of {}", self.events),
-        };
-        move |played| format!("{played}{of}")
+        let of = (!self.is_looped).then(|| counted(self.events, "event"));
+        move |played| match &of {
+            None => counted(played, "event"),
+            Some(all) => format!("{played} of {all}"),
+        }
     }
 
     /// Says who is being played to.
@@ -317,14 +330,11 @@ impl Recording {
             false => format!(" of {:.1}", self.length.as_secs_f64()),
         };
         Progress::new(move || {
-            let clients = match recording.clients.load(Ordering::Relaxed) {
-                1 => "1 client".to_owned(),
-                clients => format!("{clients} clients"),
-            };
-            let sent = recording.sent.load(Ordering::Relaxed);
+            let clients = counted(recording.clients.load(Ordering::Relaxed), "client");
+            let sent = counted(recording.sent.load(Ordering::Relaxed), "event");
             let at = Duration::from_millis(recording.position.load(Ordering::Relaxed));
             format!(
-                "{clients}, {sent} events sent, the last at {:.1}{of} s",
+                "{clients}, {sent} sent, the last at {:.1}{of} s",
                 at.as_secs_f64()
             )
         })
@@ -352,6 +362,9 @@ impl Handler for Recording {
                         for player in players {
                             play(player, &mut stream, &recording).await?;
                         }
+                        let close = EventType::from_static("close");
+                        let end = Event::new().id(&recording.end).event(close).data("");
+                        stream.send(&end).await?;
                         Ok(())
                     });
                     clients.fetch_add(1, Ordering::Relaxed);
@@ -362,6 +375,13 @@ impl Handler for Recording {
             },
             _ => request.reject(Rejection::NOT_FOUND),
         }
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }
 
@@ -387,6 +407,9 @@ for (const type of TYPES) {
         events.append(`${event.lastEventId} ${type} ${event.data}\\n`);
     });
 }
+source.addEventListener('close', event => {
+    if (event.lastEventId === 'END') source.close();
+});
 </script>
 ";
 
@@ -398,7 +421,9 @@ played at once. FILE may be a pipe, or - for standard input; these are played as
 without --listen and --loop.
 
   --listen ADDR   play it to whoever opens http://ADDR/sse, from the beginning or from after
-                  the last event that it has seen; http://ADDR/ is a page that shows it
+                  the last event that it has seen; http://ADDR/ is a page that shows it.
+                  At the end comes an event \"close\" with an ID of its own. An EventSource that
+                  is not closed on it comes back once, and is stopped by the answer 204
   --speed X       X times as fast as it was recorded
   --max           as fast as possible
   --from ID       begin with the event that has this ID

@@ -482,9 +482,12 @@ fn browsers_get_a_replay_from_where_they_left_off() {
     fs::write(dir.file("a"), recording()).unwrap();
     let replay = Server::start(REPLAY, &[&dir.file("a"), "--max"]);
     for (header, expected) in [
-        ("", &["1", "2", "3", "4", "5"][..]),
-        ("Last-Event-ID: 3\r\n", &["4", "5"]),
-        ("Last-Event-ID: of another\r\n", &["1", "2", "3", "4", "5"]),
+        ("", &["1", "2", "3", "4", "5", "end-of-5"][..]),
+        ("Last-Event-ID: 3\r\n", &["4", "5", "end-of-5"]),
+        (
+            "Last-Event-ID: of another\r\n",
+            &["1", "2", "3", "4", "5", "end-of-5"],
+        ),
     ] {
         let ids = events(replay.get("/sse", header)).map(|event| event.last_event_id().to_owned());
         assert_eq!(Vec::from_iter(ids), expected, "{header}");
@@ -507,6 +510,38 @@ fn browsers_get_a_replay_from_where_they_left_off() {
     assert_eq!(ids(""), "45454");
     assert_eq!(ids("Last-Event-ID: 2\r\n"), "34545");
     assert_eq!(ids("Last-Event-ID: 5\r\n"), "45454");
+}
+
+/// Whatever IDs a recording has: a browser comes back with the last that it has seen.
+#[test]
+fn a_client_that_has_heard_the_end_is_told_that_there_is_no_more() {
+    let dir = Dir::new();
+    for (recording, end) in [
+        ("", "end-of-0"),
+        ("data: a\n\ndata: b\n\n", "end-of-2"),
+        ("id: 1\ndata: a\n\ndata: b\n\n", "end-of-2"),
+        ("id: 1\ndata: a\n\nid: 1\ndata: b\n\n", "end-of-2"),
+        // A recording of a replay.
+        (
+            "data: a\n\nid: end-of-1\nevent: close\ndata: \n\n",
+            "end-of-2",
+        ),
+    ] {
+        fs::write(dir.file("a"), recording).unwrap();
+        let replay = Server::start(REPLAY, &[&dir.file("a")]);
+        let (_, played) = answer_to_end(replay.get("/sse", ""));
+        let last = format!("id: {end}\nevent: close\ndata: \n\n");
+        assert!(played.ends_with(&last), "{played}");
+        let (head, _) = answer_to_end(replay.get("/sse", &format!("Last-Event-ID: {end}\r\n")));
+        assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+    }
+
+    // With the browser's way of going on, a recorder ends as well.
+    let replay = Server::start(REPLAY, &[&dir.file("a")]);
+    let url = format!("http://{}/sse", replay.addr);
+    let output = run(RECORD, &[&url, &dir.file("b")]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(seen(&dir.read("b")), ["", "end-of-1", "end-of-2"]);
 }
 
 /// A page's own types could end its script.
