@@ -337,7 +337,7 @@ impl<R: BufRead> Player<R> {
 const PART: usize = 512 << 10;
 
 /// Where large writes end. A file's cache is in pages, several of them together in one piece,
-/// and a write that begins within such a piece costs up to a quarter more.
+/// and a write that begins within such a piece is slower, the more so the shorter it is.
 const BLOCK: u64 = 64 << 10;
 
 /// How many parts are written before anything else is looked at.

@@ -135,6 +135,64 @@ async fn what_is_much_is_written_in_whole_blocks() {
     Comparison::new().assert_same(published(0..200_000).as_bytes(), &bytes[..]);
 }
 
+/// A topic is flooded as soon as much of it is written here.
+#[derive(Debug)]
+struct Flooded {
+    topic: Topic,
+    bytes: File,
+}
+
+impl Write for Flooded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > 128 << 10 && !self.topic.is_finished() {
+            publish(&self.topic, 100_000..200_000);
+            self.topic.finish(None);
+        }
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_been_read_before_a_gap_is_recorded_before_it() {
+    for slow_clients in [SlowClients::Disconnect, SlowClients::SkipAhead] {
+        let topic = Topic::new(TopicConfig {
+            retention: Retention::events(usize::MAX).bytes(1 << 20),
+            slow_clients,
+            ..TopicConfig::default()
+        });
+        publish(&topic, 0..40_000);
+        let kept = topic.subscribe(Start::Kept);
+        let bytes = File::default();
+        let flooded = Flooded {
+            topic: topic.clone(),
+            bytes: bytes.clone(),
+        };
+        let recorded = kept.record(Recorder::new(flooded), Instant::now()).await;
+        assert_eq!(recorded.is_ok(), slow_clients == SlowClients::SkipAhead);
+        let recording = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
+        let (read, rest) = match recording.split_once("event: gap\n") {
+            Some((read, rest)) => (read, Some(rest)),
+            None => (&recording[..], None),
+        };
+        let read = read.strip_prefix(":T+0.000000000\n").unwrap();
+        assert!(read.len() > 512 << 10, "{}", read.len());
+        assert!(published(0..40_000).starts_with(read) && read.ends_with("\n\n"));
+        assert!(
+            !read.len().is_multiple_of(64 << 10),
+            "nothing was left of it"
+        );
+        let rest = rest.map(|rest| rest.split_once("\n\n").unwrap().1);
+        if let Some(rest) = rest {
+            assert!(published(100_000..200_000).ends_with(rest) && rest.len() > 512 << 10);
+        }
+        assert_eq!(rest.is_some(), slow_clients == SlowClients::SkipAhead);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_recording_that_fails_ends_at_once() {
     let topic = Topic::new(Retention::events(10));
