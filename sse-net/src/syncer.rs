@@ -145,7 +145,11 @@ impl Queue {
         let (files, written) = (mem::take(&mut dirty.files), dirty.written);
         drop(dirty);
         self.changed.notify_all();
-        let synced = files.iter().try_for_each(|file| file.sync());
+        self.conclude(written, files.iter().try_for_each(|file| file.sync()));
+    }
+
+    /// Says what became of what had been `written`.
+    fn conclude(&self, written: Cursor, synced: Result<(), FileError>) {
         let mut dirty = self.lock();
         match synced {
             Ok(()) if dirty.failed.is_none() => dirty.synced = written,
@@ -154,6 +158,7 @@ impl Queue {
                 dirty.failed = Some(error);
                 dirty.written = dirty.synced;
                 dirty.files.clear();
+                self.changed.notify_all();
             }
         }
     }
@@ -187,7 +192,32 @@ const MAX_FILES: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::disk::failed;
+
+    #[test]
+    fn who_waits_while_a_sync_fails_goes_on() {
+        let queue = Queue::new(Cursor::default());
+        let dir = std::env::temp_dir();
+        let file = || Arc::new(Handle::directory(dir.clone()).unwrap());
+        for _ in 0..MAX_FILES {
+            queue.mark([&file()].into_iter(), Cursor::default());
+        }
+        let (begins, began) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                begins.send(()).unwrap();
+                queue.mark([&file()].into_iter(), Cursor::default());
+            });
+            began.recv().unwrap();
+            (0..1000).for_each(|_| thread::yield_now());
+            let error = failed("sync", &dir)(io::Error::from_raw_os_error(5));
+            queue.conclude(Cursor::default(), Err(error));
+        });
+        assert!(queue.lock().files.is_empty());
+    }
 
     #[test]
     fn files_do_not_pile_up() {
