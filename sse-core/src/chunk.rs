@@ -13,7 +13,7 @@ use crate::stamp::Stamp;
 pub(crate) struct Chunk {
     pub(crate) start: Cursor,
     /// How many events there have ever been before.
-    pub(crate) rank: usize,
+    pub(crate) rank: u64,
     pub(crate) bytes: Vec<u8>,
     /// One for each event: `end` and `stamp` both rise.
     pub(crate) entries: Vec<Entry>,
@@ -40,7 +40,7 @@ impl Chunk {
         self.bytes.drain(..self.start.distance(start));
         self.entries.drain(..count);
         self.start = start;
-        self.rank += count;
+        self.rank += count as u64;
         self.shrink_to(4);
     }
 
@@ -50,7 +50,7 @@ impl Chunk {
         let start = self.start(at);
         Self {
             start,
-            rank: self.rank + at,
+            rank: self.rank + at as u64,
             bytes: self.bytes[self.start.distance(start)..].to_vec(),
             entries: self.entries[at..].to_vec(),
         }
@@ -67,8 +67,8 @@ impl Chunk {
     }
 
     /// How many events there have ever been up to the end.
-    pub(crate) const fn next_rank(&self) -> usize {
-        self.rank + self.entries.len()
+    pub(crate) const fn next_rank(&self) -> u64 {
+        self.rank + self.entries.len() as u64
     }
 
     /// Gives back room that is more than so many times what is used.

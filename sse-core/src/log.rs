@@ -252,10 +252,11 @@ impl Log {
     #[must_use]
     pub fn last(&self, count: usize) -> Cursor {
         let first = self.rank(self.begin);
-        let rank = self.rank(self.end()).saturating_sub(count).max(first);
+        let rank = self.rank(self.end()).saturating_sub(count as u64);
+        let rank = rank.max(first);
         let at = self.full.partition_point(|chunk| chunk.next_rank() <= rank);
         let chunk = self.full.get(at).map_or(&self.newest, |chunk| chunk);
-        chunk.start(rank - chunk.rank)
+        chunk.start(usize::try_from(rank - chunk.rank).unwrap_or(chunk.entries.len()))
     }
 
     /// The end of the event in which the byte before `cursor` lies: the cursor itself where
@@ -275,7 +276,7 @@ impl Log {
     #[must_use]
     pub fn count(&self, start: Cursor, end: Cursor) -> usize {
         let start = self.rank(start.max(self.begin));
-        self.rank(end).saturating_sub(start)
+        usize::try_from(self.rank(end).saturating_sub(start)).unwrap_or(usize::MAX)
     }
 
     /// The ID of the event with which a reader at `cursor` goes on: of the first that is kept
@@ -402,9 +403,11 @@ impl Log {
     }
 
     /// How many events there have ever been that end at the cursor or before it.
-    fn rank(&self, cursor: Cursor) -> usize {
+    fn rank(&self, cursor: Cursor) -> u64 {
         let next = self.seek(|entry| entry.end <= cursor);
-        next.map_or(self.newest.next_rank(), |(chunk, at)| chunk.rank + at)
+        next.map_or(self.newest.next_rank(), |(chunk, at)| {
+            chunk.rank + at as u64
+        })
     }
 
     fn oldest(&self) -> Option<&Entry> {
