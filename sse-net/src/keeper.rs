@@ -378,18 +378,20 @@ impl Work {
 
     /// Lets subscribers see what has been written, and those go on who wait for it.
     fn release(&mut self, is_synced: bool) {
-        let (cursor, mut is_kept_again) = (self.cursor, false);
+        let (cursor, goal, mut is_kept_again) = (self.cursor, self.goal, false);
         let is_caught_up = self.update(|state, progress| {
             progress.written = cursor;
             if is_synced {
                 progress.synced = cursor;
             }
-            let is_caught_up = state.log.tip() == cursor;
-            is_kept_again = is_caught_up && mem::take(&mut progress.is_failing);
-            if !progress.is_failing {
+            // While there is ever more to write, the end comes only where that is held back.
+            let has_written = progress.missed < cursor;
+            if !progress.is_failing || has_written && cursor >= goal {
                 state.log.hold(Some(cursor));
             }
-            is_caught_up
+            is_kept_again =
+                has_written && state.log.end() == cursor && mem::take(&mut progress.is_failing);
+            is_kept_again || state.log.tip() == cursor
         });
         let is_caught_up = is_caught_up.unwrap_or_default();
         let is_time = self.told.is_none_or(|told| told.elapsed() > RETRY);
