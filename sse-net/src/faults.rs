@@ -287,6 +287,65 @@ fn what_one_segment_has_lost_comes_from_the_other() {
     assert_eq!(dir.notices().len(), 3);
 }
 
+/// A sync that failed was of several segments: what is written again begins before the last one.
+#[test]
+fn what_is_written_again_is_the_newest_there_is() {
+    let dir = Dir::new();
+    let now = Duration::from_millis(7);
+    let mut log = Log::new(Retention::default());
+    let (mut segments, _) = dir.open(&dir.journal(), now);
+    let mut ends = vec![log.begin()];
+    let mut write = |log: &Log, start| {
+        append(&mut segments, &log.excerpt(start).unwrap().unwrap(), now);
+        segments.give_up();
+    };
+    for number in 0..7 {
+        ends.push(log.append(&Event::new().data(number.to_string()), now));
+        match number {
+            2 => write(&log, ends[0]),
+            5 => write(&log, ends[3]),
+            6 => write(&log, ends[1]),
+            _ => {}
+        }
+    }
+    drop(segments);
+    let lost = &dir.segments()[0];
+    let text = std::fs::read_to_string(lost).unwrap();
+    std::fs::write(lost, text.replace("data: 1", "data: !")).unwrap();
+    for (count, expected) in [
+        (2, "5 6"),
+        (4, "3 4 5 6"),
+        (6, "1 2 3 4 5 6"),
+        (9, "0 1 2 3 4 5 6"),
+    ] {
+        let tell = &mut |_| {};
+        let retention = Retention::events(count);
+        let (_segments, log) = Segments::open(&dir.journal(), retention, now, tell).unwrap();
+        let mut kept = Vec::new();
+        log.copy(log.begin(), log.end(), &mut kept).unwrap();
+        assert_eq!(data(&kept), expected);
+    }
+}
+
+#[test]
+fn a_disk_that_works_again_is_believed_though_there_is_ever_more_to_write() {
+    for policy in [RARELY, EVERY] {
+        let dir = Dir::new();
+        let topic = Topic::open(Retention::default(), &dir.journal().sync(policy)).unwrap();
+        dir.fail("write", FILE, 1);
+        publish(&topic, 0..1);
+        topic.flush();
+        assert!(!topic.journal().unwrap().is_keeping);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !topic.journal().unwrap().is_keeping {
+            assert!(Instant::now() < deadline, "{policy:?}: not kept again");
+            publish(&topic, 0..100);
+        }
+        assert_eq!(publish(&topic, 0..1), [Published::Accepted]);
+        assert!(topic.flush());
+    }
+}
+
 #[test]
 fn segments_go_with_time_but_the_newest_stays() {
     let dir = Dir::new();

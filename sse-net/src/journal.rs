@@ -42,7 +42,7 @@ use crate::trace;
 /// thread of the topic's own writes what has been published meanwhile in one piece, and wakes
 /// the subscribers. That takes some tens of microseconds; what is published within half a
 /// millisecond after a write waits for the next one. Where nobody waits for events, they are
-/// written within 10 ms, or as soon as they are 1 MiB, or a quarter of the
+/// written within 20 ms, or as soon as they are 1 MiB, or a quarter of the
 /// [bytes](sse_core::Retention::bytes) that the topic keeps: so much of what nobody has seen may
 /// be lost when the process is killed, or exits without [`Topic::flush`](crate::Topic::flush).
 ///
@@ -64,9 +64,8 @@ use crate::trace;
 ///
 /// The directory holds segments, which are event streams that any reader can read: `cat *.sse`
 /// is all that is kept; after a sync that failed, some of it twice. Before each event stands a comment with its stamp and a checksum; see
-/// [`sse_core::Segment`]. Segments are named after their first stamp, and by a number where
-/// that is taken; the newest is written
-/// to, until it has an eighth of the [bytes](Self::bytes), or 16 MiB, or an eighth of the
+/// [`sse_core::Segment`]. Segments are named after their first stamp, or, where that is not later than
+/// the name of the one before, after that and with a number; the newest is written to, until it has an eighth of the [bytes](Self::bytes), or 16 MiB, or an eighth of the
 /// [age](Self::age). Old ones are deleted whole. `lock` is locked while the topic lives.
 #[derive(Clone)]
 pub struct Journal {

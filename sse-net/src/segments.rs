@@ -32,7 +32,7 @@ pub(crate) struct Segments {
     open: Option<Arc<Handle>>,
 }
 
-/// A file, which is named after the first stamp in it.
+/// A file.
 struct Kept {
     name: Name,
     /// How long it is, up to the end of a whole event.
@@ -41,11 +41,13 @@ struct Kept {
     is_bare: bool,
 }
 
-/// What a segment is named after.
+/// What a segment is named after: the names rise in the order in which they are written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
+    /// The first stamp, or, where what could not be synced is written again, that of the
+    /// segment before if it is later.
     first: Stamp,
-    /// How many others begin with the same event: those that could not be synced.
+    /// How many others have that name: those that could not be synced.
     copy: u32,
 }
 
@@ -161,6 +163,7 @@ impl Segments {
             if let Some(since) = segment.since() {
                 self.since = self.since.min(Some(since));
             }
+            let later = until;
             let mut oldest = None;
             for record in segment.filter_map(Result::ok) {
                 if until.is_some_and(|until| record.stamp() >= until) {
@@ -173,25 +176,22 @@ impl Segments {
             let age = oldest.map_or(Duration::ZERO, |stamp| {
                 now.saturating_sub(Duration::from_millis(stamp.millis()))
             });
-            needed.push((index, path, content));
-            until = Some(name.first);
+            needed.push((path, content, later));
+            let begin = oldest.map_or(name.first, |oldest| oldest.min(name.first));
+            until = Some(later.map_or(begin, |later| later.min(begin)));
             if retention.is_exceeded(events, bytes, age) {
                 break;
             }
         }
         let mut log = Log::new(retention);
         let mut begun: Vec<Part<'_>> = Vec::new();
-        let mut needed = needed.iter().rev().peekable();
-        while let Some((_, path, content)) = needed.next() {
-            let until = needed
-                .peek()
-                .map(|(index, ..)| self.files[*index].name.first);
+        for (path, content, until) in needed.iter().rev() {
             let Ok(segment) = Segment::new(content) else {
                 continue; // That would have been an error above.
             };
             begun.retain(|part| part.next.is_some());
             begun.push(Part::begin(path, content, segment, until.is_none(), tell));
-            while let Some(record) = earliest(&mut begun, until, tell) {
+            while let Some(record) = earliest(&mut begun, *until, tell) {
                 log.restore(&record, now);
             }
         }
@@ -240,7 +240,11 @@ impl Segments {
         if self.files.back().is_some_and(|newest| newest.is_bare) {
             self.remove_newest()?;
         }
-        let mut name = Name { first, copy: 0 };
+        let newest = self.files.back().map(|newest| newest.name.first);
+        let mut name = Name {
+            first: newest.map_or(first, |newest| newest.max(first)),
+            copy: 0,
+        };
         let file = loop {
             match Handle::create(self.path(name)) {
                 Err(error) if error.io_error().kind() == io::ErrorKind::AlreadyExists => {
