@@ -105,6 +105,29 @@ for (const [what, stop] of [
   });
 }
 
+test("with a journal the page goes on after the server was killed, and nothing is missed", async (t) => {
+  const journal = await mkdtemp(join(tmpdir(), "sse-demo-"));
+  t.after(() => rm(journal, { recursive: true }));
+  const options = ["--every", "0.2", "--journal", journal];
+  const demo = await startDemo(t, ...options);
+  const wire = await record(t, demo.port);
+  const page = await openPage(t, wire);
+  await until("two events", () => read(page), ({ ids }) => ids.length >= 2);
+
+  await demo.kill();
+  const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+  await startDemo(t, ...options, "--listen", `127.0.0.1:${demo.port}`);
+  // It gets all that was kept, of both runs.
+  const feed = await observe(t, demo.port);
+
+  const resumed = await until("what came then", () => read(page), ({ ids }) => ids.length > lost.ids.length + 3);
+  assertShows(resumed, { state: "open", of: feed.ids });
+  assert.equal(resumed.ids[0], feed.ids[0]);
+  assert.deepEqual([resumed.gaps, resumed.resumed], [[], [`resumed after ${lost.lastEventId}: nothing was missed`]]);
+  assert.match(resumed.notice, /resumed where it was/);
+  assert.equal(wire.streams().at(-1).lastEventId, lost.lastEventId);
+});
+
 test("heartbeats are seen in silence", async (t) => {
   const demo = await startDemo(t, "--every", "3600", "--heartbeat", "0.25");
   const wire = await record(t, demo.port);
