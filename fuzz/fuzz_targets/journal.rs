@@ -74,6 +74,9 @@ impl Kept<'_> {
         let start = usize::from(damage.at).min(file.len());
         let end = (start + usize::from(damage.len)).min(file.len());
         damaged.splice(start..end, damage.put.iter().copied());
+        if Segment::new(&damaged).is_err() {
+            return; // Its version has become another.
+        }
         let left = read(&damaged);
         let mut at = file.len() - whole.iter().map(|record| len(record)).sum::<usize>();
         for record in &whole {
