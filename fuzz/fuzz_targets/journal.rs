@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Event, EventId, Events, Log, Record, Retention, Segment};
+use sse_core::{Event, EventId, Events, Log, Past, Record, Retention, Segment};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
@@ -57,12 +57,13 @@ impl Kept<'_> {
         let (log, file) = self.keep();
         let whole = read(&file);
         assert_eq!(whole.len(), log.len());
-        let mut restored = Log::new(retention());
+        let (mut restored, mut past) = (Log::new(retention()), Past::default());
         for record in &whole {
-            assert!(restored.restore(record, Duration::ZERO));
-            assert!(!restored.restore(record, Duration::ZERO), "not twice");
+            assert!(past.push(record));
+            assert!(!past.push(record), "not twice");
         }
-        assert_eq!(restored.read(restored.begin()), log.read(log.begin()));
+        restored.restore(past);
+        assert_eq!(bytes(&restored), bytes(&log));
         for event in &self.events {
             if let Some(id) = event.id() {
                 assert_eq!(restored.resume(Some(&id)), log.resume(Some(&id)));
@@ -152,6 +153,13 @@ fn read(bytes: &[u8]) -> Vec<Record<'_>> {
         .expect("nothing is read twice");
     assert!(head == 0 || bytes[..head].starts_with(b":sse-journal "));
     records
+}
+
+fn bytes(log: &Log) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let copied = log.copy(log.begin(), log.end(), &mut bytes);
+    copied.expect("nothing is forgotten");
+    bytes
 }
 
 /// How long a record is in the file.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::field::EventId;
 use crate::log::Cursor;
-use crate::segment::{RECORD_LEN, push_record};
+use crate::segment::{RECORD_LEN, Record, push_record};
 use crate::stamp::Stamp;
 
 /// Some events of a log in a row.
@@ -42,6 +42,14 @@ impl Chunk {
         self.start = start;
         self.rank += count as u64;
         self.shrink_to(4);
+    }
+
+    /// Makes it follow what ends at `start`, `rank` events after the first.
+    pub(crate) fn move_to(&mut self, start: Cursor, rank: u64) {
+        for entry in &mut self.entries {
+            entry.end = start.advance(self.start.distance(entry.end));
+        }
+        (self.start, self.rank) = (start, rank);
     }
 
     /// A copy of the events after `cursor`.
@@ -146,3 +154,105 @@ impl Excerpt {
         self.chunk.end()
     }
 }
+
+/// Events that were read from segments, to be [restored](crate::Log::restore): in the order of
+/// their stamps, each once.
+#[derive(Debug, Default)]
+pub struct Past {
+    full: Vec<Chunk>,
+    newest: Chunk,
+}
+
+impl Past {
+    /// Appends an event, unless its stamp is not later than that of all before. Gives whether
+    /// it was.
+    pub fn push(&mut self, record: &Record<'_>) -> bool {
+        let own_id = record.own_id().map(|id| id.as_str().into());
+        self.append(record.stamp(), own_id, record.event())
+    }
+
+    /// The events of both.
+    #[must_use]
+    pub fn merge(self, other: &Self) -> Self {
+        let mut merged = Self::default();
+        let mut others = other.events().peekable();
+        for (entry, event) in self.events() {
+            while let Some((entry, event)) = others.next_if(|(other, _)| other.stamp < entry.stamp)
+            {
+                merged.append(entry.stamp, entry.own_id.clone(), event);
+            }
+            merged.append(entry.stamp, entry.own_id.clone(), event);
+        }
+        for (entry, event) in others {
+            merged.append(entry.stamp, entry.own_id.clone(), event);
+        }
+        merged
+    }
+
+    /// The stamp of the first event.
+    #[must_use]
+    pub fn first(&self) -> Option<Stamp> {
+        let first = self.full.first().unwrap_or(&self.newest);
+        first.entries.first().map(|entry| entry.stamp)
+    }
+
+    /// The stamp of the last event.
+    #[must_use]
+    pub fn last(&self) -> Option<Stamp> {
+        let newest = self.newest.entries.last();
+        let last = newest.or_else(|| self.full.last()?.entries.last());
+        last.map(|entry| entry.stamp)
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let full = self.full.iter().map(|chunk| chunk.entries.len());
+        full.sum::<usize>() + self.newest.entries.len()
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last().is_none()
+    }
+
+    /// How many bytes of events there are.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        Cursor::default().distance(self.newest.end())
+    }
+
+    pub(crate) fn into_chunks(self) -> impl Iterator<Item = Chunk> {
+        self.full.into_iter().chain([self.newest])
+    }
+
+    fn append(&mut self, stamp: Stamp, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
+        // After the last stamp of all there would be none.
+        let is_next = self.last() < Some(stamp) && stamp < stamp.next();
+        if is_next {
+            self.newest.bytes.extend_from_slice(event);
+            let end = self.newest.start.advance(self.newest.bytes.len());
+            self.newest.entries.push(Entry { end, stamp, own_id });
+            if self.newest.bytes.len() >= MAX_CHUNK {
+                self.full.push(self.newest.turn(MAX_CHUNK));
+            }
+        }
+        is_next
+    }
+
+    fn events(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let chunks = self.full.iter().chain([&self.newest]);
+        chunks.flat_map(|chunk| {
+            let mut rest = &chunk.bytes[..];
+            chunk.entries.iter().enumerate().map(move |(at, entry)| {
+                let event;
+                (event, rest) = rest.split_at(chunk.start(at).distance(entry.end));
+                (entry, event)
+            })
+        })
+    }
+}
+
+/// As much as a file takes at once with little effort for each event.
+pub(crate) const MAX_CHUNK: usize = 64 << 10;

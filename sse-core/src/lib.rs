@@ -94,7 +94,7 @@ mod stream;
 pub mod testing;
 mod upgrade;
 
-pub use chunk::Excerpt;
+pub use chunk::{Excerpt, Past};
 pub use decode::{DecodeError, Decoded, Decoder, MessageEvent};
 pub use event::Event;
 pub use events::Events;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt, mem};
 
-use crate::chunk::{Chunk, Entry, Excerpt};
+use crate::chunk::{Chunk, Entry, Excerpt, MAX_CHUNK, Past};
 use crate::encode;
 use crate::event::Event;
 use crate::field::EventId;
-use crate::segment::Record;
 use crate::stamp::{Stamp, StampText, millis};
 
 /// An append-only log of encoded events, of which the oldest are forgotten.
@@ -112,24 +111,42 @@ impl Log {
         self.enter(stamp, own_id, now)
     }
 
-    /// Appends an event that was read from a segment, with its stamp: gives whether it was
-    /// appended, which it is if its stamp is later than all before.
+    /// Appends events that were read from segments, but for those whose stamps are not later
+    /// than all that there are.
     ///
-    /// When all have been, [`restored`](Self::restored) says which events they were.
-    pub fn restore(&mut self, record: &Record<'_>, now: Duration) -> bool {
-        let stamp = record.stamp();
-        let newest = self.newest().map(|entry| entry.stamp);
-        let is_next = newest < Some(stamp) && stamp < stamp.next();
-        if is_next {
-            self.newest.bytes.extend_from_slice(record.event());
-            let own_id = record.own_id().map(|id| id.as_str().into());
-            self.enter(stamp, own_id, now);
+    /// When all have been, [`restored`](Self::restored) says so; up to then nothing is
+    /// forgotten.
+    pub fn restore(&mut self, past: Past) {
+        for mut chunk in past.into_chunks() {
+            let newest = self.newest().map(|entry| entry.stamp);
+            let at = chunk
+                .entries
+                .partition_point(|entry| Some(entry.stamp) <= newest);
+            if at > 0 {
+                chunk.forget(at);
+            }
+            let Some(first) = chunk.entries.first() else {
+                continue;
+            };
+            self.first_stamp.get_or_insert(first.stamp);
+            if !self.newest.entries.is_empty() {
+                self.full.push_back(Arc::new(self.newest.turn(0)));
+            }
+            chunk.move_to(self.newest.start, self.newest.rank);
+            for entry in &chunk.entries {
+                if let Some(id) = &entry.own_id {
+                    self.own_ids.insert(Arc::clone(id), entry.end);
+                }
+            }
+            self.len += chunk.entries.len();
+            (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
+            self.full.push_back(Arc::new(chunk));
         }
-        is_next
     }
 
-    /// Says that what was [restored](Self::restore) is of a log that gave its first stamp
-    /// `since`, and its last by the time `until`.
+    /// Says that all has been [restored](Self::restore), of a log that gave its first stamp
+    /// `since`, and its last by the time `until`; what is not to be kept any longer at that time
+    /// is forgotten.
     ///
     /// A client that comes with an ID of that time which is not there, because it is
     /// forgotten or was lost, gets a [`Gap`](Resume::Gap) that ends where later events begin.
@@ -137,6 +154,7 @@ impl Log {
         self.first_stamp = Some(since);
         let newest = self.newest().map(|entry| entry.stamp);
         self.restored = newest.max(Some(Stamp::at(until)));
+        self.forget(until);
     }
 
     /// Holds events back that come `after` a cursor: they are appended, but nobody reads
@@ -564,6 +582,3 @@ impl fmt::Display for Forgotten {
 impl error::Error for Forgotten {}
 
 const MIN_CHUNK: usize = 16 << 10;
-
-/// As much as a file takes at once with little effort for each event.
-const MAX_CHUNK: usize = 64 << 10;

@@ -37,15 +37,14 @@ impl Stamp {
     /// Reads what is written by [`Display`](fmt::Display), and nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (millis, sequence) = text.split_once('-')?;
-        let number = |text: &str| {
-            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit())
-                && (text == "0" || !text.starts_with('0'));
-            is_plain.then(|| text.parse().ok()).flatten()
-        };
+        Self::parse_bytes(text.as_bytes())
+    }
+
+    pub(crate) fn parse_bytes(text: &[u8]) -> Option<Self> {
+        let hyphen = text.iter().position(|byte| *byte == b'-')?;
         Some(Self {
-            millis: number(millis)?,
-            sequence: number(sequence)?,
+            millis: number(&text[..hyphen])?,
+            sequence: number(&text[hyphen + 1..])?,
         })
     }
 
@@ -116,6 +115,22 @@ impl StampText {
         self.text.push_str(number.format(stamp.sequence));
         &self.text
     }
+}
+
+/// A number in its one spelling.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_plain = digits.iter().all(u8::is_ascii_digit)
+        && (digits == b"0" || digits.first().is_some_and(|first| *first != b'0'));
+    if !is_plain {
+        return None;
+    }
+    let value = |digit: &u8| u64::from(digit - b'0');
+    // So many can't overflow.
+    let (safe, rest) = digits.split_at(digits.len().min(19));
+    let number = safe.iter().fold(0, |sum, digit| 10 * sum + value(digit));
+    rest.iter().try_fold(number, |sum: u64, digit| {
+        sum.checked_mul(10)?.checked_add(value(digit))
+    })
 }
 
 /// The whole milliseconds of a time.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sse_core::{Cursor, Event, EventId, Log, Resume, Retention, Segment, Stamp};
+use sse_core::{Cursor, Event, EventId, Log, Past, Resume, Retention, Segment, Stamp};
 
 #[test]
 fn a_segment_is_an_event_stream_of_this_form() {
@@ -213,10 +213,30 @@ fn ids_that_were_lost_go_on_after_the_gap() {
 fn nothing_is_restored_twice_or_out_of_order() {
     let file = segment(&log_of(3));
     let mut log = restore(&file, Retention::default());
-    for record in Segment::new(&file).unwrap() {
-        assert!(!log.restore(&record.unwrap(), at(9)));
-    }
+    let past = || past(&file);
+    log.restore(past());
     assert_eq!(log.len(), 3);
+    let mut rest = Log::new(Retention::default());
+    rest.restore(past_of(&file, &[0]));
+    rest.restore(past());
+    rest.restore(past_of(&file, &[2, 1]));
+    assert_eq!(text(&rest, rest.begin()), text(&log, log.begin()));
+    for (one, other) in [
+        (&[0, 2][..], &[1][..]),
+        (&[1], &[0, 1, 2]),
+        (&[], &[0, 1, 2]),
+        (&[0, 1, 2], &[]),
+    ] {
+        let merged = past_of(&file, one).merge(&past_of(&file, other));
+        assert_eq!((merged.len(), merged.bytes()), (3, past().bytes()));
+        assert_eq!(
+            (merged.first(), merged.last()),
+            (past().first(), past().last())
+        );
+        let mut log = Log::new(Retention::default());
+        log.restore(merged);
+        assert_eq!(text(&log, log.begin()), text(&rest, rest.begin()));
+    }
     // After the last stamp there would be none.
     let last = format!("{0}-{0}\nid: 1\n\n", u64::MAX);
     let file = format!(":{:08x} {last}", crc32fast::hash(last.as_bytes()));
@@ -225,7 +245,7 @@ fn nothing_is_restored_twice_or_out_of_order() {
         .next()
         .unwrap()
         .unwrap();
-    assert!(!log.restore(&record, at(9)));
+    assert!(!Past::default().push(&record));
 }
 
 #[test]
@@ -337,12 +357,28 @@ fn segment(log: &Log) -> Vec<u8> {
     file
 }
 
+fn past(file: &[u8]) -> Past {
+    let mut past = Past::default();
+    for record in Segment::new(file).expect("it is well-formed").flatten() {
+        assert!(past.push(&record));
+    }
+    past
+}
+
+/// What of a segment can be pushed in this order.
+fn past_of(file: &[u8], indices: &[usize]) -> Past {
+    let records: Vec<_> = Segment::new(file).unwrap().flatten().collect();
+    let mut past = Past::default();
+    for index in indices {
+        past.push(&records[*index]);
+    }
+    past
+}
+
 /// The log of a segment, at the time 10.
 fn restore(file: &[u8], retention: Retention) -> Log {
     let mut log = Log::new(retention);
-    for record in Segment::new(file).expect("it is well-formed").flatten() {
-        assert!(log.restore(&record, at(10)));
-    }
+    log.restore(past(file));
     log.restored(Stamp::parse("7-0").expect("it is well-formed"), at(10));
     log
 }

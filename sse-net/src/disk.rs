@@ -1,7 +1,7 @@
 //! What is done with the files of a journal, and what is said when the system does not do it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
@@ -59,8 +59,12 @@ impl Handle {
     }
 }
 
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    attempt("read", path, || fs::read(path))
+pub(crate) fn read(path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
+    attempt("read", path, || {
+        out.clear();
+        File::open(path)?.read_to_end(out)?;
+        Ok(())
+    })
 }
 
 /// Deletes a file, if it is there.

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
+use std::{io, iter};
 
-use sse_core::{Log, Record, Retention, Segment, Stamp};
+use sse_core::{Damage, Log, Past, Retention, Segment, Stamp};
 
 use crate::disk::{self, FileError, Handle, failed};
 use crate::journal::{Journal, JournalError, JournalNotice};
@@ -151,60 +153,74 @@ impl Segments {
         now: Duration,
         tell: &mut dyn FnMut(JournalNotice),
     ) -> Result<Log, JournalError> {
-        let (mut events, mut bytes) = (0, 0);
-        let mut needed = Vec::new();
-        let mut until = None;
-        for index in (0..self.files.len()).rev() {
-            let name = self.files[index].name;
-            let path = self.path(name);
-            let content = disk::read(&path)?;
-            let segment =
-                Segment::new(&content).map_err(|_| JournalError::Version(path.clone()))?;
-            if let Some(since) = segment.since() {
-                self.since = self.since.min(Some(since));
-            }
-            let later = until;
-            let mut oldest = None;
-            for record in segment.filter_map(Result::ok) {
-                if until.is_some_and(|until| record.stamp() >= until) {
-                    continue; // It may be in a later segment, too.
+        let (mut pasts, mut buffers) = (Vec::new(), vec![Vec::new()]);
+        let count = self.files.len();
+        let mut left = count;
+        while left > 0 {
+            let paths: Vec<_> = (0..left)
+                .rev()
+                .map(|index| self.path(self.files[index].name))
+                .take(buffers.len())
+                .collect();
+            for content in read_all(&paths, &mut buffers) {
+                let content = content?;
+                left -= 1;
+                self.enter(left, left + 1 == count, &content, tell)?;
+                let mut past = content.past;
+                // Segments overlap where one could not be synced, and the next begins with what
+                // may have been lost of it: then each has what the other lacks.
+                while let Some(later) =
+                    pasts.pop_if(|later: &mut Past| past.last() >= later.first())
+                {
+                    past = past.merge(&later);
                 }
-                oldest.get_or_insert(record.stamp());
-                events += 1;
-                bytes += record.event().len();
+                pasts.push(past);
+                if is_enough(&pasts, retention, now) {
+                    left = 0;
+                    break;
+                }
             }
-            let age = oldest.map_or(Duration::ZERO, |stamp| {
-                now.saturating_sub(Duration::from_millis(stamp.millis()))
-            });
-            needed.push((path, content, later));
-            let begin = oldest.map_or(name.first, |oldest| oldest.min(name.first));
-            until = Some(later.map_or(begin, |later| later.min(begin)));
-            if retention.is_exceeded(events, bytes, age) {
-                break;
-            }
+            // Where the newest is not enough, there may be many.
+            buffers.resize_with(READERS, Vec::new);
         }
         let mut log = Log::new(retention);
-        let mut begun: Vec<Part<'_>> = Vec::new();
-        for (path, content, until) in needed.iter().rev() {
-            let Ok(segment) = Segment::new(content) else {
-                continue; // That would have been an error above.
-            };
-            begun.retain(|part| part.next.is_some());
-            begun.push(Part::begin(path, content, segment, until.is_none(), tell));
-            while let Some(record) = earliest(&mut begun, *until, tell) {
-                log.restore(&record, now);
-            }
-        }
-        if let Some(newest) = begun.pop() {
-            match newest.is_bare {
-                true => self.remove_newest()?,
-                false => self.reopen(newest.path, newest.whole as u64)?,
-            }
+        for past in pasts.into_iter().rev() {
+            log.restore(past);
         }
         if let Some(since) = self.since {
             log.restored(since, now);
         }
         Ok(log)
+    }
+
+    /// Tells what is damaged of the segment at this index. If it is the newest, it is cut off
+    /// where it is torn, and will be written to.
+    fn enter(
+        &mut self,
+        index: usize,
+        is_newest: bool,
+        content: &Content,
+        tell: &mut dyn FnMut(JournalNotice),
+    ) -> Result<(), FileError> {
+        let path = self.path(self.files[index].name);
+        let mut whole = content.len;
+        for &damage in &content.damages {
+            match is_newest && damage.range().end == content.len {
+                true => {
+                    whole = damage.range().start;
+                    tell(JournalNotice::Torn(path.clone(), damage));
+                }
+                false => tell(JournalNotice::Damaged(path.clone(), damage)),
+            }
+        }
+        if let Some(since) = content.since {
+            self.since = self.since.min(Some(since));
+        }
+        match is_newest {
+            true if content.past.is_empty() => self.remove_newest(),
+            true => self.reopen(&path, whole as u64),
+            false => Ok(()),
+        }
     }
 
     /// Goes on with a segment after `len` bytes of it.
@@ -310,81 +326,63 @@ impl Segments {
     }
 }
 
-/// A segment that is being read.
-struct Part<'a> {
-    path: &'a Path,
+/// What was read from a segment.
+struct Content {
     len: usize,
-    segment: Segment<'a>,
-    next: Option<Record<'a>>,
-    is_newest: bool,
-    /// Up to where it is whole.
-    whole: usize,
-    is_bare: bool,
+    since: Option<Stamp>,
+    past: Past,
+    damages: Vec<Damage>,
 }
 
-impl<'a> Part<'a> {
-    fn begin(
-        path: &'a Path,
-        content: &[u8],
-        segment: Segment<'a>,
-        is_newest: bool,
-        tell: &mut dyn FnMut(JournalNotice),
-    ) -> Self {
-        let mut part = Self {
-            path,
-            len: content.len(),
-            segment,
-            next: None,
-            is_newest,
-            whole: content.len(),
-            is_bare: true,
-        };
-        part.advance(tell);
-        part
-    }
-
-    /// Gives the next record, and reads the one after it.
-    fn advance(&mut self, tell: &mut dyn FnMut(JournalNotice)) -> Option<Record<'a>> {
-        let record = self.next.take();
-        for item in self.segment.by_ref() {
+impl Content {
+    fn read(path: &Path, buffer: &mut Vec<u8>) -> Result<Self, JournalError> {
+        disk::read(path, buffer)?;
+        let segment = Segment::new(buffer).map_err(|_| JournalError::Version(path.to_owned()))?;
+        let since = segment.since();
+        let (mut past, mut damages) = (Past::default(), Vec::new());
+        for item in segment {
             match item {
-                Ok(next) => {
-                    self.is_bare = false;
-                    self.next = Some(next);
-                    break;
-                }
-                Err(damage) if self.is_newest && damage.range().end == self.len => {
-                    self.whole = damage.range().start;
-                    tell(JournalNotice::Torn(self.path.to_owned(), damage));
-                }
-                Err(damage) => tell(JournalNotice::Damaged(self.path.to_owned(), damage)),
+                Ok(record) => _ = past.push(&record),
+                Err(damage) => damages.push(damage),
             }
         }
-        record
+        Ok(Self {
+            len: buffer.len(),
+            since,
+            past,
+            damages,
+        })
     }
 }
 
-/// The earliest record of several segments, if it is earlier than `until`.
-///
-/// They overlap where one could not be synced, and the next begins with what may have been
-/// lost of it: then each has what the other lacks.
-fn earliest<'a>(
-    parts: &mut [Part<'a>],
-    until: Option<Stamp>,
-    tell: &mut dyn FnMut(JournalNotice),
-) -> Option<Record<'a>> {
-    let next = |part: &Part<'_>| part.next.as_ref().map(Record::stamp);
-    let part = parts
-        .iter_mut()
-        .filter(|part| part.next.is_some())
-        .min_by_key(|part| next(part))?;
-    match until.is_some_and(|until| next(part) >= Some(until)) {
-        true => None,
-        false => part.advance(tell),
-    }
+/// Reads segments at the same time, each into a buffer.
+fn read_all(paths: &[PathBuf], buffers: &mut [Vec<u8>]) -> Vec<Result<Content, JournalError>> {
+    thread::scope(|scope| {
+        let readers: Vec<_> = iter::zip(paths, buffers)
+            .map(|(path, buffer)| scope.spawn(move || Content::read(path, buffer)))
+            .collect();
+        let content = |reader: ScopedJoinHandle<'_, _>| {
+            reader.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        readers.into_iter().map(content).collect()
+    })
+}
+
+/// Whether there is more than is kept.
+fn is_enough(pasts: &[Past], retention: Retention, now: Duration) -> bool {
+    let events = pasts.iter().map(Past::len).sum();
+    let bytes = pasts.iter().map(Past::bytes).sum();
+    let oldest = pasts.iter().rev().find_map(Past::first);
+    let age = oldest.map_or(Duration::ZERO, |stamp| {
+        now.saturating_sub(Duration::from_millis(stamp.millis()))
+    });
+    retention.is_exceeded(events, bytes, age)
 }
 
 const EXTENSION: &str = "sse";
+
+/// How many segments are read at once: checking them takes longer than reading them.
+const READERS: usize = 2;
 
 /// How long a segment becomes before the next begins: as much as is read in some
 /// milliseconds.

@@ -74,7 +74,8 @@ impl Topic {
     /// as much as its retention allows. Clients that come back after a restart go on where
     /// they left off.
     ///
-    /// This reads what it restores, and no more. The topic costs a thread, which writes, and
+    /// This reads as many segments as what it restores may be in, or one more, each once: damage
+    /// in others is not told. The topic costs a thread, which writes, and
     /// with [`SyncPolicy::Interval`](crate::SyncPolicy::Interval) another. When its last handle
     /// is dropped, what is left is written and synced; that waits for the disk.
     ///

@@ -1,9 +1,8 @@
-//! Measures what a journal costs beside a topic without one, and how long it takes to open one
-//! beside reading its files. Prints a table of bars; `journal DIR` says where the files go.
+//! Measures what a journal costs beside a topic without one. Prints a table of bars;
+//! `journal DIR` says where the files go.
 
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,7 +58,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     latency(&dir)?;
-    open(&dir)?;
     fs::remove_dir_all(&dir)?;
     Ok(())
 }
@@ -175,64 +173,4 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
         "| journal: from publishing to reading | {with:.0?}, every event synced {synced:.0?}, without {without:.0?} | | |"
     );
     Ok(())
-}
-
-/// Opening a journal of 1 GiB, beside reading its files once.
-fn open(dir: &Path) -> Result<(), Box<dyn Error>> {
-    for (name, size) in [("100-byte", 70), ("4 KiB", 4000)] {
-        let dir = dir.join("large");
-        let journal = Journal::new(&dir).bytes(2 << 30);
-        let data = "x".repeat(size);
-        let events: Vec<_> = (0..(1 << 20) / (size + 60))
-            .map(|_| Event::new().data(&data))
-            .collect();
-        let topic = Topic::open(retention(), &journal)?;
-        while topic.journal().is_some_and(|state| state.bytes < 1 << 30) {
-            topic.publish_all(&events);
-            topic.flush();
-        }
-        drop((topic, events));
-        let everything = Retention::events(usize::MAX).bytes(usize::MAX);
-        for (what, retention) in [("1,000", Retention::events(1000)), ("all", everything)] {
-            let mut ratios = Vec::new();
-            let (mut reading, mut opening) = (Duration::MAX, Duration::MAX);
-            for _ in 0..5 {
-                let start = Instant::now();
-                read_once(&dir)?;
-                let read = start.elapsed();
-                let start = Instant::now();
-                let topic = Topic::open(retention, &journal)?;
-                let opened = start.elapsed();
-                drop(topic);
-                ratios.push(opened.as_secs_f64() / read.as_secs_f64());
-                reading = reading.min(read);
-                opening = opening.min(opened);
-            }
-            let ratio = median(ratios);
-            let times = format!("{ratio:.3} × (at best {opening:.0?} and {reading:.0?})");
-            row(
-                &format!("1 GiB of {name} events opened, {what} restored"),
-                &times,
-                ratio,
-                1.5,
-            );
-        }
-        fs::remove_dir_all(&dir)?;
-    }
-    Ok(())
-}
-
-fn read_once(dir: &Path) -> std::io::Result<u64> {
-    let mut buffer = vec![0; 64 << 10];
-    let mut sum = 0;
-    for entry in fs::read_dir(dir)? {
-        let mut file = File::open(entry?.path())?;
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                len => sum += len as u64,
-            }
-        }
-    }
-    Ok(sum)
 }
