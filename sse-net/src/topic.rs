@@ -77,7 +77,8 @@ impl Topic {
     /// This reads as many segments as what it restores may be in, or one more, each once: damage
     /// in others is not told. The topic costs a thread, which writes, and
     /// with [`SyncPolicy::Interval`](crate::SyncPolicy::Interval) another. When its last handle
-    /// is dropped, what is left is written and synced; that waits for the disk.
+    /// is dropped, what is left is written and synced, unless the disk fails, which is told; that
+    /// waits for the disk.
     ///
     /// # Errors
     ///
