@@ -488,9 +488,9 @@ impl Retention {
         }
     }
 
-    /// At most `count` bytes of encoded events. A log takes up to half as much again, or up to
-    /// four times as much if it keeps less than 128 KiB, after it has kept more 140 KiB; and 40 to 80 bytes more for each event,
-    /// or 100 to 220 for one with its publisher's ID.
+    /// At most `count` bytes of encoded events. A log takes up to half as much again, or if it
+    /// keeps less than 128 KiB up to four times as much, or 140 KiB after it has kept more; and
+    /// 40 to 80 bytes more for each event, or 100 to 220 for one with its publisher's ID.
     #[must_use]
     pub const fn bytes(mut self, count: usize) -> Self {
         self.bytes = count;
