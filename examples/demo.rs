@@ -9,14 +9,14 @@
 //! it has missed anything. Without a browser, `curl -N http://127.0.0.1:31337/sse` shows the
 //! stream, and `-H 'Last-Event-ID: …'` goes on after an event. `--help` lists the options.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cli::{Args, Ending, Signals};
+use cli::{Args, Ending, Progress, Signals};
 use serde::Serialize;
 use sse_core::{Event, EventType, Recorder, Rejection, Response};
 use sse_net::{
@@ -93,9 +93,11 @@ async fn demonstrate(mut options: Options) -> Result<(), Ending> {
         watching: Arc::default(),
     };
     let (server, url, trusted) = listen(&mut options)?;
-    if let Some(path) = options.record {
-        record(&demo.feed, path)?;
+    if let Some(path) = &options.record {
+        record(&demo.feed, path.clone())?;
     }
+    let written = options.record.is_some() || options.journal.is_some();
+    let progress = written.then(|| show(demo.feed.clone(), options.record));
     let server = server.serve(demo.clone());
     tokio::spawn(async move { demo.publish(options.every, options.count).await });
     cli::say(format_args!("open {url} (Ctrl-C ends it)"));
@@ -108,6 +110,7 @@ async fn demonstrate(mut options: Options) -> Result<(), Ending> {
     }
 
     signals.next().await;
+    drop(progress);
     tokio::select! {
         biased;
         () = signals.next() => {} // Whoever asks twice does not want to wait.
@@ -169,6 +172,21 @@ fn record(feed: &Topic, path: String) -> Result<(), Ending> {
         }
     });
     Ok(())
+}
+
+/// Shows how much has been recorded, and what the journal has.
+fn show(feed: Topic, recording: Option<String>) -> Progress {
+    Progress::new(move || {
+        let recorded = recording.as_ref().map(|path| {
+            let len = fs::metadata(path).map_or(0, |file| file.len());
+            format!("{len} bytes recorded")
+        });
+        let kept = feed.journal().map(|journal| match journal.is_keeping {
+            true => format!("{} bytes in the journal", journal.bytes),
+            false => format!("{} bytes are not being kept", journal.unwritten),
+        });
+        Vec::from_iter(recorded.into_iter().chain(kept)).join(", ")
+    })
 }
 
 /// One feed, and how many watch it.
