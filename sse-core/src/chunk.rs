@@ -64,6 +64,17 @@ impl Chunk {
         }
     }
 
+    /// The events with their entries.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
+        let mut start = 0;
+        self.entries.iter().map(move |entry| {
+            let end = self.start.distance(entry.end);
+            let event = &self.bytes[start..end];
+            start = end;
+            (entry, event)
+        })
+    }
+
     /// The cursor before the event at this index, or the end.
     pub(crate) fn start(&self, index: usize) -> Cursor {
         let before = index.checked_sub(1).map(|before| &self.entries[before]);
@@ -123,15 +134,10 @@ impl Excerpt {
 
     /// Appends the events to `out` as they stand in a [`Segment`](crate::Segment).
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut rest = self.bytes();
-        let entries = &self.chunk.entries[self.at..];
-        out.reserve(rest.len() + RECORD_LEN * entries.len());
-        let mut start = self.chunk.start(self.at);
-        for entry in entries {
-            let event;
-            (event, rest) = rest.split_at(start.distance(entry.end));
+        let count = self.chunk.entries.len() - self.at;
+        out.reserve(self.bytes().len() + RECORD_LEN * count);
+        for (entry, event) in self.chunk.events().skip(self.at) {
             push_record(entry.stamp, event, out);
-            start = entry.end;
         }
     }
 
@@ -243,14 +249,7 @@ impl Past {
 
     fn events(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
         let chunks = self.full.iter().chain([&self.newest]);
-        chunks.flat_map(|chunk| {
-            let mut rest = &chunk.bytes[..];
-            chunk.entries.iter().enumerate().map(move |(at, entry)| {
-                let event;
-                (event, rest) = rest.split_at(chunk.start(at).distance(entry.end));
-                (entry, event)
-            })
-        })
+        chunks.flat_map(Chunk::events)
     }
 }
 
