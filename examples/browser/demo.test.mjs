@@ -4,7 +4,7 @@
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import http from "node:http";
@@ -14,27 +14,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { chromium } from "playwright-core";
+import { launch, program, retryPeriods, start, until } from "./common.mjs";
 
-const DEMO = process.env.DEMO ?? fileURLToPath(new URL("../../target/debug/demo", import.meta.url));
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const PATIENCE_MS = 20_000;
+const DEMO = program("demo");
 
 let browser;
-const children = new Set();
 
 before(async () => {
   browser = await launch();
 });
 
 after(() => browser?.close());
-
-// A run that is interrupted leaves no server behind either.
-process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));
 
 test("events arrive in order, those of before too", async (t) => {
   const demo = await startDemo(t, "--every", "0.5");
@@ -292,47 +283,6 @@ function assertShows(shown, { state, of }) {
   );
 }
 
-// Resolves to the first reading that fulfils the condition.
-async function until(what, reading, condition) {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const value = await reading();
-    if (condition(value)) return value;
-    if (Date.now() > deadline) assert.fail(`waited in vain for ${what}; at the end: ${JSON.stringify(value)}`);
-    await sleep(20);
-  }
-}
-
-// Lets at least `periods` retry periods go by, on the browser's own clock: a second EventSource in the
-// page, whose stream ends at once, has reconnected that often.
-async function retryPeriods(page, periods, retryMs) {
-  let streams = 0;
-  await page.route("**/witness", (route) => {
-    streams += 1;
-    return route.fulfill({ contentType: "text/event-stream", body: `retry: ${retryMs}\n\n` });
-  });
-  await page.evaluate(() => void (globalThis.witness = new EventSource("/witness")));
-  await until("the witness to reconnect", () => streams, () => streams > periods);
-  await page.evaluate(() => globalThis.witness.close());
-}
-
-function launch(...args) {
-  return chromium.launch({
-    executablePath: CHROMIUM,
-    headless: true,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      ...args,
-    ],
-  });
-}
-
 // The demo's options for a certificate, and the pin by which a browser can be told to trust it.
 async function makeCertificate(t) {
   const dir = await mkdtemp(join(tmpdir(), "sse-demo-"));
@@ -361,32 +311,10 @@ async function openPage(t, { scheme = "http", port }, answer, by = browser) {
   return page;
 }
 
-// Starts the demo, on a free port unless told otherwise, and waits for its address.
-async function startDemo(t, ...args) {
+// Starts the demo, on a free port unless told otherwise.
+function startDemo(t, ...args) {
   if (!args.includes("--listen")) args.push("--listen", "127.0.0.1:0");
-  const child = spawn(DEMO, args, { stdio: ["ignore", "pipe", "inherit"] });
-  children.add(child);
-  const exited = new Promise((resolve) => child.once("close", resolve)).then(() => children.delete(child));
-  const kill = () => {
-    child.kill("SIGKILL");
-    return exited;
-  };
-  const stop = async (signal) => {
-    child.kill(signal);
-    await exited;
-    assert.equal(child.exitCode, 0);
-  };
-  t.after(kill);
-  const port = await new Promise((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`${DEMO} ended early, with ${code}`)));
-    setTimeout(() => reject(new Error(`${DEMO} printed no address`)), PATIENCE_MS).unref();
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      const address = /https?:\/\/127\.0\.0\.1:(\d+)\//.exec(line);
-      if (address) resolve(Number(address[1]));
-    });
-  });
-  return { port, kill, stop };
+  return start(t, DEMO, ...args);
 }
 
 // Follows the demo's feed without a browser, and keeps the IDs.
