@@ -1,26 +1,22 @@
 //! axum's own `Sse` over a broadcast channel of events that have been made once.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
 
 use axum::Router;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use tokio::net::TcpSocket;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 use tokio_stream::wrappers::BroadcastStream;
 
 use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::listen;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse(std::env::args().skip(1).collect())?;
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind((Ipv4Addr::LOCALHOST, options.port.unwrap_or(0)).into())?;
-    let listener = socket.listen(4096)?;
+    let listener = listen(options.port)?;
     let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
     let sender = broadcast::Sender::new(1 << 16);
     tokio::spawn(publish(sender.clone(), Feed::new(&options)));

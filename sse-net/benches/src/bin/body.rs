@@ -3,25 +3,21 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::ready;
-use std::net::Ipv4Addr;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sse_core::{Event, Retention};
 use sse_net::{Config, Responder, Topic};
-use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::listen;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse(std::env::args().skip(1).collect())?;
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind((Ipv4Addr::LOCALHOST, options.port.unwrap_or(0)).into())?;
-    let listener = socket.listen(4096)?;
+    let listener = listen(options.port)?;
     let topic = Topic::new(Retention::events(1 << 16));
     let responder = Responder::new(Config::default());
     tokio::spawn(publish(topic.clone(), Feed::new(&options)));

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::Ipv4Addr;
 
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
@@ -11,22 +10,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, body};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpSocket;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
 use sse_net_benches::feed::{self, BURST, Feed, Options};
-use sse_net_benches::frame;
+use sse_net_benches::{frame, listen};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse(std::env::args().skip(1).collect())?;
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind((Ipv4Addr::LOCALHOST, options.port.unwrap_or(0)).into())?;
-    let listener = socket.listen(4096)?;
+    let listener = listen(options.port)?;
     let sender = broadcast::Sender::new(1 << 16);
     tokio::spawn(publish(sender.clone(), Feed::new(&options)));
     loop {
