@@ -112,7 +112,7 @@ async fn publish(feed: Topic) {
         let ts = SystemTime::now().duration_since(UNIX_EPOCH);
         let ts = ts.unwrap_or_default().as_secs();
         let tick = serde_json::json!({ "text": "hey from axum", "ts": ts });
-        feed.publish(&Event::new().data(tick.to_string()));
+        let _ = feed.publish(&Event::new().data(tick.to_string()));
         sleep(Duration::from_secs(1)).await;
     }
 }

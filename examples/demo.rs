@@ -198,7 +198,7 @@ struct Demo {
 
 impl Demo {
     /// Publishes `count` events, one every so often, and the end.
-    async fn publish(&self, every: Duration, count: Option<u64>) {
+    async fn publish(&self, every: Duration, count: Option<u64>) -> io::Result<()> {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         for _ in 0..count.unwrap_or(u64::MAX) {
@@ -208,9 +208,11 @@ impl Demo {
                 ts: now(),
                 watching: self.watching.load(Ordering::Relaxed),
             });
-            self.feed.publish(&tick.expect("text and numbers are JSON"));
+            self.feed
+                .publish(&tick.expect("text and numbers are JSON"))?;
         }
-        self.feed.finish(Some(&Event::new().event(CLOSE).data("")));
+        let close = Event::new().event(CLOSE).data("");
+        Ok(self.feed.finish(Some(&close))?)
     }
 
     /// Counts who gets a stream, for as long as it lasts.

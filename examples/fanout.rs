@@ -38,7 +38,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     });
     let mut feed = Feed::new(&options);
     for _ in 0..options.preload {
-        topic.publish(&Event::new().data(feed.store()));
+        topic.publish(&Event::new().data(feed.store()))?;
     }
 
     let mut server = Server::new(Config::default());
@@ -83,7 +83,7 @@ async fn publish(topic: &Topic, mut feed: Feed) {
         let now = feed::now();
         let burst = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BURST));
         let events = Vec::from_iter(burst.iter().map(|data| Event::new().data(data)));
-        topic.publish_all(&events);
+        let _ = topic.publish_all(&events); // It is never finished.
         yield_now().await;
     }
     std::future::pending::<()>().await;
@@ -97,7 +97,7 @@ async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
     loop {
         while topic.subscriptions() > 0 && published < written() + AHEAD as u64 {
             let before = topic.subscribe(Start::Live);
-            topic.publish_all(&burst);
+            let _ = topic.publish_all(&burst);
             published += before.lag() as u64;
         }
         yield_now().await;

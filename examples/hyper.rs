@@ -44,7 +44,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn publish(ticks: Topic) {
     for n in 1.. {
-        ticks.publish(&Event::new().id(n).data("tick"));
+        if ticks.publish(&Event::new().id(n).data("tick")).is_err() {
+            return; // It has been finished.
+        }
         sleep(Duration::from_secs(1)).await;
     }
 }

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ))
         .serve(Routes::new().topic("/ticks", &ticks));
     for n in 1.. {
-        ticks.publish(&Event::new().id(n).data("tick"));
+        ticks.publish(&Event::new().id(n).data("tick"))?;
         sleep(Duration::from_secs(1)).await;
     }
     Ok(())

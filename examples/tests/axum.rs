@@ -105,8 +105,16 @@ async fn read_until(socket: &mut TcpStream, what: &str) -> String {
 #[tokio::test]
 async fn handlers_give_streams_in_every_way() {
     let server = serve();
-    server.app.topic.publish(&Event::new().id(1).data("one"));
-    server.app.topic.publish(&Event::new().id(2).data("two"));
+    server
+        .app
+        .topic
+        .publish(&Event::new().id(1).data("one"))
+        .unwrap();
+    server
+        .app
+        .topic
+        .publish(&Event::new().id(2).data("two"))
+        .unwrap();
     for (target, headers, expected) in [
         ("/follow", "Last-Event-ID: 1\r\n", "id: 2\ndata: two\n\n"),
         ("/follow?lastEventId=1", "", "id: 2\ndata: two\n\n"),

@@ -292,13 +292,13 @@ fn https_is_recorded_from_whom_a_file_vouches_for() {
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let topic = Topic::new(Retention::events(10));
-    topic.publish(&Event::new().id(1).data("secret"));
-    topic.finish(None);
+    topic.publish(&Event::new().id(1).data("secret")).unwrap();
+    topic.finish(None).unwrap();
     let (port, _server) = runtime.block_on(async {
         let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
         let server = sse_net::Server::new(Config::default()).listen(TlsListener::new(tcp, tls));
-        let routes = Routes::new().topic_from("/", &topic, Start::Kept);
+        let routes = Routes::new().topic_from("/", &topic, Start::Earliest);
         (port, server.serve(routes))
     });
     let url = format!("https://localhost:{port}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::EventId;
+use sse_core::{EventId, Now};
 
 #[path = "../../sse-core/tests/common/log_pair.rs"]
 mod log_pair;
@@ -18,19 +18,21 @@ struct Input<'a> {
     events: u8,
     bytes: u16,
     age: u8,
+    backlog: (u8, u16),
     program: Vec<Operation<'a>>,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Operation<'a> {
     /// With data of this length.
-    Append(u8),
-    AppendWith(Id<'a>, u8),
+    Append(u8, bool),
+    AppendWith(Id<'a>, u8, bool),
     /// The clock goes on.
     Tick(u8),
     /// It is set.
     Clock(Duration),
-    Forget,
+    Evict,
+    Join,
     Read(u8),
     Resume(Id<'a>),
 }
@@ -51,17 +53,26 @@ fuzz_target!(|input: Input<'_>| {
         events: input.events.into(),
         bytes: input.bytes.into(),
         age: Duration::from_millis(input.age.into()),
+        backlog: (
+            Duration::from_millis(input.backlog.0.into()),
+            input.backlog.1.into(),
+        ),
     });
-    let mut now = Duration::ZERO;
+    let mut now = Now::from(Duration::ZERO);
     for operation in input.program.iter().take(MAX_OPERATIONS) {
         match operation {
-            Operation::Append(len) => pair.append(None, &data(*len), now),
-            Operation::AppendWith(id, len) => pair.append(id.judge(), &data(*len), now),
-            Operation::Tick(millis) => {
-                now = now.saturating_add(Duration::from_millis((*millis).into()));
+            Operation::Append(len, encoded) => pair.append(None, &data(*len), now, *encoded),
+            Operation::AppendWith(id, len, encoded) => {
+                pair.append(id.judge(), &data(*len), now, *encoded);
             }
-            Operation::Clock(time) => now = *time,
-            Operation::Forget => pair.forget(now),
+            Operation::Tick(millis) => {
+                let time = Duration::from_millis((*millis).into());
+                now.unix = now.unix.saturating_add(time);
+                now.steady = now.steady.saturating_add(time);
+            }
+            Operation::Clock(time) => now.unix = *time,
+            Operation::Evict => pair.evict(now),
+            Operation::Join => pair.join(now),
             Operation::Read(max) => pair.read((*max).into()),
             Operation::Resume(id) => id.judge().iter().for_each(|id| pair.ask(id)),
         }

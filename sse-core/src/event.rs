@@ -104,6 +104,25 @@ impl<'a> Event<'a> {
         encode::event(out, self);
     }
 
+    /// Whether it has an ID.
+    #[must_use]
+    pub const fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// The bytes of its texts: less than its encoded length, which is at most seven times
+    /// this and 128 bytes.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        let texts = [
+            self.comment.as_deref(),
+            self.id.as_ref().map(EventId::as_str),
+            self.event.as_ref().map(EventType::as_str),
+            self.data.as_deref(),
+        ];
+        texts.iter().flatten().map(|text| text.len()).sum()
+    }
+
     /// The same event, borrowed.
     pub(crate) fn borrowed(&self) -> Event<'_> {
         Event {

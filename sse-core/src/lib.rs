@@ -74,7 +74,6 @@
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-mod chunk;
 mod decode;
 mod encode;
 mod event;
@@ -89,23 +88,23 @@ mod replay;
 mod response;
 mod scan;
 mod segment;
-mod stamp;
 mod stream;
 pub mod testing;
 mod upgrade;
 
-pub use chunk::{Excerpt, Past};
 pub use decode::{DecodeError, Decoded, Decoder, MessageEvent};
 pub use event::Event;
 pub use events::Events;
 pub use field::{EventId, EventType, Fault, Field, FieldError};
 pub use head::{Head, HeadReader};
-pub use log::{Cursor, Forgotten, Log, Resume, Retention};
+pub use log::{
+    Appended, Begun, Cursor, Encoded, Evicted, Lagged, Log, LogId, Now, Restored, Resume,
+    Retention, Slice,
+};
 pub use outbox::{Outbox, SendError};
 pub use record::{Recorder, Tee};
 pub use replay::{Pace, Recorded, Replayer};
 pub use response::{Rejection, Response};
 pub use segment::{Damage, Record, Segment, UnknownVersion};
-pub use stamp::Stamp;
 pub use stream::{CloseError, Stream};
 pub use upgrade::{Request, UpgradeError, Upgrader};

@@ -2,7 +2,7 @@
 //! for it.
 //!
 //! ```text
-//! :sse-journal 1 1700000000000-0      the format's version, and the first stamp ever given
+//! :sse-journal 1 1700000000000-0      the format's version, and the first ID ever given
 //!
 //! :8e11a3f6 1700000000000-0           CRC-32 of what follows it, after the space
 //! id: 1700000000000-0
@@ -29,8 +29,8 @@ use fearless_simd::prelude::*;
 use memchr::{memchr, memmem};
 
 use crate::field::EventId;
+use crate::log::{LogId, Slice};
 use crate::scan::{LEVEL, LineEnds};
-use crate::stamp::Stamp;
 
 /// Reads the segment of a journal: gives its records, and what of it is damaged.
 ///
@@ -40,24 +40,24 @@ use crate::stamp::Stamp;
 ///
 /// ```
 /// use std::time::Duration;
-/// use sse_core::{Event, Log, Retention, Segment, Stamp};
+/// use sse_core::{Event, Log, Retention, Segment, LogId};
 ///
 /// let mut log = Log::new(Retention::default());
 /// log.append(&Event::new().data("one"), Duration::from_millis(7));
 /// log.append(&Event::new().id(2).data("two"), Duration::from_millis(7));
 ///
-/// let excerpt = log.excerpt(log.begin())?.unwrap();
+/// let slice = log.slice(log.begin()..log.end())?.unwrap();
 /// let mut file = Vec::new();
-/// Segment::begin(excerpt.first(), &mut file);
-/// excerpt.encode(&mut file);
+/// Segment::begin(slice.first_id(), &mut file);
+/// Segment::append(&slice, &mut file);
 /// file.extend(b":a torn tail");
 ///
 /// let mut segment = Segment::new(&file)?;
 /// let one = segment.next().unwrap()?;
-/// assert_eq!(one.stamp(), Stamp::parse("7-0").unwrap());
+/// assert_eq!(one.id(), LogId::parse("7-0").unwrap());
 /// assert_eq!(one.event(), b"id: 7-0\ndata: one\n\n");
 /// let two = segment.next().unwrap()?;
-/// assert_eq!(two.stamp(), Stamp::parse("7-1").unwrap());
+/// assert_eq!(two.id(), LogId::parse("7-1").unwrap());
 /// assert_eq!(two.event(), b"id: 2\ndata: two\n\n");
 ///
 /// let damage = segment.next().unwrap().unwrap_err();
@@ -67,7 +67,7 @@ use crate::stamp::Stamp;
 #[derive(Debug, Clone)]
 pub struct Segment<'a> {
     bytes: &'a [u8],
-    since: Option<Stamp>,
+    since: Option<LogId>,
     /// Up to where the bytes have been looked at.
     at: usize,
     /// What was found after damage that had to be told first.
@@ -94,19 +94,27 @@ impl<'a> Segment<'a> {
         })
     }
 
-    /// Appends what a segment begins with to `out`: that of a journal whose first stamp ever
+    /// Appends what a segment begins with to `out`: that of a journal whose first ID ever
     /// was `since`.
-    pub fn begin(since: Stamp, out: &mut Vec<u8>) {
+    pub fn begin(since: LogId, out: &mut Vec<u8>) {
         out.extend_from_slice(HEAD);
         out.extend_from_slice(VERSION);
         out.push(b' ');
-        push_stamp(since, out);
+        push_id(since, out);
         out.extend_from_slice(b"\n\n");
     }
 
-    /// The first stamp that the journal ever gave, unless that can't be read.
+    /// Appends the events of `slice` to `out`, each with its ID and checksum.
+    pub fn append(slice: &Slice, out: &mut Vec<u8>) {
+        out.reserve(slice.bytes().len() + RECORD_LEN * slice.count());
+        for (id, event) in slice.events() {
+            push_record(id, event, out);
+        }
+    }
+
+    /// The first ID that the journal ever gave, unless that can't be read.
     #[must_use]
-    pub const fn since(&self) -> Option<Stamp> {
+    pub const fn since(&self) -> Option<LogId> {
         self.since
     }
 
@@ -153,8 +161,8 @@ impl<'a> Iterator for Segment<'a> {
 /// An event as it stands in a [`Segment`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {
-    stamp: Stamp,
-    /// Where it is `None`, the ID is the stamp.
+    id: LogId,
+    /// Where it is `None`, the event's ID is `id`.
     own_id: Option<EventId<'a>>,
     event: &'a [u8],
 }
@@ -172,23 +180,24 @@ impl<'a> Record<'a> {
         if !paragraph.is_plain {
             return None;
         }
-        let stamp = bytes.get(CHECKED.start..paragraph.event - 1)?;
+        let log_id = bytes.get(CHECKED.start..paragraph.event - 1)?;
         let id = bytes[paragraph.id.clone()].strip_prefix(b"id: ")?;
-        let own_id = match id == stamp {
-            true => None,
-            false => Some(EventId::new(str::from_utf8(id).ok()?).ok()?),
+        let own_id = if id == log_id {
+            None
+        } else {
+            Some(EventId::new(str::from_utf8(id).ok()?).ok()?)
         };
         Some(Self {
-            stamp: Stamp::parse_bytes(stamp)?,
+            id: LogId::parse_bytes(log_id)?,
             own_id,
             event: &bytes[paragraph.event..],
         })
     }
 
-    /// When the log took the event up. In the order of a journal's records it rises.
+    /// The ID that the log gave the event. It rises from record to record.
     #[must_use]
-    pub const fn stamp(&self) -> Stamp {
-        self.stamp
+    pub const fn id(&self) -> LogId {
+        self.id
     }
 
     /// The wire bytes of the event.
@@ -253,21 +262,21 @@ const VERSION: &[u8] = b"1";
 const CHECKED: std::ops::RangeFrom<usize> = 10..;
 
 /// What most records take beyond their events.
-pub(crate) const RECORD_LEN: usize = b":00000000 1700000000000-000\n".len();
+const RECORD_LEN: usize = b":00000000 1700000000000-000\n".len();
 
 /// Appends an event to `out` as it stands in a segment.
-pub(crate) fn push_record(stamp: Stamp, event: &[u8], out: &mut Vec<u8>) {
+fn push_record(id: LogId, event: &[u8], out: &mut Vec<u8>) {
     let at = out.len();
     out.extend_from_slice(b":00000000 ");
-    push_stamp(stamp, out);
+    push_id(id, out);
     out.push(b'\n');
     out.extend_from_slice(event);
     let crc = hex(crc32fast::hash(&out[at..][CHECKED]));
     out[at + 1..][..crc.len()].copy_from_slice(&crc);
 }
 
-/// Reads what a segment begins with: the first stamp, and how long that is.
-fn head(bytes: &[u8]) -> Result<Option<(Stamp, usize)>, UnknownVersion> {
+/// Reads what a segment begins with: the first ID, and how long that is.
+fn head(bytes: &[u8]) -> Result<Option<(LogId, usize)>, UnknownVersion> {
     let Some(rest) = bytes.strip_prefix(HEAD) else {
         return Ok(None);
     };
@@ -285,7 +294,7 @@ fn head(bytes: &[u8]) -> Result<Option<(Stamp, usize)>, UnknownVersion> {
         };
     }
     let is_whole = rest[line.len()..].starts_with(b"\n\n");
-    let since = Stamp::parse(since).filter(|_| is_whole);
+    let since = LogId::parse(since).filter(|_| is_whole);
     Ok(since.map(|since| (since, HEAD.len() + line.len() + 2)))
 }
 
@@ -351,8 +360,8 @@ impl<'a> Paragraph<'a> {
     }
 }
 
-fn push_stamp(stamp: Stamp, out: &mut Vec<u8>) {
-    out.extend_from_slice(stamp.id(&mut [0; Stamp::MAX_LEN]).as_bytes());
+fn push_id(id: LogId, out: &mut Vec<u8>) {
+    out.extend_from_slice(id.text(&mut [0; LogId::MAX_LEN]).as_bytes());
 }
 
 fn hex(crc: u32) -> [u8; 8] {

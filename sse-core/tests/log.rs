@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use proptest::prelude::*;
-use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume, Retention};
+use sse_core::{Cursor, Encoded, Event, EventId, Lagged, Log, Now, Resume, Retention};
 
 #[path = "common/log_pair.rs"]
 mod log_pair;
@@ -42,7 +42,7 @@ fn as_much_is_kept_as_all_bounds_allow() {
         (Retention::events(4).bytes(3 * SIZE).age(at(10)), "8 9"),
         (Retention::events(0).bytes(0).age(at(0)), "9"),
     ] {
-        let mut log = Log::new(retention);
+        let mut log = new_log(retention);
         for number in 1..=9 {
             log.append(&numbered(number), at(number * 10));
         }
@@ -53,7 +53,7 @@ fn as_much_is_kept_as_all_bounds_allow() {
 
 #[test]
 fn events_age_in_a_log_at_rest() {
-    let mut log = Log::new(Retention::default().age(at(20)));
+    let mut log = new_log(Retention::default().age(at(20)));
     for number in 1..=4 {
         log.append(&numbered(number), at(number * 10));
     }
@@ -66,31 +66,20 @@ fn events_age_in_a_log_at_rest() {
         (u64::MAX, "4"),
         (0, "4"),
     ] {
-        log.forget(at(now));
+        let _ = log.evict(at(now));
         assert_eq!(kept(&log), expected, "at {now}");
     }
 }
 
 #[test]
 fn the_newest_event_is_kept_however_large() {
-    let mut log = Log::new(Retention::events(0).bytes(10).age(Duration::ZERO));
+    let mut log = new_log(Retention::events(0).bytes(10).age(Duration::ZERO));
     log.append(&Event::new().id(1).data("x".repeat(1000)), at(1));
     assert_eq!(kept(&log), "1");
-    log.forget(Duration::MAX);
+    let _ = log.evict(Duration::MAX);
     assert_eq!(kept(&log), "1");
     log.append(&numbered(2), at(2));
     assert_eq!(kept(&log), "2");
-}
-
-#[test]
-fn a_clock_set_back_keeps_events_until_it_has_caught_up() {
-    let mut log = Log::new(Retention::default().age(at(10)));
-    log.append(&numbered(1), at(1000));
-    log.append(&numbered(2), at(500));
-    log.append(&numbered(3), at(1010));
-    assert_eq!(kept(&log), "1 2 3");
-    log.append(&numbered(4), at(1011));
-    assert_eq!(kept(&log), "3 4");
 }
 
 #[test]
@@ -107,14 +96,14 @@ fn ids_rise_whatever_the_clock_does() {
             &format!("{MAX}-0 {MAX}-1 {MAX}-2"),
         ),
     ] {
-        let mut log = Log::new(Retention::default());
+        let mut log = new_log(Retention::default());
         for time in times {
             log.append(&Event::new().data("x"), at(*time));
         }
         assert_eq!(kept(&log), expected, "{times:?}");
     }
 
-    let mut log = Log::new(Retention::default());
+    let mut log = new_log(Retention::default());
     log.append(&Event::new(), Duration::MAX);
     log.append(&Event::new(), Duration::from_micros(1999));
     assert_eq!(kept(&log), format!("{MAX}-0 {MAX}-1"), "no overflow");
@@ -138,7 +127,7 @@ fn clients_go_on_where_they_left_off() {
         ("100-6", "resumed with 0"),
         ("100-5", "resumed with 1"),
         ("100-4", "resumed with 2"),
-        // Forgotten, but nothing that came after it is.
+        // Evicted, but nothing that came after it is.
         ("100-3", "resumed with 3"),
         ("100-2", "gap"),
         ("100-0", "gap"),
@@ -280,18 +269,17 @@ fn clients_go_on_after_the_newest_of_events_with_the_same_id() {
 
 #[test]
 fn an_empty_log_knows_nobody() {
-    let log = Log::new(Retention::default());
+    let log = new_log(Retention::default());
     for id in ["0-0", "0", "9-9"] {
         asked(&log, Some(id), "unknown");
     }
     asked(&log, None, "fresh");
-    assert_eq!(log.read(log.begin()), Ok(&b""[..]));
-    assert_eq!((log.next_id(log.begin()), log.len()), (None, 0));
+    assert!(log.slice(log.begin()..log.end()).unwrap().is_none());
+    assert_eq!((log.next_event_id(log.begin()), log.len()), (None, 0));
     assert!(log.is_empty());
     for cursor in [log.end(), log.last(0), log.last(1), log.last(usize::MAX)] {
         assert_eq!(cursor, log.begin());
     }
-    assert_eq!(log.event_end(log.begin().advance(9)), log.begin());
 }
 
 #[test]
@@ -307,76 +295,167 @@ fn the_last_events_are_counted_back_from_the_newest() {
     ] {
         assert_eq!(read(&log, log.last(count)), expected, "the last {count}");
     }
-    assert_eq!(log.next_id(log.begin()).unwrap(), "3");
-}
-
-#[test]
-fn a_cursor_within_an_event_is_told_its_end() {
-    // The first of three is forgotten.
-    let log = log(Retention::events(2), "1 2 3", &[9]);
-    let begin = log.begin();
-    assert_eq!(begin, Log::new(Retention::default()).begin().advance(SIZE));
-    for (bytes, expected) in [
-        (0, 0),
-        (1, SIZE),
-        (SIZE - 1, SIZE),
-        (SIZE, SIZE),
-        (SIZE + 1, 2 * SIZE),
-        (2 * SIZE, 2 * SIZE),
-        (2 * SIZE + 1, 2 * SIZE),
-        (usize::MAX, 2 * SIZE),
-    ] {
-        let end = log.event_end(begin.advance(bytes));
-        assert_eq!(end, begin.advance(expected), "{bytes}");
-    }
-    let forgotten = Log::new(Retention::default()).begin();
-    assert_eq!(log.event_end(forgotten), begin);
-    assert_eq!(log.event_end(forgotten.advance(SIZE - 1)), begin);
+    assert_eq!(log.next_event_id(log.begin()).unwrap(), "3");
 }
 
 #[test]
 fn cursors_are_places_in_order() {
-    let mut log = Log::new(Retention::events(1));
+    let mut log = new_log(Retention::events(1));
     let first = log.end();
-    let second = log.append(&numbered(1), at(0));
-    let third = log.append(&numbered(2), at(0));
+    log.append(&numbered(1), at(0));
+    let second = log.end();
+    log.append(&numbered(2), at(0));
+    let third = log.end();
     assert!(first < second && second < third);
     assert_eq!((log.begin(), log.end()), (second, third));
     assert_eq!(second.distance(third), SIZE);
     assert_eq!(third.distance(second), 0);
-    assert_eq!(first.advance(2 * SIZE), third);
-    let last = third.advance(usize::MAX);
-    assert_eq!(last.advance(1), last, "no overflow");
 }
 
 #[test]
-fn what_is_read_is_in_one_piece() {
-    let mut log = Log::new(Retention::events(3));
-    let begin = log.begin();
-    let events = |from: u64, to| Vec::from_iter((from..to).map(encoded)).concat();
-    for number in 0..100 {
-        let end = log.append(&numbered(number % 10), at(number));
-        assert_eq!(end, log.end());
-        let oldest = (number + 1).saturating_sub(3);
-        assert_eq!(
-            log.read(log.begin()).unwrap().escape_ascii().to_string(),
-            events(oldest, number + 1).escape_ascii().to_string(),
-        );
+fn a_slice_shares_what_is_full_and_copies_what_still_grows() {
+    let mut log = new_log(Retention::events(10_000));
+    let begin = log.end();
+    let data = "x".repeat(1000);
+    let address = |log: &Log, cursor| {
+        let slice = log.slice(cursor..log.end()).unwrap().unwrap();
+        slice.bytes().as_ptr().addr()
+    };
+    for _ in 0..200 {
+        log.append(&Event::new().data(&data), at(0));
     }
-    assert_eq!(log.read(log.last(1)), Ok(&*encoded(9)));
-    assert_eq!(log.read(log.last(1).advance(3)), Ok(&encoded(9)[3..]));
-    assert_eq!(log.read(log.end()), Ok(&b""[..]));
-    assert_eq!(log.read(log.end().advance(1)), Ok(&b""[..]));
-    assert_eq!(log.read(log.end().advance(usize::MAX)), Ok(&b""[..]));
+    assert_eq!(address(&log, begin), address(&log, begin));
 
-    let forgotten = Forgotten { begin: log.begin() };
-    assert_eq!(log.read(begin), Err(forgotten));
-    let just_before = begin.advance(begin.distance(log.begin()) - 1);
-    assert_eq!(log.read(just_before), Err(forgotten));
+    let slice = log.slice(begin..log.end()).unwrap().unwrap();
+    assert!(slice.bytes().len() < 80 << 10 && slice.end() < log.end());
+    let (first, second) = (slice.after(begin).unwrap(), slice.events().nth(1).unwrap());
+    assert_eq!(first.count(), slice.count());
+    assert_eq!(second.0.to_string(), "0-1");
+    assert_eq!(second.1.len(), slice.bytes().len() / slice.count());
+    let rest = slice.after(slice.start()).unwrap();
+    assert_eq!((rest.start(), rest.end()), (slice.start(), slice.end()));
+    assert!(slice.after(slice.end()).is_none());
+}
+
+#[test]
+fn a_long_event_is_a_chunk_of_its_own_and_never_copied() {
+    let mut log = new_log(Retention::default());
+    log.append(&Event::new().data("before"), at(7));
+    let before = log.end();
+    let long = Encoded::new(&Event::new().comment("hi").data("x".repeat(1 << 20)));
+    let used = measure(|| _ = log.append_encoded(long, at(7)));
+    assert!(used.bytes_max < 10_000, "{used:?}");
+    log.append(&Event::new().data("after"), at(7));
+    let slice = log.slice(before..log.end()).unwrap().unwrap();
     assert_eq!(
-        forgotten.to_string(),
-        "the reader has fallen behind what the log keeps; go on where that begins",
+        (slice.count(), slice.first_id().to_string()),
+        (1, "7-1".to_owned())
     );
+    assert!(slice.bytes().starts_with(b": hi\nid: 7-1\ndata: xxx"));
+    let stalled = measure(|| _ = log.slice(before..log.end()));
+    assert!(stalled.bytes_max < 1000, "{stalled:?}");
+    assert_eq!(kept(&log), "7-0 7-1 7-2");
+}
+
+#[test]
+fn a_reader_that_lags_learns_where_events_begin() {
+    let mut log = new_log(Retention::events(3));
+    let begin = log.begin();
+    for number in 0..100 {
+        log.append(&numbered(number % 10), at(number));
+        let slice = log.slice(log.begin()..log.end()).unwrap().unwrap();
+        assert_eq!(slice.count() as u64, (number + 1).min(3));
+    }
+    assert_eq!(log.slice(log.end()..log.end()).unwrap().map(drop), None);
+    let lagged = Lagged { begin: log.begin() };
+    assert_eq!(log.slice(begin..log.end()).unwrap_err(), lagged);
+    assert_eq!(
+        lagged.to_string(),
+        "the reader lagged: events were evicted before it had read them; continue with the \
+         oldest kept event",
+    );
+}
+
+#[test]
+fn a_burst_beyond_the_window_stays_for_those_who_keep_up() {
+    for (age, bytes, now, expected) in [
+        (1000, 1 << 20, 0, "1 2 3 4 5"),
+        (1000, 1 << 20, 999, "1 2 3 4 5"),
+        (1000, 1 << 20, 1000, "5"),
+        (1000, 3 * SIZE, 0, "3 4 5"),
+        (1000, 0, 0, "5"),
+        (0, 1 << 20, 0, "5"),
+    ] {
+        let mut log = Log::new(Retention::events(1).backlog(at(age), bytes));
+        for number in 1..=5 {
+            log.append(&numbered(number), at(0));
+        }
+        drop(log.evict(at(now)));
+        assert_eq!(
+            kept(&log),
+            expected,
+            "{age} ms, {bytes} bytes, after {now} ms"
+        );
+        assert_eq!(
+            read(&log, log.window()),
+            "5",
+            "a client that joins gets the window"
+        );
+        assert_eq!(read(&log, log.last(9)), "5");
+        let Resume::Resumed(cursor) = log.resume(Some(&4.into())) else {
+            panic!()
+        };
+        assert_eq!(read(&log, cursor), "5");
+    }
+}
+
+#[test]
+fn a_wrong_date_neither_keeps_events_nor_evicts_them() {
+    let mut log = new_log(Retention::default().age(at(50)));
+    let mut append = |number, unix, steady| {
+        let (unix, steady) = (at(unix), at(steady));
+        log.append(&numbered(number), Now { unix, steady });
+        kept(&log)
+    };
+    assert_eq!(append(1, 1_000, 1_000), "1");
+    assert_eq!(append(2, 9_000_000, 1_010), "1 2", "the clock is ahead");
+    assert_eq!(append(3, 1_060, 1_060), "2 3", "and set right again");
+    assert_eq!(append(4, 1_200, 1_200), "4");
+}
+
+#[test]
+fn a_position_has_an_id_with_which_a_client_resumes() {
+    let mut log = new_log(Retention::events(2));
+    let id = |log: &mut Log, cursor| {
+        let id = log.position_id(cursor, at(7));
+        id.map(|id| id.to_string()).unwrap_or_default()
+    };
+    let origin = log.end();
+    assert_eq!(id(&mut log, origin), "6-0", "an ID before all events");
+    assert_eq!(id(&mut log, origin), "6-0");
+    let resumes = |log: &Log, id: &str| log.resume(Some(&EventId::new(id).unwrap()));
+    assert_eq!(resumes(&log, "6-0"), Resume::Resumed(origin));
+    log.append(&Event::new().data("x"), at(7));
+    let first = log.end();
+    log.append(&Event::new().data("x"), at(7));
+    assert_eq!(resumes(&log, "6-0"), Resume::Resumed(origin));
+    assert_eq!(id(&mut log, first), "7-0");
+    log.append(&Event::new().data("x"), at(7));
+    assert_eq!(id(&mut log, first), "7-0", "the last one evicted");
+    assert_eq!(resumes(&log, "6-0"), Resume::Gap(first));
+    let end = log.end();
+    assert_eq!(id(&mut log, end), "7-2");
+
+    let mut own = new_log(Retention::default());
+    own.append(&numbered(5), at(7));
+    own.append(&Event::new().id(EventId::from_static("")).data("x"), at(7));
+    let (begin, end) = (own.begin(), own.end());
+    assert_eq!(
+        id(&mut own, end),
+        "",
+        "with an empty ID a client does not come back"
+    );
+    assert_eq!(id(&mut own, begin), "", "nobody can tell what came before");
 }
 
 #[test]
@@ -395,10 +474,15 @@ fn every_event_has_an_id_and_an_end() {
             "id: 9-0\ndata: a\ndata: id: b\n\n",
         ),
     ] {
-        let mut log = Log::new(Retention::default());
-        let end = log.append(&event, at(9));
-        assert_eq!(log.read(log.begin()), Ok(expected.as_bytes()), "{event:?}");
-        assert_eq!(log.begin().distance(end), expected.len());
+        let mut log = new_log(Retention::default());
+        log.append(&event, at(9));
+        let end = log.end();
+        let slice = log.slice(log.begin()..end).unwrap().unwrap();
+        assert_eq!(slice.bytes(), expected, "{event:?}");
+        let mut encoded = new_log(Retention::default());
+        encoded.append_encoded(Encoded::new(&event), at(9));
+        let slice = encoded.slice(log.begin()..end).unwrap().unwrap();
+        assert_eq!(slice.bytes(), expected, "{event:?}");
         let stamped = log.resume(Some(&EventId::from_static("9-0")));
         assert_eq!(
             stamped == Resume::Resumed(end),
@@ -418,7 +502,7 @@ fn memory_stays_bounded_over_a_million_events() {
         (all(Duration::MAX).bytes(COUNT * 30), false),
         (all(at(COUNT as u64 - 1)), true),
     ] {
-        let mut log = Log::new(retention);
+        let mut log = new_log(retention);
         let mut kept = (0, 0);
         let used = measure(|| {
             for number in 0..300_000_u64 {
@@ -431,7 +515,7 @@ fn memory_stays_bounded_over_a_million_events() {
         });
         let [bytes, events] = [kept.0, kept.1].map(|count| count as u64);
         assert!(events <= COUNT as u64, "{kept:?}");
-        let by_event = if has_own_ids { 220 } else { 80 };
+        let by_event = if has_own_ids { 230 } else { 96 };
         let bound = 4 * bytes + by_event * events;
         // When a buffer grows there is the old one, too, for a moment.
         assert!(used.bytes_max <= bound + bound / 2, "{used:?} for {kept:?}");
@@ -451,7 +535,7 @@ fn memory_for_a_burst_is_given_back() {
         log.append(&Event::new().data("x".repeat(8 << 20)), at(0));
     };
     for burst in [many, large] as [fn(&mut Log); 2] {
-        let mut log = Log::new(Retention::events(usize::MAX).age(at(5)));
+        let mut log = new_log(Retention::events(usize::MAX).age(at(5)));
         let used = measure(|| {
             burst(&mut log);
             log.append(&numbered(1), at(10));
@@ -463,7 +547,7 @@ fn memory_for_a_burst_is_given_back() {
 
 #[test]
 fn appending_to_a_full_log_allocates_nothing() {
-    let mut log = Log::new(Retention::events(100));
+    let mut log = new_log(Retention::events(100));
     let mut append = |count| {
         for time in 0..count {
             log.append(&Event::new().data("x"), at(1_000_000_000 + time));
@@ -482,17 +566,21 @@ proptest! {
         program in prop::collection::vec(operation(), 0..40),
     ) {
         let mut pair = Pair::new(bounds);
-        let mut now = Duration::ZERO;
+        let mut now = Now::from(Duration::ZERO);
         for operation in program {
             match operation {
-                Operation::Append(own_id, data) => {
+                Operation::Append(own_id, data, is_encoded) => {
                     let own_id = own_id.map(|id| EventId::new(id).expect("one line"));
-                    pair.append(own_id, &data, now);
+                    pair.append(own_id, &data, now, is_encoded);
                 }
-                Operation::Tick(time) => now = now.saturating_add(time),
-                Operation::Clock(time) => now = time,
-                Operation::Forget => pair.forget(now),
+                Operation::Tick(time) => {
+                    now.unix = now.unix.saturating_add(time);
+                    now.steady = now.steady.saturating_add(time);
+                }
+                Operation::Clock(time) => now.unix = time,
+                Operation::Evict => pair.evict(now),
                 Operation::Read(max) => pair.read(max),
+                Operation::Join => pair.join(now),
                 Operation::Resume(id) => pair.ask(&EventId::new(id).expect("one line")),
             }
             pair.check();
@@ -502,27 +590,30 @@ proptest! {
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Append(Option<String>, String),
+    Append(Option<String>, String, bool),
     /// The clock goes on.
     Tick(Duration),
     /// It is set.
     Clock(Duration),
-    Forget,
+    Evict,
     Read(usize),
+    Join,
     Resume(String),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     let data = "x{0,30}|[\r\nx]{0,5}";
     prop_oneof![
-        6 => (prop::option::of(id()), data).prop_map(|(id, data)| Operation::Append(id, data)),
+        6 => (prop::option::of(id()), data, any::<bool>())
+            .prop_map(|(id, data, encoded)| Operation::Append(id, data, encoded)),
         2 => (0..8_u64).prop_map(|millis| Operation::Tick(at(millis))),
         1 => prop_oneof![
             4 => (0..20_u64).prop_map(at),
             1 => any::<Duration>(),
         ]
         .prop_map(Operation::Clock),
-        1 => Just(Operation::Forget),
+        1 => Just(Operation::Evict),
+        1 => Just(Operation::Join),
         2 => prop_oneof![0..100_usize, Just(usize::MAX)].prop_map(Operation::Read),
         2 => id().prop_map(Operation::Resume),
     ]
@@ -541,7 +632,14 @@ fn id() -> impl Strategy<Value = String> {
 fn bounds() -> impl Strategy<Value = Bounds> {
     let count = |max: usize| prop_oneof![0..max, Just(usize::MAX)];
     let age = prop_oneof![(0..20_u64).prop_map(at), Just(Duration::MAX)];
-    (count(10), count(300), age).prop_map(|(events, bytes, age)| Bounds { events, bytes, age })
+    let backlog = ((0..8_u64).prop_map(at), count(200));
+    let bounds = (count(10), count(300), age, backlog);
+    bounds.prop_map(|(events, bytes, age, backlog)| Bounds {
+        events,
+        bytes,
+        age,
+        backlog,
+    })
 }
 
 fn at(millis: u64) -> Duration {
@@ -552,16 +650,15 @@ fn numbered(number: u64) -> Event<'static> {
     Event::new().id(number).data("x")
 }
 
-fn encoded(number: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    numbered(number % 10).encode(&mut out);
-    out
+/// A log without a backlog.
+fn new_log(retention: Retention) -> Log {
+    Log::new(retention.backlog(Duration::ZERO, 0))
 }
 
 /// A log to which events of these IDs have been appended at these times, the last of which
 /// goes for the rest. For `-` the log gives the ID; `''` is the empty one.
 fn log(retention: Retention, ids: &str, times: &[u64]) -> Log {
-    let mut log = Log::new(retention);
+    let mut log = new_log(retention);
     let last = times.last().copied().into_iter().cycle();
     for (id, time) in ids.split(' ').zip(times.iter().copied().chain(last)) {
         let event = match id {
@@ -581,9 +678,11 @@ fn kept(log: &Log) -> String {
 
 /// The IDs of the events after the cursor.
 fn read(log: &Log, cursor: Cursor) -> String {
-    let mut bytes = Vec::new();
-    log.copy(cursor, log.end(), &mut bytes)
-        .expect("they are kept");
+    let (mut bytes, mut cursor) = (Vec::new(), cursor);
+    while let Some(slice) = log.slice(cursor..log.end()).expect("they are kept") {
+        bytes.extend_from_slice(&slice.bytes());
+        cursor = slice.end();
+    }
     let text = str::from_utf8(&bytes).expect("whole events");
     Vec::from_iter(text.lines().filter_map(|line| line.strip_prefix("id: "))).join(" ")
 }
@@ -593,7 +692,7 @@ fn read(log: &Log, cursor: Cursor) -> String {
 fn asked(log: &Log, id: Option<&str>, expected: &str) {
     let id = id.map(|id| EventId::new(id).expect("one line"));
     let answer = match log.resume(id.as_ref()) {
-        Resume::Fresh => "fresh".to_owned(),
+        Resume::New => "fresh".to_owned(),
         Resume::Resumed(cursor) => {
             format!("resumed with {}", log.count(cursor, log.end()))
         }

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sse_core::{Cursor, Event, EventId, Log, Past, Resume, Retention, Segment, Stamp};
+use sse_core::{Cursor, Event, EventId, Log, LogId, Restored, Resume, Retention, Segment};
 
 #[test]
 fn a_segment_is_an_event_stream_of_this_form() {
-    let mut log = Log::new(Retention::default());
+    let mut log = new_log(Retention::default());
     log.append(&Event::new().data("one"), at(7));
     log.append(
         &Event::new()
@@ -158,13 +158,13 @@ fn a_format_to_come_is_refused_and_not_destroyed() {
 #[test]
 fn a_restored_log_goes_on_as_if_nothing_had_happened() {
     for kept in [1, 2, 5, 9] {
-        let mut before = Log::new(Retention::events(kept));
+        let mut before = new_log(Retention::events(kept));
         let mut file = Vec::new();
         for number in 0..5 {
             let cursor = before.end();
             append(&mut before, number);
-            let excerpt = before.excerpt(cursor).unwrap();
-            excerpt.unwrap().encode(&mut file);
+            let slice = before.slice(cursor..before.tip()).unwrap();
+            Segment::append(&slice.unwrap(), &mut file);
         }
         let mut after = restore(&file, Retention::events(kept));
         // The clock has been set back.
@@ -203,7 +203,7 @@ fn ids_that_were_lost_go_on_after_the_gap() {
         let found = match log.resume(Some(&EventId::new(id).unwrap())) {
             Resume::Resumed(cursor) => Some((true, ids(cursor))),
             Resume::Gap(cursor) => Some((false, ids(cursor))),
-            Resume::Fresh | Resume::Unknown => None,
+            Resume::New | Resume::Unknown => None,
         };
         assert_eq!(found, expected, "{id}");
     }
@@ -214,12 +214,12 @@ fn nothing_is_restored_twice_or_out_of_order() {
     let file = segment(&log_of(3));
     let mut log = restore(&file, Retention::default());
     let past = || past(&file);
-    log.restore(past());
+    log.restore(past(), at(10));
     assert_eq!(log.len(), 3);
-    let mut rest = Log::new(Retention::default());
-    rest.restore(past_of(&file, &[0]));
-    rest.restore(past());
-    rest.restore(past_of(&file, &[2, 1]));
+    let mut rest = new_log(Retention::default());
+    rest.restore(past_of(&file, &[0]), at(10));
+    rest.restore(past(), at(10));
+    rest.restore(past_of(&file, &[2, 1]), at(10));
     assert_eq!(text(&rest, rest.begin()), text(&log, log.begin()));
     for (one, other) in [
         (&[0, 2][..], &[1][..]),
@@ -233,8 +233,8 @@ fn nothing_is_restored_twice_or_out_of_order() {
             (merged.first(), merged.last()),
             (past().first(), past().last())
         );
-        let mut log = Log::new(Retention::default());
-        log.restore(merged);
+        let mut log = new_log(Retention::default());
+        log.restore(merged, at(10));
         assert_eq!(text(&log, log.begin()), text(&rest, rest.begin()));
     }
     // After the last stamp there would be none.
@@ -245,12 +245,12 @@ fn nothing_is_restored_twice_or_out_of_order() {
         .next()
         .unwrap()
         .unwrap();
-    assert!(!Past::default().push(&record));
+    assert!(!Restored::default().push(&record));
 }
 
 #[test]
 fn what_is_held_back_is_kept_but_not_read() {
-    let mut log = Log::new(Retention::events(2).bytes(100));
+    let mut log = new_log(Retention::events(2).bytes(100));
     append(&mut log, 0);
     log.hold(Some(log.end()));
     let before = log.end();
@@ -264,15 +264,14 @@ fn what_is_held_back_is_kept_but_not_read() {
     );
     assert_eq!(text(&log, before), "");
     assert_eq!(log.last(1), log.begin());
-    assert_eq!(log.event_end(log.tip()), before);
     let resumed = log.resume(Some(&EventId::from_static("7-4")));
     assert_eq!(resumed, Resume::Resumed(before), "it cannot have been seen");
 
     let mut two = before;
     for expected in ["7-1", "7-2"] {
-        let held = log.excerpt(two).unwrap().unwrap();
+        let held = log.slice(two..log.tip()).unwrap().unwrap();
         assert_eq!(
-            held.first().to_string(),
+            held.first_id().to_string(),
             expected,
             "each of so few bytes is one piece"
         );
@@ -283,7 +282,7 @@ fn what_is_held_back_is_kept_but_not_read() {
     log.hold(Some(before));
     assert_eq!(log.end(), two, "what was read is not taken back");
 
-    log.forget(at(7));
+    drop(log.evict(at(7)));
     assert_eq!(ids(&text(&log, log.begin())), "", "two are held");
     log.append(&Event::new().data("x".repeat(90)), at(7));
     assert_eq!(log.len(), 1, "bytes are the bound of what is held");
@@ -300,7 +299,7 @@ proptest! {
         len in 0..80_usize,
         put in prop::collection::vec(any::<u8>(), 0..9),
     ) {
-        let mut log = Log::new(Retention::default());
+        let mut log = new_log(Retention::default());
         for (own_id, data, comment) in &events {
             let event = Event::new().data(data);
             let event = match comment {
@@ -339,7 +338,7 @@ fn append(log: &mut Log, number: u64) {
 }
 
 fn log_of(count: u64) -> Log {
-    let mut log = Log::new(Retention::default());
+    let mut log = new_log(Retention::default());
     (0..count).for_each(|number| append(&mut log, number));
     log
 }
@@ -347,18 +346,18 @@ fn log_of(count: u64) -> Log {
 /// The segment of all that the log keeps.
 fn segment(log: &Log) -> Vec<u8> {
     let (mut file, mut cursor) = (Vec::new(), log.begin());
-    while let Some(excerpt) = log.excerpt(cursor).expect("nothing is forgotten") {
+    while let Some(slice) = log.slice(cursor..log.tip()).expect("nothing was evicted") {
         if file.is_empty() {
-            Segment::begin(excerpt.first(), &mut file);
+            Segment::begin(slice.first_id(), &mut file);
         }
-        excerpt.encode(&mut file);
-        cursor = excerpt.end();
+        Segment::append(&slice, &mut file);
+        cursor = slice.end();
     }
     file
 }
 
-fn past(file: &[u8]) -> Past {
-    let mut past = Past::default();
+fn past(file: &[u8]) -> Restored {
+    let mut past = Restored::default();
     for record in Segment::new(file).expect("it is well-formed").flatten() {
         assert!(past.push(&record));
     }
@@ -366,9 +365,9 @@ fn past(file: &[u8]) -> Past {
 }
 
 /// What of a segment can be pushed in this order.
-fn past_of(file: &[u8], indices: &[usize]) -> Past {
+fn past_of(file: &[u8], indices: &[usize]) -> Restored {
     let records: Vec<_> = Segment::new(file).unwrap().flatten().collect();
-    let mut past = Past::default();
+    let mut past = Restored::default();
     for index in indices {
         past.push(&records[*index]);
     }
@@ -377,9 +376,10 @@ fn past_of(file: &[u8], indices: &[usize]) -> Past {
 
 /// The log of a segment, at the time 10.
 fn restore(file: &[u8], retention: Retention) -> Log {
-    let mut log = Log::new(retention);
-    log.restore(past(file));
-    log.restored(Stamp::parse("7-0").expect("it is well-formed"), at(10));
+    let mut log = new_log(retention);
+    log.restore(past(file), at(10));
+    let since = LogId::parse("7-0").expect("it is well-formed");
+    drop(log.finish_restoring(since, at(10), at(10)));
     log
 }
 
@@ -388,7 +388,7 @@ fn read(file: &[u8]) -> (Vec<u64>, Vec<std::ops::Range<usize>>) {
     let (mut sequences, mut damages) = (Vec::new(), Vec::new());
     for item in Segment::new(file).expect("it is well-formed") {
         match item {
-            Ok(record) => sequences.push(record.stamp().sequence()),
+            Ok(record) => sequences.push(record.id().sequence()),
             Err(damage) => damages.push(damage.range()),
         }
     }
@@ -396,8 +396,11 @@ fn read(file: &[u8]) -> (Vec<u64>, Vec<std::ops::Range<usize>>) {
 }
 
 fn text(log: &Log, cursor: Cursor) -> String {
-    let mut bytes = Vec::new();
-    log.copy(cursor, log.end(), &mut bytes).unwrap();
+    let (mut bytes, mut cursor) = (Vec::new(), cursor);
+    while let Some(slice) = log.slice(cursor..log.end()).unwrap() {
+        bytes.extend_from_slice(&slice.bytes());
+        cursor = slice.end();
+    }
     String::from_utf8(bytes).unwrap()
 }
 
@@ -416,6 +419,11 @@ fn answer(log: &Log, id: &str) -> String {
         Resume::Gap(cursor) => format!("gap {}", ids(&text(log, cursor))),
         other => format!("{other:?}"),
     }
+}
+
+/// A log without a backlog.
+fn new_log(retention: Retention) -> Log {
+    Log::new(retention.backlog(Duration::ZERO, 0))
 }
 
 fn at(millis: u64) -> Duration {

@@ -18,9 +18,9 @@ use crate::topic::Subscription;
 
 /// The body of an HTTP response that a [`Responder`](crate::Responder) gives.
 ///
-/// One that follows a topic is a cursor: whatever it has not been asked for waits in the
-/// topic's log. All that is new when it is asked is one data frame, and those who ask for the
-/// same get the same bytes, not copies. Heartbeats, the end at the maximum age and that of a
+/// One that follows a topic is a cursor: events that it has not been asked for wait in the
+/// topic's log. A data frame is a slice of that log, up to 64 KiB or one longer event: shared,
+/// or copied where it is the newest. Heartbeats, the end at the maximum age and that of a
 /// drain come from the body itself, always between two events.
 ///
 /// An HTTP server drops the body when the client is gone. It has to be polled on a Tokio
@@ -242,16 +242,18 @@ impl Streaming {
             }
         };
         let stats = self.member.stats();
-        Poll::Ready(match ready!(subscription.poll_burst(cx)) {
-            Ok(Some(burst)) => {
-                stats.add_events(burst.events);
-                stats.add_bytes(burst.bytes.len());
-                let linger = subscription.topic().linger();
-                // Who is still behind has waited long enough.
-                if !linger.is_zero() && subscription.lag() == 0 {
-                    self.lingers_until = Instant::now().checked_add(linger);
+        Poll::Ready(match ready!(subscription.poll_slice(cx)) {
+            Ok(Some(slice)) => {
+                let bytes = slice.bytes();
+                stats.add_events(slice.count());
+                stats.add_bytes(bytes.len());
+                // Events that are still behind have waited long enough.
+                if let Some(until) = subscription.lingers_until()
+                    && subscription.lag() == 0
+                {
+                    self.lingers_until = Some(until);
                 }
-                Ok((burst.bytes, burst.read_at))
+                Ok((bytes, Instant::now()))
             }
             Ok(None) => Err(Ending::of(Disconnect::Finished)),
             Err(_) => match subscription.topic().slow_clients() {

@@ -34,8 +34,8 @@ use tokio::time::timeout;
 ///     assert_eq!(head.status(), 200);
 ///     assert_eq!(head.header("content-type"), Some("text/event-stream"));
 ///
-///     ticks.publish(&Event::new().id(1).data("not this one"));
-///     ticks.publish(&Event::new().id(2).event(EventType::from_static("tick")).data("hey"));
+///     ticks.publish(&Event::new().id(1).data("not this one")).unwrap();
+///     ticks.publish(&Event::new().id(2).event(EventType::from_static("tick")).data("hey")).unwrap();
 ///     let tick = client.event_of("tick").await?;
 ///     assert_eq!((tick.data(), tick.last_event_id()), ("hey", "2"));
 /// #   drop(server);

@@ -30,10 +30,16 @@ pub struct Config {
     /// 500 bytes here and several KB in the kernel.
     pub max_connections: usize,
 
-    /// How many connections there may be from one IP address: no limit of its own, because
-    /// behind a proxy all come from one. A server that browsers reach directly does well with
-    /// some hundreds, since an office has one address, too. It costs an entry for each address.
+    /// How many connections there may be from one IP address. Default: unlimited, because
+    /// behind a proxy every client has the proxy's address. A server that browsers reach
+    /// directly does well with some hundreds, since an office has one address, too. Costs an
+    /// entry for each address.
     pub max_connections_per_address: usize,
+
+    /// The length in bits of the prefix by which IPv6 addresses are counted for
+    /// [`max_connections_per_address`](Self::max_connections_per_address). Default: 64, the
+    /// network that one customer has. 128 counts single addresses.
+    pub ipv6_prefix: u8,
 
     /// How a connection is refused for which there is no room: with 503.
     pub when_full: WhenFull,
@@ -59,6 +65,10 @@ pub struct Config {
     /// there are new ones. A stream of one client's own ends when its program ends it.
     pub max_age: Option<Duration>,
 
+    /// How many bytes a client may send after its request. Default: 64 KiB, which is more than
+    /// any client of event streams sends. Beyond that it is disconnected.
+    pub max_input: usize,
+
     /// How long a client is told to wait before it reconnects: 3 s, up to half of it more,
     /// at random, so that not all come back at once. It is told at the beginning and at the
     /// end of a stream.
@@ -76,11 +86,13 @@ impl Default for Config {
             head_timeout: Duration::from_secs(10),
             max_connections: 1 << 16,
             max_connections_per_address: usize::MAX,
+            ipv6_prefix: 64,
             when_full: WhenFull::Unavailable,
             heartbeat: Duration::from_secs(15),
             heartbeat_form: Heartbeat::Comment,
             write_timeout: Duration::from_secs(20),
             max_age: None,
+            max_input: 64 << 10,
             retry: Duration::from_secs(3),
             shards: None,
         }
@@ -156,6 +168,10 @@ pub struct TopicConfig {
     /// 16 MiB, whatever their age. What is kept is in memory, up to twice.
     pub retention: Retention,
 
+    /// The largest event in bytes, encoded. Default: 16 MiB. A larger one is refused with
+    /// [`PublishError::TooLarge`](crate::PublishError::TooLarge).
+    pub max_event: usize,
+
     /// What becomes of a client that falls behind what is kept: it is disconnected, since a
     /// client that comes back is told what it has missed, and one that skips ahead has to
     /// listen for that.
@@ -184,6 +200,7 @@ impl Default for TopicConfig {
     fn default() -> Self {
         Self {
             retention: Retention::default(),
+            max_event: 16 << 20,
             slow_clients: SlowClients::default(),
             gap_type: EventType::from_static("gap"),
             unknown_ids: UnknownIds::default(),

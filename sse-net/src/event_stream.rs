@@ -5,13 +5,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
-use sse_core::{Decoded, Decoder, Forgotten, MessageEvent};
+use sse_core::{Decoded, Decoder, Lagged, MessageEvent};
 
 use crate::topic::Subscription;
 
 /// The events of a topic as a `Stream`, decoded: what a browser's listeners would be given.
 ///
-/// An error is no end: it is [`Forgotten`] where the stream has fallen behind what the topic
+/// An error is no end: it is [`Lagged`] where the stream has fallen behind what the topic
 /// keeps, or has begun after an event that is not, and what follows is what is kept. It ends
 /// when the topic has been finished and all has been read. It does not linger.
 ///
@@ -23,10 +23,10 @@ use crate::topic::Subscription;
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let topic = Topic::new(Retention::events(100));
 /// let mut events = topic.subscribe(Start::Live).events();
-/// topic.publish(&Event::new().id(1).data("hey"));
+/// topic.publish(&Event::new().id(1).data("hey")).unwrap();
 /// let event = events.next().await.unwrap()?;
 /// assert_eq!((event.last_event_id(), event.data()), ("1", "hey"));
-/// # Ok::<(), sse_core::Forgotten>(())
+/// # Ok::<(), sse_core::Lagged>(())
 /// # }).unwrap();
 /// ```
 #[derive(Debug)]
@@ -76,17 +76,17 @@ impl EventStream {
 }
 
 impl Stream for EventStream {
-    type Item = Result<MessageEvent<'static>, Forgotten>;
+    type Item = Result<MessageEvent<'static>, Lagged>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(event) = self.decode() {
                 return Poll::Ready(Some(Ok(event)));
             }
-            match ready!(self.subscription.poll_burst(cx)) {
-                Ok(Some(burst)) => self.bytes = burst.bytes,
+            match ready!(self.subscription.poll_bytes(cx)) {
+                Ok(Some(bytes)) => self.bytes = bytes,
                 Ok(None) => return Poll::Ready(None),
-                Err(forgotten) => return Poll::Ready(Some(Err(forgotten))),
+                Err(lagged) => return Poll::Ready(Some(Err(lagged))),
             }
         }
     }

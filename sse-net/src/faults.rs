@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sse_core::{Event, Excerpt, Log, Retention};
+use sse_core::{Event, Log, Retention, Segment, Slice};
 
 use crate::journal::{Journal, JournalNotice, SyncPolicy};
 use crate::segments::Segments;
-use crate::topic::{Published, Start, Topic};
+use crate::topic::{Start, Topic};
 
 /// What a disk is not to do next, so many times.
 struct Fault {
@@ -99,7 +99,7 @@ impl Dir {
     fn open(&self, journal: &Journal, now: Duration) -> (Segments, Log) {
         let mut tell =
             |notice: JournalNotice| self.notices.lock().unwrap().push(notice.to_string());
-        Segments::open(journal, Retention::default(), now, &mut tell).unwrap()
+        Segments::open(journal, Retention::default(), now.into(), &mut tell).unwrap()
     }
 }
 
@@ -116,7 +116,7 @@ impl Drop for Dir {
 fn kept(topic: &Topic) -> String {
     let mut bytes = Vec::new();
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
-    let _ = topic.subscribe(Start::Kept).poll_read(cx, &mut bytes);
+    let _ = topic.subscribe(Start::Earliest).poll_read(cx, &mut bytes);
     data(&bytes)
 }
 
@@ -126,8 +126,12 @@ fn data(bytes: &[u8]) -> String {
     data.collect::<Vec<_>>().join(" ")
 }
 
-fn publish(topic: &Topic, numbers: std::ops::Range<u32>) -> Vec<Published> {
-    let publish = |number: u32| topic.publish(&Event::new().data(number.to_string()));
+/// Publishes events, and returns whether each was stored as the journal promises.
+fn publish(topic: &Topic, numbers: std::ops::Range<u32>) -> Vec<bool> {
+    let publish = |number: u32| {
+        let event = Event::new().data(number.to_string());
+        topic.publish(&event).unwrap().is_stored()
+    };
     numbers.map(publish).collect()
 }
 
@@ -210,10 +214,7 @@ fn recovers(
         dir.fail(action, *is_dir, *times);
     }
     let published = publish(&topic, before..before + 3);
-    let expected = match told {
-        Some(_) if policy == EVERY => Published::NotKept,
-        _ => Published::Accepted,
-    };
+    let expected = told.is_none() || policy != EVERY;
     assert_eq!(published, [expected; 3], "{context}");
     assert_eq!(topic.flush(), told.is_none(), "{context}");
     let state = topic.journal().unwrap();
@@ -226,7 +227,7 @@ fn recovers(
         thread::sleep(Duration::from_millis(5));
     }
     let published = publish(&topic, before + 3..before + 5);
-    assert_eq!(published, [Published::Accepted; 2], "{context}");
+    assert_eq!(published, [true; 2], "{context}");
     assert!(topic.flush(), "{context}");
     let state = topic.journal().unwrap();
     assert!(state.is_keeping && state.unwritten == 0, "{context}");
@@ -260,13 +261,14 @@ fn what_one_segment_has_lost_comes_from_the_other() {
     let mut parts = Vec::new();
     for number in 0..6 {
         let data = number.to_string();
-        let end = log.append(&Event::new().data(data), Duration::from_millis(7));
+        log.append(&Event::new().data(data), Duration::from_millis(7));
+        let end = log.tip();
         // The first as far as it was written, what of it had not been synced, and the rest.
         match number {
             1 => synced = end,
-            3 => parts.push(log.excerpt(synced).unwrap()),
-            4 => parts.insert(0, log.excerpt(begin).unwrap()),
-            5 => parts.push(log.excerpt(synced).unwrap()),
+            3 => parts.push(log.slice(synced..end).unwrap()),
+            4 => parts.insert(0, log.slice(begin..end).unwrap()),
+            5 => parts.push(log.slice(synced..end).unwrap()),
             _ => {}
         }
     }
@@ -283,7 +285,8 @@ fn what_one_segment_has_lost_comes_from_the_other() {
         std::fs::write(path, text.replace(lost, "data: !")).unwrap();
     }
     let (_segments, log) = dir.open(&dir.journal(), Duration::from_millis(7));
-    assert_eq!(data(log.read(log.begin()).unwrap()), "0 1 2 3 4 5");
+    let all = log.slice(log.begin()..log.end()).unwrap().unwrap();
+    assert_eq!(data(&all.bytes()), "0 1 2 3 4 5");
     assert_eq!(dir.notices().len(), 3);
 }
 
@@ -296,11 +299,16 @@ fn what_is_written_again_is_the_newest_there_is() {
     let (mut segments, _) = dir.open(&dir.journal(), now);
     let mut ends = vec![log.begin()];
     let mut write = |log: &Log, start| {
-        append(&mut segments, &log.excerpt(start).unwrap().unwrap(), now);
+        append(
+            &mut segments,
+            &log.slice(start..log.tip()).unwrap().unwrap(),
+            now,
+        );
         segments.give_up();
     };
     for number in 0..7 {
-        ends.push(log.append(&Event::new().data(number.to_string()), now));
+        log.append(&Event::new().data(number.to_string()), now);
+        ends.push(log.tip());
         match number {
             2 => write(&log, ends[0]),
             5 => write(&log, ends[3]),
@@ -320,9 +328,12 @@ fn what_is_written_again_is_the_newest_there_is() {
     ] {
         let tell = &mut |_| {};
         let retention = Retention::events(count);
-        let (_segments, log) = Segments::open(&dir.journal(), retention, now, tell).unwrap();
-        let mut kept = Vec::new();
-        log.copy(log.begin(), log.end(), &mut kept).unwrap();
+        let (_segments, log) = Segments::open(&dir.journal(), retention, now.into(), tell).unwrap();
+        let (mut kept, mut cursor) = (Vec::new(), log.window());
+        while let Some(slice) = log.slice(cursor..log.end()).unwrap() {
+            kept.extend_from_slice(&slice.bytes());
+            cursor = slice.end();
+        }
         assert_eq!(data(&kept), expected);
     }
 }
@@ -341,7 +352,7 @@ fn a_disk_that_works_again_is_believed_though_there_is_ever_more_to_write() {
             assert!(Instant::now() < deadline, "{policy:?}: not kept again");
             publish(&topic, 0..100);
         }
-        assert_eq!(publish(&topic, 0..1), [Published::Accepted]);
+        assert_eq!(publish(&topic, 0..1), [true]);
         assert!(topic.flush());
     }
 }
@@ -356,7 +367,7 @@ fn segments_go_with_time_but_the_newest_stays() {
     for time in 10..30 {
         let (now, start) = (second * time, log.tip());
         log.append(&Event::new().data("hey"), now);
-        let newest = log.excerpt(start).unwrap();
+        let newest = log.slice(start..log.tip()).unwrap();
         append(&mut segments, &newest.unwrap(), now);
         segments.prune(now).unwrap();
         sizes.push(segments.size().0);
@@ -406,10 +417,10 @@ fn a_segment_that_cannot_be_read_is_an_error() {
     );
 }
 
-fn append(segments: &mut Segments, excerpt: &Excerpt, now: Duration) {
+fn append(segments: &mut Segments, slice: &Slice, now: Duration) {
     let mut records = Vec::new();
-    excerpt.encode(&mut records);
+    Segment::append(slice, &mut records);
     segments
-        .append(excerpt.first(), &records, false, now)
+        .append(slice.first_id(), &records, false, now)
         .unwrap();
 }

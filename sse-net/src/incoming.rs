@@ -83,23 +83,22 @@ impl Incoming {
     /// When there is nothing to follow any more, because the topic has been finished and the
     /// client has seen it all, the answer is 204, on which browsers stop reconnecting.
     pub fn follow_from(self, topic: &Topic, start: Start) -> Answer {
-        let mut preface = match self.preface() {
-            Ok(preface) => preface,
+        let mut opening = match self.response_head() {
+            Ok(head) => head,
             Err(answer) => return answer,
         };
         let asked = self.last_event_id();
-        let (resume, cursor, is_over) = topic.locate(asked.as_ref(), start);
-        if is_over {
+        let located = topic.locate(asked.as_ref(), start);
+        if located.is_over {
             return self.respond(Response::new(204));
         }
-        if let Resume::Gap(_) | Resume::Unknown = resume {
-            preface.extend_from_slice(&topic.gap_event(asked.as_ref(), cursor));
-        }
+        let missed = located.missed.as_ref();
+        topic.encode_opening(missed, located.cursor, jittered(self.retry), &mut opening);
         Answer::new(Decision::Follow {
             topic: topic.clone(),
-            resume,
-            cursor,
-            preface,
+            resume: located.resume,
+            cursor: located.cursor,
+            opening,
         })
     }
 
@@ -155,6 +154,13 @@ impl Incoming {
 
     /// What precedes the events, or the answer to a request for something else.
     fn preface(&self) -> Result<Vec<u8>, Answer> {
+        let mut bytes = self.response_head()?;
+        Event::new().retry(jittered(self.retry)).encode(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// The head of a stream's response, or the answer to a request for something else.
+    fn response_head(&self) -> Result<Vec<u8>, Answer> {
         let mut bytes = Vec::new();
         match self.upgrader.accept_head(&self.head) {
             Ok(head) if self.is_head_only() => return Err(Answer::new(Decision::Respond(head))),
@@ -166,7 +172,6 @@ impl Incoming {
                 return Err(Answer::new(Decision::Respond(bytes)));
             }
         }
-        Event::new().retry(jittered(self.retry)).encode(&mut bytes);
         Ok(bytes)
     }
 
@@ -187,7 +192,7 @@ pub(crate) enum Decision {
         topic: Topic,
         resume: Resume,
         cursor: Cursor,
-        preface: Vec<u8>,
+        opening: Vec<u8>,
     },
     Stream {
         preface: Vec<u8>,

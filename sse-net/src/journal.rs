@@ -23,7 +23,7 @@ use crate::trace;
 ///     .sync(SyncPolicy::Interval(Duration::from_millis(200)))
 ///     .on_notice(|notice| eprintln!("{notice}"));
 /// let orders = Topic::open(Retention::events(10_000), &journal)?;
-/// orders.publish(&Event::new().id(1).data("one book"));
+/// orders.publish(&Event::new().id(1).data("one book")).unwrap();
 /// drop(orders);
 ///
 /// // After a restart of the program, or of the machine:

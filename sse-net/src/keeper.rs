@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{hint, io, mem};
 
-use sse_core::{Cursor, Excerpt};
+use sse_core::{Cursor, Segment, Slice};
 
 use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
 use crate::segments::Segments;
@@ -253,7 +253,7 @@ struct Work {
 
 /// What is to be done next.
 enum Task {
-    Write(Excerpt),
+    Write(Slice),
     Miss(Cursor),
     Sync,
     LookAfter,
@@ -264,7 +264,7 @@ impl Work {
     fn run(mut self) {
         loop {
             match self.next() {
-                Task::Write(excerpt) => self.write(&excerpt),
+                Task::Write(slice) => self.write(&slice),
                 Task::Miss(begin) => self.miss(begin),
                 Task::Sync => self.sync(),
                 Task::LookAfter => self.look_after(),
@@ -303,10 +303,10 @@ impl Work {
                     let is_enough = !is_awaited && settled > self.cursor;
                     self.goal = if is_enough { settled } else { tip };
                 }
-                match state.log.excerpt(self.cursor) {
-                    Ok(Some(excerpt)) => return Task::Write(excerpt),
+                match state.log.slice(self.cursor..tip) {
+                    Ok(Some(slice)) => return Task::Write(slice),
                     Ok(None) => return Task::End, // There is one.
-                    Err(forgotten) => return Task::Miss(forgotten.begin),
+                    Err(lagged) => return Task::Miss(lagged.begin),
                 }
             }
             if progress.is_closing {
@@ -349,21 +349,21 @@ impl Work {
         (attention, patience.saturating_sub(self.written.elapsed()))
     }
 
-    fn write(&mut self, excerpt: &Excerpt) {
+    fn write(&mut self, slice: &Slice) {
         self.records.clear();
-        excerpt.encode(&mut self.records);
+        Segment::append(slice, &mut self.records);
         let is_awaited = self.journal.sync == SyncPolicy::EveryEvent;
         // After an error the disk has to prove itself before anything is said to be kept.
         let is_doubted = self.failed.is_some() && self.journal.sync != SyncPolicy::Never;
         let written = self.segments.append(
-            excerpt.first(),
+            slice.first_id(),
             &self.records,
             is_awaited || is_doubted,
-            now(),
+            now().unix,
         );
         match written {
             Ok(()) => {
-                self.cursor = excerpt.end();
+                self.cursor = slice.end();
                 self.syncer.mark(&self.segments, self.cursor);
                 self.look_after();
                 self.release(is_awaited);
@@ -449,7 +449,7 @@ impl Work {
 
     /// Deletes what is more than is to be kept.
     fn look_after(&mut self) {
-        let now = now();
+        let now = now().unix;
         self.segments.rotate(now);
         match self.segments.prune(now) {
             Ok(()) => self.is_overgrown = false,

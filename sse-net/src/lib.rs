@@ -35,7 +35,7 @@
 //! let server = Server::new(Config::default())
 //!     .listen(Tcp::default().bind("127.0.0.1:0")?)
 //!     .serve(Routes::new().topic("/ticks", &ticks).page("/", PAGE));
-//! ticks.publish(&Event::new().event(TICK).data("42")); // never waits, from any thread
+//! ticks.publish(&Event::new().event(TICK).data("42"))?; // never waits, from any thread
 //! server.drain(Duration::from_millis(5)).await;
 //! # Ok(())
 //! # }
@@ -121,15 +121,12 @@
 mod axum;
 #[cfg(feature = "http")]
 mod body;
-#[cfg(feature = "http")]
-mod burst;
 mod client;
 mod config;
 mod crew;
 mod disk;
 #[cfg(feature = "http")]
 mod event_stream;
-mod fanout;
 #[cfg(test)]
 mod faults;
 mod incoming;
@@ -145,8 +142,10 @@ mod responder;
 mod routes;
 mod segments;
 mod server;
+mod shard;
 mod stats;
 mod stream;
+mod sync;
 mod syncer;
 mod topic;
 mod trace;
@@ -173,7 +172,7 @@ pub use routes::Routes;
 pub use server::{Handler, Running, Server};
 pub use stats::{Disconnect, Snapshot};
 pub use stream::Stream;
-pub use topic::{Published, Start, Subscription, Topic};
+pub use topic::{PublishError, Published, Start, Subscription, Topic};
 pub use transport::Transport;
 
 #[cfg(doctest)]

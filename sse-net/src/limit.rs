@@ -1,7 +1,8 @@
-//! How many connections there may be.
+//! The limits on the number of connections.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -18,6 +19,8 @@ pub(crate) struct Limit {
 struct Shared {
     max: usize,
     max_per_address: usize,
+    /// The length of the prefix by which IPv6 addresses are counted.
+    ipv6_prefix: u8,
     count: Mutex<Count>,
     idle: Notify,
 }
@@ -40,10 +43,11 @@ struct Holder {
 }
 
 impl Limit {
-    pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
+    pub(crate) fn new(max: usize, max_per_address: usize, ipv6_prefix: u8) -> Self {
         let shared = Arc::new(Shared {
             max,
             max_per_address,
+            ipv6_prefix,
             count: Mutex::default(),
             idle: Notify::new(),
         });
@@ -61,6 +65,7 @@ impl Limit {
         let shared = &self.shared;
         // Nothing is counted by address unless that is limited.
         let address = address.filter(|_| shared.max_per_address < usize::MAX);
+        let address = address.map(|address| shared.network(address));
         let mut count = shared.lock();
         if count.all >= shared.max {
             return None;
@@ -90,13 +95,32 @@ impl Limit {
 
     /// Waits until there is no connection.
     pub(crate) async fn idle(&self) {
-        while self.connections() > 0 {
-            self.shared.idle.notified().await;
+        loop {
+            let mut idle = pin!(self.shared.idle.notified());
+            // From here on no notification is missed.
+            idle.as_mut().enable();
+            if self.connections() == 0 {
+                return;
+            }
+            idle.await;
         }
     }
 }
 
 impl Shared {
+    /// The address, or its network where a client has many. An IPv4 address may be written as
+    /// an IPv6 one.
+    fn network(&self, address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let host_bits = 128 - u32::from(self.ipv6_prefix.min(128));
+                let mask = u128::MAX.checked_shl(host_bits).unwrap_or_default();
+                Ipv6Addr::from_bits(address.to_bits() & mask).into()
+            }
+            address => address,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Count> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,8 +132,7 @@ impl Drop for Ticket {
         let mut count = shared.lock();
         count.all -= 1;
         if count.all == 0 {
-            // Kept for who comes to wait just now.
-            shared.idle.notify_one();
+            shared.idle.notify_waiters();
         }
         if let Some(address) = address
             && let Some(connections) = count.by_address.get_mut(address)
@@ -129,7 +152,7 @@ mod tests {
     #[test]
     fn connections_are_limited_in_all_and_by_address() {
         let [a, b, c] = [1, 2, 3].map(|n| Some(IpAddr::from([127, 0, 0, n])));
-        let limit = Limit::new(3, 2);
+        let limit = Limit::new(3, 2, 64);
         let first = limit.admit(a);
         let second = limit.admit(a);
         assert!(first.is_some() && second.is_some());
@@ -146,8 +169,36 @@ mod tests {
         assert_eq!(limit.connections(), 0);
         assert!(limit.shared.lock().by_address.is_empty());
 
-        let shut = Limit::new(3, 0);
+        let shut = Limit::new(3, 0, 64);
         assert!(shut.admit(a).is_none());
         assert!(shut.shared.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn addresses_are_counted_by_network() {
+        for (prefix, one, other, is_same) in [
+            (64, "2001:db8::1", "2001:db8::ffff:2", true),
+            (64, "2001:db8::1", "2001:db8:0:1::1", false),
+            (56, "2001:db8::1", "2001:db8:0:1::1", true),
+            (128, "2001:db8::1", "2001:db8::2", false),
+            (255, "2001:db8::1", "2001:db8::2", false),
+            (0, "2001:db8::1", "fe80::1", true),
+            (64, "10.0.0.1", "10.0.0.2", false),
+            (64, "10.0.0.1", "::ffff:10.0.0.1", true),
+            (64, "::ffff:10.0.0.1", "::ffff:10.0.0.2", false),
+        ] {
+            let limit = Limit::new(9, 1, prefix);
+            let [one, other] = [one, other].map(|address| limit.admit(address.parse().ok()));
+            let is_refused = one.is_some() && other.is_none();
+            assert_eq!(is_refused, is_same, "/{prefix}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_for_the_end_see_it() {
+        let limit = Limit::new(3, 3, 64);
+        let ticket = limit.admit(None);
+        let ((), (), ()) = tokio::join!(limit.idle(), limit.idle(), async { drop(ticket) });
+        limit.idle().await;
     }
 }

@@ -4,16 +4,15 @@ use std::future::pending;
 use std::io::{self, BufRead, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
-use sse_core::{Decoded, Forgotten, Pace, Recorded, Recorder, Replayer};
+use bytes::Bytes;
+use sse_core::{Decoded, Lagged, Pace, Recorded, Recorder, Replayer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{coop, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::SlowClients;
 use crate::stream::Stream;
-use crate::topic::{Published, Subscription, Topic};
+use crate::topic::{PublishError, Subscription, Topic};
 
 impl Subscription {
     /// Records all events, the present and the future, until the topic is finished. Times are
@@ -31,13 +30,13 @@ impl Subscription {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> std::io::Result<()> {
     /// let topic = Topic::new(Retention::events(100));
-    /// let kept = topic.subscribe(Start::Kept);
+    /// let kept = topic.subscribe(Start::Earliest);
     /// let file = Vec::new(); // or a std::fs::File
     /// let recording = tokio::spawn(async move {
     ///     kept.record(Recorder::new(file), Instant::now()).await
     /// });
-    /// topic.publish(&Event::new().id(1).data("hey"));
-    /// topic.finish(None);
+    /// topic.publish(&Event::new().id(1).data("hey")).unwrap();
+    /// topic.finish(None).unwrap();
     /// let (file, _) = recording.await??.into_parts();
     /// assert!(file.starts_with(b":T+0.") && file.ends_with(b"\nid: 1\ndata: hey\n\n"));
     /// # Ok(())
@@ -46,7 +45,7 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// What the writer says. [`Forgotten`](sse_core::Forgotten), as an error of the kind
+    /// What the writer says. [`Lagged`](sse_core::Lagged), as an error of the kind
     /// [`Other`](io::ErrorKind::Other), when it is too slow for what the topic keeps; with
     /// [`SlowClients::SkipAhead`] the recording gets the gap event instead, and goes on.
     pub async fn record<W: Write + Send + 'static>(
@@ -54,15 +53,19 @@ impl Subscription {
         recorder: Recorder<W>,
         began: Instant,
     ) -> io::Result<Recorder<W>> {
+        let mut subscription = self;
+        let mut recorder = recorder;
+        if let Some(gap) = subscription.take_gap_event() {
+            recorder.record_encoded(began.elapsed(), &gap)?;
+        }
         let mut writing = Writing {
-            news: self,
+            subscription,
             recorder,
             began,
-            part: Vec::new(),
             is_over: false,
         };
         while !writing.is_over {
-            let read = writing.news.read_part(PART, &mut writing.part).await;
+            let read = writing.subscription.read_bytes().await;
             let written = spawn_blocking(move || writing.write(read)).await;
             writing = written.map_err(io::Error::other)??;
         }
@@ -70,59 +73,39 @@ impl Subscription {
     }
 }
 
-/// A recording, and what it follows.
+/// A recording, and the subscription that it follows.
 struct Writing<W> {
-    news: Subscription,
+    subscription: Subscription,
     recorder: Recorder<W>,
     began: Instant,
-    /// What has been read and not written.
-    part: Vec<u8>,
     is_over: bool,
 }
 
 impl<W: Write> Writing<W> {
-    /// Writes what has been read, and what there is after it; but not for ever, in case nobody
-    /// waits for it any more.
-    fn write(mut self, mut read: Result<usize, Forgotten>) -> io::Result<Self> {
+    /// Writes what has been read and what there is after it, but not for ever, in case the
+    /// recording has been cancelled.
+    fn write(mut self, mut read: Result<Option<Bytes>, Lagged>) -> io::Result<Self> {
         let at = self.began.elapsed();
-        for parts in 1.. {
-            match (read, self.news.topic().slow_clients()) {
-                (Ok(read), _) => self.is_over = read == 0,
-                (Err(_), SlowClients::SkipAhead) => {
-                    let gap = self.news.topic().gap_event(None, self.news.cursor());
-                    self.part.extend_from_slice(&gap);
-                }
-                (Err(forgotten), _) => {
-                    self.recorder.record_encoded(at, &self.part)?;
-                    return Err(io::Error::other(forgotten));
+        let cx = &mut Context::from_waker(Waker::noop());
+        for slices in 1.. {
+            match read {
+                Ok(Some(bytes)) => self.recorder.record_encoded(at, &bytes)?,
+                Ok(None) => self.is_over = true,
+                Err(lagged) => {
+                    let gap = self.subscription.gap_or(lagged)?;
+                    self.recorder.record_encoded(at, &gap)?;
                 }
             }
-            if self.part.len() >= PART {
-                self.write_blocks(at)?;
-            }
-            if self.is_over || parts == PARTS {
+            if self.is_over || slices == SLICES {
                 break;
             }
-            let cx = &mut Context::from_waker(Waker::noop());
-            match self.news.poll_part(cx, PART, &mut self.part) {
+            match self.subscription.poll_bytes(cx) {
                 Poll::Ready(next) => read = next,
                 Poll::Pending => break,
             }
         }
-        self.recorder.record_encoded(at, &self.part)?;
-        self.part.clear();
         self.recorder.flush()?;
         Ok(self)
-    }
-
-    /// Writes up to where a block of the file ends, so that the next write begins there. What
-    /// is left waits for more of the same time.
-    fn write_blocks(&mut self, at: Duration) -> io::Result<()> {
-        let end = self.recorder.written() + self.part.len() as u64;
-        let len = self.part.len() - (end % BLOCK) as usize;
-        self.recorder.record_encoded(at, &self.part[..len])?;
-        self.part.drain(..len);
-        Ok(())
     }
 }
 
@@ -272,12 +255,14 @@ impl<R: BufRead> Player<R> {
     pub async fn publish_to(&mut self, topic: &Topic) -> io::Result<u64> {
         let mut published = 0;
         while let Some(recorded) = self.next().await? {
-            match recorded.decoded() {
-                Decoded::Comment(_) => {}
-                _ if topic.publish(&recorded.event()) == Published::Refused => break,
-                Decoded::Event(_) => published += 1,
-                _ => {}
+            if matches!(recorded.decoded(), Decoded::Comment(_)) {
+                continue;
             }
+            match topic.publish(&recorded.event()) {
+                Err(PublishError::Finished) => break,
+                accepted => drop(accepted.map_err(io::Error::other)?),
+            }
+            published += u64::from(matches!(recorded.decoded(), Decoded::Event(_)));
             // Nothing else here has to wait.
             coop::consume_budget().await;
         }
@@ -333,12 +318,5 @@ impl<R: BufRead> Player<R> {
     }
 }
 
-/// How much is copied and written at once, so that it stays in a core's cache in between.
-const PART: usize = 512 << 10;
-
-/// Where large writes end. A file's cache is in pages, several of them together in one piece,
-/// and a write that begins within such a piece is slower, the more so the shorter it is.
-const BLOCK: u64 = 64 << 10;
-
-/// How many parts are written before anything else is looked at.
-const PARTS: usize = 64;
+/// How many slices are written before anything else is looked at.
+const SLICES: usize = 64;

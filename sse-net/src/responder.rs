@@ -68,7 +68,7 @@ impl Responder {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self(Arc::new(Office {
-            limit: Limit::new(config.max_connections, usize::MAX),
+            limit: Limit::new(config.max_connections, usize::MAX, 128),
             heartbeat: config.heartbeat_form.encode().into(),
             stats: Stats::default(),
             wakers: Mutex::default(),
@@ -246,7 +246,7 @@ impl Responder {
             }
         }
         let accepting = config.upgrader.accept(&head)?;
-        let mut preface = accepting.content().to_vec();
+        let content = accepting.content().to_vec();
         let (parts, _) = response(&accepting).into_parts();
         if head.method() == "HEAD" {
             return Err(Declined::answered(http::Response::from_parts(
@@ -254,20 +254,17 @@ impl Responder {
                 Body::hidden(),
             )));
         }
-        Event::new()
-            .retry(jittered(config.retry))
-            .encode(&mut preface);
         match ticket {
             Some(ticket) => Ok(Admission {
                 office: Arc::clone(&self.0),
                 head,
                 parts,
-                preface,
+                opening: content,
                 ticket,
             }),
             None => Err(Declined::answered(http::Response::from_parts(
                 parts,
-                Body::whole(preface.into()),
+                Body::whole(self.0.with_retry(content).into()),
             ))),
         }
     }
@@ -429,7 +426,8 @@ struct Admission {
     office: Arc<Office>,
     head: Head,
     parts: http::response::Parts,
-    preface: Vec<u8>,
+    /// What precedes the first event.
+    opening: Vec<u8>,
     ticket: Ticket,
 }
 
@@ -439,9 +437,8 @@ impl Admission {
             return response(&Response::new(204));
         }
         self.office.stats.add_resume(subscription.resume());
-        if let Some(event) = subscription.take_gap_event() {
-            self.preface.extend_from_slice(&event);
-        }
+        let retry = jittered(self.office.config.retry);
+        subscription.encode_opening(retry, &mut self.opening);
         let age = match self.office.drain.get() {
             Some(_) => Duration::ZERO,
             None => self.office.config.age(),
@@ -450,13 +447,14 @@ impl Admission {
         self.respond(Source::Topic(subscription), leave_at)
     }
 
-    fn write(self, own: Own) -> http::Response<Body> {
+    fn write(mut self, own: Own) -> http::Response<Body> {
+        self.opening = self.office.with_retry(self.opening);
         self.respond(Source::Own(own), None)
     }
 
     fn respond(self, source: Source, leave_at: Option<Instant>) -> http::Response<Body> {
         let member = Member::new(self.office, self.ticket);
-        let body = Body::stream(member, source, self.preface, leave_at);
+        let body = Body::stream(member, source, self.opening, leave_at);
         http::Response::from_parts(self.parts, body)
     }
 }
@@ -479,6 +477,13 @@ impl Office {
             Stream::new(pipe, self.config.write_timeout),
             Own::new(outlet),
         )
+    }
+
+    /// Appends a block with the reconnection time.
+    fn with_retry(&self, mut opening: Vec<u8>) -> Vec<u8> {
+        let retry = jittered(self.config.retry);
+        Event::new().retry(retry).encode(&mut opening);
+        opening
     }
 
     fn take_wakers(&self) -> Vec<Waker> {

@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 use std::{io, iter};
 
-use sse_core::{Damage, Log, Past, Retention, Segment, Stamp};
+use sse_core::{Damage, Log, LogId, Now, Restored, Retention, Segment};
 
 use crate::disk::{self, FileError, Handle, failed};
 use crate::journal::{Journal, JournalError, JournalNotice};
@@ -25,7 +25,7 @@ pub(crate) struct Segments {
     max_bytes: u64,
     max_age: Duration,
     /// The first stamp that the journal ever gave.
-    since: Option<Stamp>,
+    since: Option<LogId>,
     /// The oldest first.
     files: VecDeque<Kept>,
     /// How many bytes they are.
@@ -48,7 +48,7 @@ struct Kept {
 struct Name {
     /// The first stamp, or, where what could not be synced is written again, that of the
     /// segment before if it is later.
-    first: Stamp,
+    first: LogId,
     /// How many others have that name: those that could not be synced.
     copy: u32,
 }
@@ -59,7 +59,7 @@ impl Segments {
     pub(crate) fn open(
         journal: &Journal,
         retention: Retention,
-        now: Duration,
+        now: Now,
         tell: &mut dyn FnMut(JournalNotice),
     ) -> Result<(Self, Log), JournalError> {
         let dir = journal.dir.clone();
@@ -86,7 +86,7 @@ impl Segments {
     /// too if they are to be `durable`. After an error nothing of them has been kept.
     pub(crate) fn append(
         &mut self,
-        first: Stamp,
+        first: LogId,
         bytes: &[u8],
         durable: bool,
         now: Duration,
@@ -150,7 +150,7 @@ impl Segments {
     fn restore(
         &mut self,
         retention: Retention,
-        now: Duration,
+        now: Now,
         tell: &mut dyn FnMut(JournalNotice),
     ) -> Result<Log, JournalError> {
         let (mut pasts, mut buffers) = (Vec::new(), vec![Vec::new()]);
@@ -170,12 +170,12 @@ impl Segments {
                 // Segments overlap where one could not be synced, and the next begins with what
                 // may have been lost of it: then each has what the other lacks.
                 while let Some(later) =
-                    pasts.pop_if(|later: &mut Past| past.last() >= later.first())
+                    pasts.pop_if(|later: &mut Restored| past.last() >= later.first())
                 {
                     past = past.merge(&later);
                 }
                 pasts.push(past);
-                if is_enough(&pasts, retention, now) {
+                if is_enough(&pasts, retention, now.unix) {
                     left = 0;
                     break;
                 }
@@ -185,10 +185,10 @@ impl Segments {
         }
         let mut log = Log::new(retention);
         for past in pasts.into_iter().rev() {
-            log.restore(past);
+            log.restore(past, now);
         }
         if let Some(since) = self.since {
-            log.restored(since, now);
+            drop(log.finish_restoring(since, now.unix, now));
         }
         Ok(log)
     }
@@ -233,7 +233,7 @@ impl Segments {
         Ok(())
     }
 
-    fn write(&mut self, first: Stamp, bytes: &[u8], durable: bool) -> Result<(), FileError> {
+    fn write(&mut self, first: LogId, bytes: &[u8], durable: bool) -> Result<(), FileError> {
         let is_new = self.open.is_none();
         if is_new {
             self.create(first)?;
@@ -251,7 +251,7 @@ impl Segments {
         Ok(())
     }
 
-    fn create(&mut self, first: Stamp) -> Result<(), FileError> {
+    fn create(&mut self, first: LogId) -> Result<(), FileError> {
         // One that could not be taken back goes first, or there would be more and more.
         if self.files.back().is_some_and(|newest| newest.is_bare) {
             self.remove_newest()?;
@@ -329,8 +329,8 @@ impl Segments {
 /// What was read from a segment.
 struct Content {
     len: usize,
-    since: Option<Stamp>,
-    past: Past,
+    since: Option<LogId>,
+    past: Restored,
     damages: Vec<Damage>,
 }
 
@@ -339,7 +339,7 @@ impl Content {
         disk::read(path, buffer)?;
         let segment = Segment::new(buffer).map_err(|_| JournalError::Version(path.to_owned()))?;
         let since = segment.since();
-        let (mut past, mut damages) = (Past::default(), Vec::new());
+        let (mut past, mut damages) = (Restored::default(), Vec::new());
         for item in segment {
             match item {
                 Ok(record) => _ = past.push(&record),
@@ -369,10 +369,10 @@ fn read_all(paths: &[PathBuf], buffers: &mut [Vec<u8>]) -> Vec<Result<Content, J
 }
 
 /// Whether there is more than is kept.
-fn is_enough(pasts: &[Past], retention: Retention, now: Duration) -> bool {
-    let events = pasts.iter().map(Past::len).sum();
-    let bytes = pasts.iter().map(Past::bytes).sum();
-    let oldest = pasts.iter().rev().find_map(Past::first);
+fn is_enough(pasts: &[Restored], retention: Retention, now: Duration) -> bool {
+    let events = pasts.iter().map(Restored::len).sum();
+    let bytes = pasts.iter().map(Restored::bytes).sum();
+    let oldest = pasts.iter().rev().find_map(Restored::first);
     let age = oldest.map_or(Duration::ZERO, |stamp| {
         now.saturating_sub(Duration::from_millis(stamp.millis()))
     });
@@ -444,7 +444,7 @@ fn name(path: &Path) -> Option<Name> {
             (copy.to_string() == digits).then_some(copy)?
         }
     };
-    let first = Stamp::parse(&format!("{millis}-{sequence}"))?;
+    let first = LogId::parse(&format!("{millis}-{sequence}"))?;
     Some(Name { first, copy })
 }
 

@@ -18,10 +18,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, jittered};
 use crate::crew::{Crew, Work};
-use crate::fanout::{Arrival, Shard};
 use crate::incoming::{Answer, Decision, Incoming, Write};
 use crate::limit::{Limit, Ticket};
 use crate::listener::{Listener, Peer};
+use crate::shard::{Arrival, Shard};
 use crate::stats::{Disconnect, Snapshot, Stats};
 use crate::stream::{Stream, write_all};
 use crate::trace;
@@ -49,7 +49,7 @@ const MAX_REFUSALS: usize = 1024;
 /// let server = Server::new(Config::default())
 ///     .listen(TcpListener::bind("127.0.0.1:31337").await?)
 ///     .serve(Routes::new().topic("/ticks", &ticks));
-/// ticks.publish(&Event::new().data("hey"));
+/// ticks.publish(&Event::new().data("hey"))?;
 /// server.drain(Duration::from_secs(5)).await;
 /// # Ok(())
 /// # }
@@ -92,8 +92,12 @@ impl Server {
             .map(|_| Shard::start(Arc::clone(&config), Arc::clone(&stats)))
             .collect();
         let shared = Arc::new(Shared {
-            limit: Limit::new(config.max_connections, config.max_connections_per_address),
-            refusals: Limit::new(MAX_REFUSALS, usize::MAX),
+            limit: Limit::new(
+                config.max_connections,
+                config.max_connections_per_address,
+                config.ipv6_prefix,
+            ),
+            refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
             stats,
             shards,
             next_shard: AtomicUsize::new(0),
@@ -171,9 +175,11 @@ impl Running {
         }
         let _ = timeout(window, shared.limit.idle()).await;
         shared.phase.send_replace(Phase::Goodbyes);
-        let _ = timeout(shared.config.goodbye_timeout(), shared.limit.idle()).await;
+        let goodbye_timeout = shared.config.goodbye_timeout();
+        let _ = timeout(goodbye_timeout, shared.limit.idle()).await;
         shared.phase.send_replace(Phase::CutOff);
-        shared.limit.idle().await;
+        // A program that blocks the runtime's threads must not keep this from returning.
+        let _ = timeout(goodbye_timeout, shared.limit.idle()).await;
     }
 
     fn stop(&self) {
@@ -331,14 +337,14 @@ impl<H: Handler> Guest<H> {
                 topic,
                 resume,
                 cursor,
-                preface,
+                opening,
             } => {
                 reception.shared.stats.add_resume(resume);
                 reception.shared.shard().admit(Arrival {
                     transport,
                     topic,
                     cursor,
-                    preface,
+                    opening,
                     on_end,
                     ticket: self.ticket,
                 });

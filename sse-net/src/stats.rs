@@ -23,6 +23,10 @@ pub enum Disconnect {
     Finished,
     /// The server drained or stopped.
     Drained,
+    /// The client sent more than [`max_input`](crate::Config::max_input) after its request.
+    UnexpectedInput,
+    /// The connection's transport panicked.
+    Panicked,
 }
 
 impl Disconnect {
@@ -78,6 +82,10 @@ pub struct Snapshot {
     pub finished: u64,
     /// Streams that were drained.
     pub drained: u64,
+    /// Streams that ended because the client sent too much after its request.
+    pub unexpected_input: u64,
+    /// Streams that ended because the connection's transport panicked.
+    pub panicked: u64,
 }
 
 /// The counters behind a [`Snapshot`].
@@ -91,7 +99,7 @@ pub(crate) struct Stats {
     events: AtomicU64,
     bytes: AtomicU64,
     heartbeats: AtomicU64,
-    disconnects: [AtomicU64; 6],
+    disconnects: [AtomicU64; 8],
     /// One for each shard.
     lags: Mutex<Vec<Arc<AtomicUsize>>>,
 }
@@ -118,6 +126,8 @@ impl Stats {
             max_age: ended(Disconnect::MaxAge),
             finished: ended(Disconnect::Finished),
             drained: ended(Disconnect::Drained),
+            unexpected_input: ended(Disconnect::UnexpectedInput),
+            panicked: ended(Disconnect::Panicked),
         }
     }
 
@@ -131,7 +141,7 @@ impl Stats {
 
     pub(crate) fn add_resume(&self, resume: Resume) {
         match resume {
-            Resume::Fresh => return,
+            Resume::New => return,
             Resume::Resumed(_) => &self.resumed,
             Resume::Gap(_) => &self.gaps,
             Resume::Unknown => &self.unknown_ids,

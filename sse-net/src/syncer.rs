@@ -192,6 +192,8 @@ const MAX_FILES: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use sse_core::{Event, Log, Retention};
+
     use std::sync::mpsc;
 
     use super::*;
@@ -224,9 +226,11 @@ mod tests {
         let queue = Queue::new(Cursor::default());
         thread::scope(|scope| {
             scope.spawn(|| queue.run(Duration::from_secs(3600), || panic!("nothing fails")));
-            for number in 1..1000 {
+            let mut log = Log::new(Retention::default());
+            for _ in 1..1000 {
                 let file = Arc::new(Handle::directory(std::env::temp_dir()).unwrap());
-                queue.mark([&file].into_iter(), Cursor::default().advance(number));
+                log.append(&Event::new(), Duration::ZERO);
+                queue.mark([&file].into_iter(), log.tip());
                 assert!(queue.lock().files.len() <= MAX_FILES);
             }
             queue.lock().is_closing = true;

@@ -36,6 +36,10 @@ mod on {
         tracing::warn!(?peer, "a connection is refused: there is no room");
     }
 
+    pub(crate) fn panicked(what: &str) {
+        tracing::error!("{what} panicked");
+    }
+
     pub(crate) fn journal(notice: &JournalNotice) {
         tracing::warn!("{notice}");
     }
@@ -72,6 +76,8 @@ mod off {
     pub(crate) const fn handshake_error(_: &io::Error) {}
 
     pub(crate) const fn refused(_: Peer) {}
+
+    pub(crate) const fn panicked(_: &str) {}
 
     pub(crate) const fn journal(_: &JournalNotice) {}
 }

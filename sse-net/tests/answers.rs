@@ -6,7 +6,7 @@ mod common;
 
 use std::io::{self, Read, Write};
 
-use common::{Net, WIDE, config, serve};
+use common::{Net, WIDE, config, serve, strip_opening};
 use sse_core::{Rejection, Response, Retention, Upgrader};
 use sse_net::{Config, Routes, Topic};
 
@@ -50,10 +50,10 @@ fn blocking(upgrader: &Upgrader, request: &str) -> String {
 async fn ask(net: &Net, request: &str) -> String {
     let mut client = net.ask(WIDE, request).await;
     let answer = client.read().await;
-    // Only the async server announces a time to wait by itself.
-    match answer.split_once("\r\n\r\nretry: ") {
-        Some((head, _)) => format!("{head}\r\n\r\n"),
-        None => answer,
+    // Only the async server sends an opening by itself.
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if strip_opening(body).is_some() => format!("{head}\r\n\r\n"),
+        _ => answer,
     }
 }
 

@@ -79,15 +79,16 @@ fn publisher() {
     let port = listener.local_addr().unwrap().port();
     let server = Server::new(Config::default())
         .listen(listener)
-        .serve(Routes::new().topic_from("/", &numbers, Start::Kept));
+        .serve(Routes::new().topic_from("/", &numbers, Start::Earliest));
     println!("port {port}");
     if policy == "nothing" {
-        numbers.finish(None);
+        numbers.finish(None).unwrap();
     }
     for number in first.. {
         let text = number.to_string();
         let event = Event::new().data(&text);
-        numbers.publish(&match number % 3 {
+        // The topic may have been finished before the process was killed.
+        let _ = numbers.publish(&match number % 3 {
             0 => event.id(number),
             _ => event,
         });

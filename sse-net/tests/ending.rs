@@ -34,7 +34,9 @@ async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back(kind: Kind) 
     }
     publish(&topic, 0..1);
     let last = EventType::from_static("last");
-    topic.finish(Some(&Event::new().id(1).event(last).data("")));
+    topic
+        .finish(Some(&Event::new().id(1).event(last).data("")))
+        .unwrap();
     publish(&topic, 2..3);
     let end = "id: 1\nevent: last\ndata: \n\n";
     for client in &mut clients {
@@ -63,7 +65,7 @@ async fn who_is_slow_gets_all_of_a_finished_topic(kind: Kind) {
     let mut slow = net.get_slow("/", 400).await;
     publish(&topic, 0..50);
     settle().await;
-    topic.finish(None);
+    topic.finish(None).unwrap();
     assert_eq!(slow.read_to_end().await, published(0..50));
 }
 
@@ -173,7 +175,9 @@ async fn nothing_hangs_a_drain() {
             clients.push(client);
         }
     }
-    topic.publish(&Event::new().data("x".repeat(100_000)));
+    topic
+        .publish(&Event::new().data("x".repeat(100_000)))
+        .unwrap();
     let start = Instant::now();
     timeout(SECOND * 60, server.drain(SECOND * 3))
         .await
@@ -219,7 +223,7 @@ async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
     let mut said = Vec::new();
     for client in &mut clients {
         let text = client.read_to_end().await;
-        said.push(after_retry(&text).unwrap().to_owned());
+        said.push(after_retry(&text).unwrap());
     }
     let goodbye = |text: &str| is_jittered(text.strip_prefix("retry: ").unwrap().trim_end());
     assert!(goodbye(&said[0]), "{said:?}");

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -12,7 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use common::{Client, Net, config, http as server, is_jittered, pass, publish, published, settle};
+use common::{
+    Client, Net, config, http as server, is_jittered, pass, publish, published, settle,
+    strip_opening,
+};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Bytes;
@@ -57,13 +61,7 @@ fn skip_retry(body: &mut Body) -> String {
     let Poll::Ready(Some(bytes)) = poll(body) else {
         panic!("no stream")
     };
-    let text = str::from_utf8(&bytes).unwrap();
-    let (retry, rest) = text
-        .strip_prefix("retry: ")
-        .and_then(|text| text.split_once("\n\n"))
-        .unwrap();
-    assert!(is_jittered(retry));
-    rest.to_owned()
+    strip_opening(str::from_utf8(&bytes).unwrap()).unwrap()
 }
 
 fn follow(topic: &Topic) -> Body {
@@ -150,29 +148,30 @@ fn facts(answer: &str) -> (String, Vec<String>, String) {
     let is_ours = |line: &String| !framing.iter().any(|name| line.starts_with(name));
     let mut headers = Vec::from_iter(lines.filter(is_ours));
     headers.sort_unstable();
-    let body = match body.starts_with("retry: ") {
-        true => "stream",
-        false => body,
-    };
+    let body = strip_opening(body).map_or(body, |_| "stream");
     (status, headers, body.to_owned())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_is_one_frame_and_all_get_the_same_bytes() {
+async fn events_share_a_frame_and_bodies_share_a_long_event() {
     let topic = Topic::new(Retention::events(100));
     let mut bodies = [follow(&topic), follow(&topic), follow(&topic)];
     for body in &mut bodies {
         assert!(poll(body).is_pending());
     }
     publish(&topic, 0..3);
-    let frames = bodies.each_mut().map(|body| match poll(body) {
-        Poll::Ready(Some(bytes)) => bytes,
-        other => panic!("{other:?}"),
-    });
-    for frame in &frames {
-        assert_eq!(frame, published(0..3).as_bytes());
-        assert_eq!(frame.as_ptr(), frames[0].as_ptr());
+    let long = Event::new().id(3).data("x".repeat(1 << 20));
+    topic.publish(&long).unwrap();
+    let mut addresses = HashSet::new();
+    for body in &mut bodies {
+        let mut next = || match poll(body) {
+            Poll::Ready(Some(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(next(), published(0..3).as_bytes());
+        addresses.insert(next().as_ptr().addr());
     }
+    assert_eq!(addresses.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +199,7 @@ async fn who_is_behind_does_not_linger() {
     });
     (0..100).for_each(|_| _ = topic.publish(&Event::new().data("x".repeat(10 << 10))));
     let mut body = responder()
-        .follow_from(&get("/"), &topic, Start::Kept)
+        .follow_from(&get("/"), &topic, Start::Earliest)
         .into_body();
     skip_retry(&mut body);
     let start = Instant::now();
@@ -277,7 +276,7 @@ fn the_last_event_id_is_the_headers_or_the_querys() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscription_is_a_response() {
-    let topic = Topic::new(Retention::events(3));
+    let topic = Topic::new(Retention::events(3).backlog(Duration::ZERO, 0));
     publish(&topic, 0..5);
     let gap = "event: gap\ndata: {\"asked\":\"x\",\"from\":\"2\"}\n\n".to_owned();
     for (id, start, preface, expected) in [
@@ -302,7 +301,7 @@ async fn a_subscription_is_a_response() {
             None => assert!(poll(&mut body).is_pending()),
         }
     }
-    topic.finish(None);
+    topic.finish(None).unwrap();
     let response = topic.subscribe(Start::Live).into_response();
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
 }
@@ -480,17 +479,19 @@ async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events()
     let error = next(&mut body).await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "no more");
 
-    let topic = Topic::new(Retention::events(3));
+    let topic = Topic::new(Retention::events(3).backlog(Duration::ZERO, 0));
     publish(&topic, 0..2);
-    let mut events = topic.subscribe(Start::Kept).events();
+    let mut events = topic.subscribe(Start::Earliest).events();
     let mut seen = Vec::new();
-    let mut see = |item: Result<sse_core::MessageEvent<'_>, sse_core::Forgotten>| {
+    let mut see = |item: Result<sse_core::MessageEvent<'_>, sse_core::Lagged>| {
         seen.push(item.map_or("gap".to_owned(), |event| event.last_event_id().to_owned()));
     };
     see(events.next().await.unwrap());
     publish(&topic, 2..9);
-    topic.publish(&Event::new().comment("nobody's business"));
-    topic.finish(None);
+    topic
+        .publish(&Event::new().comment("nobody's business"))
+        .unwrap();
+    topic.finish(None).unwrap();
     while let Some(item) = events.next().await {
         see(item);
     }
@@ -666,7 +667,9 @@ async fn clients_that_vanish_leave_nothing_behind() {
         }
         assert_eq!(responder.stats().connections, 100);
         // In the middle of an event, while others go on.
-        topic.publish(&Event::new().data("x".repeat(100 << 10)));
+        topic
+            .publish(&Event::new().data("x".repeat(100 << 10)))
+            .unwrap();
         settle().await;
         clients.truncate(10);
         pass(SECOND / 20).await;

@@ -26,7 +26,7 @@ fn no_memory_remains_of_ten_thousand_bodies() {
             for body in &mut bodies {
                 while Pin::new(&mut *body).poll_frame(cx).is_ready() {}
             }
-            topic.publish(&Event::new().data("hey"));
+            topic.publish(&Event::new().data("hey")).unwrap();
             let delivered = bodies.iter_mut().map(|body| Pin::new(body).poll_frame(cx));
             assert_eq!(delivered.filter(Poll::is_ready).count(), 10_000);
             drop(bodies);

@@ -356,7 +356,7 @@ async fn five_hundred_streams_outlive_their_certificate() {
         common::settle().await;
     }
     assert_eq!(shown(&net, &authority).await, second.der());
-    topic.finish(None);
+    topic.finish(None).unwrap();
     for reader in readers {
         let text = reader.await.unwrap().expect("a whole stream");
         assert!(text.starts_with(&published(0..200)), "{text}");

@@ -226,9 +226,11 @@ async fn curl_follows_a_stream_to_its_end() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         common::publish(&topic, 0..100);
-        topic.finish(Some(
-            &Event::new().event(EventType::from_static("close")).data(""),
-        ));
+        topic
+            .finish(Some(
+                &Event::new().event(EventType::from_static("close")).data(""),
+            ))
+            .unwrap();
     };
     let (stream, ()) = tokio::join!(world.curl("--cacert ca.pem", "/events"), publishing);
     // Without close_notify, curl would fail: "unexpected eof while reading".
@@ -352,7 +354,7 @@ async fn the_certificate_may_change_under_a_stream() {
         assert_eq!(second, run(&world.dir, serial).await);
         assert_ne!(second, first);
         common::publish(&topic, 10..20);
-        topic.finish(None);
+        topic.finish(None).unwrap();
     };
     let (stream, ()) = tokio::join!(world.curl("--cacert ca.pem", "/events"), replacing);
     assert_says(&stream, &common::published(0..20));

@@ -85,7 +85,7 @@ async fn a_stream_that_ends_as_it_should_says_so() {
         }));
     }
     common::settle().await;
-    finished.finish(Some(&Event::new().data("bye")));
+    finished.finish(Some(&Event::new().data("bye"))).unwrap();
     for end in ends {
         let (path, len, end) = end.await.unwrap();
         assert_eq!((end, len > 0), (Ok(()), true), "{path}");
@@ -119,7 +119,9 @@ async fn a_stream_that_is_cut_does_not_say_that_it_ends() {
     ask(&mut session, "/").await;
     begin(&mut session).await;
     let start = Instant::now();
-    topic.publish(&Event::new().data("x".repeat(200_000)));
+    topic
+        .publish(&Event::new().data("x".repeat(200_000)))
+        .unwrap();
     while ends.lock().unwrap().is_empty() {
         sleep(Duration::from_millis(100)).await;
     }
@@ -144,7 +146,7 @@ async fn slow_progress_is_progress() {
     ask(&mut session, "/").await;
     begin(&mut session).await;
     let data = "x".repeat(100_000);
-    topic.publish(&Event::new().id(1).data(&*data));
+    topic.publish(&Event::new().id(1).data(&*data)).unwrap();
     let expected = format!("id: 1\ndata: {data}\n\n");
     let mut text = vec![0; expected.len()];
     // A kilobyte a second: each record takes 16 s, and the whole takes more than a minute.
@@ -174,7 +176,7 @@ async fn a_client_that_falls_behind_is_told_of_the_gap() {
     begin(&mut session).await;
     let data = "x".repeat(5000);
     for id in 0..100 {
-        topic.publish(&Event::new().id(id).data(&*data));
+        topic.publish(&Event::new().id(id).data(&*data)).unwrap();
         common::settle().await;
     }
     let text = read(&mut session).await;
@@ -222,9 +224,9 @@ async fn the_end_waits_for_room_too() {
     // With what a record adds, this fills the pipe to the last byte.
     let frame = "id: 1\ndata: \n\n".len();
     let data = "x".repeat(ROOM - 22 - frame);
-    topic.publish(&Event::new().id(1).data(&*data));
+    topic.publish(&Event::new().id(1).data(&*data)).unwrap();
     common::settle().await;
-    topic.finish(None);
+    topic.finish(None).unwrap();
     common::settle().await;
     let (text, end) = read_to_end(&mut session).await;
     assert_eq!(text, format!("id: 1\ndata: {data}\n\n"));

@@ -1,20 +1,27 @@
 //! A log beside a naive model of it: a list of all that was ever appended. The fuzz target
 //! `log` leans on it too.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use sse_core::{Cursor, Event, EventId, Forgotten, Log, Resume, Retention};
+use sse_core::{Cursor, Event, EventId, Lagged, Log, Now, Resume, Retention};
 
-/// A log and its model, which are told the same and must say the same.
+/// A log and its model, which get the same calls and must return the same.
 #[derive(Debug)]
 pub(crate) struct Pair {
     bounds: Bounds,
     log: Log,
-    /// All that was ever appended, and which of it is the oldest that is kept.
+    /// All that was ever appended.
     events: Vec<Appended>,
+    /// The index of the oldest event that is kept, and of the first in the replay window.
     kept: usize,
+    window: usize,
+    /// The position before the first event, where it was asked for.
+    origin: Option<(u64, u64)>,
     /// The bytes of all events.
     wire: Vec<u8>,
+    /// The log's end after each number of bytes.
+    cursors: HashMap<usize, Cursor>,
     /// Where a reader is that comes back now and then.
     reader: usize,
 }
@@ -25,12 +32,14 @@ pub(crate) struct Bounds {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
     pub(crate) age: Duration,
+    pub(crate) backlog: (Duration, usize),
 }
 
 #[derive(Debug)]
 struct Appended {
     id: String,
-    stamp: (u64, u64),
+    log_id: (u64, u64),
+    appended: u64,
     /// Where its bytes end.
     end: usize,
 }
@@ -38,162 +47,219 @@ struct Appended {
 impl Pair {
     pub(crate) fn new(bounds: Bounds) -> Self {
         let retention = Retention::events(bounds.events).bytes(bounds.bytes);
+        let (age, bytes) = bounds.backlog;
         Self {
             bounds,
-            log: Log::new(retention.age(bounds.age)),
+            log: Log::new(retention.age(bounds.age).backlog(age, bytes)),
             events: Vec::new(),
             kept: 0,
+            window: 0,
+            origin: None,
             wire: Vec::new(),
+            cursors: HashMap::from([(0, Cursor::default())]),
             reader: 0,
         }
     }
 
-    /// Appends an event with its publisher's ID or one of the log's.
-    pub(crate) fn append(&mut self, own_id: Option<EventId<'_>>, data: &str, now: Duration) {
-        let stamp = match self.events.last() {
-            Some(Appended { stamp, .. }) if millis(now) <= stamp.0 => (stamp.0, stamp.1 + 1),
-            _ => (millis(now), 0),
+    /// Appends an event with its publisher's ID or one of the log's, in one of both ways.
+    pub(crate) fn append(
+        &mut self,
+        own_id: Option<EventId<'_>>,
+        data: &str,
+        now: Now,
+        is_encoded: bool,
+    ) {
+        let last = self.events.last().map(|event| event.log_id);
+        let log_id = match last.or(self.origin) {
+            Some(last) if millis(now.unix) <= last.0 => (last.0, last.1 + 1),
+            _ => (millis(now.unix), 0),
         };
         let id = match &own_id {
             Some(id) => id.to_string(),
-            None => format!("{}-{}", stamp.0, stamp.1),
+            None => format!("{}-{}", log_id.0, log_id.1),
         };
         self.wire.extend(format!("id: {id}\n").bytes());
         for line in data.replace("\r\n", "\n").split(['\r', '\n']) {
             self.wire.extend(format!("data: {line}\n").bytes());
         }
         self.wire.push(b'\n');
-        let end = self.wire.len();
-        self.events.push(Appended { id, stamp, end });
+        self.events.push(Appended {
+            id,
+            log_id,
+            appended: millis(now.steady),
+            end: self.wire.len(),
+        });
         self.drop_old(now);
 
-        let event = own_id.into_iter().fold(Event::new(), Event::id);
-        assert_eq!(self.log.append(&event.data(data), now), cursor(end));
+        let event = own_id.into_iter().fold(Event::new(), Event::id).data(data);
+        let appended = if is_encoded {
+            let encoded = sse_core::Encoded::new(&event);
+            assert!(encoded.max_len() >= data.len());
+            self.log.append_encoded(encoded, now)
+        } else {
+            self.log.append(&event, now)
+        };
+        self.cursors.insert(self.wire.len(), self.log.end());
+        assert_eq!(
+            (appended.id.millis(), appended.id.sequence()),
+            (log_id.0, log_id.1)
+        );
     }
 
-    pub(crate) fn forget(&mut self, now: Duration) {
+    pub(crate) fn evict(&mut self, now: Now) {
         self.drop_old(now);
-        self.log.forget(now);
+        drop(self.log.evict(now));
     }
 
-    /// Lets the reader go on with at most `max` bytes, and what completes the event.
+    /// Reads slices with the reader until there are `max` bytes, or all.
     pub(crate) fn read(&mut self, max: usize) {
-        let start = cursor(self.reader);
-        let end = self.log.event_end(start.advance(max));
-        let mut bytes = Vec::new();
-        match self.log.copy(start, end, &mut bytes) {
-            Ok(()) => {
-                let kept = &self.wire[self.reader..];
-                assert_eq!(bytes, kept[..bytes.len()]);
-                assert_eq!(bytes.len(), start.distance(end));
-                assert!(bytes.len() >= max.min(kept.len()));
-                self.reader += bytes.len();
+        let mut read = 0;
+        while read < max {
+            let start = self.cursor(self.reader);
+            match self.log.slice(start..self.log.end()) {
+                Ok(Some(slice)) => {
+                    let bytes = slice.bytes();
+                    assert_eq!(bytes, self.wire[self.reader..][..bytes.len()]);
+                    assert_eq!(slice.start(), start);
+                    self.reader += bytes.len();
+                    assert_eq!(slice.end(), self.cursor(self.reader));
+                    let events = self.ends().filter(|end| *end <= self.reader).count();
+                    let before = self.ends().filter(|end| self.cursor(*end) <= start).count();
+                    assert_eq!(slice.count(), events - before);
+                    read += bytes.len();
+                }
+                Ok(None) => {
+                    assert_eq!(self.reader, self.wire.len());
+                    break;
+                }
+                Err(Lagged { begin }) => {
+                    assert!(self.reader < self.end_before(self.kept));
+                    self.reader = self.end_before(self.kept);
+                    assert_eq!(begin, self.cursor(self.reader));
+                }
             }
-            Err(Forgotten { begin }) => self.reader = cursor(0).distance(begin),
         }
         assert!(self.ends().any(|end| end == self.reader));
     }
 
+    /// A client joins at the end.
+    pub(crate) fn join(&mut self, now: Now) {
+        if self.events.is_empty() && self.origin.is_none() {
+            self.origin = Some((millis(now.unix).saturating_sub(1), 0));
+        }
+        let expected = match (self.events.last(), self.origin) {
+            (Some(last), _) => Some(last.id.clone()),
+            (None, Some((millis, sequence))) => Some(format!("{millis}-{sequence}")),
+            (None, None) => None,
+        };
+        let position = self.log.position_id(self.log.end(), now);
+        let position = position.map(|id| id.to_string());
+        assert_eq!(position, expected.filter(|id| !id.is_empty()));
+    }
+
     /// Compares all that can be asked.
     pub(crate) fn check(&self) {
-        self.check_shared();
         let Self { log, wire, .. } = self;
         let begin = self.end_before(self.kept);
-        assert_eq!(log.begin(), cursor(begin));
-        assert_eq!(log.end(), cursor(wire.len()));
+        assert_eq!(log.begin(), self.cursor(begin));
+        assert_eq!(log.window(), self.cursor(self.end_before(self.window)));
+        assert_eq!(log.end(), self.cursor(wire.len()));
         assert_eq!(log.len(), self.events.len() - self.kept);
         assert_eq!(log.is_empty(), self.events.is_empty());
 
         for (at, end) in self.ends().enumerate() {
+            let cursor = self.cursor(end);
             let next = self.events.get(at.max(self.kept)).map(|event| &*event.id);
-            assert_eq!(log.next_id(cursor(end)).as_ref().map(EventId::as_str), next);
-            match log.read(cursor(end)) {
-                Ok(piece) => {
-                    assert!(wire[end..].starts_with(piece), "from {end}");
-                    assert_eq!(piece.is_empty(), end == wire.len());
-                }
-                Err(forgotten) => {
+            assert_eq!(
+                log.next_event_id(cursor).as_ref().map(EventId::as_str),
+                next
+            );
+            match log.slice(cursor..log.end()) {
+                Ok(Some(slice)) => assert!(wire[end..].starts_with(&slice.bytes())),
+                Ok(None) => assert_eq!(end, wire.len()),
+                Err(lagged) => {
                     assert!(end < begin);
-                    assert_eq!(forgotten.begin, cursor(begin));
+                    assert_eq!(lagged.begin, self.cursor(begin));
                 }
             }
         }
         for count in [0, 1, 2, log.len(), log.len() + 1, usize::MAX] {
-            let before = self.events.len().saturating_sub(count).max(self.kept);
-            assert_eq!(log.last(count), cursor(self.end_before(before)), "{count}");
+            let before = self.events.len().saturating_sub(count).max(self.window);
+            let expected = self.cursor(self.end_before(before));
+            assert_eq!(log.last(count), expected, "{count}");
         }
-        let mut ends = self.ends().filter(|end| *end >= begin).peekable();
-        for at in 0..=wire.len() {
-            while ends.next_if(|end| *end < at).is_some() {}
-            let end = ends.peek().copied().unwrap_or(begin);
-            assert_eq!(log.event_end(cursor(at)), cursor(end), "at {at}");
-        }
-        let beyond = log.end().advance(usize::MAX);
-        assert_eq!(log.event_end(beyond), log.end());
-        assert_eq!(log.read(beyond), Ok(&b""[..]));
-
-        assert_eq!(log.resume(None), Resume::Fresh);
+        assert_eq!(log.resume(None), Resume::New);
         for event in &self.events {
             self.ask(&EventId::new(&event.id).expect("it was one before"));
         }
-    }
-
-    /// Compares what can be shared with what can be read.
-    fn check_shared(&self) {
-        for end in self.ends() {
-            match self.log.excerpt(cursor(end)) {
-                Ok(Some(shared)) => {
-                    assert_eq!(self.log.read(cursor(end)), Ok(shared.bytes()));
-                    assert_eq!(cursor(end).advance(shared.bytes().len()), shared.end());
-                    assert!(self.ends().any(|end| cursor(end) == shared.end()));
-                }
-                Ok(None) => assert_eq!(end, self.wire.len()),
-                Err(forgotten) => assert_eq!(self.log.read(cursor(end)), Err(forgotten)),
-            }
+        if let Some((millis, sequence)) = self.origin {
+            self.ask(&EventId::new(format!("{millis}-{sequence}")).expect("it was given"));
         }
     }
 
-    /// Compares where a client goes on that comes with this ID.
+    /// Compares where a client continues that comes with this ID.
     pub(crate) fn ask(&self, id: &EventId<'_>) {
         let found = self
             .events
             .iter()
             .rposition(|event| event.id == id.as_str());
+        let origin = self
+            .origin
+            .map(|(millis, sequence)| format!("{millis}-{sequence}"));
         let expected = match found {
-            _ if id.as_str().is_empty() => Resume::Fresh,
-            // The last forgotten one is as good as kept: what comes after it is.
-            Some(at) if at + 1 >= self.kept => Resume::Resumed(cursor(self.events[at].end)),
-            _ if self.is_of_forgotten_time(id) => Resume::Gap(cursor(self.end_before(self.kept))),
+            _ if id.as_str().is_empty() => Resume::New,
+            // The last evicted one is as good as kept: what comes after it is.
+            Some(at) if at + 1 >= self.kept => Resume::Resumed(self.cursor(self.events[at].end)),
+            _ if origin.as_deref() == Some(id.as_str()) && self.kept == 0 => {
+                Resume::Resumed(self.cursor(0))
+            }
+            _ if self.is_of_evicted_time(id) => {
+                Resume::Gap(self.cursor(self.end_before(self.kept)))
+            }
             _ => Resume::Unknown,
         };
         assert_eq!(self.log.resume(Some(id)), expected, "{id:?}");
     }
 
-    fn drop_old(&mut self, now: Duration) {
-        let since = millis(now.saturating_sub(self.bounds.age));
-        while self.kept + 1 < self.events.len()
-            && (self.events.len() - self.kept > self.bounds.events
-                || self.wire.len() - self.end_before(self.kept) > self.bounds.bytes
-                || self.events[self.kept].stamp.0 < since)
+    fn drop_old(&mut self, now: Now) {
+        let Bounds {
+            events,
+            bytes,
+            age,
+            backlog,
+        } = self.bounds;
+        let len = self.events.len();
+        let age_of = |event: &Appended| millis(now.steady).saturating_sub(event.appended);
+        let bytes_from = |at| self.wire.len() - self.end_before(at);
+        let mut window = self.window;
+        while window + 1 < len
+            && (len - window > events
+                || bytes_from(window) > bytes
+                || age_of(&self.events[window]) > millis(age))
         {
-            self.kept += 1;
+            window += 1;
         }
+        let mut kept = self.kept;
+        while kept < window
+            && (age_of(&self.events[kept]) >= millis(backlog.0) || bytes_from(kept) > backlog.1)
+        {
+            kept += 1;
+        }
+        (self.window, self.kept) = (window, kept);
     }
 
-    /// Whether an ID has the form of the log's and lies among those that are forgotten.
-    fn is_of_forgotten_time(&self, id: &EventId<'_>) -> bool {
-        let [Some(first), Some(last)] =
-            [0, self.kept.wrapping_sub(1)].map(|at| self.events.get(at))
-        else {
+    /// Whether an ID has the form of the log's and lies among those that were evicted.
+    fn is_of_evicted_time(&self, id: &EventId<'_>) -> bool {
+        let Some(last) = self.events.get(self.kept.wrapping_sub(1)) else {
             return false;
         };
+        let first = self.origin.unwrap_or(self.events[0].log_id);
         let stamp = id
             .as_str()
             .split_once('-')
             .and_then(|(millis, sequence)| Some((millis.parse().ok()?, sequence.parse().ok()?)));
         stamp.is_some_and(|stamp: (u64, u64)| {
-            *id == *format!("{}-{}", stamp.0, stamp.1)
-                && (first.stamp..=last.stamp).contains(&stamp)
+            *id == *format!("{}-{}", stamp.0, stamp.1) && (first..=last.log_id).contains(&stamp)
         })
     }
 
@@ -203,15 +269,15 @@ impl Pair {
             .chain(self.events.iter().map(|event| event.end))
     }
 
+    /// The cursor after this many bytes, as the log itself has shown it.
+    fn cursor(&self, bytes: usize) -> Cursor {
+        self.cursors[&bytes]
+    }
+
     fn end_before(&self, at: usize) -> usize {
         at.checked_sub(1)
             .map_or(0, |before| self.events[before].end)
     }
-}
-
-/// The cursor after so many bytes.
-fn cursor(bytes: usize) -> Cursor {
-    Log::new(Retention::default()).begin().advance(bytes)
 }
 
 fn millis(time: Duration) -> u64 {

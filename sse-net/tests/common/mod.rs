@@ -316,9 +316,7 @@ impl Client {
         let caller = std::panic::Location::caller();
         async move {
             let text = self.read().await;
-            after_retry(&text)
-                .unwrap_or_else(|| panic!("{caller}: no stream: {text:?}"))
-                .to_owned()
+            after_retry(&text).unwrap_or_else(|| panic!("{caller}: no stream: {text:?}"))
         }
     }
 
@@ -328,13 +326,26 @@ impl Client {
     }
 }
 
-/// What comes after the head of a stream and its first `retry`, which is the default one.
-pub(crate) fn after_retry(text: &str) -> Option<&str> {
+/// The events after the head of a stream, without its opening.
+pub(crate) fn after_retry(text: &str) -> Option<String> {
     let (head, body) = text.split_once("\r\n\r\n")?;
-    let (retry, rest) = body.strip_prefix("retry: ")?.split_once("\n\n")?;
     let is_stream = head.starts_with("HTTP/1.1 200 OK\r\n")
         && head.contains("\r\nContent-Type: text/event-stream");
-    (is_stream && is_jittered(retry)).then_some(rest)
+    is_stream.then(|| strip_opening(body))?
+}
+
+/// The events of a stream without the block with the default `retry` and the position's ID. A
+/// gap event before that block stays.
+pub(crate) fn strip_opening(body: &str) -> Option<String> {
+    let is_gap = body.starts_with("event: ");
+    let (gap, body) = match body.split_once("\n\n") {
+        Some((gap, body)) if is_gap => (format!("{gap}\n\n"), body),
+        _ => (String::new(), body),
+    };
+    let (block, rest) = body.split_once("\n\n")?;
+    let (id, retry) = block.rsplit_once("retry: ")?;
+    let is_opening = is_jittered(retry) && (id.is_empty() || id.starts_with("id: "));
+    is_opening.then(|| gap + rest)
 }
 
 /// Whether this is 3 s and up to half of that more.
@@ -344,9 +355,10 @@ pub(crate) fn is_jittered(retry: &str) -> bool {
         .is_ok_and(|millis| (3000..=4500).contains(&millis))
 }
 
+/// Publishes events, or nothing if the topic is finished.
 pub(crate) fn publish(topic: &Topic, ids: std::ops::Range<u32>) {
     for id in ids {
-        topic.publish(&Event::new().id(id).data("d"));
+        let _ = topic.publish(&Event::new().id(id).data("d"));
     }
 }
 

@@ -276,7 +276,7 @@ pub(crate) fn after_retry(text: &str) -> Option<&str> {
 
 pub(crate) fn publish(topic: &Topic, ids: std::ops::Range<u32>) {
     let events = Vec::from_iter(ids.map(|id| Event::new().id(id).data("d")));
-    topic.publish_all(&events);
+    topic.publish_all(&events).unwrap();
 }
 
 pub(crate) fn published(ids: std::ops::Range<u32>) -> String {

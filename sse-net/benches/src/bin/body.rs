@@ -41,7 +41,7 @@ async fn publish(topic: Topic, mut feed: Feed) {
         sleep(wait).await;
         let now = feed::now();
         for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
-            topic.publish(&Event::new().data(data));
+            topic.publish(&Event::new().data(data)).unwrap();
         }
     }
 }

@@ -110,19 +110,19 @@ fn publish(topic: &Topic, followers: usize, burst: usize, pause: Duration) -> [D
         if pause.is_zero() {
             let start = Instant::now();
             for _ in 0..count / burst {
-                topic.publish_all(&events);
+                topic.publish_all(&events).unwrap();
             }
             spent = start.elapsed();
         } else {
             for _ in 0..count {
                 thread::sleep(pause);
                 let start = Instant::now();
-                topic.publish_all(&events);
+                topic.publish_all(&events).unwrap();
                 spent += start.elapsed();
             }
         }
         let cpu = cpu_time() - cpu;
-        topic.finish(None);
+        topic.finish(None).unwrap();
         [spent, cpu].map(|time| time / u32::try_from(count).unwrap_or(u32::MAX))
     })
 }
@@ -158,10 +158,10 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
         for _ in 0..500 {
             thread::sleep(Duration::from_micros(200));
             let start = Instant::now();
-            topic.publish(&Event::new().data("hey"));
+            topic.publish(&Event::new().data("hey")).unwrap();
             latencies.push(times.recv()? - start);
         }
-        topic.finish(None);
+        topic.finish(None).unwrap();
         reader.join().expect("it has not panicked");
         latencies.sort();
         medians.push(latencies[latencies.len() / 2]);

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let path = directory.join(format!("recording-{}", std::process::id()));
     let topic = topic();
     let mut wire = Vec::new();
-    topic.subscribe(Start::Kept).read(&mut wire).await?;
+    topic.subscribe(Start::Earliest).read(&mut wire).await?;
 
     // Turn by turn, so that what else the machine does counts for both.
     let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
@@ -53,9 +53,9 @@ fn topic() -> Topic {
     let data = "the quick brown fox ".repeat(5);
     let burst = vec![Event::new().data(&data); 1000];
     for _ in 0..BURSTS {
-        topic.publish_all(&burst);
+        topic.publish_all(&burst).unwrap();
     }
-    topic.finish(None);
+    topic.finish(None).unwrap();
     topic
 }
 
@@ -70,7 +70,7 @@ fn write(path: &Path, wire: &[u8]) -> Result<Duration, Box<dyn Error>> {
 
 async fn record(path: &Path, topic: &Topic) -> Result<Duration, Box<dyn Error>> {
     let recorder = Recorder::new(File::create(path)?);
-    let kept = topic.subscribe(Start::Kept);
+    let kept = topic.subscribe(Start::Earliest);
     let began = Instant::now();
     let recorder = kept.record(recorder, began.into()).await?;
     let time = began.elapsed();

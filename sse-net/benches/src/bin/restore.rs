@@ -56,7 +56,7 @@ fn publish(journal: &Journal, size: usize, has_own_ids: bool) -> Result<(), Box<
                 }
             })
             .collect();
-        topic.publish_all(&events);
+        topic.publish_all(&events).unwrap();
         topic.flush();
     }
     Ok(())

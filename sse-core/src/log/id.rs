@@ -1,32 +1,36 @@
-//! What IDs are made of that the log gives.
+//! The IDs that a log gives.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::now::millis;
 use crate::field::EventId;
 
-/// When a [`Log`](crate::Log) took an event up: in milliseconds since the Unix epoch, and a
-/// number within them. Written out, it is the ID of an event that has no other.
+/// The ID that a [`Log`](crate::Log) gives an event: milliseconds since the Unix epoch, and a
+/// sequence number within them.
+///
+/// IDs are ordered as they were given. Text is not: as text, `10-0` comes before `9-0`.
 ///
 /// ```
-/// use sse_core::Stamp;
+/// use sse_core::LogId;
 ///
-/// let stamp = Stamp::parse("1700000000000-1").unwrap();
-/// assert_eq!(stamp.millis(), 1_700_000_000_000);
-/// assert_eq!(stamp.to_string(), "1700000000000-1");
-/// assert_eq!(Stamp::parse("01-1"), None, "each has one spelling");
+/// let id = LogId::parse("1700000000000-1").unwrap();
+/// assert_eq!(id.millis(), 1_700_000_000_000);
+/// assert_eq!(id.to_string(), "1700000000000-1");
+/// assert!(LogId::parse("9-0") < LogId::parse("10-0"));
+/// assert_eq!(LogId::parse("01-1"), None, "each has one spelling");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Stamp {
+pub struct LogId {
     millis: u64,
     sequence: u64,
 }
 
-impl Stamp {
+impl LogId {
     /// Two numbers of up to 20 digits and the hyphen.
     pub(crate) const MAX_LEN: usize = 41;
 
-    /// The first one at a time since the Unix epoch.
+    /// The first ID of a time since the Unix epoch.
     pub(crate) fn at(time: Duration) -> Self {
         Self {
             millis: millis(time),
@@ -34,7 +38,7 @@ impl Stamp {
         }
     }
 
-    /// Reads what is written by [`Display`](fmt::Display), and nothing else.
+    /// Parses exactly what [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::parse_bytes(text.as_bytes())
@@ -54,14 +58,19 @@ impl Stamp {
         self.millis
     }
 
-    /// Which one it is of its millisecond, from 0 on.
+    /// The sequence number within the millisecond, from 0.
     #[must_use]
     pub const fn sequence(self) -> u64 {
         self.sequence
     }
 
-    /// The ID, whose text is put into `buffer`.
-    pub(crate) fn id(self, buffer: &mut [u8; Self::MAX_LEN]) -> EventId<'_> {
+    /// The event ID.
+    pub(crate) fn event_id(self) -> EventId<'static> {
+        self.text(&mut [0; Self::MAX_LEN]).into_owned()
+    }
+
+    /// The event ID, whose text is written to `buffer`.
+    pub(crate) fn text(self, buffer: &mut [u8; Self::MAX_LEN]) -> EventId<'_> {
         let mut len = 0;
         for part in [
             itoa::Buffer::new().format(self.millis),
@@ -75,7 +84,19 @@ impl Stamp {
         EventId::trusted(text.into())
     }
 
-    /// The next one of its millisecond.
+    /// An ID of the millisecond before `time`, or of `time` itself at the epoch.
+    pub(crate) fn before(time: Duration) -> Self {
+        let Self { millis, .. } = Self::at(time);
+        match millis.checked_sub(1) {
+            Some(millis) => Self {
+                millis,
+                sequence: 0,
+            },
+            None => Self::at(time),
+        }
+    }
+
+    /// The next ID of its millisecond.
     pub(crate) const fn next(self) -> Self {
         match self.sequence.checked_add(1) {
             Some(sequence) => Self { sequence, ..self },
@@ -87,23 +108,23 @@ impl Stamp {
     }
 }
 
-impl fmt::Display for Stamp {
+impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.id(&mut [0; Self::MAX_LEN]).as_str())
+        f.pad(self.text(&mut [0; Self::MAX_LEN]).as_str())
     }
 }
 
-/// Stamps written out one after the other, of which many are of the same millisecond.
+/// Writes the text of one ID after the other: many share their milliseconds.
 #[derive(Debug, Default)]
-pub(crate) struct StampText {
+pub(crate) struct LogIdText {
     text: String,
     millis: u64,
     /// Where the sequence number begins; zero as long as there is no text.
     sequence: usize,
 }
 
-impl StampText {
-    pub(crate) fn of(&mut self, stamp: Stamp) -> &str {
+impl LogIdText {
+    pub(crate) fn of(&mut self, stamp: LogId) -> &str {
         let mut number = itoa::Buffer::new();
         if self.sequence == 0 || self.millis != stamp.millis {
             self.text.clear();
@@ -131,11 +152,4 @@ fn number(digits: &[u8]) -> Option<u64> {
     rest.iter().try_fold(number, |sum: u64, digit| {
         sum.checked_mul(10)?.checked_add(value(digit))
     })
-}
-
-/// The whole milliseconds of a time.
-pub(crate) fn millis(time: Duration) -> u64 {
-    time.as_secs()
-        .saturating_mul(1000)
-        .saturating_add(time.subsec_millis().into())
 }

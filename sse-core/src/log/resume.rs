@@ -1,0 +1,101 @@
+//! Where clients continue.
+
+use super::Log;
+use super::chunk::Entry;
+use super::cursor::Cursor;
+use super::id::LogId;
+use super::now::Now;
+use crate::field::EventId;
+
+/// Where a client continues that comes with a last event ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// It came without an ID.
+    New,
+    /// It continues at the cursor and has missed nothing.
+    Resumed(Cursor),
+    /// It has missed events: those after its ID were evicted, or lost before a restart. What
+    /// the log still has of them begins at the cursor.
+    Gap(Cursor),
+    /// The ID is not known: it comes from another log or another run, or its event was
+    /// evicted too long ago.
+    Unknown,
+}
+
+impl Log {
+    /// Finds where a client continues that has seen events up to `last_event_id`. The empty
+    /// ID counts as none. Of several events with the same ID the newest is meant.
+    ///
+    /// Nothing is scanned: IDs that the log gave are found by binary search, its publisher's
+    /// by hashing.
+    #[must_use]
+    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
+        let Some(id) = last_event_id.filter(|id| !id.as_str().is_empty()) else {
+            return Resume::New;
+        };
+        let log_id = LogId::parse(id.as_str());
+        let end = |entry: &Entry| entry.has_id(id, log_id).then_some(entry.end);
+        let own = self.own_ids.get(id.as_str()).copied();
+        let given = log_id.and_then(|id| self.entry(id)).and_then(end);
+        let evicted = self.last_evicted.as_ref().and_then(end);
+        match own.max(given).max(evicted) {
+            // No client has seen what is held back: the ID is like this log's by chance.
+            Some(end) => Resume::Resumed(end.min(self.end())),
+            None => match log_id {
+                Some(id) if self.origin == Some(id) && self.last_evicted.is_none() => {
+                    Resume::Resumed(self.begin())
+                }
+                Some(id) if self.has_lost(id) => Resume::Gap(self.after(id)),
+                _ => Resume::Unknown,
+            },
+        }
+    }
+
+    /// The ID of a client's position: with it, a client that has seen nothing yet resumes at
+    /// `cursor`. It is that of the last event before.
+    ///
+    /// Before the first event of all, it is one of the time `now`, with which a client resumes
+    /// until that event is evicted. None where the event before has the empty ID.
+    pub fn position_id(&mut self, cursor: Cursor, now: impl Into<Now>) -> Option<EventId<'static>> {
+        let before = self.entry_before(cursor);
+        if let Some(before) = before.or(self.last_evicted.as_ref()) {
+            return Some(before.event_id()).filter(|id| !id.as_str().is_empty());
+        }
+        let first = self.newest.next_rank() > 0;
+        if self.origin.is_none() && !first {
+            let origin = LogId::before(now.into().unix);
+            self.origin = Some(origin);
+            self.first_id = Some(origin);
+        }
+        self.origin.map(LogId::event_id)
+    }
+
+    fn entry(&self, id: LogId) -> Option<&Entry> {
+        let place = self.seek(|entry| entry.id < id)?;
+        (place.entry.id == id && place.entry.end > self.begin()).then_some(place.entry)
+    }
+
+    /// The last kept event that ends at the cursor or before it.
+    fn entry_before(&self, cursor: Cursor) -> Option<&Entry> {
+        if cursor <= self.begin() {
+            return None;
+        }
+        let place = self.seek(|entry| entry.end < cursor)?;
+        (place.entry.end == cursor).then_some(place.entry)
+    }
+
+    /// Whether the ID lies within the time of events that were evicted or lost.
+    fn has_lost(&self, id: LogId) -> bool {
+        let evicted = self.last_evicted.as_ref().map(|entry| entry.id);
+        let last = evicted.max(self.restored_until);
+        let times = self.first_id.zip(last);
+        times.is_some_and(|(first, last)| (first..=last).contains(&id))
+    }
+
+    /// The cursor before the first event that is later than the ID.
+    fn after(&self, id: LogId) -> Cursor {
+        let next = self.seek(|entry| entry.id <= id);
+        let start = next.map_or(self.tip(), |place| place.start);
+        start.clamp(self.begin(), self.end())
+    }
+}

@@ -1,0 +1,255 @@
+//! What a log keeps.
+//!
+//! Two things are kept: the *replay window*, with which a client may join or resume, and the
+//! *backlog*, which is what subscribers who keep up may not have read yet. Events leave the
+//! window by number, bytes and age. They are evicted when they have left the window and are
+//! no backlog any more. So a window that is smaller than a burst costs nobody an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Log;
+use super::chunk::{Chunk, Entry};
+use super::cursor::Cursor;
+use super::now::{Now, millis};
+
+/// How many events a [`Log`] keeps, and for how long: what all bounds allow, and always the
+/// newest event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    events: usize,
+    bytes: usize,
+    age: Duration,
+    backlog_age: Duration,
+    backlog_bytes: usize,
+}
+
+impl Retention {
+    /// The default of [`bytes`](Self::bytes): 16 MiB.
+    pub const DEFAULT_BYTES: usize = 16 << 20;
+
+    /// At most `count` events, within the other defaults.
+    #[must_use]
+    pub const fn events(count: usize) -> Self {
+        Self {
+            events: count,
+            bytes: Self::DEFAULT_BYTES,
+            age: Duration::MAX,
+            backlog_age: Duration::from_secs(1),
+            backlog_bytes: 16 << 20,
+        }
+    }
+
+    /// At most `count` bytes of encoded events. Default: 16 MiB.
+    ///
+    /// A log takes up to 1.5 × the bytes that it keeps, or up to 4 × if it keeps less than
+    /// 128 KiB, or 140 KiB after it has kept more; and 48 to 96 bytes more for each event, or
+    /// 100 to 230 for one with its publisher's ID.
+    #[must_use]
+    pub const fn bytes(mut self, count: usize) -> Self {
+        self.bytes = count;
+        self
+    }
+
+    /// Events of this age at most, in whole milliseconds. Default: unlimited.
+    ///
+    /// Age counts from the time of appending by a clock that is never set, so a wrong date
+    /// neither keeps events for years nor evicts them.
+    #[must_use]
+    pub const fn age(mut self, age: Duration) -> Self {
+        self.age = age;
+        self
+    }
+
+    /// The backlog: an event younger than `age` is not evicted while it is among the last
+    /// `bytes` bytes, whatever the other bounds say. Default: 1 s and 16 MiB.
+    ///
+    /// It is memory that is used only after a burst larger than the other bounds. Subscribers
+    /// read it and clients resume within it; a client that joins does not get it. With
+    /// `Duration::ZERO`, a subscriber is cut off as soon as it is behind the other bounds.
+    #[must_use]
+    pub const fn backlog(mut self, age: Duration, bytes: usize) -> Self {
+        (self.backlog_age, self.backlog_bytes) = (age, bytes);
+        self
+    }
+
+    /// The bound of [`bytes`](Self::bytes).
+    #[must_use]
+    pub const fn max_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the replay window has no room for this many events of this many bytes, the
+    /// oldest of them of this age.
+    #[must_use]
+    pub fn is_exceeded(&self, events: usize, bytes: usize, age: Duration) -> bool {
+        events > self.events || bytes > self.bytes || age > self.age
+    }
+}
+
+impl Default for Retention {
+    /// 1,000 events in 16 MiB of any age, with a backlog of 1 s and 16 MiB.
+    fn default() -> Self {
+        Self::events(1000)
+    }
+}
+
+/// Chunks that a [`Log`] has evicted. Dropping this frees their memory: a caller that holds a
+/// lock releases it first.
+#[derive(Debug, Default)]
+#[must_use = "dropping it frees memory, which is best done without a lock"]
+pub struct Evicted(pub(super) Vec<Arc<Chunk>>);
+
+impl Evicted {
+    /// Adds what has been evicted later.
+    pub fn append(&mut self, mut later: Self) {
+        self.0.append(&mut later.0);
+    }
+}
+
+/// The event with which the window, or what is kept at all, begins.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Front {
+    /// The index of its chunk; that of the newest is the number of full ones.
+    chunk: usize,
+    /// Its index in the chunk.
+    at: usize,
+    pub(super) cursor: Cursor,
+    pub(super) rank: u64,
+}
+
+impl Log {
+    /// Evicts what is not to be kept any longer at the time `now`.
+    ///
+    /// [`append`](Self::append) does so too; this is for logs at rest, whose events age.
+    /// Takes time linear in the number of evicted chunks, and of evicted events with
+    /// publishers' IDs.
+    pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
+        let now = millis(now.into().steady);
+        let Retention {
+            events,
+            bytes,
+            age,
+            backlog_age,
+            backlog_bytes,
+        } = self.retention;
+        let (age, backlog_age) = (millis(age), millis(backlog_age));
+        let age_of = |entry: &Entry| now.saturating_sub(entry.appended);
+        let (end, tip, next_rank) = (self.end(), self.tip(), self.newest.next_rank());
+        self.window = self.advance(self.window, |front, entry| {
+            let is_surplus = next_rank - front.rank > events as u64 || age_of(entry) > age;
+            let is_held = end < entry.end;
+            front.cursor.distance(tip) > bytes || is_surplus && !is_held
+        });
+        let window = self.window.rank;
+        let oldest = self.advance(self.oldest, |front, entry| {
+            let is_backlog =
+                age_of(entry) < backlog_age && front.cursor.distance(tip) <= backlog_bytes;
+            front.rank < window && !is_backlog
+        });
+        if oldest.rank == self.oldest.rank {
+            return Evicted::default();
+        }
+        self.evict_before(oldest)
+    }
+
+    /// The first event from `front` on that is not over, or the newest. Whole chunks are
+    /// skipped by their last event, since what holds for an event holds for all before it.
+    fn advance(&self, mut front: Front, is_over: impl Fn(&Front, &Entry) -> bool) -> Front {
+        let newest = self.newest.next_rank().saturating_sub(1);
+        while front.rank < newest {
+            let Some(chunk) = self.full.get(front.chunk) else {
+                let entries = &self.newest.entries;
+                if !is_over(&front, &entries[front.at]) {
+                    break;
+                }
+                front.step(&entries[front.at]);
+                continue;
+            };
+            let last = chunk.entries.len() - 1;
+            let last_front = Front {
+                at: last,
+                cursor: chunk.start_of(last),
+                rank: chunk.rank + last as u64,
+                ..front
+            };
+            if last_front.rank < newest && is_over(&last_front, &chunk.entries[last]) {
+                front = last_front;
+            } else if !is_over(&front, &chunk.entries[front.at]) {
+                break;
+            }
+            front.step(&chunk.entries[front.at]);
+            if front.at > last {
+                (front.chunk, front.at) = (front.chunk + 1, 0);
+            }
+        }
+        front
+    }
+
+    fn evict_before(&mut self, oldest: Front) -> Evicted {
+        if !self.own_ids.is_empty() {
+            self.remove_own_ids(oldest);
+        }
+        let before = match oldest.at {
+            0 => self.full[oldest.chunk - 1].entries.last(),
+            at => match self.full.get(oldest.chunk) {
+                Some(chunk) => chunk.entries.get(at - 1),
+                None => self.newest.entries.get(at - 1),
+            },
+        };
+        self.last_evicted = before.cloned();
+        let evicted = Evicted(self.full.drain(..oldest.chunk).collect());
+        self.window.chunk -= oldest.chunk;
+        self.oldest = Front { chunk: 0, ..oldest };
+        self.compact(!evicted.0.is_empty());
+        evicted
+    }
+
+    fn remove_own_ids(&mut self, oldest: Front) {
+        let mut from = self.oldest.at;
+        for index in 0..=oldest.chunk {
+            let entries = match self.full.get(index) {
+                Some(chunk) => &chunk.entries,
+                None => &self.newest.entries,
+            };
+            let to = if index == oldest.chunk {
+                oldest.at
+            } else {
+                entries.len()
+            };
+            for entry in &entries[from..to] {
+                if let Some(id) = &entry.own_id
+                    && self.own_ids.get(id) == Some(&entry.end)
+                {
+                    self.own_ids.remove(id);
+                }
+            }
+            from = 0;
+        }
+    }
+
+    /// Moves the events of a small log to the beginning of its buffer. Moving no more than
+    /// has been evicted keeps the cost linear.
+    fn compact(&mut self, has_dropped: bool) {
+        let dead = self.newest.start.distance(self.oldest.cursor);
+        let moves = self.full.is_empty() && (has_dropped || dead > self.kept());
+        if moves {
+            let count = self.oldest.at;
+            self.newest.remove_first(count);
+            self.oldest.at -= count;
+            self.window.at -= count;
+        }
+        if has_dropped || moves {
+            self.full.shrink_to(4 * self.full.len());
+            self.own_ids.shrink_to(4 * self.own_ids.len());
+        }
+    }
+}
+
+impl Front {
+    fn step(&mut self, passed: &Entry) {
+        self.at += 1;
+        self.rank += 1;
+        self.cursor = passed.end;
+    }
+}

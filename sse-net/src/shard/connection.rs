@@ -1,0 +1,255 @@
+//! A connection of a shard: what is written to it, and what it has not taken.
+//!
+//! ```text
+//!              bytes not taken                   all taken
+//!  up to date ────────────────> has unsent bytes ─────────> behind its group
+//!      ^                          │        ^                    │        │
+//!      │                          │        └── a slice ─────────┘        │
+//!      │                          │ end of the topic, lag, age, drain    │
+//!      │                          v                                      │
+//!      │                     closes: the last bytes, then shutdown       │
+//!      └──────────────── position = the group's ─────────────────────────┘
+//! ```
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use sse_core::{Cursor, Slice};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::incoming::OnEnd;
+use crate::limit::Ticket;
+use crate::stats::Disconnect;
+use crate::trace;
+use crate::transport::Transport;
+
+pub(super) struct Connection {
+    pub(super) transport: Transport,
+    pub(super) waker: Waker,
+    pub(super) group: u32,
+    /// Its index among the group's members.
+    pub(super) place: u32,
+    /// All events of the topic before this have been written, or are in `unsent`.
+    pub(super) position: Cursor,
+    /// The tick at which it gets a heartbeat, if nothing is written before.
+    pub(super) heartbeat_at: u32,
+    /// The tick at which its stream is ended.
+    pub(super) leave_at: u32,
+    /// How many bytes the peer has sent after its request.
+    pub(super) input: u32,
+    /// What it could not take.
+    pub(super) unsent: Option<Box<Unsent>>,
+    pub(super) on_end: OnEnd,
+    pub(super) ticket: Ticket,
+}
+
+/// Bytes that a connection has not taken.
+pub(super) struct Unsent {
+    /// The rest of a response head or of an event, so that what follows is between events.
+    pub(super) bytes: Bytes,
+    /// The tick at which it last took something.
+    pub(super) since: u32,
+    /// How the stream ends after `bytes`, if it does.
+    pub(super) close: Option<Close>,
+}
+
+/// The end of a stream.
+pub(super) struct Close {
+    /// What is written last.
+    pub(super) last: Bytes,
+    pub(super) reason: Disconnect,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Everything was taken.
+    All,
+    /// The connection takes no more now, and wakes the shard when it does.
+    Blocked(usize),
+    /// It has taken as much as one connection may be written at a time.
+    Paused(usize),
+}
+
+impl Written {
+    pub(super) const fn taken(self, len: usize) -> usize {
+        match self {
+            Self::All => len,
+            Self::Blocked(taken) | Self::Paused(taken) => taken,
+        }
+    }
+}
+
+impl Connection {
+    /// Writes as much of `bytes` as the connection takes now, up to [`MAX_WRITE`].
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> Result<Written, Disconnect> {
+        let cx = &mut Context::from_waker(&self.waker);
+        let mut transport = Pin::new(&mut self.transport);
+        guard(|| {
+            let mut taken = 0;
+            while taken < bytes.len() {
+                if taken >= MAX_WRITE {
+                    return Ok(Written::Paused(taken));
+                }
+                let end = bytes.len().min(taken + MAX_WRITE);
+                match transport.as_mut().poll_write(cx, &bytes[taken..end]) {
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(written) => taken += written?,
+                    Poll::Pending => return Ok(Written::Blocked(taken)),
+                }
+            }
+            match transport.poll_flush(cx) {
+                Poll::Ready(flushed) => flushed.map(|()| Written::All),
+                Poll::Pending => Ok(Written::Blocked(taken)),
+            }
+        })
+    }
+
+    /// Reads and discards what there is, but not for long. Ready at the end of input, or when
+    /// there may be more.
+    pub(super) fn poll_input(&mut self) -> Poll<Result<Input, Disconnect>> {
+        let cx = &mut Context::from_waker(&self.waker);
+        let mut transport = Pin::new(&mut self.transport);
+        let read = guard(|| {
+            let (mut bytes, mut len) = ([0; 1024], 0);
+            for _ in 0..16 {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                match transport.as_mut().poll_read(cx, &mut buffer) {
+                    Poll::Pending => return Ok((len, Poll::Pending)),
+                    Poll::Ready(read) => read?,
+                }
+                match buffer.filled().len() {
+                    0 => return Ok((len, Poll::Ready(Input::End))),
+                    read => len += read,
+                }
+            }
+            Ok((len, Poll::Ready(Input::More)))
+        });
+        match read {
+            Ok((len, state)) => {
+                let len = u32::try_from(len).unwrap_or(u32::MAX);
+                self.input = self.input.saturating_add(len);
+                state.map(Ok)
+            }
+            Err(reason) => Poll::Ready(Err(reason)),
+        }
+    }
+
+    /// Ends the stream: a TLS session says so, and a socket closes its own half.
+    pub(super) fn poll_shutdown(&mut self) -> Poll<Result<(), Disconnect>> {
+        let cx = &mut Context::from_waker(&self.waker);
+        let transport = Pin::new(&mut self.transport);
+        match guard(|| Ok(transport.poll_shutdown(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(_)) => Poll::Ready(Ok(())),
+            Err(reason) => Poll::Ready(Err(reason)),
+        }
+    }
+
+    /// Finds out whether the peer has reset the connection. After the peer has closed its
+    /// half, no read shows that.
+    pub(super) fn probe(&mut self) -> Result<(), Disconnect> {
+        let cx = &mut Context::from_waker(&self.waker);
+        let transport = Pin::new(&mut self.transport);
+        guard(|| match transport.poll_write(cx, b"") {
+            Poll::Ready(written) => written.map(drop),
+            Poll::Pending => Ok(()),
+        })
+    }
+
+    /// Keeps what the connection has not taken of a slice: the rest of the event in which it
+    /// stopped. Returns how many events it has begun.
+    pub(super) fn keep_unsent(&mut self, slice: &Slice, taken: usize, since: u32) -> usize {
+        let begun = slice.begun(taken);
+        self.position = begun.position;
+        self.set_unsent(slice.bytes().slice(taken..begun.len), since);
+        begun.count
+    }
+
+    /// Keeps bytes that precede the position. A few are copied, so that they do not keep a
+    /// whole chunk of the log in memory.
+    pub(super) fn set_unsent(&mut self, bytes: Bytes, since: u32) {
+        let bytes = if bytes.len() <= MAX_COPY {
+            Bytes::copy_from_slice(&bytes)
+        } else {
+            bytes
+        };
+        self.unsent = Some(Box::new(Unsent {
+            bytes,
+            since,
+            close: None,
+        }));
+    }
+
+    /// Ends the stream after what is unsent, and `last`.
+    pub(super) fn close(&mut self, last: Bytes, reason: Disconnect, now: u32) {
+        let unsent = self.unsent.get_or_insert_with(|| {
+            Box::new(Unsent {
+                bytes: Bytes::new(),
+                since: now,
+                close: None,
+            })
+        });
+        unsent.close = Some(Close { last, reason });
+    }
+
+    /// Drops the connection.
+    pub(super) fn end(self, reason: Disconnect) {
+        let Self {
+            transport,
+            waker,
+            on_end,
+            ticket,
+            ..
+        } = self;
+        let dropped = guard(|| {
+            drop(transport);
+            Ok(())
+        });
+        drop((dropped, waker, ticket));
+        on_end.tell(reason);
+    }
+}
+
+/// What there is to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    More,
+    End,
+}
+
+/// Calls a transport, which may be others' code: a panic there costs this connection.
+fn guard<T>(call: impl FnOnce() -> io::Result<T>) -> Result<T, Disconnect> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|_| Disconnect::Gone),
+        Err(_) => {
+            trace::panicked("a connection's transport");
+            Err(Disconnect::Panicked)
+        }
+    }
+}
+
+/// How much one connection is written at a time: some 50 µs of copying.
+pub(super) const MAX_WRITE: usize = 256 << 10;
+
+/// How long a copied rest is at most: no longer than what else a connection takes.
+const MAX_COPY: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn what_is_kept_for_each_connection_stays_small() {
+        // 8 bytes less where assertions are off, which the socket has for its own.
+        assert!(
+            size_of::<Connection>() <= 112,
+            "{}",
+            size_of::<Connection>()
+        );
+    }
+}

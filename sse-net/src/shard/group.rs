@@ -1,0 +1,172 @@
+//! The connections of a shard that follow the same topic, and the passes over them.
+
+use std::task::{Context, Poll, Waker};
+
+use sse_core::{Cursor, Lagged, Slice};
+
+use super::connection::Written;
+use super::driver::{Driver, PART, PART_BYTES, Work};
+use super::tick::next_heartbeat;
+use crate::topic::{Start, Subscription, Topic};
+
+pub(super) struct Group {
+    subscription: Subscription,
+    waker: Waker,
+    /// The keys of the connections.
+    pub(super) members: Vec<u32>,
+    pass: Option<Pass>,
+    /// Whether a pass is in the queue.
+    pub(super) is_queued: bool,
+    pub(super) is_finished: bool,
+}
+
+/// New events on their way to the members. It keeps its slice until the last member has been
+/// served; whether one has been is seen from its position.
+struct Pass {
+    slice: Slice,
+    /// The place of the next member.
+    next: usize,
+}
+
+impl Group {
+    pub(super) fn new(topic: &Topic, waker: Waker) -> Self {
+        Self {
+            subscription: topic.subscribe(Start::Live),
+            waker,
+            members: Vec::new(),
+            pass: None,
+            is_queued: false,
+            is_finished: false,
+        }
+    }
+
+    /// The position of every member that is up to date, and of the pass that is under way.
+    pub(super) const fn position(&self) -> Cursor {
+        self.subscription.cursor()
+    }
+
+    pub(super) const fn topic(&self) -> &Topic {
+        self.subscription.topic()
+    }
+
+    /// The events after `cursor`, up to the group's position: from the pass that is under way
+    /// if it has them, since the topic's lock and a copy cost more.
+    pub(super) fn slice_after(&self, cursor: Cursor) -> Result<Option<Slice>, Lagged> {
+        match &self.pass {
+            Some(pass) if pass.slice.start() <= cursor => Ok(pass.slice.after(cursor)),
+            _ => self.topic().slice(cursor..self.position()),
+        }
+    }
+}
+
+impl Driver {
+    /// Writes new events to a part of a group's members.
+    pub(super) fn pass(&mut self, key: u32) {
+        let Some(group) = self.groups.get_mut(key as usize) else {
+            return;
+        };
+        group.is_queued = false;
+        let Some(pass) = group.pass.take() else {
+            return self.begin_pass(key);
+        };
+        let left = self.send_to_members(key, pass);
+        let Some(group) = self.groups.get_mut(key as usize) else {
+            return; // The last member has left.
+        };
+        group.is_queued = true;
+        group.pass = left;
+        self.queue.push_back(Work::Pass(key));
+    }
+
+    /// Takes a slice for the next pass, or leaves the waker.
+    fn begin_pass(&mut self, key: u32) {
+        let now = tokio::time::Instant::now();
+        let Some(group) = self.groups.get_mut(key as usize) else {
+            return;
+        };
+        if let Some(until) = group
+            .subscription
+            .lingers_until()
+            .filter(|until| *until > now)
+        {
+            return self.linger(key, until);
+        }
+        let cx = &mut Context::from_waker(&group.waker);
+        match group.subscription.poll_slice(cx) {
+            Poll::Pending => return,
+            Poll::Ready(Ok(Some(slice))) => {
+                group.pass = Some(Pass { slice, next: 0 });
+            }
+            Poll::Ready(end) => {
+                // The end of the topic, or a gap: a matter between it and each member.
+                group.is_finished = end.is_ok();
+                let connections = &self.connections;
+                let is_idle = |key: &&u32| connections[**key as usize].unsent.is_none();
+                let idle = group.members.iter().filter(is_idle);
+                self.queue.extend(idle.map(|key| Work::CatchUp(*key)));
+                if group.is_finished {
+                    return;
+                }
+            }
+        }
+        group.is_queued = true;
+        self.queue.push_back(Work::Pass(key));
+    }
+
+    /// Returns the pass if there are members left.
+    fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
+        let bytes = pass.slice.bytes();
+        let (start, end) = (pass.slice.start(), pass.slice.end());
+        let (mut events, mut taken_bytes, mut leaving) = (0, 0, Vec::new());
+        let members = &self.groups[key as usize].members;
+        let (mut sends, mut is_over) = (0, true);
+        while let Some(&member) = members.get(pass.next) {
+            if sends >= PART || taken_bytes >= PART_BYTES {
+                is_over = false;
+                break;
+            }
+            pass.next += 1;
+            let connection = &mut self.connections[member as usize];
+            let position = connection.position;
+            if connection.unsent.is_some() || position < start || position >= end {
+                continue; // It catches up by itself, or has joined at a later position.
+            }
+            sends += 1;
+            let slice = if position == start {
+                None
+            } else {
+                pass.slice.after(position)
+            };
+            let slice = slice.as_ref().unwrap_or(&pass.slice);
+            let bytes = if position == start {
+                bytes.clone()
+            } else {
+                slice.bytes()
+            };
+            match connection.try_write(&bytes) {
+                Ok(Written::All) => {
+                    connection.position = end;
+                    events += slice.count();
+                    taken_bytes += bytes.len();
+                    connection.heartbeat_at =
+                        next_heartbeat(self.now, self.config.heartbeat, member);
+                }
+                Ok(written) => {
+                    let taken = written.taken(bytes.len());
+                    taken_bytes += taken;
+                    events += connection.keep_unsent(slice, taken, self.now);
+                    if matches!(written, Written::Paused(_)) {
+                        self.queue.push_back(Work::CatchUp(member));
+                    }
+                }
+                Err(reason) => leaving.push((member, reason)),
+            }
+        }
+        self.stats.add_events(events);
+        self.stats.add_bytes(taken_bytes);
+        for (member, reason) in leaving {
+            self.remove_connection(member, reason);
+        }
+        (!is_over).then_some(pass)
+    }
+}

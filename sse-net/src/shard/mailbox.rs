@@ -1,0 +1,129 @@
+//! The wake-up protocol of a shard: whoever has something for it puts that into the mailbox
+//! and wakes the shard's task if it waits.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
+
+/// What has been posted to a shard and not been taken. `A` is a connection that arrives.
+pub(crate) struct Mailbox<A>(Mutex<Mail<A>>);
+
+pub(crate) struct Mail<A> {
+    pub(crate) arrivals: Vec<A>,
+    /// Connections and groups that have become ready.
+    pub(crate) ready: Vec<Arc<Signal<A>>>,
+    pub(crate) drain: Option<Duration>,
+    pub(crate) is_closed: bool,
+    /// The shard's task, while it waits.
+    waker: Option<Waker>,
+}
+
+impl<A> Mailbox<A> {
+    /// Puts something into the mailbox.
+    pub(crate) fn post(&self, put: impl FnOnce(&mut Mail<A>)) {
+        let mut mail = self.lock();
+        put(&mut mail);
+        let waker = mail.waker.take();
+        drop(mail);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes everything, and leaves the task's waker.
+    pub(crate) fn take(&self, cx: &Context<'_>) -> Mail<A> {
+        let mut mail = self.lock();
+        let waiting = Mail {
+            waker: Some(cx.waker().clone()),
+            is_closed: mail.is_closed,
+            ..Mail::default()
+        };
+        mem::replace(&mut mail, waiting)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail<A>> {
+        lock(&self.0)
+    }
+}
+
+impl<A> Default for Mailbox<A> {
+    fn default() -> Self {
+        Self(Mutex::new(Mail::default()))
+    }
+}
+
+impl<A> Default for Mail<A> {
+    fn default() -> Self {
+        Self {
+            arrivals: Vec::new(),
+            ready: Vec::new(),
+            drain: None,
+            is_closed: false,
+            waker: None,
+        }
+    }
+}
+
+impl<A> std::fmt::Debug for Mailbox<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+/// What can become ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Connection(u32),
+    Group(u32),
+}
+
+/// A waker that puts its key into the ready list of a shard, once until the shard lowers it.
+pub(crate) struct Signal<A> {
+    mailbox: Arc<Mailbox<A>>,
+    key: Key,
+    is_raised: AtomicBool,
+}
+
+impl<A: Send + 'static> Signal<A> {
+    pub(crate) fn waker(mailbox: &Arc<Mailbox<A>>, key: Key) -> Waker {
+        let signal = Self {
+            mailbox: Arc::clone(mailbox),
+            key,
+            is_raised: AtomicBool::new(false),
+        };
+        Waker::from(Arc::new(signal))
+    }
+
+    /// Returns the key and lets the signal be raised again: what happens from now on is not
+    /// covered by what the shard does next.
+    pub(crate) fn lower(&self) -> Key {
+        self.is_raised.store(false, Ordering::Release);
+        self.key
+    }
+}
+
+impl<A: Send + 'static> Wake for Signal<A> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_raised.swap(true, Ordering::AcqRel) {
+            self.mailbox.post(|mail| mail.ready.push(Arc::clone(self)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_signal_stays_small() {
+        assert!(size_of::<Signal<()>>() <= 24);
+    }
+}

@@ -1,0 +1,181 @@
+//! What the passing of time asks for: heartbeats, deadlines, ages and the drain, with one
+//! coarse tick for all connections of a shard.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sse_core::Event;
+
+use super::connection::Written;
+use super::driver::{Driver, PART, PART_BYTES, Work, compact};
+use crate::config::jittered;
+use crate::stats::Disconnect;
+
+/// How exact heartbeats, deadlines and ages are.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// How many connections a part of a tick looks at.
+const LOOKS: u32 = 4096;
+
+/// How far a tick has come.
+#[derive(Debug, Default)]
+pub(super) struct Tick {
+    next_connection: u32,
+    next_group: u32,
+    furthest_lag: usize,
+}
+
+impl Driver {
+    /// Begins a tick, unless the last one is not over.
+    pub(super) fn begin_tick(&mut self) {
+        if self.tick.is_none() {
+            self.tick = Some(Tick::default());
+            self.queue.push_front(Work::Tick);
+        }
+    }
+
+    /// Looks at a part of the connections, and at the end at the groups.
+    pub(super) fn tick(&mut self) {
+        let Some(mut tick) = self.tick.take() else {
+            return;
+        };
+        if tick.next_connection == 0 {
+            self.probe_half_closed();
+        }
+        let end = compact(self.connections.capacity());
+        let stop = end.min(tick.next_connection.saturating_add(LOOKS));
+        let mut sends = 0;
+        while tick.next_connection < stop && sends < PART && self.written < PART_BYTES {
+            let key = tick.next_connection;
+            tick.next_connection += 1;
+            if !self.connections.contains(key as usize) {
+                continue;
+            }
+            match self.check_time(key) {
+                Ok(has_sent) => sends += usize::from(has_sent),
+                Err(reason) => {
+                    self.remove_connection(key, reason);
+                    continue;
+                }
+            }
+            let connection = &self.connections[key as usize];
+            let position = self.groups[connection.group as usize].position();
+            let lag = connection.position.distance(position);
+            tick.furthest_lag = tick.furthest_lag.max(lag);
+        }
+        if tick.next_connection < end {
+            self.tick = Some(tick);
+            self.queue.push_back(Work::Tick);
+            return;
+        }
+        self.furthest_lag
+            .store(tick.furthest_lag, Ordering::Relaxed);
+        self.evict_old(tick);
+    }
+
+    /// Lets topics evict events that have become too old, a part of them at a time: one that
+    /// is published to no more would keep its backlog.
+    fn evict_old(&mut self, mut tick: Tick) {
+        let end = compact(self.groups.capacity());
+        let stop = end.min(tick.next_group.saturating_add(LOOKS));
+        for key in tick.next_group..stop {
+            if let Some(group) = self.groups.get(key as usize) {
+                group.topic().evict();
+            }
+        }
+        tick.next_group = stop;
+        if stop < end {
+            self.tick = Some(tick);
+            self.queue.push_back(Work::Tick);
+        }
+    }
+
+    fn probe_half_closed(&mut self) {
+        let mut gone = Vec::new();
+        for key in &self.half_closed {
+            if let Err(reason) = self.connections[*key as usize].probe() {
+                gone.push((*key, reason));
+            }
+        }
+        for (key, reason) in gone {
+            self.remove_connection(key, reason);
+        }
+    }
+
+    /// Does what is due for a connection, and returns whether that was to send something.
+    fn check_time(&mut self, key: u32) -> Result<bool, Disconnect> {
+        let connection = &self.connections[key as usize];
+        if self.drained.is_some_and(|drained| drained <= self.now) {
+            return Err(Disconnect::Drained);
+        }
+        if let Some(unsent) = &connection.unsent {
+            // Two more, because both ends are rounded down: no client is cut off early.
+            let time = ticks(self.config.write_timeout.saturating_add(2 * TICK));
+            if unsent.since.saturating_add(time) <= self.now {
+                return Err(Disconnect::WriteTimeout);
+            }
+            if unsent.close.is_some() {
+                return Ok(false);
+            }
+        }
+        if connection.leave_at <= self.now {
+            return self.say_goodbye(key).map(|()| true);
+        }
+        if connection.unsent.is_none() && connection.heartbeat_at <= self.now {
+            return self.send_heartbeat(key).map(|()| true);
+        }
+        Ok(false)
+    }
+
+    /// Writes a heartbeat, unless events are on their way.
+    pub(super) fn send_heartbeat(&mut self, key: u32) -> Result<(), Disconnect> {
+        let connection = &mut self.connections[key as usize];
+        if connection.unsent.is_some() {
+            return Ok(());
+        }
+        connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+        self.stats.add_heartbeat();
+        let written = connection.try_write(&self.heartbeat)?;
+        let taken = written.taken(self.heartbeat.len());
+        self.stats.add_bytes(taken);
+        if written != Written::All {
+            connection.set_unsent(self.heartbeat.slice(taken..), self.now);
+        }
+        Ok(())
+    }
+
+    /// Ends a stream so that the client comes back at a time of its own.
+    fn say_goodbye(&mut self, key: u32) -> Result<(), Disconnect> {
+        let mut last = Vec::new();
+        Event::new()
+            .retry(jittered(self.config.retry))
+            .encode(&mut last);
+        let reason = match self.drained {
+            Some(_) => Disconnect::Drained,
+            None => Disconnect::MaxAge,
+        };
+        self.connections[key as usize].close(last.into(), reason, self.now);
+        self.catch_up(key)
+    }
+
+    pub(super) fn drain(&mut self, window: Duration) {
+        for (_, connection) in &mut self.connections {
+            let wait = ticks(window.mul_f64(fastrand::f64()));
+            connection.leave_at = connection.leave_at.min(self.now.saturating_add(wait));
+        }
+        let end = window.saturating_add(self.config.goodbye_timeout());
+        self.drained = Some(self.now.saturating_add(ticks(end)));
+    }
+}
+
+pub(super) fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The tick of the next heartbeat of a connection that is written to now: up to a tenth early,
+/// so that not all are due at once.
+pub(super) fn next_heartbeat(now: u32, heartbeat: Duration, key: u32) -> u32 {
+    let time = ticks(heartbeat).max(1);
+    let early = key % (time / 10 + 1);
+    now.saturating_add(time - early)
+}
