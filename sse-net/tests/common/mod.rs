@@ -212,6 +212,11 @@ impl Net {
         client
     }
 
+    /// A connection of another kind.
+    pub(crate) fn accept(&self, transport: Transport) {
+        self.0.send(Ok((transport, Peer::Local))).unwrap();
+    }
+
     pub(crate) fn fail(&self, error: io::ErrorKind) {
         self.0.send(Err(error.into())).unwrap();
     }

@@ -1,0 +1,49 @@
+//! A client on a bad line, which reads little but never stops.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sse_core::{Event, Retention};
+use sse_net::{Config, Routes, Server, Start, Tcp, Topic};
+
+/// Longer than the write timeout and the user timeout by default.
+const TIME: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes 40 s"]
+async fn who_reads_8_kilobytes_a_second_is_not_cut() {
+    let topic = Topic::new(Retention::events(usize::MAX));
+    let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(Config::default())
+        .listen(listener)
+        .serve(Routes::new().topic_from("/", &topic, Start::Kept));
+    // More than the sockets take, and what the log keeps.
+    let data = "x".repeat(1_000);
+    for _ in 0..15_000 {
+        topic.publish(&Event::new().data(&*data));
+    }
+    let reading = thread::spawn(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let (start, mut buffer) = (Instant::now(), [0; 800]);
+        while start.elapsed() < TIME {
+            socket.read_exact(&mut buffer).unwrap();
+            thread::sleep(Duration::from_millis(100));
+        }
+        socket
+    });
+    while !reading.is_finished() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stats = server.stats();
+        assert_eq!((stats.write_timeouts, stats.gone), (0, 0));
+    }
+    let _socket = reading.join().unwrap();
+    assert_eq!(server.stats().connections, 1);
+}
