@@ -35,7 +35,7 @@ async fn clients_that_stall_within_one_event_share_it() {
     let data = "x".repeat(EVENT);
     let (before, written) = (resident(), server.stats().bytes);
 
-    topic.publish(&Event::new().id(1).data(&*data));
+    topic.publish(&Event::new().id(1).data(&*data)).unwrap();
     let mut last = 0;
     // Until the server has written what the sockets take.
     while let bytes = server.stats().bytes

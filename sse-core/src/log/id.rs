@@ -84,15 +84,14 @@ impl LogId {
         EventId::trusted(text.into())
     }
 
-    /// An ID of the millisecond before `time`, or of `time` itself at the epoch.
-    pub(crate) fn before(time: Duration) -> Self {
-        let Self { millis, .. } = Self::at(time);
-        match millis.checked_sub(1) {
+    /// An ID of the millisecond before, or this one at the epoch.
+    pub(crate) const fn before(self) -> Self {
+        match self.millis.checked_sub(1) {
             Some(millis) => Self {
                 millis,
                 sequence: 0,
             },
-            None => Self::at(time),
+            None => self,
         }
     }
 

@@ -54,16 +54,21 @@ impl Log {
     /// The ID of a client's position: with it, a client that has seen nothing yet resumes at
     /// `cursor`. It is that of the last event before.
     ///
-    /// Before the first event of all, it is one of the time `now`, with which a client resumes
-    /// until that event is evicted. None where the event before has the empty ID.
+    /// Before the first event of all there is one of the millisecond before that event, or
+    /// before `now`, with which a client resumes until the first event is evicted. There is
+    /// none where the first event has its publisher's ID, or the event before the empty one.
     pub fn position_id(&mut self, cursor: Cursor, now: impl Into<Now>) -> Option<EventId<'static>> {
         let before = self.entry_before(cursor);
         if let Some(before) = before.or(self.last_evicted.as_ref()) {
             return Some(before.event_id()).filter(|id| !id.as_str().is_empty());
         }
-        let first = self.newest.next_rank() > 0;
-        if self.origin.is_none() && !first {
-            let origin = LogId::before(now.into().unix);
+        if self.origin.is_none() {
+            let first = self.seek(|_| false).map(|first| first.entry);
+            let origin = match first {
+                Some(first) if first.own_id.is_some() => return None,
+                Some(first) => first.id.before(),
+                None => LogId::at(now.into().unix).before(),
+            };
             self.origin = Some(origin);
             self.first_id = Some(origin);
         }

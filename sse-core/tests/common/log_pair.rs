@@ -145,6 +145,7 @@ impl Pair {
     /// A client joins at the end.
     pub(crate) fn join(&mut self, now: Now) {
         if self.events.is_empty() && self.origin.is_none() {
+            // No event comes before it.
             self.origin = Some((millis(now.unix).saturating_sub(1), 0));
         }
         let expected = match (self.events.last(), self.origin) {
