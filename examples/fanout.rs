@@ -1,11 +1,15 @@
 //! The server of the measurements: one feed to everybody, at a rate that is asked for, over TLS
 //! with `--tls --cert FILE --key FILE`.
+//!
+//! With `--threads 2` or more, the publishers have threads of their own, and `--flood` publishes
+//! as fast as it can. `--second RATE` is the rate of another topic, `/second`.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::thread;
 
 use sse_core::{Event, Retention};
-use sse_net::{Config, Incoming, Server, Start, Tcp, Topic, TopicConfig, bind_unix};
+use sse_net::{Config, Incoming, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix};
 use sse_tls::{PemFiles, TlsListener};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,8 +38,14 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let topic = Topic::new(TopicConfig {
         retention: Retention::events(usize::MAX).bytes(kept),
         linger: options.linger,
+        // No client keeps up with a flood by a thread of its own.
+        slow_clients: match options.threads {
+            1 => SlowClients::Disconnect,
+            _ => SlowClients::SkipAhead,
+        },
         ..TopicConfig::default()
     });
+    let second = Topic::new(TopicConfig::default());
     let mut feed = Feed::new(&options);
     for _ in 0..options.preload {
         topic.publish(&Event::new().data(feed.store()))?;
@@ -55,14 +65,29 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.unix {
         server = server.listen(bind_unix(path)?);
     }
-    let followed = topic.clone();
-    let handler = move |request: Incoming| std::future::ready(request.follow(&followed));
-    let server = server.serve(handler);
+    let followed = (topic.clone(), second.clone());
+    let server = server.serve(move |request: Incoming| {
+        std::future::ready(match request.path() {
+            "/second" => request.follow(&followed.1),
+            _ => request.follow(&followed.0),
+        })
+    });
 
     let publishing = async {
-        match options.flood {
-            true => flood(&topic, feed, || server.stats().bytes).await,
-            false => publish(&topic, feed).await,
+        match (options.threads, options.flood) {
+            (1, true) => flood(&topic, feed, || server.stats().bytes).await,
+            (1, false) => publish(&topic, feed).await,
+            (_, is_flood) => {
+                let feed_of_second = Feed::second(&options);
+                thread::spawn(move || {
+                    publish_on_thread(&second, feed_of_second);
+                });
+                thread::spawn(move || match is_flood {
+                    true => flood_on_thread(&topic, feed),
+                    false => publish_on_thread(&topic, feed),
+                });
+                std::future::pending::<()>().await;
+            }
         }
     };
     let mut terminate = signal(SignalKind::terminate())?;
@@ -80,13 +105,25 @@ async fn publish(topic: &Topic, mut feed: Feed) {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        let now = feed::now();
-        let burst = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BURST));
-        let events = Vec::from_iter(burst.iter().map(|data| Event::new().data(data)));
-        let _ = topic.publish_all(&events); // It is never finished.
+        publish_due(topic, &mut feed);
         yield_now().await;
     }
     std::future::pending::<()>().await;
+}
+
+/// The same, on a thread of its own.
+fn publish_on_thread(topic: &Topic, mut feed: Feed) {
+    while let Some(wait) = feed.wait() {
+        thread::sleep(wait);
+        publish_due(topic, &mut feed);
+    }
+}
+
+fn publish_due(topic: &Topic, feed: &mut Feed) {
+    let now = feed::now();
+    let burst = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BURST));
+    let events = Vec::from_iter(burst.iter().map(|data| Event::new().data(data)));
+    let _ = topic.publish_all(&events);
 }
 
 /// Publishes as fast as the one subscriber takes it.
@@ -101,6 +138,14 @@ async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
             published += before.lag() as u64;
         }
         yield_now().await;
+    }
+}
+
+/// Publishes one event after the other without a pause, whoever may take them.
+fn flood_on_thread(topic: &Topic, mut feed: Feed) {
+    let data = Vec::from_iter((0..500).map(|_| feed.store()));
+    for data in data.iter().cycle() {
+        let _ = topic.publish(&Event::new().data(data));
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Options {
     /// The files of a certificate and its key, if it is to be TLS on the port.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub ramp: Ramp,
+    /// How many events per second a second topic has.
+    pub second: f64,
     /// How many bytes of data an event has.
     pub size: usize,
     /// How many events are stored before the start.
@@ -45,6 +47,7 @@ impl Options {
             unix: value(&mut args, "--unix")?,
             tls: certificate,
             ramp: ramp.unwrap_or(Ramp::constant(rate.unwrap_or(0.0))),
+            second: value(&mut args, "--second")?.unwrap_or(0.0),
             size: value(&mut args, "--size")?.unwrap_or(100),
             preload: value(&mut args, "--preload")?.unwrap_or(0),
             flood: flag(&mut args, "--flood"),
@@ -146,6 +149,14 @@ impl Feed {
             start: now(),
             due: 0.0,
         }
+    }
+
+    /// The events of the second topic.
+    pub fn second(options: &Options) -> Self {
+        Self::new(&Options {
+            ramp: Ramp::constant(options.second),
+            ..options.clone()
+        })
     }
 
     /// The data of the next event, whenever it would be due.

@@ -104,11 +104,18 @@ pub struct Tcp {
     /// hour. It should be longer than the [write timeout](crate::Config::write_timeout).
     pub user_timeout: Option<Duration>,
 
-    /// How many bytes the system takes for a connection beyond those that are on their way:
-    /// 256 KiB (`TCP_NOTSENT_LOWAT`, on Linux; elsewhere it has no effect). Without, a client
-    /// that reads nothing fills megabytes of the system's memory, and is written to that long,
-    /// before it shows to be slow. It does not limit what is on its way, so those who read are
-    /// not slowed down.
+    /// How many bytes the system takes for a connection beyond those that are on their way.
+    /// Default: 64 KiB (`TCP_NOTSENT_LOWAT`, on Linux; elsewhere it has no effect).
+    ///
+    /// Without it, a client that reads nothing fills megabytes of the system's memory, and a
+    /// client that reads slowly seems to take nothing for minutes, because the system reports
+    /// progress only when half of what is unsent has gone. It does not limit what is on its
+    /// way, so it does not slow down clients that read.
+    ///
+    /// A client is cut off if it takes less than half of this, or less than its system needs
+    /// to reopen its receive window, within the [write timeout](crate::Config::write_timeout).
+    /// With the defaults that is 1.6 kB/s, or for a client on Linux whose receive buffer has
+    /// grown to 6 MiB some 20 kB/s, since its window reopens in steps of a sixteenth.
     pub max_unsent: Option<u32>,
 }
 
@@ -118,7 +125,7 @@ impl Default for Tcp {
             backlog: BACKLOG,
             keepalive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(30)),
-            max_unsent: Some(256 << 10),
+            max_unsent: Some(64 << 10),
         }
     }
 }
@@ -292,7 +299,7 @@ mod tests {
                 Duration::from_secs(15),
                 4,
                 Some(Duration::from_secs(30)),
-                256 << 10,
+                64 << 10,
             )
         );
     }

@@ -10,6 +10,7 @@ pub mod feed;
 pub mod frame;
 pub mod histogram;
 pub mod load;
+pub mod probe;
 pub mod process;
 
 /// A listener on loopback that holds as many as arrive at once; port 0, or none, is a free one.

@@ -9,7 +9,8 @@ use std::{env, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A program beside this one that serves on a port of its own, pinned to core 0.
+/// A program beside this one that serves on a port of its own, pinned to core 0, or with
+/// `--threads` to two cores.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -22,10 +23,14 @@ impl Server {
     /// A program that does not start to listen.
     pub fn start(command: &str) -> io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let cores = match command.contains("--threads") {
+            true => "0,1",
+            false => "0",
+        };
         let mut words = command.split_whitespace();
         let name = words.next().unwrap_or_default();
         let child = Command::new("taskset")
-            .args(["-c", "0"])
+            .args(["-c", cores])
             .arg(env::current_exe()?.with_file_name(name))
             .args(words)
             .args(["--port", &address.port().to_string()])

@@ -3,7 +3,9 @@
 //! Without further options, each event goes to each socket in a `send` of its own.
 //! `--coalesce` sends each socket everything that fell due since its last turn in one piece;
 //! `--tick MS` does so only every so many milliseconds. `--upgrade` accepts, reads, writes,
-//! closes. `--flood` writes to one socket in pieces of 64 KiB.
+//! closes. `--flood` writes to one socket in pieces of 64 KiB; with `--coalesce` it sends each
+//! socket another 64 KiB every turn, and skips what a socket does not take. `--second RATE` is
+//! the rate of another topic, `/second`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -29,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if is_upgrade {
         return Ok(upgrade(&listener)?);
     }
-    if options.flood {
+    if options.flood && !coalesce {
         return Ok(flood(&listener, &options)?);
     }
     let mut bare = Bare::new(listener, &options)?;
@@ -68,6 +70,9 @@ struct Bare {
     listener: TcpListener,
     epoll: std::os::fd::OwnedFd,
     feed: Feed,
+    is_flood: bool,
+    second: Feed,
+    seconds: Vec<TcpStream>,
     /// What fell due, from `begin` on.
     log: Vec<u8>,
     begin: usize,
@@ -98,6 +103,9 @@ impl Bare {
             listener,
             epoll,
             feed,
+            is_flood: options.flood,
+            second: Feed::second(options),
+            seconds: Vec::new(),
             log: Vec::new(),
             begin: 0,
             preload,
@@ -112,9 +120,14 @@ impl Bare {
             (Some(_), Some(tick)) => tick,
             (Some(wait), None) if is_behind => wait.min(Duration::from_millis(1)),
             (Some(wait), None) => wait,
+            (None, _) if self.is_flood => Duration::ZERO,
             (None, _) => Duration::from_millis(100),
         };
         self.accept(wait)?;
+        self.send_second();
+        while self.is_flood && self.log.len() < 64 << 10 {
+            frame::encode(&self.feed.store(), &mut self.log);
+        }
         let now = feed::now();
         for _ in 0..BURST {
             let Some(data) = self.feed.pop(now) else {
@@ -135,7 +148,20 @@ impl Bare {
             self.send_all();
             self.forget();
         }
+        if self.is_flood {
+            self.skip_ahead();
+        }
         Ok(())
+    }
+
+    fn send_second(&mut self) {
+        let now = feed::now();
+        while let Some(data) = self.second.pop(now) {
+            let mut event = Vec::new();
+            frame::encode(&data, &mut event);
+            self.seconds
+                .retain(|socket| send(socket, &event, FLAGS) == Ok(event.len()));
+        }
     }
 
     fn send_all(&mut self) {
@@ -152,6 +178,15 @@ impl Bare {
             }
             true
         });
+    }
+
+    /// Drops everything, whoever has it.
+    fn skip_ahead(&mut self) {
+        self.begin = self.end();
+        self.log.clear();
+        for subscriber in &mut self.subscribers {
+            subscriber.cursor = self.begin;
+        }
     }
 
     /// Drops what everybody has, now and then.
@@ -197,12 +232,16 @@ impl Bare {
         if len == 0 {
             return Ok(());
         }
+        let is_second = head.starts_with(b"GET /second ");
         let is_late = memchr::memmem::find(&head[..len], b"Last-Event-ID").is_some();
         let preface = match is_late {
             true => &self.preload,
             false => frame::HEAD,
         };
-        if socket.write_all(preface).is_ok() {
+        if socket.write_all(preface).is_err() {
+        } else if is_second {
+            self.seconds.push(socket);
+        } else {
             let cursor = self.end();
             self.subscribers.push(Subscriber { socket, cursor });
         }

@@ -7,11 +7,12 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, id};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 use sse_net_benches::load::{Kind, Load, Report};
+use sse_net_benches::probe::Probes;
 use sse_net_benches::process::{Cpu, Server};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
     for (name, bar) in BARS {
         if names.is_empty() || names.iter().any(|given| given == name) {
-            for row in bar()? {
+            let rows = bar().unwrap_or_else(|error| vec![Row::failed("", &error)]);
+            for row in rows {
                 println!("| {name}: {} |", row.0);
             }
         }
@@ -46,6 +48,11 @@ const BARS: &[(&str, Bar)] = &[
     ("hostile", hostile),
     ("churn", churn),
     ("body", body),
+    ("threads", threads),
+    ("threads", threads_at_saturation),
+    ("busy", busy),
+    ("busy", busy_at_flood),
+    ("stalled", stalled),
 ];
 
 /// A line of the table.
@@ -55,6 +62,10 @@ impl Row {
     fn new(what: &str, measured: &str, target: &str, is_met: bool) -> Self {
         let verdict = if is_met { "ok" } else { "**missed**" };
         Self(format!("{what} | {measured} | {target} | {verdict}"))
+    }
+
+    fn failed(what: &str, error: &io::Error) -> Self {
+        Self::new(what, &error.to_string(), "", false)
     }
 }
 
@@ -487,4 +498,129 @@ fn body() -> io::Result<Vec<Row>> {
     let what = "subscriber beside axum";
     rows.push(Row::new(what, &measured, "≤ 0.7 ×", ratio <= 0.7));
     Ok(rows)
+}
+
+const TWO: &str = "--threads 2";
+
+/// Two workers and a publisher on a thread of its own, beside a single thread.
+fn threads() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (subscribers, rate) in [(100, 300), (10_000, 3)] {
+        let (mut two, mut one) = (Delivered::default(), Delivered::default());
+        for _ in 0..3 {
+            for (sum, threads) in [(&mut two, TWO), (&mut one, "")] {
+                let command = format!("fanout --rate {rate} {threads}");
+                sum.add(&Delivered::measure(&command, subscribers)?);
+            }
+        }
+        let ratio = two.micros() / one.micros();
+        let measured = format!(
+            "{ratio:.2} × ({:.2} of {:.2} µs), p99 {:.1?} of {:.1?}",
+            two.micros(),
+            one.micros(),
+            two.report.p99(),
+            one.report.p99(),
+        );
+        let what = format!("{subscribers} × {rate}/s");
+        rows.push(Row::new(&what, &measured, "≤ 1.15 ×", ratio <= 1.15));
+    }
+    Ok(rows)
+}
+
+/// The same, until the p99 latency exceeds a second.
+fn threads_at_saturation() -> io::Result<Vec<Row>> {
+    let [two, one] =
+        [TWO, ""].map(|threads| saturate(&format!("fanout --ramp 2000:1.4:1:4 {threads}"), 1_000));
+    let (two, one) = (two?.rate_of_core, one?.rate_of_core);
+    let ratio = two / one;
+    let measured = format!("{ratio:.2} × ({:.1} of {:.1} M)", two / 1e6, one / 1e6);
+    let what = "1000, deliveries per second of CPU time at saturation";
+    Ok(vec![Row::new(what, &measured, "≥ 0.9 ×", ratio >= 0.9)])
+}
+
+/// What 2,000 clients of one topic leave to new clients, and to another topic.
+fn busy() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for rate in [200, 1_000] {
+        let what = format!("2000 × {rate}/s");
+        let probes = match probe(&format!("fanout {TWO} --rate {rate}")) {
+            Ok(probes) => probes,
+            Err(error) => {
+                rows.push(Row::failed(&what, &error));
+                continue;
+            }
+        };
+        for (whose, times) in [
+            ("admission", &probes.admission),
+            ("another topic", &probes.second),
+        ] {
+            let (p50, p99) = (times.quantile(0.5), times.quantile(0.99));
+            rows.push(Row::new(
+                &format!("{what}, {whose}"),
+                &format!("p50 {p50:.1?}, p99 {p99:.1?}"),
+                "p99 ≤ 100 ms",
+                p99 <= Duration::from_millis(100),
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+/// The same while the publisher publishes as fast as it can, beside a bare poll loop.
+fn busy_at_flood() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let ours = probe(&format!("fanout {TWO} --flood"))?;
+    let bare = probe("bare --coalesce --flood")?;
+    for (what, ours, bare) in [
+        ("admission", &ours.admission, &bare.admission),
+        ("another topic", &ours.second, &bare.second),
+    ] {
+        let (p50, p99) = (ours.quantile(0.5), ours.quantile(0.99));
+        let ratio = p99.as_secs_f64() / bare.quantile(0.99).as_secs_f64();
+        rows.push(Row::new(
+            &format!("2000 at full flood, {what}, beside bare --coalesce"),
+            &format!(
+                "p99 {ratio:.2} × ({p99:.1?} of {:.1?}), p50 {p50:.1?} of {:.1?}",
+                bare.quantile(0.99),
+                bare.quantile(0.5)
+            ),
+            "≤ 2 ×",
+            ratio <= 2.0,
+        ));
+    }
+    Ok(rows)
+}
+
+fn probe(command: &str) -> io::Result<Probes> {
+    let time = seconds(8);
+    let server = Server::start(&format!("{command} --second 100"))?;
+    let mut load = Load::new(server.address())?;
+    load.connect(2_000, Kind::Drain)?;
+    load.run(seconds(1))?;
+    let address = server.address();
+    let probing = thread::spawn(move || Probes::measure(address, time));
+    while !probing.is_finished() {
+        let report = load.run(Duration::from_millis(100))?;
+        check(&report)?;
+    }
+    probing.join().map_err(|_| io::ErrorKind::Other)?
+}
+
+/// The memory that clients take which stall within a large event.
+fn stalled() -> io::Result<Vec<Row>> {
+    const EVENT: u64 = 10 << 20;
+    // An event every ten seconds: the first comes before the clients, the second to them.
+    let server = Server::start(&format!("fanout {TWO} --rate 0.1 --size {EVENT}"))?;
+    let mut load = Load::new(server.address())?;
+    load.connect(1_000, Kind::Stuck)?;
+    load.run(seconds(5))?;
+    let before = server.memory()?;
+    load.run(seconds(10))?;
+    let grown = server.memory()?.saturating_sub(before + EVENT) >> 20;
+    Ok(vec![Row::new(
+        "1000 within 10 MiB, beyond the log",
+        &format!("{grown} MiB"),
+        "≤ 30 MiB",
+        grown <= 30,
+    )])
 }

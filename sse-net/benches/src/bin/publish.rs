@@ -1,0 +1,234 @@
+//! Measures how long `publish` takes, and how long others hold the lock of the topic at most,
+//! while its log is read. Prints a table of bars; beside each case stands the same without
+//! readers.
+//!
+//! The publisher has core 1 to itself, everything else runs on core 0. It publishes an event
+//! every 100 µs, and asks `is_finished` again and again between, which takes the lock and does
+//! nothing else: the longest of all these calls is the longest that another thread held the
+//! lock. A thread that is preempted looks the same, so this has the highest priority if it may,
+//! each case is measured many times for a short while, and the medians count.
+
+use std::error::Error;
+use std::future::ready;
+use std::hint::{self, black_box};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Command, id};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, connect, socket};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use sse_core::{Event, Retention};
+use sse_net::{Config, Incoming, Running, Server, Start, Tcp, Topic};
+use sse_net_benches::histogram::Histogram;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    pin(0)?;
+    let _ = Command::new("renice")
+        .args(["-n", "-20", "-p", &id().to_string()])
+        .output()?;
+    let topic = Topic::new(Retention::events(usize::MAX).bytes(8 << 30));
+    let data = "x".repeat(1_000);
+    for _ in 0..HISTORY / data.len() {
+        let _ = topic.publish(&Event::new().data(&data));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let _context = runtime.enter();
+    let (server, address) = serve(&topic)?;
+
+    println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
+    let readers: [(&str, &Readers<'_>); 3] = [
+        ("1 GiB of history read in the process", &|is_over| {
+            read_in_process(&topic, is_over);
+            Ok(())
+        }),
+        ("1 GiB of history sent to a client", &|is_over| {
+            read_as_client(address, is_over)
+        }),
+        ("500 slow clients", &|is_over| read_slowly(address, is_over)),
+    ];
+    for (name, read) in readers {
+        let alone = Calls::measure(&topic, &|_| Ok(()))?;
+        let beside = Calls::measure(&topic, read)?;
+        alone.print(name, &beside);
+    }
+    drop(server);
+    Ok(())
+}
+
+const HISTORY: usize = 1 << 30;
+const CLIENTS: usize = 500;
+
+/// Reads until it is over.
+type Readers<'a> = dyn Fn(&AtomicBool) -> io::Result<()> + Sync + 'a;
+
+/// The latency of `publish`, and the longest call, as medians of many rounds.
+struct Calls {
+    p50: Duration,
+    p999: Duration,
+    longest: Duration,
+}
+
+const ROUNDS: usize = 15;
+const ROUND: Duration = Duration::from_millis(400);
+const PAUSE: Duration = Duration::from_micros(100);
+const GAP: Duration = Duration::from_micros(5);
+
+impl Calls {
+    fn measure(topic: &Topic, read: &Readers<'_>) -> io::Result<Self> {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| read(&is_over));
+            let publishing = scope.spawn(|| -> io::Result<Self> {
+                pin(1)?;
+                thread::sleep(Duration::from_secs(1)); // The readers have begun.
+                let rounds = Vec::from_iter((0..ROUNDS).map(|_| round(topic)));
+                is_over.store(true, Relaxed);
+                let median = |of: &dyn Fn(&(Histogram, Duration)) -> Duration| {
+                    let mut times = Vec::from_iter(rounds.iter().map(of));
+                    times.sort();
+                    times[ROUNDS / 2]
+                };
+                Ok(Self {
+                    p50: median(&|(calls, _)| calls.quantile(0.5)),
+                    p999: median(&|(calls, _)| calls.quantile(0.999)),
+                    longest: median(&|(_, longest)| *longest),
+                })
+            });
+            let calls = publishing.join().map_err(|_| io::ErrorKind::Other)?;
+            reading.join().map_err(|_| io::ErrorKind::Other)??;
+            calls
+        })
+    }
+
+    /// Prints the rows of a case, of which these are the calls without it.
+    fn print(&self, name: &str, beside: &Self) {
+        let ratio = beside.p999.as_secs_f64() / self.p999.as_secs_f64();
+        let measured = format!(
+            "{ratio:.2} × ({:.1?} of {:.1?}), p50 {:.1?} of {:.1?}",
+            beside.p999, self.p999, beside.p50, self.p50
+        );
+        row(&format!("{name}, p99.9"), &measured, "≤ 2 ×", ratio <= 2.0);
+        row(
+            &format!("{name}, longest hold"),
+            &format!("{:.1?} (without {:.1?})", beside.longest, self.longest),
+            "≤ 100 µs",
+            beside.longest <= Duration::from_micros(100),
+        );
+    }
+}
+
+fn row(what: &str, measured: &str, target: &str, is_met: bool) {
+    let verdict = if is_met { "ok" } else { "**missed**" };
+    println!("| publish: {what} | {measured} | {target} | {verdict} |");
+}
+
+/// How long `publish` took, and the longest call of all.
+fn round(topic: &Topic) -> (Histogram, Duration) {
+    let (mut calls, mut longest) = (Histogram::default(), Duration::ZERO);
+    let data = "x".repeat(100);
+    let event = Event::new().data(&data);
+    let start = Instant::now();
+    let mut due = Duration::ZERO;
+    while start.elapsed() < ROUND {
+        let begin = Instant::now();
+        if start.elapsed() >= due {
+            let _ = topic.publish(&event);
+            calls.add(begin.elapsed().as_nanos() as u64);
+            due = start.elapsed() + PAUSE;
+        } else {
+            black_box(topic.is_finished());
+        }
+        longest = longest.max(begin.elapsed());
+        // Others are to get the lock, too.
+        let end = Instant::now() + GAP;
+        while Instant::now() < end {
+            hint::spin_loop();
+        }
+    }
+    (calls, longest)
+}
+
+fn read_in_process(topic: &Topic, is_over: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime");
+    let mut bytes = Vec::with_capacity(2 * HISTORY);
+    while !is_over.load(Relaxed) {
+        let mut subscription = topic.subscribe(Start::Earliest);
+        bytes.clear();
+        while bytes.len() < HISTORY {
+            let read = runtime.block_on(subscription.read(&mut bytes));
+            read.expect("nothing is evicted");
+        }
+    }
+}
+
+fn read_as_client(server: SocketAddr, is_over: &AtomicBool) -> io::Result<()> {
+    let mut buffer = vec![0; 256 << 10];
+    while !is_over.load(Relaxed) {
+        let mut socket = get(server, "/kept", None)?;
+        let mut read = 0;
+        while read < HISTORY && !is_over.load(Relaxed) {
+            read += socket.read(&mut buffer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets many clients read at 40 kB/s what comes faster.
+fn read_slowly(server: SocketAddr, is_over: &AtomicBool) -> io::Result<()> {
+    let mut sockets = Vec::new();
+    for _ in 0..CLIENTS {
+        let socket = get(server, "/live", Some(8 << 10))?;
+        socket.set_nonblocking(true)?;
+        sockets.push(socket);
+    }
+    let mut buffer = vec![0; 4_000];
+    while !is_over.load(Relaxed) {
+        for mut socket in &sockets {
+            let _ = socket.read(&mut buffer);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn get(server: SocketAddr, path: &str, buffer: Option<usize>) -> io::Result<TcpStream> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    if let Some(bytes) = buffer {
+        set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    connect(&socket, &server)?;
+    let mut socket = TcpStream::from(socket);
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    Ok(socket)
+}
+
+fn serve(topic: &Topic) -> io::Result<(Running, SocketAddr)> {
+    let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let topic = topic.clone();
+    let server = Server::new(Config::default())
+        .listen(listener)
+        .serve(move |request: Incoming| {
+            let start = match request.path() {
+                "/kept" => Start::Earliest,
+                _ => Start::Live,
+            };
+            ready(request.follow_from(&topic, start))
+        });
+    Ok((server, address))
+}
+
+/// Pins this thread, and those that it starts from now on, to a core.
+fn pin(core: usize) -> io::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(sched_setaffinity(None, &cores)?)
+}
