@@ -80,6 +80,7 @@ mod event;
 mod events;
 mod field;
 mod head;
+mod http;
 mod log;
 mod negotiate;
 mod outbox;
@@ -97,6 +98,9 @@ pub use event::Event;
 pub use events::Events;
 pub use field::{EventId, EventType, Fault, Field, FieldError};
 pub use head::{Head, HeadReader};
+pub use http::{
+    BodyError, BodyLimits, BodyReader, Framing, ResponseHead, ResponseHeadError, ResponseHeadReader,
+};
 pub use log::{
     Appended, Begun, Cursor, Encoded, Evicted, Lagged, Log, LogId, Now, Restored, Resume,
     Retention, Slice,

@@ -1,0 +1,178 @@
+//! What can be wrong with a message's body.
+
+use std::{error, fmt, io};
+
+/// Why the body of a message cannot be read, or not to its end.
+///
+/// As an [`io::Error`], [`Incomplete`](Self::Incomplete) is of the kind
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), and every other
+/// [`InvalidData`](io::ErrorKind::InvalidData).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// `Content-Length` is not a number of bytes.
+    BadLength,
+    /// `Content-Length` has different values.
+    DifferentLengths,
+    /// A request has both `Content-Length` and `Transfer-Encoding`.
+    LengthAndCoding,
+    /// `Transfer-Encoding` is not a list of codings in which `chunked` is the last.
+    BadCoding,
+    /// A transfer coding that is not supported, in lower case.
+    UnknownCoding(String),
+    /// A request has transfer codings, and `chunked` is not the last.
+    NotChunkedLast,
+    /// An HTTP/1.0 message has `Transfer-Encoding`.
+    CodingInHttp10,
+    /// The body exceeds [`max_length`](crate::BodyLimits::max_length).
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A chunk does not begin with a hexadecimal number below 2⁶⁴.
+    BadChunkSize,
+    /// The line of a chunk size has a control character or does not end in CR LF.
+    BadChunkLine,
+    /// The line of a chunk size exceeds [`max_chunk_line`](crate::BodyLimits::max_chunk_line).
+    ChunkLineTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Chunk extensions exceed [`max_extensions`](crate::BodyLimits::max_extensions).
+    ExtensionsTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The data of a chunk is not followed by CR LF.
+    BadChunkEnd,
+    /// A trailer line is no header field or does not end in CR LF.
+    BadTrailer,
+    /// The trailers exceed [`max_trailers_size`](crate::BodyLimits::max_trailers_size).
+    TrailersTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// There are more trailers than [`max_trailers`](crate::BodyLimits::max_trailers).
+    TooManyTrailers {
+        /// The limit.
+        limit: usize,
+    },
+    /// The connection ended before the body: RFC 9112, section 8.
+    Incomplete {
+        /// How many bytes of the body were received.
+        received: u64,
+        /// How many bytes were announced; `None` for a chunked body.
+        announced: Option<u64>,
+    },
+}
+
+impl BodyError {
+    /// Returns the status code with which a server refuses a request for this: 400, 413, 431
+    /// or 501.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::TooLarge { .. } => 413,
+            Self::TrailersTooLarge { .. } | Self::TooManyTrailers { .. } => 431,
+            Self::UnknownCoding(_) => 501,
+            _ => 400,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sentence = match self {
+            Self::BadLength => "Content-Length is not a decimal number below 2^64",
+            Self::DifferentLengths => "Content-Length has different values; send one",
+            Self::LengthAndCoding => {
+                "the request has both Content-Length and Transfer-Encoding; send one of them"
+            }
+            Self::BadCoding => {
+                "Transfer-Encoding is not a list of codings that has chunked at most once and last"
+            }
+            Self::UnknownCoding(coding) => {
+                return write!(
+                    f,
+                    "the transfer coding {coding:?} is not supported; send the body without it"
+                );
+            }
+            Self::NotChunkedLast => "the last transfer coding of a request is not chunked",
+            Self::CodingInHttp10 => {
+                "an HTTP/1.0 message has Transfer-Encoding, which exists since HTTP/1.1"
+            }
+            Self::TooLarge { limit } => {
+                return write!(
+                    f,
+                    "the body exceeds {limit} bytes; raise max_length if that is legitimate"
+                );
+            }
+            Self::BadChunkSize => "a chunk size is not a hexadecimal number below 2^64",
+            Self::BadChunkLine => {
+                "the line of a chunk size has a control character or does not end in CR LF"
+            }
+            Self::ChunkLineTooLong { limit } => {
+                return write!(
+                    f,
+                    "the line of a chunk size exceeds {limit} bytes; raise max_chunk_line if that \
+                     is legitimate"
+                );
+            }
+            Self::ExtensionsTooLarge { limit } => {
+                return write!(
+                    f,
+                    "the chunk extensions exceed the body by {limit} bytes; raise max_extensions \
+                     if that is legitimate"
+                );
+            }
+            Self::BadChunkEnd => "the data of a chunk is not followed by CR LF",
+            Self::BadTrailer => "a trailer is not a header field that ends in CR LF",
+            Self::TrailersTooLarge { limit } => {
+                return write!(
+                    f,
+                    "the trailers exceed {limit} bytes; raise max_trailers_size if that is \
+                     legitimate"
+                );
+            }
+            Self::TooManyTrailers { limit } => {
+                return write!(
+                    f,
+                    "there are more than {limit} trailers; raise max_trailers if that is legitimate"
+                );
+            }
+            Self::Incomplete {
+                received,
+                announced: Some(announced),
+            } => {
+                return write!(
+                    f,
+                    "the body is incomplete: the connection ended after {received} of {announced} \
+                     bytes"
+                );
+            }
+            Self::Incomplete {
+                received,
+                announced: None,
+            } => {
+                return write!(
+                    f,
+                    "the body is incomplete: the connection ended after {received} bytes, before \
+                     the last chunk"
+                );
+            }
+        };
+        f.write_str(sentence)
+    }
+}
+
+impl error::Error for BodyError {}
+
+impl From<BodyError> for io::Error {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::Incomplete { .. } => io::ErrorKind::UnexpectedEof,
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
