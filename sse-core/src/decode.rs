@@ -149,6 +149,13 @@ impl Decoder {
         self.failed = None;
     }
 
+    /// Sets the last event ID, as of a client that resumes a stream. Events without an ID have
+    /// it until one has another.
+    pub fn set_last_event_id(&mut self, id: &EventId<'_>) {
+        self.last_event_id.clear();
+        self.last_event_id.push_str(id.as_str());
+    }
+
     /// What a client sends as `Last-Event-ID` when it reconnects; empty where there is
     /// none. An event that has not ended does not count.
     #[must_use]

@@ -1,19 +1,20 @@
 //! A client for tests and tools.
 
-use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
+use std::{error, io};
 
-use httparse::Status;
-use sse_core::{Decoded, Decoder, MessageEvent};
+use sse_core::{
+    BodyLimits, BodyReader, Decoded, Decoder, EventId, MessageEvent, ResponseHead,
+    ResponseHeadReader,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// A client on a connection: TCP, TLS, a Unix socket, a pipe in memory. It says what it is
-/// told to, shows what comes, and waits no longer than it is told.
+/// A client on a connection: TCP, TLS, a Unix socket, a pipe in memory. It sends the request
+/// that it is given, returns what it receives, and waits no longer than its limit.
 ///
 /// It is for tests of a running server, and for tools: it opens no connection, follows no
-/// redirect and does not reconnect. The body may be chunked or not.
+/// redirect and does not reconnect. Bodies are read in any [framing](sse_core::Framing).
 ///
 /// ```
 /// use sse_core::{Event, EventType, Retention};
@@ -46,28 +47,36 @@ use tokio::time::timeout;
 pub struct Client<C> {
     connection: C,
     limit: Duration,
-    /// What has been read and not looked at.
+    /// What has been received and not been looked at.
     input: Vec<u8>,
-    body: Body,
+    /// Of the last request.
+    method: String,
+    head: ResponseHeadReader,
+    /// `None` before the response head.
+    body: Option<BodyReader>,
     decoder: Decoder,
-    /// What has come and not been given.
-    items: VecDeque<Decoded<'static>>,
+    /// A part of the body, of which the first `decoded` bytes have been decoded.
+    part: Vec<u8>,
+    decoded: usize,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     /// How long each call waits by default: 5 s.
     pub const DEFAULT_LIMIT: Duration = Duration::from_secs(5);
 
-    /// A client that has said nothing yet.
+    /// A client that has sent nothing yet.
     #[must_use]
     pub const fn new(connection: C) -> Self {
         Self {
             connection,
             limit: Self::DEFAULT_LIMIT,
             input: Vec::new(),
-            body: Body::Plain,
+            method: String::new(),
+            head: ResponseHeadReader::new(),
+            body: None,
             decoder: Decoder::new(),
-            items: VecDeque::new(),
+            part: Vec::new(),
+            decoded: 0,
         }
     }
 
@@ -78,68 +87,51 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self
     }
 
-    /// Asks for `target`, such as `/ticks?from=1`, and gives the response head.
+    /// Asks for `target`, such as `/ticks?from=1`, and returns the response head.
     ///
     /// # Errors
     ///
-    /// As [`ask`](Self::ask).
+    /// As [`ask`](Self::ask), and [`InvalidInput`](io::ErrorKind::InvalidInput) for a target
+    /// with a space or a control character.
     pub async fn get(&mut self, target: &str) -> io::Result<ResponseHead> {
-        let head = format!(
-            "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
-        );
-        self.ask(head.as_bytes()).await
+        let request = request(target, "")?;
+        self.ask(request.as_bytes()).await
     }
 
-    /// The same as a client that has seen events up to `last_event_id`.
+    /// Like [`get`](Self::get), as a client that has received the events up to
+    /// `last_event_id`, which is the last event ID until an event has another.
     ///
     /// # Errors
     ///
-    /// As [`ask`](Self::ask).
+    /// As [`get`](Self::get), and [`InvalidInput`](io::ErrorKind::InvalidInput) for text that
+    /// is no event ID.
     pub async fn resume(&mut self, target: &str, last_event_id: &str) -> io::Result<ResponseHead> {
-        let head = format!(
-            "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
-             Last-Event-ID: {last_event_id}\r\n\r\n"
-        );
-        self.ask(head.as_bytes()).await
+        let id = EventId::new(last_event_id).map_err(invalid)?;
+        let request = request(target, &format!("Last-Event-ID: {}\r\n", id.as_str()))?;
+        self.decoder.set_last_event_id(&id);
+        self.ask(request.as_bytes()).await
     }
 
-    /// Sends these bytes as they are, and gives the response head. Interim responses, such as
+    /// Sends these bytes as they are, and returns the response head. Interim responses, such as
     /// 103 (Early Hints), are skipped.
     ///
     /// # Errors
     ///
-    /// What the connection says; [`TimedOut`](io::ErrorKind::TimedOut) after the limit;
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the answer ends within its head;
-    /// [`InvalidData`](io::ErrorKind::InvalidData) where it is not HTTP/1.
+    /// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) after the limit;
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the response ends within its head;
+    /// [`InvalidData`](io::ErrorKind::InvalidData) where it is not HTTP/1, its head is too
+    /// large, or its [framing](sse_core::Framing::of_response) is faulty.
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<ResponseHead> {
+        if let Some(method) = request.split(|byte| *byte == b' ').next()
+            && !method.is_empty()
+        {
+            self.method = String::from_utf8_lossy(method).into_owned();
+        }
         let limit = self.limit;
         let exchange = async {
             self.connection.write_all(request).await?;
             self.connection.flush().await?;
-            let mut interim = 0;
-            loop {
-                if let Some((head, len)) = ResponseHead::parse(&self.input)? {
-                    self.input.drain(..len);
-                    if head.is_interim() {
-                        interim += len;
-                        if interim > MAX_HEAD {
-                            return Err(too_long());
-                        }
-                        continue;
-                    }
-                    self.body = Body::of(&head);
-                    return Ok(head);
-                }
-                if self.fill().await? == 0 {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        format!(
-                            "the connection ended before a response head, after {:?}",
-                            String::from_utf8_lossy(&self.input)
-                        ),
-                    ));
-                }
-            }
+            self.response_head().await
         };
         match timeout(limit, exchange).await {
             Ok(answered) => answered,
@@ -147,14 +139,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         }
     }
 
-    /// What comes next: an event, a reconnection time, a comment; `None` when the stream has
-    /// ended.
+    /// Returns the next event, reconnection time or comment; `None` when the stream has ended.
     ///
     /// # Errors
     ///
-    /// What the connection says; [`TimedOut`](io::ErrorKind::TimedOut) after the limit;
-    /// [`InvalidData`](io::ErrorKind::InvalidData) where the body is no event stream within
-    /// the limits of a [`Decoder`], or its chunks are not well-formed.
+    /// As [`read`](Self::read), and [`InvalidData`](io::ErrorKind::InvalidData) where the body
+    /// exceeds the limits of a [`Decoder`].
     pub async fn next(&mut self) -> io::Result<Option<Decoded<'static>>> {
         match timeout(self.limit, self.item()).await {
             Ok(item) => item,
@@ -162,7 +152,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         }
     }
 
-    /// The next event, whatever its type.
+    /// Returns the next event of any type.
     ///
     /// # Errors
     ///
@@ -172,38 +162,39 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self.find(None).await
     }
 
-    /// The next event of this type; those before it are skipped.
+    /// Returns the next event of this type, and skips those before it.
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event). The sentence says what came instead.
+    /// As [`event`](Self::event). The sentence has the types of the skipped events.
     pub async fn event_of(&mut self, event_type: &str) -> io::Result<MessageEvent<'static>> {
         self.find(Some(event_type)).await
     }
 
-    /// The next bytes of the body, as they are; `None` at its end. Events that have been
-    /// decoded already are not among them.
+    /// Returns the next bytes of the body; `None` at its end. Those of events, reconnection times
+    /// and comments that have been returned are not among them.
     ///
     /// # Errors
     ///
-    /// What the connection says; [`TimedOut`](io::ErrorKind::TimedOut) after the limit;
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the body has not come to the end
-    /// that was announced; [`InvalidData`](io::ErrorKind::InvalidData) where its chunks are not
-    /// well-formed.
+    /// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) after the limit; a
+    /// [`BodyError`](sse_core::BodyError), of the kind
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the body is incomplete and
+    /// [`InvalidData`](io::ErrorKind::InvalidData) where its chunks are malformed;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) before the first response head.
     pub async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match timeout(self.limit, self.part()).await {
+        match timeout(self.limit, self.undecoded()).await {
             Ok(part) => part,
             Err(_) => Err(late("nothing came", self.limit)),
         }
     }
 
-    /// The last event ID that a browser would come back with.
+    /// Returns the last event ID, with which a browser would reconnect.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
     }
 
-    /// The connection, say to end it.
+    /// Returns the connection, say to end it.
     pub fn into_connection(self) -> C {
         self.connection
     }
@@ -243,15 +234,62 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
 
     async fn item(&mut self) -> io::Result<Option<Decoded<'static>>> {
         loop {
-            if let Some(item) = self.items.pop_front() {
-                return Ok(Some(item));
+            let mut rest = &self.part[self.decoded..];
+            let item = self.decoder.decode(&mut rest)?.map(Decoded::into_owned);
+            self.decoded = self.part.len() - rest.len();
+            if item.is_some() {
+                return Ok(item);
             }
-            let Some(part) = self.part().await? else {
-                return Ok(None);
+            match self.next_part().await? {
+                Some(part) => (self.part, self.decoded) = (part, 0),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    async fn undecoded(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let undecoded = self.part.split_off(self.decoded);
+        match undecoded.is_empty() {
+            true => self.next_part().await,
+            false => Ok(Some(undecoded)),
+        }
+    }
+
+    /// Nothing is lost when this is cancelled.
+    async fn response_head(&mut self) -> io::Result<ResponseHead> {
+        loop {
+            let mut rest = &self.input[..];
+            let head = self.head.read(&mut rest)?;
+            let taken = self.input.len() - rest.len();
+            self.input.drain(..taken);
+            if let Some(head) = head {
+                self.body = Some(head.body(&self.method, BodyLimits::new())?);
+                self.decoder.restart();
+                (self.part, self.decoded) = (Vec::new(), 0);
+                return Ok(head);
+            }
+            if self.fill().await? == 0 {
+                return Err(self.head.end().into());
+            }
+        }
+    }
+
+    /// Nothing is lost when this is cancelled.
+    async fn next_part(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let Some(body) = &mut self.body else {
+                let sentence = "there is no response to read; ask first";
+                return Err(io::Error::new(io::ErrorKind::NotConnected, sentence));
             };
-            let mut rest = &part[..];
-            while let Some(item) = self.decoder.decode(&mut rest)? {
-                self.items.push_back(item.into_owned());
+            let part = read_all(body, &mut self.input)?;
+            if !part.is_empty() {
+                return Ok(Some(part));
+            }
+            if body.is_complete() {
+                return Ok(None);
+            }
+            if self.fill().await? == 0 {
+                self.body.as_mut().map_or(Ok(()), BodyReader::end)?;
             }
         }
     }
@@ -260,181 +298,39 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self.input.reserve(BUFFER);
         self.connection.read_buf(&mut self.input).await
     }
+}
 
-    /// Nothing is lost when this is cancelled.
-    async fn part(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            match self.body.take(&mut self.input)? {
-                Taken::Part(part) => return Ok(Some(part)),
-                Taken::End => return Ok(None),
-                Taken::NotYet => {}
-            }
-            if self.fill().await? == 0 {
-                return self.body.end();
-            }
+/// Reads what `input` has of the body. An error is returned once what precedes it has been.
+fn read_all(body: &mut BodyReader, input: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut rest = &input[..];
+    let mut part = Vec::new();
+    let read = loop {
+        match body.read(&mut rest) {
+            Ok(Some(more)) => part.extend_from_slice(more),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
         }
+    };
+    let taken = input.len() - rest.len();
+    input.drain(..taken);
+    match read {
+        Err(error) if part.is_empty() => Err(error.into()),
+        _ => Ok(part),
     }
 }
 
-/// The head of a response, as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResponseHead {
-    status: u16,
-    headers: Vec<(String, String)>,
-    text: String,
+fn request(target: &str, headers: &str) -> io::Result<String> {
+    if target.bytes().any(|byte| byte <= b' ' || byte == b'\x7f') {
+        let sentence = format!("the target {target:?} has a space or a control character");
+        return Err(invalid(sentence));
+    }
+    Ok(format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{headers}\r\n"
+    ))
 }
 
-impl ResponseHead {
-    /// The status code.
-    #[must_use]
-    pub const fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The first header of that name, in whatever case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut headers = self.headers.iter();
-        let (_, value) = headers.find(|(other, _)| other.eq_ignore_ascii_case(name))?;
-        Some(value)
-    }
-
-    /// All of it, to the blank line at its end.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether the answer is yet to come: RFC 9110, section 15.2. With 101, there is none.
-    const fn is_interim(&self) -> bool {
-        matches!(self.status, 100 | 102..=199)
-    }
-
-    /// The head at the beginning of `input`, if all of it is there, and its length.
-    fn parse(input: &[u8]) -> io::Result<Option<(Self, usize)>> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(input).map_err(|error| {
-            let sentence = format!("the answer is no HTTP/1 response: {error}");
-            io::Error::new(io::ErrorKind::InvalidData, sentence)
-        })?;
-        let len = match parsed {
-            Status::Complete(len) => len,
-            Status::Partial if input.len() < MAX_HEAD => return Ok(None),
-            Status::Partial => return Err(too_long()),
-        };
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let headers = response.headers.iter();
-        let head = Self {
-            status: response.code.unwrap_or_default(),
-            headers: headers
-                .map(|header| (header.name.to_owned(), text(header.value)))
-                .collect(),
-            text: text(&input[..len]),
-        };
-        Ok(Some((head, len)))
-    }
-}
-
-/// What is left of a body, by how it is framed: RFC 9112, section 6.
-#[derive(Debug)]
-enum Body {
-    /// It ends with the connection.
-    Plain,
-    /// So many bytes are to come.
-    Sized(u64),
-    /// So many bytes of a chunk are to come; with none, the size of the next.
-    Chunked(u64),
-    /// The end of a chunk is to come.
-    ChunkEnd,
-    Ended,
-}
-
-enum Taken {
-    Part(Vec<u8>),
-    NotYet,
-    End,
-}
-
-impl Body {
-    fn of(head: &ResponseHead) -> Self {
-        let coding = head.header("transfer-encoding").unwrap_or_default();
-        let length = head.header("content-length");
-        match length.and_then(|digits| digits.parse().ok()) {
-            _ if matches!(head.status(), 204 | 304) => Self::Ended,
-            _ if coding.to_ascii_lowercase().ends_with("chunked") => Self::Chunked(0),
-            Some(length) => Self::Sized(length),
-            None => Self::Plain,
-        }
-    }
-
-    /// Takes of `input` what is there.
-    fn take(&mut self, input: &mut Vec<u8>) -> io::Result<Taken> {
-        loop {
-            match self {
-                Self::Sized(0) => *self = Self::Ended,
-                Self::Ended => return Ok(Taken::End),
-                _ if input.is_empty() => return Ok(Taken::NotYet),
-                Self::Plain => return Ok(Taken::Part(std::mem::take(input))),
-                Self::Chunked(0) => match httparse::parse_chunk_size(input) {
-                    Ok(Status::Complete((len, size))) => {
-                        input.drain(..len);
-                        *self = match size {
-                            // What may follow are trailers.
-                            0 => Self::Ended,
-                            size => Self::Chunked(size),
-                        };
-                    }
-                    Ok(Status::Partial) if input.len() < MAX_HEAD => return Ok(Taken::NotYet),
-                    _ => return Err(malformed()),
-                },
-                Self::ChunkEnd => {
-                    match &input[..] {
-                        [b'\r'] => return Ok(Taken::NotYet),
-                        [b'\r', b'\n', ..] => drop(input.drain(..2)),
-                        _ => return Err(malformed()),
-                    }
-                    *self = Self::Chunked(0);
-                }
-                Self::Sized(left) | Self::Chunked(left) => {
-                    let len = usize::try_from(*left)
-                        .unwrap_or(usize::MAX)
-                        .min(input.len());
-                    *left -= len as u64;
-                    if let Self::Chunked(0) = self {
-                        *self = Self::ChunkEnd;
-                    }
-                    return Ok(Taken::Part(input.drain(..len).collect()));
-                }
-            }
-        }
-    }
-
-    /// The connection has ended.
-    fn end(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match self {
-            Self::Plain | Self::Ended => {
-                *self = Self::Ended;
-                Ok(None)
-            }
-            _ => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the connection ended within the body",
-            )),
-        }
-    }
-}
-
-fn too_long() -> io::Error {
-    let sentence = format!("the response head exceeds {MAX_HEAD} bytes");
-    io::Error::new(io::ErrorKind::InvalidData, sentence)
-}
-
-fn malformed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the body's chunks are not well-formed",
-    )
+fn invalid(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 fn late(what: &str, limit: Duration) -> io::Error {
@@ -443,7 +339,3 @@ fn late(what: &str, limit: Duration) -> io::Error {
 
 /// How much is read at once, at least.
 const BUFFER: usize = 16 << 10;
-
-/// How long a response head may be, and those before it in sum; and how many headers it may have.
-const MAX_HEAD: usize = 64 << 10;
-const MAX_HEADERS: usize = 128;

@@ -153,7 +153,7 @@ mod transport;
 
 #[cfg(feature = "http")]
 pub use body::Body;
-pub use client::{Client, ResponseHead};
+pub use client::Client;
 pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
 pub use disk::FileError;
 #[cfg(feature = "http")]
@@ -170,6 +170,7 @@ pub use record::{Player, Tee};
 pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
 pub use routes::Routes;
 pub use server::{Handler, Running, Server};
+pub use sse_core::ResponseHead;
 pub use stats::{Disconnect, Snapshot};
 pub use stream::Stream;
 pub use topic::{PublishError, Published, Start, Subscription, Topic};

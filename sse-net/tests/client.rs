@@ -42,7 +42,9 @@ async fn it_shows_the_head_and_what_the_body_means_however_it_is_framed() {
             )
         });
         let chunks: String = chunks.collect();
-        format!("{HEAD}Transfer-Encoding: gzip, Chunked\r\n\r\n{chunks}0\r\nTrailer: x\r\n\r\n")
+        format!(
+            "{HEAD}Transfer-Encoding: identity\r\nTransfer-Encoding: Chunked\r\n\r\n{chunks}0\r\nTrailer: x\r\n\r\n"
+        )
     };
     let sized = format!("{HEAD}Content-Length: {}\r\n\r\n{EVENTS}", EVENTS.len());
     for answer in [
@@ -127,7 +129,12 @@ async fn an_error_says_what_came_instead() {
         (
             "220 ready\r\n",
             io::ErrorKind::InvalidData,
-            "the answer is no HTTP/1 response: invalid HTTP version",
+            "the response does not begin with \"HTTP/1.\"; the server speaks another protocol",
+        ),
+        (
+            &format!("{HEAD}Content-Length: 9\r\nContent-Length: 17\r\n\r\n{tick}"),
+            io::ErrorKind::InvalidData,
+            "Content-Length has different values; send one",
         ),
         (
             &format!("{HEAD}\r\n{tick}{tick}: beat\n"),
@@ -137,22 +144,22 @@ async fn an_error_says_what_came_instead() {
         (
             &format!("{HEAD}Content-Length: 99\r\n\r\n{tick}"),
             io::ErrorKind::UnexpectedEof,
-            "the connection ended within the body",
+            "the body is incomplete: the connection ended after 21 of 99 bytes",
         ),
         (
             &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\ndata:"),
             io::ErrorKind::UnexpectedEof,
-            "the connection ended within the body",
+            "the body is incomplete: the connection ended after 5 bytes, before the last chunk",
         ),
         (
             &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nfive\r\ndata:"),
             io::ErrorKind::InvalidData,
-            "the body's chunks are not well-formed",
+            "a chunk size is not a hexadecimal number below 2^64",
         ),
         (
             &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\ndata:"),
             io::ErrorKind::InvalidData,
-            "the body's chunks are not well-formed",
+            "the data of a chunk is not followed by CR LF",
         ),
     ] {
         let mut client = answered(answer, WIDE);
@@ -215,6 +222,91 @@ async fn without_a_limit_it_waits() {
         assert_eq!(client.read().await.unwrap(), Some(b"d".to_vec()));
     };
     tokio::join!(serving, asking);
+}
+
+/// What `read` returns is what `next` has not.
+#[tokio::test(start_paused = true)]
+async fn events_and_bytes_are_read_in_turn() {
+    let mut client = answered(&format!("{HEAD}\r\n{EVENTS}"), WIDE);
+    client.get("/").await.unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "a");
+    let rest = b"event: tick\ndata: b\ndata: c\n\n".to_vec();
+    assert_eq!(client.read().await.unwrap(), Some(rest));
+    assert_eq!(client.read().await.unwrap(), None);
+    assert_eq!(client.next().await.unwrap(), None);
+}
+
+/// Nothing of a body is returned twice, lost, or taken from what follows it.
+#[tokio::test(start_paused = true)]
+async fn what_precedes_an_error_is_returned_first() {
+    let answer = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n");
+    for size in [1, 3, 1000] {
+        let mut client = answered(&answer, size);
+        client.get("/").await.unwrap();
+        let mut body = Vec::new();
+        let error = loop {
+            match client.read().await {
+                Ok(part) => body.extend(part.unwrap()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(body, b"hello");
+        assert_eq!(
+            error.to_string(),
+            "a chunk size is not a hexadecimal number below 2^64"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_follow_each_other_on_a_connection() {
+    let two = format!(
+        "{HEAD}Content-Length: 9\r\n\r\ndata: tor{HEAD}Content-Length: 99\r\n\r\n\
+         {HEAD}Transfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n0\r\n\r\n"
+    );
+    for size in [1, 3, 1000] {
+        let mut client = answered(&two, size);
+        client.get("/").await.unwrap();
+        assert_eq!(client.next().await.unwrap(), None);
+        // RFC 9112, 6.3: a response to HEAD has no body.
+        client.ask(b"HEAD / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert_eq!(client.read().await.unwrap(), None);
+        client.get("/").await.unwrap();
+        assert_eq!(client.event().await.unwrap().data(), "a");
+        assert_eq!(client.next().await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_resumes_has_its_id_until_the_next() {
+    let answer = format!("{HEAD}\r\ndata: a\n\nid: 8\ndata: b\n\nid\ndata: c\n\n");
+    let mut client = answered(&answer, WIDE);
+    assert_eq!(client.last_event_id(), "");
+    client.resume("/", "7").await.unwrap();
+    assert_eq!(client.last_event_id(), "7");
+    for id in ["7", "8", ""] {
+        assert_eq!(client.event().await.unwrap().last_event_id(), id);
+        assert_eq!(client.last_event_id(), id);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_argument_adds_to_the_request() {
+    let (ours, mut theirs) = duplex(WIDE);
+    let mut client = Client::new(ours).limit(Duration::from_secs(1));
+    let error = client.read().await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no response to read; ask first");
+    let error = client.get("/a b\r\nX: y").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the target "/a b\r\nX: y" has a space or a control character"#
+    );
+    let error = client.resume("/", "7\r\nX: y").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    drop(client);
+    let mut sent = String::new();
+    theirs.read_to_string(&mut sent).await.unwrap();
+    assert_eq!(sent, "");
 }
 
 #[tokio::test(start_paused = true)]
