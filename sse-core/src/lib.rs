@@ -74,6 +74,7 @@
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
+mod cutter;
 mod decode;
 mod encode;
 mod event;

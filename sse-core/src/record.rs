@@ -6,6 +6,7 @@ use std::{iter, mem};
 
 use memchr::{memchr, memchr2, memmem, memrchr};
 
+use crate::cutter::{Cutter, Encoded};
 use crate::decode::{Decoder, MAX_IDLE};
 use crate::event::Event;
 use crate::outbox::{Outbox, SendError};
@@ -56,6 +57,7 @@ use crate::outbox::{Outbox, SendError};
 pub struct Recorder<W> {
     file: File<W>,
     cutter: Cutter,
+    encoded: Encoded,
     max_event: usize,
     /// An event, encoded.
     scratch: Vec<u8>,
@@ -73,6 +75,7 @@ impl<W: Write> Recorder<W> {
                 taken: 0,
             },
             cutter: Cutter::new(),
+            encoded: Encoded::new(),
             max_event: Decoder::DEFAULT_MAX_EVENT,
             scratch: Vec::new(),
         }
@@ -93,20 +96,25 @@ impl<W: Write> Recorder<W> {
     /// - What the writer says. The bytes were recorded all the same: the next call goes on
     ///   with what the writer did not take.
     /// - [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) where 1 MiB waits for the writer
-    ///   already: nothing was recorded.
+    ///   already: nothing was recorded, and every event of which these bytes are a part is left
+    ///   out. Recording continues with the first whole event after them.
     /// - [`InvalidData`](io::ErrorKind::InvalidData) where an event exceeds
     ///   [`max_event`](Self::max_event): nothing more is recorded until
     ///   [`restart`](Self::restart).
-    pub fn record(&mut self, at: Duration, wire: &[u8]) -> io::Result<()> {
-        self.file.make_room()?;
+    pub fn record(&mut self, at: Duration, mut wire: &[u8]) -> io::Result<()> {
+        if let Err(full) = self.file.make_room() {
+            self.cutter.refuse(wire);
+            return Err(full);
+        }
+        self.cutter.skip(&mut wire);
         if self.cutter.passes(wire) {
             return self.file.put_checked(at, wire);
         }
-        if self.cutter.held.len() > self.max_event {
+        if self.cutter.held().len() > self.max_event {
             return Err(too_long(self.max_event));
         }
         let end = self.cutter.push(wire);
-        let put = self.file.put_checked(at, &self.cutter.held[..end]);
+        let put = self.file.put_checked(at, &self.cutter.held()[..end]);
         self.cutter.release(end);
         put
     }
@@ -117,9 +125,17 @@ impl<W: Write> Recorder<W> {
     ///
     /// # Errors
     ///
-    /// As [`record`](Self::record), but for the last.
-    pub fn record_encoded(&mut self, at: Duration, events: &[u8]) -> io::Result<()> {
-        self.file.make_room()?;
+    /// As [`record`](Self::record), but for the last. An event of which a piece was recorded is
+    /// never refused.
+    pub fn record_encoded(&mut self, at: Duration, mut events: &[u8]) -> io::Result<()> {
+        self.encoded.skip(&mut events);
+        if !self.encoded.is_within()
+            && let Err(full) = self.file.make_room()
+        {
+            self.encoded.refuse(events);
+            return Err(full);
+        }
+        self.encoded.pass(events);
         self.file.put(at, events)
     }
 
@@ -142,6 +158,12 @@ impl<W: Write> Recorder<W> {
     /// as by a client that has reconnected.
     pub fn restart(&mut self) {
         self.cutter = Cutter::new();
+    }
+
+    /// Whether an event has begun and not ended, which is not recorded until it has.
+    #[must_use]
+    pub const fn is_within_event(&self) -> bool {
+        self.cutter.is_within_event()
     }
 
     /// Writes what waits, and flushes the writer.
@@ -361,104 +383,6 @@ fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Cuts a stream where no event is torn: after blank lines, and after the comments that follow
-/// them.
-#[derive(Debug)]
-struct Cutter {
-    /// What has come since the last cut.
-    held: Vec<u8>,
-    /// Where the last line of `held` begins, which has not ended.
-    line: usize,
-    /// How far it has been searched for its end.
-    searched: usize,
-    /// Whether there is a line in `held`, other than comments.
-    is_within: bool,
-    /// Whether the last line ended in a CR, which an LF may follow as part of the same end.
-    after_cr: bool,
-    /// Whether so much has come that a byte order mark no longer can.
-    has_begun: bool,
-}
-
-impl Cutter {
-    const fn new() -> Self {
-        Self {
-            held: Vec::new(),
-            line: 0,
-            searched: 0,
-            is_within: false,
-            after_cr: false,
-            has_begun: false,
-        }
-    }
-
-    /// Whether `bytes` can be passed on as they are.
-    fn passes(&mut self, bytes: &[u8]) -> bool {
-        let is_whole = self.held.is_empty() && !self.after_cr && bytes.ends_with(b"\n\n");
-        self.has_begun |= is_whole && !bytes.starts_with(&BOM[..1]);
-        is_whole && self.has_begun
-    }
-
-    /// Takes up bytes, and gives how many of those held are whole.
-    fn push(&mut self, bytes: &[u8]) -> usize {
-        self.held.extend_from_slice(bytes);
-        if !self.has_begun {
-            self.begin();
-        }
-        let mut end = 0;
-        if self.after_cr && self.searched < self.held.len() {
-            self.after_cr = false;
-            if self.held[self.searched] == b'\n' {
-                end = self.end_line(self.searched + 1);
-            }
-        }
-        while let Some(len) = memchr2(b'\r', b'\n', &self.held[self.searched..]) {
-            let line = &self.held[self.line..];
-            let len = self.searched - self.line + len;
-            self.is_within = len > 0 && (self.is_within || line[0] != b':');
-            let line_end = match &line[len..] {
-                [b'\r', b'\n', ..] => 2,
-                line_end => {
-                    self.after_cr = line_end == b"\r";
-                    1
-                }
-            };
-            end = self.end_line(self.line + len + line_end).max(end);
-        }
-        self.searched = self.held.len();
-        end
-    }
-
-    /// Begins a line, and gives where to cut.
-    const fn end_line(&mut self, at: usize) -> usize {
-        self.line = at;
-        self.searched = at;
-        match self.is_within {
-            true => 0,
-            false => at,
-        }
-    }
-
-    /// Forgets the first `len` bytes.
-    fn release(&mut self, len: usize) {
-        if len > 0 {
-            self.held.drain(..len);
-            self.held.shrink_to(MAX_IDLE);
-        }
-        self.line -= len;
-        self.searched -= len;
-    }
-
-    /// Takes a byte order mark away.
-    fn begin(&mut self) {
-        self.has_begun = !BOM.starts_with(&self.held);
-        if self.held.starts_with(BOM) {
-            self.held.drain(..BOM.len());
-            self.searched = 0;
-            self.has_begun = true;
-        }
-    }
-}
-
 /// Reads what stands after the colon of a comment that tells a time.
 #[inline]
 pub(crate) fn parse_time(text: &[u8]) -> Option<Duration> {
@@ -544,5 +468,3 @@ const PIECE: usize = 256 << 10;
 
 /// From how many bytes on a write of their own costs less than to copy them.
 const DIRECT: usize = 16 << 10;
-
-const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -100,6 +100,9 @@ impl<R: BufRead> Replayer<R> {
 
     /// Begins again where it began, whenever it has come to the end, as a client that
     /// reconnects at once. Without any items in it, it ends all the same.
+    ///
+    /// A round takes at least 100 ms, so that a stream that was saved without times is not played
+    /// as fast as possible.
     #[must_use]
     pub fn looped(mut self) -> Self
     where
@@ -219,7 +222,7 @@ impl<R: BufRead> Replayer<R> {
             return Ok(false);
         };
         rewind(&mut self.reader)?;
-        self.before = self.at();
+        self.before = self.at().max(self.before.saturating_add(MIN_ROUND));
         self.decoder.restart();
         (self.time, self.zero) = (Duration::ZERO, None);
         (self.taken, self.whole) = (0, 0);
@@ -446,3 +449,6 @@ fn set(text: &mut String, value: &str) {
     }
     text.push_str(value);
 }
+
+/// How long a round of a looped recording takes at least.
+const MIN_ROUND: Duration = Duration::from_millis(100);

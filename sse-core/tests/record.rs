@@ -6,6 +6,7 @@
     reason = "a test that can't go on has failed, in a helper too"
 )]
 
+use std::cell::Cell;
 use std::io::{self, Cursor, ErrorKind, Write};
 use std::time::Duration;
 
@@ -301,6 +302,88 @@ fn what_waits_is_bounded() {
     assert_eq!(text_of(recorder.writer()), ":T+0.001000000\ndata: y\n\n");
 }
 
+/// A recorder whose quota is reached, and which then can write again.
+#[test]
+fn a_refused_piece_leaves_whole_events_out() {
+    type Record = fn(&mut Recorder<Stalling>, Duration, &[u8]) -> io::Result<()>;
+    for record in [Recorder::record as Record, Recorder::record_encoded] {
+        for (pieces, expected) in [
+            (["", "data: a\n\n", "data: b\n\n"], "data: b\n\n"),
+            (
+                ["", "data: a\n\nid: 2\nda", "ta: b\n\ndata: c\n\n"],
+                "data: c\n\n",
+            ),
+            (["", "data: a\n", "\n: d\ndata: b\n\n"], ": d\ndata: b\n\n"),
+        ] {
+            let mut recorder = Recorder::new(Stalling::default());
+            record(&mut recorder, at(1), pieces[0].as_bytes()).unwrap();
+            recorder.writer().is_stalled.set(true);
+            let filler = format!("data: {}\n\n", "x".repeat(1 << 20));
+            let stalled = record(&mut recorder, at(2), filler.as_bytes()).unwrap_err();
+            assert_eq!(stalled.kind(), ErrorKind::WouldBlock);
+            let refused = record(&mut recorder, at(3), pieces[1].as_bytes()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+            recorder.writer().is_stalled.set(false);
+            record(&mut recorder, at(4), pieces[2].as_bytes()).unwrap();
+            let written = recorder.into_parts().0.written;
+            let (_, rest) = text_of(&written).split_once(&filler).unwrap();
+            assert_eq!(rest, format!(":T+0.004000000\n{expected}"));
+        }
+    }
+}
+
+/// A piece of a stream is refused that has begun in the piece before.
+#[test]
+fn a_refused_piece_takes_the_beginning_of_its_event_with_it() {
+    let mut recorder = Recorder::new(Stalling::default());
+    recorder.record(at(1), b"id: 1\nda").unwrap();
+    recorder.writer().is_stalled.set(true);
+    let filler = Event::new().data("x".repeat(1 << 20));
+    recorder.send(at(2), &filler).unwrap_err();
+    recorder.record(at(3), b"ta: a\n\nid: 2\n").unwrap_err();
+    recorder.writer().is_stalled.set(false);
+    recorder
+        .record(at(4), b"data: b\n\nid: 3\ndata: c\n\n")
+        .unwrap();
+    let written = recorder.into_parts().0.written;
+    assert!(text_of(&written).ends_with("xx\n\n:T+0.004000000\nid: 3\ndata: c\n\n"));
+
+    // An encoded event that has begun is recorded to its end.
+    let mut recorder = Recorder::new(Stalling::default());
+    recorder.record_encoded(at(1), b"id: 1\nda").unwrap();
+    recorder.writer().is_stalled.set(true);
+    let long = format!("ta: {}", "x".repeat(1 << 20));
+    recorder.record_encoded(at(1), long.as_bytes()).unwrap_err();
+    let end = recorder.record_encoded(at(1), b"y\n\n").unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::WouldBlock);
+    let refused = recorder.record_encoded(at(1), b"id: 2\n\n").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+    recorder.writer().is_stalled.set(false);
+    recorder.flush().unwrap();
+    let written = recorder.into_parts().0.written;
+    assert!(text_of(&written).ends_with("xxy\n\n"));
+}
+
+/// A writer that takes everything or nothing.
+#[derive(Debug, Default)]
+struct Stalling {
+    written: Vec<u8>,
+    is_stalled: Cell<bool>,
+}
+
+impl Write for Stalling {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.is_stalled.get() {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => self.written.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What a file has after a crash at any byte, and how it goes on.
 #[test]
 fn a_file_that_was_cut_off_anywhere_reads_back_and_can_be_gone_on_with() {
@@ -453,6 +536,17 @@ fn what_is_looped_begins_again_where_it_ended() {
         "0 id: 3\nevent: tick\ndata: c\n\n1000 id: \ndata: d\n\n\
          1000 id: 3\nevent: tick\ndata: c\n\n2000 id: \ndata: d\n\n\
          2000 id: 3\nevent: tick\ndata: c\n\n"
+    );
+    // What has no length is not played as fast as possible.
+    let timeless = Replayer::new(Cursor::new(b"data: a\n\ndata: b\n\n")).looped();
+    assert_eq!(
+        played(timeless, 5),
+        "0 data: a\n\n0 data: b\n\n100 data: a\n\n100 data: b\n\n200 data: a\n\n"
+    );
+    let last = looped().from_offset(at(4000));
+    assert_eq!(
+        played(last, 3),
+        "0 data: d\n\n100 data: d\n\n200 data: d\n\n"
     );
     // Nothing to play would be played for ever.
     assert_eq!(played(looped().from_offset(at(5000)), 9), "");
