@@ -1,6 +1,7 @@
 //! What the programs share: how they read their command line, what they say, and how they end.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -37,6 +38,29 @@ pub fn say(line: impl fmt::Display) {
 /// Writes a line to standard error. Whether anyone reads it does not matter.
 pub fn complain(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Listens at an address; `:8080` means that port on all of them.
+///
+/// # Errors
+///
+/// The last one of `bind`.
+pub fn bind<L>(listen: &str, bind: impl Fn(&str) -> io::Result<L>) -> io::Result<L> {
+    match listen.strip_prefix(':') {
+        // IPv6 sockets take IPv4 as well, but not every system has IPv6.
+        Some(port) => bind(&format!("[::]:{port}")).or_else(|_| bind(&format!("0.0.0.0:{port}"))),
+        None => bind(listen),
+    }
+}
+
+/// The host and port of a URL for this address, which names this machine if the address stands
+/// for all of them.
+#[must_use]
+pub fn url_host(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    }
 }
 
 /// A line on standard error that says how far the work is, if that is a terminal. It goes away

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A line has any of `id` (a string or an integer), `event`, `retry` (milliseconds), `data`
-//! and `comment`. One that is refused writes nothing: standard error says why, and the next
-//! is served. The exit status is 0 if all lines were served.
+//! and `comment`. A blank line is skipped, and so is a byte order mark before the first. A line
+//! that is refused writes nothing: standard error says why, and the next is served. The exit status is 0 if all lines were served.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read};
 use std::process::ExitCode;
@@ -42,6 +42,10 @@ fn encode() -> Result<(), Ending> {
         let Some(line) = read_line(&mut input, &mut line).map_err(Ending::stdin)? else {
             break;
         };
+        let line = line.map(|line| match number {
+            1 => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+            _ => line,
+        });
         match line.and_then(parse) {
             Ok(event) => stream.send(&event).map_err(Ending::stdout)?,
             Err(reason) => {
@@ -80,6 +84,9 @@ fn read_line<'l>(
 }
 
 fn parse(line: &str) -> Result<Event<'_>, String> {
+    if line.trim().is_empty() {
+        return Ok(Event::new());
+    }
     // An array of the fields' values would do for serde.
     if !line.trim_start().starts_with('{') {
         return Err(r#"it is no JSON object, such as {"data": "hey"}"#.to_owned());
@@ -149,9 +156,12 @@ Reads JSON lines and writes them as an event stream. A line has any of
   "retry"    the reconnection time in milliseconds
   "data"     the data, in as many lines as it likes
   "comment"  what browsers skip
+Blank lines are skipped, and so is a byte order mark at the beginning.
 A line that is refused is named on standard error, and the exit status is 1."#;
 
 /// What `decode` prints is no longer than this.
 const MAX_LINE: usize = Decoder::DEFAULT_MAX_LINE;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 const BUFFER: usize = 64 << 10;

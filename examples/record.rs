@@ -6,20 +6,22 @@
 //! $ cargo run --bin replay -- session.sse --speed 10
 //! ```
 //!
-//! When the connection ends, it comes back as a browser does, with the last event ID and after
-//! the time that the stream asked for; a comment in the file says so. Ctrl-C ends it. The file
-//! has whole events only, also after a crash, and `--continue` goes on with it.
+//! When the connection ends, it reconnects as a browser does, with the last event ID and after
+//! the time that the stream or the server asked for; a comment in the file says so. Ctrl-C ends
+//! it. Whatever ends it, every whole event in the file can be replayed, and `--continue` goes on
+//! with the file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cli::{Args, Ending, Progress, Signals};
-use sse_core::{Decoded, Decoder, Event, Recorder, Replayer};
-use sse_net::{Client, ResponseHead, Transport};
+use http::{HeaderName, HeaderValue};
+use sse_core::{BodyError, Decoded, Decoder, Event, Recorder, Replayer};
+use sse_net::{Client, Transport};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -44,27 +46,24 @@ struct Options {
     source: Source,
     file: String,
     tls: Option<TlsConnector>,
-    headers: String,
+    headers: Vec<(String, String)>,
+    silence: Duration,
     continues: bool,
     once: bool,
 }
 
 impl Options {
     fn parse(mut args: Args) -> Result<Self, Ending> {
-        let (mut operands, mut ca, mut headers) = (Vec::new(), None, String::new());
-        let (mut continues, mut once) = (false, false);
+        let (mut operands, mut ca, mut headers) = (Vec::new(), None, Vec::new());
+        let (mut silence, mut continues, mut once) = (SILENCE, false, false);
         while let Some(option) = args.option()? {
             match &*option {
                 "--ca" => ca = Some(args.value::<String>("a file")?),
                 "--header" => {
                     let header: String = args.value("a header")?;
-                    if !header.contains(':') || header.contains(['\r', '\n']) {
-                        let sentence =
-                            format!("--header takes a header like \"X: y\", not {header:?}");
-                        return Err(Ending::Usage(sentence));
-                    }
-                    headers += &format!("{header}\r\n");
+                    headers.push(parse_header(&header)?);
                 }
+                "--silence" => silence = args.seconds()?,
                 "--continue" => continues = true,
                 "--once" => once = true,
                 option if option.starts_with('-') => return Err(args.unknown()),
@@ -87,9 +86,56 @@ impl Options {
             source,
             file,
             headers,
+            silence,
             continues,
             once,
         })
+    }
+
+    /// The request head. A header that was given takes the place of the default, but for the
+    /// last event ID once the stream has had one.
+    fn request(&self, last_event_id: &str) -> String {
+        let own_id = match last_event_id {
+            "" => None,
+            id => Some(("Last-Event-ID", id)),
+        };
+        let defaults = [
+            ("Host", &*self.source.host),
+            ("Accept", "text/event-stream"),
+            ("Accept-Encoding", "identity"),
+            ("Cache-Control", "no-cache"),
+        ];
+        let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
+        let defaults = defaults
+            .into_iter()
+            .filter(|(name, _)| !self.headers.iter().any(|(given, _)| is(given, name)));
+        let given = self.headers.iter().map(|(name, value)| (&**name, &**value));
+        let given = given.filter(|(name, _)| own_id.is_none_or(|(id, _)| !is(name, id)));
+        let mut request = format!("GET {} HTTP/1.1\r\n", self.source.target);
+        for (name, value) in defaults.chain(given).chain(own_id) {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request + "\r\n"
+    }
+}
+
+/// The name and the value of a header.
+fn parse_header(header: &str) -> Result<(String, String), Ending> {
+    let parsed = header.split_once(':').and_then(|(name, value)| {
+        HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let value = value.trim_matches([' ', '\t']);
+        HeaderValue::from_str(value).ok()?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    let Some((name, value)) = parsed else {
+        let sentence = format!("--header takes a header like \"X: y\", not {header:?}");
+        return Err(Ending::Usage(sentence));
+    };
+    match &*name.to_ascii_lowercase() {
+        "content-length" | "expect" | "transfer-encoding" => Err(Ending::Usage(format!(
+            "--header does not take {name}, because the request has no body"
+        ))),
+        _ => Ok((name, value)),
     }
 }
 
@@ -107,6 +153,7 @@ async fn record(options: &Options) -> Result<(), Ending> {
         () = signals.next() => Ok(()),
     };
     drop(progress);
+    let ended = ended.and_then(|()| recording.sync());
     match &ended {
         Err(_) if recording.is_empty() => drop(fs::remove_file(&options.file)),
         _ => cli::say(line()),
@@ -130,11 +177,14 @@ impl<'o> Recording<'o> {
         let path = &options.file;
         let (file, before, decoder) = match options.continues {
             true => reopen(path),
-            false => File::create_new(path).map(|file| (file, Duration::ZERO, Decoder::new())),
+            false => create(path).map(|file| (file, Duration::ZERO, Decoder::new())),
         }
         .map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ending::Failure(format!(
                 "{path:?} exists; remove it, or go on with it with --continue"
+            )),
+            io::ErrorKind::WouldBlock => Ending::Failure(format!(
+                "another process records to {path:?}; end it, or record to another file"
             )),
             _ => Ending::Failure(format!("can't open {path:?}: {error}")),
         })?;
@@ -154,48 +204,86 @@ impl<'o> Recording<'o> {
 
     /// Records until there is nothing more to come.
     async fn follow(&mut self) -> Result<(), Ending> {
-        let mut client = match self.connect().await {
-            Ok(client) => client,
-            Err(Trouble::Passing(sentence) | Trouble::Final(sentence)) => {
-                return Err(Ending::Failure(sentence));
-            }
-        };
-        while let Some(stream) = client {
-            let why = self.record(stream).await?;
-            self.recorder.restart();
-            self.decoder.restart();
-            if self.options.once {
-                break;
-            }
-            self.note(&why)?;
-            client = self.reconnect().await?;
+        let mut has_answered = false;
+        let mut backoff = MIN_WAIT;
+        loop {
+            let wait = match self.connect().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(client)) => {
+                    has_answered = true;
+                    let (before, began) = (self.count(), Instant::now());
+                    let end = self.record(client).await?;
+                    if self.options.once {
+                        return end.map(drop).map_err(Ending::Failure);
+                    }
+                    let (Ok(why) | Err(why)) = end;
+                    self.note(&why)?;
+                    // A stream that ends at once is no success, however often it begins.
+                    if self.count() > before || began.elapsed() >= HEALTHY {
+                        backoff = MIN_WAIT;
+                    }
+                    let wait = self.retry().max(backoff);
+                    cli::complain(format_args!("{why}; reconnecting in {wait:?}"));
+                    wait
+                }
+                Err(Trouble::Later(sentence, wait)) => {
+                    has_answered = true;
+                    cli::complain(format_args!(
+                        "{sentence}; trying again in {wait:?}, as it asks"
+                    ));
+                    wait
+                }
+                Err(Trouble::Passing(sentence)) if has_answered => {
+                    let wait = self.retry().max(backoff);
+                    cli::complain(format_args!("{sentence}; trying again in {wait:?}"));
+                    wait
+                }
+                Err(Trouble::Passing(sentence) | Trouble::Final(sentence)) => {
+                    return Err(Ending::Failure(sentence));
+                }
+            };
+            backoff = (2 * backoff.max(self.retry())).min(MAX_WAIT);
+            sleep(wait).await;
         }
-        Ok(())
     }
 
-    /// Records one stream, and gives why it has ended.
-    async fn record(&mut self, stream: Client<Transport>) -> Result<String, Ending> {
-        let mut stream = stream.limit(SILENCE);
-        loop {
+    /// Records one stream, and returns why it has ended, as an error if it is incomplete.
+    async fn record(
+        &mut self,
+        stream: Client<Transport>,
+    ) -> Result<Result<String, String>, Ending> {
+        let mut stream = stream.limit(self.options.silence);
+        let end = loop {
             match stream.read().await {
                 Ok(Some(part)) => self.take(&part)?,
-                Ok(None) => return Ok("the server has ended the stream".to_owned()),
-                Err(error) => return Ok(format!("the connection was lost: {error}")),
+                Ok(None) if self.recorder.is_within_event() => {
+                    let sentence = "the stream ended within an event, which is not recorded";
+                    break Err(sentence.to_owned());
+                }
+                Ok(None) => break Ok("the server has ended the stream".to_owned()),
+                Err(error) => break Err(lost(&error)),
             }
-        }
+        };
+        self.recorder.restart();
+        self.decoder.restart();
+        Ok(end)
     }
 
-    fn take(&mut self, mut part: &[u8]) -> Result<(), Ending> {
+    fn take(&mut self, part: &[u8]) -> Result<(), Ending> {
+        let mut rest = part;
+        let mut events = 0;
+        let decoded = loop {
+            match self.decoder.decode(&mut rest) {
+                Ok(Some(Decoded::Event(_))) => events += 1,
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
         let recorded = self.recorder.record(self.at(), part);
         recorded.map_err(|error| self.unwritable(&error))?;
-        let mut undecodable =
-            |error| Ending::Failure(format!("the stream can't be decoded: {error}"));
-        while let Some(decoded) = self.decoder.decode(&mut part).map_err(&mut undecodable)? {
-            if let Decoded::Event(_) = decoded {
-                self.events.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+        self.events.fetch_add(events, Ordering::Relaxed);
+        decoded.map_err(|error| Ending::Failure(format!("the stream can't be decoded: {error}")))
     }
 
     /// Says in the recording that there is a seam, and what may be missing. Whether a server has
@@ -212,48 +300,18 @@ impl<'o> Recording<'o> {
         noted.map_err(|error| self.unwritable(&error))
     }
 
-    /// Tries until it is connected, ever more seldom.
-    async fn reconnect(&mut self) -> Result<Option<Client<Transport>>, Ending> {
-        let retry = self.decoder.retry().unwrap_or(RETRY);
-        let mut wait = retry.clamp(MIN_WAIT, MAX_WAIT);
-        loop {
-            sleep(wait).await;
-            match self.connect().await {
-                Ok(client) => return Ok(client),
-                Err(Trouble::Final(sentence)) => return Err(Ending::Failure(sentence)),
-                Err(Trouble::Passing(sentence)) => {
-                    wait = (2 * wait).min(MAX_WAIT);
-                    cli::complain(format_args!("{sentence}; trying again in {wait:?}"));
-                }
-            }
-        }
-    }
-
     /// A client whose stream is about to come, unless the server says that there is nothing
     /// more.
     async fn connect(&self) -> Result<Option<Client<Transport>>, Trouble> {
-        let Options {
-            source,
-            tls,
-            headers,
-            ..
-        } = self.options;
+        let Options { source, tls, .. } = self.options;
         let connecting = timeout(PATIENCE, source.connect(tls.as_ref())).await;
         let connection = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let mut client = Client::new(connection.map_err(Trouble::unreachable)?).limit(PATIENCE);
-        let resume = match self.decoder.last_event_id() {
-            "" => String::new(),
-            id => format!("Last-Event-ID: {id}\r\n"),
-        };
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\
-             Accept-Encoding: identity\r\nCache-Control: no-cache\r\n{headers}{resume}\r\n",
-            source.target, source.host
-        );
+        let request = self.options.request(self.decoder.last_event_id());
         let head = client.ask(request.as_bytes()).await;
         let head = head.map_err(Trouble::unreachable)?;
         match head.status() {
-            200 if is_event_stream(&head) => match encoding(&head) {
+            200 if is_event_stream(head.media_type()) => match head.content_coding() {
                 None => Ok(Some(client)),
                 Some(encoding) => Err(Trouble::Final(format!(
                     "the stream has the content encoding {encoding:?}, which can't be recorded; \
@@ -270,12 +328,32 @@ impl<'o> Recording<'o> {
                     ),
                     _ => format!("the server answers with {status}"),
                 };
-                Err(match status {
-                    408 | 429 | 500.. => Trouble::Passing(sentence),
+                Err(match (status, head.retry_after(SystemTime::now())) {
+                    (408 | 429 | 500.., Some(wait)) => {
+                        Trouble::Later(sentence, wait.clamp(MIN_WAIT, MAX_ASKED))
+                    }
+                    (408 | 429 | 500.., None) => Trouble::Passing(sentence),
                     _ => Trouble::Final(sentence),
                 })
             }
         }
+    }
+
+    /// How many events have been recorded.
+    fn count(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// The reconnection time, within bounds.
+    fn retry(&self) -> Duration {
+        let retry = self.decoder.retry().unwrap_or(RETRY);
+        retry.clamp(MIN_WAIT, MAX_WAIT)
+    }
+
+    /// Some file systems report only now that they are full.
+    fn sync(&self) -> Result<(), Ending> {
+        let synced = self.recorder.writer().sync_all();
+        synced.map_err(|error| self.unwritable(&error))
     }
 
     /// Whether there is nothing in it that is worth a file.
@@ -293,10 +371,19 @@ impl<'o> Recording<'o> {
     }
 }
 
+fn create(path: &str) -> io::Result<File> {
+    refuse_device(path)?;
+    let file = File::create_new(path)?;
+    lock(&file)?;
+    Ok(file)
+}
+
 /// A recording that is gone on with: cut off after its last whole event, how long it is, and
 /// where it left off.
 fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
+    refuse_device(path)?;
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    lock(&file)?;
     let mut start = Vec::new();
     (&file).take(START.len() as u64).read_to_end(&mut start)?;
     if !START.starts_with(&start) {
@@ -317,30 +404,56 @@ fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
     Ok((file, before, decoder))
 }
 
-fn is_event_stream(head: &ResponseHead) -> bool {
-    let media_type = head.header("content-type").unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("text/event-stream")
+/// Pipes and devices can't be cut off where a recording ends, and some never end.
+fn refuse_device(path: &str) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let sentence = "it is not a regular file; give another one";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, sentence))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// What would have to be undone to read the stream, such as `gzip`.
-fn encoding(head: &ResponseHead) -> Option<&str> {
-    let encoding = head.header("content-encoding")?.trim();
-    let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
-    (!is_plain).then_some(encoding)
+/// Keeps other recorders away until this process ends.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        // Where the file system has no locks, it is recorded without.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn is_event_stream(media_type: Option<String>) -> bool {
+    media_type.is_some_and(|media_type| media_type == "text/event-stream")
+}
+
+/// Why a stream has ended that is not complete.
+fn lost(error: &io::Error) -> String {
+    match error.get_ref().is_some_and(|error| error.is::<BodyError>()) {
+        true => error.to_string(),
+        false => format!("the connection was lost: {error}"),
+    }
 }
 
 /// Why there is no stream.
 enum Trouble {
     /// It may be over later.
     Passing(String),
+    /// The server asks for a wait.
+    Later(String, Duration),
     Final(String),
 }
 
 impl Trouble {
     #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
     fn unreachable(error: io::Error) -> Self {
-        Self::Passing(format!("can't reach the server: {error}"))
+        Self::Passing(match error.kind() {
+            io::ErrorKind::InvalidData => format!("the answer can't be read: {error}"),
+            _ => format!("can't reach the server: {error}"),
+        })
     }
 }
 
@@ -355,12 +468,15 @@ Usage: record [OPTIONS] URL FILE
 Records an event stream to a file, with times: http://…, https://… or
 unix:/run/app.sock:/path. When the connection ends, it asks for what follows the last event,
 and the file says so; it ends when the server says that nothing more is to come, or with Ctrl-C.
+It waits as long as the server asks for with Retry-After, at most a day.
 
-  --ca FILE       trust the certificates in FILE (PEM) instead of those the system trusts
-  --header LINE   send this header too, such as \"Authorization: Bearer …\"
-  --once          end with the stream
-  --continue      go on with a recording, after its last event
-  --help          show this";
+  --ca FILE           trust the certificates in FILE (PEM) instead of those the system trusts
+  --header LINE       send this header, such as \"Authorization: Bearer …\"; it takes the place
+                      of a default, such as Host or Accept
+  --silence SECONDS   reconnect when nothing has come for so long (default: 300)
+  --once              end with the stream; the exit status is 1 if it is incomplete
+  --continue          go on with a recording, after its last event
+  --help              show this";
 
 /// How each recording begins: with a time.
 const START: &[u8] = b":T+";
@@ -374,6 +490,12 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// How long it may take to connect, and until the answer comes.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For how long a server may ask to be left alone.
+const MAX_ASKED: Duration = Duration::from_secs(86_400);
+
+/// After how long a stream without events counts as one that works.
+const HEALTHY: Duration = Duration::from_secs(60);
 
 /// After how long without a sign a connection is taken for lost. Servers send heartbeats more
 /// often.

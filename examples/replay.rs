@@ -159,10 +159,9 @@ fn print<R: BufRead>(
 
 /// To browsers.
 async fn serve(recording: Recording, listen: &str) -> Result<(), Ending> {
-    let tcp = Tcp::default()
-        .bind(listen)
+    let tcp = cli::bind(listen, |address| Tcp::default().bind(address))
         .map_err(|error| Ending::Failure(format!("can't listen on {listen:?}: {error}")))?;
-    let address = tcp.local_addr().map_err(cant_start)?;
+    let address = cli::url_host(tcp.local_addr().map_err(cant_start)?);
     let config = Config {
         // It is for pages that are being developed, wherever they are served.
         upgrader: Upgrader::new().allow_any_origin(),
@@ -404,7 +403,10 @@ const events = document.getElementById('events');
 const source = new EventSource('/sse');
 for (const type of TYPES) {
     source.addEventListener(type, event => {
-        events.append(`${event.lastEventId} ${type} ${event.data}\\n`);
+        // The connection's own \"open\" and \"error\" are none of the recording's.
+        if (event instanceof MessageEvent) {
+            events.append(`${event.lastEventId} ${type} ${event.data}\\n`);
+        }
     });
 }
 source.addEventListener('close', event => {
@@ -421,13 +423,13 @@ played at once. FILE may be a pipe, or - for standard input; these are played as
 without --listen and --loop.
 
   --listen ADDR   play it to whoever opens http://ADDR/sse, from the beginning or from after
-                  the last event that it has seen; http://ADDR/ is a page that shows it.
+                  the last event that it has seen; :8080 is that port on all addresses; http://ADDR/ is a page that shows it.
                   At the end comes an event \"close\" with an ID of its own. An EventSource that
                   is not closed on it comes back once, and is stopped by the answer 204
   --speed X       X times as fast as it was recorded
   --max           as fast as possible
   --from ID       begin with the event that has this ID
-  --loop          begin again at the end
+  --loop          begin again at the end; a round takes at least 100 ms
   --help          show this";
 
 /// The file that stands for standard input.

@@ -49,7 +49,7 @@ impl FromStr for Source {
                 path => Ok(Self {
                     address: Address::Unix(path.to_owned()),
                     host: "localhost".to_owned(),
-                    target: target.to_string(),
+                    target: target_of(&target),
                 }),
             };
         }
@@ -69,7 +69,6 @@ impl FromStr for Source {
             None if is_secure => 443,
             None => 80,
         };
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
         Ok(Self {
             address: Address::Tcp {
                 // IPv6 addresses have brackets in URLs only.
@@ -78,7 +77,7 @@ impl FromStr for Source {
                 is_secure,
             },
             host: authority.to_string(),
-            target: target.to_owned(),
+            target: target_of(&uri),
         })
     }
 }
@@ -112,6 +111,27 @@ impl Source {
             }
         )
     }
+}
+
+/// The target in origin form: RFC 9112, 3.2.1. "If the target URI's path component is empty, the
+/// client MUST send "/" as the path". What is no character of a URI (RFC 3986, 2) is
+/// percent-encoded, as browsers do.
+fn target_of(uri: &Uri) -> String {
+    let path = match uri.path() {
+        "" => "/",
+        path => path,
+    };
+    let mut target = String::new();
+    let query = uri.query().map(|query| format!("?{query}"));
+    for byte in path.bytes().chain(query.unwrap_or_default().bytes()) {
+        match byte {
+            b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
+                target.push(char::from(byte));
+            }
+            _ => target.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    target
 }
 
 /// Trusts the certificates in the file `ca`, or else those that the system trusts.
@@ -157,10 +177,27 @@ mod tests {
         for (url, address, host, target) in [
             ("http://a", tcp("a", 80, false), "a", "/"),
             ("http://a/b?c=d#e", tcp("a", 80, false), "a", "/b?c=d"),
+            ("http://a?x=1", tcp("a", 80, false), "a", "/?x=1"),
+            ("http://a:1?", tcp("a", 1, false), "a:1", "/?"),
+            ("http://a?x=/#e", tcp("a", 80, false), "a", "/?x=/"),
+            ("http://a#e", tcp("a", 80, false), "a", "/"),
+            (
+                "http://a/?a=[b]{c}",
+                tcp("a", 80, false),
+                "a",
+                "/?a=[b]%7Bc%7D",
+            ),
+            (
+                "http://a/\u{e9}?\u{e9}",
+                tcp("a", 80, false),
+                "a",
+                "/%C3%A9?%C3%A9",
+            ),
             ("HTTPS://a:1/%20", tcp("a", 1, true), "a:1", "/%20"),
             ("https://[::1]/b", tcp("::1", 443, true), "[::1]", "/b"),
             ("unix:/run/a.sock", unix("/run/a.sock"), "localhost", "/"),
             ("unix:/a:/b?c", unix("/a"), "localhost", "/b?c"),
+            ("unix:/a:/?c#d", unix("/a"), "localhost", "/?c"),
             ("unix:a.sock:/b", unix("a.sock"), "localhost", "/b"),
         ] {
             let expected = Source {

@@ -62,6 +62,20 @@ for (const [what, ids] of [
   });
 }
 
+test("recorded events named like those of the connection are shown, and those of the connection are not", async (t) => {
+  const types = ["open", "error", "message", "close"];
+  const recording = types.map((type, at) => `:T+0.${at}00000000\nid: ${at}\nevent: ${type}\ndata: event ${at}\n\n`);
+  const { wire, page } = await replay(t, recording);
+  const shown = () => page.locator("#events").textContent();
+  await until("the last event", shown, (text) => text.includes("event 3"));
+  await until("the end", () => wire.open, (open) => open === 0);
+  await retryPeriods(page, 3, RETRY_MS);
+
+  const lines = (await shown()).trimEnd().split("\n");
+  const end = "end-of-4 close";
+  assert.deepEqual(lines, [...types.map((type, at) => `${at} ${type} event ${at}`), end]);
+});
+
 // Plays a recording, through a proxy that keeps what each stream was asked for with and answered by, to the
 // program's page, or to another.
 async function replay(t, recording, path = "/") {

@@ -116,7 +116,9 @@ fn a_line_becomes_an_event_or_is_refused() {
         ),
         (br#"[1,"e",5,"d","c"]"#, Err(no_object.into())),
         (b"data: hey", Err(no_object.into())),
-        (b"", Err(no_object.into())),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", Err(no_object.into())),
+        (b"", Ok("")),
+        (b" \t\r", Ok("")),
     ];
     let mut all = Vec::new();
     let (mut stream, mut complaints) = (String::new(), String::new());
@@ -142,6 +144,19 @@ fn a_line_becomes_an_event_or_is_refused() {
     // Whatever is refused, the next line is served.
     complaints.push_str(&format!("{refused} lines were refused\n"));
     assert_eq!(run(ENCODE, &[], &all), failure(&stream, &complaints));
+}
+
+/// As editors on Windows save it.
+#[test]
+fn a_byte_order_mark_is_skipped_at_the_beginning_only() {
+    let input = "\u{feff}{\"data\":\"a\"}\r\n\r\n{\"data\":\"\u{feff}b\"}\r\n";
+    let found = run(ENCODE, &[], input.as_bytes());
+    assert_eq!(found, success("data: a\n\ndata: \u{feff}b\n\n"));
+    assert_eq!(run(ENCODE, &[], "\u{feff}\n\n".as_bytes()), success(""));
+    let found = run(ENCODE, &[], "\n\u{feff}{}".as_bytes());
+    let complaint =
+        "line 2: it is no JSON object, such as {\"data\": \"hey\"}\n1 line was refused\n";
+    assert_eq!(found, failure("", complaint));
 }
 
 #[test]

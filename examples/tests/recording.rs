@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{PATIENCE, Server, answer, answer_to_end, events};
 use sse_core::testing::{Comparison, decoded};
@@ -67,7 +67,7 @@ fn a_connection_that_ends_is_resumed_and_the_file_says_so() {
     assert_eq!(Vec::from_iter(last_ids), ["", "1", "1", "2", "2"]);
     Comparison::new().assert_same(
         &b"retry: 100\n\nid: 1\ndata: a\n\n\
-           : the connection was lost: the connection ended within the body; \
+           : the body is incomplete: the connection ended after 44 bytes, before the last chunk; \
            the server is asked to go on after event 1, and if it can't, events are missing\n\
            id: 2\ndata: b\n\n\
            : the server has ended the stream; \
@@ -89,9 +89,12 @@ fn a_hole_that_can_be_is_told() {
     let dir = Dir::new();
     assert!(run(RECORD, &[&url, &dir.file("a")]).status.success());
     server.join().unwrap();
-    let seam =
-        ": the server has ended the stream; events may be missing, since the stream has no IDs\n";
-    let expected = format!("retry: 1\n\ndata: a\n\n{seam}data: b\n\n{seam}");
+    let seam = |why| format!(": {why}; events may be missing, since the stream has no IDs\n");
+    let expected = format!(
+        "retry: 1\n\ndata: a\n\n{}data: b\n\n{}",
+        seam("the stream ended within an event, which is not recorded"),
+        seam("the server has ended the stream")
+    );
     Comparison::new().assert_same(expected.as_bytes(), &dir.read("a")[..]);
 }
 
@@ -142,7 +145,8 @@ fn what_is_no_stream_is_refused_and_leaves_no_file() {
         ),
         (
             "SSH-2.0-x\r\n",
-            "can't reach the server: the answer is no HTTP/1 response: invalid HTTP version\n",
+            "the answer can't be read: the response does not begin with \"HTTP/1.\"; \
+             the server speaks another protocol\n",
         ),
     ] {
         let (url, server) = serve(vec![answer.to_owned()]);
@@ -153,6 +157,379 @@ fn what_is_no_stream_is_refused_and_leaves_no_file() {
         assert!(!Path::new(&dir.file("a")).exists());
         server.join().unwrap();
     }
+}
+
+/// Each server, and what is recorded of it with `--once` before the sentence.
+#[test]
+fn with_once_a_stream_that_is_incomplete_is_a_failure() {
+    let head = |headers: &str| format!("{HEAD}{headers}\r\n\r\n");
+    let chunked = head("Transfer-Encoding: chunked");
+    let events = "id: 1\ndata: a\n\n";
+    for (answer, recorded, sentence) in [
+        (
+            head("Content-Length: 500") + "data: seventeen\n\n",
+            "data: seventeen\n\n",
+            "the body is incomplete: the connection ended after 17 of 500 bytes",
+        ),
+        (
+            format!("{chunked}f\r\n{events}\r\n"),
+            events,
+            "the body is incomplete: the connection ended after 15 bytes, before the last chunk",
+        ),
+        (
+            format!("{chunked}f\r\n{events}\r\n0\r\nDigest: x\r\n"),
+            events,
+            "the body is incomplete: the connection ended after 15 bytes, before the last chunk",
+        ),
+        (
+            format!("{chunked}f\r\n{events}\r\nfive\r\nhello\r\n"),
+            events,
+            "a chunk size is not a hexadecimal number below 2^64",
+        ),
+        (
+            format!("{chunked}f\r\n{events}x\r\n0\r\n\r\n"),
+            events,
+            "the data of a chunk is not followed by CR LF",
+        ),
+        (
+            format!("{chunked}f;{}", "x".repeat(5000)),
+            "",
+            "the line of a chunk size exceeds 1024 bytes; raise max_chunk_line if that is \
+             legitimate",
+        ),
+        (
+            format!("{chunked}f\r\n{events}\r\n0\r\n{}", "A: b\r\n".repeat(5000)),
+            events,
+            "there are more than 64 trailers; raise max_trailers if that is legitimate",
+        ),
+        (
+            format!("{HEAD}\r\n{events}data: torn\n"),
+            events,
+            "the stream ended within an event, which is not recorded",
+        ),
+        (
+            format!("{HEAD}\r\n{events}data: {}", "x".repeat((16 << 20) + 1)),
+            events,
+            "the stream can't be decoded: a line exceeds 16777216 bytes; raise the decoder's \
+             max_line if that is legitimate",
+        ),
+        (
+            format!("{HEAD}A: {}", "x".repeat(100_000)),
+            "",
+            "the answer can't be read: the response head exceeds 65536 bytes",
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000),
+            "",
+            "the answer can't be read: the response head exceeds 65536 bytes",
+        ),
+        (
+            format!("{HEAD}{}\r\n{events}", "A: b\r\n".repeat(1000)),
+            "",
+            "the answer can't be read: the response head has more than 128 header lines",
+        ),
+        (
+            head("Content-Length: 15\r\nContent-Length: 9") + events,
+            "",
+            "the answer can't be read: Content-Length has different values; send one",
+        ),
+        (
+            head("Transfer-Encoding: gzip, chunked") + events,
+            "",
+            "the answer can't be read: the transfer coding \"gzip\" is not supported; \
+             send the body without it",
+        ),
+    ] {
+        let (url, server) = serve(vec![answer]);
+        let dir = Dir::new();
+        let output = run(RECORD, &["--once", &url, &dir.file("a")]);
+        assert_eq!(text(&output.stderr), format!("{sentence}\n"));
+        assert_eq!(output.status.code(), Some(1), "{sentence}");
+        match recorded {
+            "" => assert!(!Path::new(&dir.file("a")).exists(), "{sentence}"),
+            recorded => Comparison::new().assert_same(recorded.as_bytes(), &dir.read("a")[..]),
+        }
+        // It may hang up before all of it is sent.
+        drop(server.join());
+    }
+}
+
+/// Heads of streams that look wrong and are right: RFC 9110, RFC 9112 and Fetch.
+#[test]
+fn what_browsers_read_is_recorded() {
+    let chunked = "9\r\ndata: a\n\n\r\n0\r\nDigest: x\r\n\r\n";
+    let plain = "data: a\n\n";
+    for (headers, body) in [
+        (
+            "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            chunked,
+        ),
+        (
+            "Transfer-Encoding:\r\n chunked\r\nContent-Length: 9\r\n",
+            chunked,
+        ),
+        ("Transfer-Encoding: xchunked\r\n", plain),
+        (
+            "Content-Length: 9\r\nContent-Length: 9\r\n",
+            "data: a\n\nnot this",
+        ),
+        ("Content-Type: nonsense\r\n", plain),
+        ("Content-Type: TEXT/event-stream; charset=utf-8\r\n", plain),
+        ("Content-Encoding: none\r\n", plain),
+        ("Content-Encoding: identity, utf-8\r\n", plain),
+    ] {
+        let (url, server) = serve(vec![format!("{HEAD}{headers}\r\n{body}")]);
+        let dir = Dir::new();
+        let output = run(RECORD, &["--once", &url, &dir.file("a")]);
+        assert!(output.status.success(), "{headers}: {output:?}");
+        Comparison::new().assert_same(plain.as_bytes(), &dir.read("a")[..]);
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn a_server_is_left_alone_for_as_long_as_it_asks() {
+    let date = |wait| httpdate::fmt_http_date(SystemTime::now() + wait);
+    let seconds = |_| "2".to_owned();
+    type RetryAfter<'a> = &'a dyn Fn(Duration) -> String;
+    // A date has whole seconds.
+    for (retry_after, expected) in [(&seconds as RetryAfter<'_>, 2.0), (&date, 1.5)] {
+        let retry_after = retry_after(Duration::from_secs(3));
+        let (url, server) = serve(vec![
+            format!("HTTP/1.1 503 Full\r\nRetry-After: {retry_after}\r\n\r\n"),
+            format!("{HEAD}\r\nretry: 100\n\ndata: a\n\n"),
+            OVER.to_owned(),
+        ]);
+        let dir = Dir::new();
+        let began = Instant::now();
+        let output = run(RECORD, &[&url, &dir.file("a")]);
+        assert!(output.status.success(), "{output:?}");
+        let waited = began.elapsed().as_secs_f64();
+        assert!(
+            waited >= expected && waited < 20.0,
+            "{retry_after}: {waited}"
+        );
+        let said = text(&output.stderr);
+        assert!(
+            said.starts_with("the server answers with 503; trying again in "),
+            "{said}"
+        );
+        assert!(
+            said.lines().next().unwrap().ends_with("s, as it asks"),
+            "{said}"
+        );
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn a_header_takes_the_place_of_the_default() {
+    let (url, server) = serve(vec![
+        format!("{HEAD}\r\nretry: 100\n\nid: 7\ndata: a\n\n"),
+        OVER.to_owned(),
+    ]);
+    let dir = Dir::new();
+    let mut args = vec![format!("{url}?x=1"), dir.file("a")];
+    for header in [
+        "Host: example.org",
+        "ACCEPT:*/*",
+        "Last-Event-ID: 3",
+        "X-Empty:",
+        "Cookie: a=b; c=d",
+    ] {
+        args.extend(["--header".to_owned(), header.to_owned()]);
+    }
+    let args = Vec::from_iter(args.iter().map(String::as_str));
+    let output = run(RECORD, &args);
+    assert!(output.status.success(), "{output:?}");
+    let request = |id| {
+        format!(
+            "GET /?x=1 HTTP/1.1\r\nAccept-Encoding: identity\r\nCache-Control: no-cache\r\n\
+             Host: example.org\r\nACCEPT: */*\r\n{id}\r\n"
+        )
+    };
+    let requests = server.join().unwrap();
+    let rest = "X-Empty: \r\nCookie: a=b; c=d\r\n";
+    assert_eq!(requests[0], request(format!("Last-Event-ID: 3\r\n{rest}")));
+    // The stream's own ID is newer.
+    assert_eq!(requests[1], request(format!("{rest}Last-Event-ID: 7\r\n")));
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let dir = Dir::new();
+    for body in ["", "data: a\n\n: beat\n"] {
+        let file = dir.file(&body.len().to_string());
+        let recorder = start(RECORD, &["--once", "--silence", "0.3", &url, &file]);
+        let (mut conn, _) = listener.accept().unwrap();
+        answer(&conn);
+        conn.write_all(format!("{HEAD}\r\n{body}").as_bytes())
+            .unwrap();
+        let output = recorder.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            text(&output.stderr),
+            "the connection was lost: nothing came within 300ms\n"
+        );
+    }
+}
+
+/// An empty answer is no success, however often it comes.
+#[test]
+fn a_server_that_ends_every_stream_at_once_is_asked_ever_more_seldom() {
+    let empty = || format!("{HEAD}\r\nretry: 100\n\n");
+    let (url, server) = serve(vec![empty(), empty(), empty(), empty(), OVER.to_owned()]);
+    let dir = Dir::new();
+    let output = run(RECORD, &[&url, &dir.file("a")]);
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stderr).lines();
+    let waits = said.map(|line| line.rsplit(' ').next().unwrap());
+    assert_eq!(Vec::from_iter(waits), ["100ms", "200ms", "400ms", "800ms"]);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_file_is_recorded_to_by_one_process() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let dir = Dir::new();
+    let file = dir.file("a");
+    for continues in [false, true] {
+        let args = [&*url, &file, "--continue"];
+        let first = start(RECORD, &args[..2 + usize::from(continues)]);
+        let (mut conn, _) = listener.accept().unwrap();
+        answer(&conn);
+        conn.write_all(format!("{HEAD}\r\ndata: a\n\n").as_bytes())
+            .unwrap();
+        dir.wait_for("a", 1 + usize::from(continues));
+
+        let before = dir.read("a");
+        let second = run(RECORD, &args);
+        assert_eq!(second.status.code(), Some(1));
+        assert_eq!(
+            text(&second.stderr),
+            format!("another process records to {file:?}; end it, or record to another file\n")
+        );
+        assert_eq!(dir.read("a"), before);
+        #[cfg(unix)]
+        signal(&first, "TERM");
+        let first = first.wait_with_output().unwrap();
+        assert!(first.status.success(), "{first:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_device_or_a_directory_is_no_recording() {
+    let dir = Dir::new();
+    let pipe = dir.file("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for path in ["/dev/full", "/dev/null", "/dev/zero", &pipe, "/tmp"] {
+        for args in [
+            &["http://127.0.0.1:9/", path][..],
+            &["http://a/", path, "--continue"],
+        ] {
+            let output = run(RECORD, args);
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(
+                text(&output.stderr),
+                format!("can't open {path:?}: it is not a regular file; give another one\n")
+            );
+        }
+    }
+}
+
+/// The limit of a process stands for a disk: what was written before is whole, and is gone on
+/// with.
+#[test]
+#[cfg(unix)]
+fn a_full_disk_ends_a_recording_that_can_be_gone_on_with() {
+    let dir = Dir::new();
+    let file = dir.file("a");
+    let events = |ids: std::ops::Range<u64>| {
+        let event = |id| format!("id: {id}\ndata: {}\n\n", "x".repeat(90));
+        ids.map(event).collect::<String>()
+    };
+    let (url, server) = serve(vec![format!("{HEAD}\r\n{}", events(0..100))]);
+    // Blocks of 512 or 1,024 bytes, by the shell.
+    let limited = r#"trap '' XFSZ; ulimit -f 4; exec "$@""#;
+    let output = run("sh", &["-c", limited, "sh", RECORD, "--once", &url, &file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        text(&output.stderr),
+        format!("can't record to {file:?}: File too large (os error 27)\n")
+    );
+    server.join().unwrap();
+    let kept = ids(&dir.items("a"));
+    let kept_count = kept.len() as u64;
+    assert!((10..50).contains(&kept_count), "{kept:?}");
+
+    let (url, server) = serve(vec![format!("{HEAD}\r\n{}", events(kept_count..100))]);
+    let output = run(RECORD, &["--once", "--continue", &url, &file]);
+    assert!(output.status.success(), "{output:?}");
+    let last = format!("\r\nLast-Event-ID: {}\r\n", kept_count - 1);
+    assert!(server.join().unwrap()[0].contains(&last));
+    let all = Vec::from_iter((0..100).map(|id| id.to_string()));
+    assert_eq!(ids(&dir.items("a")), all);
+}
+
+/// Whenever it is killed, all whole events are there.
+#[test]
+#[cfg(unix)]
+fn a_killed_recorder_leaves_whole_events() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let dir = Dir::new();
+    let mut recorder = start(RECORD, &[&url, &dir.file("a")]);
+    let (mut conn, _) = listener.accept().unwrap();
+    answer(&conn);
+    conn.write_all(format!("{HEAD}\r\n").as_bytes()).unwrap();
+    let flood = thread::spawn(move || {
+        for id in 0_u64.. {
+            let event = format!("id: {id}\ndata: {}\n\n", "x".repeat(1000));
+            if conn.write_all(event.as_bytes()).is_err() {
+                break;
+            }
+        }
+    });
+    dir.wait_for("a", 100);
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    flood.join().unwrap();
+    for (number, item) in dir.items("a").iter().enumerate() {
+        let Decoded::Event(event) = item.decoded() else {
+            panic!("{item:?}");
+        };
+        assert_eq!(event.last_event_id(), number.to_string());
+        assert_eq!(event.data().len(), 1000);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_replay_says_that_its_output_is_full() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), recording()).unwrap();
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = Command::new(REPLAY);
+    command.args([&dir.file("a"), "--max"]).stdout(full);
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "standard output can't be written: No space left on device (os error 28)\n"
+    );
 }
 
 #[test]
@@ -192,6 +569,24 @@ fn what_was_asked_wrongly_is_said() {
             &["--header", "a\r\nb: c", "http://a/", "b"],
             2,
             "--header takes a header like \"X: y\", not \"a\\r\\nb: c\"; see --help",
+        ),
+        (
+            RECORD,
+            &["--header", "a b: c", "http://a/", "b"],
+            2,
+            "--header takes a header like \"X: y\", not \"a b: c\"; see --help",
+        ),
+        (
+            RECORD,
+            &["--header", "content-length: 5", "http://a/", "b"],
+            2,
+            "--header does not take content-length, because the request has no body; see --help",
+        ),
+        (
+            RECORD,
+            &["--silence", "0", "http://a/", "b"],
+            2,
+            "--silence takes a number of seconds above 0, not \"0\"; see --help",
         ),
         (RECORD, &["http://a/", &dir.file("a")], 1, &exists),
         (
@@ -542,6 +937,27 @@ fn a_client_that_has_heard_the_end_is_told_that_there_is_no_more() {
     let output = run(RECORD, &[&url, &dir.file("b")]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(seen(&dir.read("b")), ["", "end-of-1", "end-of-2"]);
+}
+
+/// A port alone is that port on all addresses.
+#[test]
+fn a_replay_listens_on_all_addresses() {
+    let dir = Dir::new();
+    fs::write(dir.file("a"), recording()).unwrap();
+    let free = TcpListener::bind("0.0.0.0:0").unwrap();
+    let listen = format!(":{}", free.local_addr().unwrap().port());
+    drop(free);
+    let mut replay = start(REPLAY, &[&dir.file("a"), "--listen", &listen]);
+    let mut line = String::new();
+    let stdout = replay.stdout.as_mut().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert_eq!(
+        line,
+        format!("open http://localhost{listen}/ (Ctrl-C ends it)\n")
+    );
+    assert!(TcpStream::connect(format!("127.0.0.1{listen}")).is_ok());
+    replay.kill().unwrap();
+    replay.wait().unwrap();
 }
 
 /// A page's own types could end its script.
