@@ -11,8 +11,9 @@
 //! it. Whatever ends it, every whole event in the file can be replayed, and `--continue` goes on
 //! with the file.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use cli::{Args, Ending, Progress, Signals};
 use http::{HeaderName, HeaderValue};
-use sse_core::{BodyError, Decoded, Decoder, Event, Recorder, Replayer};
+use sse_core::{BodyError, Decoded, Decoder, Event, Recorder};
 use sse_net::{Client, Transport};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
@@ -28,6 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use source::Source;
 
+mod file;
 mod source;
 
 fn main() -> ExitCode {
@@ -101,7 +103,7 @@ impl Options {
         };
         let defaults = [
             ("Host", &*self.source.host),
-            ("Accept", "text/event-stream"),
+            ("Accept", MEDIA_TYPE),
             ("Accept-Encoding", "identity"),
             ("Cache-Control", "no-cache"),
         ];
@@ -176,8 +178,8 @@ impl<'o> Recording<'o> {
     fn open(options: &'o Options) -> Result<Self, Ending> {
         let path = &options.file;
         let (file, before, decoder) = match options.continues {
-            true => reopen(path),
-            false => create(path).map(|file| (file, Duration::ZERO, Decoder::new())),
+            true => file::reopen(path),
+            false => file::create(path).map(|file| (file, Duration::ZERO, Decoder::new())),
         }
         .map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ending::Failure(format!(
@@ -311,13 +313,15 @@ impl<'o> Recording<'o> {
         let head = client.ask(request.as_bytes()).await;
         let head = head.map_err(Trouble::unreachable)?;
         match head.status() {
-            200 if is_event_stream(head.media_type()) => match head.content_coding() {
-                None => Ok(Some(client)),
-                Some(encoding) => Err(Trouble::Final(format!(
-                    "the stream has the content encoding {encoding:?}, which can't be recorded; \
+            200 if head.media_type().as_deref() == Some(MEDIA_TYPE) => {
+                match head.content_coding() {
+                    None => Ok(Some(client)),
+                    Some(encoding) => Err(Trouble::Final(format!(
+                        "the stream has the content encoding {encoding:?}, which can't be recorded; \
                      have the server, or a proxy before it, send it without"
-                ))),
-            },
+                    ))),
+                }
+            }
             204 => Ok(None),
             200 => Err(Trouble::Final("the answer is no event stream".to_owned())),
             status => {
@@ -371,70 +375,14 @@ impl<'o> Recording<'o> {
     }
 }
 
-fn create(path: &str) -> io::Result<File> {
-    refuse_device(path)?;
-    let file = File::create_new(path)?;
-    lock(&file)?;
-    Ok(file)
-}
-
-/// A recording that is gone on with: cut off after its last whole event, how long it is, and
-/// where it left off.
-fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
-    refuse_device(path)?;
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    lock(&file)?;
-    let mut start = Vec::new();
-    (&file).take(START.len() as u64).read_to_end(&mut start)?;
-    if !START.starts_with(&start) {
-        let sentence = "it does not begin like a recording; give another file";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
-    }
-    file.rewind()?;
-    let mut replayer = Replayer::new(BufReader::new(&file));
-    let mut before = Duration::ZERO;
-    while let Some(recorded) = replayer.read()? {
-        before = recorded.at();
-    }
-    let whole = replayer.whole();
-    let (_, mut decoder) = replayer.into_parts();
-    decoder.restart();
-    file.set_len(whole)?;
-    file.seek(SeekFrom::End(0))?;
-    Ok((file, before, decoder))
-}
-
-/// Pipes and devices can't be cut off where a recording ends, and some never end.
-fn refuse_device(path: &str) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => {
-            let sentence = "it is not a regular file; give another one";
-            Err(io::Error::new(io::ErrorKind::InvalidInput, sentence))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Keeps other recorders away until this process ends.
-fn lock(file: &File) -> io::Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-        // Where the file system has no locks, it is recorded without.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-fn is_event_stream(media_type: Option<String>) -> bool {
-    media_type.is_some_and(|media_type| media_type == "text/event-stream")
-}
-
 /// Why a stream has ended that is not complete.
 fn lost(error: &io::Error) -> String {
-    match error.get_ref().is_some_and(|error| error.is::<BodyError>()) {
-        true => error.to_string(),
-        false => format!("the connection was lost: {error}"),
+    let body_error = error
+        .get_ref()
+        .and_then(<dyn Error + Send + Sync>::downcast_ref::<BodyError>);
+    match body_error {
+        Some(error) => error.to_string(),
+        None => format!("the connection was lost: {error}"),
     }
 }
 
@@ -478,8 +426,7 @@ It waits as long as the server asks for with Retry-After, at most a day.
   --continue          go on with a recording, after its last event
   --help              show this";
 
-/// How each recording begins: with a time.
-const START: &[u8] = b":T+";
+const MEDIA_TYPE: &str = "text/event-stream";
 
 /// How long it waits before it reconnects, where the stream does not say.
 const RETRY: Duration = Duration::from_secs(3);

@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -707,6 +708,65 @@ fn https_is_recorded_from_whom_a_file_vouches_for() {
     assert!(output.status.success(), "{output:?}");
     let ids = ids(&dir.items("a"));
     assert_eq!(ids, ["1"]);
+}
+
+/// RFC 9112, 9.8: without `close_notify`, the end may be an attacker's.
+#[test]
+fn a_tls_stream_is_complete_only_with_its_own_end() {
+    use sse_tls::rustls::{self, ServerConfig, ServerConnection};
+
+    let dir = Dir::new();
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(dir.file("cert"), identity.cert.pem()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![identity.cert.der().clone()],
+            identity.signing_key.into(),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let lost = "the connection was lost: peer closed connection without sending TLS close_notify";
+    for (headers, is_closed, complaint) in [
+        ("", true, ""),
+        ("", false, lost),
+        ("Content-Length: 9\r\n", false, ""),
+        ("Content-Length: 10\r\n", false, lost),
+        (
+            "Content-Length: 10\r\n",
+            true,
+            "the body is incomplete: the connection ended after 9 of 10 bytes",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!(
+            "https://localhost:{}",
+            listener.local_addr().unwrap().port()
+        );
+        let file = dir.file("a");
+        let ca = dir.file("cert");
+        let recorder = start(RECORD, &[&url, &file, "--once", "--ca", &ca]);
+        let (mut conn, _) = listener.accept().unwrap();
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut conn);
+        answer(&mut stream);
+        stream
+            .write_all(format!("{HEAD}{headers}\r\ndata: a\n\n").as_bytes())
+            .unwrap();
+        if is_closed {
+            stream.conn.send_close_notify();
+        }
+        stream.flush().unwrap();
+        drop(conn);
+        let output = recorder.wait_with_output().unwrap();
+        assert!(text(&output.stderr).starts_with(complaint), "{output:?}");
+        assert_eq!(output.status.success(), complaint.is_empty(), "{output:?}");
+        Comparison::new().assert_same(&b"data: a\n\n"[..], &dir.read("a")[..]);
+        fs::remove_file(file).unwrap();
+    }
 }
 
 /// Killed while a client follows, and started again on the same directory.

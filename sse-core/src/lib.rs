@@ -10,6 +10,7 @@
 //!   Event ──encode──> Outbox ──> Stream<W: Write>           any writer
 //!                                    ^
 //!   conn ──HeadReader──> Head ──> Upgrader                  any Read + Write
+//!   conn ──ResponseHeadReader──> ResponseHead ──> BodyReader ──> Decoder
 //!
 //!   input ──Decoder──> MessageEvent ──> Events<R: BufRead>  any reader
 //!
@@ -54,6 +55,12 @@
 //!
 //! [`Upgrader`] reads the request head from a TCP, TLS or Unix connection, refuses what is
 //! wrong, and hands over a [`Stream`]; its documentation has a server in ten lines.
+//!
+//! # Bodies of messages
+//!
+//! [`Framing`] decides how the body of a request or a response is delimited, and
+//! [`BodyReader`] takes it out of its framing. [`ResponseHeadReader`] reads what a client
+//! receives first.
 //!
 //! # Recording
 //!
