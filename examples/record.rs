@@ -97,10 +97,7 @@ impl Options {
     /// The request head. A header that was given takes the place of the default, but for the
     /// last event ID once the stream has had one.
     fn request(&self, last_event_id: &str) -> String {
-        let own_id = match last_event_id {
-            "" => None,
-            id => Some(("Last-Event-ID", id)),
-        };
+        let own_id = is_sendable(last_event_id).then_some(("Last-Event-ID", last_event_id));
         let defaults = [
             ("Host", &*self.source.host),
             ("Accept", MEDIA_TYPE),
@@ -293,6 +290,9 @@ impl<'o> Recording<'o> {
     fn note(&mut self, why: &str) -> Result<(), Ending> {
         let note = match self.decoder.last_event_id() {
             "" => format!("{why}; events may be missing, since the stream has no IDs"),
+            id if !is_sendable(id) => format!(
+                "{why}; events may be missing, since no request can carry the ID of the last one"
+            ),
             id => format!(
                 "{why}; the server is asked to go on after event {id}, and if it can't, \
                  events are missing"
@@ -375,6 +375,15 @@ impl<'o> Recording<'o> {
     }
 }
 
+/// Whether an event ID comes back as it was sent: servers refuse control characters in headers
+/// and long headers, and blanks at the ends of a value are no part of it.
+fn is_sendable(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= MAX_ID
+        && id.trim_matches([' ', '\t']) == id
+        && !id.contains(|c: char| c.is_ascii_control())
+}
+
 /// Why a stream has ended that is not complete.
 fn lost(error: &io::Error) -> String {
     let body_error = error
@@ -425,6 +434,9 @@ It waits as long as the server asks for with Retry-After, at most a day.
   --once              end with the stream; the exit status is 1 if it is incomplete
   --continue          go on with a recording, after its last event
   --help              show this";
+
+/// The longest event ID that is sent, in bytes.
+const MAX_ID: usize = 1024;
 
 const MEDIA_TYPE: &str = "text/event-stream";
 

@@ -356,6 +356,25 @@ fn a_header_takes_the_place_of_the_default() {
     assert_eq!(requests[1], request(format!("{rest}Last-Event-ID: 7\r\n")));
 }
 
+/// A server answers them with 400, or takes them for others.
+#[test]
+fn an_id_that_no_request_can_carry_is_not_sent() {
+    for id in ["a\u{1}b", " 7", "7\t", "a\u{7f}", &"x".repeat(1025)] {
+        let stream = format!("retry: 100\n\nid: {id}\ndata: a\n\n");
+        let (url, server) = serve(vec![format!("{HEAD}\r\n{stream}"), OVER.to_owned()]);
+        let dir = Dir::new();
+        let output = run(RECORD, &[&url, &dir.file("a")]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            !server.join().unwrap()[1].contains("Last-Event-ID"),
+            "{id:?}"
+        );
+        let seam = ": the server has ended the stream; \
+                    events may be missing, since no request can carry the ID of the last one\n";
+        Comparison::new().assert_same((stream + seam).as_bytes(), &dir.read("a")[..]);
+    }
+}
+
 #[test]
 fn a_server_that_falls_silent_is_left() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
