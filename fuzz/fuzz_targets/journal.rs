@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Event, EventId, Events, Log, Past, Record, Retention, Segment};
+use sse_core::{Event, EventId, Events, Log, Record, Restored, Retention, Segment};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
@@ -57,12 +57,12 @@ impl Kept<'_> {
         let (log, file) = self.keep();
         let whole = read(&file);
         assert_eq!(whole.len(), log.len());
-        let (mut restored, mut past) = (Log::new(retention()), Past::default());
+        let (mut restored, mut past) = (Log::new(retention()), Restored::default());
         for record in &whole {
             assert!(past.push(record));
             assert!(!past.push(record), "not twice");
         }
-        restored.restore(past);
+        restored.restore(past, Duration::ZERO);
         assert_eq!(bytes(&restored), bytes(&log));
         for event in &self.events {
             if let Some(id) = event.id() {
@@ -99,12 +99,12 @@ impl Kept<'_> {
             log.append(&event.event(), now);
         }
         let mut cursor = log.begin();
-        while let Some(excerpt) = log.excerpt(cursor).expect("nothing is forgotten") {
+        while let Some(slice) = log.slice(cursor..log.tip()).expect("nothing was evicted") {
             if file.is_empty() {
-                Segment::begin(excerpt.first(), &mut file);
+                Segment::begin(slice.first_id(), &mut file);
             }
-            excerpt.encode(&mut file);
-            cursor = excerpt.end();
+            Segment::append(&slice, &mut file);
+            cursor = slice.end();
         }
         (log, file)
     }
@@ -157,14 +157,17 @@ fn read(bytes: &[u8]) -> Vec<Record<'_>> {
 
 fn bytes(log: &Log) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let copied = log.copy(log.begin(), log.end(), &mut bytes);
-    copied.expect("nothing is forgotten");
+    let mut cursor = log.begin();
+    while let Some(slice) = log.slice(cursor..log.end()).expect("nothing was evicted") {
+        bytes.extend_from_slice(&slice.bytes());
+        cursor = slice.end();
+    }
     bytes
 }
 
 /// How long a record is in the file.
 fn len(record: &Record<'_>) -> usize {
-    format!(":00000000 {}\n", record.stamp()).len() + record.event().len()
+    format!(":00000000 {}\n", record.id()).len() + record.event().len()
 }
 
 fn retention() -> Retention {
