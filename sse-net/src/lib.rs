@@ -137,8 +137,9 @@ mod journal;
 mod keeper;
 mod limit;
 mod listener;
-#[cfg(feature = "http")]
+mod per_client;
 mod pipe;
+mod presence;
 mod record;
 #[cfg(feature = "http")]
 mod responder;
@@ -151,6 +152,7 @@ mod syncer;
 mod topic;
 mod trace;
 mod transport;
+mod unwind;
 
 #[cfg(feature = "http")]
 pub use body::Body;
@@ -164,7 +166,6 @@ pub use journal::{Journal, JournalError, JournalNotice, JournalState, SyncPolicy
 #[cfg(unix)]
 pub use listener::bind_unix;
 pub use listener::{Listener, Peer, Tcp};
-#[cfg(feature = "http")]
 pub use pipe::Pipe;
 pub use record::{Player, Tee};
 #[cfg(feature = "http")]

@@ -100,7 +100,7 @@ async fn every_answer_is_that_of_the_server() {
             _ => match responder.upgrade(&request) {
                 Err(declined) if declined.to_string().starts_with("refused") => declined.into(),
                 _ if request.method() == "OPTIONS" => responder.follow(&request, &mine),
-                _ => responder.reject(Rejection::NOT_FOUND),
+                _ => responder.reject(&request, Rejection::NOT_FOUND),
             },
         });
         for method in ["GET", "HEAD", "OPTIONS", "POST", "BREW", "get"] {
