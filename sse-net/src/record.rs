@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::SlowClients;
 use crate::stream::Stream;
 use crate::topic::{Published, Subscription, Topic};
+use crate::trace;
 
 impl Subscription {
     /// Records all events, the present and the future, until the topic is finished. Times are
@@ -278,6 +279,7 @@ impl<R: BufRead> Player<R> {
                 Decoded::Event(_) => published += 1,
                 _ => {}
             }
+            trace::dropped_ids();
             // Nothing else here has to wait.
             coop::consume_budget().await;
         }

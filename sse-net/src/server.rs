@@ -333,13 +333,15 @@ impl<H: Handler> Guest<H> {
             extension,
             is_https,
         } = transport.into_extended();
+        let max_input = reception.shared.config.max_input;
+        let early = head.as_ref().map_or(0, |(_, early)| *early);
         let mut conversation = Conversation {
             transport,
-            presence: Presence::new(reception.shared.config.max_input),
+            presence: Presence::new(max_input.saturating_sub(early)),
             sent: 0,
         };
         let asked = Asked {
-            head,
+            head: head.map(|(head, _)| head),
             peer: self.peer,
             extension,
             is_https,
@@ -430,7 +432,10 @@ struct Conversation {
 
 impl<H: Handler> Reception<H> {
     /// Makes the handshake, if there is one, and reads the request head.
-    async fn meet(&self, handshake: Handshake) -> io::Result<(Transport, Result<Head, Refused>)> {
+    async fn meet(
+        &self,
+        handshake: Handshake,
+    ) -> io::Result<(Transport, Result<(Head, usize), Refused>)> {
         let mut transport = None;
         let reading = timeout(self.shared.config.head_timeout, async {
             let shaken = handshake.await.inspect_err(trace::handshake_error);
@@ -495,7 +500,11 @@ impl<H: Handler> Reception<H> {
         Ok(Answer::new(Decision::Respond(bytes)))
     }
 
-    async fn read_head(&self, transport: &mut Transport) -> io::Result<Result<Head, Refused>> {
+    /// A head, and how many bytes have come after it.
+    async fn read_head(
+        &self,
+        transport: &mut Transport,
+    ) -> io::Result<Result<(Head, usize), Refused>> {
         let mut reader = self.shared.config.upgrader.head_reader();
         loop {
             let read =
@@ -503,11 +512,14 @@ impl<H: Handler> Reception<H> {
                     [] if reader.is_empty() => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
                     [] => Ok(Err(Rejection::BAD_REQUEST
                         .because("the connection ended within the request head"))),
-                    mut piece => Ok(reader.read(&mut piece)),
+                    mut piece => {
+                        let read = reader.read(&mut piece);
+                        Ok(read.map(|head| head.map(|head| (head, piece.len()))))
+                    }
                 });
             match read.await?? {
                 Ok(None) => {}
-                Ok(Some(head)) => return Ok(Ok(head)),
+                Ok(Some(read)) => return Ok(Ok(read)),
                 Err(rejection) => return Ok(Err((rejection, reader.refused().cloned()))),
             }
         }

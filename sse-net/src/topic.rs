@@ -18,6 +18,7 @@ use crate::disk::failed;
 use crate::journal::{Journal, JournalError, JournalState};
 use crate::keeper::{Keeper, Progress};
 use crate::segments::Segments;
+use crate::trace;
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
 ///
@@ -111,6 +112,7 @@ impl Topic {
     /// Publishes several events as one burst: subscribers are woken once, and no other
     /// publisher's events come between. Otherwise as [`publish`](Self::publish).
     pub fn publish_all(&self, events: &[Event<'_>]) -> Published {
+        trace::dropped_ids();
         let state = self.lock();
         if state.is_finished {
             return Published::Refused;
