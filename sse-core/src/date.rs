@@ -11,7 +11,7 @@ pub(crate) fn imf_fixdate(time: SystemTime) -> String {
     format!(
         "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
         WEEKDAYS[(days % 7) as usize],
-        MONTHS[month as usize],
+        MONTHS[month],
         second / 3600,
         second / 60 % 60,
         second % 60,
@@ -22,7 +22,7 @@ pub(crate) fn imf_fixdate(time: SystemTime) -> String {
 ///
 /// Years are counted from March, so that the leap day is the last of its year, and months
 /// have the lengths 31, 30, 31, 30, 31 over and over.
-const fn civil(days_since_epoch: u64) -> (u64, u64, u64) {
+const fn civil(days_since_epoch: u64) -> (u64, usize, u64) {
     let days = days_since_epoch + DAYS_TO_EPOCH;
     let (era, day_of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
     let leap_days = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
@@ -30,7 +30,7 @@ const fn civil(days_since_epoch: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let months_since_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
-    let month = (months_since_march + 2) % 12;
+    let month = ((months_since_march + 2) % 12) as usize;
     let year = 400 * era + year_of_era + (month < 2) as u64;
     (year, month, day)
 }

@@ -746,12 +746,10 @@ fn finish<C: Read + Write>(
 /// A peer that sends byte by byte must not keep a thread longer than one that floods.
 fn linger(conn: &mut impl Read) {
     let mut piece = [0; 8 << 10];
-    let mut left = Upgrader::MAX_LINGER as usize;
+    let mut conn = conn.take(Upgrader::MAX_LINGER);
     for _ in 0..MAX_LINGER_READS {
-        let room = left.min(piece.len());
-        match conn.read(&mut piece[..room]) {
-            Ok(1..) if left == room => return,
-            Ok(len @ 1..) => left -= len,
+        match conn.read(&mut piece) {
+            Ok(1..) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => return,
         }

@@ -806,7 +806,7 @@ fn refused(refusal: Refusal) -> String {
 /// A refusal, with these headers of CORS.
 fn refused_with((status, reason): Refusal, cors: &[&str]) -> String {
     let whole = refusal(status, &[], reason);
-    let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+    let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
     response(&[&[head], cors].concat(), body)
 }
 

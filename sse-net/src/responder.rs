@@ -28,10 +28,11 @@ use crate::unwind::catch_async;
 /// Answers the requests of an HTTP server, be that hyper, axum or another, with streams.
 ///
 /// Requests are judged by the same code as those of a [`Server`](crate::Server), and answered
-/// with the same headers; a refusal is a response too. What follows is a [`Body`]. Of the
+/// with the same headers; a refusal is a response too. `Date` and `Connection` are the HTTP
+/// server's. What follows is a [`Body`]. Of the
 /// [`Config`], what is about connections and request heads is the HTTP server's matter:
-/// `head_timeout`, `max_connections_per_address`, `shards` and the sizes of heads have no
-/// effect here, and `max_connections` is how many streams there may be. `write_timeout` is
+/// `head_timeout`, `handler_timeout`, `max_input`, `max_connections_per_address`, `shards` and
+/// the sizes of heads have no effect here, and `max_connections` is how many streams there may be. `write_timeout` is
 /// only that of what [`upgrade`](Self::upgrade) gives: an HTTP server does not ask a body for
 /// more while its client takes nothing, so nothing grows, but it may wait for ever. A listener
 /// of [`Tcp`](crate::Tcp) has the system give such connections up.

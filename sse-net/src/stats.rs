@@ -47,11 +47,11 @@ impl Disconnect {
     pub(crate) fn of(written: &io::Result<()>) -> Self {
         match written {
             Ok(()) => Self::Finished,
-            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Panicked>()) => {
-                Self::HandlerPanicked
-            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Self::WriteTimeout,
-            Err(_) => Self::HandlerFailed,
+            Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(Panicked) => Self::HandlerPanicked,
+                None => Self::HandlerFailed,
+            },
         }
     }
 }

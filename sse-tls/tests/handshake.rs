@@ -111,7 +111,7 @@ async fn the_servers_own_origin_is_that_of_https() {
         ..common::config()
     };
     let topic = Topic::new(Retention::default());
-    let (_server, net) = common::serve(config, world.tls.clone(), common::follow(&topic));
+    let (_server, net) = common::serve(config, world.tls.clone(), follow(&topic));
     for (origin, status) in [
         ("https://localhost", "200"),
         ("http://localhost", "403"),
