@@ -80,7 +80,10 @@ fn check_outcome(outcome: &Result<(), UpgradeError>, output: &[u8], is_head: boo
     }
     match answer.content_length() {
         // Who is cut off within the head has not been understood.
-        Some(_) if is_head && !matches!(answer.status, 400 | 408) => assert_eq!(answer.body, b""),
+        Some(length) if is_head && matches!(answer.status, 400 | 408) => {
+            assert!(answer.body.is_empty() || answer.body.len() == length);
+        }
+        Some(_) if is_head => assert_eq!(answer.body, b""),
         Some(length) => assert_eq!(answer.body.len(), length),
         None if outcome.is_ok() => check_stream(&answer),
         None => assert_eq!(answer.body, b""),
