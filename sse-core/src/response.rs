@@ -93,7 +93,7 @@ impl Response {
     }
 
     /// The headers, `Content-Type` first if there is a body; not those of the framing, which
-    /// [`encode`](Self::encode) writes.
+    /// [`Reply::encode`](crate::Reply::encode) writes.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let content_type = Some(("Content-Type", self.content_type));
         let headers = self
