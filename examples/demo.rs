@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cli::{Args, Ending, Progress, Signals};
 use serde::Serialize;
-use sse_core::{Event, EventType, Recorder, Rejection, Response};
+use sse_core::{Event, EventType, Recorder, Rejection, Response, Upgrader};
 use sse_net::{
     Answer, Config, Handler, Heartbeat, Incoming, Journal, Server, Start, Tcp, Topic, TopicConfig,
 };
@@ -48,6 +48,7 @@ struct Options {
     record: Option<String>,
     journal: Option<String>,
     tls: Option<encrypt::Source>,
+    upgrader: Upgrader,
 }
 
 impl Options {
@@ -62,6 +63,7 @@ impl Options {
             record: None,
             journal: None,
             tls: None,
+            upgrader: Upgrader::new(),
         };
         let mut tls = encrypt::Options::default();
         while let Some(option) = args.option()? {
@@ -71,6 +73,11 @@ impl Options {
                 "--count" => options.count = Some(args.value("a number")?),
                 "--every" => options.every = args.seconds()?,
                 "--heartbeat" => options.heartbeat = args.seconds()?,
+                "--allow-origin" => {
+                    let origin: String = args.value("an origin")?;
+                    let allowed = options.upgrader.allow_origin(&origin);
+                    options.upgrader = allowed.map_err(|error| Ending::Usage(error.to_string()))?;
+                }
                 "--max-connections" => options.max_connections = args.value("a number")?,
                 "--record" => options.record = Some(args.value("a file")?),
                 "--journal" => options.journal = Some(args.value("a directory")?),
@@ -140,6 +147,7 @@ fn listen(options: &mut Options) -> Result<(Server, String, Option<Trusted>), En
         heartbeat: options.heartbeat,
         heartbeat_form: Heartbeat::Event(HEARTBEAT),
         retry: RETRY,
+        upgrader: options.upgrader.clone(),
         ..Config::default()
     });
     let (mut server, scheme, trusted) = match options.tls.take() {
@@ -310,6 +318,7 @@ says goodbye to all; a second ends at once.
   --cert FILE           speak TLS with this certificate and those of its issuers, in PEM,
   --key FILE            and this key; renewed files are noticed
   --client-ca FILE      ask clients for a certificate that this authority vouches for
+  --allow-origin ORIGIN let pages of this origin read the feed, too (https://example.org)
   --max-connections N   answer 503 beyond so many connections at once (4096)
   --help                show this";
 

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let service = service_fn(|request| {
                 ready(Ok::<_, Infallible>(match request.uri().path() {
                     "/" => responder.follow(&request, &ticks),
-                    _ => responder.reject(Rejection::NOT_FOUND),
+                    _ => responder.reject(&request, Rejection::NOT_FOUND),
                 }))
             });
             let mut server = auto::Builder::new(TokioExecutor::new());

@@ -12,10 +12,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{self, ExitCode};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cli::{Args, Ending};
-use sse_core::{EventId, Rejection, Response, UpgradeError, Upgrader};
+use sse_core::{EventId, Rejection, UpgradeError, Upgrader};
 
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
@@ -72,7 +72,8 @@ fn run(listen: &str) -> io::Result<()> {
 fn serve(conn: TcpStream, shared: &Shared) -> Result<(), UpgradeError> {
     conn.set_nodelay(true)?;
     conn.set_write_timeout(Some(PATIENCE))?;
-    let request = Upgrader::new().retry(RETRY).read(Deadline::new(conn))?;
+    let upgrader = upgrader().retry(RETRY);
+    let request = upgrader.read_with(Deadline::new(conn), Deadline::shut_down)?;
     let first = next(request.last_event_id());
     let mut stream = match request.path() {
         "/sse" => request.accept()?,
@@ -88,6 +89,10 @@ fn serve(conn: TcpStream, shared: &Shared) -> Result<(), UpgradeError> {
     Ok(())
 }
 
+fn upgrader() -> Upgrader {
+    Upgrader::new().clock(SystemTime::now)
+}
+
 /// The ID after the last that the client has seen.
 fn next(last: Option<EventId>) -> u64 {
     let next = last.and_then(|last| last.as_str().parse::<u64>().ok()?.checked_add(1));
@@ -96,12 +101,11 @@ fn next(last: Option<EventId>) -> u64 {
 
 /// Answers that there is no room, without waiting for the peer.
 fn refuse(mut conn: TcpStream) {
-    let mut answer = Vec::new();
-    Response::from(Rejection::UNAVAILABLE).encode(false, &mut answer);
+    let reply = upgrader().reply(Rejection::UNAVAILABLE, None, Some(SystemTime::now()));
     // What does not work at once would only be lost on the peer.
     let _ = conn
         .set_nonblocking(true)
-        .and_then(|()| conn.write_all(&answer))
+        .and_then(|()| conn.write_all(&reply.encode()))
         .and_then(|()| conn.shutdown(Shutdown::Write))
         // Dropping a connection with unread input resets it.
         .and_then(|()| conn.read(&mut [0; 16 << 10]));
@@ -186,6 +190,12 @@ impl Deadline {
         let at = Instant::now() + PATIENCE;
         Self { conn, at }
     }
+
+    /// Ends this half. What comes after a response is read only so that it arrives.
+    fn shut_down(&mut self) -> io::Result<()> {
+        self.at = self.at.min(Instant::now() + LINGER);
+        self.conn.shutdown(Shutdown::Write)
+    }
 }
 
 impl Read for Deadline {
@@ -201,8 +211,6 @@ impl Read for Deadline {
 
 impl Write for Deadline {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // What comes after an answer is read only so that the answer arrives.
-        self.at = self.at.min(Instant::now() + LINGER);
         self.conn.write(buf)
     }
 
@@ -265,12 +273,16 @@ mod tests {
 
     #[test]
     fn an_answer_leaves_little_time_and_never_more() {
-        let (_peer, mut conn) = connection();
+        let (mut peer, mut conn) = connection();
         conn.write_all(b"no").unwrap();
+        conn.shut_down().unwrap();
         assert!(conn.at <= Instant::now() + LINGER);
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "no");
         let at = Instant::now();
         conn.at = at;
-        conn.write_all(b"no").unwrap();
+        conn.shut_down().unwrap();
         assert_eq!(conn.at, at);
     }
 

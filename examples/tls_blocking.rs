@@ -4,7 +4,9 @@
 //! `curl --cacert fullchain.pem https://localhost:8443/`.
 
 use std::error::Error;
-use std::{net::TcpListener, thread, time::Duration};
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use sse_core::{UpgradeError, Upgrader};
 use sse_tls::PemFiles;
@@ -20,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (socket, session) = (socket?, ServerConnection::new(tls.current())?);
         thread::spawn(move || -> Result<(), UpgradeError> {
             socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-            let request = Upgrader::new().read(StreamOwned::new(session, socket))?;
+            let upgrader = Upgrader::new().https().clock(SystemTime::now);
+            let request = upgrader.read(StreamOwned::new(session, socket))?;
             let mut stream = request.accept()?;
             for n in 1..=10 {
                 stream.write_event(n, "tick", "hey there")?;

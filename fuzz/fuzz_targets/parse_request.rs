@@ -7,8 +7,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Decoded, Decoder, FieldError, Head, HeadReader, Rejection, Response, Upgrader};
-use sse_fuzz::Answer;
+use sse_core::{
+    Decoded, Decoder, FieldError, Head, HeadReader, Rejection, Reply, Response, Upgrader,
+};
+use sse_fuzz::{Answer, now};
 
 fuzz_target!(|bytes: &[u8]| {
     let narrow = HeadReader::new().max_size(64).max_headers(2);
@@ -18,9 +20,17 @@ fuzz_target!(|bytes: &[u8]| {
             let pieces = read(reader.clone(), bytes.chunks(size));
             assert_eq!(facts(&pieces), facts(&whole), "in pieces of {size}");
         }
-        if let Ok(Some((head, _))) = whole {
-            check_head(&head);
-            check_judgements(&head);
+        match whole {
+            Ok(Some((head, _))) => {
+                check_head(&head);
+                check_judgements(&head);
+            }
+            Ok(None) => {}
+            Err(rejection) => {
+                let mut reader = reader;
+                let _ = reader.read(&mut &*bytes);
+                check_refusal(&rejection, reader.refused());
+            }
         }
     }
 });
@@ -77,7 +87,9 @@ fn check_head(head: &Head) {
     assert!(count("content-length") + count("transfer-encoding").min(1) <= 1);
     let length = head.header("content-length").unwrap_or_default();
     let is_long = length.iter().any(|digit| *digit != b'0');
-    assert_eq!(head.has_body(), is_long || count("transfer-encoding") > 0);
+    assert_eq!(head.is_chunked(), count("transfer-encoding") > 0);
+    assert_eq!(head.has_body(), is_long || head.is_chunked());
+    assert!(head.target().is_ascii());
 
     let again = Head::from_parts(
         head.method(),
@@ -119,16 +131,33 @@ fn is_token(text: &str) -> bool {
 
 fn check_judgements(head: &Head) {
     for upgrader in upgraders() {
+        let check = |response: Response| {
+            check_answer(
+                &upgrader.reply(response, Some(head), Some(now())),
+                head.method(),
+            );
+        };
         if let Err(rejection) = upgrader.check(head) {
-            check_answer(&rejection.into());
+            check(rejection.into());
         }
         if let Some(answer) = upgrader.answer_options(head) {
-            check_answer(&answer);
+            check(answer);
         }
-        match upgrader.accept_head(head) {
-            Ok(accepting) => check_accepting(&accepting, head),
-            Err(rejection) => check_answer(&rejection.into()),
+        match upgrader.accept(head) {
+            Ok(accepting) => {
+                let reply = upgrader.reply(accepting, Some(head), Some(now()));
+                check_accepting(&reply.encode(), head);
+            }
+            Err(rejection) => check(rejection.into()),
         }
+    }
+}
+
+/// What is known of a head that was refused does no harm either.
+fn check_refusal(rejection: &Rejection, head: Option<&Head>) {
+    for upgrader in upgraders() {
+        let reply = upgrader.reply(rejection.clone(), head, Some(now()));
+        check_answer(&reply, head.map_or("", Head::method));
     }
 }
 
@@ -148,17 +177,14 @@ fn upgraders() -> [Upgrader; 3] {
     ]
 }
 
-fn check_answer(response: &Response) {
-    for is_head_only in [false, true] {
-        let mut wire = Vec::new();
-        response.encode(is_head_only, &mut wire);
-        let answer = Answer::parse(&wire);
-        assert_eq!(answer.status, response.status());
-        match answer.content_length() {
-            Some(_) if is_head_only => assert!(answer.body.is_empty()),
-            Some(length) => assert_eq!(answer.body.len(), length),
-            None => assert!(answer.status == 204 && answer.body.is_empty()),
-        }
+fn check_answer(reply: &Reply, method: &str) {
+    let wire = reply.encode();
+    let answer = Answer::parse(&wire);
+    assert_eq!(answer.status, reply.response().status());
+    match answer.content_length() {
+        Some(_) if method == "HEAD" => assert!(answer.body.is_empty()),
+        Some(length) => assert_eq!(answer.body.len(), length),
+        None => assert!(answer.status == 204 && answer.body.is_empty()),
     }
 }
 

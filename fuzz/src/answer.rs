@@ -1,5 +1,13 @@
 //! An HTTP answer as its peer reads it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The time of all answers.
+#[must_use]
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
+
 /// An HTTP answer, read back.
 #[derive(Debug)]
 pub struct Answer<'a> {
@@ -17,7 +25,7 @@ impl<'a> Answer<'a> {
     /// once. A peer that injects one is found out here.
     #[track_caller]
     pub fn parse(bytes: &'a [u8]) -> Self {
-        const OURS: [&str; 12] = [
+        const OURS: [&str; 13] = [
             "access-control-allow-credentials",
             "access-control-allow-headers",
             "access-control-allow-methods",
@@ -28,6 +36,7 @@ impl<'a> Answer<'a> {
             "connection",
             "content-length",
             "content-type",
+            "date",
             "vary",
             "x-accel-buffering",
         ];
@@ -54,6 +63,10 @@ impl<'a> Answer<'a> {
             headers,
         };
         assert_eq!(answer.header("connection"), Some(&b"close"[..]));
+        assert_eq!(
+            answer.header("date"),
+            Some(&b"Sun, 06 Nov 1994 08:49:37 GMT"[..])
+        );
         answer
     }
 

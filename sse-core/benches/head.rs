@@ -2,6 +2,7 @@
 //! httparse.
 
 use std::hint::black_box;
+use std::time::UNIX_EPOCH;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sse_core::{Head, Rejection, Upgrader};
@@ -14,7 +15,11 @@ criterion_main!(benches);
 fn head(criterion: &mut Criterion) {
     let upgrader = Upgrader::new();
     let checked = || read(&upgrader, black_box(CHROMIUM.as_bytes()));
-    let accepted = || upgrader.accept_head(&checked()?);
+    let accepted = || {
+        let head = checked()?;
+        let accepting = upgrader.accept(&head)?;
+        Ok::<_, Rejection>(upgrader.reply(accepting, Some(&head), Some(UNIX_EPOCH)).encode())
+    };
     assert_eq!(
         checked().unwrap().headers().count(),
         parse(CHROMIUM.as_bytes())

@@ -10,7 +10,7 @@ use std::{fmt, io, mem};
 use fearless_simd::{Simd, dispatch};
 
 use crate::event::Event;
-use crate::field::{EventId, EventType, FieldError};
+use crate::field::{EventId, EventType, Field, FieldError};
 use crate::scan::{LEVEL, LineEnds, append};
 
 /// Decodes an event stream that arrives in pieces.
@@ -418,7 +418,7 @@ impl Decoder {
                         event_type => event_type,
                     })),
                     data: decode_utf8(only_line.unwrap_or_else(lines)),
-                    last_event_id: EventId::trusted(Cow::Borrowed(&self.last_event_id)),
+                    last_event_id: Cow::Borrowed(&self.last_event_id),
                 })
             }
             Found::Retry(retry) => Decoded::Retry(retry),
@@ -480,7 +480,8 @@ impl Decoded<'_> {
 pub struct MessageEvent<'a> {
     event_type: EventType<'a>,
     data: Cow<'a, str>,
-    last_event_id: EventId<'a>,
+    /// What the stream said, which may be no [`EventId`].
+    last_event_id: Cow<'a, str>,
 }
 
 impl<'a> MessageEvent<'a> {
@@ -488,22 +489,26 @@ impl<'a> MessageEvent<'a> {
     ///
     /// # Errors
     ///
-    /// An `event_type` or a `last_event_id` that no event can have.
+    /// An `event_type` or a `last_event_id` that no stream can have: one with a line break, and
+    /// an ID with a NUL.
     pub fn new(
         event_type: impl TryInto<EventType<'a>, Error: Into<FieldError>>,
         data: impl Into<Cow<'a, str>>,
-        last_event_id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,
+        last_event_id: impl Into<Cow<'a, str>>,
     ) -> Result<Self, FieldError> {
         let event_type = event_type.try_into().map_err(Into::into)?;
-        let last_event_id = last_event_id.try_into().map_err(Into::into)?;
-        Ok(Self::trusted(event_type, data.into(), last_event_id))
+        let id = last_event_id.into();
+        match memchr::memchr3(b'\r', b'\n', b'\0', id.as_bytes()) {
+            Some(offset) => Err(FieldError::character(Field::EventId, &id, offset)),
+            None => Ok(Self::trusted(event_type, data.into(), id)),
+        }
     }
 
     #[inline]
     pub(crate) fn trusted(
         event_type: EventType<'a>,
         data: Cow<'a, str>,
-        last_event_id: EventId<'a>,
+        last_event_id: Cow<'a, str>,
     ) -> Self {
         Self {
             event_type: match event_type.as_str() {
@@ -528,10 +533,11 @@ impl<'a> MessageEvent<'a> {
     }
 
     /// The ID of this event or, where it has none, of the last one before that had;
-    /// empty where there is none.
+    /// empty where there is none. It is what the stream said, also where that is no
+    /// [`EventId`].
     #[must_use]
     pub fn last_event_id(&self) -> &str {
-        self.last_event_id.as_str()
+        &self.last_event_id
     }
 
     /// The same event, owned.
@@ -540,19 +546,20 @@ impl<'a> MessageEvent<'a> {
         MessageEvent {
             event_type: self.event_type.into_owned(),
             data: Cow::Owned(self.data.into_owned()),
-            last_event_id: self.last_event_id.into_owned(),
+            last_event_id: Cow::Owned(self.last_event_id.into_owned()),
         }
     }
 }
 
 /// The same event, to be sent on. Where there is no ID it has the empty one, which resets that
-/// of the stream it goes to, as it was reset here.
+/// of the stream it goes to, as it was reset here. An ID that a client could not send back is
+/// [dropped](EventId::foreign).
 impl<'a> From<MessageEvent<'a>> for Event<'a> {
     fn from(event: MessageEvent<'a>) -> Self {
-        Self::new()
-            .event(event.event_type)
-            .data(event.data)
-            .id(event.last_event_id)
+        Self {
+            id: EventId::foreign(event.last_event_id),
+            ..Self::new().event(event.event_type).data(event.data)
+        }
     }
 }
 

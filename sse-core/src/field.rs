@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, io};
 
-/// An event ID: one line of text without NUL, by which a client says where it left off.
+/// An event ID: text that a client can send back in `Last-Event-ID` when it reconnects.
 ///
-/// Judged at construction, so nothing that takes one checks it again. Integers make
-/// IDs without allocating. The empty ID is legal and resets the client's last event ID
-/// ([WHATWG HTML, 9.2.6]).
+/// Judged at construction, so nothing that takes one checks it again. An ID that a request
+/// header cannot carry would never come back as it was sent: it has no control character
+/// ([RFC 9110, 5.5]), no blank at either end, where headers are trimmed, and at most
+/// [`MAX_LEN`](Self::MAX_LEN) bytes. Integers make IDs without allocating. The empty ID is
+/// legal and resets the client's last event ID ([WHATWG HTML, 9.2.6]).
 ///
-/// Visible ASCII is safest: a client sends the ID back in a request header, where some
-/// trim white space and some cannot write other characters.
+/// Visible ASCII is safest: some clients cannot write other characters into a header.
 ///
 /// ```
 /// use sse_core::EventId;
@@ -25,22 +27,47 @@ use std::{fmt, io};
 /// # Ok::<(), sse_core::FieldError>(())
 /// ```
 ///
+/// [RFC 9110, 5.5]: https://www.rfc-editor.org/rfc/rfc9110#section-5.5
 /// [WHATWG HTML, 9.2.6]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 #[derive(Clone)]
 pub struct EventId<'a>(Repr<'a>);
 
 impl<'a> EventId<'a> {
+    /// The length of the longest ID: 1,024 bytes, so that a reconnecting client's request head
+    /// stays far below the limits of servers and proxies, 8 KiB being the least of the usual
+    /// ones.
+    pub const MAX_LEN: usize = 1024;
+
     /// Judges `text`.
     ///
     /// # Errors
     ///
-    /// A carriage return, a line feed or a NUL in it.
+    /// A control character, a blank at either end, or more than [`MAX_LEN`](Self::MAX_LEN)
+    /// bytes.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, FieldError> {
         let text = text.into();
-        match memchr::memchr3(b'\r', b'\n', b'\0', text.as_bytes()) {
-            Some(offset) => Err(FieldError::character(Field::EventId, &text, offset)),
+        match id_fault(text.as_bytes()) {
             None => Ok(Self::trusted(text)),
+            Some(IdFault::Control(offset)) => {
+                Err(FieldError::character(Field::EventId, &text, offset))
+            }
+            Some(IdFault::OuterBlank) => Err(FieldError::new(Field::EventId, Fault::OuterBlank)),
+            Some(IdFault::TooLong) => {
+                let limit = Self::MAX_LEN;
+                Err(FieldError::new(Field::EventId, Fault::TooLong { limit }))
+            }
         }
+    }
+
+    /// Judges an ID that another program has sent, such as one of a recording. One that
+    /// [`new`](Self::new) refuses is counted in [`dropped`](Self::dropped): its event is sent
+    /// on without an ID.
+    pub fn foreign(text: impl Into<Cow<'a, str>>) -> Option<Self> {
+        let id = Self::new(text).ok();
+        if id.is_none() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        id
     }
 
     /// The same text, owned.
@@ -61,7 +88,7 @@ impl<'a> EventId<'a> {
         }
     }
 
-    /// For text that is known to hold no line break and no NUL.
+    /// For text that is known to be one line without control characters.
     pub(crate) const fn trusted(text: Cow<'a, str>) -> Self {
         Self(Repr::Text(text))
     }
@@ -75,6 +102,12 @@ impl<'a> EventId<'a> {
 }
 
 impl EventId<'static> {
+    /// Returns how many [foreign](Self::foreign) IDs this process has dropped.
+    #[must_use]
+    pub fn dropped() -> u64 {
+        DROPPED.load(Ordering::Relaxed)
+    }
+
     /// A constant ID, judged when the program is compiled.
     ///
     /// # Panics
@@ -84,8 +117,8 @@ impl EventId<'static> {
     #[track_caller]
     pub const fn from_static(text: &'static str) -> Self {
         assert!(
-            !has_line_break(text) && !has_byte(text, b'\0'),
-            "an event ID is one line of text without NUL"
+            id_fault(text.as_bytes()).is_none(),
+            "an event ID has no control character, no blank at either end, and at most 1024 bytes"
         );
         Self::trusted(Cow::Borrowed(text))
     }
@@ -220,6 +253,13 @@ pub enum Fault {
         /// Where it begins, in bytes from the beginning of the text.
         offset: usize,
     },
+    /// The text begins or ends with a space or a tab.
+    OuterBlank,
+    /// The text is too long.
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// There is no text.
     Empty,
     /// The text is not of the field's form.
@@ -246,6 +286,10 @@ impl fmt::Display for FieldError {
                     _ => Ok(()),
                 }
             }
+            Fault::OuterBlank => f.write_str(
+                "begins or ends with a blank, which is lost in a request header; remove it",
+            ),
+            Fault::TooLong { limit } => write!(f, "has more than {limit} bytes; shorten it"),
             Fault::Empty => f.write_str("is empty; give it at least one character"),
             Fault::Malformed => match self.field {
                 Field::Origin => f.write_str("is malformed; write it like https://example.org"),
@@ -315,6 +359,37 @@ impl Digits {
     fn as_str(&self) -> &str {
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
+}
+
+/// How many foreign IDs have been dropped.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Why a text is no event ID.
+enum IdFault {
+    /// A control character at this offset.
+    Control(usize),
+    OuterBlank,
+    TooLong,
+}
+
+/// Judges an event ID by what a request header can carry.
+///
+/// Only ASCII's control characters count. Those from U+0080 to U+009F are two bytes of UTF-8
+/// in a header, both of them `obs-text` (RFC 9110, 5.5), and come back as they were sent.
+const fn id_fault(text: &[u8]) -> Option<IdFault> {
+    match text {
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => return Some(IdFault::OuterBlank),
+        _ if text.len() > EventId::MAX_LEN => return Some(IdFault::TooLong),
+        _ => {}
+    }
+    let mut at = 0;
+    while at < text.len() {
+        if text[at].is_ascii_control() {
+            return Some(IdFault::Control(at));
+        }
+        at += 1;
+    }
+    None
 }
 
 const fn has_line_break(text: &str) -> bool {
@@ -468,21 +543,68 @@ mod tests {
     }
 
     #[test]
-    fn one_line_of_any_text_is_accepted() {
+    fn one_line_of_any_text_is_a_type() {
         for text in [
             "",
             " ",
             "a b",
             ":",
             "\u{feff}",
+            "\0",
             "\u{2028}\u{85}\x0b\x0c",
             "日本",
         ] {
-            assert_eq!(EventId::new(text).unwrap(), text);
             assert_eq!(EventType::new(text).unwrap(), text);
         }
-        assert_eq!(EventType::new("\0").unwrap(), "\0");
         assert_eq!(TICK.as_str(), "tick");
+    }
+
+    /// RFC 9110, 5.5: a field value has no control character, and no blank at either end.
+    #[test]
+    fn an_id_is_what_a_request_header_can_carry() {
+        let longest = "x".repeat(EventId::MAX_LEN);
+        let too_long = "x".repeat(EventId::MAX_LEN + 1);
+        for text in [
+            "",
+            "a b",
+            "a:b",
+            "\u{feff}",
+            "\u{2028}\u{85}\u{a0}",
+            "日本",
+            &longest,
+        ] {
+            assert_eq!(EventId::new(text).unwrap(), text);
+            assert_eq!(EventId::foreign(text).unwrap(), text);
+        }
+        let send_as_data = "remove it or send the text as data";
+        let blank = "begins or ends with a blank, which is lost in a request header; remove it";
+        for (text, sentence) in [
+            (
+                "a\u{1}b",
+                &*format!("has '\\u{{1}}' at byte 1; {send_as_data}"),
+            ),
+            (
+                "\u{1b}[0m",
+                &format!("has '\\u{{1b}}' at byte 0; {send_as_data}"),
+            ),
+            (
+                "7\x7f",
+                &format!("has '\\u{{7f}}' at byte 1; {send_as_data}"),
+            ),
+            ("a\tb", &format!("has '\\t' at byte 1; {send_as_data}")),
+            ("\x0b", &format!("has '\\u{{b}}' at byte 0; {send_as_data}")),
+            (" ", blank),
+            (" 7", blank),
+            ("7 ", blank),
+            ("\t7", blank),
+            ("7\t", blank),
+            (&too_long, "has more than 1024 bytes; shorten it"),
+        ] {
+            let error = EventId::new(text).unwrap_err();
+            assert_eq!(error.to_string(), format!("the event ID {sentence}"));
+            let dropped = EventId::dropped();
+            assert!(EventId::foreign(text).is_none() && EventId::dropped() > dropped);
+        }
     }
 
     #[test]
@@ -499,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "an event ID is one line of text without NUL")]
+    #[should_panic(expected = "an event ID has no control character")]
     fn a_constant_is_judged_too() {
         let _ = EventId::from_static("\0");
     }

@@ -1,20 +1,21 @@
 //! The request head: found, parsed once, and held to RFC 9112.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
-use std::{fmt, mem, str};
+use std::{fmt, str};
 
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memrchr};
 
-use crate::field::{EventId, FieldError};
+use crate::field::EventId;
 use crate::response::{Rejection, is_token_byte};
 
 /// A well-framed request head: of HTTP/1.0 or 1.1, or, [from its parts](Self::from_parts), of
 /// any version.
 ///
-/// What is not well framed never becomes one: a head has a method, a target in one of the
-/// forms of [RFC 9112, 3.2], at most one valid `Host` (exactly one in 1.1), and not both
-/// `Content-Length` and `Transfer-Encoding`.
+/// What is not well framed never becomes one: a head has a method, a target of ASCII in one
+/// of the forms of [RFC 9112, 3.2], at most one valid `Host` (exactly one in 1.1), not both
+/// `Content-Length` and `Transfer-Encoding`, and no transfer coding but `chunked`.
 ///
 /// [RFC 9112, 3.2]: https://www.rfc-editor.org/rfc/rfc9112#section-3.2
 #[derive(Clone)]
@@ -26,7 +27,7 @@ pub struct Head {
     headers: Vec<(Span, Span)>,
     host: Option<Span>,
     last_event_id: Option<Span>,
-    has_body: bool,
+    body: Body,
 }
 
 impl Head {
@@ -84,7 +85,7 @@ impl Head {
             target: target_span,
             minor_version,
             headers: spans,
-            has_body: fields.check(minor_version)?,
+            body: fields.check(minor_version)?,
             host: fields.host,
             last_event_id: fields.last_event_id,
         }
@@ -120,7 +121,8 @@ impl Head {
         path_and_query.split_once('?').map(|(_, query)| query)
     }
 
-    /// The minor version of HTTP/1, 0 or 1; none of another version.
+    /// The minor version of HTTP/1, 0 or 1; none of another version. A request of HTTP/1.2 is
+    /// read as one of 1.1 (RFC 9110, 2.5).
     #[must_use]
     pub const fn minor_version(&self) -> Option<u8> {
         self.minor_version
@@ -156,28 +158,42 @@ impl Head {
     }
 
     /// The last event ID that the client has seen: the `Last-Event-ID` header, else the
-    /// query's `lastEventId` or `last_event_id`, in which polyfills send it. An empty one
-    /// is none; what is not UTF-8 becomes U+FFFD.
+    /// query's `lastEventId`, `last_event_id` (polyfills) or `lastEventID` (Mercure). An empty
+    /// one is none; blanks at its ends do not count; what is not UTF-8 becomes U+FFFD.
+    ///
+    /// It may be longer than the IDs that this library sends, and is then known to no log.
     #[must_use]
     pub fn last_event_id(&self) -> Option<EventId<'_>> {
-        // What is no event ID has been refused when the head was parsed.
-        self.find_last_event_id().ok().flatten()
+        // A control character in it has been refused when the head was parsed.
+        self.find_last_event_id().map(EventId::trusted)
     }
 
-    /// Whether a body follows the head.
+    /// Whether a body follows the head, which may be empty if it is
+    /// [chunked](Self::is_chunked).
     #[must_use]
     pub const fn has_body(&self) -> bool {
-        self.has_body
+        !matches!(self.body, Body::None)
+    }
+
+    /// Whether the body is chunked: only its first chunk tells whether there is content.
+    #[must_use]
+    pub const fn is_chunked(&self) -> bool {
+        matches!(self.body, Body::Chunked)
     }
 
     fn parse<'b>(
         bytes: &'b [u8],
         headers: &mut [MaybeUninit<httparse::Header<'b>>],
     ) -> Result<Self, Rejection> {
+        let max_headers = headers.len();
         let mut request = httparse::Request::new(&mut []);
         match request.parse_with_uninit_headers(bytes, headers) {
             Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
             Ok(_) => return Err(Rejection::BAD_REQUEST),
+            Err(httparse::Error::Version) => match as_http_1_1(bytes) {
+                Some(bytes) => return Self::parse(&bytes, &mut Box::new_uninit_slice(max_headers)),
+                None => return Err(malformed(httparse::Error::Version, bytes)),
+            },
             Err(error) => return Err(malformed(error, bytes)),
         }
         let (Some(method), Some(target), minor_version @ Some(_)) =
@@ -192,7 +208,7 @@ impl Head {
             (Span::of(header.name.as_bytes(), bytes), value)
         });
         let headers = spans.collect();
-        let has_body = fields.check(minor_version)?;
+        let body = fields.check(minor_version)?;
         check_target(method, target)?;
         Self {
             method: Span::of(method.as_bytes(), bytes),
@@ -201,31 +217,55 @@ impl Head {
             headers,
             host: fields.host,
             last_event_id: fields.last_event_id,
-            has_body,
+            body,
             bytes: bytes.to_vec(),
         }
         .check_query()
     }
 
+    /// What can be told of a head that is refused, and what its answer depends on: whether the
+    /// method is `HEAD`, and the origin of the page that asks. A line that has been cut does not
+    /// count.
+    fn salvage(bytes: &[u8]) -> Option<Self> {
+        let end = memrchr(b'\n', bytes)?;
+        let mut lines = bytes[..end]
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::trim_ascii);
+        let request_line = lines.find(|line| !line.is_empty())?;
+        let method = request_line.split(|byte| *byte == b' ').next()?;
+        let headers = lines.take_while(|line| !line.is_empty());
+        let mut origins = headers.filter_map(|line| {
+            let (name, value) = line.split_at_checked(b"origin:".len())?;
+            name.eq_ignore_ascii_case(b"origin:")
+                .then(|| ("origin", value.trim_ascii()))
+        });
+        let origin = origins.next().filter(|_| origins.next().is_none());
+        Self::from_parts(str::from_utf8(method).ok()?, "/", None, origin).ok()
+    }
+
     fn check_query(self) -> Result<Self, Rejection> {
-        match self.query().map(|_| self.find_last_event_id()) {
-            Some(Err(_)) => Err(Rejection::BAD_REQUEST
-                .because("the last event ID in the query has a line break or a NUL")),
-            _ => Ok(self),
+        let is_control = |id: Cow<'_, str>| id.bytes().any(|byte| byte.is_ascii_control());
+        match self.query().is_some() && self.query_last_event_id().is_some_and(is_control) {
+            true => Err(Rejection::BAD_REQUEST
+                .because("the last event ID in the query has a control character")),
+            false => Ok(self),
         }
     }
 
-    fn find_last_event_id(&self) -> Result<Option<EventId<'_>>, FieldError> {
-        let id = match self.last_event_id.map(|id| self.slice(id)) {
-            Some([]) | None => self.query().and_then(|query| {
-                form_urlencoded::parse(query.as_bytes())
-                    .filter(|(key, _)| matches!(&**key, "lastEventId" | "last_event_id"))
-                    .map(|(_, value)| value)
-                    .find(|value| !value.is_empty())
-            }),
+    fn find_last_event_id(&self) -> Option<Cow<'_, str>> {
+        match self.last_event_id.map(|id| self.slice(id).trim_ascii()) {
+            Some([]) | None => self.query_last_event_id(),
             Some(value) => Some(String::from_utf8_lossy(value)),
-        };
-        id.map(EventId::new).transpose()
+        }
+    }
+
+    /// The first in the query that is not empty.
+    fn query_last_event_id(&self) -> Option<Cow<'_, str>> {
+        const NAMES: [&str; 3] = ["lastEventId", "last_event_id", "lastEventID"];
+        form_urlencoded::parse(self.query()?.as_bytes())
+            .filter(|(name, _)| NAMES.contains(&&**name))
+            .map(|(_, value)| trim_blanks(value))
+            .find(|value| !value.is_empty())
     }
 
     fn slice(&self, span: Span) -> &[u8] {
@@ -239,10 +279,11 @@ impl Head {
 
 impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the headers: they hold cookies and tokens.
+        // Neither the headers nor the query: they hold cookies and tokens.
+        let query = self.query().map_or("", |_| "?…");
         f.debug_struct("Head")
             .field("method", &self.method())
-            .field("target", &self.target())
+            .field("target", &format_args!("{}{query}", self.path()))
             .field("minor_version", &self.minor_version)
             .finish_non_exhaustive()
     }
@@ -273,6 +314,7 @@ pub struct HeadReader {
     line: usize,
     /// How many lines have ended, not counting blank ones before the request line.
     lines: usize,
+    refused: Option<Box<Head>>,
 }
 
 impl HeadReader {
@@ -291,6 +333,7 @@ impl HeadReader {
             bytes: Vec::new(),
             line: 0,
             lines: 0,
+            refused: None,
         }
     }
 
@@ -316,12 +359,35 @@ impl HeadReader {
     ///
     /// # Errors
     ///
-    /// The answer to a head that is malformed or too large: 400, 414, 431, 505.
+    /// The answer to a head that is malformed or too large: 400, 414, 431, 501, 505.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Rejection> {
         if let Some(head) = self.read_at_once(input) {
             *input = &[];
             return Ok(Some(head));
         }
+        let read = self.read_lines(input);
+        if read.is_err() {
+            self.refused = Head::salvage(&self.bytes).map(Box::new);
+            self.bytes = Vec::new();
+            (self.line, self.lines) = (0, 0);
+        }
+        read
+    }
+
+    /// Returns what is known of a head that [`read`](Self::read) has refused, for the
+    /// [`Reply`](crate::Reply): its method and `Origin` alone.
+    #[must_use]
+    pub fn refused(&self) -> Option<&Head> {
+        self.refused.as_deref()
+    }
+
+    /// Whether nothing has arrived.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn read_lines(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Rejection> {
         let before = self.bytes.len();
         let room = self.max_size.saturating_sub(before).min(input.len());
         self.bytes.extend_from_slice(&input[..room]);
@@ -351,12 +417,6 @@ impl HeadReader {
         }
     }
 
-    /// Whether nothing has arrived.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// Nearly every head comes in one piece, with nothing after it. Then its end need not be
     /// looked for: where it is parsed to the end, there it ends.
     fn read_at_once(&self, input: &[u8]) -> Option<Head> {
@@ -372,13 +432,14 @@ impl HeadReader {
 
     /// Parses the head, and is ready for another.
     fn finish(&mut self) -> Result<Head, Rejection> {
-        let bytes = mem::take(&mut self.bytes);
-        let headers = mem::take(&mut self.lines) - 1;
-        self.line = 0;
-        match headers <= self.max_headers {
-            true => Head::parse(&bytes, &mut Box::new_uninit_slice(headers)),
-            false => Err(Rejection::HEADERS_TOO_LARGE),
+        let headers = self.lines - 1;
+        if headers > self.max_headers {
+            return Err(Rejection::HEADERS_TOO_LARGE);
         }
+        let head = Head::parse(&self.bytes, &mut Box::new_uninit_slice(headers))?;
+        self.bytes = Vec::new();
+        (self.line, self.lines) = (0, 0);
+        Ok(head)
     }
 
     /// What speaks something else, such as TLS, is to learn it at once, not at a deadline.
@@ -456,7 +517,7 @@ struct Fields {
     last_event_id: Option<Span>,
     content_length: Option<bool>,
     bad_length: bool,
-    transfer_encoding: bool,
+    codings: Option<Codings>,
 }
 
 impl Fields {
@@ -476,13 +537,15 @@ impl Fields {
                     || !value.iter().all(u8::is_ascii_digit);
                 self.content_length = Some(value.iter().any(|digit| *digit != b'0'));
             }
-            17 if is("transfer-encoding") => self.transfer_encoding = true,
+            17 if is("transfer-encoding") => {
+                self.codings.get_or_insert_default().note(value);
+            }
             _ => {}
         }
     }
 
-    /// Whether a body follows.
-    fn check(&self, minor_version: Option<u8>) -> Result<bool, Rejection> {
+    /// What body follows.
+    fn check(&self, minor_version: Option<u8>) -> Result<Body, Rejection> {
         let bad = |reason| Err(Rejection::BAD_REQUEST.because(reason));
         if self.bad_host {
             return bad("Host is there twice or is no host; send it once");
@@ -495,16 +558,82 @@ impl Fields {
         if self.bad_length {
             return bad("Content-Length is there twice or is no number");
         }
-        if self.transfer_encoding && self.content_length.is_some() {
+        let Some(codings) = &self.codings else {
+            return Ok(match self.content_length {
+                Some(true) => Body::Sized,
+                _ => Body::None,
+            });
+        };
+        if self.content_length.is_some() {
             return bad("there is Content-Length beside Transfer-Encoding; send one of them");
         }
         // RFC 9112, 6.1: "A server or client that receives an HTTP/1.0 message containing
         // a Transfer-Encoding header field MUST treat the message as if the framing is
         // faulty".
-        if self.transfer_encoding && minor_version == Some(0) {
+        if minor_version == Some(0) {
             return bad("there is Transfer-Encoding, which HTTP/1.0 does not have");
         }
-        Ok(self.transfer_encoding || self.content_length == Some(true))
+        codings.check()?;
+        Ok(Body::Chunked)
+    }
+}
+
+/// What follows a head.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    None,
+    /// Some bytes.
+    Sized,
+    /// Chunks, and perhaps nothing but the one that ends them.
+    Chunked,
+}
+
+/// The transfer codings of a request, of which all lines make one list (RFC 9110, 5.3).
+#[derive(Default)]
+struct Codings {
+    is_malformed: bool,
+    /// How often there is `chunked`.
+    chunked: usize,
+    has_other: bool,
+    is_last_chunked: bool,
+}
+
+impl Codings {
+    fn note(&mut self, value: &[u8]) {
+        let codings = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        // RFC 9110, 5.6.1: empty elements are none.
+        for coding in codings.filter(|coding| !coding.is_empty()) {
+            let name = coding.split(|byte| *byte == b';').next();
+            let name = name.unwrap_or_default().trim_ascii();
+            self.is_malformed |= name.is_empty() || !name.iter().copied().all(is_token_byte);
+            self.is_last_chunked = name.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(self.is_last_chunked);
+            self.has_other |= !self.is_last_chunked;
+            // RFC 9112, 7.1: the chunked coding has no parameters.
+            self.is_malformed |= self.is_last_chunked && name.len() < coding.len();
+        }
+    }
+
+    fn check(&self) -> Result<(), Rejection> {
+        if self.is_malformed {
+            return Err(
+                Rejection::BAD_REQUEST.because("Transfer-Encoding is not a list of codings")
+            );
+        }
+        // RFC 9112, 6.3: "If a Transfer-Encoding header field is present in a request and the
+        // chunked transfer coding is not the final encoding, the message body length cannot be
+        // determined reliably; the server MUST respond with the 400 (Bad Request) status code
+        // and then close the connection."
+        if !self.is_last_chunked || self.chunked > 1 {
+            return Err(Rejection::BAD_REQUEST
+                .because("Transfer-Encoding does not end with chunked, or has it twice"));
+        }
+        // RFC 9112, 6.1: "A server that receives a request message with a transfer coding it
+        // does not understand SHOULD respond with 501 (Not Implemented)."
+        match self.has_other {
+            true => Err(Rejection::NOT_IMPLEMENTED),
+            false => Ok(()),
+        }
     }
 }
 
@@ -514,6 +643,10 @@ fn is_token(text: &str) -> bool {
 
 /// RFC 9112, 3.2: which form of target goes with which method.
 fn check_target(method: &str, target: &str) -> Result<(), Rejection> {
+    if !target.is_ascii() {
+        return Err(Rejection::BAD_REQUEST
+            .because("the request target has a character outside ASCII; send it percent-encoded"));
+    }
     let is_legal = match split_target(target) {
         _ if method == "CONNECT" => is_authority(target.as_bytes()),
         (Some(authority), rest) => {
@@ -604,13 +737,60 @@ fn malformed(error: httparse::Error, bytes: &[u8]) -> Rejection {
     }
 }
 
+/// The same head as one of HTTP/1.1, if it is of a later HTTP/1.
+///
+/// RFC 9110, 2.5: "A recipient that receives a message with a major version number that it
+/// implements and a minor version number higher than what it implements SHOULD process the
+/// message as if it was in the highest minor version within that major version".
+fn as_http_1_1(bytes: &[u8]) -> Option<Vec<u8>> {
+    let start = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let line = bytes[start..].split(|byte| *byte == b'\n').next()?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line {
+        [
+            ..,
+            b' ',
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            b'2'..=b'9',
+        ] => {
+            let mut bytes = bytes.to_vec();
+            bytes[start + line.len() - 1] = b'1';
+            Some(bytes)
+        }
+        _ => None,
+    }
+}
+
+fn trim_blanks(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(BLANKS)),
+        Cow::Owned(text) => Cow::Owned(text.trim_matches(BLANKS).to_owned()),
+    }
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
 /// Whether the request line ends like that of another version of HTTP.
 fn has_other_version(bytes: &[u8]) -> bool {
     let line = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next();
     let version = line.and_then(|line| line.trim_ascii_end().rsplit(|byte| *byte == b' ').next());
     matches!(
         version,
-        Some([b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'])
-            if !matches!((major, minor), (b'1', b'0' | b'1'))
+        Some([
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'0' | b'2'..=b'9',
+            b'.',
+            b'0'..=b'9'
+        ])
     )
 }

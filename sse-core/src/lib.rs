@@ -82,18 +82,21 @@
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 mod cutter;
+mod date;
 mod decode;
 mod encode;
 mod event;
 mod events;
 mod field;
 mod head;
+mod host;
 mod http;
 mod log;
 mod negotiate;
 mod outbox;
 mod record;
 mod replay;
+mod reply;
 mod response;
 mod scan;
 mod segment;
@@ -116,6 +119,7 @@ pub use log::{
 pub use outbox::{Outbox, SendError};
 pub use record::{Recorder, Tee};
 pub use replay::{Pace, Recorded, Replayer};
+pub use reply::Reply;
 pub use response::{Rejection, Response};
 pub use segment::{Damage, Record, Segment, UnknownVersion};
 pub use stream::{CloseError, Stream};

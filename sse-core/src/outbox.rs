@@ -63,8 +63,7 @@ impl Outbox {
     /// Refuses events while at least `bytes` bytes wait.
     ///
     /// An event of any size is accepted below that, so what waits is bounded by this setting
-    /// plus one event. Memory beyond the setting, and beyond 16 KiB, is given back once all is
-    /// written. The default is [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING).
+    /// plus one event. Memory beyond 16 KiB is given back once all is written. The default is [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING).
     pub const fn set_max_pending(&mut self, bytes: usize) {
         self.max_pending = bytes;
     }
@@ -248,9 +247,8 @@ impl Outbox {
         self.taken = self.bytes.len().min(self.taken.saturating_add(taken));
         if self.is_empty() {
             self.bytes.clear();
-            let idle = self.max_pending.max(MIN_IDLE);
-            self.bytes.shrink_to(idle);
-            if self.scratch.capacity() > idle {
+            self.bytes.shrink_to(MAX_IDLE);
+            if self.scratch.capacity() > MAX_IDLE {
                 self.scratch = Vec::new();
             }
             self.taken = 0;
@@ -336,8 +334,8 @@ impl Default for Outbox {
     }
 }
 
-/// How large a buffer may stay in any case, so that small limits cost no allocation an event.
-const MIN_IDLE: usize = 16 << 10;
+/// The capacity that an empty buffer keeps, so that usual events cost no allocation.
+const MAX_IDLE: usize = 16 << 10;
 
 /// Why an event could not be sent.
 ///

@@ -282,7 +282,7 @@ impl<'a> Recorded<'a> {
     ///
     /// It has an ID where the last event ID changes, and a type where that is other than
     /// `message`; so a log that it is appended to gives an ID of its own to an event that had
-    /// none.
+    /// none. An ID that a client could not send back is [dropped](EventId::foreign).
     #[must_use]
     pub fn event(&self) -> Event<'_> {
         match &self.decoded {
@@ -292,7 +292,7 @@ impl<'a> Recorded<'a> {
                     event = event.event(EventType::trusted(message.event_type().into()));
                 }
                 if self.has_new_id {
-                    event = event.id(EventId::trusted(message.last_event_id().into()));
+                    event.id = EventId::foreign(message.last_event_id());
                 }
                 event
             }
@@ -431,7 +431,7 @@ impl Item {
                 What::Event => Decoded::Event(MessageEvent::trusted(
                     EventType::trusted(Cow::Borrowed(&self.event_type)),
                     Cow::Borrowed(&self.text),
-                    EventId::trusted(Cow::Borrowed(&self.id)),
+                    Cow::Borrowed(&self.id),
                 )),
                 What::Retry(retry) => Decoded::Retry(retry),
                 What::Comment => Decoded::Comment(Cow::Borrowed(&self.text)),

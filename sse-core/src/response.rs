@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io::Write as _;
+use std::time::SystemTime;
 
+use crate::date::imf_fixdate;
 use crate::field::{Fault, Field, FieldError};
 
 /// A complete HTTP answer with a small body: a page, JSON, a redirect.
 ///
-/// It ends the connection, and says so.
+/// An [`Upgrader`](crate::Upgrader) makes a [`Reply`](crate::Reply) of it, which adds what any
+/// response to a request has.
 ///
 /// ```
 /// use sse_core::Response;
@@ -25,6 +28,8 @@ pub struct Response {
     headers: Headers,
     content_type: &'static str,
     body: Cow<'static, [u8]>,
+    /// Whether it goes on after its body, for as long as the connection lasts.
+    is_open: bool,
 }
 
 impl Response {
@@ -42,6 +47,7 @@ impl Response {
             headers: Headers::new(),
             content_type: "",
             body: Cow::Borrowed(b""),
+            is_open: false,
         }
     }
 
@@ -87,7 +93,7 @@ impl Response {
     }
 
     /// The headers, `Content-Type` first if there is a body; not those of the framing, which
-    /// [`encode`](Self::encode) writes.
+    /// [`Reply::encode`](crate::Reply::encode) writes.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let content_type = Some(("Content-Type", self.content_type));
         let headers = self
@@ -107,15 +113,22 @@ impl Response {
         &self.body
     }
 
-    /// Appends the wire form to `out`; for a `HEAD` request without the body.
-    pub fn encode(&self, head_only: bool, out: &mut Vec<u8>) {
-        begin(out, self.status);
+    /// Appends the wire form, for a `HEAD` request without the body. It says HTTP/1.1 also to
+    /// a client of 1.0 (RFC 9110, 6.2), and always that the connection ends with it, so
+    /// nothing is ever chunked.
+    pub(crate) fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        let has_date = self.headers.has("Date");
+        if let Some(date) = date.filter(|_| !has_date) {
+            line(out, "Date", &imf_fixdate(date));
+        }
+        line(out, "Connection", "close");
         if !self.content_type.is_empty() {
             line(out, "Content-Type", self.content_type);
         }
         // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
         let has_body = !matches!(self.status, 204 | 205 | 304);
-        if has_body {
+        if has_body && !self.is_open {
             line(
                 out,
                 "Content-Length",
@@ -129,15 +142,14 @@ impl Response {
         }
     }
 
-    /// Appends the wire form of an answer that goes on after its body, for as long as the
-    /// connection lasts.
-    pub(crate) fn encode_open(&self, out: &mut Vec<u8>) {
-        begin(out, self.status);
-        for (name, value) in self.headers() {
-            line(out, name, value);
-        }
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&self.body);
+    /// Makes this the beginning of a stream, without an end that is known.
+    pub(crate) const fn open(mut self) -> Self {
+        self.is_open = true;
+        self
+    }
+
+    pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
     }
 
     pub(crate) fn with_headers(mut self, headers: Headers) -> Self {
@@ -207,9 +219,17 @@ impl Rejection {
     /// 431: the request head is too large.
     pub const HEADERS_TOO_LARGE: Self =
         Self::new(431, "the request head is too large or has too many headers");
+    /// 500: the program failed to decide.
+    pub const INTERNAL_SERVER_ERROR: Self =
+        Self::new(500, "the server failed to answer; it has logged why");
+    /// 501: the request has a transfer coding that is unknown.
+    pub const NOT_IMPLEMENTED: Self = Self::new(
+        501,
+        "the request has a transfer coding other than chunked; send it without one",
+    );
     /// 503: the server is full or about to stop.
     pub const UNAVAILABLE: Self = Self::new(503, "there is no room now; come back later");
-    /// 505: the HTTP version is neither 1.0 nor 1.1.
+    /// 505: the HTTP version is not 1.
     pub const VERSION_NOT_SUPPORTED: Self =
         Self::new(505, "the HTTP version is neither 1.0 nor 1.1");
 
@@ -325,12 +345,28 @@ impl Headers {
 
     /// Adds a header of our own unless there is one of that name.
     pub(crate) fn add_default(&mut self, name: &'static str, value: &'static str) {
-        if !self
-            .0
-            .iter()
-            .any(|(other, _)| other.eq_ignore_ascii_case(name))
-        {
+        if !self.has(name) {
             self.add(name, value);
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let mut names = self.0.iter().map(|(name, _)| name);
+        names.any(|other| other.eq_ignore_ascii_case(name))
+    }
+
+    /// Names `Origin` in `Vary`, beside what the program has named there.
+    pub(crate) fn vary_by_origin(&mut self) {
+        let headers = self.0.to_mut();
+        let vary = headers
+            .iter_mut()
+            .find(|(name, _)| name.eq_ignore_ascii_case("Vary"));
+        let Some((_, names)) = vary else {
+            return self.add("Vary", "Origin");
+        };
+        let mut named = names.split(',').map(str::trim);
+        if !named.any(|name| name == "*" || name.eq_ignore_ascii_case("Origin")) {
+            names.to_mut().push_str(", Origin");
         }
     }
 
@@ -339,27 +375,14 @@ impl Headers {
         self.0.to_mut().push((Cow::Borrowed(name), value.into()));
     }
 
-    pub(crate) fn append(&mut self, mut others: Self) {
-        self.0.to_mut().append(others.0.to_mut());
-    }
-
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Vec<u8>) {
         for (name, value) in &*self.0 {
             line(out, name, value);
         }
     }
 }
 
-/// Appends the beginning of any response head.
-///
-/// It says HTTP/1.1 also to a 1.0 client (RFC 9110, 6.2), and always that the connection
-/// ends with the answer, so nothing is ever chunked.
-pub(crate) fn begin(out: &mut Vec<u8>, status: u16) {
-    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", phrase(status));
-    line(out, "Connection", "close");
-}
-
-pub(crate) fn line(out: &mut Vec<u8>, name: &str, value: &str) {
+fn line(out: &mut Vec<u8>, name: &str, value: &str) {
     for part in [name, ": ", value, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -453,6 +476,7 @@ const fn phrase(status: u16) -> &'static str {
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
@@ -467,7 +491,7 @@ mod tests {
 
     fn wire(response: impl Into<Response>, head_only: bool) -> String {
         let mut out = Vec::new();
-        response.into().encode(head_only, &mut out);
+        response.into().encode(None, head_only, &mut out);
         String::from_utf8(out).unwrap()
     }
 

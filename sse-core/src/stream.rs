@@ -67,7 +67,7 @@ impl<W: Write> Stream<W> {
     ///
     /// # Errors
     ///
-    /// Text with a line break or a NUL in it.
+    /// Text that is no event ID; see [`EventId::new`].
     pub fn set_id<'a>(
         &mut self,
         id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,

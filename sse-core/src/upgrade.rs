@@ -5,13 +5,15 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::event::Event;
 use crate::field::{EventId, Fault, Field, FieldError};
 use crate::head::{Head, HeadReader, is_authority};
+use crate::host::{Host, is_own_origin};
 use crate::negotiate::accepts_event_stream;
 use crate::outbox::{Outbox, SendError};
+use crate::reply::Reply;
 use crate::response::{Headers, Rejection, Response};
 use crate::stream::{CloseError, Stream};
 
@@ -23,19 +25,20 @@ use crate::stream::{CloseError, Stream};
 /// [`Request::accept`] refuses what asks for something else than an event stream. The
 /// judgements are pure functions, for those who bring their own input and output:
 /// [`check`](Self::check), [`answer_options`](Self::answer_options),
-/// [`accept`](Self::accept) and [`accept_head`](Self::accept_head).
+/// [`accept`](Self::accept), and [`reply`](Self::reply) for whatever is written.
 ///
 /// ```no_run
-/// use std::net::TcpListener;
-/// use std::{thread, time::Duration};
+/// use std::net::{Shutdown, TcpListener};
+/// use std::thread;
+/// use std::time::{Duration, SystemTime};
 /// use sse_core::{Rejection, UpgradeError, Upgrader};
 ///
-/// let upgrader = Upgrader::new().allow_origin("https://example.org")?;
+/// let upgrader = Upgrader::new().allow_origin("https://example.org")?.clock(SystemTime::now);
 /// for conn in TcpListener::bind("127.0.0.1:31337")?.incoming() {
 ///     let (conn, upgrader) = (conn?, upgrader.clone());
 ///     thread::spawn(move || -> Result<(), UpgradeError> {
 ///         conn.set_read_timeout(Some(Duration::from_secs(10)))?;
-///         let request = upgrader.read(conn)?;
+///         let request = upgrader.read_with(conn, |conn| conn.shutdown(Shutdown::Write))?;
 ///         let mut stream = match request.path() {
 ///             "/sse" => request.accept()?,
 ///             _ => return request.reject(Rejection::NOT_FOUND),
@@ -49,17 +52,18 @@ use crate::stream::{CloseError, Stream};
 /// Time is the connection's matter: a `read` of the connection that gives
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) or [`TimedOut`](io::ErrorKind::TimedOut) is
 /// answered with 408. A timeout of a socket bounds each read and each write; to bound the whole
-/// head, wrap the connection in a reader that shortens the timeout as time passes. That also
-/// bounds how long a peer may go on sending after it has been refused in the middle of its
-/// request, which is read to its end, so that the answer is not lost in a reset.
+/// head, wrap the connection in a reader that shortens the timeout as time passes.
+///
+/// A response other than a stream is followed by the end of the server's half of the
+/// connection, as far as [`read_with`](Self::read_with) can end it, and by reading what the
+/// peer still sends: dropping a connection with unread input resets it, and the response would
+/// be lost. That takes at most [`MAX_LINGER`](Self::MAX_LINGER) bytes and 64 reads.
 #[derive(Debug, Clone, Default)]
 pub struct Upgrader(Arc<Settings>);
 
 impl Upgrader {
-    /// What a peer may still send after it has been refused in the middle of its request, or
-    /// has had its answer but sent more than the head, before the connection is dropped:
-    /// 256 KiB. Dropping a connection with unread input resets it, and the answer would be
-    /// lost.
+    /// How many bytes are read from a peer that goes on sending after it has been answered,
+    /// before the connection is dropped: 256 KiB.
     pub const MAX_LINGER: u64 = 256 << 10;
 
     /// An upgrader for requests to any host, without CORS headers.
@@ -69,23 +73,31 @@ impl Upgrader {
     }
 
     /// Answers only for this host and others so named: `example.org` with any port, or
-    /// `example.org:8080`. Others get 421. By default every host is answered for. Browsers don't
-    /// send the port that is their scheme's own, so don't name 80 and 443.
+    /// `example.org:8080`. Others get 421. By default every host is answered for. Other
+    /// spellings of a host are the same host: case, a dot at the end, percent-encoding, an
+    /// IPv6 address with its zeros, and the ports 80 and 443, which clients leave out.
     ///
     /// Name the hosts of a server that listens on localhost: otherwise a web page whose
-    /// name is made to resolve there (DNS rebinding) reads its streams.
+    /// name is made to resolve there (DNS rebinding) reads its streams, since its origin is
+    /// then the server's own.
+    ///
+    /// Chromium asks its user before a page from elsewhere may connect to localhost or to the
+    /// local network (Local Network Access), and only for pages that came over HTTPS. No
+    /// response header has a part in that, those of Private Network Access have been given up:
+    /// the page needs the permission, and CORS besides.
     ///
     /// # Errors
     ///
     /// Text that is no host.
     pub fn allow_host(mut self, host: &str) -> Result<Self, FieldError> {
         check_authority(Field::Host, host, 0)?;
-        self.settings().hosts.push(host.to_ascii_lowercase());
+        self.settings().hosts.push(Host::new(host));
         Ok(self)
     }
 
-    /// Lets pages of this origin and others so named read the stream (CORS), and refuses
-    /// pages of other origins with 403. Requests without `Origin` are not affected.
+    /// Lets pages of this origin and others so named read the responses (CORS), and refuses
+    /// pages of other origins with 403. Requests without `Origin` are not affected. The
+    /// server's own origin, which is that of the host that is asked, is always allowed.
     ///
     /// By default no CORS header is sent: browsers show the stream to pages of its own
     /// origin only.
@@ -119,7 +131,7 @@ impl Upgrader {
         Ok(self)
     }
 
-    /// Lets pages of every origin read the stream (CORS).
+    /// Lets pages of every origin read the responses (CORS).
     #[must_use]
     pub fn allow_any_origin(mut self) -> Self {
         self.settings().origins = Origins::Any;
@@ -178,42 +190,73 @@ impl Upgrader {
         self
     }
 
+    /// Takes requests that have come over TLS: of the two origins that a host's name makes, only
+    /// that with `https` is then the server's own. A `Server` knows by itself.
+    #[must_use]
+    pub fn https(mut self) -> Self {
+        self.settings().is_https = true;
+        self
+    }
+
+    /// Lets [`read`](Self::read) and the [`Request`]s that it gives send `Date`, which a server
+    /// that has a clock must (RFC 9110, 6.6.1). This crate has none: [`SystemTime::now`] is one.
+    #[must_use]
+    pub fn clock(mut self, now: fn() -> SystemTime) -> Self {
+        self.settings().clock = Some(now);
+        self
+    }
+
     /// Reads a request head from `conn` and [checks](Self::check) it.
+    ///
+    /// The server's half of the connection ends when `conn` is dropped, for nothing that only
+    /// reads and writes can end it earlier. So a peer that has been refused in the middle of its
+    /// request, or has sent more than the head, is read until it ends the connection, or a read
+    /// times out. [`read_with`](Self::read_with) ends the server's half first.
     ///
     /// # Errors
     ///
     /// [`UpgradeError::Rejected`] for what is refused, [`UpgradeError::Answered`] for
     /// `OPTIONS`: both have been answered. [`UpgradeError::Io`] when the connection fails,
     /// or ends before anything was sent.
-    pub fn read<C: Read + Write>(&self, mut conn: C) -> Result<Request<C>, UpgradeError> {
-        let mut is_head_only = false;
-        let checked = self.read_head(&mut conn).and_then(|(head, has_more)| {
-            is_head_only = head.method() == "HEAD";
-            self.check(&head)?;
-            Ok((head, has_more))
-        });
-        let (head, has_more) = match checked {
-            Ok(read) => read,
-            Err(UpgradeError::Rejected(rejection)) => {
-                let _ = respond(&mut conn, &rejection.clone().into(), is_head_only);
-                // A peer that has stalled sends nothing that could reset the connection.
-                if rejection != Rejection::REQUEST_TIMEOUT {
-                    linger(&mut conn);
-                }
-                return Err(UpgradeError::Rejected(rejection));
-            }
-            Err(error) => return Err(error),
-        };
-        if let Some(answer) = self.answer_options(&head) {
-            respond(&mut conn, &answer, false)?;
-            return Err(UpgradeError::Answered);
+    pub fn read<C: Read + Write>(&self, conn: C) -> Result<Request<C>, UpgradeError> {
+        self.read_head(conn, None)
+    }
+
+    /// As [`read`](Self::read); after any response but a stream `shut_down` ends the server's
+    /// half of the connection, and may shorten its read timeout. Then the peer is read until it
+    /// ends its half, which most do at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_with<C: Read + Write>(
+        &self,
+        conn: C,
+        shut_down: fn(&mut C) -> io::Result<()>,
+    ) -> Result<Request<C>, UpgradeError> {
+        self.read_head(conn, Some(shut_down))
+    }
+
+    /// Returns what is written as the response to `head`, whoever writes it: this is the one
+    /// way out. It adds the headers of CORS; a `Date` of `now`, which is none where there is no
+    /// clock; `Connection: close`. For `HEAD` the body is left out.
+    ///
+    /// Without a head, or with one that was [refused](HeadReader::refused), it does as much of
+    /// that as it can.
+    #[must_use]
+    pub fn reply(
+        &self,
+        response: impl Into<Response>,
+        head: Option<&Head>,
+        now: Option<SystemTime>,
+    ) -> Reply {
+        let mut response = response.into();
+        self.0.add_cors(head, response.headers_mut());
+        Reply {
+            response,
+            date: now,
+            is_head_only: head.is_some_and(|head| head.method() == "HEAD"),
         }
-        Ok(Request {
-            upgrader: self.clone(),
-            head,
-            has_more,
-            conn,
-        })
     }
 
     /// A reader for one request head, with this upgrader's limits.
@@ -230,11 +273,16 @@ impl Upgrader {
     ///
     /// 405 for a method other than `GET`, `HEAD` and `OPTIONS`, 413 for a request with a
     /// body, 421 for a host that is not allowed.
+    ///
+    /// A chunked body passes, since some proxies send an empty one with every request. What it
+    /// holds has no meaning (RFC 9110, 9.3.1), and as the connection ends with the response
+    /// (RFC 9112, 9.6) nothing depends on where it ends: it is read like anything else that a
+    /// client sends after its head, and thrown away.
     pub fn check(&self, head: &Head) -> Result<(), Rejection> {
         if !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") {
             return Err(Rejection::METHOD_NOT_ALLOWED);
         }
-        if head.has_body() {
+        if head.has_body() && !head.is_chunked() {
             return Err(Rejection::CONTENT_TOO_LARGE);
         }
         if !self.0.is_allowed_host(head.host()) {
@@ -250,10 +298,10 @@ impl Upgrader {
         if head.method() != "OPTIONS" {
             return None;
         }
-        let mut headers = match self.0.cors(head) {
-            Ok(headers) => headers,
-            Err(rejection) => return Some(rejection.into_response()),
-        };
+        if let Err(rejection) = self.0.check_origin(head) {
+            return Some(rejection.into_response());
+        }
+        let mut headers = Headers::new();
         headers.add("Allow", "GET, HEAD, OPTIONS");
         let is_preflight = head.header("access-control-request-method").is_some();
         if is_preflight && !matches!(self.0.origins, Origins::Unchecked) {
@@ -267,8 +315,8 @@ impl Upgrader {
         Some(Response::new(204).with_headers(headers))
     }
 
-    /// The response that accepts `head`, for those who answer by way of an HTTP server. Its
-    /// body is only the beginning: the `retry` that is announced.
+    /// The response that accepts `head`. Its body is only the beginning: the `retry` that is
+    /// announced.
     ///
     /// # Errors
     ///
@@ -283,57 +331,57 @@ impl Upgrader {
         if !accepts_event_stream(head.header_values("accept")) {
             return Err(Rejection::NOT_ACCEPTABLE);
         }
+        self.0.check_origin(head)?;
         let mut headers = self.0.headers.clone();
         headers.add_default("Cache-Control", "no-cache, no-transform");
         headers.add_default("X-Accel-Buffering", "no");
-        headers.append(self.0.cors(head)?);
-
         let retry = self.0.retry.filter(|_| !is_head_only);
-        Ok(Response::new(200).with_headers(headers).body(
-            "text/event-stream",
-            retry.map_or_else(String::new, announce),
-        ))
+        let beginning = retry.map_or_else(String::new, announce);
+        Ok(Response::new(200)
+            .with_headers(headers)
+            .body("text/event-stream", beginning)
+            .open())
     }
 
-    /// The response head that accepts `head`, and the `retry` that is announced: the wire
-    /// form of what [`accept`](Self::accept) gives.
-    ///
-    /// # Errors
-    ///
-    /// As [`accept`](Self::accept).
-    pub fn accept_head(&self, head: &Head) -> Result<Vec<u8>, Rejection> {
-        let mut out = Vec::with_capacity(256);
-        self.accept(head)?.encode_open(&mut out);
-        Ok(out)
-    }
-
-    /// A head, and whether the peer has sent more than that.
-    fn read_head(&self, conn: &mut impl Read) -> Result<(Head, bool), UpgradeError> {
+    fn read_head<C: Read + Write>(
+        &self,
+        mut conn: C,
+        shut_down: Option<ShutDown<C>>,
+    ) -> Result<Request<C>, UpgradeError> {
         let mut reader = self.head_reader();
-        let mut piece = [0; 2048];
-        loop {
-            let mut input = match conn.read(&mut piece) {
-                Ok(0) if reader.is_empty() => {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
-                Ok(0) => {
-                    return Err(Rejection::BAD_REQUEST
-                        .because("the connection ended within the request head")
-                        .into());
-                }
-                Ok(len) => &piece[..len],
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => continue,
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        return Err(Rejection::REQUEST_TIMEOUT.into());
-                    }
-                    _ => return Err(error.into()),
-                },
-            };
-            if let Some(head) = reader.read(&mut input)? {
-                return Ok((head, !input.is_empty()));
+        let (head, has_more) = match read(&mut reader, &mut conn) {
+            Ok(read) => read,
+            Err(UpgradeError::Rejected(rejection)) => {
+                let reply = self.reply(rejection.clone(), reader.refused(), self.now());
+                // A peer that has stalled sends nothing that could reset the connection.
+                let is_sending = rejection != Rejection::REQUEST_TIMEOUT;
+                let _ = finish(&mut conn, &reply, shut_down, is_sending);
+                return Err(rejection.into());
             }
+            Err(error) => return Err(error),
+        };
+        let mut request = Request {
+            upgrader: self.clone(),
+            head,
+            has_more,
+            shut_down,
+            conn,
+        };
+        if let Err(rejection) = self.check(&request.head) {
+            request.has_more = true; // Its body may be on its way.
+            return Err(request.refuse(rejection));
         }
+        match self.answer_options(&request.head) {
+            Some(answer) => {
+                request.respond(answer)?;
+                Err(UpgradeError::Answered)
+            }
+            None => Ok(request),
+        }
+    }
+
+    fn now(&self) -> Option<SystemTime> {
+        self.0.clock.map(|now| now())
     }
 
     fn settings(&mut self) -> &mut Settings {
@@ -347,8 +395,12 @@ pub struct Request<C> {
     head: Head,
     /// Whether the peer has sent more than the head.
     has_more: bool,
+    shut_down: Option<ShutDown<C>>,
     conn: C,
 }
+
+/// Ends this half of a connection.
+type ShutDown<C> = fn(&mut C) -> io::Result<()>;
 
 impl<C> Request<C> {
     /// The request head.
@@ -397,26 +449,23 @@ impl<C: Read + Write> Request<C> {
     ///
     /// # Errors
     ///
-    /// [`UpgradeError::Rejected`] for what [`Upgrader::accept_head`] refuses,
+    /// [`UpgradeError::Rejected`] for what [`Upgrader::accept`] refuses,
     /// [`UpgradeError::Answered`] for `HEAD`: both have been answered.
     /// [`UpgradeError::Io`] when the connection fails.
-    pub fn accept(mut self) -> Result<Stream<C>, UpgradeError> {
-        let accepting = match self.upgrader.accept_head(&self.head) {
+    pub fn accept(self) -> Result<Stream<C>, UpgradeError> {
+        let accepting = match self.upgrader.accept(&self.head) {
             Ok(accepting) => accepting,
-            Err(rejection) => {
-                let _ = self.answer(&rejection.clone().into());
-                return Err(rejection.into());
-            }
+            Err(rejection) => return Err(self.refuse(rejection)),
         };
-        let is_head_only = self.is_head_only();
+        if self.head.method() == "HEAD" {
+            self.respond(accepting)?;
+            return Err(UpgradeError::Answered);
+        }
         let mut outbox = Outbox::new();
-        outbox.push_raw(&accepting);
+        outbox.push_raw(&self.reply(accepting).encode());
         let mut stream = Stream::with_outbox(self.conn, outbox);
         stream.flush()?;
-        match is_head_only {
-            true => Err(UpgradeError::Answered),
-            false => Ok(stream),
-        }
+        Ok(stream)
     }
 
     /// Refuses, for the application's own reason.
@@ -434,20 +483,20 @@ impl<C: Read + Write> Request<C> {
     ///
     /// [`UpgradeError::Io`] when the connection fails.
     pub fn respond(mut self, response: impl Into<Response>) -> Result<(), UpgradeError> {
-        Ok(self.answer(&response.into())?)
-    }
-
-    fn answer(&mut self, response: &Response) -> io::Result<()> {
-        let is_head_only = self.is_head_only();
-        respond(&mut self.conn, response, is_head_only)?;
-        if self.has_more {
-            linger(&mut self.conn);
-        }
+        let reply = self.reply(response);
+        finish(&mut self.conn, &reply, self.shut_down, self.has_more)?;
         Ok(())
     }
 
-    fn is_head_only(&self) -> bool {
-        self.method() == "HEAD"
+    /// Refuses, and gives the error that says so.
+    fn refuse(self, rejection: Rejection) -> UpgradeError {
+        let _ = self.respond(rejection.clone());
+        rejection.into()
+    }
+
+    fn reply(&self, response: impl Into<Response>) -> Reply {
+        let now = self.upgrader.now();
+        self.upgrader.reply(response, Some(&self.head), now)
     }
 }
 
@@ -543,57 +592,67 @@ const CORS: [&str; 5] = [
 struct Settings {
     max_head_size: usize,
     max_headers: usize,
-    /// In lower case; empty where any host will do.
-    hosts: Vec<String>,
+    /// Empty where any host will do.
+    hosts: Vec<Host>,
     origins: Origins,
     credentials: bool,
     headers: Headers,
     retry: Option<Duration>,
+    is_https: bool,
+    clock: Option<fn() -> SystemTime>,
 }
 
 impl Settings {
     fn is_allowed_host(&self, host: &str) -> bool {
-        if self.hosts.is_empty() {
-            return true;
-        }
-        let host = host.to_ascii_lowercase();
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => &host,
-        };
-        self.hosts
-            .iter()
-            .any(|allowed| allowed == name || *allowed == host)
+        let mut hosts = self.hosts.iter();
+        let asked = Host::new(host);
+        self.hosts.is_empty() || hosts.any(|allowed| allowed.covers(&asked))
     }
 
-    /// The CORS headers of an answer (Fetch, "CORS protocol").
-    fn cors(&self, head: &Head) -> Result<Headers, Rejection> {
-        let mut headers = Headers::new();
+    /// Refuses pages of origins that are not allowed.
+    fn check_origin(&self, head: &Head) -> Result<(), Rejection> {
+        match origin(head) {
+            Some(origin) if !self.is_allowed_origin(&origin, head) => {
+                Err(Rejection::FORBIDDEN.because("pages of this origin may not read the stream"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_allowed_origin(&self, origin: &str, head: &Head) -> bool {
+        self.origins.allow(origin) || is_own_origin(origin, head.host(), self.is_https)
+    }
+
+    /// Adds the headers of CORS to a response (Fetch, "CORS protocol").
+    fn add_cors(&self, head: Option<&Head>, headers: &mut Headers) {
         let is_any = match &self.origins {
-            Origins::Unchecked => return Ok(headers),
+            Origins::Unchecked => return,
             Origins::Any => true,
             Origins::Listed(_) => false,
         };
+        if headers.has("Access-Control-Allow-Origin") {
+            return; // The program has decided.
+        }
         // "*" does not go with credentials.
         if is_any && !self.credentials {
-            headers.add("Access-Control-Allow-Origin", "*");
-            return Ok(headers);
+            return headers.add("Access-Control-Allow-Origin", "*");
         }
-        headers.add("Vary", "Origin");
-        if let Some(origin) = head.header("origin") {
-            let origin = String::from_utf8_lossy(origin);
-            if !self.origins.allow(&origin) {
-                return Err(
-                    Rejection::FORBIDDEN.because("pages of this origin may not read the stream")
-                );
-            }
+        headers.vary_by_origin();
+        let Some((head, origin)) = head.and_then(|head| Some((head, origin(head)?))) else {
+            return;
+        };
+        if self.is_allowed_origin(&origin, head) {
             headers.add("Access-Control-Allow-Origin", origin.into_owned());
             if self.credentials {
                 headers.add("Access-Control-Allow-Credentials", "true");
             }
         }
-        Ok(headers)
     }
+}
+
+/// The origin of the page that asks.
+fn origin(head: &Head) -> Option<Cow<'_, str>> {
+    head.header("origin").map(String::from_utf8_lossy)
 }
 
 impl Default for Settings {
@@ -606,6 +665,8 @@ impl Default for Settings {
             credentials: false,
             headers: Headers::new(),
             retry: None,
+            is_https: false,
+            clock: None,
         }
     }
 }
@@ -635,18 +696,67 @@ fn announce(retry: Duration) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-fn respond(conn: &mut impl Write, response: &Response, is_head_only: bool) -> io::Result<()> {
-    let mut out = Vec::new();
-    response.encode(is_head_only, &mut out);
-    conn.write_all(&out)?;
-    conn.flush()
+/// A head, and whether the peer has sent more than that.
+fn read(reader: &mut HeadReader, conn: &mut impl Read) -> Result<(Head, bool), UpgradeError> {
+    let mut piece = [0; 2048];
+    loop {
+        let mut input = match conn.read(&mut piece) {
+            Ok(0) if reader.is_empty() => {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            Ok(0) => {
+                return Err(Rejection::BAD_REQUEST
+                    .because("the connection ended within the request head")
+                    .into());
+            }
+            Ok(len) => &piece[..len],
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => continue,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    return Err(Rejection::REQUEST_TIMEOUT.into());
+                }
+                _ => return Err(error.into()),
+            },
+        };
+        if let Some(head) = reader.read(&mut input)? {
+            return Ok((head, !input.is_empty()));
+        }
+    }
 }
 
-/// Reads what a peer still sends that has had its answer: dropping a connection with unread
-/// input resets it, and the answer would be lost.
-fn linger(conn: &mut impl Read) {
-    let _ = io::copy(&mut conn.take(Upgrader::MAX_LINGER), &mut io::sink());
+/// Writes a reply and ends this half of the connection. Then reads what the peer still sends:
+/// until it ends its half, or, where it cannot know that it should, if it is sending.
+fn finish<C: Read + Write>(
+    conn: &mut C,
+    reply: &Reply,
+    shut_down: Option<ShutDown<C>>,
+    is_sending: bool,
+) -> io::Result<()> {
+    conn.write_all(&reply.encode())?;
+    conn.flush()?;
+    if let Some(shut_down) = shut_down {
+        shut_down(conn)?;
+    }
+    if shut_down.is_some() || is_sending {
+        linger(conn);
+    }
+    Ok(())
 }
+
+/// A peer that sends byte by byte must not keep a thread longer than one that floods.
+fn linger(conn: &mut impl Read) {
+    let mut piece = [0; 8 << 10];
+    let mut conn = conn.take(Upgrader::MAX_LINGER);
+    for _ in 0..MAX_LINGER_READS {
+        match conn.read(&mut piece) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
+const MAX_LINGER_READS: usize = 64;
 
 /// RFC 3986, 3.1.
 fn is_scheme(text: &str) -> bool {

@@ -113,6 +113,41 @@ fn a_refused_peer_is_not_read_for_ever() {
     assert_eq!(Upgrader::MAX_LINGER, 256 << 10);
 }
 
+/// A byte now and then costs at most a read's timeout each, and not for ever.
+#[test]
+fn a_refused_peer_that_sends_byte_by_byte_is_not_read_for_ever() {
+    let mut peer = Peer::sends("no HTTP\r\n\r\n").at_once(1);
+    peer.is_endless = true;
+    assert_rejected(serve(&Upgrader::new(), &mut peer));
+    assert_eq!(peer.read - peer.read_before_answer, 64);
+}
+
+/// What sees the end of the stream ends its own half, and the thread is free at once.
+#[test]
+fn after_an_answer_the_servers_half_ends_and_then_the_peers_is_read() {
+    for request in [
+        "GET /other HTTP/1.0\r\n\r\n",
+        "OPTIONS /sse HTTP/1.0\r\n\r\n",
+        "HEAD /sse HTTP/1.0\r\n\r\n",
+        "GET /sse HTTP/1.0\r\nAccept: text/html\r\n\r\n",
+        "POST /sse HTTP/1.0\r\nContent-Length: 1\r\n\r\n",
+        "no HTTP\r\n\r\n",
+    ] {
+        let mut peer = Peer::sends(request).then_sends("x");
+        let read = Upgrader::new().read_with(&mut peer, |peer| {
+            peer.done.push(Done::ShutDown);
+            Ok(())
+        });
+        let _ = read.and_then(|request| match request.path() {
+            "/sse" => request.accept().map(drop),
+            _ => request.reject(Rejection::NOT_FOUND),
+        });
+        assert_eq!(peer.done.last(), Some(&Done::ShutDown), "{request}");
+        assert_eq!(peer.read, request.len() + 1, "{request}");
+        assert!(peer.has_ended, "{request}");
+    }
+}
+
 #[test]
 fn a_refused_peer_that_vanishes_is_refused_all_the_same() {
     let mut peer = Peer::sends("no HTTP\r\n\r\n").then_fails(io::ErrorKind::ConnectionReset);
@@ -204,11 +239,9 @@ fn the_application_answers_with_something_else() {
 #[test]
 fn an_answer_that_has_no_body_never_gets_one() {
     for status in [204, 304] {
-        let mut out = Vec::new();
-        Response::new(status)
-            .body("text/plain", "lost")
-            .encode(false, &mut out);
-        let text = text_of(&out);
+        let response = Response::new(status).body("text/plain", "lost");
+        let wire = Upgrader::new().reply(response, None, None).encode();
+        let text = text_of(&wire);
         assert!(
             text.ends_with("\r\n\r\n") && !text.contains("Content-Length"),
             "{text}"

@@ -114,11 +114,32 @@ fn headers_are_found_in_any_case_and_in_order() {
 
 #[test]
 fn a_head_shows_no_secrets_in_debug_output() {
-    let head = accepts("GET / HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n");
-    assert_eq!(
-        format!("{head:?}"),
-        r#"Head { method: "GET", target: "/", minor_version: Some(1), .. }"#
-    );
+    for (target, shown) in [
+        ("/sse", "/sse"),
+        ("/sse?token=secret", "/sse?…"),
+        ("http://b.example/sse?token=secret", "/sse?…"),
+    ] {
+        let head = accepts(format!(
+            "GET {target} HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n"
+        ));
+        assert_eq!(
+            format!("{head:?}"),
+            format!(r#"Head {{ method: "GET", target: {shown}, minor_version: Some(1), .. }}"#)
+        );
+    }
+}
+
+/// RFC 9112, 3.2: a target has the characters of a URI, which are ASCII.
+#[test]
+fn a_target_outside_ascii_is_refused() {
+    let reason = "the request target has a character outside ASCII; send it percent-encoded";
+    for target in ["/\u{e9}", "/?a=\u{65e5}", "http://a.example/\u{1f600}"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        refuses(request, 400, reason);
+        let host = [("host", &b"a.example"[..])];
+        let refused = Head::from_parts("GET", target, Some(1), host).unwrap_err();
+        assert_eq!((refused.status(), refused.reason()), (400, reason));
+    }
 }
 
 #[test]
@@ -147,7 +168,7 @@ fn a_head_from_parts_is_held_to_the_same_rules() {
         ),
         (
             ("GET", "/?lastEventId=%0A", Some(1), host),
-            Err("the last event ID in the query has a line break or a NUL"),
+            Err("the last event ID in the query has a control character"),
         ),
         (("GET", "", Some(1), host), Err(target)),
         (("GET", "ftp://a/", Some(1), host), Err(target)),
@@ -298,7 +319,16 @@ fn http_1_0_needs_no_host_but_has_no_two() {
 #[test]
 fn versions() {
     let other = "the HTTP version is neither 1.0 nor 1.1";
-    refuses("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, other);
+    // RFC 9110, 2.5: a later HTTP/1 is processed as 1.1.
+    for version in ["1.2", "1.3", "1.9"] {
+        let head = accepts(format!("\r\nGET /a HTTP/{version}\r\nHost: a\r\n\r\n"));
+        assert_eq!(
+            (head.minor_version(), head.path(), head.host()),
+            (Some(1), "/a", "a")
+        );
+        let hostless = format!("GET / HTTP/{version}\n\n");
+        refuses(hostless, 400, "Host is missing; HTTP/1.1 requires it");
+    }
     refuses("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, other);
     refuses("GET / HTTP/3.0\n\n", 505, other);
     refuses("GET / HTTP/0.9\r\n\r\n", 505, other);
@@ -404,8 +434,7 @@ fn framing() {
     assert!(has_body("Content-Length: 0005\r\n"));
     assert!(has_body("Content-Length: 99999999999999999999999\r\n"));
     assert!(has_body("Transfer-Encoding: chunked\r\n"));
-    assert!(has_body("transfer-encoding: gzip, chunked\r\n"));
-    assert!(has_body("Transfer-Encoding: identity\r\n"));
+    assert!(has_body("transfer-encoding: , chunked\r\n"));
 
     let framing = |headers: &str, reason| {
         refuses(
@@ -558,7 +587,6 @@ fn the_last_event_id_is_the_headers() {
     last_event_id("/", "Last-Event-ID:\r\n", None);
     last_event_id("/", "Last-Event-ID: 7\r\nLast-Event-ID: 8\r\n", Some("7"));
     last_event_id("/?lastEventId=8", "Last-Event-ID: 7\r\n", Some("7"));
-    last_event_id("/?lastEventId=%0A", "Last-Event-ID: 7\r\n", Some("7"));
 
     let head = accepts(b"GET / HTTP/1.0\r\nLast-Event-ID: caf\xe9\r\n\r\n");
     assert_eq!(head.last_event_id().unwrap().as_str(), "caf\u{fffd}");
@@ -569,6 +597,10 @@ fn the_last_event_id_is_the_headers() {
 fn the_last_event_id_is_else_the_querys() {
     last_event_id("/?lastEventId=7", "", Some("7"));
     last_event_id("/?last_event_id=7", "", Some("7"));
+    last_event_id("/?lastEventID=7", "", Some("7")); // Mercure, "Reconciliation"
+    last_event_id("/?lastEventID=&lastEventId=7", "", Some("7"));
+    last_event_id("/?lastEventId=+7%09", "", Some("7")); // as a header shows it
+    last_event_id("/?lastEventId=+", "", None);
     last_event_id("/?lastEventId=7", "Last-Event-ID: \r\n", Some("7"));
     last_event_id("http://b.example?lastEventId=7", "", Some("7"));
     last_event_id("/a?b=c&lastEventId=7&d", "", Some("7"));
@@ -588,13 +620,13 @@ fn the_last_event_id_is_else_the_querys() {
 
 #[test]
 fn a_last_event_id_that_is_none_is_refused() {
-    for query in ["%0A", "7%0Aid: 8", "%0d", "7%00"] {
+    for query in ["%0A", "7%0Aid: 8", "%0d", "7%00", "a%01b", "%7f", "a%09b"] {
         let query = query.replace(' ', "+");
-        for name in ["lastEventId", "last_event_id"] {
+        for name in ["lastEventId", "last_event_id", "lastEventID"] {
             refuses(
                 format!("GET /?{name}={query} HTTP/1.1\r\nHost: a.example\r\n\r\n"),
                 400,
-                "the last event ID in the query has a line break or a NUL",
+                "the last event ID in the query has a control character",
             );
         }
     }

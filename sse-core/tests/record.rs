@@ -730,7 +730,7 @@ fn event() -> impl Strategy<Value = Event<'static>> {
     let comment = prop_oneof!["[ab:\r\n]{0,6}", "\n{0,1}T\\+{1,3}1\\.00000000[01]\n{0,1}",];
     (
         prop::option::of(comment),
-        prop::option::of(line()),
+        prop::option::of("([a:é][a: é]{0,2}[a:é])?"),
         prop::option::of(line()),
         prop::option::of(0..5000_u64),
         prop::option::weighted(0.8, text_in_lines()),

@@ -1,6 +1,6 @@
 //! What each request is answered with, to the byte.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use sse_core::{HeadReader, Rejection, Response, UpgradeError, Upgrader};
 
@@ -117,13 +117,9 @@ fn other_methods_are_refused() {
 #[test]
 fn a_body_is_refused() {
     let upgrader = Upgrader::new();
-    for header in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
-        answers(&upgrader, get(&[header]), refused(TOO_LARGE));
-        answers(
-            &upgrader,
-            ask("OPTIONS /sse", &[header]),
-            refused(TOO_LARGE),
-        );
+    for line in ["GET /sse", "OPTIONS /sse"] {
+        let request = ask(line, &["Content-Length: 5"]);
+        answers(&upgrader, request, refused(TOO_LARGE));
     }
 }
 
@@ -175,12 +171,19 @@ fn other_hosts_are_refused() {
         "LocalHost:8080",
         "[::1]",
         "[::1]:8080",
+        "example.org.", // RFC 3986, 3.2.2
+        "Example.org.:8080",
+        "%65xample.org",        // RFC 3986, 6.2.2.2
+        "localhost:08080",      // RFC 3986, 6.2.3
+        "[0:0:0:0:0:0:0:1]:80", // RFC 5952
     ] {
         answers(&upgrader, host(ours), stream(&[]));
     }
     for other in [
         "",
+        ".",
         ":8080",
+        "example.org..",
         "evil.example",
         "example.org.evil.example",
         "evil-example.org",
@@ -304,12 +307,9 @@ fn origins_may_be_listed() {
         "Origin: https://b.example/",
         "Origin:",
     ] {
-        answers(&upgrader, get(&[other]), refused(OTHER_ORIGIN));
-        answers(
-            &upgrader,
-            ask("OPTIONS /sse", &[other]),
-            refused(OTHER_ORIGIN),
-        );
+        let expected = refused_with(OTHER_ORIGIN, &["Vary: Origin"]);
+        answers(&upgrader, get(&[other]), &expected);
+        answers(&upgrader, ask("OPTIONS /sse", &[other]), &expected);
     }
 }
 
@@ -454,7 +454,215 @@ fn the_opaque_origin_may_be_listed() {
     let upgrader = Upgrader::new().allow_origin("null").unwrap();
     let named = ["Vary: Origin", "Access-Control-Allow-Origin: null"];
     answers(&upgrader, get(&["Origin: null"]), stream(&named));
-    answers(&upgrader, get(&[OURS]), refused(OTHER_ORIGIN));
+    let refused = refused_with(OTHER_ORIGIN, &["Vary: Origin"]);
+    answers(&upgrader, get(&[OURS]), refused);
+}
+
+/// RFC 9110, 9.3.1: what a GET carries has no meaning. RFC 9112, 9.6: after "close" no further
+/// request is read, so where it ends does not matter.
+#[test]
+fn an_empty_chunked_body_is_no_content() {
+    let upgrader = Upgrader::new();
+    for headers in [
+        &["Transfer-Encoding: chunked"][..],
+        &["Transfer-Encoding: Chunked"],
+        &["transfer-encoding: , chunked ,"], // RFC 9110, 5.6.1
+        &["Transfer-Encoding:", "Transfer-Encoding: chunked"], // RFC 9110, 5.3
+    ] {
+        answers(&upgrader, get(headers) + "0\r\n\r\n", stream(&[]));
+        answers(&upgrader, get(headers), stream(&[]));
+        let options = ask("OPTIONS /sse", headers) + "0\r\n\r\n";
+        answers(&upgrader, options, allowed(&[], &[]));
+    }
+}
+
+/// RFC 9112, 6.1 and 6.3.
+#[test]
+fn other_transfer_codings_are_refused() {
+    let upgrader = Upgrader::new();
+    let list = "Transfer-Encoding is not a list of codings";
+    let end = "Transfer-Encoding does not end with chunked, or has it twice";
+    let unknown = "the request has a transfer coding other than chunked; send it without one";
+    for (headers, status, reason) in [
+        (&["Transfer-Encoding: gzip, chunked"][..], 501, unknown),
+        (
+            &["Transfer-Encoding: identity", "Transfer-Encoding: chunked"],
+            501,
+            unknown,
+        ),
+        (&["Transfer-Encoding: x;a=b, chunked"], 501, unknown),
+        (&["Transfer-Encoding: xchunked, chunked"], 501, unknown),
+        (&["Transfer-Encoding: gzip"], 400, end),
+        (&["Transfer-Encoding: identity"], 400, end),
+        (&["Transfer-Encoding: xchunked"], 400, end),
+        (&["Transfer-Encoding:"], 400, end),
+        (&["Transfer-Encoding: chunked, gzip"], 400, end),
+        (&["Transfer-Encoding: chunked, chunked"], 400, end),
+        (
+            &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+            400,
+            end,
+        ),
+        (&["Transfer-Encoding: chunked;a=b"], 400, list), // RFC 9112, 7.1
+        (&["Transfer-Encoding: chunk ed"], 400, list),
+        (&["Transfer-Encoding: ;a, chunked"], 400, list),
+        (&["Transfer-Encoding: \"chunked\""], 400, list),
+        (
+            &["Transfer-Encoding: \u{b}chunked"],
+            400,
+            "a header value has a control character",
+        ),
+    ] {
+        let phrase = match status {
+            400 => "400 Bad Request",
+            _ => "501 Not Implemented",
+        };
+        let request = get(headers) + "0\r\n\r\n";
+        answers(&upgrader, request, refused((phrase, reason)));
+    }
+}
+
+/// Fetch, "CORS check": without the header the page cannot see even the status.
+#[test]
+fn every_answer_has_its_cors_headers() {
+    let named = &NAMED_WITH_CREDENTIALS[..2];
+    let star = &["Access-Control-Allow-Origin: *"][..];
+    let listed = Upgrader::new().allow_origin("https://b.example").unwrap();
+    let any = Upgrader::new().allow_any_origin();
+    let bad = (
+        "400 Bad Request",
+        "the last event ID in the query has a control character",
+    );
+    let no_host = ("400 Bad Request", "Host is missing; HTTP/1.1 requires it");
+    let many = (
+        "431 Request Header Fields Too Large",
+        "the request head is too large or has too many headers",
+    );
+    let unknown = (
+        "501 Not Implemented",
+        "the request has a transfer coding other than chunked; send it without one",
+    );
+    for (upgrader, cors) in [(listed, named), (any, star)] {
+        let expected = |refusal| refused_with(refusal, cors);
+        answers(&upgrader, ask("GET /other", &[OURS]), expected(NOT_FOUND));
+        let unacceptable = get(&["Accept: text/html", OURS]);
+        answers(&upgrader, unacceptable, expected(NOT_ACCEPTABLE));
+        let too_large = get(&["Content-Length: 5", OURS]);
+        answers(&upgrader, too_large, expected(TOO_LARGE));
+        answers(
+            &upgrader,
+            ask("GET /sse?lastEventId=%0A", &[OURS]),
+            expected(bad),
+        );
+        let hostless = format!("GET /sse HTTP/1.1\r\n{OURS}\r\n\r\n");
+        answers(&upgrader, hostless, expected(no_host));
+        let coded = get(&["Transfer-Encoding: gzip, chunked", OURS]);
+        answers(&upgrader, coded, expected(unknown));
+        let narrow = upgrader.clone().max_headers(2);
+        answers(&narrow, get(&[OURS, "X: y"]), expected(many));
+        let narrow = upgrader.clone().max_head_size(80);
+        answers(
+            &narrow,
+            get(&[OURS, &format!("X: {}", "y".repeat(80))]),
+            expected(many),
+        );
+        let hosts = upgrader.allow_host("b.example").unwrap();
+        answers(&hosts, get(&[OURS]), expected(MISDIRECTED));
+    }
+}
+
+/// A header that was cut names another origin than the page's.
+#[test]
+fn an_origin_that_was_cut_off_is_none() {
+    let upgrader = Upgrader::new()
+        .allow_origin("https://b")
+        .unwrap()
+        .max_head_size(58);
+    let request = get(&["Origin: https://b.evil"]);
+    let reason = "the request head is too large or has too many headers";
+    let too_large = ("431 Request Header Fields Too Large", reason);
+    answers(
+        &upgrader,
+        request,
+        refused_with(too_large, &["Vary: Origin"]),
+    );
+}
+
+/// What the program says itself counts.
+#[test]
+fn vary_and_the_programs_own_cors_headers_stay() {
+    let page =
+        |name: &'static str, value: &'static str| Response::new(204).header(name, value).unwrap();
+    let upgrader = Upgrader::new().allow_origin("https://b.example").unwrap();
+    let headers = |response: Response| {
+        let reply = upgrader.reply(response, None, None);
+        let headers = reply.response().headers();
+        headers
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(headers(page("vary", "Accept")), ["vary: Accept, Origin"]);
+    assert_eq!(headers(page("Vary", "X, origin")), ["Vary: X, origin"]);
+    assert_eq!(headers(page("Vary", "*")), ["Vary: *"]);
+    let own = "Access-Control-Allow-Origin: https://c";
+    assert_eq!(
+        headers(page("Access-Control-Allow-Origin", "https://c")),
+        [own]
+    );
+}
+
+#[test]
+fn the_servers_own_origin_is_always_allowed() {
+    let upgrader = Upgrader::new().allow_origin("https://b.example").unwrap();
+    let expected = |origin: &str| {
+        let origin = format!("Access-Control-Allow-Origin: {origin}");
+        stream(&["Vary: Origin", &origin])
+    };
+    for origin in ["http://a.example", "https://a.example"] {
+        let header = format!("Origin: {origin}");
+        answers(&upgrader, get(&[&header]), expected(origin));
+    }
+    let upgrader = upgrader.https();
+    let own = "https://a.example";
+    answers(
+        &upgrader,
+        get(&["Origin: https://a.example"]),
+        expected(own),
+    );
+    let refused = refused_with(OTHER_ORIGIN, &["Vary: Origin"]);
+    answers(&upgrader, get(&["Origin: http://a.example"]), &refused);
+    answers(
+        &upgrader,
+        get(&["Origin: https://a.example:8443"]),
+        &refused,
+    );
+}
+
+/// RFC 9110, 6.6.1: an origin server with a clock sends it with every answer.
+#[test]
+fn every_answer_has_its_date() {
+    let clock = || UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let upgrader = Upgrader::new().clock(clock).max_headers(2);
+    for request in [
+        get(&[]),
+        ask("HEAD /sse", &[]),
+        ask("GET /other", &[]),
+        ask("OPTIONS /sse", &[]),
+        ask("POST /sse", &[]),
+        get(&["X: y", "X: y"]),
+        "no HTTP\r\n\r\n".to_owned(),
+        "\x16\x03\x01\x02".to_owned(),
+    ] {
+        let mut peer = Peer::sends(&request);
+        let _ = serve(&upgrader, &mut peer);
+        let answer = peer.output();
+        let second = answer.split("\r\n").nth(1);
+        assert_eq!(
+            second,
+            Some("Date: Sun, 06 Nov 1994 08:49:37 GMT"),
+            "{request}"
+        );
+    }
 }
 
 /// For those who bring their own input and output.
@@ -471,10 +679,8 @@ fn the_judgements_are_functions() {
     let get = head("GET /");
     assert_eq!(upgrader.check(&get), Ok(()));
     assert_eq!(upgrader.answer_options(&get), None);
-    assert_eq!(
-        upgrader.accept_head(&get),
-        Ok(response(&ACCEPTED, "").into_bytes())
-    );
+    let reply = upgrader.reply(upgrader.accept(&get).unwrap(), Some(&get), None);
+    assert_eq!(text_of(&reply.encode()), response(&ACCEPTED, ""));
 
     let accepting = upgrader
         .clone()
@@ -494,16 +700,13 @@ fn the_judgements_are_functions() {
     let post = head("POST /");
     assert_eq!(upgrader.check(&post), Err(Rejection::METHOD_NOT_ALLOWED));
     assert_eq!(upgrader.answer_options(&post), None);
-    assert_eq!(
-        upgrader.accept_head(&post),
-        Err(Rejection::METHOD_NOT_ALLOWED)
-    );
+    assert_eq!(upgrader.accept(&post), Err(Rejection::METHOD_NOT_ALLOWED));
 
     let options = head("OPTIONS *");
     assert_eq!(upgrader.check(&options), Ok(()));
     assert_eq!(upgrader.answer_options(&options).unwrap().status(), 204);
     assert_eq!(
-        upgrader.accept_head(&options),
+        upgrader.accept(&options),
         Err(Rejection::METHOD_NOT_ALLOWED)
     );
 
@@ -566,9 +769,11 @@ fn answers(upgrader: &Upgrader, request: impl AsRef<str>, expected: impl AsRef<s
         let served = serve(upgrader, &mut peer);
         assert_eq!(peer.output(), expected);
         if let Err(UpgradeError::Rejected(rejection)) = served {
-            let mut answer = Vec::new();
-            Response::from(rejection).encode(request.starts_with("HEAD "), &mut answer);
-            assert_eq!(text_of(&answer), expected);
+            let mut reader = upgrader.head_reader();
+            let read = reader.read(&mut request.as_bytes());
+            let head = read.as_ref().ok().and_then(Option::as_ref);
+            let reply = upgrader.reply(rejection, head.or(reader.refused()), None);
+            assert_eq!(text_of(&reply.encode()), expected);
         }
     }
 }
@@ -587,15 +792,22 @@ fn stream(extra: &[&str]) -> String {
     response(&[&ACCEPTED, extra].concat(), HEY)
 }
 
-/// The answer to `OPTIONS`, with these headers before and after `Allow`.
-fn allowed(before: &[&str], after: &[&str]) -> String {
+/// The answer to `OPTIONS`, with these headers of CORS and, before them, of a preflight.
+fn allowed(cors: &[&str], preflight: &[&str]) -> String {
     let status = ["HTTP/1.1 204 No Content", "Connection: close"];
     let allow = ["Allow: GET, HEAD, OPTIONS"];
-    response(&[&status, before, &allow, after].concat(), "")
+    response(&[&status[..], &allow, preflight, cors].concat(), "")
 }
 
-fn refused((status, reason): Refusal) -> String {
-    refusal(status, &[], reason)
+fn refused(refusal: Refusal) -> String {
+    refused_with(refusal, &[])
+}
+
+/// A refusal, with these headers of CORS.
+fn refused_with((status, reason): Refusal, cors: &[&str]) -> String {
+    let whole = refusal(status, &[], reason);
+    let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
+    response(&[&[head], cors].concat(), body)
 }
 
 /// A refusal as the answer to `HEAD`.

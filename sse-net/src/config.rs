@@ -25,6 +25,11 @@ pub struct Config {
     /// answer is 408.
     pub head_timeout: Duration,
 
+    /// How long a handler may take to decide on a request, after which it is dropped and the
+    /// answer is 503. Default: no limit, because a handler is dropped anyway when its client
+    /// leaves. It does not limit the streams that a handler decides on.
+    pub handler_timeout: Option<Duration>,
+
     /// How many connections there may be: 65,536. One that does not stream yet counts too.
     /// Each takes a file descriptor, of which the system must allow as many, and, idle, some
     /// 500 bytes here and several KB in the kernel.
@@ -46,12 +51,11 @@ pub struct Config {
 
     /// After how much silence a stream gets a heartbeat: 15 s, since the strictest of the
     /// usual proxies closes after 55 s and one heartbeat may be lost to a slow one. Up to a
-    /// tenth less, so that not all are due at once. It also finds peers that have vanished. A
-    /// stream of one client's own has it while the program waits in
-    /// [`Stream::gone`](crate::Stream::gone).
+    /// tenth less, so that not all are due at once. It also finds peers that have vanished.
+    /// Per-client streams get heartbeats while the handler's future waits.
     pub heartbeat: Duration,
 
-    /// What a heartbeat is: an empty comment. A stream of one client's own has no other.
+    /// What a heartbeat is: an empty comment.
     pub heartbeat_form: Heartbeat,
 
     /// How long a client may take nothing of what waits for it: 20 s, which outlasts a change
@@ -84,6 +88,7 @@ impl Default for Config {
         Self {
             upgrader: Upgrader::new(),
             head_timeout: Duration::from_secs(10),
+            handler_timeout: None,
             max_connections: 1 << 16,
             max_connections_per_address: usize::MAX,
             ipv6_prefix: 64,

@@ -1,23 +1,25 @@
 //! A request that awaits a decision, and the decision.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 use std::{fmt, io};
 
 use sse_core::{Cursor, Event, EventId, Head, Rejection, Response, Resume, Upgrader};
 
 use crate::config::{WhenFull, jittered};
 use crate::listener::Peer;
+use crate::per_client::Write;
 use crate::stats::Disconnect;
 use crate::stream::Stream;
 use crate::topic::{Start, Topic};
 use crate::transport::Extension;
+use crate::unwind::catch;
 
 /// A request whose head has been read and checked, and which awaits a decision.
 #[derive(Debug)]
 pub struct Incoming {
-    pub(crate) head: Head,
+    pub(crate) head: Arc<Head>,
     pub(crate) peer: Peer,
     pub(crate) upgrader: Upgrader,
     pub(crate) retry: std::time::Duration,
@@ -27,7 +29,7 @@ pub struct Incoming {
 impl Incoming {
     /// The request head.
     #[must_use]
-    pub const fn head(&self) -> &Head {
+    pub fn head(&self) -> &Head {
         &self.head
     }
 
@@ -83,15 +85,19 @@ impl Incoming {
     /// When there is nothing to follow any more, because the topic has been finished and the
     /// client has seen it all, the answer is 204, on which browsers stop reconnecting.
     pub fn follow_from(self, topic: &Topic, start: Start) -> Answer {
-        let mut opening = match self.response_head() {
-            Ok(head) => head,
-            Err(answer) => return answer,
+        let accepting = match self.upgrader.accept(&self.head) {
+            Ok(accepting) => accepting,
+            Err(rejection) => return self.answer(rejection),
         };
         let asked = self.last_event_id();
         let located = topic.locate(asked.as_ref(), start);
         if located.is_over {
-            return self.respond(Response::new(204));
+            return self.answer(Response::new(204));
         }
+        let mut opening = match self.response_head(accepting) {
+            Ok(head) => head,
+            Err(answer) => return answer,
+        };
         let missed = located.missed.as_ref();
         topic.encode_opening(missed, located.cursor, jittered(self.retry), &mut opening);
         Answer::new(Decision::Follow {
@@ -102,82 +108,109 @@ impl Incoming {
         })
     }
 
-    /// Gives the client a stream of its own, written by `write` with back-pressure: what is
-    /// for one client only, such as tokens of a model. The stream ends when `write` does, and
-    /// an error is the stream's alone. See [`Stream`] for an example.
+    /// Gives the client a stream of its own, written by the future of `write` with
+    /// back-pressure: what is for one client only, such as tokens of a model. The stream ends
+    /// when the future does, and an error is the stream's alone. See [`Stream`] for an example.
     ///
-    /// It runs as a task of its own. A [drain](crate::Running::drain) lets it go on until the
-    /// end of its window.
+    /// The future is dropped wherever it waits once the client has gone, and heartbeats are
+    /// sent while it waits. A call returns when no more than 16 KiB wait for the connection. A
+    /// [drain](crate::Running::drain) lets the stream go on until the end of its window.
     pub fn stream<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        match self.preface() {
-            Ok(preface) => Answer::new(Decision::Stream {
-                preface,
-                write: Box::new(|stream| Box::pin(write(stream))),
-            }),
-            Err(answer) => answer,
-        }
+        self.write(write, false)
+    }
+
+    /// As [`stream`](Self::stream), but the future goes on as a task of its own when the client
+    /// has gone: for work that is to be done in any case.
+    ///
+    /// From then on [`Stream::gone`] returns and calls of the stream fail with
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+    pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        self.write(write, true)
     }
 
     /// Answers with something else than a stream.
     pub fn respond(self, response: impl Into<Response>) -> Answer {
-        let mut bytes = Vec::new();
-        response.into().encode(self.is_head_only(), &mut bytes);
-        Answer::new(Decision::Respond(bytes))
+        self.answer(response)
     }
 
     /// Refuses.
     pub fn reject(self, rejection: Rejection) -> Answer {
-        self.respond(rejection)
+        self.answer(rejection)
     }
 
     /// The answer to an `OPTIONS` request.
     pub(crate) fn options(self) -> Answer {
         match self.upgrader.answer_options(&self.head) {
-            Some(response) => self.respond(response),
-            None => self.reject(Rejection::METHOD_NOT_ALLOWED),
+            Some(response) => self.answer(response),
+            None => self.answer(Rejection::METHOD_NOT_ALLOWED),
         }
     }
 
     /// The answer where there is no room.
     pub(crate) fn turn_away(self, when_full: WhenFull) -> Answer {
         match when_full {
-            WhenFull::Unavailable => self.reject(Rejection::UNAVAILABLE),
-            WhenFull::Later => match self.preface() {
+            WhenFull::Unavailable => self.answer(Rejection::UNAVAILABLE),
+            WhenFull::Later => match self.accept() {
                 Ok(preface) => Answer::new(Decision::Respond(preface)),
                 Err(answer) => answer,
             },
         }
     }
 
-    /// What precedes the events, or the answer to a request for something else.
-    fn preface(&self) -> Result<Vec<u8>, Answer> {
-        let mut bytes = self.response_head()?;
+    fn write<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static, is_detached: bool) -> Answer
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        match self.accept() {
+            Ok(preface) => Answer::new(Decision::Stream {
+                preface,
+                write: Box::new(|stream| Box::pin(write(stream))),
+                is_detached,
+            }),
+            Err(answer) => answer,
+        }
+    }
+
+    /// What precedes the events of a per-client stream, or the answer to a request for
+    /// something else.
+    fn accept(&self) -> Result<Vec<u8>, Answer> {
+        let accepting = match self.upgrader.accept(&self.head) {
+            Ok(accepting) => accepting,
+            Err(rejection) => return Err(self.answer(rejection)),
+        };
+        let mut bytes = self.response_head(accepting)?;
         Event::new().retry(jittered(self.retry)).encode(&mut bytes);
         Ok(bytes)
     }
 
-    /// The head of a stream's response, or the answer to a request for something else.
-    fn response_head(&self) -> Result<Vec<u8>, Answer> {
-        let mut bytes = Vec::new();
-        match self.upgrader.accept_head(&self.head) {
-            Ok(head) if self.is_head_only() => return Err(Answer::new(Decision::Respond(head))),
-            Ok(head) => bytes = head,
-            Err(rejection) => {
-                rejection
-                    .into_response()
-                    .encode(self.is_head_only(), &mut bytes);
-                return Err(Answer::new(Decision::Respond(bytes)));
-            }
+    /// The head of a stream's response, or the answer to a request for the head only.
+    fn response_head(&self, accepting: Response) -> Result<Vec<u8>, Answer> {
+        if self.head.method() == "HEAD" {
+            return Err(self.answer(accepting));
         }
-        Ok(bytes)
+        Ok(reply(&self.upgrader, accepting, Some(&self.head)))
     }
 
-    fn is_head_only(&self) -> bool {
-        self.head.method() == "HEAD"
+    fn answer(&self, response: impl Into<Response>) -> Answer {
+        let bytes = reply(&self.upgrader, response, Some(&self.head));
+        Answer::new(Decision::Respond(bytes))
     }
+}
+
+/// The wire form of a response, with the time that it is now.
+pub(crate) fn reply(
+    upgrader: &Upgrader,
+    response: impl Into<Response>,
+    head: Option<&Head>,
+) -> Vec<u8> {
+    let now = Some(SystemTime::now());
+    upgrader.reply(response, head, now).encode()
 }
 
 /// What a request gets.
@@ -197,13 +230,10 @@ pub(crate) enum Decision {
     Stream {
         preface: Vec<u8>,
         write: Write,
+        is_detached: bool,
     },
     Respond(Vec<u8>),
 }
-
-/// Writes a stream for one client.
-pub(crate) type Write =
-    Box<dyn FnOnce(Stream) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> + Send>;
 
 impl Answer {
     /// What became of the client's last event ID, if it is to follow a topic.
@@ -245,14 +275,7 @@ impl Answer {
         self
     }
 
-    /// The answer to what never became a request.
-    pub(crate) fn refuse(rejection: Rejection) -> Self {
-        let mut bytes = Vec::new();
-        rejection.into_response().encode(false, &mut bytes);
-        Self::new(Decision::Respond(bytes))
-    }
-
-    fn new(decision: Decision) -> Self {
+    pub(crate) fn new(decision: Decision) -> Self {
         Self {
             on_end: match &decision {
                 Decision::Respond(_) => OnEnd(None),
@@ -311,13 +334,13 @@ impl OnEnd {
     pub(crate) fn call(&mut self, reason: Disconnect) {
         if let Some(hook) = self.0.take() {
             // Who panics here must not take the shard's other connections along.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(reason)));
+            let _ = catch("a hook", || hook(reason));
         }
     }
 }
 
 impl Drop for OnEnd {
-    /// Whatever drops a stream without a word is the server's end.
+    /// Whatever drops a stream without a reason is the server's end.
     fn drop(&mut self) {
         self.call(Disconnect::Drained);
     }

@@ -101,8 +101,11 @@
 //!   program in numbers.
 //! - **What has been seen is kept**, where a topic has a journal, also when the process is
 //!   killed.
-//! - **Nobody stays dead.** Who leaves is noticed at once, who vanishes by heartbeats and
-//!   deadlines; a drain has a hard end.
+//! - **Dead connections are found**: a client that closes at once, one that vanishes by
+//!   heartbeats and write deadlines. A handler, and the future of a per-client stream, ends with
+//!   its client. A drain has a hard end.
+//! - **A panic stays where it happens.** One of a handler, a hook, a transport or a listener
+//!   costs its connection, is counted, and with the feature `tracing` logged.
 //!
 //! # Features
 //!
@@ -114,8 +117,8 @@
 //! - `axum`: handlers of axum may return a [`Subscription`], and take a `LastEventId`. What a
 //!   `Responder` gives they may return in any case.
 //! - `tracing`: a span for each connection, and events where one can't be accepted, its
-//!   handshake fails, it is refused or ends, and where a journal has something to tell, by way of
-//!   the crate of that name. Off by default, and then it costs nothing.
+//!   handshake fails, it is refused or ends, where a program's code panics, and where a journal
+//!   has something to tell, by way of the crate of that name. Off by default, and then it costs nothing.
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -134,8 +137,9 @@ mod journal;
 mod keeper;
 mod limit;
 mod listener;
-#[cfg(feature = "http")]
+mod per_client;
 mod pipe;
+mod presence;
 mod record;
 #[cfg(feature = "http")]
 mod responder;
@@ -150,6 +154,7 @@ mod syncer;
 mod topic;
 mod trace;
 mod transport;
+mod unwind;
 
 #[cfg(feature = "http")]
 pub use body::Body;
@@ -163,7 +168,6 @@ pub use journal::{Journal, JournalError, JournalNotice, JournalState, SyncPolicy
 #[cfg(unix)]
 pub use listener::bind_unix;
 pub use listener::{Listener, Peer, Tcp};
-#[cfg(feature = "http")]
 pub use pipe::Pipe;
 pub use record::{Player, Tee};
 #[cfg(feature = "http")]

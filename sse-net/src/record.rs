@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::stream::Stream;
 use crate::topic::{PublishError, Subscription, Topic};
+use crate::trace;
 
 impl Subscription {
     /// Records all events, the present and the future, until the topic is finished. Times are
@@ -263,6 +264,7 @@ impl<R: BufRead> Player<R> {
                 accepted => drop(accepted.map_err(io::Error::other)?),
             }
             published += u64::from(matches!(recorded.decoded(), Decoded::Event(_)));
+            trace::dropped_ids();
             // Nothing else here has to wait.
             coop::consume_budget().await;
         }

@@ -23,14 +23,16 @@ use crate::pipe::{Pipe, pipe};
 use crate::stats::{Disconnect, Snapshot, Stats};
 use crate::stream::Stream;
 use crate::topic::{Start, Subscription, Topic};
+use crate::unwind::catch_async;
 
 /// Answers the requests of an HTTP server, be that hyper, axum or another, with streams.
 ///
 /// Requests are judged by the same code as those of a [`Server`](crate::Server), and answered
-/// with the same headers; a refusal is a response too. What follows is a [`Body`]. Of the
+/// with the same headers; a refusal is a response too. `Date` and `Connection` are the HTTP
+/// server's. What follows is a [`Body`]. Of the
 /// [`Config`], what is about connections and request heads is the HTTP server's matter:
-/// `head_timeout`, `max_connections_per_address`, `shards` and the sizes of heads have no
-/// effect here, and `max_connections` is how many streams there may be. `write_timeout` is
+/// `head_timeout`, `handler_timeout`, `max_input`, `max_connections_per_address`, `shards` and
+/// the sizes of heads have no effect here, and `max_connections` is how many streams there may be. `write_timeout` is
 /// only that of what [`upgrade`](Self::upgrade) gives: an HTTP server does not ask a body for
 /// more while its client takes nothing, so nothing grows, but it may wait for ever. A listener
 /// of [`Tcp`](crate::Tcp) has the system give such connections up.
@@ -54,7 +56,7 @@ use crate::topic::{Start, Subscription, Topic};
 ///             stream.write_str("let me think").await?;
 ///             stream.close().await
 ///         }),
-///         _ => responder.reject(sse_core::Rejection::NOT_FOUND),
+///         _ => responder.reject(&request, sse_core::Rejection::NOT_FOUND),
 ///     })
 /// }
 /// # let (responder, ticks) = (Responder::new(Config::default()), Topic::new(Retention::default()));
@@ -102,10 +104,13 @@ impl Responder {
         topic: &Topic,
         start: Start,
     ) -> http::Response<Body> {
-        self.judge(request).map_or_else(Into::into, |admission| {
-            let asked = admission.head.last_event_id().map(EventId::into_owned);
-            admission.follow(topic.subscribe_after(asked, start))
-        })
+        let subscribe = |head: &Head| {
+            let asked = head.last_event_id().map(EventId::into_owned);
+            topic.subscribe_after(asked, start)
+        };
+        self.judge(request)
+            .and_then(|head| self.follow_after(&head, subscribe))
+            .unwrap_or_else(Into::into)
     }
 
     /// Gives the client a stream of its own, written by `write` with back-pressure, as
@@ -124,9 +129,15 @@ impl Responder {
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        self.judge(request).map_or_else(Into::into, |admission| {
+        let admitted = self.judge(request).and_then(|head| self.admit(&head));
+        admitted.map_or_else(Into::into, |admission| {
             let (stream, mut own) = admission.office.own();
-            own.writer = Some(Box::pin(write(stream)));
+            let writing = catch_async("a per-client stream's future", write(stream));
+            own.writer = Some(Box::pin(async {
+                writing
+                    .await
+                    .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+            }));
             admission.write(own)
         })
     }
@@ -179,15 +190,26 @@ impl Responder {
         &self,
         request: &Request<B>,
     ) -> Result<(http::Response<Body>, Stream<Pipe>), Declined> {
-        let admission = self.judge(request)?;
+        let admission = self.judge(request).and_then(|head| self.admit(&head))?;
         let (stream, own) = admission.office.own();
         Ok((admission.write(own), stream))
     }
 
+    /// Answers with something else than a stream.
+    #[must_use]
+    pub fn respond<B>(
+        &self,
+        request: &Request<B>,
+        response: impl Into<Response>,
+    ) -> http::Response<Body> {
+        let head = head(request).or_else(|_| salvage(request)).ok();
+        self.reply(response, head.as_ref())
+    }
+
     /// Refuses.
     #[must_use]
-    pub fn reject(&self, rejection: Rejection) -> http::Response<Body> {
-        Declined::from(rejection).into()
+    pub fn reject<B>(&self, request: &Request<B>, rejection: Rejection) -> http::Response<Body> {
+        self.respond(request, rejection)
     }
 
     /// What is going on. `connections` are streams here, and `furthest_lag` is not measured.
@@ -220,34 +242,54 @@ impl Responder {
     #[must_use]
     pub fn respond_with(&self, subscription: Subscription) -> http::Response<Body> {
         Head::from_parts("GET", "/", None, [])
-            .map_err(Into::into)
-            .and_then(|head| self.admit(head))
-            .map_or_else(Into::into, |admission| admission.follow(subscription))
+            .map_err(|rejection| self.decline(rejection, None))
+            .and_then(|head| self.follow_after(&head, |_| subscription))
+            .unwrap_or_else(Into::into)
     }
 
     /// Holds a request to all that those for streams are held to.
-    fn judge<B>(&self, request: &Request<B>) -> Result<Admission, Declined> {
-        let head = head(request)?;
+    fn judge<B>(&self, request: &Request<B>) -> Result<Head, Declined> {
+        let head = head(request).map_err(|rejection| {
+            let head = salvage(request).ok();
+            self.decline(rejection, head.as_ref())
+        })?;
         let upgrader = &self.0.config.upgrader;
-        upgrader.check(&head)?;
+        let checked = upgrader.check(&head);
+        checked.map_err(|rejection| self.decline(rejection, Some(&head)))?;
         match upgrader.answer_options(&head) {
-            Some(answer) => Err(Declined::answered(response(&answer))),
-            None => self.admit(head),
+            Some(answer) => Err(Declined::answered(self.reply(answer, Some(&head)))),
+            None => Ok(head),
         }
     }
 
-    fn admit(&self, head: Head) -> Result<Admission, Declined> {
+    /// Lets the client of this head follow a topic, unless there is nothing to follow.
+    fn follow_after(
+        &self,
+        head: &Head,
+        subscribe: impl FnOnce(&Head) -> Subscription,
+    ) -> Result<http::Response<Body>, Declined> {
+        let accepted = self.0.config.upgrader.accept(head);
+        accepted.map_err(|rejection| self.decline(rejection, Some(head)))?;
+        let subscription = subscribe(head);
+        if subscription.is_over() {
+            return Ok(self.reply(Response::new(204), Some(head)));
+        }
+        Ok(self.admit(head)?.follow(subscription))
+    }
+
+    fn admit(&self, head: &Head) -> Result<Admission, Declined> {
         let config = &self.0.config;
         let ticket = self.0.limit.admit(None);
         if ticket.is_none() {
             self.0.stats.add_refused();
             if config.when_full == WhenFull::Unavailable {
-                return Err(Rejection::UNAVAILABLE.into());
+                return Err(self.decline(Rejection::UNAVAILABLE, Some(head)));
             }
         }
-        let accepting = config.upgrader.accept(&head)?;
+        let accepted = config.upgrader.accept(head);
+        let accepting = accepted.map_err(|rejection| self.decline(rejection, Some(head)))?;
         let content = accepting.content().to_vec();
-        let (parts, _) = response(&accepting).into_parts();
+        let (parts, _) = self.reply(accepting, Some(head)).into_parts();
         if head.method() == "HEAD" {
             return Err(Declined::answered(http::Response::from_parts(
                 parts,
@@ -257,7 +299,6 @@ impl Responder {
         match ticket {
             Some(ticket) => Ok(Admission {
                 office: Arc::clone(&self.0),
-                head,
                 parts,
                 opening: content,
                 ticket,
@@ -267,6 +308,31 @@ impl Responder {
                 Body::whole(self.0.with_retry(content).into()),
             ))),
         }
+    }
+
+    fn decline(&self, rejection: Rejection, head: Option<&Head>) -> Declined {
+        Declined {
+            response: Box::new(self.reply(rejection.clone(), head)),
+            reason: rejection.into(),
+        }
+    }
+
+    /// What is answered, but for `Date` and `Connection`, which are the HTTP server's.
+    fn reply(&self, answer: impl Into<Response>, head: Option<&Head>) -> http::Response<Body> {
+        let reply = self.0.config.upgrader.reply(answer, head, None);
+        let answer = reply.response();
+        let body = Body::whole(Bytes::copy_from_slice(answer.content()));
+        let mut response = http::Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(answer.status()).unwrap_or_default();
+        for (name, value) in answer.headers() {
+            // Both have been checked already, by the same rules.
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response
     }
 }
 
@@ -384,15 +450,6 @@ impl Error for Declined {
     }
 }
 
-impl From<Rejection> for Declined {
-    fn from(rejection: Rejection) -> Self {
-        Self {
-            response: Box::new(response(&rejection.clone().into())),
-            reason: rejection.into(),
-        }
-    }
-}
-
 impl From<Declined> for http::Response<Body> {
     fn from(declined: Declined) -> Self {
         declined.into_response()
@@ -424,7 +481,6 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> IntoEvent for Result<Event<'static>,
 /// A request that gets a stream.
 struct Admission {
     office: Arc<Office>,
-    head: Head,
     parts: http::response::Parts,
     /// What precedes the first event.
     opening: Vec<u8>,
@@ -433,9 +489,6 @@ struct Admission {
 
 impl Admission {
     fn follow(mut self, mut subscription: Subscription) -> http::Response<Body> {
-        if subscription.is_over() {
-            return response(&Response::new(204));
-        }
         self.office.stats.add_resume(subscription.resume());
         let retry = jittered(self.office.config.retry);
         subscription.encode_opening(retry, &mut self.opening);
@@ -617,15 +670,9 @@ fn head<B>(request: &Request<B>) -> Result<Head, Rejection> {
     )
 }
 
-/// The same answer, without what an HTTP server adds itself.
-fn response(answer: &Response) -> http::Response<Body> {
-    let mut response = http::Response::new(Body::whole(Bytes::copy_from_slice(answer.content())));
-    *response.status_mut() = StatusCode::from_u16(answer.status()).unwrap_or_default();
-    for (name, value) in answer.headers() {
-        // Both have been checked already, by the same rules.
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
+/// What a malformed request's answer depends on: its method and origin.
+fn salvage<B>(request: &Request<B>) -> Result<Head, Rejection> {
+    let origin = request.headers().get("origin");
+    let origin = origin.map(|origin| ("origin", origin.as_bytes()));
+    Head::from_parts(request.method().as_str(), "/", None, origin)
 }

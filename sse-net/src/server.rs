@@ -1,37 +1,34 @@
 //! The accept loop, the request heads, and the end.
 
-use std::future::poll_fn;
+use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use sse_core::{Head, Rejection};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use sse_core::{Head, Rejection, Upgrader};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Config, jittered};
+use crate::config::Config;
 use crate::crew::{Crew, Work};
-use crate::incoming::{Answer, Decision, Incoming, Write};
+use crate::incoming::{Answer, Decision, Incoming, reply};
 use crate::limit::{Limit, Ticket};
 use crate::listener::{Listener, Peer};
+use crate::per_client::PerClient;
+use crate::presence::Presence;
 use crate::shard::{Arrival, Shard};
 use crate::stats::{Disconnect, Snapshot, Stats};
-use crate::stream::{Stream, write_all};
 use crate::trace;
-use crate::transport::{Extension, Transport};
+use crate::transport::{Extended, Extension, Transport};
+use crate::unwind::catch_async;
 
 /// Starts to accept, for whoever stands behind the door.
 type Accept = Box<dyn FnOnce(Arc<dyn Door>) -> JoinHandle<()>>;
-
-/// How long, and for how many bytes, a peer may go on sending after it has been answered.
-const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 10);
 
 /// How many connections may be in the course of being refused because the server is full.
 const MAX_REFUSALS: usize = 1024;
@@ -102,6 +99,7 @@ impl Server {
             shards,
             next_shard: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Open),
+            https: config.upgrader.clone().https(),
             config,
         });
         let door: Arc<dyn Door> = Arc::new(Reception {
@@ -127,6 +125,11 @@ impl std::fmt::Debug for Server {
 }
 
 /// Decides what a request gets: a function, or [`Routes`](crate::Routes).
+///
+/// The future is dropped when its client leaves before it is done, or at the
+/// [time limit](crate::Config::handler_timeout), which the client is answered with 503. A
+/// panic is answered with 500. The client's own sending is thrown away meanwhile, within
+/// [`max_input`](crate::Config::max_input).
 pub trait Handler: Send + Sync + 'static {
     /// Decides.
     fn handle(&self, request: Incoming) -> impl Future<Output = Answer> + Send;
@@ -160,10 +163,8 @@ impl Running {
     /// `window`, asking the client to come back after a jittered time, and returns when all
     /// have gone.
     ///
-    /// A stream of one client's own may go on until the end of the window, and is then ended
-    /// in the same way: [`Stream::gone`](crate::Stream::gone) returns, and a call after that
-    /// fails with [`SendError::Closed`](sse_core::SendError::Closed). Whoever is left a second
-    /// after the window is cut off.
+    /// A per-client stream may go on until the end of the window, and is then ended in the same
+    /// way: its future is dropped. Whoever is left a second after the window is cut off.
     pub async fn drain(mut self, window: Duration) {
         self.stop();
         for acceptor in &mut self.acceptors {
@@ -204,6 +205,8 @@ struct Shared {
     shards: Vec<Shard>,
     next_shard: AtomicUsize,
     phase: watch::Sender<Phase>,
+    /// The configured upgrader, for connections of TLS.
+    https: Upgrader,
 }
 
 /// How far the end has come.
@@ -233,27 +236,29 @@ impl Shared {
 /// Where a listener brings its connections, whatever the handler is.
 trait Door: Send + Sync {
     fn enter(self: Arc<Self>, handshake: Handshake, peer: Peer);
-    fn tell_accept_error(&self);
+    fn stats(&self) -> &Stats;
 }
 
 type Handshake = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
 
-/// Accepts for ever. Errors, such as too many open files, are waited out.
+/// Accepts for ever. Errors, such as too many open files, and panics are waited out.
 async fn accept(mut listener: impl Listener, door: Arc<dyn Door>) {
     let mut pause = MIN_PAUSE;
     loop {
-        match listener.accept().await {
-            Ok((handshake, peer)) => {
+        match catch_async("a listener", listener.accept()).await {
+            Ok(Ok((handshake, peer))) => {
                 pause = MIN_PAUSE;
                 Arc::clone(&door).enter(Box::pin(handshake), peer);
+                continue;
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 trace::accept_error(&error);
-                door.tell_accept_error();
-                sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+                door.stats().add_accept_error();
             }
+            Err(_) => door.stats().add_accept_panic(),
         }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
@@ -277,13 +282,18 @@ struct Guest<H> {
 
 impl<H: Handler> Work for Guest<H> {
     async fn run(self) {
-        let mut phase = self.reception.shared.phase.subscribe();
+        let shared = Arc::clone(&self.reception.shared);
+        let mut phase = shared.phase.subscribe();
         let peer = self.peer;
-        let receiving = trace::connection(peer, self.receive());
+        let receiving = catch_async("a connection", self.receive());
         tokio::select! {
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
-            // Its connection fails, and it alone; the stats tell.
-            _ = receiving => {}
+            received = trace::connection(peer, receiving) => {
+                // Its connection fails, and it alone; the stats tell.
+                if received.is_err() {
+                    shared.stats.add_disconnect(Disconnect::Panicked);
+                }
+            }
         }
     }
 }
@@ -310,8 +320,8 @@ impl<H: Handler> Door for Reception<H> {
         });
     }
 
-    fn tell_accept_error(&self) {
-        self.shared.stats.add_accept_error();
+    fn stats(&self) -> &Stats {
+        &self.shared.stats
     }
 }
 
@@ -322,24 +332,57 @@ impl<H: Handler> Guest<H> {
     /// their heads at once: what else may come is boxed.
     async fn receive(self) -> io::Result<()> {
         let reception = &*self.reception;
+        let stats = &reception.shared.stats;
         let (transport, head) = reception.meet(self.handshake).await?;
-        let (transport, extension) = transport.into_parts();
-        let deciding = reception.decide(head, self.peer, extension, self.is_full);
-        let answer = Box::pin(deciding).await;
+        let Extended {
+            transport,
+            extension,
+            is_https,
+        } = transport.into_extended();
+        let max_input = reception.shared.config.max_input;
+        let early = head.as_ref().map_or(0, |(_, early)| *early);
+        let mut conversation = Conversation {
+            transport,
+            presence: Presence::new(max_input.saturating_sub(early)),
+            sent: 0,
+        };
+        let asked = Asked {
+            head: head.map(|(head, _)| head),
+            peer: self.peer,
+            extension,
+            is_https,
+            is_full: self.is_full,
+        };
+        let deciding = reception.decide(&mut conversation, asked);
+        let answer = match Box::pin(deciding).await {
+            Ok(answer) => answer,
+            Err(reason) => {
+                stats.add_disconnect(reason);
+                return Ok(());
+            }
+        };
+        let Conversation {
+            transport,
+            presence,
+            sent,
+        } = conversation;
         let on_end = answer.on_end;
         match answer.decision {
             Decision::Respond(bytes) => {
-                let responded = Box::pin(reception.respond(transport, &bytes)).await;
+                let write_timeout = reception.shared.config.write_timeout;
+                let finishing = transport.finish(&bytes[sent..], write_timeout);
+                let finished = Box::pin(finishing).await;
                 on_end.tell(Disconnect::Finished);
-                responded
+                finished
             }
             Decision::Follow {
                 topic,
                 resume,
                 cursor,
-                opening,
+                mut opening,
             } => {
-                reception.shared.stats.add_resume(resume);
+                opening.drain(..sent);
+                stats.add_resume(resume);
                 reception.shared.shard().admit(Arrival {
                     transport,
                     topic,
@@ -350,23 +393,55 @@ impl<H: Handler> Guest<H> {
                 });
                 Ok(())
             }
-            Decision::Stream { preface, write } => {
-                let written = Box::pin(reception.stream(transport, preface, write)).await;
-                let reason = match reception.shared.phase.borrow().is_over() {
-                    true => Disconnect::Drained,
-                    false => Disconnect::of(&written),
-                };
-                reception.shared.stats.add_disconnect(reason);
+            Decision::Stream {
+                mut preface,
+                write,
+                is_detached,
+            } => {
+                preface.drain(..sent);
+                let shared = &reception.shared;
+                let mut phase = shared.phase.subscribe();
+                let stream = PerClient::new(
+                    transport,
+                    presence,
+                    preface,
+                    (write, is_detached),
+                    async move { _ = phase.wait_for(|phase| phase.is_over()).await },
+                    (Arc::clone(&shared.config), Arc::clone(&shared.stats)),
+                );
+                let running = catch_async("a per-client stream", stream.run());
+                let reason = Box::pin(running).await.unwrap_or(Disconnect::Panicked);
+                stats.add_disconnect(reason);
                 on_end.tell(reason);
-                written
+                Ok(())
             }
         }
     }
 }
 
+/// A request that has been read, or why not, and what is known of its connection.
+struct Asked {
+    head: Result<Head, Refused>,
+    peer: Peer,
+    extension: Option<Extension>,
+    is_https: bool,
+    is_full: bool,
+}
+
+/// A connection whose request is being decided on.
+struct Conversation {
+    transport: Transport,
+    presence: Presence,
+    /// How many bytes of the response the client has had already.
+    sent: usize,
+}
+
 impl<H: Handler> Reception<H> {
     /// Makes the handshake, if there is one, and reads the request head.
-    async fn meet(&self, handshake: Handshake) -> io::Result<(Transport, Result<Head, Rejection>)> {
+    async fn meet(
+        &self,
+        handshake: Handshake,
+    ) -> io::Result<(Transport, Result<(Head, usize), Refused>)> {
         let mut transport = None;
         let reading = timeout(self.shared.config.head_timeout, async {
             let shaken = handshake.await.inspect_err(trace::handshake_error);
@@ -375,7 +450,7 @@ impl<H: Handler> Reception<H> {
         });
         let head = match reading.await {
             Ok(head) => head?,
-            Err(_) => Err(Rejection::REQUEST_TIMEOUT),
+            Err(_) => Err((Rejection::REQUEST_TIMEOUT, None)),
         };
         match transport {
             Some(transport) => Ok((transport, head)),
@@ -383,94 +458,100 @@ impl<H: Handler> Reception<H> {
         }
     }
 
+    /// Decides on a request, or finds out why there is nobody left to be answered.
     async fn decide(
         &self,
-        head: Result<Head, Rejection>,
-        peer: Peer,
-        extension: Option<Extension>,
-        is_full: bool,
-    ) -> Answer {
+        conversation: &mut Conversation,
+        asked: Asked,
+    ) -> Result<Answer, Disconnect> {
         let config = &self.shared.config;
-        let request = match head {
-            Ok(head) => Incoming {
-                head,
-                peer,
-                upgrader: config.upgrader.clone(),
-                retry: config.retry,
-                extension,
-            },
-            Err(rejection) => return Answer::refuse(rejection),
+        let upgrader = match asked.is_https {
+            true => &self.shared.https,
+            false => &config.upgrader,
         };
-        match config.upgrader.check(&request.head) {
-            Err(rejection) => request.reject(rejection),
-            Ok(()) if request.head.method() == "OPTIONS" => request.options(),
-            Ok(()) if is_full => request.turn_away(config.when_full),
-            Ok(()) => self.handler.handle(request).await,
+        let head = match asked.head {
+            Ok(head) => Arc::new(head),
+            Err((rejection, head)) => {
+                let bytes = reply(upgrader, rejection, head.as_ref());
+                return Ok(Answer::new(Decision::Respond(bytes)));
+            }
+        };
+        let request = Incoming {
+            head: Arc::clone(&head),
+            peer: asked.peer,
+            upgrader: upgrader.clone(),
+            retry: config.retry,
+            extension: asked.extension,
+        };
+        match upgrader.check(&head) {
+            Err(rejection) => return Ok(request.reject(rejection)),
+            Ok(()) if head.method() == "OPTIONS" => return Ok(request.options()),
+            Ok(()) if asked.is_full => return Ok(request.turn_away(config.when_full)),
+            Ok(()) => {}
         }
+        let handling = catch_async("a handler", self.handler.handle(request));
+        let (rejection, reason) = tokio::select! {
+            biased;
+            answer = handling => match answer {
+                Ok(answer) => return Ok(answer),
+                Err(_) => (Rejection::INTERNAL_SERVER_ERROR, Disconnect::HandlerPanicked),
+            },
+            reason = conversation.left() => return Err(reason),
+            () = elapsed(config.handler_timeout) => {
+                (TOOK_TOO_LONG, Disconnect::HandlerTimedOut)
+            }
+        };
+        self.shared.stats.add_disconnect(reason);
+        let bytes = reply(upgrader, rejection, Some(&head));
+        Ok(Answer::new(Decision::Respond(bytes)))
     }
 
-    /// Lets the application write a stream.
-    async fn stream(&self, transport: Transport, preface: Vec<u8>, write: Write) -> io::Result<()> {
-        let config = &self.shared.config;
-        let (mut phase, retry) = (self.shared.phase.subscribe(), config.retry);
-        let mut stream = Stream::new(transport, config.write_timeout)
-            .heartbeat(config.heartbeat)
-            .goodbye(async move {
-                let _ = phase.wait_for(|phase| phase.is_over()).await;
-                jittered(retry)
-            });
-        stream.write_raw(&preface).await?;
-        write(stream).await
-    }
-
-    async fn read_head(&self, transport: &mut Transport) -> io::Result<Result<Head, Rejection>> {
+    /// A head, and how many bytes have come after it.
+    async fn read_head(
+        &self,
+        transport: &mut Transport,
+    ) -> io::Result<Result<(Head, usize), Refused>> {
         let mut reader = self.shared.config.upgrader.head_reader();
         loop {
             let read =
-                read_piece(transport, |piece| match piece {
+                transport.read_piece(|piece| match piece {
                     [] if reader.is_empty() => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
                     [] => Ok(Err(Rejection::BAD_REQUEST
                         .because("the connection ended within the request head"))),
-                    mut piece => Ok(reader.read(&mut piece)),
+                    mut piece => {
+                        let read = reader.read(&mut piece);
+                        Ok(read.map(|head| head.map(|head| (head, piece.len()))))
+                    }
                 });
-            if let Some(read) = read.await??.transpose() {
-                return Ok(read);
+            match read.await?? {
+                Ok(None) => {}
+                Ok(Some(read)) => return Ok(Ok(read)),
+                Err(rejection) => return Ok(Err((rejection, reader.refused().cloned()))),
             }
         }
     }
+}
 
-    /// Writes an answer, and waits a while until the peer has it: dropping a connection with
-    /// unread input resets it, and the answer would be lost.
-    async fn respond(&self, mut transport: Transport, bytes: &[u8]) -> io::Result<()> {
-        let (time, mut room) = LINGER;
-        let write_timeout = self.shared.config.write_timeout;
-        write_all(&mut transport, bytes, write_timeout).await?;
-        timeout(write_timeout, transport.shutdown()).await??;
-        let _ = timeout(time, async {
-            while room > 0
-                && let Ok(len @ 1..) = read_piece(&mut transport, <[u8]>::len).await
-            {
-                room = room.saturating_sub(len);
-            }
-        })
-        .await;
-        Ok(())
+impl Conversation {
+    /// Waits until the client is gone.
+    async fn left(&mut self) -> Disconnect {
+        self.presence
+            .left(&mut self.transport, &mut self.sent)
+            .await
     }
 }
 
-/// Reads a piece and gives it to `take`. While it waits it keeps no buffer, for very many may
-/// wait at once.
-async fn read_piece<T>(
-    transport: &mut Transport,
-    mut take: impl FnMut(&[u8]) -> T,
-) -> io::Result<T> {
-    poll_fn(|cx| {
-        let mut piece = [0; 2048];
-        let mut buffer = ReadBuf::new(&mut piece);
-        ready!(Pin::new(&mut *transport).poll_read(cx, &mut buffer))?;
-        Poll::Ready(Ok(take(buffer.filled())))
-    })
-    .await
+/// Why a head was refused, and what is known of it all the same.
+type Refused = (Rejection, Option<Head>);
+
+const TOOK_TOO_LONG: Rejection =
+    Rejection::UNAVAILABLE.because("the server took too long to answer; come back later");
+
+async fn elapsed(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => pending().await,
+    }
 }
 
 fn address(peer: Peer) -> Option<IpAddr> {

@@ -1,12 +1,16 @@
 //! What is going on, in numbers.
 
+#[cfg(feature = "http")]
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sse_core::Resume;
+use sse_core::{EventId, Resume};
 
-/// Why a stream ended.
+#[cfg(feature = "http")]
+use crate::unwind::Panicked;
+
+/// Why a stream ended, or a request was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Disconnect {
@@ -18,24 +22,36 @@ pub enum Disconnect {
     FellBehind,
     /// It reached the maximum age.
     MaxAge,
-    /// Nothing more was to come: its topic was finished, its own stream's writer was done, or
-    /// its answer was no stream.
+    /// Nothing more was to come: its topic was finished, its per-client stream's future was
+    /// done, or its answer was no stream.
     Finished,
     /// The server drained or stopped.
     Drained,
-    /// The client sent more than [`max_input`](crate::Config::max_input) after its request.
+    /// The future of its per-client stream returned an error of its own.
+    HandlerFailed,
+    /// The handler, or the future of its per-client stream, panicked.
+    HandlerPanicked,
+    /// The handler took longer than [`handler_timeout`](crate::Config::handler_timeout).
+    HandlerTimedOut,
+    /// It sent more after its request head than [`max_input`](crate::Config::max_input).
     UnexpectedInput,
-    /// The connection's transport panicked.
+    /// Its transport panicked.
     Panicked,
 }
 
 impl Disconnect {
-    /// Why a stream of one client's own ended, from what its writer gave.
+    const COUNT: usize = Self::Panicked as usize + 1;
+
+    /// Why a per-client stream ended whose future returned this, with its client still there.
+    #[cfg(feature = "http")]
     pub(crate) fn of(written: &io::Result<()>) -> Self {
         match written {
             Ok(()) => Self::Finished,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Self::WriteTimeout,
-            Err(_) => Self::Gone,
+            Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(Panicked) => Self::HandlerPanicked,
+                None => Self::HandlerFailed,
+            },
         }
     }
 }
@@ -57,6 +73,8 @@ pub struct Snapshot {
     pub refused: u64,
     /// Errors of listeners, such as too many open files.
     pub accept_errors: u64,
+    /// Panics of listeners, which have been asked for the next connection all the same.
+    pub accept_panics: u64,
     /// Clients that resumed by their last event ID and had missed nothing.
     pub resumed: u64,
     /// Gaps that clients were told of: those who resumed too late, and those who skipped
@@ -70,7 +88,7 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Heartbeats that were written to clients who follow topics.
     pub heartbeats: u64,
-    /// Streams that ended because the client left.
+    /// Streams that ended, and handlers that were dropped, because the client left.
     pub gone: u64,
     /// Streams that ended at the write timeout.
     pub write_timeouts: u64,
@@ -82,10 +100,19 @@ pub struct Snapshot {
     pub finished: u64,
     /// Streams that were drained.
     pub drained: u64,
-    /// Streams that ended because the client sent too much after its request.
+    /// Per-client streams whose future returned an error of its own.
+    pub handler_failures: u64,
+    /// Handlers, and futures of per-client streams, that panicked.
+    pub handler_panics: u64,
+    /// Handlers that took too long, so that the client got 503.
+    pub handler_timeouts: u64,
+    /// Clients that were cut because they sent too much after their request head.
     pub unexpected_input: u64,
-    /// Streams that ended because the connection's transport panicked.
-    pub panicked: u64,
+    /// Connections that ended because their transport panicked.
+    pub panics: u64,
+    /// IDs of foreign events that clients could not have sent back, and that were left out; of
+    /// the whole process. See [`EventId::foreign`](sse_core::EventId::foreign).
+    pub dropped_ids: u64,
 }
 
 /// The counters behind a [`Snapshot`].
@@ -93,13 +120,14 @@ pub struct Snapshot {
 pub(crate) struct Stats {
     refused: AtomicU64,
     accept_errors: AtomicU64,
+    accept_panics: AtomicU64,
     resumed: AtomicU64,
     gaps: AtomicU64,
     unknown_ids: AtomicU64,
     events: AtomicU64,
     bytes: AtomicU64,
     heartbeats: AtomicU64,
-    disconnects: [AtomicU64; 8],
+    disconnects: [AtomicU64; Disconnect::COUNT],
     /// One for each shard.
     lags: Mutex<Vec<Arc<AtomicUsize>>>,
 }
@@ -114,6 +142,7 @@ impl Stats {
             furthest_lag: furthest_lag.unwrap_or_default(),
             refused: self.refused.load(Relaxed),
             accept_errors: self.accept_errors.load(Relaxed),
+            accept_panics: self.accept_panics.load(Relaxed),
             resumed: self.resumed.load(Relaxed),
             gaps: self.gaps.load(Relaxed),
             unknown_ids: self.unknown_ids.load(Relaxed),
@@ -126,8 +155,12 @@ impl Stats {
             max_age: ended(Disconnect::MaxAge),
             finished: ended(Disconnect::Finished),
             drained: ended(Disconnect::Drained),
+            handler_failures: ended(Disconnect::HandlerFailed),
+            handler_panics: ended(Disconnect::HandlerPanicked),
+            handler_timeouts: ended(Disconnect::HandlerTimedOut),
             unexpected_input: ended(Disconnect::UnexpectedInput),
-            panicked: ended(Disconnect::Panicked),
+            panics: ended(Disconnect::Panicked),
+            dropped_ids: EventId::dropped(),
         }
     }
 
@@ -159,6 +192,10 @@ impl Stats {
 
     pub(crate) fn add_accept_error(&self) {
         self.accept_errors.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add_accept_panic(&self) {
+        self.accept_panics.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn add_bytes(&self, count: usize) {

@@ -1,6 +1,6 @@
 //! The async stream, for what is written for one client.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sse_core::{Event, EventId, EventType, FieldError, Outbox, SendError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::presence::{LOOK, Presence, Sign};
+use crate::stats::Disconnect;
+use crate::trace;
 use crate::transport::Transport;
 
 /// An event stream for one client: the calls of [`sse_core::Stream`], with back-pressure.
@@ -22,7 +25,9 @@ use crate::transport::Transport;
 /// error means that nothing of the event was accepted.
 ///
 /// A read is always pending while a call waits, so that a client that leaves ends the wait.
-/// While the program waits for something else, [`gone`](Self::gone) keeps watch:
+///
+/// A server drops the future of [`Incoming::stream`](crate::Incoming::stream) when its client
+/// has gone, wherever the future waits, and sends the heartbeats meanwhile:
 ///
 /// ```
 /// use sse_net::{Answer, Incoming};
@@ -35,16 +40,11 @@ use crate::transport::Transport;
 /// async fn ask(request: Incoming) -> Answer {
 ///     let mut model = Model::ask(request.query());
 ///     request.stream(async move |mut stream| {
-///         loop {
-///             tokio::select! {
-///                 token = model.next_token() => match token {
-///                     Some(token) => stream.write_str(&token).await?,
-///                     None => return stream.close().await,
-///                 },
-///                 // Dropping the model stops it: nobody listens any more.
-///                 () = stream.gone() => return Ok(()),
-///             }
+///         // Dropping the model stops it: nobody listens any more.
+///         while let Some(token) = model.next_token().await {
+///             stream.write_str(&token).await?;
 ///         }
+///         stream.close().await
 ///     })
 /// }
 /// # let _ = ask;
@@ -57,10 +57,7 @@ pub struct Stream<C = Transport> {
     heartbeat: Option<Duration>,
     /// When `gone` sends a heartbeat.
     beat_at: Option<Instant>,
-    client: Client,
-    goodbye: Option<Goodbye>,
-    /// Whether goodbye has been said, so that nothing may follow.
-    is_ending: bool,
+    presence: Presence,
     is_flushed: bool,
 }
 
@@ -74,29 +71,25 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             write_timeout,
             heartbeat: None,
             beat_at: None,
-            client: Client::Present,
-            goodbye: None,
-            is_ending: false,
+            presence: Presence::new(64 << 10),
             is_flushed: true,
         }
     }
 
     /// Lets [`gone`](Self::gone) send an empty comment whenever nothing has been written for
-    /// `silence`, but not more often than every quarter of a second. Off by default; a
-    /// server's streams have [its heartbeat](crate::Config::heartbeat).
+    /// `silence`, but not more often than every quarter of a second. Off by default; the
+    /// streams of a server get its heartbeats from the server.
     #[must_use]
     pub const fn heartbeat(mut self, silence: Duration) -> Self {
         self.heartbeat = Some(silence);
         self
     }
 
-    /// Ends the stream when `goodbye` is ready: asks the client to come back after the time
-    /// that it gives.
-    pub(crate) fn goodbye(
-        mut self,
-        goodbye: impl Future<Output = Duration> + Send + 'static,
-    ) -> Self {
-        self.goodbye = Some(Goodbye(Box::pin(goodbye)));
+    /// How many bytes the client may send, which are thrown away, before it counts as gone. The
+    /// default is 64 KiB.
+    #[must_use]
+    pub const fn max_input(mut self, bytes: usize) -> Self {
+        self.presence.set_max_input(bytes);
         self
     }
 
@@ -112,7 +105,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     ///
     /// # Errors
     ///
-    /// Text with a line break or a NUL in it.
+    /// Text that is no event ID; see [`EventId::new`].
     pub fn set_id<'a>(
         &mut self,
         id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,
@@ -261,40 +254,29 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.shut_down().await
     }
 
-    /// Waits until the client is gone: its connection is reset or fails, or it takes nothing
-    /// for the length of the write timeout. A client that has only ended its own half of the
-    /// connection is still there. When the server drains, at the end of its window, this says
-    /// goodbye and returns too.
+    /// Waits until the client is gone: its connection is reset or fails, it takes nothing for
+    /// the length of the write timeout, or it sends [too much](Self::max_input). A client that
+    /// has only ended its own half of the connection is still there. A server's stream is gone,
+    /// too, when the server drains, at the end of its window.
     ///
     /// Meanwhile what waits is written, and heartbeats are sent where they
     /// [are on](Self::heartbeat). It may be cancelled and called again.
     pub async fn gone(&mut self) {
-        while self.client != Client::Gone {
-            if !self.is_drained() {
-                if self.drain().await.is_err() {
-                    self.client = Client::Gone;
-                }
-            } else if self.is_ending {
-                let _ = self.shut_down().await;
-                self.client = Client::Gone;
-            } else {
+        while !self.presence.has_left() {
+            if self.is_drained() {
                 self.watch().await;
+            } else if self.drain().await.is_err() {
+                self.presence.leave(Disconnect::Gone);
             }
         }
-    }
-
-    /// Writes bytes that precede all events, and flushes.
-    pub(crate) async fn write_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        write_all(&mut self.connection, bytes, self.write_timeout).await?;
-        self.flush().await
     }
 
     /// Waits until the client does something, or something is to be written.
     async fn watch(&mut self) {
         // Nobody tells that a client has reset the connection which had ended its half.
-        let look_at = match self.client {
-            Client::HalfClosed => Instant::now().checked_add(LOOK),
-            _ => None,
+        let look_at = match self.presence.is_half_closed() {
+            true => Instant::now().checked_add(LOOK),
+            false => None,
         };
         let beat_at = self.beat_at;
         let watch = poll_fn(|cx| match self.poll_client(cx) {
@@ -314,17 +296,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         &mut self,
         push: impl FnOnce(&mut Outbox) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        if self.is_ending {
-            let _ = self.drain().await;
-            let _ = self.shut_down().await;
-            return Err(SendError::Closed);
-        }
         if self.outbox.is_full() {
             // What a cancelled call has left. Whatever the connection says now, it says again
             // to the next event that is accepted; this one finds room or is refused.
             let _ = self.drain().await;
         }
         push(&mut self.outbox)?;
+        trace::dropped_ids();
         self.is_flushed = false;
         Ok(self.drain().await?)
     }
@@ -361,42 +339,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Keeps a read pending, so that a client that leaves is noticed; ready when it is gone.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(Goodbye(goodbye)) = &mut self.goodbye
-            && let Poll::Ready(retry) = goodbye.as_mut().poll(cx)
-        {
-            self.goodbye = None;
-            self.is_ending = true;
-            // Where too much waits, the client comes back without being asked to.
-            let _ = self.outbox.retry(retry);
-            self.is_flushed = false;
-        }
-        let mut bytes = [0; 1024];
-        for _ in 0..16 {
-            let connection = Pin::new(&mut self.connection);
-            match self.client {
-                Client::Gone => return Poll::Ready(()),
-                // Reads go on to find the end; an empty write finds a reset.
-                Client::HalfClosed => match connection.poll_write(cx, b"") {
-                    Poll::Ready(Err(_)) => self.client = Client::Gone,
-                    _ => return Poll::Pending,
-                },
-                Client::Present => {
-                    let mut buffer = ReadBuf::new(&mut bytes);
-                    match ready!(connection.poll_read(cx, &mut buffer)) {
-                        Err(_) => self.client = Client::Gone,
-                        Ok(()) if buffer.filled().is_empty() => {
-                            // A closed tab answers a heartbeat with a reset. A peer that has
-                            // only ended its own half reads on.
-                            self.client = Client::HalfClosed;
-                            self.beat();
-                        }
-                        Ok(()) => {} // Whatever it says, nobody asked.
-                    }
-                }
+        loop {
+            match ready!(self.presence.poll(&mut self.connection, cx)) {
+                Sign::Left(_) => return Poll::Ready(()),
+                // A closed tab answers a heartbeat with a reset. A peer that has only ended
+                // its own half reads on.
+                Sign::HalfClosed => self.beat(),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// Lets a heartbeat wait to be written, unless events do.
@@ -432,9 +382,7 @@ impl<C> Stream<C> {
             write_timeout: self.write_timeout,
             heartbeat: self.heartbeat,
             beat_at: self.beat_at,
-            client: self.client,
-            goodbye: self.goodbye,
-            is_ending: self.is_ending,
+            presence: self.presence,
             is_flushed: self.is_flushed,
         }
     }
@@ -450,28 +398,6 @@ impl<C> Stream<C> {
     pub fn into_parts(self) -> (C, Vec<u8>) {
         (self.connection, self.outbox.into_pending())
     }
-}
-
-/// How often it is looked whether a client that has ended its half has reset the connection,
-/// and how often there may be a heartbeat.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// When the server's end ends the stream, and how long the client is then to wait.
-struct Goodbye(Pin<Box<dyn Future<Output = Duration> + Send>>);
-
-impl fmt::Debug for Goodbye {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Goodbye")
-    }
-}
-
-/// What is known of the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Client {
-    Present,
-    /// It has ended its half of the connection.
-    HalfClosed,
-    Gone,
 }
 
 /// Writes all of `bytes`. Each piece of progress has the write timeout anew.

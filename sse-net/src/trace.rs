@@ -28,16 +28,29 @@ mod on {
         tracing::warn!(%error, "a connection could not be accepted");
     }
 
+    pub(crate) fn panicked(what: &str) {
+        tracing::error!("{what} has panicked");
+    }
+
+    /// Logs, once in the process, that IDs of foreign events have been dropped.
+    pub(crate) fn dropped_ids() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        if sse_core::EventId::dropped() > 0 {
+            ONCE.call_once(|| {
+                tracing::warn!(
+                    "an event is sent without its ID, which a client could not send back; \
+                     further ones are counted as dropped_ids"
+                );
+            });
+        }
+    }
+
     pub(crate) fn handshake_error(error: &io::Error) {
         tracing::debug!(%error, "a handshake has failed");
     }
 
     pub(crate) fn refused(peer: Peer) {
         tracing::warn!(?peer, "a connection is refused: there is no room");
-    }
-
-    pub(crate) fn panicked(what: &str) {
-        tracing::error!("{what} panicked");
     }
 
     pub(crate) fn journal(notice: &JournalNotice) {
@@ -72,6 +85,8 @@ mod off {
     }
 
     pub(crate) const fn accept_error(_: &io::Error) {}
+
+    pub(crate) const fn dropped_ids() {}
 
     pub(crate) const fn handshake_error(_: &io::Error) {}
 

@@ -2,14 +2,22 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::stream::write_all;
+
+/// How long, and for how many bytes, a peer may go on sending after it has been answered.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 10);
 
 /// A connection on which requests come and streams go: TCP, Unix, or whatever reads and
 /// writes.
@@ -20,8 +28,15 @@ pub struct Transport(Kind);
 enum Kind {
     Tcp(TcpStream),
     Other(Box<dyn Connection>),
-    /// Until the server takes the extension, so that it costs a stream nothing.
-    Extended(Box<(Transport, Extension)>),
+    /// Until the server takes what it says, so that it costs a stream nothing.
+    Extended(Box<Extended>),
+}
+
+/// A connection, and what its listener knows of it.
+pub(crate) struct Extended {
+    pub(crate) transport: Transport,
+    pub(crate) extension: Option<Extension>,
+    pub(crate) is_https: bool,
 }
 
 /// What a listener tells the application about a connection.
@@ -44,25 +59,77 @@ impl Transport {
     /// request, before a stream begins.
     #[must_use]
     pub fn with_extension(self, extension: impl Any + Send + Sync) -> Self {
-        let (transport, _) = self.into_parts();
-        Self(Kind::Extended(Box::new((transport, Box::new(extension)))))
+        self.extend(|extended| extended.extension = Some(Box::new(extension)))
     }
 
-    pub(crate) fn into_parts(self) -> (Self, Option<Extension>) {
-        match self.0 {
-            Kind::Extended(extended) => {
-                let (transport, extension) = *extended;
-                (transport, Some(extension))
+    /// Marks a connection whose requests are for `https` URLs, so that only pages that came
+    /// over HTTPS are of the server's own origin; see
+    /// [`Upgrader::https`](sse_core::Upgrader::https).
+    #[must_use]
+    pub fn https(self) -> Self {
+        self.extend(|extended| extended.is_https = true)
+    }
+
+    /// Writes the last bytes of the connection, such as a response, ends its half, and reads
+    /// what the peer still sends: dropping a connection with unread input resets it, and the
+    /// bytes would be lost. Each piece of progress in writing has `write_timeout`; reading takes
+    /// at most 2 s and 256 KiB.
+    ///
+    /// # Errors
+    ///
+    /// What the connection says, and [`TimedOut`](io::ErrorKind::TimedOut).
+    pub async fn finish(mut self, bytes: &[u8], write_timeout: Duration) -> io::Result<()> {
+        write_all(&mut self, bytes, write_timeout).await?;
+        timeout(write_timeout, self.shutdown()).await??;
+        let (time, mut room) = LINGER;
+        let _ = timeout(time, async {
+            while room > 0
+                && let Ok(len @ 1..) = self.read_piece(<[u8]>::len).await
+            {
+                room = room.saturating_sub(len);
             }
-            kind => (Self(kind), None),
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Reads a piece and hands it to `take`. While this waits it keeps no buffer, for very many
+    /// may wait at once.
+    pub(crate) async fn read_piece<T>(
+        &mut self,
+        mut take: impl FnMut(&[u8]) -> T,
+    ) -> io::Result<T> {
+        poll_fn(|cx| {
+            let mut piece = [0; 2048];
+            let mut buffer = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(take(buffer.filled())))
+        })
+        .await
+    }
+
+    pub(crate) fn into_extended(self) -> Extended {
+        match self.0 {
+            Kind::Extended(extended) => *extended,
+            kind => Extended {
+                transport: Self(kind),
+                extension: None,
+                is_https: false,
+            },
         }
+    }
+
+    fn extend(self, set: impl FnOnce(&mut Extended)) -> Self {
+        let mut extended = self.into_extended();
+        set(&mut extended);
+        Self(Kind::Extended(Box::new(extended)))
     }
 
     fn connection(self: Pin<&mut Self>) -> Pin<&mut dyn Connection> {
         Pin::new(match &mut self.get_mut().0 {
             Kind::Tcp(socket) => socket as &mut dyn Connection,
             Kind::Other(connection) => &mut **connection,
-            Kind::Extended(extended) => &mut extended.0,
+            Kind::Extended(extended) => &mut extended.transport,
         })
     }
 }
@@ -85,7 +152,7 @@ impl fmt::Debug for Transport {
         f.write_str(match &self.0 {
             Kind::Tcp(_) => "Transport::Tcp",
             Kind::Other(_) => "Transport::Other",
-            Kind::Extended(extended) => return extended.0.fmt(f),
+            Kind::Extended(extended) => return extended.transport.fmt(f),
         })
     }
 }

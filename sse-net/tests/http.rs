@@ -98,7 +98,7 @@ async fn every_answer_is_that_of_the_server() {
             _ => match responder.upgrade(&request) {
                 Err(declined) if declined.to_string().starts_with("refused") => declined.into(),
                 _ if request.method() == "OPTIONS" => responder.follow(&request, &mine),
-                _ => responder.reject(Rejection::NOT_FOUND),
+                _ => responder.reject(&request, Rejection::NOT_FOUND),
             },
         });
         for method in ["GET", "HEAD", "OPTIONS", "POST", "BREW", "get"] {
@@ -452,7 +452,79 @@ async fn a_writer_that_fails_breaks_the_response_off() {
     let error = next(&mut body).await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "the model has lost its mind");
     assert!(next(&mut body).await.is_none() && body.is_end_stream());
-    assert_eq!(responder.stats().gone, 1);
+    assert_eq!(responder.stats().handler_failures, 1);
+
+    let response = responder.stream(&get("/"), async |_| panic!("the model has lost its mind"));
+    let mut body = response.into_body();
+    skip_retry(&mut body);
+    let error = next(&mut body).await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "the handler has panicked");
+    let stats = responder.stats();
+    assert_eq!((stats.handler_panics, stats.connections), (1, 0));
+}
+
+/// Some proxies send it with every request (RFC 9112, 7.1: the last chunk alone is no content).
+#[tokio::test(start_paused = true)]
+async fn an_empty_chunked_body_is_no_content_inside_hyper_too() {
+    let topic = Topic::new(Retention::default());
+    let responder = responder();
+    let net = server::serve(false, move |request| responder.follow(&request, &topic));
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let answer = ask(&net, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Fetch, "CORS check": without the header the page cannot see even the status.
+#[tokio::test(start_paused = true)]
+async fn every_answer_has_its_cors_headers() {
+    let responder = Responder::new(Config {
+        upgrader: Upgrader::new().allow_origin("https://b").unwrap(),
+        ..config()
+    });
+    let topic = Topic::new(Retention::default());
+    topic.finish(None);
+    let ask = |method: &str, extra: Option<(&str, &str)>| {
+        let mut request = get("/");
+        *request.method_mut() = method.parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("origin", "https://b".parse().unwrap());
+        if let Some((name, value)) = extra {
+            let name: http::HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        request
+    };
+    let follow = |request: &Request<()>| responder.follow(request, &topic);
+    for (response, status) in [
+        (follow(&ask("GET", None)), 204),
+        (follow(&ask("HEAD", None)), 204),
+        (follow(&ask("OPTIONS", None)), 204),
+        (follow(&ask("GET", Some(("host", "a")))), 400),
+        (follow(&ask("POST", None)), 405),
+        (follow(&ask("GET", Some(("accept", "text/html")))), 406),
+        (follow(&ask("GET", Some(("content-length", "5")))), 413),
+        (responder.stream(&ask("GET", None), async |_| Ok(())), 200),
+        (
+            responder.reject(&ask("GET", None), Rejection::UNAUTHORIZED),
+            401,
+        ),
+        (
+            responder.reject(&ask("GET", None), Rejection::TOO_MANY_REQUESTS),
+            429,
+        ),
+        (
+            responder.respond(&ask("GET", None), sse_core::Response::new(200)),
+            200,
+        ),
+    ] {
+        assert_eq!(response.status(), status);
+        assert_eq!(
+            response.headers()["access-control-allow-origin"],
+            "https://b",
+            "{status}"
+        );
+        assert_eq!(response.headers()["vary"], "Origin", "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

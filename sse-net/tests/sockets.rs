@@ -159,8 +159,14 @@ async fn what_is_on_the_wire_is_exactly_this() {
             socket.read_to_string(&mut said).unwrap();
             said
         });
+        let said = said.await;
+        let date = said.split("\r\n").nth(1).unwrap();
+        assert!(
+            date.starts_with("Date: ") && date.ends_with(" GMT"),
+            "{date}"
+        );
         assert_eq!(
-            said.await,
+            said.replace(&format!("{date}\r\n"), ""),
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
              Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\r\n"
         );

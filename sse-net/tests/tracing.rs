@@ -11,8 +11,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use common::{config, pass, serve_topic};
-use sse_core::Retention;
-use sse_net::{Config, Listener, Peer, Routes, Server, Start, Topic, Transport};
+use sse_core::{EventId, Events, Pace, Replayer, Retention};
+use sse_net::{Config, Listener, Peer, Player, Routes, Server, Start, Topic, Transport};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -107,5 +107,32 @@ async fn a_handshake_that_fails_is_told() {
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=\"local\"\
          \nDEBUG message=a handshake has failed error=no certificate"
+    );
+}
+
+/// A player's recording, and a program that sends on what it has read.
+#[tokio::test(start_paused = true)]
+async fn ids_that_could_not_come_back_are_told_once() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let topic = Topic::new(Retention::default());
+    let recording = &b"id: a\x01b\ndata: 1\n\nid:  7\ndata: 2\n\nid: 8\ndata: 3\n\n"[..];
+    let mut player = Player::new(Replayer::new(recording), Pace::FASTEST);
+    assert_eq!(player.publish_to(&topic).await.unwrap(), 3);
+    for event in Events::new(recording) {
+        topic.publish(&event.unwrap().into());
+    }
+    assert_eq!(EventId::dropped(), 4);
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nWARN message=an event is sent without its ID, which a client could not send back; \
+         further ones are counted as dropped_ids"
+    );
+    let mut kept = Vec::new();
+    topic.subscribe(Start::Earliest).read(&mut kept).await.unwrap();
+    let kept = String::from_utf8(kept).unwrap();
+    assert!(
+        !kept.contains('\u{1}') && kept.matches("id: 8\n").count() == 2,
+        "{kept}"
     );
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::RandomState;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -107,12 +108,14 @@ impl TlsConfig {
     ///
     /// A problem is told once, and only when it was found twice in a row: files that are
     /// replaced one by one don't fit each other in between. A [`Warning`] is told when it
-    /// begins to hold; one that held from the start is not.
+    /// begins to hold; one that held from the start is not. A panic of `tell` does not end it.
     ///
     /// # Panics
     ///
     /// On an interval of zero, and outside a Tokio runtime.
     pub async fn watch(self, every: Duration, mut tell: impl FnMut(Notice) + Send) {
+        // One that panics is called again all the same: what it is told is worth it.
+        let mut tell = |notice| drop(catch_unwind(AssertUnwindSafe(|| tell(notice))));
         let mut warnings = self.warnings();
         let (mut found, mut told) = (None, None);
         let mut interval = interval(every);

@@ -2,12 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use sse_core::Rejection;
+use sse_core::{Rejection, Upgrader};
 use sse_net::{Listener, Peer, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsConfig;
@@ -18,8 +17,8 @@ use crate::session::Session;
 /// be memory that strangers hold, and progress that no deadline sees.
 const BUFFER: usize = 16 << 10;
 
-/// How long, and for how many bytes, a peer may go on sending after it has been refused.
-const LINGER: (Duration, u64) = (Duration::from_secs(2), 256 << 10);
+/// How long a peer that is refused may take nothing of why.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listener whose connections are TLS sessions over those of another.
 ///
@@ -69,9 +68,9 @@ impl<L: Listener> Listener for TlsListener<L> {
 async fn shake_hands(mut transport: Transport, config: &TlsConfig) -> io::Result<Transport> {
     let first = transport.read_u8().await?;
     if is_plain_http(first) {
-        let mut answer = Vec::new();
-        PLAIN_HTTP.into_response().encode(false, &mut answer);
-        end(transport, &answer).await;
+        let now = Some(SystemTime::now());
+        let reply = Upgrader::new().reply(PLAIN_HTTP, None, now);
+        let _ = transport.finish(&reply.encode(), WRITE_TIMEOUT).await;
         return Err(invalid("the client speaks plain HTTP to a port for TLS"));
     }
     let mut fed = Ok(0);
@@ -83,11 +82,13 @@ async fn shake_hands(mut transport: Transport, config: &TlsConfig) -> io::Result
     match accepting.into_fallible().await {
         Ok(session) => {
             let info = TlsInfo::new(session.get_ref().1);
-            Ok(Transport::new(Session(session)).with_extension(info))
+            Ok(Transport::new(Session(session))
+                .with_extension(info)
+                .https())
         }
         Err((error, transport)) => {
             // The alert that says why is written by now.
-            end(transport, b"").await;
+            let _ = transport.finish(b"", WRITE_TIMEOUT).await;
             Err(error)
         }
     }
@@ -100,19 +101,6 @@ const PLAIN_HTTP: Rejection =
 /// and 3). A TLS session begins with 0x16, an SSLv2 one with a high bit.
 const fn is_plain_http(first: u8) -> bool {
     first.is_ascii_alphabetic() || matches!(first, b'\r' | b'\n')
-}
-
-/// Ends a connection with these last words, and waits a while until the peer has them:
-/// dropping a connection with unread input resets it, and they would be lost.
-async fn end(mut transport: Transport, words: &[u8]) {
-    let (time, room) = LINGER;
-    let ending = async {
-        transport.write_all(words).await?;
-        transport.shutdown().await?;
-        tokio::io::copy(&mut transport.take(room), &mut tokio::io::sink()).await
-    };
-    // Nobody is left to be told.
-    let _ = timeout(time, ending).await;
 }
 
 fn invalid(sentence: &str) -> io::Error {

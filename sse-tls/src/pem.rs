@@ -270,8 +270,18 @@ fn read(file: &Path) -> Result<Vec<u8>, PemError> {
         Err(error) => Err(PemError::new(file, Fault::Read(Arc::new(error)))),
         Ok(0) => Err(PemError::new(file, Fault::Empty)),
         Ok(len) if len as u64 > MAX_SIZE => Err(PemError::new(file, Fault::TooLarge)),
-        Ok(_) => Ok(text),
+        Ok(_) => Ok(without_mark(text)),
     }
+}
+
+/// Takes away a byte order mark, which some editors put at the beginning of a text. It is not
+/// part of the text, and would hide the first section (RFC 7468, 2: data before a section's
+/// label, which begins its line, is ignored).
+fn without_mark(mut text: Vec<u8>) -> Vec<u8> {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        text.drain(..3);
+    }
+    text
 }
 
 /// Far more than any chain; what is larger is another file.

@@ -145,6 +145,51 @@ fn what_is_wrong_with_a_file_is_told() {
     }
 }
 
+/// RFC 7468, 2: what precedes a section is not part of it. Editors on Windows put it there.
+#[test]
+fn a_byte_order_mark_hides_nothing() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    let identity = authority.certify(&["localhost"]);
+    let marked = |name: &str, text: &str| dir.write(name, format!("\u{feff}{text}"));
+    let chain = identity.certificate.clone() + &authority.pem();
+    let certificate = marked("chain", &chain);
+    let key = marked("key", &identity.key);
+    let ca = marked("ca", &authority.pem());
+    let both = marked("both", &(chain + &identity.key));
+    for files in [
+        PemFiles::new(&certificate, &key),
+        PemFiles::new(&certificate, &key).require_client_certificates(&ca),
+        PemFiles::new(&both, &both),
+    ] {
+        files.load().unwrap();
+    }
+    // One within the text is not its beginning.
+    let within = dir.write("within", format!("# mine\n\u{feff}{}", authority.pem()));
+    let files = PemFiles::new(&certificate, &key).require_client_certificates(within);
+    assert!(files.load().is_err());
+}
+
+/// One that panics does not end the watch.
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_after_a_panic_of_who_is_told() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    let tls = dir
+        .files(&authority.certify(&["localhost"]))
+        .load()
+        .unwrap();
+    let (told, mut notices) = mpsc::unbounded_channel();
+    let watching = tls.watch(Duration::from_secs(1), move |notice| {
+        told.send(notice.to_string()).unwrap();
+        panic!("the program fails");
+    });
+    let _watching = tokio::spawn(watching);
+    for _ in 0..2 {
+        dir.files(&authority.certify(&["localhost"]));
+        let notice = notices.recv().await.unwrap();
+        assert_eq!(notice, "the certificates have been replaced");
+    }
+}
+
 #[test]
 fn a_certificate_out_of_its_time_is_a_warning() {
     let (authority, dir) = (Authority::new(), Dir::new());

@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::{Authority, Client, Net, TLS12, TLS13, World, ask, begin, follow, read, read_to_end};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
-use sse_core::{Response, Retention};
-use sse_net::{Answer, Incoming, Topic};
+use sse_core::{Response, Retention, Upgrader};
+use sse_net::{Answer, Config, Incoming, Topic};
 use sse_tls::{PemFiles, TlsInfo};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -91,12 +91,45 @@ async fn plain_http_is_answered_in_plain_words() {
         client.write_all(head.as_bytes()).await.unwrap();
         let text = read(&mut client).await;
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 400 Bad Request\r\nDate: "),
+            "{head}"
+        );
         assert_eq!(body, "this port speaks TLS; ask with https://\n");
         drop(client);
     }
     common::settle().await;
     assert_eq!(server.stats().connections, 0);
+}
+
+/// A page that came over plain HTTP may be anybody's on the way.
+#[tokio::test(start_paused = true)]
+async fn the_servers_own_origin_is_that_of_https() {
+    let world = World::new();
+    let config = Config {
+        upgrader: Upgrader::new().allow_origin("https://b.example").unwrap(),
+        ..common::config()
+    };
+    let topic = Topic::new(Retention::default());
+    let (_server, net) = common::serve(config, world.tls.clone(), follow(&topic));
+    for (origin, status) in [
+        ("https://localhost", "200"),
+        ("http://localhost", "403"),
+        ("https://b.example", "200"),
+        ("https://c.example", "403"),
+    ] {
+        let mut session = net.session(&world.client()).await;
+        let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n");
+        session.write_all(head.as_bytes()).await.unwrap();
+        let answer = read(&mut session).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        let allowed = format!("\r\nAccess-Control-Allow-Origin: {origin}\r\n");
+        assert_eq!(answer.contains(&allowed), status == "200", "{answer}");
+        assert!(answer.contains("\r\nVary: Origin\r\n"), "{answer}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

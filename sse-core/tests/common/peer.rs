@@ -66,6 +66,7 @@ pub(crate) struct Peer {
 pub(crate) enum Done {
     Wrote(Vec<u8>),
     Flushed,
+    ShutDown,
 }
 
 impl Peer {
@@ -104,7 +105,7 @@ impl Peer {
     pub(crate) fn output(&self) -> String {
         let written = self.done.iter().map(|done| match done {
             Done::Wrote(bytes) => &bytes[..],
-            Done::Flushed => b"",
+            Done::Flushed | Done::ShutDown => b"",
         });
         String::from_utf8(Vec::from_iter(written).concat()).expect("answers are text")
     }

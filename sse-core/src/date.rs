@@ -1,0 +1,99 @@
+//! The time in a response head.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Returns `time` as an IMF-fixdate (RFC 9110, 5.6.7), which knows the years up to 9999.
+pub(crate) fn imf_fixdate(time: SystemTime) -> String {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since_epoch.as_secs().min(LAST_SECOND);
+    let (days, second) = (seconds / DAY, seconds % DAY);
+    let (year, month, day) = civil(days);
+    format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        WEEKDAYS[(days % 7) as usize],
+        MONTHS[month],
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+    )
+}
+
+/// The year, the month from 0 and the day from 1, in the proleptic Gregorian calendar.
+///
+/// Years are counted from March, so that the leap day is the last of its year, and months
+/// have the lengths 31, 30, 31, 30, 31 over and over.
+const fn civil(days_since_epoch: u64) -> (u64, usize, u64) {
+    let days = days_since_epoch + DAYS_TO_EPOCH;
+    let (era, day_of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
+    let leap_days = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
+    let year_of_era = (day_of_era - leap_days) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let months_since_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
+    let month = ((months_since_march + 2) % 12) as usize;
+    let year = 400 * era + year_of_era + (month < 2) as u64;
+    (year, month, day)
+}
+
+const DAY: u64 = 24 * 3600;
+
+/// 9999-12-31, 23:59:59.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// From the first of March of the year 0.
+const DAYS_TO_EPOCH: u64 = 719_468;
+
+/// The days of 400 years.
+const DAYS_OF_ERA: u64 = 146_097;
+
+/// From that of 1970-01-01 on.
+const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What `TZ=UTC date -d @SECONDS` prints.
+    #[test]
+    fn a_date_is_that_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), // RFC 9110, 5.6.7
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (951_868_800, "Wed, 01 Mar 2000 00:00:00 GMT"),
+            (978_307_199, "Sun, 31 Dec 2000 23:59:59 GMT"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
+            (1_740_787_199, "Fri, 28 Feb 2025 23:59:59 GMT"),
+            (1_740_787_200, "Sat, 01 Mar 2025 00:00:00 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+            (LAST_SECOND, "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (LAST_SECOND + 1, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(imf_fixdate(time), expected, "{seconds}");
+        }
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(imf_fixdate(before), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+
+    #[test]
+    fn days_follow_each_other() {
+        let date = |day: u64| imf_fixdate(UNIX_EPOCH + Duration::from_secs(day * DAY));
+        let mut last = civil(0);
+        for day in 1..60_000 {
+            let next = civil(day);
+            let is_next_day = (next.0, next.1, next.2) == (last.0, last.1, last.2 + 1);
+            let is_first = next.2 == 1 && last.2 >= 28;
+            assert!(is_next_day || is_first, "{}", date(day));
+            last = next;
+        }
+    }
+}

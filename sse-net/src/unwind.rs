@@ -1,0 +1,40 @@
+//! Panics of others' code, which are theirs alone.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::trace;
+
+/// A panic that has been logged.
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the handler has panicked")
+    }
+}
+
+impl Error for Panicked {}
+
+/// Calls `work`, and logs it where that panics. `what` names its owner.
+pub(crate) fn catch<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        trace::panicked(what);
+        Panicked
+    })
+}
+
+/// Polls `future`, and resolves to the error where that panics.
+pub(crate) async fn catch_async<F: Future>(what: &str, future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch(what, || future.as_mut().poll(cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panicked) => Poll::Ready(Err(panicked)),
+    })
+    .await
+}

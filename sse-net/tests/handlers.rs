@@ -1,0 +1,477 @@
+//! Handlers, and the futures of per-client streams: how they end, and with whom.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::future::{pending, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use common::{Ends, WIDE, after_retry, config, pass, serve, settle};
+use sse_core::{Rejection, Response, Retention, Upgrader};
+use sse_net::{
+    Answer, Config, Disconnect, Incoming, Listener, Peer, Server, Snapshot, Topic, Transport,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How many of something there are now, counted by their being dropped.
+#[derive(Clone, Default)]
+struct Alive(Arc<AtomicUsize>);
+
+struct One(Arc<AtomicUsize>);
+
+impl Alive {
+    fn one(&self) -> One {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        One(Arc::clone(&self.0))
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A handler that thinks for that long, and the number of its futures.
+fn thinker(
+    time: Duration,
+) -> (
+    Alive,
+    impl Fn(Incoming) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync,
+) {
+    let alive = Alive::default();
+    let thinking = alive.clone();
+    let handler = move |request: Incoming| {
+        let one = thinking.one();
+        Box::pin(async move {
+            pass(time).await;
+            drop(one);
+            request.respond(Response::new(200).body("text/plain", "42"))
+        }) as Pin<Box<dyn Future<Output = Answer> + Send>>
+    };
+    (alive, handler)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_dropped_when_its_client_leaves() {
+    let (alive, handler) = thinker(SECOND * 3600);
+    let (server, net) = serve(config(), handler);
+    let clients = [net.get("/").await, net.get("/").await];
+    settle().await;
+    assert_eq!(alive.count(), 2);
+    drop(clients);
+    pass(SECOND / 20).await;
+    let stats = server.stats();
+    assert_eq!((alive.count(), stats.gone, stats.connections), (0, 2, 0));
+}
+
+/// It has asked, has nothing more to say, and waits for its answer.
+#[tokio::test(start_paused = true)]
+async fn a_handler_goes_on_for_a_client_that_has_only_ended_its_half() {
+    let (_, handler) = thinker(SECOND * 10);
+    let (server, net) = serve(config(), handler);
+    for leaves in [false, true] {
+        let mut client = net.get("/").await;
+        client.pipe.shutdown().await.unwrap();
+        pass(SECOND * 5).await;
+        assert_eq!(server.stats().connections, 1);
+        if leaves {
+            drop(client);
+            pass(SECOND).await;
+            assert_eq!(server.stats().connections, 0);
+            continue;
+        }
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\nDate: "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n42"), "{answer}");
+    }
+}
+
+/// What follows a beginning that was sent early is the rest, of whatever is answered.
+#[tokio::test(start_paused = true)]
+async fn no_answer_is_torn_by_its_early_beginning() {
+    let topic = Topic::new(Retention::default());
+    let (_server, net) = serve(config(), move |request: Incoming| {
+        let topic = topic.clone();
+        async move {
+            pass(SECOND).await;
+            match request.path() {
+                "/follow" => request.follow(&topic),
+                "/stream" => request.stream(async |stream| stream.close().await),
+                _ => panic!("the handler fails"),
+            }
+        }
+    });
+    for (path, expected) in [
+        ("/follow", "HTTP/1.1 200 OK\r\n"),
+        ("/stream", "HTTP/1.1 200 OK\r\n"),
+        ("/panic", "HTTP/1.1 500 Internal Server Error\r\n"),
+    ] {
+        let mut client = net.get(path).await;
+        client.pipe.shutdown().await.unwrap();
+        pass(SECOND * 2).await;
+        let answer = client.read().await;
+        assert!(answer.starts_with(expected), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_ask_and_close_leave_room_for_others() {
+    let (alive, handler) = thinker(SECOND * 3600);
+    let slow = Arc::new(handler);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Config {
+        max_connections: 100,
+        ..config()
+    };
+    let server = Server::new(config)
+        .listen(listener)
+        .serve(move |request: Incoming| {
+            let slow = Arc::clone(&slow);
+            async move {
+                match request.path() {
+                    "/slow" => slow(request).await,
+                    _ => request.reject(Rejection::NOT_FOUND),
+                }
+            }
+        });
+    for _ in 0..10 {
+        for _ in 0..100 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.write_all(request).await.unwrap();
+        }
+        until(|| server.stats().connections == 0).await;
+    }
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert_eq!((alive.count(), server.stats().refused), (0, 0));
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SECOND * 20, waiting).await.expect("it comes about");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_has_its_time() {
+    let (alive, handler) = thinker(SECOND * 10);
+    let config = |time| Config {
+        handler_timeout: Some(time),
+        upgrader: Upgrader::new().allow_any_origin(),
+        ..config()
+    };
+    let (server, net) = serve(config(SECOND * 5), handler);
+    let start = Instant::now();
+    let answer = net.get("/").await.read_to_end().await;
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\nDate: "));
+    assert!(answer.contains("\r\nAccess-Control-Allow-Origin: *\r\n"));
+    assert!(answer.ends_with("\r\n\r\nthe server took too long to answer; come back later\n"));
+    assert_eq!((alive.count(), server.stats().handler_timeouts), (0, 1));
+
+    let (_, handler) = thinker(SECOND * 10);
+    let (_server, net) = serve(config(SECOND * 11), handler);
+    let answer = net.get("/").await.read_to_end().await;
+    assert!(answer.ends_with("\r\n\r\n42"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_is_answered_for() {
+    let (server, net) = serve(config(), |request: Incoming| async move {
+        match request.path() {
+            "/" => request.respond(Response::new(200)),
+            _ => panic!("the handler fails"),
+        }
+    });
+    let answer = net.get("/panic").await.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\nDate: "));
+    assert!(answer.ends_with("\r\n\r\nthe server failed to answer; it has logged why\n"));
+    let answer = net.get("/").await.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(server.stats().handler_panics, 1);
+}
+
+/// RFC 9110, 9.3.1: what comes with a GET has no meaning.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_sends_after_its_head_is_thrown_away_and_bounded() {
+    let (server, net) = serve(config(), |request: Incoming| async move {
+        match request.path() {
+            "/slow" => pending().await,
+            _ => request.stream(async |mut stream| {
+                stream.write_str("hey").await?;
+                pending().await
+            }),
+        }
+    });
+    for path in ["/slow", "/stream"] {
+        let before = server.stats();
+        let mut client = net.get(path).await;
+        let chunk = "x".repeat(16 << 10);
+        for _ in 0..4 {
+            client.send(&chunk).await;
+            pass(SECOND).await;
+            assert_eq!(server.stats().connections, 1, "{path}");
+        }
+        client.send("x").await;
+        pass(SECOND).await;
+        let stats = server.stats();
+        assert_eq!(
+            stats.unexpected_input - before.unexpected_input,
+            1,
+            "{path}"
+        );
+        assert_eq!(stats.connections, 0, "{path}");
+    }
+}
+
+/// It is dropped wherever it waits, as that of `Responder::stream` is.
+#[tokio::test(start_paused = true)]
+async fn the_future_of_a_stream_ends_with_its_client() {
+    let alive = Alive::default();
+    let thinking = alive.clone();
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let one = thinking.one();
+        ready(request.stream(async move |mut stream| {
+            let _one = one;
+            stream.write_str("let me think").await?;
+            pending().await
+        }))
+    });
+    let mut client = net.get("/").await;
+    assert_eq!(client.follow().await, "data: let me think\n\n");
+    for _ in 0..3 {
+        pass(SECOND * 15).await;
+        assert_eq!(client.read().await, ":\n", "it thinks for long");
+    }
+    assert_eq!(server.stats().heartbeats, 3);
+    drop(client);
+    pass(SECOND / 20).await;
+    let stats = server.stats();
+    assert_eq!((alive.count(), stats.gone, stats.connections), (0, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_future_goes_on_without_its_client() {
+    let (told, mut work) = tokio::sync::mpsc::unbounded_channel();
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let told = told.clone();
+        ready(request.stream_detached(async move |mut stream| {
+            stream.write_str("I begin").await?;
+            stream.gone().await;
+            let error = io::Error::from(stream.write_str("more").await.unwrap_err());
+            pass(SECOND * 60).await;
+            told.send(error.kind()).unwrap();
+            Ok(())
+        }))
+    });
+    let mut client = net.get("/").await;
+    assert_eq!(client.follow().await, "data: I begin\n\n");
+    pass(SECOND * 15).await;
+    assert_eq!(client.read().await, ":\n");
+    drop(client);
+    pass(SECOND / 20).await;
+    assert_eq!(server.stats().connections, 0);
+    assert_eq!(work.recv().await, Some(io::ErrorKind::BrokenPipe));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_says_why() {
+    let ends = Ends::default();
+    let told = ends.clone();
+    let (server, net) = serve(config(), move |request: Incoming| {
+        let answer = match request.path() {
+            "/done" => request.stream(async |_| Ok(())),
+            "/closed" => request.stream(async |stream| stream.close().await),
+            "/error" => request.stream(async |mut stream| {
+                stream.write_str("hey").await?;
+                Err(io::ErrorKind::TimedOut.into()) // its own, of another connection
+            }),
+            "/panic" => request.stream(async |mut stream| {
+                stream.write_str("hey").await?;
+                panic!("the future fails")
+            }),
+            "/detached" => request.stream_detached(async |_| panic!("the task fails")),
+            _ => request.stream(async |mut stream| {
+                loop {
+                    stream.write_str("more").await?;
+                }
+            }),
+        };
+        ready(told.watch(answer))
+    });
+    for (path, said, reason) in [
+        ("/done", "", Disconnect::Finished),
+        ("/closed", "event: close\ndata: \n\n", Disconnect::Finished),
+        ("/error", "data: hey\n\n", Disconnect::HandlerFailed),
+        ("/panic", "data: hey\n\n", Disconnect::HandlerPanicked),
+        ("/detached", "", Disconnect::HandlerPanicked),
+    ] {
+        let answer = net.get(path).await.read_to_end().await;
+        assert_eq!(after_retry(&answer), Some(said), "{path}");
+        settle().await;
+        assert_eq!(ends.take(), [reason], "{path}");
+    }
+    // One takes nothing, and one leaves.
+    let _slow = net.ask(400, "GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    pass(SECOND * 19).await;
+    assert_eq!(ends.take(), []);
+    pass(SECOND * 2).await;
+    assert_eq!(ends.take(), [Disconnect::WriteTimeout]);
+    drop(net.ask(400, "GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").await);
+    pass(SECOND).await;
+    assert_eq!(ends.take(), [Disconnect::Gone]);
+    let Snapshot {
+        finished,
+        handler_failures,
+        handler_panics,
+        connections,
+        ..
+    } = server.stats();
+    assert_eq!((finished, handler_failures, handler_panics), (2, 1, 2));
+    assert_eq!(connections, 0);
+}
+
+/// A client that takes a little now and then keeps its stream, however much is ahead of it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_gets_all_of_its_stream() {
+    let (_server, net) = serve(config(), |request: Incoming| {
+        ready(request.stream(async |mut stream| {
+            for n in 0..20 {
+                stream.set_id(n)?;
+                stream.write_str(&"x".repeat(1000)).await?;
+            }
+            stream.close().await
+        }))
+    });
+    let mut client = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut got = Vec::new();
+    let mut piece = [0; 200];
+    loop {
+        pass(SECOND * 15).await;
+        match client.pipe.read(&mut piece).await.unwrap() {
+            0 => break,
+            len => got.extend_from_slice(&piece[..len]),
+        }
+    }
+    let got = String::from_utf8(got).unwrap();
+    assert_eq!(got.matches("data: xxx").count(), 20);
+    assert!(got.ends_with("event: close\ndata: \n\n"));
+}
+
+/// A listener that panics now and then.
+struct Moody(tokio::sync::mpsc::UnboundedReceiver<Option<Transport>>);
+
+impl Listener for Moody {
+    type Handshake = std::future::Ready<io::Result<Transport>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        match self.0.recv().await {
+            Some(Some(transport)) => Ok((ready(Ok(transport)), Peer::Local)),
+            Some(None) => panic!("the listener fails"),
+            None => pending().await,
+        }
+    }
+}
+
+/// A connection that panics when it is read again.
+struct Broken<C>(C, bool);
+
+impl<C: AsyncRead + Unpin> AsyncRead for Broken<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        assert!(!self.1, "the transport fails");
+        let read = Pin::new(&mut self.0).poll_read(cx, buffer);
+        self.1 = read.is_ready();
+        read
+    }
+}
+
+impl<C: AsyncWrite + Unpin> AsyncWrite for Broken<C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_of_listeners_and_transports_are_theirs_alone() {
+    let (connect, accept) = tokio::sync::mpsc::unbounded_channel();
+    let ends = Ends::default();
+    let told = ends.clone();
+    let server = Server::new(config())
+        .listen(Moody(accept))
+        .serve(move |request: Incoming| {
+            let told = told.clone();
+            async move {
+                match request.path() {
+                    "/slow" => pending().await,
+                    "/" => request.respond(Response::new(200).body("text/plain", "42")),
+                    _ => told.watch(request.stream(async |_| pending().await)),
+                }
+            }
+        });
+    let ask = |path: &str, is_broken: bool| {
+        let (mut ours, theirs) = duplex(WIDE);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        connect.send(None).unwrap();
+        connect
+            .send(Some(match is_broken {
+                true => Transport::new(Broken(theirs, false)),
+                false => Transport::new(theirs),
+            }))
+            .unwrap();
+        async move {
+            ours.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            ours.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    };
+    assert_eq!(ask("/slow", true).await, "");
+    ask("/stream", true).await;
+    assert_eq!(ends.take(), [Disconnect::Panicked]);
+    let answer = ask("/", false).await;
+    assert!(answer.ends_with("\r\n\r\n42"), "{answer}");
+    settle().await;
+    let stats = server.stats();
+    assert_eq!((stats.accept_panics, stats.panics), (3, 2));
+    assert_eq!(stats.connections, 0);
+}
