@@ -210,6 +210,20 @@ fn ids_that_were_lost_go_on_after_the_gap() {
 }
 
 #[test]
+fn a_restored_log_names_no_position_before_its_first_event() {
+    let mut log = restore(&segment(&log_of(2)), Retention::default());
+    let since = LogId::parse("3-0").unwrap();
+    drop(log.finish_restoring(since, at(10), at(10)));
+    let begin = log.begin();
+    assert_eq!(log.position_id(begin, at(10)), None);
+    assert_eq!(
+        answer(&log, "4-0"),
+        "gap 7-0 7-1",
+        "lost before the first event"
+    );
+}
+
+#[test]
 fn nothing_is_restored_twice_or_out_of_order() {
     let file = segment(&log_of(3));
     let mut log = restore(&file, Retention::default());

@@ -247,12 +247,7 @@ impl Streaming {
                 let bytes = slice.bytes();
                 stats.add_events(slice.count());
                 stats.add_bytes(bytes.len());
-                // Events that are still behind have waited long enough.
-                if let Some(until) = subscription.lingers_until()
-                    && subscription.lag() == 0
-                {
-                    self.lingers_until = Some(until);
-                }
+                self.lingers_until = subscription.lingers_until();
                 Ok((bytes, Instant::now()))
             }
             Ok(None) => Err(Ending::of(Disconnect::Finished)),

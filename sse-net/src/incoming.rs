@@ -98,8 +98,7 @@ impl Incoming {
             Ok(head) => head,
             Err(answer) => return answer,
         };
-        let missed = located.missed.as_ref();
-        topic.encode_opening(missed, located.cursor, jittered(self.retry), &mut opening);
+        located.encode_opening(topic, jittered(self.retry), &mut opening);
         Answer::new(Decision::Follow {
             topic: topic.clone(),
             resume: located.resume,

@@ -55,10 +55,7 @@ impl Subscription {
         began: Instant,
     ) -> io::Result<Recorder<W>> {
         let mut subscription = self;
-        let mut recorder = recorder;
-        if let Some(gap) = subscription.take_gap_event() {
-            recorder.record_encoded(began.elapsed(), &gap)?;
-        }
+        let mut gap = subscription.take_gap_event().map(Bytes::from);
         let mut writing = Writing {
             subscription,
             recorder,
@@ -66,7 +63,10 @@ impl Subscription {
             is_over: false,
         };
         while !writing.is_over {
-            let read = writing.subscription.read_bytes().await;
+            let read = match gap.take() {
+                Some(gap) => Ok(Some(gap)),
+                None => writing.subscription.read_bytes().await,
+            };
             let written = spawn_blocking(move || writing.write(read)).await;
             writing = written.map_err(io::Error::other)??;
         }

@@ -331,7 +331,7 @@ async fn a_stream_that_ends_says_why() {
         ("/detached", "", Disconnect::HandlerPanicked),
     ] {
         let answer = net.get(path).await.read_to_end().await;
-        assert_eq!(after_retry(&answer), Some(said), "{path}");
+        assert_eq!(after_retry(&answer).as_deref(), Some(said), "{path}");
         settle().await;
         assert_eq!(ends.take(), [reason], "{path}");
     }

@@ -482,7 +482,7 @@ async fn every_answer_has_its_cors_headers() {
         ..config()
     });
     let topic = Topic::new(Retention::default());
-    topic.finish(None);
+    topic.finish(None).unwrap();
     let ask = |method: &str, extra: Option<(&str, &str)>| {
         let mut request = get("/");
         *request.method_mut() = method.parse().unwrap();

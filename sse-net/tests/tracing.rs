@@ -120,7 +120,7 @@ async fn ids_that_could_not_come_back_are_told_once() {
     let mut player = Player::new(Replayer::new(recording), Pace::FASTEST);
     assert_eq!(player.publish_to(&topic).await.unwrap(), 3);
     for event in Events::new(recording) {
-        topic.publish(&event.unwrap().into());
+        topic.publish(&event.unwrap().into()).unwrap();
     }
     assert_eq!(EventId::dropped(), 4);
     assert_eq!(
@@ -129,7 +129,11 @@ async fn ids_that_could_not_come_back_are_told_once() {
          further ones are counted as dropped_ids"
     );
     let mut kept = Vec::new();
-    topic.subscribe(Start::Earliest).read(&mut kept).await.unwrap();
+    topic
+        .subscribe(Start::Earliest)
+        .read(&mut kept)
+        .await
+        .unwrap();
     let kept = String::from_utf8(kept).unwrap();
     assert!(
         !kept.contains('\u{1}') && kept.matches("id: 8\n").count() == 2,

@@ -39,7 +39,7 @@ use crate::field::EventId;
 /// [slices](Self::slice) of consecutive events. A reader is a [`Cursor`], which is a number:
 /// it costs the log nothing, and the log does not know of it.
 ///
-/// Events lie in chunks of up to 64 KiB, a quarter of that in a small log; a longer event is
+/// Events lie in chunks of up to 64 KiB, a quarter of that in a small log; a long event may be
 /// a chunk of its own. Full chunks are shared with those who read them.
 ///
 /// Every event gets an ID: its publisher's, or else one of the form
@@ -133,29 +133,21 @@ impl Log {
         }
         let end = self.newest.start.advance(self.newest.bytes.len());
         let entry = self.entry_of(end, id, own_id, now);
-        self.newest.entries.push(entry);
-        let max_len = self.max_chunk();
-        if self.newest.bytes.len() >= max_len {
-            let full = self.newest.turn(max_len);
-            self.full.push_back(Arc::new(full));
-        }
+        self.push_entry(entry);
         self.appended(id, now)
     }
 
     /// Appends an event that is encoded already but for its ID, as [`append`](Self::append)
-    /// does. One that is longer than a chunk is not copied.
+    /// does. One of at least 8 KiB becomes a chunk of its own and is not copied.
     pub fn append_encoded(&mut self, event: Encoded, now: impl Into<Now>) -> Appended {
         let now = now.into();
         let id = self.next_id(now.unix);
         let own_id = event.own_id.clone();
         let bytes = event.into_bytes(id);
-        let is_chunk = bytes.len() >= self.max_chunk();
-        if is_chunk {
-            self.close_newest();
-        }
         let end = self.newest.end().advance(bytes.len());
         let entry = self.entry_of(end, id, own_id, now);
-        if is_chunk {
+        if bytes.len() >= MIN_LONG {
+            self.close_newest();
             self.push_chunk(Chunk {
                 start: self.newest.start,
                 rank: self.newest.rank,
@@ -164,7 +156,7 @@ impl Log {
             });
         } else {
             self.newest.bytes.extend_from_slice(&bytes);
-            self.newest.entries.push(entry);
+            self.push_entry(entry);
         }
         self.appended(id, now)
     }
@@ -309,6 +301,16 @@ impl Log {
         }
     }
 
+    /// Enters an event whose bytes have been appended to the newest chunk.
+    fn push_entry(&mut self, entry: Entry) {
+        self.newest.entries.push(entry);
+        let max_len = self.max_chunk();
+        if self.newest.bytes.len() >= max_len {
+            let full = self.newest.turn(max_len);
+            self.full.push_back(Arc::new(full));
+        }
+    }
+
     /// Makes a full chunk of the newest one, unless it is empty.
     fn close_newest(&mut self) {
         if !self.newest.entries.is_empty() {
@@ -414,3 +416,7 @@ impl fmt::Display for Lagged {
 impl error::Error for Lagged {}
 
 const MIN_CHUNK: usize = 16 << 10;
+
+/// The length from which an encoded event is a chunk of its own: what that costs, some 200
+/// bytes, is little beside it.
+const MIN_LONG: usize = 8 << 10;

@@ -55,24 +55,37 @@ impl Log {
     /// `cursor`. It is that of the last event before.
     ///
     /// Before the first event of all there is one of the millisecond before that event, or
-    /// before `now`, with which a client resumes until the first event is evicted. There is
-    /// none where the first event has its publisher's ID, or the event before the empty one.
+    /// before `now`, with which a client resumes until the first event is evicted.
+    ///
+    /// There is none if no ID resumes exactly there: the publisher's IDs repeat, the event
+    /// before has the empty ID, the first event of all has a publisher's ID, or events after
+    /// `cursor` have been evicted.
     pub fn position_id(&mut self, cursor: Cursor, now: impl Into<Now>) -> Option<EventId<'static>> {
-        let before = self.entry_before(cursor);
-        if let Some(before) = before.or(self.last_evicted.as_ref()) {
-            return Some(before.event_id()).filter(|id| !id.as_str().is_empty());
+        if cursor < self.begin() {
+            return None;
         }
-        if self.origin.is_none() {
+        let before = self.entry_before(cursor).or(self.last_evicted.as_ref());
+        let id = match before {
+            Some(before) => before.event_id(),
+            None => self.origin(now.into())?.event_id(),
+        };
+        (self.resume(Some(&id)) == Resume::Resumed(cursor)).then_some(id)
+    }
+
+    /// The ID before the first event of all. There is none for a restored log, whose earlier
+    /// run may have given it.
+    fn origin(&mut self, now: Now) -> Option<LogId> {
+        if self.origin.is_none() && self.restored_until.is_none() {
             let first = self.seek(|_| false).map(|first| first.entry);
             let origin = match first {
                 Some(first) if first.own_id.is_some() => return None,
                 Some(first) => first.id.before(),
-                None => LogId::at(now.into().unix).before(),
+                None => LogId::at(now.unix).before(),
             };
             self.origin = Some(origin);
-            self.first_id = Some(origin);
+            self.first_id = self.first_id.min(Some(origin)).or(Some(origin));
         }
-        self.origin.map(LogId::event_id)
+        self.origin
     }
 
     fn entry(&self, id: LogId) -> Option<&Entry> {

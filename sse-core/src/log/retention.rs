@@ -122,8 +122,8 @@ impl Log {
     /// Evicts what is not to be kept any longer at the time `now`.
     ///
     /// [`append`](Self::append) does so too; this is for logs at rest, whose events age.
-    /// Takes time linear in the number of evicted chunks, and of evicted events with
-    /// publishers' IDs.
+    /// Takes time linear in the number of evicted chunks. Where events have publishers' IDs, at
+    /// most 512 are evicted by one call.
     pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
         let now = millis(now.into().steady);
         let Retention {
@@ -141,7 +141,13 @@ impl Log {
             let is_held = end < entry.end;
             front.cursor.distance(tip) > bytes || is_surplus && !is_held
         });
-        let window = self.window.rank;
+        // To forget a publisher's ID takes time, and a burst may be over all at once.
+        let most = if self.own_ids.is_empty() {
+            u64::MAX
+        } else {
+            self.oldest.rank + MAX_OWN_IDS
+        };
+        let window = self.window.rank.min(most);
         let oldest = self.advance(self.oldest, |front, entry| {
             let is_backlog =
                 age_of(entry) < backlog_age && front.cursor.distance(tip) <= backlog_bytes;
@@ -245,6 +251,8 @@ impl Log {
         }
     }
 }
+
+const MAX_OWN_IDS: u64 = 512;
 
 impl Front {
     fn step(&mut self, passed: &Entry) {

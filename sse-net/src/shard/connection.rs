@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub(super) leave_at: u32,
     /// How many bytes the peer has sent after its request.
     pub(super) input: u32,
+    /// Whether it is in the queue of those that catch up.
+    pub(super) is_queued: bool,
     /// What it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,
@@ -169,8 +171,8 @@ impl Connection {
         begun.count
     }
 
-    /// Keeps bytes that precede the position. A few are copied, so that they do not keep a
-    /// whole chunk of the log in memory.
+    /// Keeps bytes that precede the position. A short rest is copied, so that it does not keep
+    /// a whole chunk of the log in memory.
     pub(super) fn set_unsent(&mut self, bytes: Bytes, since: u32) {
         let bytes = if bytes.len() <= MAX_COPY {
             Bytes::copy_from_slice(&bytes)
@@ -235,8 +237,9 @@ fn guard<T>(call: impl FnOnce() -> io::Result<T>) -> Result<T, Disconnect> {
 /// How much one connection is written at a time: some 50 µs of copying.
 pub(super) const MAX_WRITE: usize = 256 << 10;
 
-/// How long a copied rest is at most: no longer than what else a connection takes.
-const MAX_COPY: usize = 512;
+/// How long a rest is at most to be copied: an eighth of the chunk that it would keep in
+/// memory.
+const MAX_COPY: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
-use sse_core::Lagged;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
 
@@ -45,6 +44,9 @@ pub(super) struct Driver {
     /// Groups by their topics' addresses.
     group_of_topic: HashMap<usize, u32>,
     pub(super) queue: VecDeque<Work>,
+    /// Connections that catch up. They may be many, so one of them alternates with one piece of
+    /// other work.
+    lagging: VecDeque<u32>,
     arrivals: VecDeque<Arrival>,
     ready: VecDeque<Arc<Signal<Arrival>>>,
     /// Connections whose peers have closed their half and may have gone: few, so they are not
@@ -73,8 +75,6 @@ pub(super) enum Work {
     Arrivals,
     /// Reading from connections that have become ready, and writing to them.
     Ready,
-    /// Writing to one connection until it has caught up with its group.
-    CatchUp(u32),
     /// Writing new events to the members of a group.
     Pass(u32),
     /// Heartbeats, deadlines and ages.
@@ -109,6 +109,7 @@ impl Driver {
             groups: Slab::new(),
             group_of_topic: HashMap::new(),
             queue: VecDeque::new(),
+            lagging: VecDeque::new(),
             arrivals: VecDeque::new(),
             ready: VecDeque::new(),
             half_closed: HashSet::new(),
@@ -148,27 +149,59 @@ impl Driver {
         self.now = ticks(began - self.started);
         self.take_mail(cx);
         self.poll_timers(cx);
-        while let Some(work) = self.queue.pop_front() {
+        while self.has_work() && began.elapsed() < TURN {
+            self.work();
+        }
+        if !self.has_work() {
+            // A group may have begun to linger in this turn.
+            self.poll_timers(cx);
+        }
+        if self.has_work() {
+            Turn::Yield
+        } else if self.is_closed && self.connections.is_empty() {
+            Turn::Over
+        } else {
+            Turn::Wait
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !(self.queue.is_empty() && self.lagging.is_empty())
+    }
+
+    /// Does a part of the next piece of work, and lets a connection catch up.
+    fn work(&mut self) {
+        self.written = 0;
+        match self.queue.pop_front() {
+            Some(Work::Arrivals) => self.admit_connections(),
+            Some(Work::Ready) => self.serve_ready(),
+            Some(Work::Pass(key)) => self.pass(key),
+            Some(Work::Tick) => self.tick(),
+            None => {}
+        }
+        if let Some(key) = self.lagging.pop_front() {
             self.written = 0;
-            match work {
-                Work::Arrivals => self.admit_connections(),
-                Work::Ready => self.serve_ready(),
-                Work::CatchUp(key) => self.serve(key),
-                Work::Pass(key) => self.pass(key),
-                Work::Tick => self.tick(),
+            if let Some(connection) = self.connections.get_mut(key as usize) {
+                connection.is_queued = false;
             }
-            if began.elapsed() >= TURN {
-                break;
-            }
+            self.serve(key);
         }
-        match (
-            self.queue.is_empty(),
-            self.is_closed && self.connections.is_empty(),
-        ) {
-            (false, _) => Turn::Yield,
-            (true, false) => Turn::Wait,
-            (true, true) => Turn::Over,
+    }
+
+    /// Queues a connection that is to catch up.
+    pub(super) fn queue_connection(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key as usize) else {
+            return;
+        };
+        if !mem::replace(&mut connection.is_queued, true) {
+            self.lagging.push_back(key);
         }
+    }
+
+    /// Queues the rest of a tick behind one other piece of work.
+    pub(super) fn queue_tick(&mut self) {
+        let place = self.queue.len().min(1);
+        self.queue.insert(place, Work::Tick);
     }
 
     fn take_mail(&mut self, cx: &Context<'_>) {
@@ -236,6 +269,7 @@ impl Driver {
             heartbeat_at: 0,
             leave_at,
             input: 0,
+            is_queued: false,
             unsent: None,
             on_end: arrival.on_end,
             ticket: arrival.ticket,
@@ -316,7 +350,7 @@ impl Driver {
         match input {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(Input::More)) => {
-                self.queue.push_back(Work::CatchUp(key));
+                self.queue_connection(key);
                 Ok(())
             }
             Poll::Ready(Ok(Input::End)) => {
@@ -405,12 +439,13 @@ impl Driver {
                     connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
                 }
                 Ok(None) => return Ok(()),
-                Err(Lagged { begin }) => match group.topic().slow_clients() {
+                Err(lagged) => match group.topic().slow_clients() {
                     SlowClients::Disconnect => {
                         connection.close(Bytes::new(), Disconnect::FellBehind, self.now);
                     }
                     SlowClients::SkipAhead => {
                         self.stats.add_gap();
+                        let begin = group.begin_after(lagged);
                         connection.position = begin;
                         let gap = group.topic().gap_event(None, begin);
                         connection.set_unsent(gap.into(), self.now);
@@ -418,7 +453,7 @@ impl Driver {
                 },
             }
         }
-        self.queue.push_back(Work::CatchUp(key));
+        self.queue_connection(key);
         Ok(())
     }
 
@@ -433,18 +468,17 @@ impl Driver {
 
         let group = &mut self.groups[group_key as usize];
         group.members.swap_remove(place as usize);
-        if let Some(&moved) = group.members.get(place as usize) {
+        if group.members.is_empty() {
+            let group = self.groups.remove(group_key as usize);
+            self.group_of_topic.remove(&group.topic().address());
+        } else if let Some(&moved) = group.members.get(place as usize) {
             let position = group.position();
             let connection = &mut self.connections[moved as usize];
             connection.place = place;
             // A pass that is under way may have passed this place.
             if connection.unsent.is_none() && connection.position < position {
-                self.queue.push_back(Work::CatchUp(moved));
+                self.queue_connection(moved);
             }
-        }
-        if group.members.is_empty() {
-            let group = self.groups.remove(group_key as usize);
-            self.group_of_topic.remove(&group.topic().address());
         }
     }
 }

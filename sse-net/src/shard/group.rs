@@ -6,7 +6,7 @@ use sse_core::{Cursor, Lagged, Slice};
 
 use super::connection::Written;
 use super::driver::{Driver, PART, PART_BYTES, Work};
-use super::tick::next_heartbeat;
+use super::tick::{LOOKS, next_heartbeat};
 use crate::topic::{Start, Subscription, Topic};
 
 pub(super) struct Group {
@@ -57,6 +57,15 @@ impl Group {
             _ => self.topic().slice(cursor..self.position()),
         }
     }
+
+    /// Where a member that has lagged continues: with the pass that is under way, since under
+    /// a flood the log may have evicted more by then.
+    pub(super) fn begin_after(&self, lagged: Lagged) -> Cursor {
+        match &self.pass {
+            Some(pass) => pass.slice.start().min(lagged.begin),
+            None => lagged.begin,
+        }
+    }
 }
 
 impl Driver {
@@ -92,40 +101,56 @@ impl Driver {
             return self.linger(key, until);
         }
         let cx = &mut Context::from_waker(&group.waker);
-        match group.subscription.poll_slice(cx) {
-            Poll::Pending => return,
-            Poll::Ready(Ok(Some(slice))) => {
-                group.pass = Some(Pass { slice, next: 0 });
-            }
-            Poll::Ready(end) => {
-                // The end of the topic, or a gap: a matter between it and each member.
-                group.is_finished = end.is_ok();
-                let connections = &self.connections;
-                let is_idle = |key: &&u32| connections[**key as usize].unsent.is_none();
-                let idle = group.members.iter().filter(is_idle);
-                self.queue.extend(idle.map(|key| Work::CatchUp(*key)));
-                if group.is_finished {
-                    return;
-                }
+        let mut next = group.subscription.poll_slice(cx);
+        let has_lagged = matches!(next, Poll::Ready(Err(_)));
+        if has_lagged {
+            // The members that have lagged, too, continue with the slice that is taken now.
+            next = group.subscription.poll_slice(cx);
+        }
+        let is_ready = next.is_ready();
+        match next {
+            Poll::Ready(Ok(Some(slice))) => group.pass = Some(Pass { slice, next: 0 }),
+            Poll::Ready(Ok(None)) => group.is_finished = true,
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        let is_finished = group.is_finished;
+        if is_ready && !is_finished {
+            group.is_queued = true;
+            self.queue.push_back(Work::Pass(key));
+        }
+        if has_lagged || is_finished {
+            self.queue_idle_members(key);
+        }
+    }
+
+    /// Lets the members find out about the end of the topic or a gap, each for itself.
+    fn queue_idle_members(&mut self, key: u32) {
+        for place in 0.. {
+            let members = &self.groups[key as usize].members;
+            let Some(&member) = members.get(place) else {
+                return;
+            };
+            if self.connections[member as usize].unsent.is_none() {
+                self.queue_connection(member);
             }
         }
-        group.is_queued = true;
-        self.queue.push_back(Work::Pass(key));
     }
 
     /// Returns the pass if there are members left.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
         let bytes = pass.slice.bytes();
         let (start, end) = (pass.slice.start(), pass.slice.end());
-        let (mut events, mut taken_bytes, mut leaving) = (0, 0, Vec::new());
+        let (mut events, mut taken_bytes) = (0, 0);
+        let (mut leaving, mut paused) = (Vec::new(), Vec::new());
         let members = &self.groups[key as usize].members;
-        let (mut sends, mut is_over) = (0, true);
+        let (mut sends, mut looks, mut is_over) = (0, 0, true);
         while let Some(&member) = members.get(pass.next) {
-            if sends >= PART || taken_bytes >= PART_BYTES {
+            if sends >= PART || looks >= LOOKS || taken_bytes >= PART_BYTES {
                 is_over = false;
                 break;
             }
             pass.next += 1;
+            looks += 1;
             let connection = &mut self.connections[member as usize];
             let position = connection.position;
             if connection.unsent.is_some() || position < start || position >= end {
@@ -156,7 +181,7 @@ impl Driver {
                     taken_bytes += taken;
                     events += connection.keep_unsent(slice, taken, self.now);
                     if matches!(written, Written::Paused(_)) {
-                        self.queue.push_back(Work::CatchUp(member));
+                        paused.push(member);
                     }
                 }
                 Err(reason) => leaving.push((member, reason)),
@@ -164,6 +189,9 @@ impl Driver {
         }
         self.stats.add_events(events);
         self.stats.add_bytes(taken_bytes);
+        for member in paused {
+            self.queue_connection(member);
+        }
         for (member, reason) in leaving {
             self.remove_connection(member, reason);
         }

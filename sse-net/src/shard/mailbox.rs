@@ -100,7 +100,8 @@ impl<A: Send + 'static> Signal<A> {
     /// Returns the key and lets the signal be raised again: what happens from now on is not
     /// covered by what the shard does next.
     pub(crate) fn lower(&self) -> Key {
-        self.is_raised.store(false, Ordering::Release);
+        // Not a mere store: whoever finds the signal raised relies on what the shard does next.
+        self.is_raised.swap(false, Ordering::AcqRel);
         self.key
     }
 }

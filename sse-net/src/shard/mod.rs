@@ -8,7 +8,7 @@
 //! with the group.
 //!
 //! From `publish` to the sockets an event costs five rounds of a lock, whatever the number of
-//! subscribers, and at most one copy:
+//! subscribers, and at most one copy (none, if it is long):
 //!
 //! 1. the topic's, to append and to take the shard's waker,
 //! 2. the mailbox's, to put the group into the ready list,
@@ -16,10 +16,13 @@
 //! 4. the topic's, to take the slice, where the newest chunk of the log is copied,
 //! 5. the topic's, after the pass, to find nothing new and leave the waker.
 //!
+//! A pass that takes longer than a turn looks into the mailbox once a turn, too.
+//!
 //! A shard has one queue of work. Each piece of work takes a part, some sends or reads, and
-//! returns to the back of the queue if there is more to do. After [`TURN`](driver) the shard
-//! yields to the runtime. So neither a fast publisher nor many late joiners keep it from
-//! admitting clients, sending heartbeats, noticing clients that leave, or draining.
+//! returns to the back of the queue if there is more to do; one connection that catches up
+//! alternates with each piece. After a millisecond the shard yields to the runtime. So neither
+//! a fast publisher nor many late joiners keep it from admitting clients, sending heartbeats,
+//! noticing clients that leave, or draining.
 
 mod connection;
 mod driver;

@@ -14,12 +14,14 @@ use crate::stats::Disconnect;
 /// How exact heartbeats, deadlines and ages are.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
-/// How many connections a part of a tick looks at.
-const LOOKS: u32 = 4096;
+/// How many connections a part of the work looks at.
+pub(super) const LOOKS: u32 = 4096;
 
 /// How far a tick has come.
 #[derive(Debug, Default)]
 pub(super) struct Tick {
+    /// Half-closed connections that are still to be probed.
+    half_closed: Vec<u32>,
     next_connection: u32,
     next_group: u32,
     furthest_lag: usize,
@@ -29,7 +31,10 @@ impl Driver {
     /// Begins a tick, unless the last one is not over.
     pub(super) fn begin_tick(&mut self) {
         if self.tick.is_none() {
-            self.tick = Some(Tick::default());
+            self.tick = Some(Tick {
+                half_closed: self.half_closed.iter().copied().collect(),
+                ..Tick::default()
+            });
             self.queue.push_front(Work::Tick);
         }
     }
@@ -39,12 +44,9 @@ impl Driver {
         let Some(mut tick) = self.tick.take() else {
             return;
         };
-        if tick.next_connection == 0 {
-            self.probe_half_closed();
-        }
+        let mut sends = self.probe_half_closed(&mut tick.half_closed);
         let end = compact(self.connections.capacity());
         let stop = end.min(tick.next_connection.saturating_add(LOOKS));
-        let mut sends = 0;
         while tick.next_connection < stop && sends < PART && self.written < PART_BYTES {
             let key = tick.next_connection;
             tick.next_connection += 1;
@@ -55,6 +57,7 @@ impl Driver {
                 Ok(has_sent) => sends += usize::from(has_sent),
                 Err(reason) => {
                     self.remove_connection(key, reason);
+                    sends += 1;
                     continue;
                 }
             }
@@ -65,7 +68,7 @@ impl Driver {
         }
         if tick.next_connection < end {
             self.tick = Some(tick);
-            self.queue.push_back(Work::Tick);
+            self.queue_tick();
             return;
         }
         self.furthest_lag
@@ -86,20 +89,22 @@ impl Driver {
         tick.next_group = stop;
         if stop < end {
             self.tick = Some(tick);
-            self.queue.push_back(Work::Tick);
+            self.queue_tick();
         }
     }
 
-    fn probe_half_closed(&mut self) {
-        let mut gone = Vec::new();
-        for key in &self.half_closed {
-            if let Err(reason) = self.connections[*key as usize].probe() {
-                gone.push((*key, reason));
+    /// Finds out which half-closed connections have been reset, and returns how many it has
+    /// probed.
+    fn probe_half_closed(&mut self, keys: &mut Vec<u32>) -> usize {
+        let part = keys.split_off(keys.len().saturating_sub(PART));
+        for key in &part {
+            if self.half_closed.contains(key)
+                && let Err(reason) = self.connections[*key as usize].probe()
+            {
+                self.remove_connection(*key, reason);
             }
         }
-        for (key, reason) in gone {
-            self.remove_connection(key, reason);
-        }
+        part.len()
     }
 
     /// Does what is due for a connection, and returns whether that was to send something.

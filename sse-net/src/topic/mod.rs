@@ -288,10 +288,11 @@ impl Topic {
     /// client that is cut off before its first event resumes.
     ///
     /// In this order, a client that has got the ID has got the gap event, too.
-    pub(crate) fn encode_opening(
+    fn encode_opening(
         &self,
         missed: Option<&EventId<'_>>,
         cursor: Cursor,
+        position: Option<EventId<'static>>,
         retry: Duration,
         out: &mut Vec<u8>,
     ) {
@@ -299,13 +300,14 @@ impl Topic {
             out.extend_from_slice(&self.gap_event(missed, cursor));
         }
         let block = Event::new().retry(retry);
-        match self.position_id(cursor) {
+        match position {
             Some(id) => block.id(id),
             None => block,
         }
         .encode(out);
     }
 
+    #[cfg(feature = "http")]
     fn position_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
         self.lock().log.position_id(cursor, now())
     }
@@ -329,11 +331,13 @@ impl Topic {
         let unknown_ids = self.0.config.unknown_ids;
         let (resume, cursor, evicted) = state.locate(asked, start, unknown_ids);
         let is_over = state.is_over(cursor);
+        let position = state.log.position_id(cursor, now());
         drop(state);
         drop(evicted);
         Located {
             resume,
             cursor,
+            position,
             is_over,
             missed: match resume {
                 Resume::Gap(_) | Resume::Unknown => asked.map(|id| id.clone().into_owned()),
@@ -511,10 +515,20 @@ pub enum Start {
 pub(crate) struct Located {
     pub(crate) resume: Resume,
     pub(crate) cursor: Cursor,
+    /// The ID of the position, which resumes at the cursor.
+    position: Option<EventId<'static>>,
     /// Whether there is nothing more to come.
     pub(crate) is_over: bool,
     /// The client's last event ID, if it has missed events after it.
-    pub(crate) missed: Option<EventId<'static>>,
+    missed: Option<EventId<'static>>,
+}
+
+impl Located {
+    /// Appends what precedes the client's first event.
+    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Duration, out: &mut Vec<u8>) {
+        let missed = self.missed.as_ref();
+        topic.encode_opening(missed, self.cursor, self.position.clone(), retry, out);
+    }
 }
 
 pub(crate) struct Shared {

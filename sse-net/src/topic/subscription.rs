@@ -131,9 +131,14 @@ impl Subscription {
             Ok(Some(slice)) => {
                 self.cursor = slice.end();
                 let linger = self.topic.linger();
-                if !linger.is_zero() {
-                    self.lingers_until = Instant::now().checked_add(linger);
-                }
+                // Events that are left have waited long enough.
+                let lingers = !linger.is_zero() && slice.end() == state.log.end();
+                drop(state);
+                self.lingers_until = if lingers {
+                    Instant::now().checked_add(linger)
+                } else {
+                    None
+                };
                 Poll::Ready(Ok(Some(slice)))
             }
             Ok(None) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
@@ -181,7 +186,8 @@ impl Subscription {
     pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
-        topic.encode_opening(missed.as_ref(), self.cursor, retry, out);
+        let position = topic.position_id(self.cursor);
+        topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
     }
 
     /// Until when events after the last read are to wait, if the topic lingers.
