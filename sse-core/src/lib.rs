@@ -81,46 +81,26 @@
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-mod cutter;
-mod date;
 mod decode;
-mod encode;
 mod event;
-mod events;
-mod field;
-mod head;
-mod host;
 mod http;
+mod line_ends;
 mod log;
-mod negotiate;
-mod outbox;
-mod record;
-mod replay;
-mod reply;
-mod response;
-mod scan;
+mod recording;
 mod segment;
 mod stream;
 pub mod testing;
-mod upgrade;
 
-pub use decode::{DecodeError, Decoded, Decoder, MessageEvent};
-pub use event::Event;
-pub use events::Events;
-pub use field::{EventId, EventType, Fault, Field, FieldError};
-pub use head::{Head, HeadReader};
+pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
+pub use event::{Event, EventId, EventType, Fault, Field, FieldError};
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, ResponseHead, ResponseHeadError, ResponseHeadReader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Rejection, Reply, Request,
+    Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
 };
 pub use log::{
     Appended, Begun, Cursor, Encoded, Evicted, Lagged, Log, LogId, Now, Restored, Resume,
     Retention, Slice,
 };
-pub use outbox::{Outbox, SendError};
-pub use record::{Recorder, Tee};
-pub use replay::{Pace, Recorded, Replayer};
-pub use reply::Reply;
-pub use response::{Rejection, Response};
+pub use recording::{Pace, Recorded, Recorder, Replayer, Tee};
 pub use segment::{Damage, Record, Segment, UnknownVersion};
-pub use stream::{CloseError, Stream};
-pub use upgrade::{Request, UpgradeError, Upgrader};
+pub use stream::{CloseError, Outbox, SendError, Stream};

@@ -28,9 +28,9 @@ use fearless_simd::dispatch;
 use fearless_simd::prelude::*;
 use memchr::{memchr, memmem};
 
-use crate::field::EventId;
+use crate::event::EventId;
+use crate::line_ends::{LEVEL, LineEnds};
 use crate::log::{LogId, Slice};
-use crate::scan::{LEVEL, LineEnds};
 
 /// Reads the segment of a journal: gives its records, and what of it is damaged.
 ///

@@ -41,7 +41,7 @@ use std::time::Duration;
 use std::{fmt, iter};
 
 use crate::decode::Decoded;
-use crate::replay::{Recorded, Replayer};
+use crate::recording::{Recorded, Replayer};
 
 /// What a client sees of an event stream, without the times if it is a recording. What follows
 /// the last whole event is dropped.

@@ -120,65 +120,37 @@
 //!   handshake fails, it is refused or ends, where a program's code panics, and where a journal
 //!   has something to tell, by way of the crate of that name. Off by default, and then it costs nothing.
 
-#[cfg(feature = "axum")]
-mod axum;
-#[cfg(feature = "http")]
-mod body;
 mod client;
 mod config;
-mod crew;
-mod disk;
 #[cfg(feature = "http")]
-mod event_stream;
-#[cfg(test)]
-mod faults;
-mod incoming;
+mod http;
 mod journal;
-mod keeper;
-mod limit;
-mod listener;
-mod per_client;
-mod pipe;
-mod presence;
-mod record;
-#[cfg(feature = "http")]
-mod responder;
-mod routes;
-mod segments;
+mod recording;
 mod server;
 mod shard;
 mod stats;
 mod stream;
 mod sync;
-mod syncer;
 mod topic;
 mod trace;
 mod transport;
-mod unwind;
 
-#[cfg(feature = "http")]
-pub use body::Body;
 pub use client::Client;
 pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
-pub use disk::FileError;
 #[cfg(feature = "http")]
-pub use event_stream::EventStream;
-pub use incoming::{Answer, Incoming};
-pub use journal::{Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
-#[cfg(unix)]
-pub use listener::bind_unix;
-pub use listener::{Listener, Peer, Tcp};
-pub use pipe::Pipe;
-pub use record::{Player, Tee};
-#[cfg(feature = "http")]
-pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
-pub use routes::Routes;
-pub use server::{Handler, Running, Server};
+pub use http::{
+    Body, Declined, EventStream, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http,
+};
+pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
+pub use recording::{Player, Tee};
+pub use server::{Answer, Handler, Incoming, Routes, Running, Server};
 pub use sse_core::ResponseHead;
 pub use stats::{Disconnect, Snapshot};
-pub use stream::Stream;
+pub use stream::{Pipe, Stream};
 pub use topic::{PublishError, Published, Start, Subscription, Topic};
-pub use transport::Transport;
+#[cfg(unix)]
+pub use transport::bind_unix;
+pub use transport::{Listener, Peer, Tcp, Transport};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sse_core::{EventId, Resume};
 
 #[cfg(feature = "http")]
-use crate::unwind::Panicked;
+use crate::server::unwind::Panicked;
 
 /// Why a stream ended, or a request was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,8 +13,8 @@ mod on {
     use tracing::Instrument as _;
 
     use crate::journal::JournalNotice;
-    use crate::listener::Peer;
     use crate::stats::Disconnect;
+    use crate::transport::Peer;
 
     /// What has to do with a connection happens in its span.
     pub(crate) fn connection<F: Future>(peer: Peer, work: F) -> impl Future<Output = F::Output> {
@@ -78,7 +78,7 @@ mod off {
     use std::io;
 
     use crate::journal::JournalNotice;
-    use crate::listener::Peer;
+    use crate::transport::Peer;
 
     pub(crate) fn connection<F: Future>(_: Peer, work: F) -> F {
         work

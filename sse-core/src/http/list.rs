@@ -2,7 +2,7 @@
 
 use std::str;
 
-use crate::response::is_token_byte;
+use super::response::is_token_byte;
 
 /// Combines the lines of one header into one value: RFC 9110, 5.3.
 ///

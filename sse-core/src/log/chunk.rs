@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::cursor::Cursor;
 use super::id::LogId;
-use crate::field::EventId;
+use crate::event::EventId;
 
 /// Large enough that the cost of a `write` is spread over many events, and small enough to
 /// be copied under a lock.

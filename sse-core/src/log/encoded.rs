@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::id::LogId;
-use crate::encode;
 use crate::event::Event;
+use crate::event::encode;
 
 /// An event encoded for a [`Log`](crate::Log) but for the ID that the log will give it.
 ///

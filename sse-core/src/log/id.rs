@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::now::millis;
-use crate::field::EventId;
+use crate::event::EventId;
 
 /// The ID that a [`Log`](crate::Log) gives an event: milliseconds since the Unix epoch, and a
 /// sequence number within them.

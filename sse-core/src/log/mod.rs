@@ -29,9 +29,9 @@ use retention::Front;
 pub use retention::{Evicted, Retention};
 pub use slice::{Begun, Slice};
 
-use crate::encode;
 use crate::event::Event;
-use crate::field::EventId;
+use crate::event::EventId;
+use crate::event::encode;
 
 /// An append-only log of encoded events, of which the oldest are evicted.
 ///

@@ -5,7 +5,7 @@ use super::chunk::Entry;
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::Now;
-use crate::field::EventId;
+use crate::event::EventId;
 
 /// Where a client continues that comes with a last event ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,8 +20,8 @@ use bytes::Bytes;
 use sse_core::{Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::incoming::OnEnd;
-use crate::limit::Ticket;
+use crate::server::limit::Ticket;
+use crate::server::request::OnEnd;
 use crate::stats::Disconnect;
 use crate::trace;
 use crate::transport::Transport;

@@ -19,10 +19,10 @@ use waiters::Waiters;
 pub(crate) use waiters::Wakers;
 
 use crate::config::{SlowClients, TopicConfig, UnknownIds};
-use crate::disk::failed;
+use crate::journal::disk::failed;
+use crate::journal::segments::Segments;
+use crate::journal::writer::{Keeper, Progress};
 use crate::journal::{Journal, JournalError, JournalState};
-use crate::keeper::{Keeper, Progress};
-use crate::segments::Segments;
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
 ///

@@ -1,0 +1,229 @@
+//! How an event is spelt: the only code that writes a field.
+//!
+//! Everything appends to the caller's buffer. Of the values written here, IDs and event
+//! types hold no line break by construction; data and comments are text whose line
+//! breaks are turned into further lines.
+//!
+//! Source: WHATWG HTML, 9.2.5 "Parsing an event stream".
+
+use std::time::Duration;
+
+use fearless_simd::{Simd, dispatch};
+use memchr::memchr2;
+
+use crate::event::Event;
+use crate::event::{EventId, EventType};
+use crate::line_ends::{BLOCK, LEVEL, LineEnds, append};
+
+const DATA: &[u8; 6] = b"data: ";
+
+/// Appends a whole event.
+#[inline]
+pub(crate) fn event(out: &mut Vec<u8>, event: &Event<'_>) {
+    event_with_id(out, event, event.id.as_ref());
+}
+
+/// Appends a whole event, with this ID in place of its own.
+#[inline]
+pub(crate) fn event_with_id(out: &mut Vec<u8>, event: &Event<'_>, id: Option<&EventId<'_>>) {
+    if let Some(text) = &event.comment {
+        comment(out, text);
+    }
+    let start = out.len();
+    head(out, id, event.event.as_ref(), event.retry);
+    if let Some(text) = &event.data {
+        data(out, text);
+    }
+    if out.len() > start {
+        end(out);
+    }
+}
+
+/// Appends the fields that stand before the data.
+#[inline]
+pub(crate) fn head(
+    out: &mut Vec<u8>,
+    id: Option<&EventId<'_>>,
+    event: Option<&EventType<'_>>,
+    retry: Option<Duration>,
+) {
+    if let Some(id) = id {
+        line(out, b"id: ", id.as_bytes());
+    }
+    if let Some(event) = event {
+        line(out, b"event: ", event.as_str().as_bytes());
+    }
+    if let Some(retry) = retry {
+        let millis = retry.as_nanos().div_ceil(1_000_000);
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        line(
+            out,
+            b"retry: ",
+            itoa::Buffer::new().format(millis).as_bytes(),
+        );
+    }
+}
+
+/// Appends `text` as one data line for each of its lines.
+#[inline]
+pub(crate) fn data(out: &mut Vec<u8>, text: &str) {
+    lines(out, DATA, text.as_bytes());
+}
+
+/// Appends as data what `write` appends. `scratch` is for text that has line breaks.
+///
+/// When `write` fails, what it has appended stays, for the caller to take back.
+pub(crate) fn data_with<E>(
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let start = out.len();
+    out.extend_from_slice(DATA);
+    write(out)?;
+    let text = start + DATA.len();
+    if memchr2(b'\r', b'\n', &out[text..]).is_some() {
+        scratch.clear();
+        scratch.extend_from_slice(&out[text..]);
+        out.truncate(start);
+        lines(out, DATA, scratch);
+    } else {
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Appends `text` as one comment line for each of its lines.
+pub(crate) fn comment(out: &mut Vec<u8>, text: &str) {
+    match text {
+        "" => out.extend_from_slice(b":\n"),
+        _ => lines(out, b": ", text.as_bytes()),
+    }
+}
+
+/// Ends the event: the client dispatches it now.
+#[inline]
+pub(crate) fn end(out: &mut Vec<u8>) {
+    out.push(b'\n');
+}
+
+/// Appends one line, with `name` before it, for each line of `text`. CR, LF and CRLF each
+/// end one.
+#[inline]
+fn lines<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
+    if text.len() >= 4 * BLOCK {
+        return dispatch!(*LEVEL, simd => long_lines(simd, out, name, text));
+    }
+    // Without a branch for each byte, the compiler looks at 16 of them at once. VT and FF,
+    // which end no line, only take the longer way.
+    let least = text
+        .iter()
+        .fold(u8::MAX, |least, byte| least.min(byte.wrapping_sub(b'\n')));
+    if least > b'\r' - b'\n' {
+        return line(out, name, text);
+    }
+    let mut rest = text;
+    while let Some(end) = memchr2(b'\r', b'\n', rest) {
+        line(out, name, &rest[..end]);
+        rest = match &rest[end..] {
+            [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
+            [] => rest,
+        };
+    }
+    line(out, name, rest);
+}
+
+#[inline(always)]
+fn long_lines<S: Simd, const N: usize>(simd: S, out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
+    // Room for a single line and the blank line after it; more lines grow the buffer.
+    out.reserve(name.len() + text.len() + 2);
+    out.extend_from_slice(name);
+    let mut start = 0;
+    for end in LineEnds::new(simd, text) {
+        let is_rest_of_crlf = text[..=end].ends_with(b"\r\n");
+        if !is_rest_of_crlf {
+            append(out, text, start..end);
+            out.push(b'\n');
+            out.extend_from_slice(name);
+        }
+        start = end + 1;
+    }
+    append(out, text, start..text.len());
+    out.push(b'\n');
+}
+
+#[inline]
+fn line<const N: usize>(out: &mut Vec<u8>, prefix: &[u8; N], text: &[u8]) {
+    out.reserve(prefix.len() + text.len() + 1);
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(text);
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_event_has_one_spelling() {
+        let event = Event::new;
+        let id = |text| EventId::new(text).unwrap();
+        let millis = Duration::from_millis;
+        for (event, expected) in [
+            (event(), ""),
+            (event().data(""), "data: \n\n"),
+            (event().data("hey"), "data: hey\n\n"),
+            (event().data(" hey"), "data:  hey\n\n"),
+            (event().data("a\nb"), "data: a\ndata: b\n\n"),
+            (event().data("a\rb"), "data: a\ndata: b\n\n"),
+            (event().data("a\r\nb"), "data: a\ndata: b\n\n"),
+            (event().data("a\n\rb"), "data: a\ndata: \ndata: b\n\n"),
+            (event().data("a\r\r\nb"), "data: a\ndata: \ndata: b\n\n"),
+            (event().data("a\n"), "data: a\ndata: \n\n"),
+            (event().data("\n"), "data: \ndata: \n\n"),
+            (event().data("\r\n"), "data: \ndata: \n\n"),
+            (
+                event().data("a\n\nid: 7"),
+                "data: a\ndata: \ndata: id: 7\n\n",
+            ),
+            (
+                event().data("a\u{2028}b\u{85}c"),
+                "data: a\u{2028}b\u{85}c\n\n",
+            ),
+            (event().id(7), "id: 7\n\n"),
+            (event().id(id("")), "id: \n\n"),
+            (event().id(id("x")).data("y"), "id: x\ndata: y\n\n"),
+            (
+                event().event(EventType::from_static("tick")),
+                "event: tick\n\n",
+            ),
+            (event().retry(millis(0)), "retry: 0\n\n"),
+            (event().retry(millis(1500)), "retry: 1500\n\n"),
+            (event().retry(Duration::from_nanos(1)), "retry: 1\n\n"),
+            (
+                event().retry(Duration::MAX),
+                "retry: 18446744073709551615\n\n",
+            ),
+            (event().comment(""), ":\n"),
+            (event().comment("hi"), ": hi\n"),
+            (event().comment("a\r\nb\rc\n"), ": a\n: b\n: c\n: \n"),
+            (event().comment("hi").data("x"), ": hi\ndata: x\n\n"),
+            (
+                event()
+                    .data("d")
+                    .retry(millis(9))
+                    .event(EventType::from_static("e"))
+                    .id(1),
+                "id: 1\nevent: e\nretry: 9\ndata: d\n\n",
+            ),
+        ] {
+            let mut out = b"before".to_vec();
+            event.encode(&mut out);
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!("before{expected}"),
+                "{event:?}"
+            );
+        }
+    }
+}
