@@ -62,7 +62,7 @@ fn decode(options: &Options) -> Result<(), Ending> {
         while let Some(decoded) = decoder.decode(&mut input).map_err(refused)? {
             match &decoded {
                 Decoded::Event(event) => lines.write(&Line::Event {
-                    event: event.event_type(),
+                    event: event.event(),
                     data: event.data(),
                     id: event.last_event_id(),
                 })?,

@@ -20,7 +20,7 @@ use cli::{Args, Ending, Progress, Signals};
 use serde::Serialize;
 use sse_core::{Event, EventType, Recorder, Rejection, Response, Upgrader};
 use sse_net::{
-    Answer, Config, Handler, Heartbeat, Incoming, Journal, Server, Start, Tcp, Topic, TopicConfig,
+    Answer, Config, Handler, Heartbeat, Journal, Request, Server, Start, Tcp, Topic, TopicConfig,
 };
 use sse_tls::TlsListener;
 use tokio::runtime::Runtime;
@@ -189,10 +189,12 @@ fn show(feed: Topic, recording: Option<String>) -> Progress {
             let len = fs::metadata(path).map_or(0, |file| file.len());
             format!("{len} bytes recorded")
         });
-        let kept = feed.journal().map(|journal| match journal.is_keeping {
-            true => format!("{} bytes in the journal", journal.bytes),
-            false => format!("{} bytes are not being kept", journal.unwritten),
-        });
+        let kept = feed
+            .journal_state()
+            .map(|journal| match journal.is_keeping {
+                true => format!("{} bytes in the journal", journal.bytes),
+                false => format!("{} bytes are not being kept", journal.unwritten),
+            });
         Vec::from_iter(recorded.into_iter().chain(kept)).join(", ")
     })
 }
@@ -237,7 +239,7 @@ impl Demo {
 }
 
 impl Handler for Demo {
-    async fn handle(&self, request: Incoming) -> Answer {
+    async fn handle(&self, request: Request) -> Answer {
         match request.path() {
             "/" => request.respond(Response::new(200).body("text/html; charset=utf-8", PAGE)),
             "/sse" => self.count(request.follow_from(&self.feed, Start::Last(HISTORY))),

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 
 use sse_core::{Event, Retention};
-use sse_net::{Config, Incoming, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix};
+use sse_net::{Config, Request, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix};
 use sse_tls::{PemFiles, TlsListener};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,7 +66,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         server = server.listen(bind_unix(path)?);
     }
     let followed = (topic.clone(), second.clone());
-    let server = server.serve(move |request: Incoming| {
+    let server = server.serve(move |request: Request| {
         std::future::ready(match request.path() {
             "/second" => request.follow(&followed.1),
             _ => request.follow(&followed.0),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use cli::{Args, Ending, Progress, Signals};
 use sse_core::{Decoded, Event, EventId, EventType, Pace, Rejection, Replayer, Response, Upgrader};
-use sse_net::{Answer, Config, Handler, Incoming, Player, Server, Stream, Tcp};
+use sse_net::{Answer, Config, Handler, Player, Request, Server, Stream, Tcp};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -191,7 +191,7 @@ async fn play(
         let recorded = tokio::select! {
             biased;
             recorded = player.next() => recorded?,
-            () = stream.gone() => return Ok(()),
+            () = stream.closed() => return Ok(()),
         };
         let Some(recorded) = recorded else {
             return Ok(());
@@ -254,8 +254,8 @@ impl Recording {
             recording.length = recording.pace.due(recorded.at());
             if let Decoded::Event(event) = recorded.decoded() {
                 recording.events += 1;
-                if types.len() < MAX_TYPES && !types.contains(event.event_type()) {
-                    types.insert(event.event_type().to_owned());
+                if types.len() < MAX_TYPES && !types.contains(event.event()) {
+                    types.insert(event.event().to_owned());
                 }
             }
         }
@@ -345,7 +345,7 @@ impl Recording {
 }
 
 impl Handler for Recording {
-    async fn handle(&self, request: Incoming) -> Answer {
+    async fn handle(&self, request: Request) -> Answer {
         match request.path() {
             "/" => {
                 let page = self.page.clone();

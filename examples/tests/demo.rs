@@ -141,12 +141,12 @@ fn who_has_missed_events_is_told() {
     let demo = start(&["--every", "0.001", "--count", "1500"]);
     let mut stream = events(demo.get("/sse", ""));
     let first = stream.next().unwrap().last_event_id().to_owned();
-    assert_eq!(stream.last().unwrap().event_type(), "close");
+    assert_eq!(stream.last().unwrap().event(), "close");
     for asked in [&*first, "abc", "1-0", "99999999999999-0"] {
         let conn = demo.get("/sse", &format!("Last-Event-ID: {asked}\r\n"));
         let events: Vec<_> = events(conn).collect();
         let (gap, kept) = events.split_first().unwrap();
-        assert_eq!((gap.event_type(), gap.last_event_id()), ("gap", ""));
+        assert_eq!((gap.event(), gap.last_event_id()), ("gap", ""));
         let data: Value = serde_json::from_str(gap.data()).unwrap();
         assert_eq!(data["asked"], asked);
         assert_eq!(data["from"], kept[0].last_event_id());
@@ -165,11 +165,11 @@ fn a_server_that_was_killed_and_started_again_says_so() {
     let demo = Server::start_at(&addr, DEMO, &[]);
     let mut events = events(demo.get("/sse", &format!("Last-Event-ID: {asked}\r\n")));
     let gap = events.next().unwrap();
-    assert_eq!(gap.event_type(), "gap");
+    assert_eq!(gap.event(), "gap");
     let data: Value = serde_json::from_str(gap.data()).unwrap();
     assert_eq!(data["asked"], *asked);
     let next = events.next().unwrap();
-    assert_eq!(next.event_type(), "message");
+    assert_eq!(next.event(), "message");
     assert!(stamp(next.last_event_id()) > stamp(&asked));
 }
 
@@ -200,10 +200,7 @@ fn silence_is_filled_with_heartbeats() {
     let first = events.next().unwrap();
     for _ in 0..2 {
         let heartbeat = events.next().unwrap();
-        assert_eq!(
-            (heartbeat.event_type(), heartbeat.data()),
-            ("heartbeat", "")
-        );
+        assert_eq!((heartbeat.event(), heartbeat.data()), ("heartbeat", ""));
         // It does not change from where the client would go on.
         assert_eq!(heartbeat.last_event_id(), first.last_event_id());
     }
@@ -250,7 +247,7 @@ fn a_full_server_says_so_until_there_is_room() {
     while !answer(demo.get("/", "")).0.contains("200 OK") {
         assert!(start.elapsed() < PATIENCE);
     }
-    assert_eq!(events(streaming).next().unwrap().event_type(), "message");
+    assert_eq!(events(streaming).next().unwrap().event(), "message");
 }
 
 #[cfg(unix)]

@@ -32,7 +32,7 @@ fn a_stream_goes_on_after_the_last_event_id() {
     ] {
         let event = events(server.get("/sse", header)).next().unwrap();
         assert_eq!(
-            (event.event_type(), event.last_event_id(), event.data()),
+            (event.event(), event.last_event_id(), event.data()),
             ("message", id, "hey there"),
             "{header}"
         );

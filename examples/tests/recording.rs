@@ -809,7 +809,7 @@ fn the_demo_goes_on_after_a_kill_for_a_client_that_comes_back() {
     );
 
     let id = |event: MessageEvent<'_>| {
-        assert_eq!(event.event_type(), "message", "{}", event.data());
+        assert_eq!(event.event(), "message", "{}", event.data());
         event.last_event_id().to_owned()
     };
     let mut ids = Vec::from_iter(events(demo.get("/sse", "")).take(20).map(id));

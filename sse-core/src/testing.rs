@@ -21,7 +21,7 @@
 //! let [Decoded::Comment(_), Decoded::Event(event)] = &decoded(&wire)[..] else {
 //!     panic!("not what we want");
 //! };
-//! assert_eq!((event.event_type(), event.data()), ("greeting", "hey\nthere"));
+//! assert_eq!((event.event(), event.data()), ("greeting", "hey\nthere"));
 //!
 //! // Compared with what it wrote another time, say with a recording in a file:
 //! let recording = b":T+0.250000000\nid: 1\nevent: greeting\ndata: hey\ndata: there\n\n";
@@ -156,7 +156,7 @@ impl Comparison {
         };
         let of_item = match (expected.decoded(), got.decoded()) {
             (Decoded::Event(expected), Decoded::Event(got)) => {
-                field("type", expected.event_type(), got.event_type())
+                field("type", expected.event(), got.event())
                     .or_else(|| field("data", expected.data(), got.data()))
                     .or_else(|| {
                         field(
@@ -365,7 +365,7 @@ fn kind(item: Option<&Recorded<'_>>) -> String {
         None => "the end".to_owned(),
         Some(Decoded::Event(event)) => format!(
             "an event of type {:?} with the data {}",
-            event.event_type(),
+            event.event(),
             excerpt(event.data(), 0)
         ),
         Some(Decoded::Retry(retry)) => format!("a reconnection time of {retry:?}"),

@@ -531,7 +531,7 @@ fn an_owned_event_outlives_decoder_and_input() {
         }
     };
     assert_eq!(
-        (owned.event_type(), owned.data(), owned.last_event_id()),
+        (owned.event(), owned.data(), owned.last_event_id()),
         ("tick", "hey", "7")
     );
 }

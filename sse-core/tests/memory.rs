@@ -223,7 +223,7 @@ fn events<'i>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'i [u8]>)
     for mut piece in pieces {
         while let Some(decoded) = decoder.decode(&mut piece).expect("no limit is near") {
             if let Decoded::Event(event) = decoded {
-                black_box((event.event_type(), event.data(), event.last_event_id()));
+                black_box((event.event(), event.data(), event.last_event_id()));
                 count += 1;
             }
         }

@@ -96,7 +96,7 @@ fn sent_on(items: Vec<Item>) -> Vec<Item> {
             if EventId::new(event.last_event_id()).is_ok() {
                 event.last_event_id().clone_into(&mut last_event_id);
             }
-            common::event(event.event_type(), event.data(), &last_event_id)
+            common::event(event.event(), event.data(), &last_event_id)
         }
         item => item,
     });

@@ -47,7 +47,7 @@ pub struct Config {
     pub ipv6_prefix: u8,
 
     /// How a connection is refused for which there is no room: with 503.
-    pub when_full: WhenFull,
+    pub at_capacity: AtCapacity,
 
     /// After how much silence a stream gets a heartbeat: 15 s, since the strictest of the
     /// usual proxies closes after 55 s and one heartbeat may be lost to a slow one. Up to a
@@ -92,7 +92,7 @@ impl Default for Config {
             max_connections: 1 << 16,
             max_connections_per_address: usize::MAX,
             ipv6_prefix: 64,
-            when_full: WhenFull::Unavailable,
+            at_capacity: AtCapacity::Refuse,
             heartbeat: Duration::from_secs(15),
             heartbeat_form: Heartbeat::Comment,
             write_timeout: Duration::from_secs(20),
@@ -122,12 +122,12 @@ impl Config {
 /// How a connection is refused for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum WhenFull {
+pub enum AtCapacity {
     /// With 503, on which load balancers try another server, and browsers give up for good.
     #[default]
-    Unavailable,
+    Refuse,
     /// With an empty stream that asks for a later reconnection, as browsers understand it.
-    Later,
+    RetryLater,
 }
 
 /// What a heartbeat is.
@@ -191,7 +191,7 @@ pub struct TopicConfig {
     /// What a client gets whose last event ID is none of the topic's, say because the server
     /// has been restarted since: it is told, and gets everything that is kept, since it may
     /// have missed any of that.
-    pub unknown_ids: UnknownIds,
+    pub unknown_id: UnknownId,
 
     /// For how long events may wait so that bursts share a write: not at all. With some
     /// milliseconds, the first event after quiet goes out at once, and what follows within
@@ -208,7 +208,7 @@ impl Default for TopicConfig {
             max_event: 16 << 20,
             slow_clients: SlowClients::default(),
             gap_type: EventType::from_static("gap"),
-            unknown_ids: UnknownIds::default(),
+            unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
         }
     }
@@ -239,12 +239,12 @@ pub enum SlowClients {
 /// any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum UnknownIds {
+pub enum UnknownId {
     /// Everything that is kept.
     #[default]
-    Kept,
+    ReplayAll,
     /// What a client gets that comes for the first time.
-    AsFresh,
+    StartLive,
 }
 
 /// `time` and, at random, up to half as much again.

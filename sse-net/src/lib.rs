@@ -10,7 +10,7 @@
 //! ```text
 //!   publish ──> Topic ──> Subscription ──> any writer
 //!                 └─────> shards ─────────> clients          follow
-//!   Listener ──> Server ──> Handler: Incoming ──> Answer ──> respond, reject
+//!   Listener ──> Server ──> Handler: Request ──> Answer ──> respond, reject
 //!                                                   └──────> Stream: one client's own
 //!   http::Request ──> Responder ──> Body ──> hyper, axum     feature `http`
 //! ```
@@ -45,10 +45,10 @@
 //!
 //! ```
 //! use sse_core::{Rejection, Retention};
-//! use sse_net::{Answer, Config, Incoming, Server, Topic};
+//! use sse_net::{Answer, Config, Request, Server, Topic};
 //! # struct User(Topic);
 //! # impl User { fn inbox(&self) -> &Topic { &self.0 } }
-//! # fn user(request: &Incoming) -> Option<User> {
+//! # fn user(request: &Request) -> Option<User> {
 //! #     request.header("authorization").map(|_| User(Topic::new(Retention::default())))
 //! # }
 //! # struct Model(u8);
@@ -56,7 +56,7 @@
 //! #     async fn next(&mut self) -> Option<String> { self.0 = self.0.checked_sub(1)?; Some("token".into()) }
 //! # }
 //!
-//! async fn handle(request: Incoming) -> Answer {
+//! async fn handle(request: Request) -> Answer {
 //!     match (user(&request), request.path()) {
 //!         (None, _) => request.reject(Rejection::UNAUTHORIZED),
 //!         (Some(user), "/inbox") => request.follow(user.inbox()), // resumes from Last-Event-ID
@@ -83,9 +83,9 @@
 //!   for how long bursts wait, and what becomes of [slow clients](SlowClients).
 //! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: what it can
 //!   lose with the machine.
-//! - [`Server`], [`Running`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
+//! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, each with its default and its reason.
-//! - [`Incoming`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
+//! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: where connections come from.
 //! - [`Snapshot`], [`Disconnect`]: what is going on, and why clients left.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: a topic or a stream recorded, a recording
@@ -136,17 +136,17 @@ mod trace;
 mod transport;
 
 pub use client::Client;
-pub use config::{Config, Heartbeat, SlowClients, TopicConfig, UnknownIds, WhenFull};
+pub use config::{AtCapacity, Config, Heartbeat, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
 pub use http::{
     Body, Declined, EventStream, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http,
 };
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
-pub use server::{Answer, Handler, Incoming, Routes, Running, Server};
+pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 pub use sse_core::ResponseHead;
 pub use stats::{Disconnect, Snapshot};
-pub use stream::{Pipe, Stream};
+pub use stream::{PipeWriter, Stream};
 pub use topic::{PublishError, Published, Start, Subscription, Topic};
 #[cfg(unix)]
 pub use transport::bind_unix;

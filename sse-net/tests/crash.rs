@@ -197,7 +197,7 @@ impl Client {
         }
         for event in Events::new(conn) {
             let Ok(event) = event else { return };
-            if event.event_type() == "gap" {
+            if event.event() == "gap" {
                 self.gaps.push(event.data().to_owned());
                 continue;
             }

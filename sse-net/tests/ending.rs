@@ -12,7 +12,7 @@ use common::{
     serve, settle,
 };
 use sse_core::{Event, EventType, Rejection, Retention};
-use sse_net::{Config, Disconnect, Incoming, Start, Topic};
+use sse_net::{Config, Disconnect, Request, Start, Topic};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -156,7 +156,7 @@ async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
 async fn nothing_hangs_a_drain() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let topic = mine.clone();
         async move {
             match request.path() {
@@ -201,11 +201,11 @@ async fn nothing_hangs_a_drain() {
 async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
     let ends = Ends::default();
     let told = ends.clone();
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
             "/wait" => request.stream(async |mut stream| {
                 stream.set_id(7)?; // of an event that does not come any more
-                stream.gone().await;
+                stream.closed().await;
                 Ok(())
             }),
             "/write" => request.stream(async |mut stream| {
@@ -257,7 +257,7 @@ async fn a_drain_without_clients_ends_at_once(kind: Kind) {
 async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let topic = mine.clone();
         async move {
             pass(SECOND).await;
@@ -279,7 +279,7 @@ async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
     let ends = Ends::default();
     let told = ends.clone();
     let topic = Topic::new(Retention::default());
-    let (_server, net) = serve(config(), move |request: Incoming| {
+    let (_server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
             "/page" => request.reject(Rejection::NOT_FOUND),
             "/done" => request.stream(async |stream| stream.close().await),

@@ -12,7 +12,7 @@ use common::{
 };
 use sse_core::{Event, EventType, Events, Retention};
 use sse_net::{
-    Config, Disconnect, Heartbeat, Routes, SlowClients, Start, Topic, TopicConfig, UnknownIds,
+    Config, Disconnect, Heartbeat, Routes, SlowClients, Start, Topic, TopicConfig, UnknownId,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -58,22 +58,22 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
     let gap = |asked: &str, from: &str| {
         format!("event: gap\ndata: {{\"asked\":\"{asked}\",\"from\":{from}}}\n\n")
     };
-    for (unknown_ids, start, unknown) in [
+    for (unknown_id, start, unknown) in [
         (
-            UnknownIds::Kept,
+            UnknownId::ReplayAll,
             Start::Live,
             gap("x", "\"3\"") + &published(3..6),
         ),
-        (UnknownIds::AsFresh, Start::Live, gap("x", "null")),
+        (UnknownId::StartLive, Start::Live, gap("x", "null")),
         (
-            UnknownIds::AsFresh,
+            UnknownId::StartLive,
             Start::Last(1),
             gap("x", "\"5\"") + &published(5..6),
         ),
     ] {
         let topic = Topic::new(TopicConfig {
             retention: Retention::events(3).backlog(Duration::ZERO, 0),
-            unknown_ids,
+            unknown_id,
             ..TopicConfig::default()
         });
         publish(&topic, 0..6);

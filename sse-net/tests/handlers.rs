@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::{Ends, WIDE, after_retry, config, pass, serve, settle};
 use sse_core::{Rejection, Response, Retention, Upgrader};
 use sse_net::{
-    Answer, Config, Disconnect, Incoming, Listener, Peer, Server, Snapshot, Topic, Transport,
+    Answer, Config, Disconnect, Listener, Peer, Request, Server, Snapshot, Topic, Transport,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,11 +51,11 @@ fn thinker(
     time: Duration,
 ) -> (
     Alive,
-    impl Fn(Incoming) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync,
+    impl Fn(Request) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync,
 ) {
     let alive = Alive::default();
     let thinking = alive.clone();
-    let handler = move |request: Incoming| {
+    let handler = move |request: Request| {
         let one = thinking.one();
         Box::pin(async move {
             pass(time).await;
@@ -105,7 +105,7 @@ async fn a_handler_goes_on_for_a_client_that_has_only_ended_its_half() {
 #[tokio::test(start_paused = true)]
 async fn no_answer_is_torn_by_its_early_beginning() {
     let topic = Topic::new(Retention::default());
-    let (_server, net) = serve(config(), move |request: Incoming| {
+    let (_server, net) = serve(config(), move |request: Request| {
         let topic = topic.clone();
         async move {
             pass(SECOND).await;
@@ -141,7 +141,7 @@ async fn clients_that_ask_and_close_leave_room_for_others() {
     };
     let server = Server::new(config)
         .listen(listener)
-        .serve(move |request: Incoming| {
+        .serve(move |request: Request| {
             let slow = Arc::clone(&slow);
             async move {
                 match request.path() {
@@ -201,7 +201,7 @@ async fn a_handler_has_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_is_answered_for() {
-    let (server, net) = serve(config(), |request: Incoming| async move {
+    let (server, net) = serve(config(), |request: Request| async move {
         match request.path() {
             "/" => request.respond(Response::new(200)),
             _ => panic!("the handler fails"),
@@ -218,7 +218,7 @@ async fn a_handler_that_panics_is_answered_for() {
 /// RFC 9110, 9.3.1: what comes with a GET has no meaning.
 #[tokio::test(start_paused = true)]
 async fn what_a_client_sends_after_its_head_is_thrown_away_and_bounded() {
-    let (server, net) = serve(config(), |request: Incoming| async move {
+    let (server, net) = serve(config(), |request: Request| async move {
         match request.path() {
             "/slow" => pending().await,
             _ => request.stream(async |mut stream| {
@@ -253,7 +253,7 @@ async fn what_a_client_sends_after_its_head_is_thrown_away_and_bounded() {
 async fn the_future_of_a_stream_ends_with_its_client() {
     let alive = Alive::default();
     let thinking = alive.clone();
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let one = thinking.one();
         ready(request.stream(async move |mut stream| {
             let _one = one;
@@ -277,11 +277,11 @@ async fn the_future_of_a_stream_ends_with_its_client() {
 #[tokio::test(start_paused = true)]
 async fn a_detached_future_goes_on_without_its_client() {
     let (told, mut work) = tokio::sync::mpsc::unbounded_channel();
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let told = told.clone();
         ready(request.stream_detached(async move |mut stream| {
             stream.write_str("I begin").await?;
-            stream.gone().await;
+            stream.closed().await;
             let error = io::Error::from(stream.write_str("more").await.unwrap_err());
             pass(SECOND * 60).await;
             told.send(error.kind()).unwrap();
@@ -302,7 +302,7 @@ async fn a_detached_future_goes_on_without_its_client() {
 async fn a_stream_that_ends_says_why() {
     let ends = Ends::default();
     let told = ends.clone();
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
             "/done" => request.stream(async |_| Ok(())),
             "/closed" => request.stream(async |stream| stream.close().await),
@@ -358,7 +358,7 @@ async fn a_stream_that_ends_says_why() {
 /// A client that takes a little now and then keeps its stream, however much is ahead of it.
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_gets_all_of_its_stream() {
-    let (_server, net) = serve(config(), |request: Incoming| {
+    let (_server, net) = serve(config(), |request: Request| {
         ready(request.stream(async |mut stream| {
             for n in 0..20 {
                 stream.set_id(n)?;
@@ -438,7 +438,7 @@ async fn panics_of_listeners_and_transports_are_theirs_alone() {
     let told = ends.clone();
     let server = Server::new(config())
         .listen(Moody(accept))
-        .serve(move |request: Incoming| {
+        .serve(move |request: Request| {
             let told = told.clone();
             async move {
                 match request.path() {

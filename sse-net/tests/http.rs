@@ -22,7 +22,7 @@ use http_body::Body as _;
 use hyper::body::Bytes;
 use sse_core::{Event, EventId, Rejection, Retention, Upgrader};
 use sse_net::{
-    Body, Config, LastEventId, Responder, Routes, Start, Topic, TopicConfig, WhenFull,
+    AtCapacity, Body, Config, LastEventId, Responder, Routes, Start, Topic, TopicConfig,
     last_event_id, upgrade_http,
 };
 use tokio::task::coop;
@@ -380,7 +380,7 @@ async fn when_the_body_is_dropped_the_client_is_gone() {
         pass(SECOND).await;
         drop(response);
     });
-    stream.gone().await;
+    stream.closed().await;
     let error = io::Error::from(stream.write_str("more").await.unwrap_err());
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
@@ -585,10 +585,10 @@ async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events()
 #[tokio::test(start_paused = true)]
 async fn there_are_only_so_many_streams() {
     let topic = Topic::new(Retention::default());
-    for (when_full, status) in [(WhenFull::Unavailable, 503), (WhenFull::Later, 200)] {
+    for (at_capacity, status) in [(AtCapacity::Refuse, 503), (AtCapacity::RetryLater, 200)] {
         let responder = Responder::new(Config {
             max_connections: 2,
-            when_full,
+            at_capacity,
             ..config()
         });
         let first = responder.follow(&get("/"), &topic);

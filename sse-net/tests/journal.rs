@@ -176,7 +176,7 @@ fn old_segments_go() {
                 .iter()
                 .map(|path| path.metadata().unwrap().len())
                 .sum();
-            let state = topic.journal().unwrap();
+            let state = topic.journal_state().unwrap();
             assert_eq!(
                 (state.bytes, state.segments),
                 (on_disk, dir.segments().len())
@@ -321,7 +321,7 @@ fn what_is_no_segment_is_left_alone() {
     fs::create_dir(dir.path.join(name(u64::from(u32::MAX) << 16, ".sse"))).unwrap();
     let topic = open();
     assert_eq!(kept(&topic), "0 1 2");
-    assert_eq!(topic.journal().unwrap().segments, 1);
+    assert_eq!(topic.journal_state().unwrap().segments, 1);
     publish(&topic, 3..4);
     drop(topic);
     assert_eq!(kept(&open()), "0 1 2 3");
@@ -403,7 +403,7 @@ fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
             assert_eq!(published.is_stored(), policy != SyncPolicy::EveryEvent);
         }
         is_told("No space left on device (os error 28); events are delivered but not kept until");
-        let state = topic.journal().unwrap();
+        let state = topic.journal_state().unwrap();
         assert!(!state.is_keeping && state.unwritten > 9 * 5000, "{state:?}");
         assert!(!topic.flush());
         let published = topic.publish(&Event::new().id(10).data("")).unwrap();
@@ -415,7 +415,7 @@ fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
 
         fs::remove_file(&ballast).unwrap();
         is_told("events are kept again");
-        assert!(topic.flush() && topic.journal().unwrap().is_keeping);
+        assert!(topic.flush() && topic.journal_state().unwrap().is_keeping);
         topic.publish(&Event::new().id(11)).unwrap();
         assert!(topic.flush());
         let id_before = ids(&kept_bytes(&topic));

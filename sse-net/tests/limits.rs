@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{WIDE, after_retry, config, pass, publish, published, serve_topic};
 use sse_core::{Retention, Upgrader};
-use sse_net::{Config, Start, Topic, WhenFull};
+use sse_net::{AtCapacity, Config, Start, Topic};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
@@ -110,11 +110,11 @@ async fn a_client_that_is_refused_in_the_middle_gets_its_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_server_refuses_as_it_is_told() {
-    for when_full in [WhenFull::Unavailable, WhenFull::Later] {
+    for at_capacity in [AtCapacity::Refuse, AtCapacity::RetryLater] {
         let topic = Topic::new(Retention::default());
         let config = Config {
             max_connections: 1,
-            when_full,
+            at_capacity,
             ..config()
         };
         let (server, net, _) = serve_topic(config, &topic, Start::Live);
@@ -123,8 +123,8 @@ async fn a_full_server_refuses_as_it_is_told() {
         for _ in 0..2 {
             let mut refused = net.get("/").await;
             let answer = refused.read_to_end().await;
-            match when_full {
-                WhenFull::Later => assert_eq!(after_retry(&answer).unwrap(), ""),
+            match at_capacity {
+                AtCapacity::RetryLater => assert_eq!(after_retry(&answer).unwrap(), ""),
                 _ => assert_status(&answer, "503"),
             }
         }

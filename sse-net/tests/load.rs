@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use sse_core::Event;
-use sse_net::{Config, Routes, Running, Server, SlowClients, Tcp, Topic, TopicConfig};
+use sse_net::{Config, Routes, Server, ServerHandle, SlowClients, Tcp, Topic, TopicConfig};
 use tokio::runtime::{Builder, Runtime};
 
 /// Makes a test for each rate, in events per second.
@@ -95,7 +95,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A server with a crowd of clients, and its publisher.
 struct World {
-    server: Option<Running>,
+    server: Option<ServerHandle>,
     runtime: Option<Runtime>,
     publisher: Publisher,
     crowd: Crowd,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{WIDE, config, publish, published, serve, serve_topic, settle};
 use sse_core::Retention;
-use sse_net::{Disconnect, Incoming, Start, Topic, Transport};
+use sse_net::{Disconnect, Request, Start, Topic, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::time::timeout;
 
@@ -41,7 +41,7 @@ async fn a_panic_costs_its_connection_only() {
     ] {
         let topic = Topic::new(Retention::default());
         let followed = topic.clone();
-        let (server, net) = serve(config(), move |request: Incoming| {
+        let (server, net) = serve(config(), move |request: Request| {
             let is_faulty = fault == Fault::Hook && request.path() == "/faulty";
             let answer = request.follow(&followed);
             ready(match is_faulty {

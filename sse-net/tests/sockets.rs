@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{after_retry, config};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Disconnect, Incoming, Routes, Running, Server, Start, Tcp, Topic};
+use sse_net::{Config, Disconnect, Request, Routes, Server, ServerHandle, Start, Tcp, Topic};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -38,7 +38,7 @@ impl Socket for UnixStream {
 type Connect = Box<dyn Fn() -> Box<dyn Socket> + Send>;
 
 struct World {
-    server: Running,
+    server: ServerHandle,
     topic: Topic,
     ends: mpsc::UnboundedReceiver<Disconnect>,
     connects: Vec<Connect>,
@@ -73,11 +73,11 @@ impl World {
         };
         let (tell, ends) = mpsc::unbounded_channel();
         let followed = topic.clone();
-        let server = server.serve(move |request: Incoming| {
+        let server = server.serve(move |request: Request| {
             let tell = tell.clone();
             let answer = match request.path() {
                 "/own" => request.stream(async |mut stream| {
-                    stream.gone().await;
+                    stream.closed().await;
                     Err(std::io::ErrorKind::BrokenPipe.into())
                 }),
                 _ => request.follow_from(&followed, Start::Live),

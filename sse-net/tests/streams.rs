@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{Ends, WIDE, config, pass, serve, settle};
 use sse_core::{Event, SendError};
-use sse_net::{Disconnect, Incoming, Stream};
+use sse_net::{Disconnect, Request, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, timeout};
 
@@ -157,8 +157,8 @@ async fn a_client_that_leaves_ends_whatever_waits() {
             pass(SECOND).await;
             drop(client);
         });
-        stream.gone().await;
-        stream.gone().await;
+        stream.closed().await;
+        stream.closed().await;
         let error = io::Error::from(stream.write_str("more").await.unwrap_err());
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 
@@ -177,7 +177,7 @@ async fn a_client_that_leaves_ends_whatever_waits() {
 async fn a_client_that_only_ends_its_half_is_not_gone() {
     let (mut stream, mut client) = pipe(WIDE);
     client.shutdown().await.unwrap();
-    let gone = timeout(SECOND * 3600, stream.gone()).await;
+    let gone = timeout(SECOND * 3600, stream.closed()).await;
     assert!(gone.is_err());
     stream.write_str("hey").await.unwrap();
     stream.close().await.unwrap();
@@ -190,9 +190,9 @@ async fn a_client_that_only_ends_its_half_is_not_gone() {
 async fn a_client_that_has_ended_its_half_and_then_leaves_is_noticed() {
     let (mut stream, mut client) = pipe(WIDE);
     client.shutdown().await.unwrap();
-    assert!(timeout(SECOND * 10, stream.gone()).await.is_err());
+    assert!(timeout(SECOND * 10, stream.closed()).await.is_err());
     drop(client);
-    timeout(SECOND, stream.gone()).await.unwrap();
+    timeout(SECOND, stream.closed()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,9 +212,9 @@ async fn while_it_keeps_watch_it_sends_heartbeats_and_what_waits() {
     });
     // A program that waits for something else as well calls it again and again.
     for _ in 0..46 {
-        let _ = timeout(SECOND, stream.gone()).await;
+        let _ = timeout(SECOND, stream.closed()).await;
     }
-    let _ = timeout(SECOND / 2, stream.gone()).await;
+    let _ = timeout(SECOND / 2, stream.closed()).await;
     drop(stream);
     let (text, times) = reading.await.unwrap();
     assert_eq!(
@@ -239,7 +239,7 @@ async fn a_handler_stops_when_its_client_leaves() {
 
     let (ends, stopped) = (Ends::default(), Arc::new(Mutex::new(0)));
     let (told, stops) = (ends.clone(), Arc::clone(&stopped));
-    let (server, net) = serve(config(), move |request: Incoming| {
+    let (server, net) = serve(config(), move |request: Request| {
         let model = Model(Arc::clone(&stops));
         let is_lost_in_thought = request.path() == "/think";
         let answer = request.stream(async move |mut stream| {
@@ -248,7 +248,7 @@ async fn a_handler_stops_when_its_client_leaves() {
             if is_lost_in_thought {
                 tokio::select! {
                     () = pending() => {}
-                    () = stream.gone() => return Err(io::ErrorKind::BrokenPipe.into()),
+                    () = stream.closed() => return Err(io::ErrorKind::BrokenPipe.into()),
                 }
             }
             stream.close().await
@@ -283,7 +283,7 @@ async fn heartbeats_leave_time_between_them() {
     let (stream, mut client) = pipe(WIDE);
     let mut stream = stream.heartbeat(Duration::ZERO);
     stream.write_str("hey").await.unwrap();
-    let _ = timeout(SECOND, stream.gone()).await;
+    let _ = timeout(SECOND, stream.closed()).await;
     drop(stream);
     let mut got = String::new();
     client.read_to_string(&mut got).await.unwrap();

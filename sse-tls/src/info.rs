@@ -2,18 +2,18 @@
 
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
-use sse_net::Incoming;
+use sse_net::Request;
 
 /// What the handshake of a connection has come to. It is dropped with the request, and costs a
 /// stream nothing.
 ///
 /// ```
 /// use sse_core::Rejection;
-/// use sse_net::{Answer, Incoming, Topic};
+/// use sse_net::{Answer, Request, Topic};
 /// use sse_tls::TlsInfo;
 ///
 /// /// Only for those who have shown a certificate.
-/// fn follow(request: Incoming, topic: &Topic) -> Answer {
+/// fn follow(request: Request, topic: &Topic) -> Answer {
 ///     let is_known = TlsInfo::of(&request).is_some_and(|tls| tls.peer_certificate().is_some());
 ///     match is_known {
 ///         true => request.follow(topic),
@@ -34,7 +34,7 @@ impl TlsInfo {
     /// That of the connection on which `request` has come; none if that is no
     /// [`TlsListener`](crate::TlsListener)'s.
     #[must_use]
-    pub fn of(request: &Incoming) -> Option<&Self> {
+    pub fn of(request: &Request) -> Option<&Self> {
         request.extension()
     }
 

@@ -13,13 +13,13 @@ use common::{Authority, Client, Net, TLS12, TLS13, World, ask, begin, follow, re
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use sse_core::{Response, Retention, Upgrader};
-use sse_net::{Answer, Config, Incoming, Topic};
+use sse_net::{Answer, Config, Request, Topic};
 use sse_tls::{PemFiles, TlsInfo};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 /// Tells a client what the application sees of its session.
-fn tell(request: Incoming) -> std::future::Ready<Answer> {
+fn tell(request: Request) -> std::future::Ready<Answer> {
     let tls = TlsInfo::of(&request).unwrap();
     let text = format!(
         "{:?} {} {} certificate {}",

@@ -14,7 +14,7 @@ use std::process::Stdio;
 
 use common::{Dir, WIDE};
 use sse_core::{Event, EventType, Response, Retention};
-use sse_net::{Incoming, Running, Server, Tcp, Topic};
+use sse_net::{Request, Server, ServerHandle, Tcp, Topic};
 use sse_tls::{PemFiles, TlsConfig, TlsInfo, TlsListener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -81,7 +81,7 @@ struct World {
     dir: Dir,
     address: SocketAddr,
     topic: Topic,
-    _server: Running,
+    _server: ServerHandle,
 }
 
 impl World {
@@ -104,7 +104,7 @@ impl World {
         let followed = topic.clone();
         let server = Server::new(common::config())
             .listen(TlsListener::new(tcp, tls))
-            .serve(move |request: Incoming| {
+            .serve(move |request: Request| {
                 let seen = seen(&request);
                 ready(match request.path() {
                     "/events" => request.follow(&followed),
@@ -137,7 +137,7 @@ impl World {
     }
 }
 
-fn seen(request: &Incoming) -> Response {
+fn seen(request: &Request) -> Response {
     let tls = TlsInfo::of(request).unwrap();
     let text = format!(
         "seen: {:?}, {}, {} certificate, {}",

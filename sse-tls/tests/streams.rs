@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{World, ask, begin, config, follow, publish, published, read, read_to_end};
 use sse_core::{Event, Rejection, Retention};
-use sse_net::{Config, Disconnect, Incoming, Topic, TopicConfig};
+use sse_net::{Config, Disconnect, Request, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 
@@ -55,7 +55,7 @@ async fn a_stream_that_ends_as_it_should_says_so() {
     let topic = Topic::new(Retention::default());
     let finished = Topic::new(Retention::default());
     let followed = (topic.clone(), finished.clone());
-    let handler = move |request: Incoming| {
+    let handler = move |request: Request| {
         ready(match request.path() {
             "/finished" => request.follow(&followed.1),
             "/closed" => request.stream(async |mut stream| {
@@ -107,7 +107,7 @@ async fn a_stream_that_is_cut_does_not_say_that_it_ends() {
     let topic = Topic::new(Retention::default());
     let ends = Arc::new(Mutex::new(Vec::new()));
     let (told, followed) = (Arc::clone(&ends), topic.clone());
-    let handler = move |request: Incoming| {
+    let handler = move |request: Request| {
         let told = Arc::clone(&told);
         let answer = request.follow(&followed);
         ready(answer.on_end(move |end| told.lock().unwrap().push(end)))
@@ -183,7 +183,7 @@ async fn a_client_that_falls_behind_is_told_of_the_gap() {
     let mut ids = Vec::new();
     for event in sse_core::Events::new(text.as_bytes()) {
         let event = event.unwrap();
-        match event.event_type() {
+        match event.event() {
             "gap" => ids.push(None),
             _ => {
                 assert_eq!(event.data(), data, "an event is torn");

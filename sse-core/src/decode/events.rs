@@ -21,7 +21,7 @@ use crate::decode::{Decoded, Decoder, MessageEvent};
 /// let stream = &b"data: one\n\nevent: tick\ndata: two\n\ndata: cut o"[..];
 /// for event in Events::new(stream) {
 ///     let event = event?;
-///     println!("{}: {}", event.event_type(), event.data());
+///     println!("{}: {}", event.event(), event.data());
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```

@@ -526,7 +526,7 @@ impl<'a> MessageEvent<'a> {
 
     /// The event type; `message` where the stream named none.
     #[must_use]
-    pub fn event_type(&self) -> &str {
+    pub fn event(&self) -> &str {
         self.event_type.as_str()
     }
 

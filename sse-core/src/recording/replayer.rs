@@ -288,8 +288,8 @@ impl<'a> Recorded<'a> {
         match &self.decoded {
             Decoded::Event(message) => {
                 let mut event = Event::new().data(message.data());
-                if message.event_type() != "message" {
-                    event = event.event(EventType::trusted(message.event_type().into()));
+                if message.event() != "message" {
+                    event = event.event(EventType::trusted(message.event().into()));
                 }
                 if self.has_new_id {
                     event.id = EventId::foreign(message.last_event_id());
@@ -407,8 +407,8 @@ impl Item {
             Decoded::Event(event) => {
                 self.what = What::Event;
                 set(&mut self.text, event.data());
-                if event.event_type() != self.event_type {
-                    set(&mut self.event_type, event.event_type());
+                if event.event() != self.event_type {
+                    set(&mut self.event_type, event.event());
                 }
                 self.has_new_id = event.last_event_id() != self.id;
                 if self.has_new_id {

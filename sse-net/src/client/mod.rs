@@ -205,12 +205,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         let finding = async {
             while let Some(item) = self.item().await? {
                 match item {
-                    Decoded::Event(event)
-                        if event_type.is_none_or(|of| of == event.event_type()) =>
-                    {
+                    Decoded::Event(event) if event_type.is_none_or(|of| of == event.event()) => {
                         return Ok(Some(event));
                     }
-                    Decoded::Event(event) => others.push(event.event_type().to_owned()),
+                    Decoded::Event(event) => others.push(event.event().to_owned()),
                     _ => {}
                 }
             }

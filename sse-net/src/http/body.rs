@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::responder::Member;
 use crate::config::SlowClients;
 use crate::stats::Disconnect;
-use crate::stream::pipe::Outlet;
+use crate::stream::pipe::PipeReader;
 use crate::topic::Subscription;
 
 /// The body of an HTTP response that a [`Responder`](crate::Responder) gives.
@@ -145,7 +145,7 @@ pub(crate) enum Source {
 
 /// A stream of one client's own.
 pub(crate) struct Own {
-    outlet: Outlet,
+    reader: PipeReader,
     /// Who writes it, unless that is a task of its own.
     pub(crate) writer: Option<Writer>,
     written: io::Result<()>,
@@ -155,9 +155,9 @@ pub(crate) struct Own {
 pub(crate) type Writer = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 impl Own {
-    pub(crate) const fn new(outlet: Outlet) -> Self {
+    pub(crate) const fn new(reader: PipeReader) -> Self {
         Self {
-            outlet,
+            reader,
             writer: None,
             written: Ok(()),
         }
@@ -170,7 +170,7 @@ impl Own {
             self.written = written;
             self.writer = None;
         }
-        self.outlet.poll_take(cx)
+        self.reader.poll_take(cx)
     }
 
     fn ending(&mut self) -> Ending {
@@ -292,7 +292,7 @@ impl Streaming {
         let mut last = Vec::new();
         // What its writer has been told is accepted goes first.
         if let Source::Own(own) = &mut self.source
-            && let Poll::Ready(Some(accepted)) = own.outlet.poll_take(cx)
+            && let Poll::Ready(Some(accepted)) = own.reader.poll_take(cx)
         {
             last.extend_from_slice(&accepted);
         }

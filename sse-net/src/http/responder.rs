@@ -16,13 +16,13 @@ use sse_core::{Event, EventId, Head, Rejection, Response, UpgradeError};
 use tokio::time::{Instant, timeout};
 
 use super::body::{Body, Own, Source};
-use crate::config::{Config, WhenFull, jittered};
-use crate::server::limit::{Limit, Ticket};
+use crate::config::{AtCapacity, Config, jittered};
+use crate::server::limit::{Limit, Permit};
 use crate::server::request::OnEnd;
 use crate::server::unwind::catch_async;
 use crate::stats::{Disconnect, Snapshot, Stats};
 use crate::stream::Stream;
-use crate::stream::pipe::{Pipe, pipe};
+use crate::stream::pipe::{PipeWriter, pipe};
 use crate::topic::{Start, Subscription, Topic};
 
 /// Answers the requests of an HTTP server, be that hyper, axum or another, with streams.
@@ -87,7 +87,7 @@ impl Responder {
         &GLOBAL
     }
 
-    /// Lets the client follow `topic`, as [`Incoming::follow`](crate::Incoming::follow) does:
+    /// Lets the client follow `topic`, as [`Request::follow`](crate::Request::follow) does:
     /// from where it left off, or else from now on.
     #[must_use]
     pub fn follow<B>(&self, request: &Request<B>, topic: &Topic) -> http::Response<Body> {
@@ -95,7 +95,7 @@ impl Responder {
     }
 
     /// Lets the client follow `topic`, as
-    /// [`Incoming::follow_from`](crate::Incoming::follow_from) does: from where it left off,
+    /// [`Request::follow_from`](crate::Request::follow_from) does: from where it left off,
     /// or else from `start`.
     #[must_use]
     pub fn follow_from<B>(
@@ -114,17 +114,17 @@ impl Responder {
     }
 
     /// Gives the client a stream of its own, written by `write` with back-pressure, as
-    /// [`Incoming::stream`](crate::Incoming::stream) does.
+    /// [`Request::stream`](crate::Request::stream) does.
     ///
     /// The body drives the writer: when the client is gone, it is dropped, wherever it waits,
     /// and with it whatever it holds, such as a request to a model. There is no task to be
-    /// cancelled, and no need to wait for [`Stream::gone`]. The body also sends the heartbeats.
+    /// cancelled, and no need to wait for [`Stream::closed`]. The body also sends the heartbeats.
     /// When the writer fails, so does the body, and the HTTP server breaks the response off.
     #[must_use]
     pub fn stream<B, F>(
         &self,
         request: &Request<B>,
-        write: impl FnOnce(Stream<Pipe>) -> F,
+        write: impl FnOnce(Stream<PipeWriter>) -> F,
     ) -> http::Response<Body>
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -181,7 +181,7 @@ impl Responder {
 
     /// Upgrades the request to a stream of the client's own, which may be written from
     /// anywhere while the HTTP server sends the response. When the client is gone, the stream's
-    /// calls fail, and [`Stream::gone`] returns.
+    /// calls fail, and [`Stream::closed`] returns.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl Responder {
     pub fn upgrade<B>(
         &self,
         request: &Request<B>,
-    ) -> Result<(http::Response<Body>, Stream<Pipe>), Declined> {
+    ) -> Result<(http::Response<Body>, Stream<PipeWriter>), Declined> {
         let admission = self.judge(request).and_then(|head| self.admit(&head))?;
         let (stream, own) = admission.office.own();
         Ok((admission.write(own), stream))
@@ -279,10 +279,10 @@ impl Responder {
 
     fn admit(&self, head: &Head) -> Result<Admission, Declined> {
         let config = &self.0.config;
-        let ticket = self.0.limit.admit(None);
-        if ticket.is_none() {
+        let permit = self.0.limit.admit(None);
+        if permit.is_none() {
             self.0.stats.add_refused();
-            if config.when_full == WhenFull::Unavailable {
+            if config.at_capacity == AtCapacity::Refuse {
                 return Err(self.decline(Rejection::UNAVAILABLE, Some(head)));
             }
         }
@@ -296,12 +296,12 @@ impl Responder {
                 Body::hidden(),
             )));
         }
-        match ticket {
-            Some(ticket) => Ok(Admission {
+        match permit {
+            Some(permit) => Ok(Admission {
                 office: Arc::clone(&self.0),
                 parts,
                 opening: content,
-                ticket,
+                permit,
             }),
             None => Err(Declined::answered(http::Response::from_parts(
                 parts,
@@ -362,7 +362,7 @@ impl Responder {
 /// The answer to a request that gets no stream, which is to be given instead.
 pub fn upgrade_http<B>(
     request: &Request<B>,
-) -> Result<(http::Response<Body>, Stream<Pipe>), Declined> {
+) -> Result<(http::Response<Body>, Stream<PipeWriter>), Declined> {
     Responder::global().upgrade(request)
 }
 
@@ -484,7 +484,7 @@ struct Admission {
     parts: http::response::Parts,
     /// What precedes the first event.
     opening: Vec<u8>,
-    ticket: Ticket,
+    permit: Permit,
 }
 
 impl Admission {
@@ -506,7 +506,7 @@ impl Admission {
     }
 
     fn respond(self, source: Source, leave_at: Option<Instant>) -> http::Response<Body> {
-        let member = Member::new(self.office, self.ticket);
+        let member = Member::new(self.office, self.permit);
         let body = Body::stream(member, source, self.opening, leave_at);
         http::Response::from_parts(self.parts, body)
     }
@@ -524,11 +524,11 @@ struct Office {
 }
 
 impl Office {
-    fn own(&self) -> (Stream<Pipe>, Own) {
-        let (pipe, outlet) = pipe();
+    fn own(&self) -> (Stream<PipeWriter>, Own) {
+        let (pipe, reader) = pipe();
         (
             Stream::new(pipe, self.config.write_timeout),
-            Own::new(outlet),
+            Own::new(reader),
         )
     }
 
@@ -579,11 +579,11 @@ pub(crate) struct Member {
     silence: Duration,
     reason: Disconnect,
     on_end: OnEnd,
-    _ticket: Ticket,
+    _ticket: Permit,
 }
 
 impl Member {
-    fn new(office: Arc<Office>, ticket: Ticket) -> Self {
+    fn new(office: Arc<Office>, permit: Permit) -> Self {
         let heartbeat = office.config.heartbeat.max(MIN_SILENCE);
         let key = office.wakers().insert(None);
         Self {
@@ -594,7 +594,7 @@ impl Member {
             reason: Disconnect::Gone,
             on_end: OnEnd::traced(),
             office,
-            _ticket: ticket,
+            _ticket: permit,
         }
     }
 

@@ -217,7 +217,7 @@ fn recovers(
     let expected = told.is_none() || policy != EVERY;
     assert_eq!(published, [expected; 3], "{context}");
     assert_eq!(topic.flush(), told.is_none(), "{context}");
-    let state = topic.journal().unwrap();
+    let state = topic.journal_state().unwrap();
     assert_eq!(state.is_keeping, told.is_none(), "{context}: {state:?}");
     assert_eq!(state.unwritten > 0, told.is_some(), "{context}: {state:?}");
 
@@ -229,7 +229,7 @@ fn recovers(
     let published = publish(&topic, before + 3..before + 5);
     assert_eq!(published, [true; 2], "{context}");
     assert!(topic.flush(), "{context}");
-    let state = topic.journal().unwrap();
+    let state = topic.journal_state().unwrap();
     assert!(state.is_keeping && state.unwritten == 0, "{context}");
     assert_eq!(state.segments, dir.segments().len(), "{context}");
     assert!(state.segments <= 2, "they do not pile up: {context}");
@@ -346,9 +346,9 @@ fn a_disk_that_works_again_is_believed_though_there_is_ever_more_to_write() {
         dir.fail("write", FILE, 1);
         publish(&topic, 0..1);
         topic.flush();
-        assert!(!topic.journal().unwrap().is_keeping);
+        assert!(!topic.journal_state().unwrap().is_keeping);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !topic.journal().unwrap().is_keeping {
+        while !topic.journal_state().unwrap().is_keeping {
             assert!(Instant::now() < deadline, "{policy:?}: not kept again");
             publish(&topic, 0..100);
         }

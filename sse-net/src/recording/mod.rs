@@ -120,9 +120,9 @@ impl<W: Write> Writing<W> {
 /// ```
 /// use std::fs::File;
 /// use sse_core::Recorder;
-/// use sse_net::{Answer, Incoming, Tee};
+/// use sse_net::{Answer, Request, Tee};
 ///
-/// fn ask(request: Incoming, recording: File) -> Answer {
+/// fn ask(request: Request, recording: File) -> Answer {
 ///     request.stream(async move |stream| {
 ///         let mut stream = stream.map(|conn| Tee::new(conn, Recorder::new(recording)));
 ///         stream.write_str("a token").await?;
@@ -287,7 +287,7 @@ impl<R: BufRead> Player<R> {
             tokio::select! {
                 biased;
                 waited = self.wait() => waited?,
-                () = stream.gone() => {
+                () = stream.closed() => {
                     return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone"));
                 }
             }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Limit {
     shared: Arc<Shared>,
-    /// What a ticket holds that no address is counted for.
+    /// What a permit holds that no address is counted for.
     anonymous: Arc<Holder>,
 }
 
@@ -34,7 +34,7 @@ struct Count {
 /// The right to a connection, until it is dropped. It is kept for each of very many
 /// connections, and is a single pointer.
 #[derive(Debug)]
-pub(crate) struct Ticket(Arc<Holder>);
+pub(crate) struct Permit(Arc<Holder>);
 
 #[derive(Debug)]
 struct Holder {
@@ -60,8 +60,8 @@ impl Limit {
         }
     }
 
-    /// A ticket, if there is room for one more connection from `address`.
-    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Ticket> {
+    /// A permit, if there is room for one more connection from `address`.
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
         let shared = &self.shared;
         // Nothing is counted by address unless that is limited.
         let address = address.filter(|_| shared.max_per_address < usize::MAX);
@@ -80,7 +80,7 @@ impl Limit {
         }
         count.all += 1;
         drop(count);
-        Some(Ticket(match address {
+        Some(Permit(match address {
             None => Arc::clone(&self.anonymous),
             Some(_) => Arc::new(Holder {
                 shared: Arc::clone(shared),
@@ -126,7 +126,7 @@ impl Shared {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Holder { shared, address } = &*self.0;
         let mut count = shared.lock();
@@ -197,8 +197,8 @@ mod tests {
     #[tokio::test]
     async fn all_who_wait_for_the_end_see_it() {
         let limit = Limit::new(3, 3, 64);
-        let ticket = limit.admit(None);
-        let ((), (), ()) = tokio::join!(limit.idle(), limit.idle(), async { drop(ticket) });
+        let permit = limit.admit(None);
+        let ((), (), ()) = tokio::join!(limit.idle(), limit.idle(), async { drop(permit) });
         limit.idle().await;
     }
 }

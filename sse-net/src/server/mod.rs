@@ -8,7 +8,7 @@ pub(crate) mod request;
 mod routes;
 pub(crate) mod unwind;
 
-pub use request::{Answer, Incoming};
+pub use request::{Answer, Request};
 pub use routes::Routes;
 
 use std::future::pending;
@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::server::crew::{Crew, Work};
-use crate::server::limit::{Limit, Ticket};
+use crate::server::limit::{Limit, Permit};
 use crate::server::per_client::PerClient;
 use crate::server::presence::Presence;
 use crate::server::unwind::catch_async;
@@ -90,7 +90,7 @@ impl Server {
     /// # Panics
     ///
     /// Outside a Tokio runtime.
-    pub fn serve(self, handler: impl Handler) -> Running {
+    pub fn serve(self, handler: impl Handler) -> ServerHandle {
         let config = Arc::new(self.config);
         let stats = Arc::new(Stats::default());
         let shards = config
@@ -123,7 +123,7 @@ impl Server {
             .into_iter()
             .map(|start| start(Arc::clone(&door)))
             .collect();
-        Running { shared, acceptors }
+        ServerHandle { shared, acceptors }
     }
 }
 
@@ -143,27 +143,27 @@ impl std::fmt::Debug for Server {
 /// [`max_input`](crate::Config::max_input).
 pub trait Handler: Send + Sync + 'static {
     /// Decides.
-    fn handle(&self, request: Incoming) -> impl Future<Output = Answer> + Send;
+    fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send;
 }
 
 impl<F, A> Handler for F
 where
-    F: Fn(Incoming) -> A + Send + Sync + 'static,
+    F: Fn(Request) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send,
 {
-    fn handle(&self, request: Incoming) -> impl Future<Output = Answer> + Send {
+    fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send {
         self(request)
     }
 }
 
 /// A server that runs. Dropping it stops accepting; the streams that are up go on.
 #[derive(Debug)]
-pub struct Running {
+pub struct ServerHandle {
     shared: Arc<Shared>,
     acceptors: Vec<JoinHandle<()>>,
 }
 
-impl Running {
+impl ServerHandle {
     /// What is going on.
     #[must_use]
     pub fn stats(&self) -> Snapshot {
@@ -201,7 +201,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerHandle {
     fn drop(&mut self) {
         self.stop();
     }
@@ -287,7 +287,7 @@ struct Guest<H> {
     reception: Arc<Reception<H>>,
     handshake: Handshake,
     peer: Peer,
-    ticket: Ticket,
+    permit: Permit,
     is_full: bool,
 }
 
@@ -311,13 +311,13 @@ impl<H: Handler> Work for Guest<H> {
 
 impl<H: Handler> Door for Reception<H> {
     fn enter(self: Arc<Self>, handshake: Handshake, peer: Peer) {
-        let (ticket, is_full) = match self.shared.limit.admit(address(peer)) {
-            Some(ticket) => (ticket, false),
+        let (permit, is_full) = match self.shared.limit.admit(address(peer)) {
+            Some(permit) => (permit, false),
             None => {
                 self.shared.stats.add_refused();
                 trace::refused(peer);
                 match self.shared.refusals.admit(None) {
-                    Some(ticket) => (ticket, true),
+                    Some(permit) => (permit, true),
                     None => return,
                 }
             }
@@ -326,7 +326,7 @@ impl<H: Handler> Door for Reception<H> {
             reception: Arc::clone(&self),
             handshake,
             peer,
-            ticket,
+            permit,
             is_full,
         });
     }
@@ -400,7 +400,7 @@ impl<H: Handler> Guest<H> {
                     cursor,
                     opening,
                     on_end,
-                    ticket: self.ticket,
+                    permit: self.permit,
                 });
                 Ok(())
             }
@@ -487,7 +487,7 @@ impl<H: Handler> Reception<H> {
                 return Ok(Answer::new(Decision::Respond(bytes)));
             }
         };
-        let request = Incoming {
+        let request = Request {
             head: Arc::clone(&head),
             peer: asked.peer,
             upgrader: upgrader.clone(),
@@ -497,7 +497,7 @@ impl<H: Handler> Reception<H> {
         match upgrader.check(&head) {
             Err(rejection) => return Ok(request.reject(rejection)),
             Ok(()) if head.method() == "OPTIONS" => return Ok(request.options()),
-            Ok(()) if asked.is_full => return Ok(request.turn_away(config.when_full)),
+            Ok(()) if asked.is_full => return Ok(request.turn_away(config.at_capacity)),
             Ok(()) => {}
         }
         let handling = catch_async("a handler", self.handler.handle(request));

@@ -21,7 +21,7 @@ use super::unwind::{Panicked, catch_async};
 use crate::config::{Config, jittered};
 use crate::stats::{Disconnect, Stats};
 use crate::stream::Stream;
-use crate::stream::pipe::{Outlet, pipe};
+use crate::stream::pipe::{PipeReader, pipe};
 use crate::transport::Transport;
 
 /// Writes a stream for one client.
@@ -34,7 +34,7 @@ pub(crate) struct PerClient {
     presence: Presence,
     /// The handler's future, until it is done.
     writer: Option<Writer>,
-    outlet: Outlet,
+    reader: PipeReader,
     /// Ready at the end of a drain's window.
     drain: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// What is to be written next; at its end it is between two events.
@@ -66,7 +66,7 @@ impl PerClient {
         drain: impl Future<Output = ()> + Send + 'static,
         (config, stats): (Arc<Config>, Arc<Stats>),
     ) -> Self {
-        let (pipe, outlet) = pipe();
+        let (pipe, reader) = pipe();
         // That the client takes nothing is the task's matter.
         let writing = write(Stream::new(Transport::new(pipe), Duration::MAX));
         let writing = catch_async("a per-client stream's future", writing);
@@ -81,7 +81,7 @@ impl PerClient {
                     Box::pin(async { task.await.unwrap_or(Err(Panicked)) })
                 }
             }),
-            outlet,
+            reader,
             drain: Box::pin(drain),
             pending: preface.into(),
             is_flushed: false,
@@ -163,7 +163,7 @@ impl PerClient {
 
     /// Takes what the future has written, unless something is still pending.
     fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
-        let taken = match self.outlet.poll_take(cx) {
+        let taken = match self.reader.poll_take(cx) {
             Poll::Pending => return false,
             Poll::Ready(taken) => taken,
         };
@@ -180,7 +180,7 @@ impl PerClient {
     fn end_for_drain(&mut self, cx: &mut Context<'_>) {
         self.writer = None;
         let mut last = self.pending.to_vec();
-        if let Poll::Ready(Some(accepted)) = self.outlet.poll_take(cx) {
+        if let Poll::Ready(Some(accepted)) = self.reader.poll_take(cx) {
             last.extend_from_slice(&accepted);
         }
         let retry = jittered(self.config.retry);

@@ -9,7 +9,7 @@ use sse_core::{Cursor, Event, EventId, Head, Rejection, Response, Resume, Upgrad
 
 use super::per_client::Write;
 use super::unwind::catch;
-use crate::config::{WhenFull, jittered};
+use crate::config::{AtCapacity, jittered};
 use crate::stats::Disconnect;
 use crate::stream::Stream;
 use crate::topic::{Start, Topic};
@@ -18,7 +18,7 @@ use crate::transport::Peer;
 
 /// A request whose head has been read and checked, and which awaits a decision.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct Request {
     pub(crate) head: Arc<Head>,
     pub(crate) peer: Peer,
     pub(crate) upgrader: Upgrader,
@@ -26,7 +26,7 @@ pub struct Incoming {
     pub(crate) extension: Option<Extension>,
 }
 
-impl Incoming {
+impl Request {
     /// The request head.
     #[must_use]
     pub fn head(&self) -> &Head {
@@ -79,7 +79,7 @@ impl Incoming {
     ///
     /// A client that has missed events, or whose last event ID the topic does not know, is
     /// told so with the topic's gap event, and gets everything that is kept, or what
-    /// [`unknown_ids`](crate::TopicConfig::unknown_ids) says. [`Answer::resume`] tells the
+    /// [`unknown_id`](crate::TopicConfig::unknown_id) says. [`Answer::resume`] tells the
     /// program.
     ///
     /// When there is nothing to follow any more, because the topic has been finished and the
@@ -113,7 +113,7 @@ impl Incoming {
     ///
     /// The future is dropped wherever it waits once the client has gone, and heartbeats are
     /// sent while it waits. A call returns when no more than 16 KiB wait for the connection. A
-    /// [drain](crate::Running::drain) lets the stream go on until the end of its window.
+    /// [drain](crate::ServerHandle::drain) lets the stream go on until the end of its window.
     pub fn stream<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -124,7 +124,7 @@ impl Incoming {
     /// As [`stream`](Self::stream), but the future goes on as a task of its own when the client
     /// has gone: for work that is to be done in any case.
     ///
-    /// From then on [`Stream::gone`] returns and calls of the stream fail with
+    /// From then on [`Stream::closed`] returns and calls of the stream fail with
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe).
     pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
     where
@@ -152,10 +152,10 @@ impl Incoming {
     }
 
     /// The answer where there is no room.
-    pub(crate) fn turn_away(self, when_full: WhenFull) -> Answer {
-        match when_full {
-            WhenFull::Unavailable => self.answer(Rejection::UNAVAILABLE),
-            WhenFull::Later => match self.accept() {
+    pub(crate) fn turn_away(self, at_capacity: AtCapacity) -> Answer {
+        match at_capacity {
+            AtCapacity::Refuse => self.answer(Rejection::UNAVAILABLE),
+            AtCapacity::RetryLater => match self.accept() {
                 Ok(preface) => Answer::new(Decision::Respond(preface)),
                 Err(answer) => answer,
             },
@@ -257,9 +257,9 @@ impl Answer {
     /// ```
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicUsize, Ordering};
-    /// use sse_net::{Answer, Incoming, Topic};
+    /// use sse_net::{Answer, Request, Topic};
     ///
-    /// fn follow(request: Incoming, room: &Topic, present: &Arc<AtomicUsize>) -> Answer {
+    /// fn follow(request: Request, room: &Topic, present: &Arc<AtomicUsize>) -> Answer {
     ///     let present = Arc::clone(present);
     ///     present.fetch_add(1, Ordering::Relaxed);
     ///     request.follow(room).on_end(move |reason| {

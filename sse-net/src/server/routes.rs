@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use sse_core::{Rejection, Response};
 
-use super::request::{Answer, Incoming};
+use super::request::{Answer, Request};
 use crate::server::Handler;
 use crate::topic::{Start, Topic};
 
@@ -14,7 +14,7 @@ use crate::topic::{Start, Topic};
 ///
 /// A path is compared as it is sent, percent-encoding and all, without the query. Given twice,
 /// the later counts. Whatever asks for a decision of one's own is a function of
-/// [`Incoming`] instead.
+/// [`Request`] instead.
 ///
 /// ```
 /// use sse_core::{Response, Retention};
@@ -77,7 +77,7 @@ impl Routes {
 }
 
 impl Handler for Routes {
-    async fn handle(&self, request: Incoming) -> Answer {
+    async fn handle(&self, request: Request) -> Answer {
         match self.0.get(request.path()) {
             Some(Route::Topic(topic, start)) => request.follow_from(topic, *start),
             Some(Route::Response(response)) => request.respond(response.clone()),

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use sse_core::{Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::server::limit::Ticket;
+use crate::server::limit::Permit;
 use crate::server::request::OnEnd;
 use crate::stats::Disconnect;
 use crate::trace;
@@ -45,7 +45,7 @@ pub(super) struct Connection {
     /// What it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,
-    pub(super) ticket: Ticket,
+    pub(super) permit: Permit,
 }
 
 /// Bytes that a connection has not taken.
@@ -204,14 +204,14 @@ impl Connection {
             transport,
             waker,
             on_end,
-            ticket,
+            permit,
             ..
         } = self;
         let dropped = guard(|| {
             drop(transport);
             Ok(())
         });
-        drop((dropped, waker, ticket));
+        drop((dropped, waker, permit));
         on_end.tell(reason);
     }
 }

@@ -272,7 +272,7 @@ impl Driver {
             is_queued: false,
             unsent: None,
             on_end: arrival.on_end,
-            ticket: arrival.ticket,
+            permit: arrival.permit,
         });
         connection.set_unsent(arrival.opening.into(), self.now);
         entry.insert(connection);

@@ -39,7 +39,7 @@ use tokio::task::unconstrained;
 use self::driver::Driver;
 use self::mailbox::Mailbox;
 use crate::config::Config;
-use crate::server::limit::Ticket;
+use crate::server::limit::Permit;
 use crate::server::request::OnEnd;
 use crate::stats::Stats;
 use crate::topic::Topic;
@@ -84,5 +84,5 @@ pub(crate) struct Arrival {
     /// What is written before any event: the response head and the opening blocks.
     pub(crate) opening: Vec<u8>,
     pub(crate) on_end: OnEnd,
-    pub(crate) ticket: Ticket,
+    pub(crate) permit: Permit,
 }

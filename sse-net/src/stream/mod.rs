@@ -2,7 +2,7 @@
 
 pub(crate) mod pipe;
 
-pub use pipe::Pipe;
+pub use pipe::PipeWriter;
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -30,18 +30,18 @@ use crate::transport::Transport;
 ///
 /// A read is always pending while a call waits, so that a client that leaves ends the wait.
 ///
-/// A server drops the future of [`Incoming::stream`](crate::Incoming::stream) when its client
+/// A server drops the future of [`Request::stream`](crate::Request::stream) when its client
 /// has gone, wherever the future waits, and sends the heartbeats meanwhile:
 ///
 /// ```
-/// use sse_net::{Answer, Incoming};
+/// use sse_net::{Answer, Request};
 /// # struct Model;
 /// # impl Model {
 /// #     fn ask(_: Option<&str>) -> Self { Self }
 /// #     async fn next_token(&mut self) -> Option<String> { None }
 /// # }
 ///
-/// async fn ask(request: Incoming) -> Answer {
+/// async fn ask(request: Request) -> Answer {
 ///     let mut model = Model::ask(request.query());
 ///     request.stream(async move |mut stream| {
 ///         // Dropping the model stops it: nobody listens any more.
@@ -59,7 +59,7 @@ pub struct Stream<C = Transport> {
     outbox: Outbox,
     write_timeout: Duration,
     heartbeat: Option<Duration>,
-    /// When `gone` sends a heartbeat.
+    /// When `closed` sends a heartbeat.
     beat_at: Option<Instant>,
     presence: Presence,
     is_flushed: bool,
@@ -80,7 +80,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         }
     }
 
-    /// Lets [`gone`](Self::gone) send an empty comment whenever nothing has been written for
+    /// Lets [`closed`](Self::closed) send an empty comment whenever nothing has been written for
     /// `silence`, but not more often than every quarter of a second. Off by default; the
     /// streams of a server get its heartbeats from the server.
     #[must_use]
@@ -265,7 +265,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     ///
     /// Meanwhile what waits is written, and heartbeats are sent where they
     /// [are on](Self::heartbeat). It may be cancelled and called again.
-    pub async fn gone(&mut self) {
+    pub async fn closed(&mut self) {
         while !self.presence.has_left() {
             if self.is_drained() {
                 self.watch().await;

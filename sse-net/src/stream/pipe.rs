@@ -13,20 +13,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// It takes events until 16 KiB wait for the HTTP server, and fails once the body has been
 /// dropped, which is how an HTTP server says that the client is gone.
 #[derive(Debug)]
-pub struct Pipe(Arc<Mutex<Channel>>);
+pub struct PipeWriter(Arc<Mutex<Channel>>);
 
 /// How many bytes may wait.
 const ROOM: usize = 16 << 10;
 
 /// A pipe, and what comes out of it.
-pub(crate) fn pipe() -> (Pipe, Outlet) {
+pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
     let channel = Arc::default();
-    (Pipe(Arc::clone(&channel)), Outlet(channel))
+    (PipeWriter(Arc::clone(&channel)), PipeReader(channel))
 }
 
-/// The other end of a [`Pipe`].
+/// The other end of a [`PipeWriter`].
 #[derive(Debug)]
-pub(crate) struct Outlet(Arc<Mutex<Channel>>);
+pub(crate) struct PipeReader(Arc<Mutex<Channel>>);
 
 #[derive(Debug, Default)]
 struct Channel {
@@ -38,7 +38,7 @@ struct Channel {
     is_gone: bool,
 }
 
-impl Outlet {
+impl PipeReader {
     /// All that waits; none at the end.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut channel = lock(&self.0);
@@ -55,7 +55,7 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for PipeReader {
     fn drop(&mut self) {
         let mut channel = lock(&self.0);
         channel.is_gone = true;
@@ -63,7 +63,7 @@ impl Drop for Outlet {
     }
 }
 
-impl AsyncWrite for Pipe {
+impl AsyncWrite for PipeWriter {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +94,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-impl AsyncRead for Pipe {
+impl AsyncRead for PipeWriter {
     /// There is nothing to read, ever; but that the client is gone is told here.
     fn poll_read(
         self: Pin<&mut Self>,
@@ -110,7 +110,7 @@ impl AsyncRead for Pipe {
     }
 }
 
-impl Drop for Pipe {
+impl Drop for PipeWriter {
     fn drop(&mut self) {
         let mut channel = lock(&self.0);
         channel.is_ended = true;

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use waiters::Waiters;
 pub(crate) use waiters::Wakers;
 
-use crate::config::{SlowClients, TopicConfig, UnknownIds};
+use crate::config::{SlowClients, TopicConfig, UnknownId};
 use crate::journal::disk::failed;
 use crate::journal::segments::Segments;
 use crate::journal::writer::{Keeper, Progress};
@@ -175,7 +175,7 @@ impl Topic {
 
     /// How the topic's journal is doing, if it has one.
     #[must_use]
-    pub fn journal(&self) -> Option<JournalState> {
+    pub fn journal_state(&self) -> Option<JournalState> {
         let state = self.lock();
         let tip = state.log.tip();
         state.progress.as_ref().map(|progress| progress.state(tip))
@@ -201,7 +201,7 @@ impl Topic {
     ///
     /// If events after that ID were evicted, or the ID is not known, the first read returns
     /// [`Lagged`], and the next continues with the oldest event that is kept, or where
-    /// [`unknown_ids`](TopicConfig::unknown_ids) says.
+    /// [`unknown_id`](TopicConfig::unknown_id) says.
     ///
     /// ```
     /// use sse_core::{Event, EventId, Retention};
@@ -222,8 +222,8 @@ impl Topic {
     ) -> Subscription {
         let asked = last_event_id.into();
         let mut state = self.lock();
-        let unknown_ids = self.0.config.unknown_ids;
-        let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_ids);
+        let unknown_id = self.0.config.unknown_id;
+        let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_id);
         state.subscriptions += 1;
         if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
@@ -240,7 +240,7 @@ impl Topic {
     /// Finds where a client continues that has seen events up to `last_event_id`; see
     /// [`Log::resume`].
     ///
-    /// A server does this itself: [`Incoming::follow`](crate::Incoming::follow).
+    /// A server does this itself: [`Request::follow`](crate::Request::follow).
     #[must_use]
     pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
         let mut state = self.lock();
@@ -328,8 +328,8 @@ impl Topic {
     /// Finds where a client continues after `asked`, or begins.
     pub(crate) fn locate(&self, asked: Option<&EventId<'_>>, start: Start) -> Located {
         let mut state = self.lock();
-        let unknown_ids = self.0.config.unknown_ids;
-        let (resume, cursor, evicted) = state.locate(asked, start, unknown_ids);
+        let unknown_id = self.0.config.unknown_id;
+        let (resume, cursor, evicted) = state.locate(asked, start, unknown_id);
         let is_over = state.is_over(cursor);
         let position = state.log.position_id(cursor, now());
         drop(state);
@@ -593,14 +593,14 @@ impl State {
         &mut self,
         asked: Option<&EventId<'_>>,
         start: Start,
-        unknown_ids: UnknownIds,
+        unknown_id: UnknownId,
     ) -> (Resume, Cursor, Evicted) {
         let evicted = self.log.evict(now());
         let resume = self.log.resume(asked);
-        let cursor = match (resume, unknown_ids) {
+        let cursor = match (resume, unknown_id) {
             (Resume::Resumed(cursor) | Resume::Gap(cursor), _) => cursor,
-            (Resume::Unknown, UnknownIds::Kept) => self.log.window().min(self.log.end()),
-            (Resume::Unknown, UnknownIds::AsFresh) | (Resume::New, _) => match start {
+            (Resume::Unknown, UnknownId::ReplayAll) => self.log.window().min(self.log.end()),
+            (Resume::Unknown, UnknownId::StartLive) | (Resume::New, _) => match start {
                 Start::Live => self.log.end(),
                 Start::Last(count) => self.log.last(count),
                 Start::Earliest => self.log.window().min(self.log.end()),

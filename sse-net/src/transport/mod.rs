@@ -60,7 +60,7 @@ impl Transport {
     }
 
     /// Lets the application see `extension` by
-    /// [`Incoming::extension`](crate::Incoming::extension): what the listener has found out
+    /// [`Request::extension`](crate::Request::extension): what the listener has found out
     /// about the peer. A later one takes the place of an earlier one. It is dropped with the
     /// request, before a stream begins.
     #[must_use]

@@ -21,7 +21,7 @@ pub(crate) mod http;
 
 use sse_core::Event;
 use sse_net::{
-    Answer, Config, Disconnect, Handler, Incoming, Listener, Peer, Running, Server, Snapshot,
+    Answer, Config, Disconnect, Handler, Listener, Peer, Request, Server, ServerHandle, Snapshot,
     Start, Topic, Transport,
 };
 use tokio::io::{
@@ -41,7 +41,7 @@ pub(crate) fn config() -> Config {
 }
 
 /// A server, and the net on which it is reached.
-pub(crate) fn serve(config: Config, handler: impl Handler) -> (Running, Net) {
+pub(crate) fn serve(config: Config, handler: impl Handler) -> (ServerHandle, Net) {
     let (connect, accept) = mpsc::unbounded_channel();
     let running = Server::new(config).listen(Pipes(accept)).serve(handler);
     (running, Net(connect))
@@ -94,7 +94,7 @@ impl Kind {
         let (told, topic) = (ends.clone(), topic.clone());
         match self {
             Self::Server => {
-                let (running, net) = serve(config, move |request: Incoming| {
+                let (running, net) = serve(config, move |request: Request| {
                     ready(told.watch(request.follow_from(&topic, start)))
                 });
                 (Control::Server(running), net, ends)
@@ -115,9 +115,9 @@ impl Kind {
     }
 }
 
-/// What [`Running`] and `Responder` have in common.
+/// What [`ServerHandle`] and `Responder` have in common.
 pub(crate) enum Control {
-    Server(Running),
+    Server(ServerHandle),
     #[cfg(feature = "http")]
     Responder(sse_net::Responder),
 }

@@ -19,7 +19,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use sse_core::Event;
-use sse_net::{Config, Handler, Listener, Peer, Running, Server, Topic, Transport};
+use sse_net::{Config, Handler, Listener, Peer, Server, ServerHandle, Topic, Transport};
 use sse_tls::{PemFiles, TlsConfig, TlsListener};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    pub(crate) fn serve(&self, handler: impl Handler) -> (Running, Net) {
+    pub(crate) fn serve(&self, handler: impl Handler) -> (ServerHandle, Net) {
         serve(config(), self.tls.clone(), handler)
     }
 
@@ -174,7 +174,7 @@ pub(crate) fn serve(
     config: Config,
     tls: impl Into<TlsConfig>,
     handler: impl Handler,
-) -> (Running, Net) {
+) -> (ServerHandle, Net) {
     let (connect, accept) = mpsc::unbounded_channel();
     let listener = TlsListener::new(Pipes(accept), tls);
     let running = Server::new(config).listen(listener).serve(handler);
@@ -183,7 +183,7 @@ pub(crate) fn serve(
 
 pub(crate) fn follow(topic: &Topic) -> impl Handler {
     let topic = topic.clone();
-    move |request: sse_net::Incoming| ready(request.follow(&topic))
+    move |request: sse_net::Request| ready(request.follow(&topic))
 }
 
 struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);

@@ -22,7 +22,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Incoming, Running, Server, Start, Tcp, Topic};
+use sse_net::{Config, Request, ServerHandle, Server, Start, Tcp, Topic};
 use sse_net_benches::histogram::Histogram;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -210,13 +210,13 @@ fn get(server: SocketAddr, path: &str, buffer: Option<usize>) -> io::Result<TcpS
     Ok(socket)
 }
 
-fn serve(topic: &Topic) -> io::Result<(Running, SocketAddr)> {
+fn serve(topic: &Topic) -> io::Result<(ServerHandle, SocketAddr)> {
     let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let topic = topic.clone();
     let server = Server::new(Config::default())
         .listen(listener)
-        .serve(move |request: Incoming| {
+        .serve(move |request: Request| {
             let start = match request.path() {
                 "/kept" => Start::Earliest,
                 _ => Start::Live,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Disconnect, Incoming, Running, Server, Start, Tcp, Topic};
+use sse_net::{Config, Disconnect, Request, ServerHandle, Server, Start, Tcp, Topic};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -90,7 +90,7 @@ struct Case {
 struct Deadline {
     address: SocketAddr,
     end: Arc<Mutex<Option<(Duration, Disconnect)>>>,
-    _server: Running,
+    _server: ServerHandle,
 }
 
 impl Case {
@@ -153,7 +153,7 @@ impl Deadline {
         let (topic, told) = (topic.clone(), Arc::clone(&end));
         let server = Server::new(config)
             .listen(listener)
-            .serve(move |request: Incoming| {
+            .serve(move |request: Request| {
                 let (told, start) = (Arc::clone(&told), Instant::now());
                 let answer = request.follow_from(&topic, Start::Earliest);
                 ready(answer.on_end(move |reason| {
