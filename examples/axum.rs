@@ -73,10 +73,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = Tcp::default().bind(address)?.into_std()?;
     println!("open https://localhost:{}/", listener.local_addr()?.port());
 
-    let responder = Responder::new(Config {
-        heartbeat_form: Heartbeat::Event(EventType::from_static("heartbeat")),
-        ..Config::default()
-    });
+    let responder = Responder::new(
+        Config::default().heartbeat_form(Heartbeat::Event(EventType::from_static("heartbeat"))),
+    );
     let feed = Topic::new(Retention::events(1000));
     tokio::spawn(publish(feed.clone()));
     let app = Router::new()

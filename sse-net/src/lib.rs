@@ -144,7 +144,11 @@ pub use http::{
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
-pub use sse_core::ResponseHead;
+// What an application needs of the core, so that one dependency and one `use` do.
+pub use sse_core::{
+    Cursor, Event, EventId, EventType, FieldError, Head, Lagged, Rejection, Response, ResponseHead,
+    Resume, Retention, UpgradeError, Upgrader,
+};
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{PublishError, Published, Start, Subscription, Topic};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{config, pass, serve_topic};
 use sse_core::{EventId, Events, Pace, Replayer, Retention};
-use sse_net::{Config, Listener, Peer, Player, Routes, Server, Start, Topic, Transport};
+use sse_net::{Listener, Peer, Player, Routes, Server, Start, Topic, Transport};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -59,10 +59,7 @@ async fn connections_have_spans_and_their_ends_are_told() {
     let notes = Notes::default();
     let _guard = tracing::subscriber::set_default(notes.clone());
     let topic = Topic::new(Retention::default());
-    let config = Config {
-        max_connections: 1,
-        ..config()
-    };
+    let config = config().max_connections(1);
     let (_server, net, _) = serve_topic(config, &topic, Start::Live);
     let mut client = net.get("/").await;
     client.follow().await;

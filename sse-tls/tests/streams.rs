@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{World, ask, begin, config, follow, publish, published, read, read_to_end};
 use sse_core::{Event, Rejection, Retention};
-use sse_net::{Config, Disconnect, Request, Topic, TopicConfig};
+use sse_net::{Disconnect, Request, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 
@@ -70,10 +70,7 @@ async fn a_stream_that_ends_as_it_should_says_so() {
             _ => request.follow(&followed.0),
         })
     };
-    let old = Config {
-        max_age: Some(Duration::from_secs(5)),
-        ..config()
-    };
+    let old = config().max_age(Duration::from_secs(5));
     let (_server, net) = common::serve(old, world.tls.clone(), handler);
     let client = world.client();
     let mut ends = Vec::new();
@@ -164,10 +161,9 @@ async fn slow_progress_is_progress() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_falls_behind_is_told_of_the_gap() {
     let world = World::new();
-    let topic = Topic::new(TopicConfig {
-        slow_clients: sse_net::SlowClients::SkipAhead,
-        ..Retention::events(10).into()
-    });
+    let topic = Topic::new(
+        TopicConfig::from(Retention::events(10)).slow_clients(sse_net::SlowClients::SkipAhead),
+    );
     let (_server, net) = world.serve(follow(&topic));
     let name = "localhost".try_into().unwrap();
     let connector = tokio_rustls::TlsConnector::from(world.client());

@@ -21,7 +21,7 @@ use crate::transport::Transport;
 /// told otherwise. Tokio's and the standard library's listeners let 1,024 or 128 wait, too few
 /// when thousands reconnect at once: what does not fit is tried again by the client's system
 /// a second later, and then two.
-const BACKLOG: i32 = 4096;
+const BACKLOG: u32 = 4096;
 
 /// A source of connections.
 ///
@@ -73,50 +73,27 @@ pub enum Peer {
     Local,
 }
 
-/// The settings of a TCP listener, each with its default and its reason.
+/// Settings of a TCP listener.
 ///
 /// ```no_run
 /// use sse_net::Tcp;
 ///
 /// # async fn run() -> std::io::Result<()> {
-/// let listener = Tcp::default().bind("0.0.0.0:80")?;
+/// let listener = Tcp::default().backlog(16_384).bind("0.0.0.0:80")?;
 /// # let _ = listener;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Another [`TcpListener`] will do as well; its connections then have only Nagle's algorithm
-/// switched off.
+/// Any other [`TcpListener`] is a [`Listener`] too; of all these settings, its connections get
+/// only `TCP_NODELAY`.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Tcp {
-    /// How many connections may wait to be accepted: 4,096, so that none has to be tried again
-    /// when thousands reconnect at once. The system may allow less (`net.core.somaxconn`).
-    pub backlog: i32,
-
-    /// After how much silence the system asks whether the peer is still there: 60 s, then
-    /// every 15 s, four times. Heartbeats find most of the dead earlier; this finds those that
-    /// no heartbeat goes to, such as who is slow with its request head.
-    pub keepalive: Option<Duration>,
-
-    /// For how long what is sent may remain unacknowledged, or the peer's window shut, before
-    /// the system gives the connection up: 30 s (`TCP_USER_TIMEOUT`, on Linux; elsewhere it
-    /// has no effect). Without, a peer that vanished holds its connection for a quarter of an
-    /// hour. It should be longer than the [write timeout](crate::Config::write_timeout).
-    pub user_timeout: Option<Duration>,
-
-    /// How many bytes the system takes for a connection beyond those that are on their way.
-    /// Default: 64 KiB (`TCP_NOTSENT_LOWAT`, on Linux; elsewhere it has no effect).
-    ///
-    /// Without it, a client that reads nothing fills megabytes of the system's memory, and a
-    /// client that reads slowly seems to take nothing for minutes, because the system reports
-    /// progress only when half of what is unsent has gone. It does not limit what is on its
-    /// way, so it does not slow down clients that read.
-    ///
-    /// A client is cut off if it takes less than half of this, or less than its system needs
-    /// to reopen its receive window, within the [write timeout](crate::Config::write_timeout).
-    /// With the defaults that is 1.6 kB/s, or for a client on Linux whose receive buffer has
-    /// grown to 6 MiB some 20 kB/s, since its window reopens in steps of a sixteenth.
-    pub max_unsent: Option<u32>,
+    backlog: u32,
+    keepalive: Option<Duration>,
+    user_timeout: Option<Duration>,
+    max_unsent: Option<u32>,
 }
 
 impl Default for Tcp {
@@ -127,6 +104,55 @@ impl Default for Tcp {
             user_timeout: Some(Duration::from_secs(30)),
             max_unsent: Some(64 << 10),
         }
+    }
+}
+
+impl Tcp {
+    /// The number of connections that may wait to be accepted.
+    ///
+    /// Default: 4,096, so that none has to be retried when thousands of clients reconnect at
+    /// once. The system may allow less (`net.core.somaxconn`).
+    pub fn backlog(mut self, count: u32) -> Self {
+        self.backlog = count;
+        self
+    }
+
+    /// The silence after which the system sends keepalive probes.
+    ///
+    /// Default: 60 s, then every 15 s, four times. Heartbeats find most dead peers earlier;
+    /// probes find those that get no heartbeats, such as one that is slow with its head.
+    pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        self.keepalive = silence.into();
+        self
+    }
+
+    /// The time after which the system closes a connection that acknowledges nothing.
+    ///
+    /// Default: 30 s (`TCP_USER_TIMEOUT`, on Linux; no effect elsewhere). Without it, a peer
+    /// that vanished holds its connection for 15 minutes. A window that stays shut counts too.
+    /// It should be longer than the [write timeout](crate::Config::write_timeout).
+    pub fn user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.user_timeout = timeout.into();
+        self
+    }
+
+    /// The number of bytes that the system accepts per connection before they are in flight.
+    ///
+    /// Default: 64 KiB (`TCP_NOTSENT_LOWAT`, on Linux; no effect elsewhere).
+    ///
+    /// Without it, a client that reads nothing fills megabytes of the system's memory, and a
+    /// client that reads slowly seems to accept nothing for minutes, because the system reports
+    /// progress only when half of the unsent bytes have been sent. It does not limit the bytes
+    /// in flight, so it does not slow down clients that read.
+    ///
+    /// A client is disconnected if it accepts less than half of this, or less than its system
+    /// needs to reopen its receive window, within the
+    /// [write timeout](crate::Config::write_timeout). With the defaults that is 1.6 kB/s, or
+    /// 20 kB/s for a client on Linux whose receive buffer has grown to 6 MiB, since its window
+    /// reopens in steps of a sixteenth.
+    pub fn max_unsent(mut self, bytes: impl Into<Option<u32>>) -> Self {
+        self.max_unsent = bytes.into();
+        self
     }
 }
 
@@ -180,9 +206,14 @@ impl Tcp {
         }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(self.backlog)?;
+        socket.listen(length(self.backlog))?;
         Ok(socket)
     }
+}
+
+/// Returns a backlog in the type of `listen(2)`.
+fn length(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
 /// Listens at a Unix socket. A socket file that nobody listens at any more is replaced; one at
@@ -221,7 +252,7 @@ pub fn bind_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         }
         bound => bound?,
     }
-    socket.listen(BACKLOG)?;
+    socket.listen(length(BACKLOG))?;
     UnixListener::from_std(socket.into())
 }
 

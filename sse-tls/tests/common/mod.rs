@@ -163,10 +163,7 @@ impl World {
 }
 
 pub(crate) fn config() -> Config {
-    Config {
-        shards: Some(1),
-        ..Config::default()
-    }
+    Config::default().shards(1)
 }
 
 /// A server, and the net on which it is reached.
