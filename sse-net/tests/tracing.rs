@@ -70,10 +70,10 @@ async fn connections_have_spans_and_their_ends_are_told() {
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=\"local\"\
-         \nWARN message=a connection is refused: there is no room peer=Local\
+         \nWARN message=a connection was refused: the limit of connections is reached peer=Local\
          \nspan connection peer=\"local\"\
          \nWARN message=a connection could not be accepted error=out of memory\
-         \nDEBUG message=the stream has ended reason=Gone"
+         \nDEBUG message=the stream ended reason=Gone"
     );
 }
 
@@ -103,7 +103,7 @@ async fn a_handshake_that_fails_is_told() {
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=\"local\"\
-         \nDEBUG message=a handshake has failed error=no certificate"
+         \nDEBUG message=a handshake failed error=no certificate"
     );
 }
 
