@@ -177,3 +177,7 @@ pub use transport::{Listener, Peer, Tcp, Transport};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

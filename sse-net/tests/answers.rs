@@ -1,4 +1,4 @@
-//! Whatever is asked, the answer is the blocking server's.
+//! The responses of the async server are those of the blocking server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ fn page() -> Response {
     Response::new(200).body("text/html; charset=utf-8", PAGE)
 }
 
-/// What the blocking half answers.
+/// Returns the response of the blocking server.
 fn blocking(upgrader: &Upgrader, request: &str) -> String {
     struct Conn<'a>(&'a [u8], Vec<u8>);
 
@@ -49,7 +49,8 @@ fn blocking(upgrader: &Upgrader, request: &str) -> String {
     undated(&String::from_utf8(conn.1).unwrap())
 }
 
-/// An answer without its date, which all have (RFC 9110, 6.6.1), in the form of RFC 9110, 5.6.7.
+/// Returns a response without its date (RFC 9110, 6.6.1), and checks the form of the date
+/// (RFC 9110, 5.6.7).
 #[track_caller]
 fn undated(answer: &str) -> String {
     let (status, rest) = answer.split_once("\r\nDate: ").expect("a date");
@@ -72,7 +73,7 @@ fn undated(answer: &str) -> String {
 async fn ask(net: &Net, request: &str) -> String {
     let mut client = net.ask(WIDE, request).await;
     let answer = undated(&client.read().await);
-    // Only the async server sends an opening by itself.
+    // Only the async server sends a reconnection time by itself.
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if strip_opening(body).is_some() => format!("{head}\r\n\r\n"),
         _ => answer,
@@ -80,7 +81,7 @@ async fn ask(net: &Net, request: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_answer_is_that_of_the_blocking_server() {
+async fn every_response_is_that_of_the_blocking_server() {
     let topic = Topic::new(Retention::default());
     for upgrader in [
         Upgrader::new(),
@@ -137,7 +138,7 @@ async fn every_answer_is_that_of_the_blocking_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_may_come_in_pieces() {
+async fn a_head_may_arrive_in_two_parts() {
     let topic = Topic::new(Retention::default());
     let (_server, net) = serve(
         config(),
@@ -155,7 +156,7 @@ async fn a_head_may_come_in_pieces() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_is_told_nothing() {
+async fn a_client_that_sends_nothing_gets_no_response() {
     let (server, net) = serve(config(), Routes::new());
     drop(net.connect(WIDE));
     common::settle().await;

@@ -1,4 +1,4 @@
-//! Handlers, and the futures of per-client streams: how they end, and with whom.
+//! The ends of handlers and of the futures of per-client streams.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many of something there are now, counted by their being dropped.
+/// Counts values that have not been dropped.
 #[derive(Clone, Default)]
 struct Alive(Arc<AtomicUsize>);
 
@@ -44,7 +44,7 @@ impl Drop for One {
     }
 }
 
-/// A handler that thinks for that long, and the number of its futures.
+/// Returns a handler that takes `time`, and the count of its futures.
 fn thinker(
     time: Duration,
 ) -> (
@@ -65,7 +65,7 @@ fn thinker(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_is_dropped_when_its_client_leaves() {
+async fn a_handler_is_dropped_when_its_client_disconnects() {
     let (alive, handler) = thinker(SECOND * 3600);
     let (server, net) = serve(config(), handler);
     let clients = [net.get("/").await, net.get("/").await];
@@ -77,9 +77,9 @@ async fn a_handler_is_dropped_when_its_client_leaves() {
     assert_eq!((alive.count(), stats.gone, stats.connections), (0, 2, 0));
 }
 
-/// It has asked, has nothing more to say, and waits for its answer.
+/// Such a client has sent its request and waits for the response.
 #[tokio::test(start_paused = true)]
-async fn a_handler_goes_on_for_a_client_that_has_only_ended_its_half() {
+async fn a_handler_continues_for_a_half_closed_client() {
     let (_, handler) = thinker(SECOND * 10);
     let (server, net) = serve(config(), handler);
     for leaves in [false, true] {
@@ -99,9 +99,9 @@ async fn a_handler_goes_on_for_a_client_that_has_only_ended_its_half() {
     }
 }
 
-/// What follows a beginning that was sent early is the rest, of whatever is answered.
+/// The first byte is sent early to a half-closed client; the rest follows it.
 #[tokio::test(start_paused = true)]
-async fn no_answer_is_torn_by_its_early_beginning() {
+async fn a_response_is_complete_after_its_first_byte_was_sent_early() {
     let topic = Topic::new(Retention::default());
     let (_server, net) = serve(config(), move |request: Request| {
         let topic = topic.clone();
@@ -128,7 +128,7 @@ async fn no_answer_is_torn_by_its_early_beginning() {
 }
 
 #[tokio::test]
-async fn clients_that_ask_and_close_leave_room_for_others() {
+async fn clients_that_close_after_their_request_free_their_connections() {
     let (alive, handler) = thinker(SECOND * 3600);
     let slow = Arc::new(handler);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -168,11 +168,13 @@ async fn until(mut is_so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(SECOND * 20, waiting).await.expect("it comes about");
+    timeout(SECOND * 20, waiting)
+        .await
+        .expect("the condition holds within 20 s");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_has_its_time() {
+async fn a_handler_is_dropped_at_its_time_limit() {
     let (alive, handler) = thinker(SECOND * 10);
     let config = |time| {
         config()
@@ -195,24 +197,29 @@ async fn a_handler_has_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_panics_is_answered_for() {
-    let (server, net) = serve(config(), |request: Request| async move {
-        match request.path() {
-            "/" => request.respond(Response::new(200)),
-            _ => panic!("the handler fails"),
+async fn a_panic_of_a_handler_is_answered_with_500() {
+    let (server, net) = serve(config(), |request: Request| {
+        assert_ne!(request.path(), "/at-once", "the handler fails");
+        async move {
+            match request.path() {
+                "/" => request.respond(Response::new(200)),
+                _ => panic!("the handler fails"),
+            }
         }
     });
-    let answer = net.get("/panic").await.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\nDate: "));
-    assert!(answer.ends_with("\r\n\r\nthe server failed to answer; it has logged why\n"));
+    for path in ["/at-once", "/later"] {
+        let answer = net.get(path).await.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\nDate: "));
+        assert!(answer.ends_with("\r\n\r\nthe server failed to answer; it has logged why\n"));
+    }
     let answer = net.get("/").await.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert_eq!(server.stats().handler_panics, 1);
+    assert_eq!(server.stats().handler_panics, 2);
 }
 
-/// RFC 9110, 9.3.1: what comes with a GET has no meaning.
+/// RFC 9110, 9.3.1: content in a GET request has no defined meaning.
 #[tokio::test(start_paused = true)]
-async fn what_a_client_sends_after_its_head_is_thrown_away_and_bounded() {
+async fn input_after_the_request_head_is_discarded_up_to_the_limit() {
     let (server, net) = serve(config(), |request: Request| async move {
         match request.path() {
             "/slow" => pending().await,
@@ -243,9 +250,9 @@ async fn what_a_client_sends_after_its_head_is_thrown_away_and_bounded() {
     }
 }
 
-/// It is dropped wherever it waits, as that of `Responder::stream` is.
+/// It is dropped at its `await`, like that of `Responder::stream`.
 #[tokio::test(start_paused = true)]
-async fn the_future_of_a_stream_ends_with_its_client() {
+async fn the_future_of_a_stream_is_dropped_when_its_client_disconnects() {
     let alive = Alive::default();
     let thinking = alive.clone();
     let (server, net) = serve(config(), move |request: Request| {
@@ -260,7 +267,7 @@ async fn the_future_of_a_stream_ends_with_its_client() {
     assert_eq!(client.follow().await, "data: let me think\n\n");
     for _ in 0..3 {
         pass(SECOND * 15).await;
-        assert_eq!(client.read().await, ":\n", "it thinks for long");
+        assert_eq!(client.read().await, ":\n", "a heartbeat");
     }
     assert_eq!(server.stats().heartbeats, 3);
     drop(client);
@@ -270,7 +277,7 @@ async fn the_future_of_a_stream_ends_with_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_detached_future_goes_on_without_its_client() {
+async fn a_detached_future_continues_after_its_client_disconnects() {
     let (told, mut work) = tokio::sync::mpsc::unbounded_channel();
     let (server, net) = serve(config(), move |request: Request| {
         let told = told.clone();
@@ -294,7 +301,7 @@ async fn a_detached_future_goes_on_without_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_says_why() {
+async fn the_hook_gets_the_reason_for_the_end_of_a_stream() {
     let ends = Ends::default();
     let told = ends.clone();
     let (server, net) = serve(config(), move |request: Request| {
@@ -350,9 +357,9 @@ async fn a_stream_that_ends_says_why() {
     assert_eq!(connections, 0);
 }
 
-/// A client that takes a little now and then keeps its stream, however much is ahead of it.
+/// A client that reads 200 bytes every 15 s stays within the write timeout.
 #[tokio::test(start_paused = true)]
-async fn a_slow_client_gets_all_of_its_stream() {
+async fn a_slow_client_gets_its_complete_stream() {
     let (_server, net) = serve(config(), |request: Request| {
         ready(request.stream(async |mut stream| {
             for n in 0..20 {
@@ -377,10 +384,10 @@ async fn a_slow_client_gets_all_of_its_stream() {
     assert!(got.ends_with("event: close\ndata: \n\n"));
 }
 
-/// A listener that panics now and then.
-struct Moody(tokio::sync::mpsc::UnboundedReceiver<Option<Transport>>);
+/// A listener that panics for each `None`.
+struct Panicking(tokio::sync::mpsc::UnboundedReceiver<Option<Transport>>);
 
-impl Listener for Moody {
+impl Listener for Panicking {
     type Handshake = std::future::Ready<io::Result<Transport>>;
 
     async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
@@ -392,7 +399,7 @@ impl Listener for Moody {
     }
 }
 
-/// A connection that panics when it is read again.
+/// A connection that panics at its second read.
 struct Broken<C>(C, bool);
 
 impl<C: AsyncRead + Unpin> AsyncRead for Broken<C> {
@@ -427,12 +434,12 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Broken<C> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_of_listeners_and_transports_are_theirs_alone() {
+async fn a_panic_of_a_listener_or_transport_costs_one_connection() {
     let (connect, accept) = tokio::sync::mpsc::unbounded_channel();
     let ends = Ends::default();
     let told = ends.clone();
     let server = Server::new(config())
-        .listen(Moody(accept))
+        .listen(Panicking(accept))
         .serve(move |request: Request| {
             let told = told.clone();
             async move {
@@ -448,9 +455,10 @@ async fn panics_of_listeners_and_transports_are_theirs_alone() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         connect.send(None).unwrap();
         connect
-            .send(Some(match is_broken {
-                true => Transport::new(Broken(theirs, false)),
-                false => Transport::new(theirs),
+            .send(Some(if is_broken {
+                Transport::new(Broken(theirs, false))
+            } else {
+                Transport::new(theirs)
             }))
             .unwrap();
         async move {

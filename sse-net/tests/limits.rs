@@ -1,4 +1,4 @@
-//! What a server holds its clients to, and how it refuses.
+//! Limits and deadlines of a server, and its refusals.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ fn assert_status(answer: &str, status: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_has_a_deadline() {
+async fn a_slow_request_head_is_answered_with_408() {
     let topic = Topic::new(Retention::default());
     let (server, net, _) = serve_topic(config(), &topic, Start::Live);
     let silent = net.connect(WIDE);
@@ -41,7 +41,7 @@ async fn a_head_has_a_deadline() {
     let mut slow = net.connect(WIDE);
     let start = Instant::now();
     let answer = loop {
-        // One byte a second, which never ends.
+        // One byte a second, without end.
         let _ = timeout(SECOND, slow.send("G")).await;
         if let Ok(answer) = timeout(SECOND, slow.wait()).await {
             break answer;
@@ -55,7 +55,7 @@ async fn a_head_has_a_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_has_a_size() {
+async fn a_large_request_head_is_refused() {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
     let small = config().upgrader(Upgrader::new().max_head_size(64).max_headers(2));
@@ -92,7 +92,7 @@ async fn a_head_has_a_size() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_refused_in_the_middle_gets_its_answer() {
+async fn a_client_that_is_refused_while_it_sends_gets_its_response() {
     let topic = Topic::new(Retention::default());
     let (server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.connect(1000);
@@ -106,7 +106,7 @@ async fn a_client_that_is_refused_in_the_middle_gets_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_server_refuses_as_it_is_told() {
+async fn a_server_at_capacity_refuses_as_configured() {
     for at_capacity in [AtCapacity::Refuse, AtCapacity::RetryLater] {
         let topic = Topic::new(Retention::default());
         let config = config().max_connections(1).at_capacity(at_capacity);
@@ -132,7 +132,7 @@ async fn a_full_server_refuses_as_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_connections_from_one_address() {
+async fn connections_from_one_address_are_limited() {
     let topic = Topic::new(Retention::default());
     let config = config().max_connections_per_address(1);
     let (server, net, _) = serve_topic(config, &topic, Start::Live);
@@ -144,7 +144,7 @@ async fn so_many_connections_from_one_address() {
         clients.push(client);
     }
     assert_eq!(server.stats().refused, 1);
-    // Nobody has an address on a Unix socket, so these are not counted by it.
+    // Peers of Unix sockets have no address, so they are not counted by address.
     for _ in 0..3 {
         clients.push(net.get("/").await);
         assert_status(&clients.last_mut().unwrap().read().await, "200");
@@ -157,7 +157,7 @@ async fn so_many_connections_from_one_address() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_a_listener_are_waited_out() {
+async fn accepting_continues_after_errors_of_a_listener() {
     let topic = Topic::new(Retention::default());
     let (server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut early = net.get("/").await;
@@ -168,7 +168,7 @@ async fn errors_of_a_listener_are_waited_out() {
     let start = Instant::now();
     let mut late = net.get("/").await;
     publish(&topic, 0..1);
-    assert_eq!(early.read().await, published(0..1), "streams go on");
+    assert_eq!(early.read().await, published(0..1), "streams continue");
     assert!(late.wait().await.starts_with("HTTP/1.1 200 "));
     assert_eq!(server.stats().accept_errors, 12);
     // 5, 10, 20 ... 640 ms, then a second each.
@@ -178,11 +178,11 @@ async fn errors_of_a_listener_are_waited_out() {
     net.fail(io::ErrorKind::Other);
     let start = Instant::now();
     net.get("/").await.wait().await;
-    assert!(start.elapsed() < SECOND / 10, "a success forgets them");
+    assert!(start.elapsed() < SECOND / 10, "a success resets the pause");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_slow_gets_all_of_a_page_and_who_takes_nothing_is_cut() {
+async fn a_slow_client_gets_its_page_and_a_stalled_one_is_disconnected() {
     let page = "x".repeat(1000);
     let (server, net) = common::serve(config(), sse_net::Routes::new().page("/", page.clone()));
     let mut slow = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! Connections that misbehave cost no other connection anything.
+//! Misbehaving connections affect no other connection.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Where somebody else's code panics.
+/// The function of a transport or hook that panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Read,
@@ -31,7 +31,7 @@ enum Fault {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_costs_its_connection_only() {
+async fn a_panic_ends_only_its_own_connection() {
     for fault in [
         Fault::Read,
         Fault::Write,
@@ -91,7 +91,7 @@ async fn a_panic_costs_its_connection_only() {
     }
 }
 
-/// A connection of a kind that panics once it is armed.
+/// A connection that panics once it is armed.
 struct Faulty {
     pipe: DuplexStream,
     fault: Fault,
@@ -145,7 +145,7 @@ impl AsyncWrite for Faulty {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_uploads_is_cut_after_its_budget() {
+async fn a_subscriber_that_uploads_is_disconnected_at_its_limit() {
     const ROOM: usize = 4 << 10;
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
@@ -167,7 +167,7 @@ async fn a_follower_that_uploads_is_cut_after_its_budget() {
     settle().await;
     let reasons = ends.take();
     assert_eq!(reasons.len(), 1);
-    assert_ne!(reasons, [Disconnect::Gone], "it has a reason of its own");
+    assert_ne!(reasons, [Disconnect::Gone], "the reason is specific");
 
     publish(&topic, 0..1);
     assert_eq!(chatty.read().await, published(0..1));

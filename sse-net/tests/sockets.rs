@@ -1,4 +1,4 @@
-//! What only real sockets do.
+//! Behaviour of real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ use sse_net::{Disconnect, Request, Routes, Server, ServerHandle, Start, Tcp, Top
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// What a client does with its connection, blocking, on a thread of its own.
+/// The connection of a client, used from a blocking thread.
 trait Socket: Read + Write + Send + 'static {
     fn end_half(&self);
 }
@@ -45,7 +45,7 @@ struct World {
 }
 
 impl World {
-    /// A server on every kind of socket there is, and the ways to it.
+    /// A server on every kind of socket, and functions that connect to it.
     fn new() -> Self {
         let topic = Topic::new(Retention::default());
         let tcp = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -92,11 +92,11 @@ impl World {
 
     async fn end(&mut self) -> Disconnect {
         let end = timeout(Duration::from_secs(5), self.ends.recv());
-        end.await.expect("the client is noticed to leave").unwrap()
+        end.await.expect("the disconnect is found").unwrap()
     }
 }
 
-/// Runs what blocks, while the server goes on.
+/// Runs blocking work while the server continues.
 async fn block<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
@@ -124,7 +124,7 @@ fn expect(socket: &mut dyn Socket, expected: &str) {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_noticed_at_once() {
+async fn a_client_that_disconnects_is_found_at_once() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         block(move || drop(ask(connect()))).await;
@@ -134,7 +134,7 @@ async fn a_client_that_leaves_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn a_stream_of_its_own_notices_it_too() {
+async fn a_per_client_stream_finds_a_disconnect_at_once() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         block(move || drop(ask_for("/own", connect()))).await;
@@ -143,7 +143,7 @@ async fn a_stream_of_its_own_notices_it_too() {
 }
 
 #[tokio::test]
-async fn what_is_on_the_wire_is_exactly_this() {
+async fn the_bytes_on_the_wire_are_exact() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         let said = block(move || {
@@ -171,7 +171,7 @@ async fn what_is_on_the_wire_is_exactly_this() {
 }
 
 #[tokio::test]
-async fn a_client_that_only_ends_its_half_keeps_its_stream() {
+async fn a_half_closed_client_keeps_its_stream() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         let topic = world.topic.clone();
@@ -212,7 +212,7 @@ async fn a_client_that_only_ends_its_half_keeps_its_stream() {
 }
 
 #[tokio::test]
-async fn many_megabytes_arrive_whole_and_in_order() {
+async fn megabytes_arrive_complete_and_in_order() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         let topic = world.topic.clone();
@@ -247,7 +247,7 @@ async fn a_drain_ends_every_connection() {
 }
 
 #[tokio::test]
-async fn after_a_drain_nobody_listens_any_more() {
+async fn after_a_drain_the_address_is_free() {
     let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(config()).listen(listener).serve(Routes::new());

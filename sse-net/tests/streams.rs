@@ -1,4 +1,4 @@
-//! The stream of one client's own.
+//! The async stream.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ fn pipe(room: usize) -> (Stream<DuplexStream>, DuplexStream) {
     (Stream::new(ours, SECOND * 20), theirs)
 }
 
-/// Makes the same calls of both streams, the second with a suffix, and gives what both wrote.
+/// Makes the same calls on the blocking and the async stream, and compares what they write.
 macro_rules! both {
     ($($call:ident($($argument:expr),*) $($wait:ident)?;)*) => {{
         let mut blocking = sse_core::Stream::new(Vec::new());
@@ -41,7 +41,7 @@ macro_rules! both {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_has_the_calls_of_the_blocking_one() {
+async fn it_has_the_methods_of_the_blocking_stream() {
     both! {
         set_id(54);
         set_event("hey-you");
@@ -65,7 +65,7 @@ async fn it_has_the_calls_of_the_blocking_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_returns_when_the_connection_has_taken_the_event() {
+async fn a_call_returns_when_the_connection_has_accepted_the_event() {
     let (mut stream, mut client) = pipe(10);
     let reader = async {
         pass(SECOND).await;
@@ -106,7 +106,7 @@ async fn a_cancelled_call_neither_tears_nor_doubles_its_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cancelled_calls_leave_is_bounded() {
+async fn pending_bytes_of_cancelled_calls_are_bounded() {
     let (stream, _client) = pipe(1);
     let mut stream = stream.max_pending(100);
     let mut refused = 0;
@@ -125,7 +125,7 @@ async fn what_cancelled_calls_leave_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_fails_the_call_and_who_is_slow_does_not() {
+async fn a_call_fails_for_a_stalled_client_but_not_for_a_slow_one() {
     let (mut stream, mut client) = pipe(10);
     let slow = tokio::spawn(async move {
         for _ in 0..10 {
@@ -149,7 +149,7 @@ async fn who_takes_nothing_fails_the_call_and_who_is_slow_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_ends_whatever_waits() {
+async fn a_disconnect_ends_every_waiting_call() {
     let start = Instant::now();
     for room in [10, WIDE] {
         let (mut stream, client) = pipe(room);
@@ -174,7 +174,7 @@ async fn a_client_that_leaves_ends_whatever_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_only_ends_its_half_is_not_gone() {
+async fn a_half_closed_client_still_gets_events() {
     let (mut stream, mut client) = pipe(WIDE);
     client.shutdown().await.unwrap();
     let gone = timeout(SECOND * 3600, stream.closed()).await;
@@ -187,7 +187,7 @@ async fn a_client_that_only_ends_its_half_is_not_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_ended_its_half_and_then_leaves_is_noticed() {
+async fn a_half_closed_client_that_disconnects_is_found() {
     let (mut stream, mut client) = pipe(WIDE);
     client.shutdown().await.unwrap();
     assert!(timeout(SECOND * 10, stream.closed()).await.is_err());
@@ -196,7 +196,7 @@ async fn a_client_that_has_ended_its_half_and_then_leaves_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_keeps_watch_it_sends_heartbeats_and_what_waits() {
+async fn closed_sends_heartbeats_and_pending_bytes_while_it_waits() {
     let (stream, mut client) = pipe(4);
     let mut stream = stream.heartbeat(SECOND * 15);
     assert!(timeout(SECOND, stream.write_str("hey")).await.is_err());
@@ -210,7 +210,7 @@ async fn while_it_keeps_watch_it_sends_heartbeats_and_what_waits() {
         }
         (text, times)
     });
-    // A program that waits for something else as well calls it again and again.
+    // In a `select!` it is called again in each iteration.
     for _ in 0..46 {
         let _ = timeout(SECOND, stream.closed()).await;
     }
@@ -228,7 +228,7 @@ async fn while_it_keeps_watch_it_sends_heartbeats_and_what_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_stops_when_its_client_leaves() {
+async fn a_handler_ends_when_its_client_disconnects() {
     struct Model(Arc<Mutex<u32>>);
 
     impl Drop for Model {
@@ -279,7 +279,7 @@ async fn a_handler_stops_when_its_client_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_leave_time_between_them() {
+async fn heartbeats_have_a_minimum_interval() {
     let (stream, mut client) = pipe(WIDE);
     let mut stream = stream.heartbeat(Duration::ZERO);
     stream.write_str("hey").await.unwrap();

@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells.
+//! Spans and log events of the feature `tracing`.
 
 #![cfg(feature = "tracing")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -17,7 +17,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Writes down what is told.
+/// Records spans and events as text.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<String>>);
 
@@ -55,7 +55,7 @@ impl Subscriber for Notes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_have_spans_and_their_ends_are_told() {
+async fn connections_have_spans_and_their_ends_are_logged() {
     let notes = Notes::default();
     let _guard = tracing::subscriber::set_default(notes.clone());
     let topic = Topic::new(Retention::default());
@@ -77,7 +77,7 @@ async fn connections_have_spans_and_their_ends_are_told() {
     );
 }
 
-/// One connection, with which no handshake comes about.
+/// A listener with one connection, whose handshake fails.
 struct Failing(bool);
 
 impl Listener for Failing {
@@ -93,7 +93,7 @@ impl Listener for Failing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_fails_is_told() {
+async fn a_failed_handshake_is_logged() {
     let notes = Notes::default();
     let _guard = tracing::subscriber::set_default(notes.clone());
     let _server = Server::new(config())
@@ -107,9 +107,9 @@ async fn a_handshake_that_fails_is_told() {
     );
 }
 
-/// A player's recording, and a program that sends on what it has read.
+/// A player publishes a recording, and an application forwards events that it has read.
 #[tokio::test(start_paused = true)]
-async fn ids_that_could_not_come_back_are_told_once() {
+async fn dropped_ids_are_logged_once() {
     let notes = Notes::default();
     let _guard = tracing::subscriber::set_default(notes.clone());
     let topic = Topic::new(Retention::default());

@@ -1,4 +1,4 @@
-//! Clients and servers in memory, on a clock that stands still while anybody works.
+//! Clients and servers in memory, for tests with a paused clock.
 
 #![allow(
     dead_code,
@@ -30,21 +30,21 @@ use tokio::io::{
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Room for whatever a test has a server say.
+/// A pipe's capacity in bytes, larger than any response of a test.
 pub(crate) const WIDE: usize = 1 << 20;
 
 pub(crate) fn config() -> Config {
     Config::default().shards(1)
 }
 
-/// A server, and the net on which it is reached.
+/// Starts a server, and returns the net that connects to it.
 pub(crate) fn serve(config: Config, handler: impl Handler) -> (ServerHandle, Net) {
     let (connect, accept) = mpsc::unbounded_channel();
     let running = Server::new(config).listen(Pipes(accept)).serve(handler);
     (running, Net(connect))
 }
 
-/// What answers: this library's server, or one of HTTP with this library's bodies.
+/// This library's server, or an HTTP server with this library's bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Server,
@@ -54,7 +54,7 @@ pub(crate) enum Kind {
     Http2,
 }
 
-/// Makes tests of functions of a [`Kind`].
+/// Defines one test per [`Kind`] for each function.
 macro_rules! over_all_servers {
     ($($test:ident,)*) => {
         $(mod $test {
@@ -80,7 +80,7 @@ macro_rules! over_all_servers {
 pub(crate) use over_all_servers;
 
 impl Kind {
-    /// A server of which every request follows `topic`, and the ends of the streams.
+    /// Starts a server whose every request follows `topic`.
     pub(crate) fn serve_topic(
         self,
         config: Config,
@@ -112,7 +112,7 @@ impl Kind {
     }
 }
 
-/// What [`ServerHandle`] and `Responder` have in common.
+/// The common methods of [`ServerHandle`] and `Responder`.
 pub(crate) enum Control {
     Server(ServerHandle),
     #[cfg(feature = "http")]
@@ -137,12 +137,12 @@ impl Control {
     }
 }
 
-/// A server of this library of which every request follows `topic`, and the ends of the streams.
+/// Starts a server of this library whose every request follows `topic`.
 pub(crate) fn serve_topic(config: Config, topic: &Topic, start: Start) -> (Control, Net, Ends) {
     Kind::Server.serve_topic(config, topic, start)
 }
 
-/// Why streams have ended.
+/// The reasons for which streams have ended.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ends(Arc<Mutex<Vec<Disconnect>>>);
 
@@ -175,7 +175,7 @@ impl Listener for Pipes {
 pub(crate) struct Net(mpsc::UnboundedSender<Accepted>);
 
 impl Net {
-    /// A client that has not said anything yet, and for which `room` bytes may wait.
+    /// A client that has sent nothing. At most `room` bytes wait for it.
     pub(crate) fn connect(&self, room: usize) -> Client {
         self.connect_as(Peer::Local, room)
     }
@@ -184,7 +184,7 @@ impl Net {
         self.connect_as(Peer::Tcp(SocketAddr::new(IpAddr::from(ip), 1)), WIDE)
     }
 
-    /// A client that has asked for `path`.
+    /// A client that has requested `path`.
     pub(crate) async fn get(&self, path: &str) -> Client {
         self.ask(WIDE, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
             .await
@@ -201,7 +201,7 @@ impl Net {
         client
     }
 
-    /// A client that takes `room` bytes after its response head, and no more until it reads.
+    /// A client whose pipe holds `room` bytes after its response head.
     pub(crate) async fn get_slow(&self, path: &str, room: usize) -> Client {
         let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut client = self.ask(room, &head).await;
@@ -209,7 +209,7 @@ impl Net {
         client
     }
 
-    /// A connection of another kind.
+    /// Passes a transport of any other kind to the server.
     pub(crate) fn accept(&self, transport: Transport) {
         self.0.send(Ok((transport, Peer::Local))).unwrap();
     }
@@ -219,7 +219,7 @@ impl Net {
     }
 
     fn connect_as(&self, peer: Peer, room: usize) -> Client {
-        // What the client says is short, but the pipe's room is that of both directions.
+        // Requests are short, but the capacity of a pipe is that of both directions.
         let (ours, theirs) = duplex(room);
         let writes = Arc::new(AtomicUsize::new(0));
         let counting = Counting(theirs, Arc::clone(&writes));
@@ -238,7 +238,7 @@ pub(crate) struct Client {
     wire: Wire,
 }
 
-/// How what comes is framed, and what has not come in full.
+/// The framing of a response, with the bytes of an incomplete part.
 enum Wire {
     Head(Vec<u8>),
     Plain,
@@ -246,7 +246,7 @@ enum Wire {
 }
 
 impl Wire {
-    /// What `bytes` say without the framing; a chunk once it is there in full.
+    /// Returns `bytes` without the framing; chunks once they are complete.
     fn unframe(&mut self, bytes: &[u8]) -> String {
         let mut out = Vec::new();
         match self {
@@ -290,7 +290,7 @@ impl Client {
         self.pipe.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// What comes until nothing more does.
+    /// Reads until nothing arrives for a millisecond.
     pub(crate) async fn read(&mut self) -> String {
         let mut text = Vec::new();
         while let Ok(Ok(1..)) =
@@ -299,7 +299,7 @@ impl Client {
         self.wire.unframe(&text)
     }
 
-    /// Waits until something comes, however long that takes.
+    /// Waits for the first bytes, then reads.
     pub(crate) async fn wait(&mut self) -> String {
         let mut text = Vec::new();
         self.pipe.read_buf(&mut text).await.unwrap();
@@ -312,7 +312,7 @@ impl Client {
         self.wire.unframe(&text)
     }
 
-    /// Checks the response head and `retry`, and gives what comes after them.
+    /// Checks the response head and `retry`, and returns the events after them.
     #[track_caller]
     pub(crate) fn follow(&mut self) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
@@ -322,13 +322,13 @@ impl Client {
         }
     }
 
-    /// How often the server has written since the last call.
+    /// Returns the number of writes of the server since the last call.
     pub(crate) fn writes(&self) -> usize {
         self.writes.swap(0, Ordering::Relaxed)
     }
 }
 
-/// The events after the head of a stream, without its opening.
+/// Returns the events after the response head and the opening.
 pub(crate) fn after_retry(text: &str) -> Option<String> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let is_stream = head.starts_with("HTTP/1.1 200 OK\r\n")
@@ -336,8 +336,8 @@ pub(crate) fn after_retry(text: &str) -> Option<String> {
     is_stream.then(|| strip_opening(body))?
 }
 
-/// The events of a stream without the block with the default `retry` and the position's ID. A
-/// gap event before that block stays.
+/// Removes the opening block, with the default `retry` and the ID of the position. A gap event
+/// before it stays.
 pub(crate) fn strip_opening(body: &str) -> Option<String> {
     let is_gap = body.starts_with("event: ");
     let (gap, body) = match body.split_once("\n\n") {
@@ -350,14 +350,14 @@ pub(crate) fn strip_opening(body: &str) -> Option<String> {
     is_opening.then(|| gap + rest)
 }
 
-/// Whether this is 3 s and up to half of that more.
+/// Returns whether this is from 3 s to 4.5 s.
 pub(crate) fn is_jittered(retry: &str) -> bool {
     retry
         .parse::<u64>()
         .is_ok_and(|millis| (3000..=4500).contains(&millis))
 }
 
-/// Publishes events, or nothing if the topic is finished.
+/// Publishes events, unless the topic is finished.
 pub(crate) fn publish(topic: &Topic, ids: std::ops::Range<u32>) {
     for id in ids {
         let _ = topic.publish(&Event::new().id(id).data("d"));
@@ -368,7 +368,7 @@ pub(crate) fn published(ids: std::ops::Range<u32>) -> String {
     ids.map(|id| format!("id: {id}\ndata: d\n\n")).collect()
 }
 
-/// Lets everybody who can work do so.
+/// Lets every task that is ready run.
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
