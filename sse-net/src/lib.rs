@@ -111,7 +111,7 @@
 //!
 //! - `http`: for those who run an HTTP server already, such as hyper or axum. A `Responder`
 //!   answers its requests as a [`Server`] would, over HTTP/2 too, with a `Body`, which
-//!   implements the trait of the crate `http-body`; `upgrade_http` gives a [`Stream`] to write to.
+//!   implements the trait of the crate `http-body`; `Responder::upgrade` returns a [`Stream`] to write to.
 //!   A [`Subscription`] becomes a `Stream` of the crate `futures-core`, and such a stream of
 //!   events becomes a body.
 //! - `axum`: handlers of axum may return a [`Subscription`], and take a `LastEventId`. What a
@@ -138,9 +138,7 @@ mod transport;
 pub use client::Client;
 pub use config::{AtCapacity, Config, Heartbeat, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
-pub use http::{
-    Body, Declined, EventStream, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http,
-};
+pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
