@@ -93,7 +93,7 @@ impl<W: Write> Writing<W> {
                 Ok(Some(bytes)) => self.recorder.record_encoded(at, &bytes)?,
                 Ok(None) => self.is_over = true,
                 Err(lagged) => {
-                    let gap = self.subscription.gap_or(lagged)?;
+                    let gap = self.subscription.gap_event_or(lagged)?;
                     self.recorder.record_encoded(at, &gap)?;
                 }
             }
