@@ -1,4 +1,4 @@
-//! How streams end: with their topic, at their age, with the server.
+//! The ends of streams: a finished topic, the maximum age, a drain.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,14 +18,14 @@ use tokio::time::{Instant, timeout};
 const SECOND: Duration = Duration::from_secs(1);
 
 over_all_servers! {
-    a_finished_topic_ends_its_streams_and_stops_who_comes_back,
-    who_is_slow_gets_all_of_a_finished_topic,
+    a_finished_topic_ends_its_streams_and_answers_204,
+    a_slow_client_gets_all_events_of_a_finished_topic,
     a_stream_ends_at_its_maximum_age,
-    a_drain_says_goodbye_to_each_at_a_time_of_its_own,
+    a_drain_ends_streams_spread_over_its_window,
     a_drain_without_clients_ends_at_once,
 }
 
-async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back(kind: Kind) {
+async fn a_finished_topic_ends_its_streams_and_answers_204(kind: Kind) {
     let topic = Topic::new(Retention::events(10));
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = [net.get("/").await, net.get("/").await];
@@ -67,7 +67,7 @@ async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back(kind: Kind) 
     assert_eq!((server.stats().connections, topic.subscriptions()), (0, 0));
 }
 
-async fn who_is_slow_gets_all_of_a_finished_topic(kind: Kind) {
+async fn a_slow_client_gets_all_events_of_a_finished_topic(kind: Kind) {
     let topic = Topic::new(Retention::events(100));
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -110,7 +110,7 @@ async fn a_stream_ends_at_its_maximum_age(kind: Kind) {
     );
 }
 
-async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
+async fn a_drain_ends_streams_spread_over_its_window(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = Vec::new();
@@ -153,7 +153,7 @@ async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_hangs_a_drain() {
+async fn a_drain_ends_though_clients_stall() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
     let (server, net) = serve(config(), move |request: Request| {
@@ -198,13 +198,13 @@ async fn nothing_hangs_a_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
+async fn a_drain_ends_per_client_streams_at_the_end_of_its_window() {
     let ends = Ends::default();
     let told = ends.clone();
     let (server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
             "/wait" => request.stream(async |mut stream| {
-                stream.set_id(7)?; // of an event that does not come any more
+                stream.set_id(7)?; // of an event that is never sent
                 stream.closed().await;
                 Ok(())
             }),
@@ -254,7 +254,7 @@ async fn a_drain_without_clients_ends_at_once(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
+async fn a_client_that_arrives_during_a_drain_is_sent_away() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
     let (server, net) = serve(config(), move |request: Request| {
@@ -275,7 +275,7 @@ async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
+async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
     let ends = Ends::default();
     let told = ends.clone();
     let topic = Topic::new(Retention::default());

@@ -1,4 +1,4 @@
-//! Following a topic: where it begins, how it goes on, and what becomes of the slow.
+//! Following a topic: start, resumption, heartbeats, slow clients and disconnects.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,20 +20,20 @@ use tokio::time::Instant;
 const SECOND: Duration = Duration::from_secs(1);
 
 over_all_servers! {
-    a_client_resumes_or_is_told_of_the_gap,
-    an_id_of_the_logs_own_that_is_not_kept_is_a_gap,
+    a_client_resumes_or_gets_a_gap_event,
+    an_evicted_id_of_the_log_is_a_gap,
     events_share_a_write,
-    who_was_slow_catches_up_in_few_writes,
-    after_quiet_an_event_goes_at_once_and_what_follows_lingers,
-    who_falls_behind_is_disconnected,
-    who_skips_ahead_is_told_and_gets_whole_events,
-    silence_is_broken_by_heartbeats,
-    heartbeats_are_spread,
-    a_client_that_leaves_is_noticed_at_once,
+    a_slow_client_catches_up_in_few_writes,
+    the_first_event_is_sent_at_once_and_later_ones_linger,
+    a_client_that_lags_is_disconnected,
+    a_client_that_skips_ahead_gets_a_gap_event_and_whole_events,
+    heartbeats_are_sent_in_silence,
+    heartbeats_are_spread_over_time,
+    a_client_that_closes_is_noticed_at_once,
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_begins_where_the_route_says() {
+async fn a_new_client_begins_at_the_start_of_its_route() {
     let topic = Topic::new(Retention::events(3).backlog(Duration::ZERO, 0));
     publish(&topic, 0..5);
     let routes = Routes::new()
@@ -54,7 +54,7 @@ async fn a_client_begins_where_the_route_says() {
     assert_eq!(server.stats().connections, 3);
 }
 
-async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
+async fn a_client_resumes_or_gets_a_gap_event(kind: Kind) {
     let gap = |asked: &str, from: &str| {
         format!("event: gap\ndata: {{\"asked\":\"{asked}\",\"from\":{from}}}\n\n")
     };
@@ -94,7 +94,7 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
     }
 }
 
-async fn an_id_of_the_logs_own_that_is_not_kept_is_a_gap(kind: Kind) {
+async fn an_evicted_id_of_the_log_is_a_gap(kind: Kind) {
     let topic = Topic::new(TopicConfig {
         retention: Retention::events(1).backlog(Duration::ZERO, 0),
         gap_type: EventType::from_static("missed"),
@@ -139,7 +139,7 @@ async fn events_share_a_write(kind: Kind) {
     assert_eq!(client.writes(), 1);
 }
 
-async fn who_was_slow_catches_up_in_few_writes(kind: Kind) {
+async fn a_slow_client_catches_up_in_few_writes(kind: Kind) {
     let topic = Topic::new(Retention::events(100));
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut client = net.get_slow("/", 1000).await;
@@ -161,7 +161,7 @@ async fn who_was_slow_catches_up_in_few_writes(kind: Kind) {
     assert!(writes <= 4, "{writes} writes");
 }
 
-async fn after_quiet_an_event_goes_at_once_and_what_follows_lingers(kind: Kind) {
+async fn the_first_event_is_sent_at_once_and_later_ones_linger(kind: Kind) {
     let topic = Topic::new(TopicConfig {
         linger: Duration::from_millis(100),
         ..TopicConfig::default()
@@ -185,7 +185,7 @@ async fn after_quiet_an_event_goes_at_once_and_what_follows_lingers(kind: Kind) 
     assert_eq!(client.read().await, published(3..4), "quiet again");
 }
 
-async fn who_falls_behind_is_disconnected(kind: Kind) {
+async fn a_client_that_lags_is_disconnected(kind: Kind) {
     let topic = Topic::new(Retention::events(2).backlog(Duration::ZERO, 0));
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -205,7 +205,7 @@ async fn who_falls_behind_is_disconnected(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
+async fn a_disconnected_client_gets_no_event_after_a_missed_one() {
     let topic = Topic::new(Retention::events(2).backlog(Duration::ZERO, 0));
     let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -217,7 +217,7 @@ async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
         .unwrap();
     publish(&topic, 1..9);
     settle().await;
-    // In one turn it takes the rest, whereupon it has to go, and there is news.
+    // In one turn it takes the rest, has to be disconnected, and there are new events.
     AsyncReadExt::read_buf(&mut slow.pipe, &mut got)
         .await
         .unwrap();
@@ -229,14 +229,14 @@ async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
     assert_eq!(ends.take(), [Disconnect::FellBehind]);
 }
 
-/// An event of which no HTTP server buffers very many.
+/// Publishes an event so large that an HTTP server buffers only a few.
 fn publish_large(topic: &Topic, id: u32) -> String {
     let data = "x".repeat(1000);
     topic.publish(&Event::new().id(id).data(&data)).unwrap();
     format!("id: {id}\ndata: {data}\n\n")
 }
 
-async fn who_skips_ahead_is_told_and_gets_whole_events(kind: Kind) {
+async fn a_client_that_skips_ahead_gets_a_gap_event_and_whole_events(kind: Kind) {
     for room in 300..340 {
         let topic = Topic::new(TopicConfig {
             retention: Retention::events(2).backlog(Duration::ZERO, 0),
@@ -264,7 +264,7 @@ async fn who_skips_ahead_is_told_and_gets_whole_events(kind: Kind) {
     }
 }
 
-async fn silence_is_broken_by_heartbeats(kind: Kind) {
+async fn heartbeats_are_sent_in_silence(kind: Kind) {
     for (form, beat) in [
         (Heartbeat::Comment, ":\n"),
         (
@@ -295,7 +295,7 @@ async fn silence_is_broken_by_heartbeats(kind: Kind) {
     }
 }
 
-async fn heartbeats_are_spread(kind: Kind) {
+async fn heartbeats_are_spread_over_time(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = Vec::new();
@@ -324,7 +324,7 @@ async fn heartbeats_are_spread(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_is_cut_at_the_write_deadline_and_who_is_slow_is_not() {
+async fn a_client_that_takes_nothing_is_disconnected_at_the_write_deadline() {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -350,7 +350,7 @@ async fn who_takes_nothing_is_cut_at_the_write_deadline_and_who_is_slow_is_not()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
+async fn a_client_that_only_sends_is_disconnected_at_the_write_deadline() {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let room = published(0..4).len();
@@ -368,7 +368,7 @@ async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_short_the_write_timeout_nobody_is_cut_before() {
+async fn a_short_write_timeout_is_not_cut_further() {
     let topic = Topic::new(Retention::default());
     let config = Config {
         write_timeout: SECOND / 10,
@@ -387,7 +387,7 @@ async fn however_short_the_write_timeout_nobody_is_cut_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
+async fn a_client_that_reads_while_the_server_is_blocked_stays_connected() {
     let topic = Topic::new(Retention::default());
     let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -397,7 +397,7 @@ async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
     AsyncReadExt::read_exact(&mut slow.pipe, &mut got)
         .await
         .unwrap();
-    // Nobody but this works meanwhile.
+    // Nothing else runs meanwhile.
     tokio::time::advance(SECOND * 30).await;
     settle().await;
     assert_eq!(ends.take(), []);
@@ -405,7 +405,7 @@ async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deadlines_may_be_as_long_as_time() {
+async fn deadlines_may_be_the_longest_duration() {
     let topic = Topic::new(Retention::default());
     let config = Config {
         head_timeout: Duration::MAX,
@@ -431,7 +431,7 @@ async fn deadlines_may_be_as_long_as_time() {
     assert_eq!(ends.take(), [Disconnect::Gone]);
 }
 
-async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
+async fn a_client_that_closes_is_noticed_at_once(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
@@ -445,7 +445,7 @@ async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_only_ends_its_half_keeps_its_stream() {
+async fn a_half_closed_client_keeps_its_stream() {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
@@ -468,7 +468,7 @@ async fn a_client_that_only_ends_its_half_keeps_its_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_says_after_its_head_is_nobodys_business() {
+async fn input_after_the_request_is_discarded() {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
@@ -481,7 +481,7 @@ async fn what_a_client_says_after_its_head_is_nobodys_business() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gauges_return_to_zero() {
+async fn counters_of_connections_return_to_zero() {
     let topics: Vec<_> = (0..10).map(|_| Topic::new(Retention::default())).collect();
     let routes = topics
         .iter()
@@ -522,7 +522,7 @@ async fn gauges_return_to_zero() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_furthest_lag_is_told() {
+async fn the_furthest_lag_is_measured() {
     let topic = Topic::new(Retention::default());
     let (server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.ask(WIDE, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

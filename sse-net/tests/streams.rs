@@ -142,7 +142,7 @@ async fn who_takes_nothing_fails_the_call_and_who_is_slow_does_not() {
     assert_eq!(
         error.to_string(),
         "the event waits, because the writer failed: \
-         the client took nothing for the length of the write timeout"
+         the client took no byte within the write timeout"
     );
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
     assert!(!stream.pending().is_empty());
