@@ -91,9 +91,9 @@ async fn a_stream_ends_at_its_maximum_age(kind: Kind) {
         let mut client = net.get("/").await;
         clients.spawn(async move {
             client.follow().await;
-            let said = client.read_to_end().await.replace(":\n", "");
-            let retry = said.strip_prefix("retry: ").unwrap();
-            assert!(is_jittered(retry.trim_end()), "{said}");
+            let text = client.read_to_end().await.replace(":\n", "");
+            let retry = text.strip_prefix("retry: ").unwrap();
+            assert!(is_jittered(retry.trim_end()), "{text}");
             Instant::now()
         });
     }
@@ -129,11 +129,11 @@ async fn a_drain_ends_streams_spread_over_its_window(kind: Kind) {
     pass(SECOND / 2).await;
     publish(&topic, 0..1);
     while let Some(read) = reading.join_next().await {
-        let (said, end) = read.unwrap();
+        let (text, end) = read.unwrap();
         times.push((end - start).as_millis());
-        let said = said.replace(&published(0..1), "");
-        let retry = said.strip_prefix("retry: ").unwrap();
-        assert!(is_jittered(retry.trim_end()), "{said}");
+        let text = text.replace(&published(0..1), "");
+        let retry = text.strip_prefix("retry: ").unwrap();
+        assert!(is_jittered(retry.trim_end()), "{text}");
     }
     times.sort_unstable();
     times.dedup();
@@ -143,11 +143,15 @@ async fn a_drain_ends_streams_spread_over_its_window(kind: Kind) {
     assert!(start.elapsed() <= SECOND * 11);
     assert_eq!(ends.take(), [Disconnect::Drained; 20]);
     match kind {
-        Kind::Server => assert_eq!(net.connect(WIDE).read_to_end().await, "", "it is shut"),
+        Kind::Server => assert_eq!(
+            net.connect(WIDE).read_to_end().await,
+            "",
+            "it accepts no clients"
+        ),
         #[cfg(feature = "http")]
         _ => {
-            let said = net.get("/").await.read_to_end().await;
-            assert_eq!(said.matches("retry: ").count(), 2, "sent away: {said}");
+            let text = net.get("/").await.read_to_end().await;
+            assert_eq!(text.matches("retry: ").count(), 2, "sent away: {text}");
         }
     }
 }
@@ -200,7 +204,7 @@ async fn a_drain_ends_though_clients_stall() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_per_client_streams_at_the_end_of_its_window() {
     let ends = Ends::default();
-    let told = ends.clone();
+    let watched = ends.clone();
     let (server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
             "/wait" => request.stream(async |mut stream| {
@@ -219,7 +223,7 @@ async fn a_drain_ends_per_client_streams_at_the_end_of_its_window() {
                 stream.close().await
             }),
         };
-        ready(told.watch(answer))
+        ready(watched.watch(answer))
     });
     let start = Instant::now();
     let mut clients = Vec::new();
@@ -228,16 +232,19 @@ async fn a_drain_ends_per_client_streams_at_the_end_of_its_window() {
     }
     settle().await;
     let draining = tokio::spawn(server.drain(SECOND * 9 + SECOND / 2));
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     for client in &mut clients {
         let text = client.read_to_end().await;
-        said.push(after_retry(&text).unwrap());
+        texts.push(after_retry(&text).unwrap());
     }
-    let goodbye = |text: &str| is_jittered(text.strip_prefix("retry: ").unwrap().trim_end());
-    assert!(goodbye(&said[0]), "{said:?}");
+    let is_retry = |text: &str| is_jittered(text.strip_prefix("retry: ").unwrap().trim_end());
+    assert!(is_retry(&texts[0]), "{texts:?}");
     let tokens = "data: token\n\n".repeat(10);
-    assert!(goodbye(said[1].strip_prefix(&tokens).unwrap()), "{said:?}");
-    assert_eq!(said[2], "event: close\ndata: \n\n");
+    assert!(
+        is_retry(texts[1].strip_prefix(&tokens).unwrap()),
+        "{texts:?}"
+    );
+    assert_eq!(texts[2], "event: close\ndata: \n\n");
     draining.await.unwrap();
     assert!(start.elapsed() < SECOND * 11);
     let (finished, drained) = (Disconnect::Finished, Disconnect::Drained);
@@ -268,8 +275,8 @@ async fn a_client_that_arrives_during_a_drain_is_sent_away() {
     settle().await;
     let draining = tokio::spawn(server.drain(SECOND * 10));
     let start = Instant::now();
-    let said = client.read_to_end().await;
-    assert_eq!(said.matches("retry: ").count(), 2, "{said}");
+    let text = client.read_to_end().await;
+    assert_eq!(text.matches("retry: ").count(), 2, "{text}");
     assert!(start.elapsed() < SECOND * 2);
     draining.await.unwrap();
 }
@@ -277,7 +284,7 @@ async fn a_client_that_arrives_during_a_drain_is_sent_away() {
 #[tokio::test(start_paused = true)]
 async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
     let ends = Ends::default();
-    let told = ends.clone();
+    let watched = ends.clone();
     let topic = Topic::new(Retention::default());
     let (_server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
@@ -286,10 +293,10 @@ async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
             "/fail" => request.stream(async |_| Err(std::io::ErrorKind::Other.into())),
             "/panic" => request
                 .follow(&topic)
-                .on_end(|_| panic!("a hook panics; the shard goes on")),
+                .on_end(|_| panic!("a hook panics; the shard continues")),
             _ => request.follow(&topic),
         };
-        ready(told.watch(answer))
+        ready(watched.watch(answer))
     });
     for (path, reason) in [
         ("/page", Disconnect::Finished),
@@ -307,7 +314,11 @@ async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
     other.follow().await;
     drop(net.get("/panic").await);
     pass(SECOND).await;
-    assert_eq!(ends.take(), [Disconnect::Gone], "whatever other hooks do");
+    assert_eq!(
+        ends.take(),
+        [Disconnect::Gone],
+        "though another hook panicked"
+    );
     pass(SECOND * 20).await;
     assert_eq!(other.read().await, ":\n");
 }

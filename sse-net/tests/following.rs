@@ -39,10 +39,10 @@ async fn a_new_client_begins_at_the_start_of_its_route() {
     let routes = Routes::new()
         .topic("/live", &topic)
         .topic_from("/last", &topic, Start::Last(2))
-        .topic_from("/kept", &topic, Start::Earliest);
+        .topic_from("/earliest", &topic, Start::Earliest);
     let (server, net) = serve(config(), routes);
     let mut clients = Vec::new();
-    for (path, begin) in [("/live", 5), ("/last", 3), ("/kept", 2)] {
+    for (path, begin) in [("/live", 5), ("/last", 3), ("/earliest", 2)] {
         let mut client = net.get(path).await;
         assert_eq!(client.follow().await, published(begin..5), "{path}");
         clients.push(client);
@@ -195,7 +195,10 @@ async fn a_client_that_lags_is_disconnected(kind: Kind) {
     for id in 0..100 {
         all += &publish_large(&topic, id);
         let read = healthy.read().await;
-        assert!(all.ends_with(&read) && !read.is_empty(), "nobody waits");
+        assert!(
+            all.ends_with(&read) && !read.is_empty(),
+            "no client waits for a slow one"
+        );
     }
     let got = slow.read_to_end().await;
     assert!(all.starts_with(&got));
@@ -250,14 +253,14 @@ async fn a_client_that_skips_ahead_gets_a_gap_event_and_whole_events(kind: Kind)
             all += &publish_large(&topic, id);
             settle().await;
         }
-        let kept = publish_large(&topic, 98) + &publish_large(&topic, 99);
+        let retained = publish_large(&topic, 98) + &publish_large(&topic, 99);
         settle().await;
         let got = slow.read().await;
         let (before, after) = got
             .split_once("event: gap\ndata: {\"asked\":null,\"from\":\"98\"}\n\n")
             .unwrap_or_else(|| panic!("{room}: {got}"));
         assert!(all.starts_with(before) && before.ends_with("\n\n"));
-        assert_eq!(after, kept, "{room}");
+        assert_eq!(after, retained, "{room}");
         assert_eq!(server.stats().gaps, 1);
         publish(&topic, 100..101);
         assert_eq!(slow.read().await, published(100..101));
@@ -265,7 +268,7 @@ async fn a_client_that_skips_ahead_gets_a_gap_event_and_whole_events(kind: Kind)
 }
 
 async fn heartbeats_are_sent_in_silence(kind: Kind) {
-    for (form, beat) in [
+    for (form, heartbeat) in [
         (Heartbeat::Comment, ":\n"),
         (
             Heartbeat::Event(EventType::from_static("beat")),
@@ -282,7 +285,7 @@ async fn heartbeats_are_sent_in_silence(kind: Kind) {
         client.follow().await;
         for _ in 0..3 {
             let start = Instant::now();
-            assert_eq!(client.wait().await, beat);
+            assert_eq!(client.wait().await, heartbeat);
             let silence = start.elapsed();
             assert!((SECOND * 13..SECOND * 16).contains(&silence), "{silence:?}");
         }
@@ -310,14 +313,14 @@ async fn heartbeats_are_spread_over_time(kind: Kind) {
     }
     let start = Instant::now();
     let mut times = std::collections::BTreeSet::new();
-    let mut beats = tokio::task::JoinSet::new();
+    let mut heartbeats = tokio::task::JoinSet::new();
     for mut client in clients {
-        beats.spawn(async move {
+        heartbeats.spawn(async move {
             client.wait().await;
             Instant::now()
         });
     }
-    while let Some(time) = beats.join_next().await {
+    while let Some(time) = heartbeats.join_next().await {
         times.insert((time.unwrap() - start).as_millis() / 250);
     }
     assert!(times.len() >= 4, "{times:?}");
@@ -368,7 +371,7 @@ async fn a_client_that_only_sends_is_disconnected_at_the_write_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_write_timeout_is_not_cut_further() {
+async fn a_short_write_timeout_disconnects_no_client_early() {
     let topic = Topic::new(Retention::default());
     let config = Config {
         write_timeout: SECOND / 10,
@@ -452,10 +455,10 @@ async fn a_half_closed_client_keeps_its_stream() {
     client.follow().await;
     client.pipe.shutdown().await.unwrap();
     pass(SECOND).await;
-    let beats = client.read().await;
+    let heartbeats = client.read().await;
     assert!(
-        !beats.is_empty() && beats.replace(":\n", "").is_empty(),
-        "{beats}"
+        !heartbeats.is_empty() && heartbeats.replace(":\n", "").is_empty(),
+        "{heartbeats}"
     );
     publish(&topic, 0..1);
     assert_eq!(client.read().await, published(0..1));
@@ -506,7 +509,7 @@ async fn counters_of_connections_return_to_zero() {
         settle().await;
         for topic in &topics {
             publish(topic, 0..1);
-            assert_eq!(topic.subscriptions(), 1, "a shard has one for all");
+            assert_eq!(topic.subscriptions(), 1, "one for all clients of a shard");
         }
         for client in &mut clients {
             assert_eq!(client.follow().await, published(0..1));

@@ -52,12 +52,12 @@ async fn a_topic_is_recorded_in_real_time() {
     let topic = Topic::new(Retention::events(10));
     publish(&topic, 0..1);
     let file = File::default();
-    let (kept, recorder) = (
+    let (subscription, recorder) = (
         topic.subscribe(Start::Earliest),
         Recorder::new(file.clone()),
     );
     let began = Instant::now();
-    let recording = tokio::spawn(async move { kept.record(recorder, began).await });
+    let recording = tokio::spawn(async move { subscription.record(recorder, began).await });
     settle().await;
     pass(Duration::from_millis(249)).await;
     publish(&topic, 1..3);
@@ -94,9 +94,9 @@ async fn a_long_history_is_recorded_completely() {
         .subscribe(Start::Earliest)
         .record(recorder, Instant::now());
     let recorded = recording.await.unwrap().into_parts().0;
-    let (mut kept, mut subscription) = (Vec::new(), topic.subscribe(Start::Earliest));
-    while subscription.read(&mut kept).await.unwrap() > 0 {}
-    Comparison::new().assert_same(&kept[..], &recorded[..]);
+    let (mut expected, mut subscription) = (Vec::new(), topic.subscribe(Start::Earliest));
+    while subscription.read(&mut expected).await.unwrap() > 0 {}
+    Comparison::new().assert_same(&expected[..], &recorded[..]);
 }
 
 /// A writer that floods the topic once it has written much of it.
@@ -131,13 +131,15 @@ async fn events_read_before_a_gap_are_recorded_before_it() {
             ..TopicConfig::default()
         });
         publish(&topic, 0..40_000);
-        let kept = topic.subscribe(Start::Earliest);
+        let subscription = topic.subscribe(Start::Earliest);
         let bytes = File::default();
         let flooded = Flooded {
             topic: topic.clone(),
             bytes: bytes.clone(),
         };
-        let recorded = kept.record(Recorder::new(flooded), Instant::now()).await;
+        let recorded = subscription
+            .record(Recorder::new(flooded), Instant::now())
+            .await;
         assert_eq!(recorded.is_ok(), slow_clients == SlowClients::SkipAhead);
         let recording = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
         let (read, rest) = match recording.split_once("event: gap\n") {

@@ -1,5 +1,6 @@
 //! Streams as the responses of an HTTP server: hyper, axum or another.
 
+mod accepted;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;

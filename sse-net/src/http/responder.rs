@@ -11,15 +11,14 @@ use bytes::Bytes;
 use futures_core::Stream as Events;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use sse_core::{EventId, Head, Rejection, Response};
-use tokio::time::Instant;
 
+use super::accepted::Accepted;
 use super::body::Body;
 use super::events::IntoEvent;
-use super::inner::{Inner, Registration};
+use super::inner::Inner;
 use super::request::{head, method_and_origin};
-use super::stream_body::{PerClient, Source, StreamBody, Writer};
-use crate::config::{AtCapacity, Config, jittered};
-use crate::server::limit::Permit;
+use super::stream_body::{PerClient, Writer};
+use crate::config::{AtCapacity, Config};
 use crate::server::unwind::catch_async;
 use crate::stats::Snapshot;
 use crate::stream::Stream;
@@ -347,40 +346,5 @@ impl Subscription {
     #[must_use]
     pub fn into_response(self) -> http::Response<Body> {
         Responder::new(Config::default()).respond_with(self)
-    }
-}
-
-/// A request that gets a stream.
-struct Accepted {
-    inner: Arc<Inner>,
-    parts: http::response::Parts,
-    /// The bytes before the first event.
-    opening: Vec<u8>,
-    permit: Permit,
-}
-
-impl Accepted {
-    fn follow(mut self, mut subscription: Subscription) -> http::Response<Body> {
-        self.inner.stats.add_resume(subscription.resume());
-        let retry = jittered(self.inner.config.retry);
-        subscription.encode_opening(retry, &mut self.opening);
-        let age = if self.inner.is_draining() {
-            Duration::ZERO
-        } else {
-            self.inner.config.age()
-        };
-        let ends_at = Instant::now().checked_add(age);
-        self.respond(Source::Topic(subscription), ends_at)
-    }
-
-    fn write(mut self, stream: PerClient) -> http::Response<Body> {
-        self.inner.append_retry(&mut self.opening);
-        self.respond(Source::PerClient(stream), None)
-    }
-
-    fn respond(self, source: Source, ends_at: Option<Instant>) -> http::Response<Body> {
-        let registration = Registration::new(self.inner, self.permit);
-        let stream = StreamBody::new(registration, source, self.opening, ends_at);
-        http::Response::from_parts(self.parts, Body::stream(stream))
     }
 }
