@@ -29,9 +29,10 @@ async fn follow(State(app): State<App>, request: Request) -> impl IntoResponse {
     app.responder.follow_from(&request, &app.feed, history)
 }
 
-/// The same in short: with the default settings, and whatever the request says.
+/// Follows the feed without checking the request.
 async fn ticks(State(app): State<App>, id: LastEventId) -> impl IntoResponse {
-    app.feed.subscribe_after(id, Start::Live)
+    let subscription = app.feed.subscribe_after(id, Start::Live);
+    app.responder.respond_with(subscription)
 }
 
 /// Streams the tokens of a model. When the client leaves, the body is dropped, and with it the
@@ -96,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = tokio::signal::ctrl_c().await;
         handle.graceful_shutdown(None);
         // Without this, a graceful shutdown waits for streams that never end.
-        tokio::join!(responder.drain(GRACE), Responder::global().drain(GRACE));
+        responder.drain(GRACE).await;
     };
     let (served, ()) = tokio::join!(server, shutdown);
     println!("goodbye");

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::Response;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use sse_core::{Event, Retention};
-use sse_net::{Config, Declined, LastEventId, Responder, Start, Tcp, Topic};
+use sse_net::{Body, Config, LastEventId, Responder, Start, Tcp, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -44,7 +45,7 @@ fn serve() -> Server {
         app.topic.subscribe_after(id, Start::Live)
     });
     let upgrade = get(
-        async |State(app): State<App>, request: Request| -> Result<_, Declined> {
+        async |State(app): State<App>, request: Request| -> Result<_, Response<Body>> {
             let (response, mut stream) = app.responder.upgrade(&request)?;
             tokio::spawn(async move {
                 stream.write_str("hey").await?;

@@ -130,7 +130,7 @@
 //!
 //! - `http`: for applications with an HTTP server, such as hyper or axum. A `Responder` answers
 //!   its requests like a [`Server`], over HTTP/2 too, with a `Body` that implements the trait of
-//!   the crate `http-body`; `upgrade_http` returns a [`Stream`] to write to. A [`Subscription`]
+//!   the crate `http-body`; `Responder::upgrade` returns a [`Stream`] to write to. A [`Subscription`]
 //!   becomes a `Stream` of the crate `futures-core`, and such a stream of events becomes a body.
 //! - `axum`: handlers of axum may return a [`Subscription`] and the responses of a `Responder`,
 //!   and may take a `LastEventId`.
@@ -156,9 +156,7 @@ mod unwind;
 pub use client::Client;
 pub use config::{AtCapacity, Config, Heartbeat, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
-pub use http::{
-    Body, Declined, EventStream, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http,
-};
+pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};

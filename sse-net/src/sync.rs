@@ -1,10 +1,10 @@
-//! The locks of the wake-up protocols, which a model checker replaces by its own.
+//! The locks of the wake-up protocols. A model checker replaces them with its own.
 
 use std::sync::PoisonError;
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Locks, also after a panic: nothing that runs under these locks panics halfway, and no code
-/// of others' runs there.
+/// Locks the mutex, also after a panic: no foreign code runs under these locks, and ours does not
+/// panic halfway.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

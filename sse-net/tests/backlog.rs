@@ -1,5 +1,5 @@
 //! The backlog of a topic: a client that keeps up gets every event, however short the replay
-//! window, and can come back from wherever it was.
+//! window, and can resume from its position.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,8 +14,8 @@ use sse_net::{Start, Topic};
 
 over_all_servers! {
     bursts_beyond_the_replay_window_reach_every_client,
-    a_new_client_gets_the_replay_window_and_a_known_one_the_backlog,
-    the_first_block_has_an_id_to_come_back_with,
+    a_new_client_gets_the_replay_window_and_a_resumed_one_the_backlog,
+    the_first_block_has_an_id_that_resumes,
     the_first_block_has_the_publishers_last_id,
 }
 
@@ -52,7 +52,7 @@ fn publish_all(topic: &Topic, ids: Range<u32>) {
     topic.publish_all(&events).unwrap();
 }
 
-async fn a_new_client_gets_the_replay_window_and_a_known_one_the_backlog(kind: Kind) {
+async fn a_new_client_gets_the_replay_window_and_a_resumed_one_the_backlog(kind: Kind) {
     let topic = Topic::new(Retention::events(2));
     publish(&topic, 0..10);
     let (server, net, _) = kind.serve_topic(config(), &topic, Start::Earliest);
@@ -62,7 +62,7 @@ async fn a_new_client_gets_the_replay_window_and_a_known_one_the_backlog(kind: K
     assert_eq!((stats.resumed, stats.gaps, stats.unknown_ids), (1, 0, 0));
 }
 
-async fn the_first_block_has_an_id_to_come_back_with(kind: Kind) {
+async fn the_first_block_has_an_id_that_resumes(kind: Kind) {
     for past in [0, 3] {
         for start in [Start::Live, Start::Last(1), Start::Earliest] {
             let topic = Topic::new(Retention::default());
@@ -103,7 +103,7 @@ async fn the_first_block_has_the_publishers_last_id(kind: Kind) {
     }
 }
 
-/// The ID in the first block of a response, which has `retry` too, and what follows it.
+/// Splits a response into the ID of its first block, which also has `retry`, and the rest.
 #[track_caller]
 fn first_block(response: &str) -> (Option<String>, String) {
     let (_, body) = response.split_once("\r\n\r\n").unwrap();

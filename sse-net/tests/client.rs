@@ -1,4 +1,4 @@
-//! The client that tests lean on.
+//! The client for tests.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
 const EVENTS: &str = "retry: 10\n\n: beat\nid: 1\ndata: a\n\nevent: tick\ndata: b\ndata: c\n\n";
 
-/// A client whose peer has answered like this, in pieces of that size, and has ended.
+/// A client whose peer has sent `answer` in pieces of `size` bytes, and has closed.
 fn answered(answer: &str, size: usize) -> Client<DuplexStream> {
     let (ours, mut theirs) = duplex(WIDE);
     let answer = answer.to_owned();
@@ -32,7 +32,7 @@ fn answered(answer: &str, size: usize) -> Client<DuplexStream> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_shows_the_head_and_what_the_body_means_however_it_is_framed() {
+async fn bodies_of_all_framings_are_read() {
     let chunked = |size: usize| {
         let chunks = EVENTS.as_bytes().chunks(size).map(|chunk| {
             format!(
@@ -84,7 +84,7 @@ async fn it_shows_the_head_and_what_the_body_means_however_it_is_framed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn interim_responses_are_not_the_answer() {
+async fn interim_responses_are_skipped() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let answer = format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{hints}{HEAD}\r\n{EVENTS}");
     for size in [1, 3, 1000] {
@@ -114,11 +114,11 @@ async fn interim_responses_are_not_the_answer() {
     };
     let (answered, ()) = tokio::join!(client.get("/"), hinting);
     let error = answered.unwrap_err();
-    assert_eq!(error.to_string(), "no response head came within 2s");
+    assert_eq!(error.to_string(), "no response head was received within 2s");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_says_what_came_instead() {
+async fn errors_list_the_types_of_other_events() {
     let tick = "event: tick\ndata: a\n\n";
     for (answer, kind, sentence) in [
         (
@@ -139,7 +139,7 @@ async fn an_error_says_what_came_instead() {
         (
             &format!("{HEAD}\r\n{tick}{tick}: beat\n"),
             io::ErrorKind::UnexpectedEof,
-            r#"the stream has ended; no event of the type "tock" came, but of ["tick", "tick"]"#,
+            r#"the stream has ended; no event of the type "tock" was received, only of ["tick", "tick"]"#,
         ),
         (
             &format!("{HEAD}Content-Length: 99\r\n\r\n{tick}"),
@@ -176,13 +176,13 @@ async fn an_error_says_what_came_instead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_call_waits_so_long_and_loses_nothing() {
+async fn a_call_that_times_out_loses_nothing() {
     let (ours, mut theirs) = duplex(WIDE);
     let mut client = Client::new(ours).limit(Duration::from_secs(2));
     let began = Instant::now();
     let error = client.get("/").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    assert_eq!(error.to_string(), "no response head came within 2s");
+    assert_eq!(error.to_string(), "no response head was received within 2s");
     assert_eq!(began.elapsed(), Duration::from_secs(2));
 
     let answer = format!("{HEAD}\r\nevent: tick\ndata: a\n\ndata: b");
@@ -191,10 +191,10 @@ async fn each_call_waits_so_long_and_loses_nothing() {
     let error = client.event_of("tock").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"no event of the type "tock" came, but of ["tick"] within 2s"#
+        r#"no event of the type "tock" was received, only of ["tick"] within 2s"#
     );
     let error = client.next().await.unwrap_err();
-    assert_eq!(error.to_string(), "nothing came within 2s");
+    assert_eq!(error.to_string(), "nothing was received within 2s");
     let later = async {
         pass(Duration::from_secs(1)).await;
         theirs.write_all(b"\n\n").await.unwrap();
@@ -204,7 +204,7 @@ async fn each_call_waits_so_long_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_limit_it_waits() {
+async fn without_a_limit_a_call_waits_forever() {
     let (ours, mut theirs) = duplex(WIDE);
     let mut client = Client::new(ours).limit(Duration::MAX);
     let serving = async {
@@ -224,9 +224,9 @@ async fn without_a_limit_it_waits() {
     tokio::join!(serving, asking);
 }
 
-/// What `read` returns is what `next` has not.
+/// `read` returns the bytes that `next` has not decoded.
 #[tokio::test(start_paused = true)]
-async fn events_and_bytes_are_read_in_turn() {
+async fn events_and_bytes_may_be_read_in_turn() {
     let mut client = answered(&format!("{HEAD}\r\n{EVENTS}"), WIDE);
     client.get("/").await.unwrap();
     assert_eq!(client.event().await.unwrap().data(), "a");
@@ -236,9 +236,9 @@ async fn events_and_bytes_are_read_in_turn() {
     assert_eq!(client.next().await.unwrap(), None);
 }
 
-/// Nothing of a body is returned twice, lost, or taken from what follows it.
+/// No byte of a body is returned twice or lost, and none after the body is returned.
 #[tokio::test(start_paused = true)]
-async fn what_precedes_an_error_is_returned_first() {
+async fn bytes_before_an_error_are_returned_first() {
     let answer = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n");
     for size in [1, 3, 1000] {
         let mut client = answered(&answer, size);
@@ -259,7 +259,7 @@ async fn what_precedes_an_error_is_returned_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn responses_follow_each_other_on_a_connection() {
+async fn a_connection_carries_several_responses() {
     let two = format!(
         "{HEAD}Content-Length: 9\r\n\r\ndata: tor{HEAD}Content-Length: 99\r\n\r\n\
          {HEAD}Transfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n0\r\n\r\n"
@@ -278,7 +278,7 @@ async fn responses_follow_each_other_on_a_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_resumes_has_its_id_until_the_next() {
+async fn a_resumed_client_keeps_its_id_until_an_event_has_another() {
     let answer = format!("{HEAD}\r\ndata: a\n\nid: 8\ndata: b\n\nid\ndata: c\n\n");
     let mut client = answered(&answer, WIDE);
     assert_eq!(client.last_event_id(), "");
@@ -291,11 +291,14 @@ async fn a_client_that_resumes_has_its_id_until_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_argument_adds_to_the_request() {
+async fn arguments_cannot_inject_into_the_request() {
     let (ours, mut theirs) = duplex(WIDE);
     let mut client = Client::new(ours).limit(Duration::from_secs(1));
     let error = client.read().await.unwrap_err();
-    assert_eq!(error.to_string(), "there is no response to read; ask first");
+    assert_eq!(
+        error.to_string(),
+        "there is no response to read; send a request first"
+    );
     let error = client.get("/a b\r\nX: y").await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -310,7 +313,7 @@ async fn no_argument_adds_to_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_follows_a_server_and_comes_back() {
+async fn a_client_follows_a_server_and_resumes() {
     let topic = Topic::new(Retention::events(10));
     publish(&topic, 0..3);
     let (_running, net, _) = serve_topic(config(), &topic, Start::Live);

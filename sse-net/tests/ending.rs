@@ -1,4 +1,4 @@
-//! How streams end: with their topic, at their age, with the server.
+//! The ends of streams: a finished topic, the maximum age, a drain.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,14 +18,14 @@ use tokio::time::{Instant, timeout};
 const SECOND: Duration = Duration::from_secs(1);
 
 over_all_servers! {
-    a_finished_topic_ends_its_streams_and_stops_who_comes_back,
-    who_is_slow_gets_all_of_a_finished_topic,
+    a_finished_topic_ends_its_streams_and_answers_204,
+    a_slow_client_gets_all_events_of_a_finished_topic,
     a_stream_ends_at_its_maximum_age,
-    a_drain_says_goodbye_to_each_at_a_time_of_its_own,
+    a_drain_ends_streams_spread_over_its_window,
     a_drain_without_clients_ends_at_once,
 }
 
-async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back(kind: Kind) {
+async fn a_finished_topic_ends_its_streams_and_answers_204(kind: Kind) {
     let topic = Topic::new(Retention::events(10));
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = [net.get("/").await, net.get("/").await];
@@ -67,7 +67,7 @@ async fn a_finished_topic_ends_its_streams_and_stops_who_comes_back(kind: Kind) 
     assert_eq!((server.stats().connections, topic.subscriptions()), (0, 0));
 }
 
-async fn who_is_slow_gets_all_of_a_finished_topic(kind: Kind) {
+async fn a_slow_client_gets_all_events_of_a_finished_topic(kind: Kind) {
     let topic = Topic::new(Retention::events(100));
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -88,9 +88,9 @@ async fn a_stream_ends_at_its_maximum_age(kind: Kind) {
         let mut client = net.get("/").await;
         clients.spawn(async move {
             client.follow().await;
-            let said = client.read_to_end().await.replace(":\n", "");
-            let retry = said.strip_prefix("retry: ").unwrap();
-            assert!(is_jittered(retry.trim_end()), "{said}");
+            let text = client.read_to_end().await.replace(":\n", "");
+            let retry = text.strip_prefix("retry: ").unwrap();
+            assert!(is_jittered(retry.trim_end()), "{text}");
             Instant::now()
         });
     }
@@ -107,7 +107,7 @@ async fn a_stream_ends_at_its_maximum_age(kind: Kind) {
     );
 }
 
-async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
+async fn a_drain_ends_streams_spread_over_its_window(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = Vec::new();
@@ -126,11 +126,11 @@ async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
     pass(SECOND / 2).await;
     publish(&topic, 0..1);
     while let Some(read) = reading.join_next().await {
-        let (said, end) = read.unwrap();
+        let (text, end) = read.unwrap();
         times.push((end - start).as_millis());
-        let said = said.replace(&published(0..1), "");
-        let retry = said.strip_prefix("retry: ").unwrap();
-        assert!(is_jittered(retry.trim_end()), "{said}");
+        let text = text.replace(&published(0..1), "");
+        let retry = text.strip_prefix("retry: ").unwrap();
+        assert!(is_jittered(retry.trim_end()), "{text}");
     }
     times.sort_unstable();
     times.dedup();
@@ -140,17 +140,21 @@ async fn a_drain_says_goodbye_to_each_at_a_time_of_its_own(kind: Kind) {
     assert!(start.elapsed() <= SECOND * 11);
     assert_eq!(ends.take(), [Disconnect::Drained; 20]);
     match kind {
-        Kind::Server => assert_eq!(net.connect(WIDE).read_to_end().await, "", "it is shut"),
+        Kind::Server => assert_eq!(
+            net.connect(WIDE).read_to_end().await,
+            "",
+            "it accepts no clients"
+        ),
         #[cfg(feature = "http")]
         _ => {
-            let said = net.get("/").await.read_to_end().await;
-            assert_eq!(said.matches("retry: ").count(), 2, "sent away: {said}");
+            let text = net.get("/").await.read_to_end().await;
+            assert_eq!(text.matches("retry: ").count(), 2, "sent away: {text}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_hangs_a_drain() {
+async fn a_drain_ends_though_clients_stall() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
     let (server, net) = serve(config(), move |request: Request| {
@@ -195,13 +199,13 @@ async fn nothing_hangs_a_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
+async fn a_drain_ends_per_client_streams_at_the_end_of_its_window() {
     let ends = Ends::default();
-    let told = ends.clone();
+    let watched = ends.clone();
     let (server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
             "/wait" => request.stream(async |mut stream| {
-                stream.set_id(7)?; // of an event that does not come any more
+                stream.set_id(7)?; // of an event that is never sent
                 stream.closed().await;
                 Ok(())
             }),
@@ -216,7 +220,7 @@ async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
                 stream.close().await
             }),
         };
-        ready(told.watch(answer))
+        ready(watched.watch(answer))
     });
     let start = Instant::now();
     let mut clients = Vec::new();
@@ -225,16 +229,19 @@ async fn a_drain_ends_streams_of_clients_own_at_the_end_of_its_window() {
     }
     settle().await;
     let draining = tokio::spawn(server.drain(SECOND * 9 + SECOND / 2));
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     for client in &mut clients {
         let text = client.read_to_end().await;
-        said.push(after_retry(&text).unwrap());
+        texts.push(after_retry(&text).unwrap());
     }
-    let goodbye = |text: &str| is_jittered(text.strip_prefix("retry: ").unwrap().trim_end());
-    assert!(goodbye(&said[0]), "{said:?}");
+    let is_retry = |text: &str| is_jittered(text.strip_prefix("retry: ").unwrap().trim_end());
+    assert!(is_retry(&texts[0]), "{texts:?}");
     let tokens = "data: token\n\n".repeat(10);
-    assert!(goodbye(said[1].strip_prefix(&tokens).unwrap()), "{said:?}");
-    assert_eq!(said[2], "event: close\ndata: \n\n");
+    assert!(
+        is_retry(texts[1].strip_prefix(&tokens).unwrap()),
+        "{texts:?}"
+    );
+    assert_eq!(texts[2], "event: close\ndata: \n\n");
     draining.await.unwrap();
     assert!(start.elapsed() < SECOND * 11);
     let (finished, drained) = (Disconnect::Finished, Disconnect::Drained);
@@ -251,7 +258,7 @@ async fn a_drain_without_clients_ends_at_once(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
+async fn a_client_that_arrives_during_a_drain_is_sent_away() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
     let (server, net) = serve(config(), move |request: Request| {
@@ -265,16 +272,16 @@ async fn who_comes_during_a_drain_to_a_shard_is_sent_away() {
     settle().await;
     let draining = tokio::spawn(server.drain(SECOND * 10));
     let start = Instant::now();
-    let said = client.read_to_end().await;
-    assert_eq!(said.matches("retry: ").count(), 2, "{said}");
+    let text = client.read_to_end().await;
+    assert_eq!(text.matches("retry: ").count(), 2, "{text}");
     assert!(start.elapsed() < SECOND * 2);
     draining.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
+async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
     let ends = Ends::default();
-    let told = ends.clone();
+    let watched = ends.clone();
     let topic = Topic::new(Retention::default());
     let (_server, net) = serve(config(), move |request: Request| {
         let answer = match request.path() {
@@ -283,10 +290,10 @@ async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
             "/fail" => request.stream(async |_| Err(std::io::ErrorKind::Other.into())),
             "/panic" => request
                 .follow(&topic)
-                .on_end(|_| panic!("a hook panics; the shard goes on")),
+                .on_end(|_| panic!("a hook panics; the shard continues")),
             _ => request.follow(&topic),
         };
-        ready(told.watch(answer))
+        ready(watched.watch(answer))
     });
     for (path, reason) in [
         ("/page", Disconnect::Finished),
@@ -304,7 +311,11 @@ async fn the_program_is_told_even_when_an_answer_comes_to_nothing() {
     other.follow().await;
     drop(net.get("/panic").await);
     pass(SECOND).await;
-    assert_eq!(ends.take(), [Disconnect::Gone], "whatever other hooks do");
+    assert_eq!(
+        ends.take(),
+        [Disconnect::Gone],
+        "though another hook panicked"
+    );
     pass(SECOND * 20).await;
     assert_eq!(other.read().await, ":\n");
 }

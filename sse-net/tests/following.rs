@@ -1,4 +1,4 @@
-//! Following a topic: where it begins, how it goes on, and what becomes of the slow.
+//! Following a topic: start, resumption, heartbeats, slow clients and disconnects.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,29 +18,29 @@ use tokio::time::Instant;
 const SECOND: Duration = Duration::from_secs(1);
 
 over_all_servers! {
-    a_client_resumes_or_is_told_of_the_gap,
-    an_id_of_the_logs_own_that_is_not_kept_is_a_gap,
+    a_client_resumes_or_gets_a_gap_event,
+    an_evicted_id_of_the_log_is_a_gap,
     events_share_a_write,
-    who_was_slow_catches_up_in_few_writes,
-    after_quiet_an_event_goes_at_once_and_what_follows_lingers,
-    who_falls_behind_is_disconnected,
-    who_skips_ahead_is_told_and_gets_whole_events,
-    silence_is_broken_by_heartbeats,
-    heartbeats_are_spread,
-    a_client_that_leaves_is_noticed_at_once,
+    a_slow_client_catches_up_in_few_writes,
+    the_first_event_is_sent_at_once_and_later_ones_linger,
+    a_client_that_lags_is_disconnected,
+    a_client_that_skips_ahead_gets_a_gap_event_and_whole_events,
+    heartbeats_are_sent_in_silence,
+    heartbeats_are_spread_over_time,
+    a_client_that_closes_is_noticed_at_once,
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_begins_where_the_route_says() {
+async fn a_new_client_begins_at_the_start_of_its_route() {
     let topic = Topic::new(Retention::events(3).backlog(Duration::ZERO, 0));
     publish(&topic, 0..5);
     let routes = Routes::new()
         .topic("/live", &topic)
         .topic_from("/last", &topic, Start::Last(2))
-        .topic_from("/kept", &topic, Start::Earliest);
+        .topic_from("/earliest", &topic, Start::Earliest);
     let (server, net) = serve(config(), routes);
     let mut clients = Vec::new();
-    for (path, begin) in [("/live", 5), ("/last", 3), ("/kept", 2)] {
+    for (path, begin) in [("/live", 5), ("/last", 3), ("/earliest", 2)] {
         let mut client = net.get(path).await;
         assert_eq!(client.follow().await, published(begin..5), "{path}");
         clients.push(client);
@@ -52,7 +52,7 @@ async fn a_client_begins_where_the_route_says() {
     assert_eq!(server.stats().connections, 3);
 }
 
-async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
+async fn a_client_resumes_or_gets_a_gap_event(kind: Kind) {
     let gap = |asked: &str, from: &str| {
         format!("event: gap\ndata: {{\"asked\":\"{asked}\",\"from\":{from}}}\n\n")
     };
@@ -92,7 +92,7 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
     }
 }
 
-async fn an_id_of_the_logs_own_that_is_not_kept_is_a_gap(kind: Kind) {
+async fn an_evicted_id_of_the_log_is_a_gap(kind: Kind) {
     let topic = Topic::new(
         TopicConfig::default()
             .retention(Retention::events(1).backlog(Duration::ZERO, 0))
@@ -137,7 +137,7 @@ async fn events_share_a_write(kind: Kind) {
     assert_eq!(client.writes(), 1);
 }
 
-async fn who_was_slow_catches_up_in_few_writes(kind: Kind) {
+async fn a_slow_client_catches_up_in_few_writes(kind: Kind) {
     let topic = Topic::new(Retention::events(100));
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut client = net.get_slow("/", 1000).await;
@@ -159,7 +159,7 @@ async fn who_was_slow_catches_up_in_few_writes(kind: Kind) {
     assert!(writes <= 4, "{writes} writes");
 }
 
-async fn after_quiet_an_event_goes_at_once_and_what_follows_lingers(kind: Kind) {
+async fn the_first_event_is_sent_at_once_and_later_ones_linger(kind: Kind) {
     let topic = Topic::new(TopicConfig::default().linger(Duration::from_millis(100)));
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
@@ -180,7 +180,7 @@ async fn after_quiet_an_event_goes_at_once_and_what_follows_lingers(kind: Kind) 
     assert_eq!(client.read().await, published(3..4), "quiet again");
 }
 
-async fn who_falls_behind_is_disconnected(kind: Kind) {
+async fn a_client_that_lags_is_disconnected(kind: Kind) {
     let topic = Topic::new(Retention::events(2).backlog(Duration::ZERO, 0));
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -190,7 +190,10 @@ async fn who_falls_behind_is_disconnected(kind: Kind) {
     for id in 0..100 {
         all += &publish_large(&topic, id);
         let read = healthy.read().await;
-        assert!(all.ends_with(&read) && !read.is_empty(), "nobody waits");
+        assert!(
+            all.ends_with(&read) && !read.is_empty(),
+            "no client waits for a slow one"
+        );
     }
     let got = slow.read_to_end().await;
     assert!(all.starts_with(&got));
@@ -200,7 +203,7 @@ async fn who_falls_behind_is_disconnected(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
+async fn a_disconnected_client_gets_no_event_after_a_missed_one() {
     let topic = Topic::new(Retention::events(2).backlog(Duration::ZERO, 0));
     let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -212,7 +215,7 @@ async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
         .unwrap();
     publish(&topic, 1..9);
     settle().await;
-    // In one turn it takes the rest, whereupon it has to go, and there is news.
+    // In one turn it takes the rest, has to be disconnected, and there are new events.
     AsyncReadExt::read_buf(&mut slow.pipe, &mut got)
         .await
         .unwrap();
@@ -224,14 +227,14 @@ async fn who_is_disconnected_gets_nothing_after_what_it_missed() {
     assert_eq!(ends.take(), [Disconnect::FellBehind]);
 }
 
-/// An event of which no HTTP server buffers very many.
+/// Publishes an event so large that an HTTP server buffers only a few.
 fn publish_large(topic: &Topic, id: u32) -> String {
     let data = "x".repeat(1000);
     topic.publish(&Event::new().id(id).data(&data)).unwrap();
     format!("id: {id}\ndata: {data}\n\n")
 }
 
-async fn who_skips_ahead_is_told_and_gets_whole_events(kind: Kind) {
+async fn a_client_that_skips_ahead_gets_a_gap_event_and_whole_events(kind: Kind) {
     for room in 300..340 {
         let topic = Topic::new(
             TopicConfig::default()
@@ -245,22 +248,22 @@ async fn who_skips_ahead_is_told_and_gets_whole_events(kind: Kind) {
             all += &publish_large(&topic, id);
             settle().await;
         }
-        let kept = publish_large(&topic, 98) + &publish_large(&topic, 99);
+        let retained = publish_large(&topic, 98) + &publish_large(&topic, 99);
         settle().await;
         let got = slow.read().await;
         let (before, after) = got
             .split_once("event: gap\ndata: {\"asked\":null,\"from\":\"98\"}\n\n")
             .unwrap_or_else(|| panic!("{room}: {got}"));
         assert!(all.starts_with(before) && before.ends_with("\n\n"));
-        assert_eq!(after, kept, "{room}");
+        assert_eq!(after, retained, "{room}");
         assert_eq!(server.stats().gaps, 1);
         publish(&topic, 100..101);
         assert_eq!(slow.read().await, published(100..101));
     }
 }
 
-async fn silence_is_broken_by_heartbeats(kind: Kind) {
-    for (form, beat) in [
+async fn heartbeats_are_sent_in_silence(kind: Kind) {
+    for (form, heartbeat) in [
         (Heartbeat::Comment, ":\n"),
         (
             Heartbeat::Event(EventType::from_static("beat")),
@@ -274,7 +277,7 @@ async fn silence_is_broken_by_heartbeats(kind: Kind) {
         client.follow().await;
         for _ in 0..3 {
             let start = Instant::now();
-            assert_eq!(client.wait().await, beat);
+            assert_eq!(client.wait().await, heartbeat);
             let silence = start.elapsed();
             assert!((SECOND * 13..SECOND * 16).contains(&silence), "{silence:?}");
         }
@@ -287,7 +290,7 @@ async fn silence_is_broken_by_heartbeats(kind: Kind) {
     }
 }
 
-async fn heartbeats_are_spread(kind: Kind) {
+async fn heartbeats_are_spread_over_time(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut clients = Vec::new();
@@ -302,21 +305,21 @@ async fn heartbeats_are_spread(kind: Kind) {
     }
     let start = Instant::now();
     let mut times = std::collections::BTreeSet::new();
-    let mut beats = tokio::task::JoinSet::new();
+    let mut heartbeats = tokio::task::JoinSet::new();
     for mut client in clients {
-        beats.spawn(async move {
+        heartbeats.spawn(async move {
             client.wait().await;
             Instant::now()
         });
     }
-    while let Some(time) = beats.join_next().await {
+    while let Some(time) = heartbeats.join_next().await {
         times.insert((time.unwrap() - start).as_millis() / 250);
     }
     assert!(times.len() >= 4, "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_is_cut_at_the_write_deadline_and_who_is_slow_is_not() {
+async fn a_client_that_takes_nothing_is_disconnected_at_the_write_deadline() {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -342,7 +345,7 @@ async fn who_takes_nothing_is_cut_at_the_write_deadline_and_who_is_slow_is_not()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
+async fn a_client_that_only_sends_is_disconnected_at_the_write_deadline() {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let room = published(0..4).len();
@@ -360,7 +363,7 @@ async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_short_the_write_timeout_nobody_is_cut_before() {
+async fn a_short_write_timeout_disconnects_no_client_early() {
     let topic = Topic::new(Retention::default());
     let config = config().write_timeout(SECOND / 10);
     let (_server, net, ends) = serve_topic(config, &topic, Start::Live);
@@ -376,7 +379,7 @@ async fn however_short_the_write_timeout_nobody_is_cut_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
+async fn a_client_that_reads_while_the_server_is_blocked_stays_connected() {
     let topic = Topic::new(Retention::default());
     let (_server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
@@ -386,7 +389,7 @@ async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
     AsyncReadExt::read_exact(&mut slow.pipe, &mut got)
         .await
         .unwrap();
-    // Nobody but this works meanwhile.
+    // Nothing else runs meanwhile.
     tokio::time::advance(SECOND * 30).await;
     settle().await;
     assert_eq!(ends.take(), []);
@@ -394,7 +397,7 @@ async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deadlines_may_be_as_long_as_time() {
+async fn deadlines_may_be_the_longest_duration() {
     let topic = Topic::new(Retention::default());
     let config = config()
         .head_timeout(Duration::MAX)
@@ -418,7 +421,7 @@ async fn deadlines_may_be_as_long_as_time() {
     assert_eq!(ends.take(), [Disconnect::Gone]);
 }
 
-async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
+async fn a_client_that_closes_is_noticed_at_once(kind: Kind) {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = kind.serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
@@ -432,17 +435,17 @@ async fn a_client_that_leaves_is_noticed_at_once(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_only_ends_its_half_keeps_its_stream() {
+async fn a_half_closed_client_keeps_its_stream() {
     let topic = Topic::new(Retention::default());
     let (server, net, ends) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
     client.follow().await;
     client.pipe.shutdown().await.unwrap();
     pass(SECOND).await;
-    let beats = client.read().await;
+    let heartbeats = client.read().await;
     assert!(
-        !beats.is_empty() && beats.replace(":\n", "").is_empty(),
-        "{beats}"
+        !heartbeats.is_empty() && heartbeats.replace(":\n", "").is_empty(),
+        "{heartbeats}"
     );
     publish(&topic, 0..1);
     assert_eq!(client.read().await, published(0..1));
@@ -455,7 +458,7 @@ async fn a_client_that_only_ends_its_half_keeps_its_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_says_after_its_head_is_nobodys_business() {
+async fn input_after_the_request_is_discarded() {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
@@ -468,7 +471,7 @@ async fn what_a_client_says_after_its_head_is_nobodys_business() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gauges_return_to_zero() {
+async fn counters_of_connections_return_to_zero() {
     let topics: Vec<_> = (0..10).map(|_| Topic::new(Retention::default())).collect();
     let routes = topics
         .iter()
@@ -490,7 +493,7 @@ async fn gauges_return_to_zero() {
         settle().await;
         for topic in &topics {
             publish(topic, 0..1);
-            assert_eq!(topic.subscriptions(), 1, "a shard has one for all");
+            assert_eq!(topic.subscriptions(), 1, "one for all clients of a shard");
         }
         for client in &mut clients {
             assert_eq!(client.follow().await, published(0..1));
@@ -506,7 +509,7 @@ async fn gauges_return_to_zero() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_furthest_lag_is_told() {
+async fn the_furthest_lag_is_measured() {
     let topic = Topic::new(Retention::default());
     let (server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.ask(WIDE, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! Streams as bodies: what hyper, axum and others are given.
+//! Streams as the bodies of responses of hyper, axum and others.
 
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -17,13 +17,13 @@ use common::{
     Client, Net, config, http as server, is_jittered, pass, publish, published, settle,
     strip_opening,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body::Body as _;
 use hyper::body::Bytes;
 use sse_core::{Event, EventId, Rejection, Retention, Upgrader};
 use sse_net::{
     AtCapacity, Body, Config, LastEventId, Responder, Routes, Start, Topic, TopicConfig,
-    last_event_id, upgrade_http,
+    last_event_id,
 };
 use tokio::task::coop;
 use tokio::time::{Instant, timeout};
@@ -43,7 +43,7 @@ fn get(uri: &str) -> Request<()> {
         .unwrap()
 }
 
-/// What a body gives now, as one frame.
+/// Polls a body once for a frame.
 fn poll(body: &mut Body) -> Poll<Option<Bytes>> {
     let cx = &mut Context::from_waker(Waker::noop());
     let frame = Pin::new(body).poll_frame(cx);
@@ -55,11 +55,11 @@ async fn next(body: &mut Body) -> Option<io::Result<String>> {
     Some(frame.map(|frame| String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()))
 }
 
-/// Takes the `retry` with which a stream begins.
+/// Reads the opening block of a stream, and returns what precedes it.
 #[track_caller]
 fn skip_retry(body: &mut Body) -> String {
     let Poll::Ready(Some(bytes)) = poll(body) else {
-        panic!("no stream")
+        panic!("a whole response")
     };
     strip_opening(str::from_utf8(&bytes).unwrap()).unwrap()
 }
@@ -71,7 +71,7 @@ fn follow(topic: &Topic) -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_answer_is_that_of_the_server() {
+async fn a_responder_answers_as_a_server_does() {
     let topic = Topic::new(Retention::default());
     for upgrader in [
         Upgrader::new(),
@@ -91,9 +91,9 @@ async fn every_answer_is_that_of_the_server() {
         let (responder, mine) = (Responder::new(config), topic.clone());
         let theirs = server::serve(false, move |request| match request.uri().path() {
             "/sse" => responder.follow(&request, &mine),
-            // A route that is not there is looked for only after the checks.
+            // A server looks for the route after the checks.
             _ => match responder.upgrade(&request) {
-                Err(declined) if declined.to_string().starts_with("refused") => declined.into(),
+                Err(response) if response.status().is_client_error() => response,
                 _ if request.method() == "OPTIONS" => responder.follow(&request, &mine),
                 _ => responder.reject(&request, Rejection::NOT_FOUND),
             },
@@ -117,7 +117,7 @@ async fn every_answer_is_that_of_the_server() {
                     let request = format!("{method} {target} HTTP/1.1\r\n{headers}\r\n");
                     let mut expected = facts(&ask(&ours, &request).await);
                     if method == "HEAD" {
-                        expected.2.clear(); // Ours knows no method of a malformed head.
+                        expected.2.clear(); // A server does not know the method of a malformed head.
                     }
                     assert_eq!(facts(&ask(&theirs, &request).await), expected, "{request}");
                 }
@@ -131,7 +131,7 @@ async fn ask(net: &Net, request: &str) -> String {
     client.read().await
 }
 
-/// Status, headers but those of the framing, and body; of a stream not the jittered `retry`.
+/// Returns status, headers without those of the framing, and body without a jittered `retry`.
 fn facts(answer: &str) -> (String, Vec<String>, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let mut lines = head.split("\r\n").map(str::to_lowercase);
@@ -172,11 +172,11 @@ async fn events_share_a_frame_and_bodies_share_a_long_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_has_done_much_gets_its_heartbeat_too() {
+async fn a_task_without_budget_gets_its_heartbeat() {
     let mut body = follow(&Topic::new(Retention::default()));
     let start = Instant::now();
     let heartbeat = poll_fn(|cx| {
-        // Of what a task may do before it has to let others run, nothing is left.
+        // Use up the budget that the task has before it must yield.
         while coop::has_budget_remaining() {
             if let Poll::Ready(progress) = coop::poll_proceed(cx) {
                 progress.made_progress();
@@ -189,7 +189,7 @@ async fn a_task_that_has_done_much_gets_its_heartbeat_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_does_not_linger() {
+async fn a_client_that_is_behind_does_not_linger() {
     let topic = Topic::new(TopicConfig::default().linger(SECOND));
     (0..100).for_each(|_| _ = topic.publish(&Event::new().data("x".repeat(10 << 10))));
     let mut body = responder()
@@ -205,7 +205,7 @@ async fn who_is_behind_does_not_linger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_request_gets_the_head() {
+async fn a_head_request_gets_the_head_only() {
     let topic = Topic::new(Retention::default());
     let mut request = get("/");
     *request.method_mut() = http::Method::HEAD;
@@ -222,7 +222,7 @@ async fn a_head_request_gets_the_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_host_of_http2_is_that_of_its_authority() {
+async fn over_http2_the_host_is_the_authority() {
     let responder =
         Responder::new(config().upgrader(Upgrader::new().allow_host("a.example").unwrap()));
     let topic = Topic::new(Retention::default());
@@ -243,7 +243,7 @@ async fn the_host_of_http2_is_that_of_its_authority() {
 }
 
 #[test]
-fn the_last_event_id_is_the_headers_or_the_querys() {
+fn the_last_event_id_is_read_from_header_or_query() {
     for (uri, header, expected) in [
         ("/", None, None),
         ("/", Some("7"), Some("7")),
@@ -255,7 +255,7 @@ fn the_last_event_id_is_the_headers_or_the_querys() {
         ("https://a.example/?lastEventId=8", None, Some("8")),
         ("*", Some("7"), None),
     ] {
-        // Whether the request is otherwise well-formed does not matter.
+        // The request need not be well-formed otherwise.
         let mut request = Request::builder().uri(uri);
         if let Some(id) = header {
             request = request.header("Last-Event-ID", id);
@@ -267,7 +267,7 @@ fn the_last_event_id_is_the_headers_or_the_querys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_is_a_response() {
+async fn a_subscription_converts_into_a_response() {
     let topic = Topic::new(Retention::events(3).backlog(Duration::ZERO, 0));
     publish(&topic, 0..5);
     let gap = "event: gap\ndata: {\"asked\":\"x\",\"from\":\"2\"}\n\n".to_owned();
@@ -299,8 +299,8 @@ async fn a_subscription_is_a_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upgrade_gives_response_and_stream() {
-    let (response, mut stream) = upgrade_http(&get("/")).unwrap();
+async fn an_upgrade_returns_response_and_stream() {
+    let (response, mut stream) = responder().upgrade(&get("/")).unwrap();
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
     skip_retry(&mut body);
@@ -319,12 +319,7 @@ async fn an_upgrade_gives_response_and_stream() {
 
     let mut post = get("/");
     *post.method_mut() = http::Method::POST;
-    let declined = upgrade_http(&post).unwrap_err();
-    assert_eq!(
-        declined.to_string(),
-        "refused with 405 Method Not Allowed: the method is not allowed; use GET"
-    );
-    let response = Response::from(declined);
+    let response = responder().upgrade(&post).unwrap_err();
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
     assert_eq!(
@@ -346,7 +341,7 @@ async fn a_stream_is_written_only_as_fast_as_its_body_is_read() {
         accepted += 1;
     }
     assert!((16..=18).contains(&accepted), "{accepted}");
-    // What was cancelled was accepted, and is neither torn nor doubled.
+    // The event of a cancelled call was accepted, and is neither torn nor doubled.
     let mut read = next(&mut body).await.unwrap().unwrap();
     stream.write_str("last").await.unwrap();
     read += &next(&mut body).await.unwrap().unwrap();
@@ -364,7 +359,7 @@ async fn a_stream_is_written_only_as_fast_as_its_body_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_body_is_dropped_the_client_is_gone() {
+async fn a_stream_whose_body_is_dropped_is_closed() {
     let start = Instant::now();
     let responder = responder();
     let (response, mut stream) = responder.upgrade(&get("/")).unwrap();
@@ -395,7 +390,7 @@ async fn when_the_body_is_dropped_the_client_is_gone() {
     assert_eq!((stats.connections, stats.gone), (0, 2));
 }
 
-/// Counts how often one was dropped.
+/// Counts how often it is dropped.
 struct Model(Arc<Mutex<u32>>);
 
 impl Drop for Model {
@@ -405,14 +400,14 @@ impl Drop for Model {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_is_dropped_with_its_client() {
+async fn the_future_of_a_stream_is_dropped_with_its_client() {
     let (responder, stopped) = (responder(), Arc::new(Mutex::new(0)));
-    let (office, stops) = (responder.clone(), Arc::clone(&stopped));
+    let (shared, stops) = (responder.clone(), Arc::clone(&stopped));
     for is_http2 in [false, true] {
-        let (office, stops) = (office.clone(), Arc::clone(&stops));
+        let (shared, stops) = (shared.clone(), Arc::clone(&stops));
         let net = server::serve(is_http2, move |request| {
             let model = Model(Arc::clone(&stops));
-            office.stream(&request, async move |mut stream| {
+            shared.stream(&request, async move |mut stream| {
                 let _model = model;
                 stream.write_str("let me think").await?;
                 pending().await
@@ -421,7 +416,11 @@ async fn a_writer_is_dropped_with_its_client() {
         let mut client = net.get("/").await;
         assert_eq!(client.follow().await, "data: let me think\n\n");
         pass(SECOND * 15).await;
-        assert_eq!(client.read().await, ":\n", "it thinks for long");
+        assert_eq!(
+            client.read().await,
+            ":\n",
+            "a heartbeat while the future waits"
+        );
         let before = *stopped.lock().unwrap();
         drop(client);
         pass(SECOND / 20).await;
@@ -432,21 +431,21 @@ async fn a_writer_is_dropped_with_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_that_fails_breaks_the_response_off() {
+async fn a_future_that_fails_aborts_the_response() {
     let responder = responder();
     let response = responder.stream(&get("/"), async |mut stream| {
         stream.write_str("hey").await?;
-        Err(io::Error::other("the model has lost its mind"))
+        Err(io::Error::other("the model failed"))
     });
     let mut body = response.into_body();
     skip_retry(&mut body);
     assert_eq!(next(&mut body).await.unwrap().unwrap(), "data: hey\n\n");
     let error = next(&mut body).await.unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "the model has lost its mind");
+    assert_eq!(error.to_string(), "the model failed");
     assert!(next(&mut body).await.is_none() && body.is_end_stream());
     assert_eq!(responder.stats().handler_failures, 1);
 
-    let response = responder.stream(&get("/"), async |_| panic!("the model has lost its mind"));
+    let response = responder.stream(&get("/"), async |_| panic!("the model failed"));
     let mut body = response.into_body();
     skip_retry(&mut body);
     let error = next(&mut body).await.unwrap().unwrap_err();
@@ -455,9 +454,9 @@ async fn a_writer_that_fails_breaks_the_response_off() {
     assert_eq!((stats.handler_panics, stats.connections), (1, 0));
 }
 
-/// Some proxies send it with every request (RFC 9112, 7.1: the last chunk alone is no content).
+/// Some proxies send one with every request (RFC 9112, 7.1: the last chunk alone is no content).
 #[tokio::test(start_paused = true)]
-async fn an_empty_chunked_body_is_no_content_inside_hyper_too() {
+async fn an_empty_chunked_body_is_accepted_inside_hyper() {
     let topic = Topic::new(Retention::default());
     let responder = responder();
     let net = server::serve(false, move |request| responder.follow(&request, &topic));
@@ -468,7 +467,7 @@ async fn an_empty_chunked_body_is_no_content_inside_hyper_too() {
 
 /// Fetch, "CORS check": without the header the page cannot see even the status.
 #[tokio::test(start_paused = true)]
-async fn every_answer_has_its_cors_headers() {
+async fn every_response_has_cors_headers() {
     let responder =
         Responder::new(config().upgrader(Upgrader::new().allow_origin("https://b").unwrap()));
     let topic = Topic::new(Retention::default());
@@ -518,7 +517,7 @@ async fn every_answer_has_its_cors_headers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events() {
+async fn streams_of_events_become_bodies_and_subscriptions_become_streams() {
     let responder = responder();
     let ids = || tokio_stream::iter(0..3u32).chain(tokio_stream::iter(3..5));
     let events = ids().map(|id| Event::new().id(id).data("d"));
@@ -550,9 +549,7 @@ async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events()
     };
     see(events.next().await.unwrap());
     publish(&topic, 2..9);
-    topic
-        .publish(&Event::new().comment("nobody's business"))
-        .unwrap();
+    topic.publish(&Event::new().comment("a comment")).unwrap();
     topic.finish(None).unwrap();
     while let Some(item) = events.next().await {
         see(item);
@@ -573,7 +570,7 @@ async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events()
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_only_so_many_streams() {
+async fn the_number_of_streams_is_limited() {
     let topic = Topic::new(Retention::default());
     for (at_capacity, status) in [(AtCapacity::Refuse, 503), (AtCapacity::RetryLater, 200)] {
         let responder = Responder::new(config().max_connections(2).at_capacity(at_capacity));
@@ -581,13 +578,16 @@ async fn there_are_only_so_many_streams() {
         let second = responder.upgrade(&get("/")).unwrap();
         let mut refused = responder.follow(&get("/"), &topic);
         assert_eq!(refused.status(), status);
-        assert!(refused.body().size_hint().exact().is_some(), "no stream");
+        assert!(
+            refused.body().size_hint().exact().is_some(),
+            "a whole response"
+        );
         if status == 200 {
             assert_eq!(skip_retry(refused.body_mut()), "");
         }
         drop(first);
         let third = responder.follow(&get("/"), &topic);
-        assert!(third.body().size_hint().exact().is_none(), "room again");
+        assert!(third.body().size_hint().exact().is_none(), "a stream again");
         let stats = responder.stats();
         assert_eq!((stats.connections, stats.refused), (2, 1));
         drop((second, third));
@@ -595,7 +595,7 @@ async fn there_are_only_so_many_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_lets_own_streams_end_and_then_ends_them() {
+async fn a_drain_ends_per_client_streams_after_its_window() {
     let responder = responder();
     let mut ends = Vec::new();
     for seconds in [3, 60] {
@@ -618,13 +618,13 @@ async fn a_drain_lets_own_streams_end_and_then_ends_them() {
     responder.drain(SECOND * 10).await;
     assert!(start.elapsed() <= SECOND * 10 + SECOND / 10);
     let mut ends = ends.into_iter();
-    let (said, end) = ends.next().unwrap().await.unwrap();
-    assert_eq!(said, "data: done\n\nevent: close\ndata: \n\n");
+    let (text, end) = ends.next().unwrap().await.unwrap();
+    assert_eq!(text, "data: done\n\nevent: close\ndata: \n\n");
     assert!(end - start < SECOND * 4);
-    let (said, _) = ends.next().unwrap().await.unwrap();
+    let (text, _) = ends.next().unwrap().await.unwrap();
     assert!(
-        is_jittered(said.strip_prefix("retry: ").unwrap().trim_end()),
-        "{said}"
+        is_jittered(text.strip_prefix("retry: ").unwrap().trim_end()),
+        "{text}"
     );
     let stats = responder.stats();
     assert_eq!(
@@ -634,7 +634,7 @@ async fn a_drain_lets_own_streams_end_and_then_ends_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_sends_what_was_accepted_before_its_goodbye() {
+async fn a_drain_sends_accepted_events_before_the_retry() {
     let responder = responder();
     let (response, mut stream) = responder.upgrade(&get("/")).unwrap();
     let mut body = response.into_body();
@@ -647,7 +647,7 @@ async fn a_drain_sends_what_was_accepted_before_its_goodbye() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_leave_time_between_them() {
+async fn heartbeats_have_a_minimum_interval() {
     let responder = Responder::new(Config::default().heartbeat(Duration::ZERO));
     let topic = Topic::new(Retention::default());
     let mut body = responder.follow(&get("/"), &topic).into_body();
@@ -658,7 +658,7 @@ async fn heartbeats_leave_time_between_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_does_not_wait_for_bodies_that_nobody_polls() {
+async fn a_drain_does_not_wait_for_bodies_that_are_not_polled() {
     let (responder, topic) = (responder(), Topic::new(Retention::default()));
     let stuck = responder.follow(&get("/"), &topic);
     let start = Instant::now();
@@ -666,17 +666,17 @@ async fn a_drain_does_not_wait_for_bodies_that_nobody_polls() {
     assert_eq!(start.elapsed().as_secs(), 2);
     let mut late = responder.follow(&get("/"), &topic).into_body();
     skip_retry(&mut late);
-    let goodbye = next(&mut late).await.unwrap().unwrap();
-    assert!(goodbye.starts_with("retry: ") && late.is_end_stream());
+    let last = next(&mut late).await.unwrap().unwrap();
+    assert!(last.starts_with("retry: ") && late.is_end_stream());
     let mut body = stuck.into_body();
     skip_retry(&mut body);
-    let goodbye = next(&mut body).await.unwrap().unwrap();
-    assert!(goodbye.starts_with("retry: "));
+    let last = next(&mut body).await.unwrap().unwrap();
+    assert!(last.starts_with("retry: "));
     assert!(body.is_end_stream());
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_remains_of_ten_thousand_bodies() {
+async fn ten_thousand_dropped_bodies_leave_nothing_behind() {
     let (responder, topic) = (responder(), Topic::new(Retention::events(10)));
     let tasks = tokio::runtime::Handle::current().metrics();
     let before = tasks.num_alive_tasks();
@@ -711,8 +711,8 @@ async fn clients_that_vanish_leave_nothing_behind() {
     let topic = Topic::new(TopicConfig::default());
     for is_http2 in [false, true] {
         let responder = responder();
-        let (office, mine) = (responder.clone(), topic.clone());
-        let net = server::serve(is_http2, move |request| office.follow(&request, &mine));
+        let (shared, mine) = (responder.clone(), topic.clone());
+        let net = server::serve(is_http2, move |request| shared.follow(&request, &mine));
         let mut clients: Vec<Client> = Vec::new();
         for _ in 0..100 {
             clients.push(net.get("/").await);
@@ -721,7 +721,7 @@ async fn clients_that_vanish_leave_nothing_behind() {
             client.follow().await;
         }
         assert_eq!(responder.stats().connections, 100);
-        // In the middle of an event, while others go on.
+        // In the middle of an event, while other clients continue.
         topic
             .publish(&Event::new().data("x".repeat(100 << 10)))
             .unwrap();
@@ -744,7 +744,7 @@ async fn clients_that_vanish_leave_nothing_behind() {
 }
 
 #[test]
-fn a_body_may_go_to_any_thread_and_is_small() {
+fn a_body_is_send_and_small() {
     fn is_send(_: impl Send + Unpin + 'static) {}
     is_send(responder().follow(&get("/"), &Topic::new(Retention::default())));
     assert!(size_of::<Body>() <= 40, "it is moved about a lot");

@@ -1,5 +1,5 @@
-//! Topics that linger, in real time: what is evicted meanwhile depends on a clock that a test
-//! can't pause. The time limits tell "never" from "soon".
+//! Topics that linger, in real time: eviction depends on a clock that a test cannot pause. The
+//! time limits distinguish "never" from "soon".
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,9 +13,9 @@ use sse_net::{Start, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-/// A batch of many chunks is read at once: lingering is for what comes after it.
+/// A batch of many chunks is sent at once; only later events linger.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_not_metered_by_the_linger() {
+async fn a_batch_is_not_slowed_down_by_the_linger() {
     const LINGER: Duration = Duration::from_secs(1);
     let topic = Topic::new(TopicConfig::default().linger(LINGER));
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
@@ -39,9 +39,9 @@ async fn a_batch_is_not_metered_by_the_linger() {
     assert_eq!(copied.split(|byte| *byte == b'\n').count(), 3 * 8000 + 1);
 }
 
-/// The timer is set also by a turn that comes after one that was cut short.
+/// The timer is also set by a turn after one that was cut short.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lingering_event_comes_though_the_shard_is_busy() {
+async fn a_lingering_event_is_sent_though_the_shard_is_busy() {
     const CLIENTS: usize = 500;
     let topic = Topic::new(TopicConfig::default().linger(Duration::from_millis(10)));
     let (_server, net, _) = Kind::Server.serve_topic(config(), &topic, Start::Live);

@@ -1,8 +1,7 @@
-//! A server under load, on a runtime with two workers, while its publisher runs on a thread of
-//! its own.
+//! A server under load, on a runtime with two workers and a publisher on a separate thread.
 //!
-//! 2,000 clients follow one topic. While events are published to it, the server owes new
-//! clients, other topics and closed tabs what it owes them without load. The time limits tell
+//! 2,000 clients follow one topic. While events are published to it, the server still has to
+//! serve new clients and other topics, and to notice closed tabs. The time limits distinguish
 //! "never" from "soon", not fast from slow.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -19,7 +18,7 @@ use sse_core::Event;
 use sse_net::{Config, Routes, Server, ServerHandle, SlowClients, Tcp, Topic, TopicConfig};
 use tokio::runtime::{Builder, Runtime};
 
-/// Makes a test for each rate, in events per second.
+/// Defines a test for each rate, in events per second.
 macro_rules! under_load {
     ($($test:ident: $rate:expr,)*) => {
         $(#[test]
@@ -37,7 +36,7 @@ under_load! {
 }
 
 fn everyone_is_served_at(rate: Option<u32>) {
-    // Each test takes the whole machine.
+    // Each test uses the whole machine.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
 
@@ -79,7 +78,7 @@ fn everyone_is_served_at(rate: Option<u32>) {
     assert!(received.iter().all(|bytes| *bytes > 0), "{received:?}");
 }
 
-/// Does something that must not take long, and prints how long it took.
+/// Runs a step of the test, and prints its duration.
 #[track_caller]
 fn step<T>(what: &str, act: impl FnOnce() -> io::Result<T>) -> T {
     let start = Instant::now();
@@ -90,7 +89,7 @@ fn step<T>(what: &str, act: impl FnOnce() -> io::Result<T>) -> T {
 
 const CLIENTS: usize = 2_000;
 
-/// What takes longer has not happened.
+/// The time limit of a step.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A server with a crowd of clients, and its publisher.
@@ -114,7 +113,7 @@ impl World {
 
         let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        // The crowd stays complete, also where it can't read all.
+        // No client is disconnected, even if it cannot read everything.
         let [busy, second, idle] = [(); 3]
             .map(|()| Topic::new(TopicConfig::default().slow_clients(SlowClients::SkipAhead)));
         let routes = Routes::new()
@@ -143,7 +142,7 @@ impl World {
         }
     }
 
-    /// A client that has got its response head.
+    /// Connects a client, and reads its response head.
     fn get(&self, path: &str) -> io::Result<TcpStream> {
         get(self.address, path)
     }
@@ -155,7 +154,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Without waiting: the publisher has not ended yet, and a worker may wait for that.
+        // Without waiting: the publisher has not ended yet, and a worker may wait for it.
         self.runtime.take().unwrap().shutdown_background();
     }
 }
@@ -212,7 +211,7 @@ impl Crowd {
     fn connect(address: SocketAddr) -> Self {
         let sockets = Vec::from_iter((0..CLIENTS).map(|_| {
             let socket = get(address, "/busy").unwrap();
-            // The system takes megabytes for each otherwise.
+            // Otherwise the system uses megabytes for each.
             SockRef::from(&socket)
                 .set_recv_buffer_size(64 << 10)
                 .unwrap();
@@ -227,7 +226,7 @@ impl Crowd {
         }
     }
 
-    /// Closes all clients, and returns how many bytes each has got.
+    /// Closes all clients, and returns the number of bytes that each received.
     fn stop(&mut self) -> Vec<usize> {
         self.is_over.store(true, Relaxed);
         self.reading.take().unwrap().join().unwrap()
@@ -263,7 +262,7 @@ fn get(address: SocketAddr, path: &str) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// Reads until `text` has come.
+/// Reads until `text` is received.
 fn expect(socket: &mut TcpStream, text: &str) -> io::Result<()> {
     let (mut read, mut byte) = (Vec::new(), [0]);
     while !read.ends_with(text.as_bytes()) {

@@ -33,7 +33,7 @@ fn player(recording: &[u8], pace: Pace) -> Player<&[u8]> {
     Player::new(Replayer::new(recording), pace)
 }
 
-/// Whose bytes others see.
+/// A writer whose bytes the test can read.
 #[derive(Debug, Clone, Default)]
 struct File(Arc<Mutex<Vec<u8>>>);
 
@@ -48,16 +48,16 @@ impl Write for File {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_is_recorded_as_it_happens() {
+async fn a_topic_is_recorded_in_real_time() {
     let topic = Topic::new(Retention::events(10));
     publish(&topic, 0..1);
     let file = File::default();
-    let (kept, recorder) = (
+    let (subscription, recorder) = (
         topic.subscribe(Start::Earliest),
         Recorder::new(file.clone()),
     );
     let began = Instant::now();
-    let recording = tokio::spawn(async move { kept.record(recorder, began).await });
+    let recording = tokio::spawn(async move { subscription.record(recorder, began).await });
     settle().await;
     pass(Duration::from_millis(249)).await;
     publish(&topic, 1..3);
@@ -80,9 +80,9 @@ async fn a_topic_is_recorded_as_it_happens() {
     Comparison::new().assert_same(published(0..5).as_bytes(), &recorded[..]);
 }
 
-/// More than is written before anything else is looked at.
+/// More slices than are written in one go.
 #[tokio::test]
-async fn a_long_past_is_recorded_whole() {
+async fn a_long_history_is_recorded_completely() {
     let topic = Topic::new(Retention::events(100).bytes(usize::MAX));
     let mebibyte = "x".repeat(1 << 20);
     for id in 0..40 {
@@ -94,12 +94,12 @@ async fn a_long_past_is_recorded_whole() {
         .subscribe(Start::Earliest)
         .record(recorder, Instant::now());
     let recorded = recording.await.unwrap().into_parts().0;
-    let (mut kept, mut subscription) = (Vec::new(), topic.subscribe(Start::Earliest));
-    while subscription.read(&mut kept).await.unwrap() > 0 {}
-    Comparison::new().assert_same(&kept[..], &recorded[..]);
+    let (mut expected, mut subscription) = (Vec::new(), topic.subscribe(Start::Earliest));
+    while subscription.read(&mut expected).await.unwrap() > 0 {}
+    Comparison::new().assert_same(&expected[..], &recorded[..]);
 }
 
-/// A topic is flooded as soon as much of it is written here.
+/// A writer that floods the topic once it has written much of it.
 #[derive(Debug)]
 struct Flooded {
     topic: Topic,
@@ -121,7 +121,7 @@ impl Write for Flooded {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_been_read_before_a_gap_is_recorded_before_it() {
+async fn events_read_before_a_gap_are_recorded_before_it() {
     for slow_clients in [SlowClients::Disconnect, SlowClients::SkipAhead] {
         let topic = Topic::new(
             TopicConfig::default()
@@ -133,13 +133,15 @@ async fn what_has_been_read_before_a_gap_is_recorded_before_it() {
                 .slow_clients(slow_clients),
         );
         publish(&topic, 0..40_000);
-        let kept = topic.subscribe(Start::Earliest);
+        let subscription = topic.subscribe(Start::Earliest);
         let bytes = File::default();
         let flooded = Flooded {
             topic: topic.clone(),
             bytes: bytes.clone(),
         };
-        let recorded = kept.record(Recorder::new(flooded), Instant::now()).await;
+        let recorded = subscription
+            .record(Recorder::new(flooded), Instant::now())
+            .await;
         assert_eq!(recorded.is_ok(), slow_clients == SlowClients::SkipAhead);
         let recording = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
         let (read, rest) = match recording.split_once("event: gap\n") {
@@ -158,7 +160,7 @@ async fn what_has_been_read_before_a_gap_is_recorded_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recording_that_fails_ends_at_once() {
+async fn a_write_error_ends_the_recording() {
     let topic = Topic::new(Retention::events(10));
     let live = topic.subscribe(Start::Live);
     let recorder = Recorder::new(Faulty::new().breaks_at(40, io::ErrorKind::StorageFull));
@@ -171,7 +173,7 @@ async fn a_recording_that_fails_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recording_that_falls_behind_says_so() {
+async fn a_recording_that_lags_ends_or_records_the_gap() {
     for slow_clients in [SlowClients::Disconnect, SlowClients::SkipAhead] {
         let topic = Topic::new(
             TopicConfig::default()
@@ -199,12 +201,12 @@ async fn a_recording_that_falls_behind_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tee_records_what_the_client_gets() {
+async fn a_tee_records_the_bytes_that_the_client_takes() {
     for fails_at in [usize::MAX, 20] {
         let (ours, mut theirs) = duplex(7);
         let writer = Faulty::new().breaks_at(fails_at, io::ErrorKind::StorageFull);
         let stream = Stream::new(ours, HOUR);
-        let mut stream = stream.map(|conn| Tee::new(conn, Recorder::new(writer)));
+        let mut stream = stream.map_connection(|conn| Tee::new(conn, Recorder::new(writer)));
         let writing = async {
             stream.write_event(1, "token", "two\nlines").await.unwrap();
             pass(Duration::from_secs(1)).await;
@@ -256,7 +258,7 @@ async fn an_hour_is_played_at_any_pace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_played_is_what_was_recorded() {
+async fn playing_reproduces_the_recorded_events() {
     let topic = Topic::new(Retention::events(10));
     let live = topic.subscribe(Start::Live);
     let began = Instant::now();
@@ -276,7 +278,7 @@ async fn what_is_played_is_what_was_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_gets_comments_too_and_its_client_may_leave() {
+async fn a_stream_gets_comments_and_ends_with_its_client() {
     const SENT: &str = ": beat\nid: 1\ndata: d\n\n: beat\nid: 2\ndata: d\n\n";
     let (ours, mut theirs) = duplex(WIDE);
     let mut stream = Stream::new(ours, HOUR);
@@ -297,7 +299,7 @@ async fn a_stream_gets_comments_too_and_its_client_may_leave() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_can_be_given_up_and_gone_on_with() {
+async fn a_cancelled_wait_loses_nothing() {
     let recorded = hour();
     let mut player = player(&recorded, Pace::RECORDED);
     let began = Instant::now();
@@ -315,7 +317,7 @@ async fn waiting_can_be_given_up_and_gone_on_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_looped_is_played_until_the_topic_is_finished() {
+async fn a_looped_recording_is_played_until_the_topic_is_finished() {
     let topic = Topic::new(Retention::events(100));
     let recorded = Cursor::new(hour());
     let replayer = Replayer::new(recorded).looped().from_id(EventId::from(5));
@@ -331,9 +333,9 @@ async fn what_is_looped_is_played_until_the_topic_is_finished() {
     assert_eq!(playing.await.unwrap().unwrap(), 13);
 }
 
-/// On the only thread there is, others have their turn.
+/// Other tasks run meanwhile, on a single thread.
 #[tokio::test]
-async fn an_endless_recording_at_full_speed_stops_nobody() {
+async fn an_endless_recording_at_full_speed_yields_to_other_tasks() {
     let topic = Topic::new(Retention::events(10));
     let replayer = Replayer::new(Cursor::new(hour())).looped();
     let playing = topic.clone();

@@ -1,4 +1,4 @@
-//! A client on a bad line, which reads little but never stops.
+//! A client on a slow line that reads steadily.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use sse_core::{Event, Retention};
 use sse_net::{Config, Routes, Server, Start, Tcp, Topic};
 
-/// Longer than the write timeout and the user timeout by default.
+/// Longer than the default write timeout and user timeout.
 const TIME: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 40 s"]
-async fn who_reads_8_kilobytes_a_second_is_not_cut() {
+async fn a_client_that_reads_8_kilobytes_a_second_stays_connected() {
     let topic = Topic::new(Retention::events(usize::MAX));
     let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(Config::default())
         .listen(listener)
         .serve(Routes::new().topic_from("/", &topic, Start::Earliest));
-    // More than the sockets take, and what the log keeps.
+    // More than the sockets take, and no more than the log retains.
     let data = "x".repeat(1_000);
     for _ in 0..15_000 {
         topic.publish(&Event::new().data(&*data)).unwrap();

@@ -1,5 +1,5 @@
-//! What clients cost that stop reading in the middle of a large event. The only test of its
-//! program, since it measures the memory of the process.
+//! The memory of clients that stop reading within a large event. The only test of its program,
+//! since it measures the process.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -34,7 +34,7 @@ async fn clients_that_stall_within_one_event_share_it() {
 
     topic.publish(&Event::new().id(1).data(&*data)).unwrap();
     let mut last = 0;
-    // Until the server has written what the sockets take.
+    // Wait until the server has written as much as the sockets take.
     while let bytes = server.stats().bytes
         && (bytes == written || bytes > last)
     {
@@ -46,7 +46,7 @@ async fn clients_that_stall_within_one_event_share_it() {
     println!("{grown} MiB for a log of 10 MiB and {CLIENTS} clients");
     assert!(grown < 60, "{grown} MiB");
 
-    // The others are stuck, and this one goes on.
+    // The others are stalled; this one continues to read.
     let mut socket = sockets.swap_remove(CLIENTS / 2);
     let read = tokio::task::spawn_blocking(move || {
         let mut event = vec![0; "id: 1\ndata: \n\n".len() + EVENT];
@@ -74,7 +74,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// How many bytes of memory this process has.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();

@@ -142,7 +142,7 @@ async fn a_call_fails_for_a_stalled_client_but_not_for_a_slow_one() {
     assert_eq!(
         error.to_string(),
         "the event waits, because the writer failed: \
-         the client took nothing for the length of the write timeout"
+         the client took no byte within the write timeout"
     );
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
     assert!(!stream.pending().is_empty());

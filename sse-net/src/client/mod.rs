@@ -1,4 +1,4 @@
-//! A client for tests and tools.
+//! A client for tests of servers, and for tools.
 
 use std::time::Duration;
 use std::{error, io};
@@ -10,11 +10,11 @@ use sse_core::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// A client on a connection: TCP, TLS, a Unix socket, a pipe in memory. It sends the request
-/// that it is given, returns what it receives, and waits no longer than its limit.
+/// A client for tests of a running server, and for tools.
 ///
-/// It is for tests of a running server, and for tools: it opens no connection, follows no
-/// redirect and does not reconnect. Bodies are read in any [framing](sse_core::Framing).
+/// It works on any connection: TCP, TLS, a Unix socket, a pipe in memory. It sends the request,
+/// returns what it receives, and waits no longer than its limit. It opens no connection, follows
+/// no redirect and does not reconnect. Bodies are read in any [framing](sse_core::Framing).
 ///
 /// ```
 /// use sse_core::{Event, EventType, Retention};
@@ -47,24 +47,24 @@ use tokio::time::timeout;
 pub struct Client<C> {
     connection: C,
     limit: Duration,
-    /// What has been received and not been looked at.
+    /// Bytes that have been received and not been read.
     input: Vec<u8>,
-    /// Of the last request.
+    /// The method of the last request.
     method: String,
     head: ResponseHeadReader,
     /// `None` before the response head.
     body: Option<BodyReader>,
     decoder: Decoder,
-    /// A part of the body, of which the first `decoded` bytes have been decoded.
+    /// A part of the body; its first `decoded` bytes have been decoded.
     part: Vec<u8>,
     decoded: usize,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
-    /// How long each call waits by default: 5 s.
+    /// The time limit of each call by default: 5 s.
     pub const DEFAULT_LIMIT: Duration = Duration::from_secs(5);
 
-    /// A client that has sent nothing yet.
+    /// Creates a client on this connection.
     #[must_use]
     pub const fn new(connection: C) -> Self {
         Self {
@@ -80,14 +80,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         }
     }
 
-    /// How long each call waits; [`Duration::MAX`] is without a limit.
+    /// Sets the time limit of each call. [`Duration::MAX`] means no limit.
     #[must_use]
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Asks for `target`, such as `/ticks?from=1`, and returns the response head.
+    /// Sends a `GET` request for `target`, such as `/ticks?from=1`, and returns the response head.
     ///
     /// # Errors
     ///
@@ -98,13 +98,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self.ask(request.as_bytes()).await
     }
 
-    /// Like [`get`](Self::get), as a client that has received the events up to
-    /// `last_event_id`, which is the last event ID until an event has another.
+    /// Like [`get`](Self::get), with a last event ID.
+    ///
+    /// It remains the last event ID until an event has another.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get), and [`InvalidInput`](io::ErrorKind::InvalidInput) for text that
-    /// is no event ID.
+    /// is not an event ID.
     pub async fn resume(&mut self, target: &str, last_event_id: &str) -> io::Result<ResponseHead> {
         let id = EventId::new(last_event_id).map_err(invalid)?;
         let request = request(target, &format!("Last-Event-ID: {}\r\n", id.as_str()))?;
@@ -112,15 +113,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self.ask(request.as_bytes()).await
     }
 
-    /// Sends these bytes as they are, and returns the response head. Interim responses, such as
-    /// 103 (Early Hints), are skipped.
+    /// Sends these bytes as a request, and returns the response head.
+    ///
+    /// Interim responses, such as 103 (Early Hints), are skipped.
     ///
     /// # Errors
     ///
-    /// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) after the limit;
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the response ends within its head;
-    /// [`InvalidData`](io::ErrorKind::InvalidData) where it is not HTTP/1, its head is too
-    /// large, or its [framing](sse_core::Framing::of_response) is faulty.
+    /// Those of the connection; [`TimedOut`](io::ErrorKind::TimedOut) after the limit;
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the response ends within its head;
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not HTTP/1, its head is too large, or
+    /// its [framing](sse_core::Framing::of_response) is invalid.
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<ResponseHead> {
         if let Some(method) = request.split(|byte| *byte == b' ').next()
             && !method.is_empty()
@@ -135,7 +137,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         };
         match timeout(limit, exchange).await {
             Ok(answered) => answered,
-            Err(_) => Err(late("no response head came", limit)),
+            Err(_) => Err(late("no response head was received", limit)),
         }
     }
 
@@ -143,12 +145,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), and [`InvalidData`](io::ErrorKind::InvalidData) where the body
+    /// As [`read`](Self::read), and [`InvalidData`](io::ErrorKind::InvalidData) if the body
     /// exceeds the limits of a [`Decoder`].
     pub async fn next(&mut self) -> io::Result<Option<Decoded<'static>>> {
         match timeout(self.limit, self.item()).await {
             Ok(item) => item,
-            Err(_) => Err(late("nothing came", self.limit)),
+            Err(_) => Err(late("nothing was received", self.limit)),
         }
     }
 
@@ -162,39 +164,41 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         self.find(None).await
     }
 
-    /// Returns the next event of this type, and skips those before it.
+    /// Returns the next event of this type, and skips other events before it.
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event). The sentence has the types of the skipped events.
+    /// As [`event`](Self::event). The error lists the types of the skipped events.
     pub async fn event_of(&mut self, event_type: &str) -> io::Result<MessageEvent<'static>> {
         self.find(Some(event_type)).await
     }
 
-    /// Returns the next bytes of the body; `None` at its end. Those of events, reconnection times
-    /// and comments that have been returned are not among them.
+    /// Returns the next bytes of the body; `None` at its end.
+    ///
+    /// They do not include items that [`next`](Self::next), [`event`](Self::event) or
+    /// [`event_of`](Self::event_of) have returned.
     ///
     /// # Errors
     ///
-    /// The connection's; [`TimedOut`](io::ErrorKind::TimedOut) after the limit; a
+    /// Those of the connection; [`TimedOut`](io::ErrorKind::TimedOut) after the limit; a
     /// [`BodyError`](sse_core::BodyError), of the kind
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) where the body is incomplete and
-    /// [`InvalidData`](io::ErrorKind::InvalidData) where its chunks are malformed;
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the body is incomplete and
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if its chunks are malformed;
     /// [`NotConnected`](io::ErrorKind::NotConnected) before the first response head.
     pub async fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         match timeout(self.limit, self.undecoded()).await {
             Ok(part) => part,
-            Err(_) => Err(late("nothing came", self.limit)),
+            Err(_) => Err(late("nothing was received", self.limit)),
         }
     }
 
-    /// Returns the last event ID, with which a browser would reconnect.
+    /// Returns the last event ID, which a browser would send when it reconnects.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
     }
 
-    /// Returns the connection, say to end it.
+    /// Returns the connection, for example to close it.
     pub fn into_connection(self) -> C {
         self.connection
     }
@@ -216,14 +220,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
         };
         let found = timeout(limit, finding).await;
         let missing = match event_type {
-            None => "no event came".to_owned(),
-            Some(of) => format!("no event of the type {of:?} came, but of {others:?}"),
+            None => "no event was received".to_owned(),
+            Some(of) if others.is_empty() => format!("no event of the type {of:?} was received"),
+            Some(of) => format!("no event of the type {of:?} was received, only of {others:?}"),
         };
         match found {
             Ok(Ok(Some(event))) => Ok(event),
             Ok(Ok(None)) => {
-                let sentence = format!("the stream has ended; {missing}");
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, sentence))
+                let text = format!("the stream has ended; {missing}");
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(late(&missing, limit)),
@@ -247,9 +252,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
 
     async fn undecoded(&mut self) -> io::Result<Option<Vec<u8>>> {
         let undecoded = self.part.split_off(self.decoded);
-        match undecoded.is_empty() {
-            true => self.next_part().await,
-            false => Ok(Some(undecoded)),
+        if undecoded.is_empty() {
+            self.next_part().await
+        } else {
+            Ok(Some(undecoded))
         }
     }
 
@@ -276,8 +282,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     async fn next_part(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let Some(body) = &mut self.body else {
-                let sentence = "there is no response to read; ask first";
-                return Err(io::Error::new(io::ErrorKind::NotConnected, sentence));
+                let text = "there is no response to read; send a request first";
+                return Err(io::Error::new(io::ErrorKind::NotConnected, text));
             };
             let part = read_all(body, &mut self.input)?;
             if !part.is_empty() {
@@ -298,7 +304,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
     }
 }
 
-/// Reads what `input` has of the body. An error is returned once what precedes it has been.
+/// Reads the bytes of the body in `input`. An error is returned after the bytes before it.
 fn read_all(body: &mut BodyReader, input: &mut Vec<u8>) -> io::Result<Vec<u8>> {
     let mut rest = &input[..];
     let mut part = Vec::new();
@@ -319,8 +325,8 @@ fn read_all(body: &mut BodyReader, input: &mut Vec<u8>) -> io::Result<Vec<u8>> {
 
 fn request(target: &str, headers: &str) -> io::Result<String> {
     if target.bytes().any(|byte| byte <= b' ' || byte == b'\x7f') {
-        let sentence = format!("the target {target:?} has a space or a control character");
-        return Err(invalid(sentence));
+        let text = format!("the target {target:?} has a space or a control character");
+        return Err(invalid(text));
     }
     Ok(format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{headers}\r\n"
@@ -335,5 +341,5 @@ fn late(what: &str, limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {limit:?}"))
 }
 
-/// How much is read at once, at least.
+/// The least number of bytes that are read at once.
 const BUFFER: usize = 16 << 10;

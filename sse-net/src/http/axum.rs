@@ -1,4 +1,4 @@
-//! What a handler of axum takes and gives.
+//! The traits of axum: a [`Subscription`] is a response, a [`LastEventId`] an extractor.
 
 use std::convert::Infallible;
 
@@ -6,7 +6,7 @@ use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use super::responder::{Declined, LastEventId};
+use super::request::LastEventId;
 use crate::topic::Subscription;
 
 impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
@@ -18,12 +18,6 @@ impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
 }
 
 impl IntoResponse for Subscription {
-    fn into_response(self) -> Response {
-        Self::into_response(self).into_response()
-    }
-}
-
-impl IntoResponse for Declined {
     fn into_response(self) -> Response {
         Self::into_response(self).into_response()
     }

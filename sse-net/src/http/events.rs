@@ -1,19 +1,21 @@
-//! A subscription within the process, event by event.
+//! Streams of events: a subscription as one, and the items of one that becomes a body.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
-use sse_core::{Decoded, Decoder, Lagged, MessageEvent};
+use sse_core::{Decoded, Decoder, Event, Lagged, MessageEvent};
 
 use crate::topic::Subscription;
 
-/// The events of a topic as a `Stream`, decoded: what a browser's listeners would be given.
+/// The events of a topic as a `Stream`, decoded as a browser decodes them.
 ///
-/// An error is no end: it is [`Lagged`] where the stream has fallen behind what the topic
-/// keeps, or has begun after an event that is not, and what follows is what is kept. It ends
-/// when the topic has been finished and all has been read. It does not linger.
+/// Errors do not end the stream. [`Lagged`] means that events were missed; the stream continues
+/// with the oldest retained event. The stream ends when the topic has been finished and
+/// everything has been read. It does not linger.
 ///
 /// ```
 /// use sse_core::{Event, Retention};
@@ -33,17 +35,17 @@ use crate::topic::Subscription;
 pub struct EventStream {
     subscription: Subscription,
     decoder: Decoder,
-    /// What has been read and not been decoded.
+    /// Bytes that have been read and not decoded.
     bytes: Bytes,
 }
 
 impl Subscription {
-    /// The events, decoded, for a program that follows the topic itself.
+    /// Returns the events as a `Stream`, decoded.
     #[must_use]
     pub fn events(self) -> EventStream {
         EventStream {
             subscription: self,
-            // What is in the topic is in memory already.
+            // The events are in memory already, so limits would save nothing.
             decoder: Decoder::new().max_line(usize::MAX).max_event(usize::MAX),
             bytes: Bytes::new(),
         }
@@ -51,7 +53,7 @@ impl Subscription {
 }
 
 impl EventStream {
-    /// The subscription, which may be ahead of the stream: it is read burst by burst.
+    /// Returns the subscription, which may have read more than the stream has yielded.
     #[must_use]
     pub const fn subscription(&self) -> &Subscription {
         &self.subscription
@@ -62,7 +64,7 @@ impl EventStream {
             let mut rest = &self.bytes[..];
             let event = match self.decoder.decode(&mut rest) {
                 Ok(Some(Decoded::Event(event))) => Some(event.into_owned()),
-                Ok(_) => None, // A comment, a reconnection time: what listeners don't see.
+                Ok(_) => None, // Comments and reconnection times, which are not dispatched.
                 Err(_) => return None,
             };
             let taken = self.bytes.len() - rest.len();
@@ -89,5 +91,27 @@ impl Stream for EventStream {
                 Err(lagged) => return Poll::Ready(Some(Err(lagged))),
             }
         }
+    }
+}
+
+/// An item of a stream that [`Responder::events`](crate::Responder::events) sends.
+pub trait IntoEvent {
+    /// Returns the event.
+    ///
+    /// # Errors
+    ///
+    /// The error of an item that is a result.
+    fn into_event(self) -> io::Result<Event<'static>>;
+}
+
+impl IntoEvent for Event<'static> {
+    fn into_event(self) -> io::Result<Self> {
+        Ok(self)
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> IntoEvent for Result<Event<'static>, E> {
+    fn into_event(self) -> io::Result<Event<'static>> {
+        self.map_err(io::Error::other)
     }
 }

@@ -1,11 +1,16 @@
 //! Streams as the responses of an HTTP server: hyper, axum or another.
 
+mod accepted;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
 mod events;
+mod inner;
+mod request;
 mod responder;
+mod stream_body;
 
 pub use body::Body;
-pub use events::EventStream;
-pub use responder::{Declined, IntoEvent, LastEventId, Responder, last_event_id, upgrade_http};
+pub use events::{EventStream, IntoEvent};
+pub use request::{LastEventId, last_event_id};
+pub use responder::Responder;

@@ -3,6 +3,7 @@
 pub(crate) mod disk;
 #[cfg(test)]
 mod faults;
+mod open;
 pub(crate) mod segments;
 mod sync_thread;
 pub(crate) mod writer;

@@ -18,8 +18,8 @@ use sse_core::{Cursor, Segment, Slice};
 
 use super::segments::Segments;
 use super::sync_thread::Syncer;
-use crate::journal::{Journal, JournalNotice, JournalState, SyncPolicy};
-use crate::topic::{Shared, State, Wakers, now};
+use crate::journal::{Journal, JournalNotice, SyncPolicy};
+use crate::topic::{Attention, Progress, Shared, State, Wakers, now};
 
 /// Ends the thread when the last handle of the topic is dropped, and waits for it.
 pub(crate) struct Keeper {
@@ -56,7 +56,7 @@ impl Keeper {
             if let Some(progress) = &mut who_writes.lock().progress {
                 progress.wanted = progress.wanted.max(Some(progress.written));
             }
-            who_writes.news.notify_one();
+            who_writes.writer.notify_one();
         })?;
         let work = Work {
             syncer,
@@ -118,7 +118,7 @@ impl Keeper {
             progress.unsynced = None;
         }
         drop(state);
-        self.shared.news.notify_one();
+        self.shared.writer.notify_one();
         self.wait(tip, tip)
     }
 
@@ -134,97 +134,12 @@ impl Drop for Keeper {
         if let Some(progress) = &mut self.shared.lock().progress {
             progress.is_closing = true;
         }
-        self.shared.news.notify_one();
+        self.shared.writer.notify_one();
         let is_own_thread = self.is_own_thread();
         if let Some(thread) = self.thread.take()
             && !is_own_thread
         {
             let _ = thread.join(); // It has told what was wrong.
-        }
-    }
-}
-
-/// How far a journal has come, under the lock of its topic.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    /// Everything before has been written or missed.
-    written: Cursor,
-    /// Everything before is on disk, as far as it has not been missed.
-    synced: Cursor,
-    /// Where the last events end that have been missed.
-    missed: Cursor,
-    /// Up to where somebody waits for a sync.
-    wanted: Option<Cursor>,
-    /// Up to where that was tried in vain.
-    unsynced: Option<Cursor>,
-    /// The segments and their bytes.
-    size: (usize, u64),
-    /// Whether nothing that is published may wait.
-    is_urgent: bool,
-    /// How much may wait where nobody does.
-    max_unwritten: usize,
-    is_failing: bool,
-    is_closing: bool,
-    attention: Attention,
-}
-
-/// What the thread waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attention {
-    /// It looks by itself, soon.
-    Awake,
-    /// To be told that somebody waits, or that there is much to write.
-    Dozing,
-    /// To be told that there is something to write.
-    Resting,
-}
-
-impl Progress {
-    fn new(cursor: Cursor, size: (usize, u64), is_urgent: bool, max_unwritten: usize) -> Self {
-        Self {
-            written: cursor,
-            synced: cursor,
-            missed: Cursor::default(),
-            wanted: None,
-            unsynced: None,
-            size,
-            is_urgent,
-            max_unwritten,
-            is_failing: false,
-            is_closing: false,
-            attention: Attention::Awake,
-        }
-    }
-
-    /// Whether the thread has to be told that there is something to write up to `tip`, for
-    /// which subscribers wait or not: once is enough.
-    pub(crate) fn wakes(&mut self, tip: Cursor, has_subscribers: bool) -> bool {
-        let unwritten = self.written.distance(tip);
-        let wakes = match self.attention {
-            Attention::Awake => false,
-            Attention::Dozing => {
-                unwritten > 0 && has_subscribers || unwritten >= self.max_unwritten
-            }
-            Attention::Resting => unwritten > 0,
-        };
-        if wakes {
-            self.attention = Attention::Awake;
-        }
-        wakes
-    }
-
-    /// Whether somebody waits for all to be written.
-    const fn is_awaited(&self) -> bool {
-        self.is_urgent || self.is_closing || self.wanted.is_some()
-    }
-
-    pub(crate) fn state(&self, tip: Cursor) -> JournalState {
-        let (segments, bytes) = self.size;
-        JournalState {
-            is_keeping: !self.is_failing,
-            unwritten: self.written.distance(tip),
-            segments,
-            bytes,
         }
     }
 }
@@ -313,7 +228,7 @@ impl Work {
                 return Task::End;
             }
             progress.attention = attention;
-            let wait = shared.news.wait_timeout(state, patience);
+            let wait = shared.writer.wait_timeout(state, patience);
             let (woken, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
             state = woken;
             if timeout.timed_out() && attention == Attention::Resting {

@@ -1,4 +1,4 @@
-//! A connection of a shard: what is written to it, and what it has not taken.
+//! A connection of a shard, its position and its unsent bytes.
 //!
 //! ```text
 //!              bytes not taken                   all taken
@@ -21,28 +21,40 @@ use sse_core::{Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stats::Disconnect;
+use crate::topic::Topic;
 use crate::trace;
 use crate::transport::Transport;
 use crate::transport::limit::Permit;
 use crate::transport::on_end::OnEnd;
 
+/// A connection that is handed over to a shard.
+pub(crate) struct Arrival {
+    pub(crate) transport: Transport,
+    pub(crate) topic: Topic,
+    pub(crate) cursor: Cursor,
+    /// The bytes before the first event: the response head and the opening blocks.
+    pub(crate) opening: Vec<u8>,
+    pub(crate) on_end: OnEnd,
+    pub(crate) permit: Permit,
+}
+
 pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) waker: Waker,
     pub(super) group: u32,
-    /// Its index among the group's members.
+    /// The index among the group's members.
     pub(super) place: u32,
     /// All events of the topic before this have been written, or are in `unsent`.
     pub(super) position: Cursor,
-    /// The tick at which it gets a heartbeat, if nothing is written before.
+    /// The tick at which a heartbeat is due, unless something is written before.
     pub(super) heartbeat_at: u32,
-    /// The tick at which its stream is ended.
+    /// The tick at which the stream is ended.
     pub(super) leave_at: u32,
-    /// How many bytes the peer has sent after its request.
+    /// The bytes that the peer has sent after its request.
     pub(super) input: u32,
-    /// Whether it is in the queue of those that catch up.
+    /// Whether it is queued to catch up.
     pub(super) is_queued: bool,
-    /// What it could not take.
+    /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,
     pub(super) permit: Permit,
@@ -50,9 +62,9 @@ pub(super) struct Connection {
 
 /// Bytes that a connection has not taken.
 pub(super) struct Unsent {
-    /// The rest of a response head or of an event, so that what follows is between events.
+    /// The rest of the opening or of an event; after it, the stream is between two events.
     pub(super) bytes: Bytes,
-    /// The tick at which it last took something.
+    /// The tick at which the connection last took a byte.
     pub(super) since: u32,
     /// How the stream ends after `bytes`, if it does.
     pub(super) close: Option<Close>,
@@ -60,19 +72,19 @@ pub(super) struct Unsent {
 
 /// The end of a stream.
 pub(super) struct Close {
-    /// What is written last.
+    /// The last bytes.
     pub(super) last: Bytes,
     pub(super) reason: Disconnect,
 }
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
-    /// Everything was taken.
+    /// All bytes were taken.
     All,
-    /// The connection takes no more now, and wakes the shard when it does.
+    /// This many bytes were taken; the connection wakes the shard when it takes more.
     Blocked(usize),
-    /// It has taken as much as one connection may be written at a time.
+    /// This many bytes were taken, the most at a time.
     Paused(usize),
 }
 
@@ -110,8 +122,7 @@ impl Connection {
         })
     }
 
-    /// Reads and discards what there is, but not for long. Ready at the end of input, or when
-    /// there may be more.
+    /// Reads and discards at most 16 KiB. Ready at the end of input, or when there may be more.
     pub(super) fn poll_input(&mut self) -> Poll<Result<Input, Disconnect>> {
         let cx = &mut Context::from_waker(&self.waker);
         let mut transport = Pin::new(&mut self.transport);
@@ -140,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// Ends the stream: a TLS session says so, and a socket closes its own half.
+    /// Ends the stream: closes the TLS session and the socket's own half.
     pub(super) fn poll_shutdown(&mut self) -> Poll<Result<(), Disconnect>> {
         let cx = &mut Context::from_waker(&self.waker);
         let transport = Pin::new(&mut self.transport);
@@ -151,8 +162,8 @@ impl Connection {
         }
     }
 
-    /// Finds out whether the peer has reset the connection. After the peer has closed its
-    /// half, no read shows that.
+    /// Returns an error if the peer has reset the connection, which no read shows after the
+    /// peer has closed its half.
     pub(super) fn probe(&mut self) -> Result<(), Disconnect> {
         let cx = &mut Context::from_waker(&self.waker);
         let transport = Pin::new(&mut self.transport);
@@ -162,8 +173,8 @@ impl Connection {
         })
     }
 
-    /// Keeps what the connection has not taken of a slice: the rest of the event in which it
-    /// stopped. Returns how many events it has begun.
+    /// Keeps the rest of the event in which the connection stopped taking a slice. Returns the
+    /// number of events that it has begun.
     pub(super) fn keep_unsent(&mut self, slice: &Slice, taken: usize, since: u32) -> usize {
         let begun = slice.begun(taken);
         self.position = begun.position;
@@ -171,8 +182,8 @@ impl Connection {
         begun.count
     }
 
-    /// Keeps bytes that precede the position. A short rest is copied, so that it does not keep
-    /// a whole chunk of the log in memory.
+    /// Keeps bytes before the position. Few bytes are copied, so that they do not hold a whole
+    /// chunk of the log in memory.
     pub(super) fn set_unsent(&mut self, bytes: Bytes, since: u32) {
         let bytes = if bytes.len() <= MAX_COPY {
             Bytes::copy_from_slice(&bytes)
@@ -186,7 +197,7 @@ impl Connection {
         }));
     }
 
-    /// Ends the stream after what is unsent, and `last`.
+    /// Ends the stream after the unsent bytes and `last`.
     pub(super) fn close(&mut self, last: Bytes, reason: Disconnect, now: u32) {
         let unsent = self.unsent.get_or_insert_with(|| {
             Box::new(Unsent {
@@ -216,14 +227,14 @@ impl Connection {
     }
 }
 
-/// What there is to read.
+/// The state of a connection's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
     More,
     End,
 }
 
-/// Calls a transport, which may be others' code: a panic there costs this connection.
+/// Calls a transport, which may be foreign code: a panic in it ends this connection only.
 fn guard<T>(call: impl FnOnce() -> io::Result<T>) -> Result<T, Disconnect> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|_| Disconnect::Gone),
@@ -234,10 +245,10 @@ fn guard<T>(call: impl FnOnce() -> io::Result<T>) -> Result<T, Disconnect> {
     }
 }
 
-/// How much one connection is written at a time: some 50 µs of copying.
+/// The most bytes written to one connection at a time: some 50 µs of copying.
 pub(super) const MAX_WRITE: usize = 256 << 10;
 
-/// How long a rest is at most to be copied: an eighth of the chunk that it would keep in
+/// The most unsent bytes that are copied: an eighth of the chunk that they would hold in
 /// memory.
 const MAX_COPY: usize = 8 << 10;
 
@@ -247,8 +258,8 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn what_is_kept_for_each_connection_stays_small() {
-        // 8 bytes less where assertions are off, which the socket has for its own.
+    fn the_state_of_a_connection_is_small() {
+        // In a release build it is 8 bytes less: the socket has its own debug assertions.
         assert!(
             size_of::<Connection>() <= 112,
             "{}",

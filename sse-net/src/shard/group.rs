@@ -1,31 +1,28 @@
-//! The connections of a shard that follow the same topic, and the passes over them.
+//! The connections of a shard that follow the same topic.
 
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use sse_core::{Cursor, Lagged, Slice};
 
-use super::connection::Written;
-use super::driver::{Driver, PART, PART_BYTES, Work};
-use super::tick::{LOOKS, next_heartbeat};
 use crate::topic::{Start, Subscription, Topic};
 
 pub(super) struct Group {
-    subscription: Subscription,
-    waker: Waker,
+    pub(super) subscription: Subscription,
+    pub(super) waker: Waker,
     /// The keys of the connections.
     pub(super) members: Vec<u32>,
-    pass: Option<Pass>,
-    /// Whether a pass is in the queue.
+    pub(super) pass: Option<Pass>,
+    /// Whether a pass is queued.
     pub(super) is_queued: bool,
     pub(super) is_finished: bool,
 }
 
-/// New events on their way to the members. It keeps its slice until the last member has been
-/// served; whether one has been is seen from its position.
-struct Pass {
-    slice: Slice,
+/// The delivery of a slice to all members. The slice is held until the last member has been
+/// served; the position of a member shows whether it has been.
+pub(super) struct Pass {
+    pub(super) slice: Slice,
     /// The place of the next member.
-    next: usize,
+    pub(super) next: usize,
 }
 
 impl Group {
@@ -40,7 +37,7 @@ impl Group {
         }
     }
 
-    /// The position of every member that is up to date, and of the pass that is under way.
+    /// Returns the position of every member that is up to date; the end of the current pass.
     pub(super) const fn position(&self) -> Cursor {
         self.subscription.cursor()
     }
@@ -49,8 +46,8 @@ impl Group {
         self.subscription.topic()
     }
 
-    /// The events after `cursor`, up to the group's position: from the pass that is under way
-    /// if it has them, since the topic's lock and a copy cost more.
+    /// Returns events after `cursor`, up to the group's position: from the current pass if it
+    /// has them, which saves the topic's lock and a copy.
     pub(super) fn slice_after(&self, cursor: Cursor) -> Result<Option<Slice>, Lagged> {
         match &self.pass {
             Some(pass) if pass.slice.start() <= cursor => Ok(pass.slice.after(cursor)),
@@ -58,143 +55,12 @@ impl Group {
         }
     }
 
-    /// Where a member that has lagged continues: with the pass that is under way, since under
-    /// a flood the log may have evicted more by then.
+    /// Returns where a member that has lagged continues: with the current pass, since under a
+    /// flood the log may evict more meanwhile.
     pub(super) fn begin_after(&self, lagged: Lagged) -> Cursor {
         match &self.pass {
             Some(pass) => pass.slice.start().min(lagged.begin),
             None => lagged.begin,
         }
-    }
-}
-
-impl Driver {
-    /// Writes new events to a part of a group's members.
-    pub(super) fn pass(&mut self, key: u32) {
-        let Some(group) = self.groups.get_mut(key as usize) else {
-            return;
-        };
-        group.is_queued = false;
-        let Some(pass) = group.pass.take() else {
-            return self.begin_pass(key);
-        };
-        let left = self.send_to_members(key, pass);
-        let Some(group) = self.groups.get_mut(key as usize) else {
-            return; // The last member has left.
-        };
-        group.is_queued = true;
-        group.pass = left;
-        self.queue.push_back(Work::Pass(key));
-    }
-
-    /// Takes a slice for the next pass, or leaves the waker.
-    fn begin_pass(&mut self, key: u32) {
-        let now = tokio::time::Instant::now();
-        let Some(group) = self.groups.get_mut(key as usize) else {
-            return;
-        };
-        if let Some(until) = group
-            .subscription
-            .lingers_until()
-            .filter(|until| *until > now)
-        {
-            return self.linger(key, until);
-        }
-        let cx = &mut Context::from_waker(&group.waker);
-        let mut next = group.subscription.poll_slice(cx);
-        let has_lagged = matches!(next, Poll::Ready(Err(_)));
-        if has_lagged {
-            // The members that have lagged, too, continue with the slice that is taken now.
-            next = group.subscription.poll_slice(cx);
-        }
-        let is_ready = next.is_ready();
-        match next {
-            Poll::Ready(Ok(Some(slice))) => group.pass = Some(Pass { slice, next: 0 }),
-            Poll::Ready(Ok(None)) => group.is_finished = true,
-            Poll::Ready(Err(_)) | Poll::Pending => {}
-        }
-        let is_finished = group.is_finished;
-        if is_ready && !is_finished {
-            group.is_queued = true;
-            self.queue.push_back(Work::Pass(key));
-        }
-        if has_lagged || is_finished {
-            self.queue_idle_members(key);
-        }
-    }
-
-    /// Lets the members find out about the end of the topic or a gap, each for itself.
-    fn queue_idle_members(&mut self, key: u32) {
-        for place in 0.. {
-            let members = &self.groups[key as usize].members;
-            let Some(&member) = members.get(place) else {
-                return;
-            };
-            if self.connections[member as usize].unsent.is_none() {
-                self.queue_connection(member);
-            }
-        }
-    }
-
-    /// Returns the pass if there are members left.
-    fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
-        let bytes = pass.slice.bytes();
-        let (start, end) = (pass.slice.start(), pass.slice.end());
-        let (mut events, mut taken_bytes) = (0, 0);
-        let (mut leaving, mut paused) = (Vec::new(), Vec::new());
-        let members = &self.groups[key as usize].members;
-        let (mut sends, mut looks, mut is_over) = (0, 0, true);
-        while let Some(&member) = members.get(pass.next) {
-            if sends >= PART || looks >= LOOKS || taken_bytes >= PART_BYTES {
-                is_over = false;
-                break;
-            }
-            pass.next += 1;
-            looks += 1;
-            let connection = &mut self.connections[member as usize];
-            let position = connection.position;
-            if connection.unsent.is_some() || position < start || position >= end {
-                continue; // It catches up by itself, or has joined at a later position.
-            }
-            sends += 1;
-            let slice = if position == start {
-                None
-            } else {
-                pass.slice.after(position)
-            };
-            let slice = slice.as_ref().unwrap_or(&pass.slice);
-            let bytes = if position == start {
-                bytes.clone()
-            } else {
-                slice.bytes()
-            };
-            match connection.try_write(&bytes) {
-                Ok(Written::All) => {
-                    connection.position = end;
-                    events += slice.count();
-                    taken_bytes += bytes.len();
-                    connection.heartbeat_at =
-                        next_heartbeat(self.now, self.config.heartbeat, member);
-                }
-                Ok(written) => {
-                    let taken = written.taken(bytes.len());
-                    taken_bytes += taken;
-                    events += connection.keep_unsent(slice, taken, self.now);
-                    if matches!(written, Written::Paused(_)) {
-                        paused.push(member);
-                    }
-                }
-                Err(reason) => leaving.push((member, reason)),
-            }
-        }
-        self.stats.add_events(events);
-        self.stats.add_bytes(taken_bytes);
-        for member in paused {
-            self.queue_connection(member);
-        }
-        for (member, reason) in leaving {
-            self.remove_connection(member, reason);
-        }
-        (!is_over).then_some(pass)
     }
 }

@@ -1,5 +1,5 @@
-//! The wake-up protocol of a shard: whoever has something for it puts that into the mailbox
-//! and wakes the shard's task if it waits.
+//! The wake-up protocol of a shard: a sender puts something into the mailbox and wakes the
+//! shard's task if it waits.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
-/// What has been posted to a shard and not been taken. `A` is a connection that arrives.
+/// Mail for a shard that it has not taken yet. `A` is a connection that arrives.
 pub(crate) struct Mailbox<A>(Mutex<Mail<A>>);
 
 pub(crate) struct Mail<A> {
@@ -33,7 +33,7 @@ impl<A> Mailbox<A> {
         }
     }
 
-    /// Takes everything, and leaves the task's waker.
+    /// Takes all mail, and registers the task's waker.
     pub(crate) fn take(&self, cx: &Context<'_>) -> Mail<A> {
         let mut mail = self.lock();
         let waiting = Mail {
@@ -73,14 +73,14 @@ impl<A> std::fmt::Debug for Mailbox<A> {
     }
 }
 
-/// What can become ready.
+/// A connection or a group that can become ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
     Connection(u32),
     Group(u32),
 }
 
-/// A waker that puts its key into the ready list of a shard, once until the shard lowers it.
+/// A waker that puts its key into a shard's ready list, once until the shard lowers it.
 pub(crate) struct Signal<A> {
     mailbox: Arc<Mailbox<A>>,
     key: Key,
@@ -97,10 +97,11 @@ impl<A: Send + 'static> Signal<A> {
         Waker::from(Arc::new(signal))
     }
 
-    /// Returns the key and lets the signal be raised again: what happens from now on is not
-    /// covered by what the shard does next.
+    /// Returns the key and allows the signal to be raised again. The shard calls this before it
+    /// serves the key, so that no wake-up is lost meanwhile.
     pub(crate) fn lower(&self) -> Key {
-        // Not a mere store: whoever finds the signal raised relies on what the shard does next.
+        // A store would not do: a thread that finds the signal raised relies on the shard to
+        // see what it wrote before, so this has to acquire as well.
         self.is_raised.swap(false, Ordering::AcqRel);
         self.key
     }
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn a_signal_stays_small() {
+    fn a_signal_is_small() {
         assert!(size_of::<Signal<()>>() <= 24);
     }
 }

@@ -1,11 +1,10 @@
-//! The shards that drive very many subscribers.
+//! Shards: tasks that each drive many thousands of connections.
 //!
-//! A shard is one task that owns many connections. Those that follow the same topic are a
-//! *group*. New events of a topic wake the shard once; it takes one slice of the topic's log
-//! and, in a *pass* over the group, writes the same bytes to every connection that is up to
-//! date. A connection that can't take all of it keeps the rest of the event in which it
-//! stopped, shared as well, and its position. When its socket becomes writable, it catches up
-//! with the group.
+//! The connections of a shard that follow the same topic are a *group*. New events of a topic
+//! wake the shard once. It takes one slice of the topic's log and, in a *pass* over the group,
+//! writes the same bytes to every connection that is up to date. A connection that cannot take
+//! all of it keeps its position and the rest of the event in which it stopped, shared as well.
+//! When its socket becomes writable, it catches up with the group.
 //!
 //! From `publish` to the sockets an event costs five rounds of a lock, whatever the number of
 //! subscribers, and at most one copy (none, if it is long):
@@ -14,38 +13,38 @@
 //! 2. the mailbox's, to put the group into the ready list,
 //! 3. the mailbox's, by the shard, to take that list,
 //! 4. the topic's, to take the slice, where the newest chunk of the log is copied,
-//! 5. the topic's, after the pass, to find nothing new and leave the waker.
+//! 5. the topic's, after the pass, to find nothing new and register the waker.
 //!
-//! A pass that takes longer than a turn looks into the mailbox once a turn, too.
+//! A pass that takes longer than a turn also locks the mailbox once a turn.
 //!
 //! A shard has one queue of work. Each piece of work takes a part, some sends or reads, and
-//! returns to the back of the queue if there is more to do; one connection that catches up
+//! returns to the back of the queue if there is more to do. One connection that catches up
 //! alternates with each piece. After a millisecond the shard yields to the runtime. So neither
 //! a fast publisher nor many late joiners keep it from admitting clients, sending heartbeats,
 //! noticing clients that leave, or draining.
 
+mod arrivals;
+mod catch_up;
 mod connection;
 mod driver;
 mod group;
 mod mailbox;
+mod pass;
 mod tick;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sse_core::Cursor;
 use tokio::task::unconstrained;
 
+pub(crate) use self::connection::Arrival;
 use self::driver::Driver;
 use self::mailbox::Mailbox;
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::topic::Topic;
-use crate::transport::Transport;
-use crate::transport::limit::Permit;
-use crate::transport::on_end::OnEnd;
 
-/// A handle of a shard, whose task runs until this is dropped and all connections have ended.
+/// A handle of a shard. Its task runs until this is dropped and all connections have ended.
 #[derive(Debug)]
 pub(crate) struct Shard(Arc<Mailbox<Arrival>>);
 
@@ -54,17 +53,17 @@ impl Shard {
     pub(crate) fn start(config: Arc<Config>, stats: Arc<Stats>) -> Self {
         let mailbox = Arc::default();
         let driver = Driver::new(config, stats, Arc::clone(&mailbox));
-        // Tokio's budget would make writes pending after 128 of them; a turn has its own.
+        // Tokio's budget would make writes pending after 128 of them; a turn has its own budget.
         tokio::spawn(unconstrained(driver.run()));
         Self(mailbox)
     }
 
-    /// Hands over a connection.
+    /// Hands a connection over.
     pub(crate) fn admit(&self, arrival: Arrival) {
         self.0.post(|mail| mail.arrivals.push(arrival));
     }
 
-    /// Ends all streams, each at a random time within `window`.
+    /// Ends each stream at a random time within `window`.
     pub(crate) fn drain(&self, window: Duration) {
         self.0.post(|mail| mail.drain = Some(window));
     }
@@ -74,15 +73,4 @@ impl Drop for Shard {
     fn drop(&mut self) {
         self.0.post(|mail| mail.is_closed = true);
     }
-}
-
-/// A connection that is handed over to a shard.
-pub(crate) struct Arrival {
-    pub(crate) transport: Transport,
-    pub(crate) topic: Topic,
-    pub(crate) cursor: Cursor,
-    /// What is written before any event: the response head and the opening blocks.
-    pub(crate) opening: Vec<u8>,
-    pub(crate) on_end: OnEnd,
-    pub(crate) permit: Permit,
 }

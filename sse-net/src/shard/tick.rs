@@ -1,5 +1,4 @@
-//! What the passing of time asks for: heartbeats, deadlines, ages and the drain, with one
-//! coarse tick for all connections of a shard.
+//! Heartbeats, deadlines, ages and the drain: one coarse tick for all connections of a shard.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,28 +6,13 @@ use std::time::Duration;
 use sse_core::Event;
 
 use super::connection::Written;
-use super::driver::{Driver, PART, PART_BYTES, Work, compact};
+use super::driver::Driver;
+use super::work::{LOOKS, PART, PART_BYTES, TICK, Tick, Work, compact, next_heartbeat, ticks};
 use crate::config::jittered;
 use crate::stats::Disconnect;
 
-/// How exact heartbeats, deadlines and ages are.
-pub(super) const TICK: Duration = Duration::from_millis(250);
-
-/// How many connections a part of the work looks at.
-pub(super) const LOOKS: u32 = 4096;
-
-/// How far a tick has come.
-#[derive(Debug, Default)]
-pub(super) struct Tick {
-    /// Half-closed connections that are still to be probed.
-    half_closed: Vec<u32>,
-    next_connection: u32,
-    next_group: u32,
-    furthest_lag: usize,
-}
-
 impl Driver {
-    /// Begins a tick, unless the last one is not over.
+    /// Begins a tick, unless the last one has not ended yet.
     pub(super) fn begin_tick(&mut self) {
         if self.tick.is_none() {
             self.tick = Some(Tick {
@@ -39,7 +23,7 @@ impl Driver {
         }
     }
 
-    /// Looks at a part of the connections, and at the end at the groups.
+    /// Checks a part of the connections, and after the last one the groups.
     pub(super) fn tick(&mut self) {
         let Some(mut tick) = self.tick.take() else {
             return;
@@ -76,8 +60,8 @@ impl Driver {
         self.evict_old(tick);
     }
 
-    /// Lets topics evict events that have become too old, a part of them at a time: one that
-    /// is published to no more would keep its backlog.
+    /// Evicts old events, of a part of the topics at a time: a topic without publishers would
+    /// keep its backlog.
     fn evict_old(&mut self, mut tick: Tick) {
         let end = compact(self.groups.capacity());
         let stop = end.min(tick.next_group.saturating_add(LOOKS));
@@ -93,8 +77,7 @@ impl Driver {
         }
     }
 
-    /// Finds out which half-closed connections have been reset, and returns how many it has
-    /// probed.
+    /// Removes half-closed connections that have been reset, and returns the number of probes.
     fn probe_half_closed(&mut self, keys: &mut Vec<u32>) -> usize {
         let part = keys.split_off(keys.len().saturating_sub(PART));
         for key in &part {
@@ -107,14 +90,14 @@ impl Driver {
         part.len()
     }
 
-    /// Does what is due for a connection, and returns whether that was to send something.
+    /// Does what is due for a connection, and returns `true` if that was a send.
     fn check_time(&mut self, key: u32) -> Result<bool, Disconnect> {
         let connection = &self.connections[key as usize];
         if self.drained.is_some_and(|drained| drained <= self.now) {
             return Err(Disconnect::Drained);
         }
         if let Some(unsent) = &connection.unsent {
-            // Two more, because both ends are rounded down: no client is cut off early.
+            // Two ticks more, since both ends are rounded down: no client is cut off early.
             let time = ticks(self.config.write_timeout.saturating_add(2 * TICK));
             if unsent.since.saturating_add(time) <= self.now {
                 return Err(Disconnect::WriteTimeout);
@@ -124,7 +107,7 @@ impl Driver {
             }
         }
         if connection.leave_at <= self.now {
-            return self.say_goodbye(key).map(|()| true);
+            return self.close_with_retry(key).map(|()| true);
         }
         if connection.unsent.is_none() && connection.heartbeat_at <= self.now {
             return self.send_heartbeat(key).map(|()| true);
@@ -132,7 +115,7 @@ impl Driver {
         Ok(false)
     }
 
-    /// Writes a heartbeat, unless events are on their way.
+    /// Writes a heartbeat, unless bytes are unsent.
     pub(super) fn send_heartbeat(&mut self, key: u32) -> Result<(), Disconnect> {
         let connection = &mut self.connections[key as usize];
         if connection.unsent.is_some() {
@@ -149,8 +132,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends a stream so that the client comes back at a time of its own.
-    fn say_goodbye(&mut self, key: u32) -> Result<(), Disconnect> {
+    /// Ends a stream with a jittered reconnection time.
+    fn close_with_retry(&mut self, key: u32) -> Result<(), Disconnect> {
         let mut last = Vec::new();
         Event::new()
             .retry(jittered(self.config.retry))
@@ -163,6 +146,7 @@ impl Driver {
         self.catch_up(key)
     }
 
+    /// Ends each stream at a random time within `window`.
     pub(super) fn drain(&mut self, window: Duration) {
         for (_, connection) in &mut self.connections {
             let wait = ticks(window.mul_f64(fastrand::f64()));
@@ -171,16 +155,4 @@ impl Driver {
         let end = window.saturating_add(self.config.goodbye_timeout());
         self.drained = Some(self.now.saturating_add(ticks(end)));
     }
-}
-
-pub(super) fn ticks(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// The tick of the next heartbeat of a connection that is written to now: up to a tenth early,
-/// so that not all are due at once.
-pub(super) fn next_heartbeat(now: u32, heartbeat: Duration, key: u32) -> u32 {
-    let time = ticks(heartbeat).max(1);
-    let early = key % (time / 10 + 1);
-    now.saturating_add(time - early)
 }

@@ -1,37 +1,34 @@
-//! The async stream, for what is written for one client.
+//! Per-client streams: events for one client, with back-pressure.
 
+mod deadline;
+mod drive;
 pub(crate) mod pipe;
 
-pub use pipe::PipeWriter;
-
 use std::fmt::Display;
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+pub use pipe::PipeWriter;
 use serde::Serialize;
 use sse_core::{Event, EventId, EventType, FieldError, Outbox, SendError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use crate::stats::Disconnect;
-use crate::trace;
 use crate::transport::Transport;
-use crate::transport::presence::{LOOK, Presence, Sign};
+use crate::transport::presence::Presence;
 
-/// An event stream for one client: the calls of [`sse_core::Stream`], with back-pressure.
+/// An event stream for one client: [`sse_core::Stream`], async and with back-pressure.
 ///
-/// A call accepts its event at once, and returns when the connection has taken it. When the
-/// call is cancelled, or its error is [`SendError::Io`], the event was accepted all the same:
-/// the next call begins with what is left of it, so no event is torn or doubled. Any other
-/// error means that nothing of the event was accepted.
+/// A call accepts its event at once, and returns when the connection has taken it. If the call
+/// is cancelled or fails with [`SendError::Io`], the event has been accepted: the next call
+/// begins with the rest of it, so no event is torn or doubled. On any other error, nothing of
+/// the event was accepted.
 ///
-/// A read is always pending while a call waits, so that a client that leaves ends the wait.
+/// A call that waits also reads, and fails once the client is gone.
 ///
-/// A server drops the future of [`Request::stream`](crate::Request::stream) when its client
-/// has gone, wherever the future waits, and sends the heartbeats meanwhile:
+/// A server drops the future of [`Request::stream`](crate::Request::stream) when the client is
+/// gone, wherever the future waits, and sends heartbeats meanwhile:
 ///
 /// ```
 /// use sse_net::{Answer, Request};
@@ -44,7 +41,7 @@ use crate::transport::presence::{LOOK, Presence, Sign};
 /// async fn ask(request: Request) -> Answer {
 ///     let mut model = Model::ask(request.query());
 ///     request.stream(async move |mut stream| {
-///         // Dropping the model stops it: nobody listens any more.
+///         // When the client is gone, the model is dropped, too.
 ///         while let Some(token) = model.next_token().await {
 ///             stream.write_str(&token).await?;
 ///         }
@@ -60,56 +57,60 @@ pub struct Stream<C = Transport> {
     write_timeout: Duration,
     heartbeat: Option<Duration>,
     /// When `closed` sends a heartbeat.
-    beat_at: Option<Instant>,
+    heartbeat_at: Option<Instant>,
     presence: Presence,
     is_flushed: bool,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
-    /// A stream over `connection`, which fails when nothing of what waits is taken for the
-    /// length of `write_timeout`.
+    /// Creates a stream over `connection`.
+    ///
+    /// Its calls fail when the connection takes no byte of unsent events for `write_timeout`.
     pub const fn new(connection: C, write_timeout: Duration) -> Self {
         Self {
             connection,
             outbox: Outbox::new(),
             write_timeout,
             heartbeat: None,
-            beat_at: None,
+            heartbeat_at: None,
             presence: Presence::new(64 << 10),
             is_flushed: true,
         }
     }
 
-    /// Lets [`closed`](Self::closed) send an empty comment whenever nothing has been written for
-    /// `silence`, but not more often than every quarter of a second. Off by default; the
-    /// streams of a server get its heartbeats from the server.
+    /// Sets the interval of heartbeats, which [`closed`](Self::closed) sends.
+    ///
+    /// A heartbeat is an empty comment, sent when nothing has been written for `interval`, or
+    /// 250 ms if that is longer. Default: none, because a server sends heartbeats itself.
     #[must_use]
-    pub const fn heartbeat(mut self, silence: Duration) -> Self {
-        self.heartbeat = Some(silence);
+    pub const fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = Some(interval);
         self
     }
 
-    /// How many bytes the client may send, which are thrown away, before it counts as gone. The
-    /// default is 64 KiB.
+    /// Sets how many bytes the client may send before it counts as gone.
+    ///
+    /// They are discarded. Default: 64 KiB.
     #[must_use]
     pub const fn max_input(mut self, bytes: usize) -> Self {
         self.presence.set_max_input(bytes);
         self
     }
 
-    /// Refuses events while at least `bytes` bytes wait, which happens only when calls are
-    /// cancelled or fail. The default is 1 MiB.
+    /// Sets the number of unsent bytes from which on events are refused.
+    ///
+    /// Bytes accumulate only when calls are cancelled or fail. Default: 1 MiB.
     #[must_use]
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.outbox.set_max_pending(bytes);
         self
     }
 
-    /// Stages the ID of the next event.
+    /// Sets the ID of the next event.
     ///
     /// # Errors
     ///
-    /// Text that is no event ID; see [`EventId::new`].
+    /// Text that is not an event ID; see [`EventId::new`].
     pub fn set_id<'a>(
         &mut self,
         id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,
@@ -117,11 +118,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.outbox.set_id(id)
     }
 
-    /// Stages the type of the next event.
+    /// Sets the type of the next event.
     ///
     /// # Errors
     ///
-    /// Text with a line break in it.
+    /// Text with a line break.
     pub fn set_event<'a>(
         &mut self,
         event: impl TryInto<EventType<'a>, Error: Into<FieldError>>,
@@ -129,12 +130,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.outbox.set_event(event)
     }
 
-    /// Stages the reconnection time that the next event carries.
+    /// Sets the reconnection time that the next event carries.
     pub const fn set_retry(&mut self, retry: Duration) {
         self.outbox.set_retry(retry);
     }
 
-    /// Sends an event. What it leaves open is filled with what is staged.
+    /// Sends an event. Fields that it lacks are taken from the setters.
     ///
     /// # Errors
     ///
@@ -188,7 +189,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.accept(|outbox| outbox.write_float(value)).await
     }
 
-    /// Sends `value`, as it displays itself, as data.
+    /// Sends the `Display` form of `value` as data.
     ///
     /// # Errors
     ///
@@ -200,7 +201,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.accept(|outbox| outbox.write_display(value)).await
     }
 
-    /// Sends an event with ID, type and data.
+    /// Sends an event with this ID, type and data.
     ///
     /// # Errors
     ///
@@ -215,7 +216,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             .await
     }
 
-    /// Sends a comment, which browsers skip.
+    /// Sends a comment, which browsers ignore.
     ///
     /// # Errors
     ///
@@ -224,47 +225,48 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.accept(|outbox| outbox.comment(text)).await
     }
 
-    /// Writes what waits, and flushes the connection.
+    /// Writes the unsent bytes, and flushes the connection.
     ///
     /// # Errors
     ///
-    /// What the connection says; what it did not take still waits.
+    /// Those of the connection; the bytes that it did not take remain unsent.
     pub async fn flush(&mut self) -> io::Result<()> {
         self.is_flushed = false;
         self.drain().await
     }
 
-    /// Ends the stream: sends `event: close` with empty data, and ends the connection.
+    /// Ends the stream with a `close` event, and shuts the connection down.
     ///
-    /// A page that listens to `close` stops there; for one that does not, the browser
-    /// reconnects as after any end of a stream.
+    /// The event's data is empty. A page closes its `EventSource` when it receives it; without
+    /// that, the browser reconnects, as after any end of a stream.
     ///
     /// # Errors
     ///
-    /// What the connection says.
+    /// Those of the connection.
     pub async fn close(mut self) -> io::Result<()> {
         self.outbox.close();
         self.end().await
     }
 
-    /// Ends the stream without an event that says so, for pages that know by what came last.
-    /// A stream that is merely dropped is cut, which a client over TLS takes for an attack.
+    /// Ends the stream without a further event, and shuts the connection down.
+    ///
+    /// For pages that know the last event by its content. A stream that is merely dropped is cut
+    /// off, which a TLS client reports as a truncation attack.
     ///
     /// # Errors
     ///
-    /// What the connection says.
+    /// Those of the connection.
     pub async fn end(mut self) -> io::Result<()> {
         self.flush().await?;
         self.shut_down().await
     }
 
-    /// Waits until the client is gone: its connection is reset or fails, it takes nothing for
-    /// the length of the write timeout, or it sends [too much](Self::max_input). A client that
-    /// has only ended its own half of the connection is still there. A server's stream is gone,
-    /// too, when the server drains, at the end of its window.
+    /// Waits until the client is gone, and sends [heartbeats](Self::heartbeat) meanwhile.
     ///
-    /// Meanwhile what waits is written, and heartbeats are sent where they
-    /// [are on](Self::heartbeat). It may be cancelled and called again.
+    /// A client is gone when its connection is reset or fails, when it takes no byte for the
+    /// write timeout, or when it sends [too many bytes](Self::max_input). A half-closed client
+    /// is not gone. In a drain, the client of a server's stream is gone at the end of the
+    /// window. Unsent bytes are written meanwhile. It may be cancelled and called again.
     pub async fn closed(&mut self) {
         while !self.presence.has_left() {
             if self.is_drained() {
@@ -274,143 +276,38 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             }
         }
     }
-
-    /// Waits until the client does something, or something is to be written.
-    async fn watch(&mut self) {
-        // Nobody tells that a client has reset the connection which had ended its half.
-        let look_at = match self.presence.is_half_closed() {
-            true => Instant::now().checked_add(LOOK),
-            false => None,
-        };
-        let beat_at = self.beat_at;
-        let watch = poll_fn(|cx| match self.poll_client(cx) {
-            Poll::Pending if self.is_drained() => Poll::Pending,
-            _ => Poll::Ready(()),
-        });
-        match beat_at.into_iter().chain(look_at).min() {
-            Some(until) => _ = timeout_at(until, watch).await,
-            None => watch.await,
-        }
-        if beat_at.is_some_and(|beat_at| beat_at <= Instant::now()) {
-            self.beat();
-        }
-    }
-
-    async fn accept(
-        &mut self,
-        push: impl FnOnce(&mut Outbox) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        if self.outbox.is_full() {
-            // What a cancelled call has left. Whatever the connection says now, it says again
-            // to the next event that is accepted; this one finds room or is refused.
-            let _ = self.drain().await;
-        }
-        push(&mut self.outbox)?;
-        trace::dropped_ids();
-        self.is_flushed = false;
-        Ok(self.drain().await?)
-    }
-
-    /// Writes what waits, and flushes. Each piece of progress has the write timeout anew.
-    async fn drain(&mut self) -> io::Result<()> {
-        let time = self.write_timeout;
-        while !self.is_drained() {
-            within(time, poll_fn(|cx| self.poll_progress(cx))).await?;
-        }
-        Ok(())
-    }
-
-    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.poll_client(cx).is_ready() {
-            let gone = io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
-            return Poll::Ready(Err(gone));
-        }
-        let connection = Pin::new(&mut self.connection);
-        if self.outbox.is_empty() {
-            ready!(connection.poll_flush(cx))?;
-            self.is_flushed = true;
-            self.beat_at = self
-                .heartbeat
-                .and_then(|silence| Instant::now().checked_add(silence.max(LOOK)));
-            return Poll::Ready(Ok(()));
-        }
-        match ready!(connection.poll_write(cx, self.outbox.pending()))? {
-            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            taken => self.outbox.advance(taken),
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Keeps a read pending, so that a client that leaves is noticed; ready when it is gone.
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            match ready!(self.presence.poll(&mut self.connection, cx)) {
-                Sign::Left(_) => return Poll::Ready(()),
-                // A closed tab answers a heartbeat with a reset. A peer that has only ended
-                // its own half reads on.
-                Sign::HalfClosed => self.beat(),
-            }
-        }
-    }
-
-    /// Lets a heartbeat wait to be written, unless events do.
-    fn beat(&mut self) {
-        if self.outbox.is_empty() && self.outbox.comment("").is_ok() {
-            self.is_flushed = false;
-        }
-    }
-
-    async fn shut_down(&mut self) -> io::Result<()> {
-        let connection = &mut self.connection;
-        let ending = poll_fn(|cx| Pin::new(&mut *connection).poll_shutdown(cx));
-        within(self.write_timeout, ending).await
-    }
-
-    const fn is_drained(&self) -> bool {
-        self.outbox.is_empty() && self.is_flushed
-    }
 }
 
 impl<C> Stream<C> {
-    /// The connection.
+    /// Returns the connection.
     pub const fn connection(&self) -> &C {
         &self.connection
     }
 
-    /// The same stream over another connection, made of this one, say a [`Tee`](crate::Tee)
-    /// around it. What waits for the one waits for the other.
-    pub fn map<D>(self, connection: impl FnOnce(C) -> D) -> Stream<D> {
+    /// Converts the connection, for example into a [`Tee`](crate::Tee) around it.
+    ///
+    /// Unsent bytes are written to the new connection.
+    pub fn map_connection<D>(self, connection: impl FnOnce(C) -> D) -> Stream<D> {
         Stream {
             connection: connection(self.connection),
             outbox: self.outbox,
             write_timeout: self.write_timeout,
             heartbeat: self.heartbeat,
-            beat_at: self.beat_at,
+            heartbeat_at: self.heartbeat_at,
             presence: self.presence,
             is_flushed: self.is_flushed,
         }
     }
 
-    /// The bytes that the connection has not taken.
+    /// Returns the bytes that the connection has not taken.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         self.outbox.pending()
     }
 
-    /// The connection, and the bytes that it has not taken.
+    /// Returns the connection, and the bytes that it has not taken.
     #[must_use]
     pub fn into_parts(self) -> (C, Vec<u8>) {
         (self.connection, self.outbox.into_pending())
-    }
-}
-
-/// What `progress` gives, if it comes in time.
-async fn within<T>(time: Duration, progress: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match timeout(time, progress).await {
-        Ok(made) => made,
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client took nothing for the length of the write timeout",
-        )),
     }
 }

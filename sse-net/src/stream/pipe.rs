@@ -1,4 +1,4 @@
-//! A connection within the process, whose other end is a body.
+//! A pipe within the process, between a per-client stream and its body or connection.
 
 use std::io;
 use std::pin::Pin;
@@ -8,29 +8,29 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is below a [`Stream`](crate::Stream) that is the body of an HTTP response.
+/// The connection of a [`Stream`](crate::Stream) that writes the body of a response.
 ///
-/// It takes events until 16 KiB wait for the HTTP server, and fails once the body has been
-/// dropped, which is how an HTTP server says that the client is gone.
+/// It blocks while 16 KiB are buffered for the HTTP server, and fails once the server has
+/// dropped the body, because the client is gone.
 #[derive(Debug)]
 pub struct PipeWriter(Arc<Mutex<Channel>>);
 
-/// How many bytes may wait.
-const ROOM: usize = 16 << 10;
+/// The number of buffered bytes at which the writer blocks.
+const CAPACITY: usize = 16 << 10;
 
-/// A pipe, and what comes out of it.
+/// Creates a pipe.
 pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
     let channel = Arc::default();
     (PipeWriter(Arc::clone(&channel)), PipeReader(channel))
 }
 
-/// The other end of a [`PipeWriter`].
+/// The reading end of a pipe.
 #[derive(Debug)]
 pub(crate) struct PipeReader(Arc<Mutex<Channel>>);
 
 #[derive(Debug, Default)]
 struct Channel {
-    /// Whole writes, so that between two takes it is between two events.
+    /// Whole writes only, so that between two takes the stream is between two events.
     bytes: Vec<u8>,
     writer: Option<Waker>,
     reader: Option<Waker>,
@@ -39,7 +39,7 @@ struct Channel {
 }
 
 impl PipeReader {
-    /// All that waits; none at the end.
+    /// Takes all buffered bytes; `None` at the end of the stream.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut channel = lock(&self.0);
         if !channel.bytes.is_empty() {
@@ -73,7 +73,7 @@ impl AsyncWrite for PipeWriter {
         if channel.is_gone {
             return Poll::Ready(Err(gone()));
         }
-        if channel.bytes.len() >= ROOM {
+        if channel.bytes.len() >= CAPACITY {
             wait(channel, |channel| &mut channel.writer, cx);
             return Poll::Pending;
         }
@@ -95,7 +95,7 @@ impl AsyncWrite for PipeWriter {
 }
 
 impl AsyncRead for PipeWriter {
-    /// There is nothing to read, ever; but that the client is gone is told here.
+    /// Never ready, except with an error once the client is gone.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -122,8 +122,8 @@ fn lock(channel: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
     channel.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps a waker. The one that it replaces may be the last that a task hangs on, and is
-/// dropped with the lock released.
+/// Registers a waker. The replaced one may be the last reference to a task, and is dropped
+/// without the lock.
 fn wait(
     mut channel: MutexGuard<'_, Channel>,
     slot: impl FnOnce(&mut Channel) -> &mut Option<Waker>,
@@ -142,6 +142,7 @@ fn wake(mut channel: MutexGuard<'_, Channel>, take: impl FnOnce(&mut Channel) ->
     }
 }
 
-fn gone() -> io::Error {
+/// The error of a call whose client is gone.
+pub(crate) fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")
 }

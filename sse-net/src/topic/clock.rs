@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sse_core::Now;
 
-/// The time by the system's clock, and by one that began with it and is never set.
+/// Returns the time of the system's clock, and of a clock that began with it and is never set.
 pub(crate) fn now() -> Now {
     static START: LazyLock<(Instant, Duration)> = LazyLock::new(|| (Instant::now(), unix()));
     let (start, began) = *START;

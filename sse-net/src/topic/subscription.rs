@@ -1,4 +1,4 @@
-//! A cursor into a topic that can wait.
+//! Subscriptions: a cursor into a topic that can wait.
 
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
@@ -8,69 +8,130 @@ use std::{future, io};
 use bytes::Bytes;
 use sse_core::{Cursor, EventId, Lagged, Resume, Slice};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-use super::Topic;
-use super::waiters::Place;
+#[cfg(feature = "http")]
+use super::clock::now;
+use super::handle::Topic;
+use super::position::Start;
+use super::waiters::{Place, Wakers};
 use crate::config::SlowClients;
 
-/// A cursor into a [`Topic`] that can wait. Dropping it unsubscribes.
-///
-/// It reads the wire bytes of whole events, ready for any writer. Nothing is lost when a read
-/// is cancelled.
-#[derive(Debug)]
-pub struct Subscription {
-    topic: Topic,
-    cursor: Cursor,
-    /// Where it waits, or has waited.
-    place: Option<Place>,
-    /// Until when events after the last read wait; only where the topic lingers.
-    lingers_until: Option<Instant>,
-    /// How it began.
-    resume: Resume,
-    /// The ID after which it began, until it has reported that events are missing.
-    missed: Option<EventId<'static>>,
-}
+impl Topic {
+    /// Subscribes from `start` on.
+    #[must_use]
+    pub fn subscribe(&self, start: Start) -> Subscription {
+        self.subscribe_after(None, start)
+    }
 
-impl Subscription {
-    pub(super) const fn new(
-        topic: Topic,
-        cursor: Cursor,
-        resume: Resume,
-        missed: Option<EventId<'static>>,
-    ) -> Self {
-        Self {
-            topic,
+    /// Subscribes after the event with this ID, or from `start` on if there is no ID.
+    ///
+    /// If events after that ID were evicted, or the ID is not known, the first read returns
+    /// [`Lagged`]. The next read continues with the oldest retained event, or as
+    /// [`unknown_id`](crate::TopicConfig::unknown_id) says.
+    ///
+    /// ```
+    /// use sse_core::{Event, EventId, Retention};
+    /// use sse_net::{Start, Topic};
+    ///
+    /// let topic = Topic::new(Retention::events(10));
+    /// topic.publish(&Event::new().id(1).data("hey"))?;
+    /// topic.publish(&Event::new().id(2).data("there"))?;
+    /// let seen = EventId::from(1);
+    /// assert_eq!(topic.subscribe_after(seen, Start::Live).lag(), "id: 2\ndata: there\n\n".len());
+    /// # Ok::<(), sse_net::PublishError>(())
+    /// ```
+    #[must_use]
+    pub fn subscribe_after(
+        &self,
+        last_event_id: impl Into<Option<EventId<'static>>>,
+        start: Start,
+    ) -> Subscription {
+        let asked = last_event_id.into();
+        let mut state = self.lock();
+        let unknown_id = self.config().unknown_id;
+        let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_id);
+        state.subscriptions += 1;
+        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+            state.runtime = Handle::try_current().ok();
+        }
+        drop(state);
+        drop(evicted);
+        Subscription {
+            topic: self.clone(),
             cursor,
             place: None,
             lingers_until: None,
             resume,
-            missed,
+            missed: match resume {
+                Resume::Gap(_) | Resume::Unknown => asked,
+                Resume::New | Resume::Resumed(_) => None,
+            },
         }
     }
+}
 
-    /// Waits until there are events, appends them to `out` and returns the number of bytes; 0
-    /// when the topic has been finished and everything has been read.
+/// A reader of a [`Topic`]. Dropping it unsubscribes.
+///
+/// It is an offset into the topic's log, and reads the wire bytes of whole events, ready for any
+/// writer. Nothing is lost when a read is cancelled.
+///
+/// ```
+/// use sse_core::{Event, Retention};
+/// use sse_net::{Start, Topic};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let topic = Topic::new(Retention::events(100));
+/// topic.publish(&Event::new().id(1).data("hey"))?;
+/// topic.finish(None)?;
+/// let mut subscription = topic.subscribe(Start::Earliest);
+/// loop {
+///     match subscription.read_bytes().await {
+///         Ok(Some(bytes)) => print!("{}", String::from_utf8_lossy(&bytes)),
+///         Ok(None) => break, // the topic has been finished
+///         Err(lagged) => eprintln!("{lagged}"),
+///     }
+/// }
+/// # Ok::<(), sse_net::PublishError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Subscription {
+    topic: Topic,
+    cursor: Cursor,
+    /// The place of its waker, now or before.
+    place: Option<Place>,
+    /// Until when events after the last read wait, if the topic lingers.
+    lingers_until: Option<Instant>,
+    /// Whether it resumed.
+    resume: Resume,
+    /// The ID after which events were missed, until that has been reported.
+    missed: Option<EventId<'static>>,
+}
+
+impl Subscription {
+    /// Waits for events, appends them to `out` and returns the number of bytes.
     ///
-    /// One call reads what there is, up to 1 MiB and the rest of a chunk or of a longer
-    /// event. Where the topic [lingers](crate::TopicConfig::linger), events that follow a read
-    /// within that time are read together at its end.
+    /// Returns 0 when the topic has been finished and everything has been read. One call reads
+    /// all unread events, up to 1 MiB and the rest of a chunk or of a longer event. If the topic
+    /// [lingers](crate::TopicConfig::linger), events that are published within that time after
+    /// a read are read together at its end.
     ///
     /// # Errors
     ///
     /// [`Lagged`] when events that the subscription has not read were evicted. The next call
-    /// continues with the oldest event that is kept.
+    /// continues with the oldest retained event.
     pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<usize, Lagged> {
         self.linger().await;
         future::poll_fn(|cx| self.poll_read(cx, out)).await
     }
 
-    /// Waits until there are events and returns the next of them, as many as lie together in
-    /// the topic's log: up to 64 KiB or one longer event. `None` when the topic has been
-    /// finished and everything has been read.
+    /// Waits for events and returns up to 64 KiB of them, or one longer event.
     ///
-    /// The bytes are shared with the topic, or copied where they are its newest. Keeping them
-    /// keeps up to 64 KiB in memory, or the longer event.
+    /// Returns `None` when the topic has been finished and everything has been read. The bytes
+    /// are shared with the topic's log, or copied if they are its newest. Holding them holds up
+    /// to 64 KiB in memory, or the longer event.
     ///
     /// # Errors
     ///
@@ -80,7 +141,7 @@ impl Subscription {
         future::poll_fn(|cx| self.poll_bytes(cx)).await
     }
 
-    /// The polling form of [`read`](Self::read), which does not linger.
+    /// Polls for what [`read`](Self::read) returns, without lingering.
     ///
     /// # Errors
     ///
@@ -101,14 +162,14 @@ impl Subscription {
             if out.len() - before >= READ {
                 break;
             }
-            // The next call reports what is evicted meanwhile.
+            // The next call reports events that have been evicted meanwhile.
             let rest = self.topic.slice(self.cursor..Cursor::MAX);
             next = rest.unwrap_or_default();
         }
         Poll::Ready(Ok(out.len() - before))
     }
 
-    /// The polling form of [`read_bytes`](Self::read_bytes), which does not linger.
+    /// Polls for what [`read_bytes`](Self::read_bytes) returns, without lingering.
     ///
     /// # Errors
     ///
@@ -131,7 +192,7 @@ impl Subscription {
             Ok(Some(slice)) => {
                 self.cursor = slice.end();
                 let linger = self.topic.linger();
-                // Events that are left have waited long enough.
+                // Events that are left over have waited long enough.
                 let lingers = !linger.is_zero() && slice.end() == state.log.end();
                 drop(state);
                 self.lingers_until = if lingers {
@@ -146,10 +207,10 @@ impl Subscription {
                 let waker = cx.waker().clone();
                 let replaced = state.waiters.remove(self.place);
                 self.place = Some(state.waiters.insert(waker));
-                let wakes_keeper = state.wakes_keeper();
+                let wakes_writer = state.wakes_writer();
                 drop(state);
-                if wakes_keeper {
-                    self.topic.0.news.notify_one();
+                if wakes_writer {
+                    self.topic.shared.writer.notify_one();
                 }
                 drop(replaced);
                 Poll::Pending
@@ -161,51 +222,48 @@ impl Subscription {
         }
     }
 
-    /// How the subscription began.
+    /// Returns whether the subscription resumed, and with or without a gap.
     #[must_use]
     pub const fn resume(&self) -> Resume {
         self.resume
     }
 
-    /// The gap event, if a subscription that began after an ID has missed events; then the
-    /// next read does not report that.
+    /// Takes the gap event, if events after the subscription's ID were missed. The next read
+    /// does not report them again.
     pub(crate) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
         let asked = self.missed.take()?;
         Some(self.topic.gap_event(Some(&asked), self.cursor))
     }
 
-    /// Whether there is nothing more to come.
+    /// Returns `true` if no event will ever follow.
     #[cfg(feature = "http")]
     pub(crate) fn is_over(&self) -> bool {
         self.topic.lock().is_over(self.cursor)
     }
 
-    /// Appends what precedes a client's first event; then the next read does not report a
-    /// gap.
+    /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
     pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
-        let position = topic.position_id(self.cursor);
+        let position = topic.lock().log.position_id(self.cursor, now());
         topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
     }
 
-    /// Until when events after the last read are to wait, if the topic lingers.
+    /// Returns until when events after the last read wait, if the topic lingers.
     pub(crate) const fn lingers_until(&self) -> Option<Instant> {
         self.lingers_until
     }
 
-    /// Writes all events to `writer`, the present and the future, until the topic is
-    /// finished, and returns the number of bytes. Flushes whenever there is nothing more to
-    /// write.
+    /// Writes all events to `writer` until the topic is finished, and returns their bytes.
     ///
-    /// A subscription that begins with a gap writes the gap event first, as a client gets it.
-    /// A writer that is too slow for what the topic keeps is treated as a slow client is: with
-    /// [`SlowClients::SkipAhead`] it gets the gap event and continues, otherwise this ends
-    /// with an error.
+    /// Flushes the writer whenever it has caught up. A subscription that begins with a gap
+    /// writes the gap event first, as a client receives it. A writer that lags is treated as
+    /// [`slow_clients`](crate::TopicConfig::slow_clients) says: with [`SlowClients::SkipAhead`]
+    /// the gap event is written, otherwise this returns an error.
     ///
-    /// When this is cancelled, the writer may have got a part of an event. To end between two
-    /// events, finish the topic, or [`read`](Self::read) and write yourself.
+    /// When this is cancelled, a part of an event may have been written. To stop between two
+    /// events, finish the topic, or [`read`](Self::read) and write in a loop.
     ///
     /// ```
     /// use sse_core::{Event, Retention};
@@ -228,8 +286,8 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// The writer's; [`Lagged`], as an error of the kind [`Other`](io::ErrorKind::Other), when
-    /// it is too slow.
+    /// Those of the writer; [`Lagged`], with the kind [`Other`](io::ErrorKind::Other), if the
+    /// writer is too slow.
     pub async fn copy_to(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<u64> {
         let mut written = 0;
         if let Some(gap) = self.take_gap_event() {
@@ -240,7 +298,7 @@ impl Subscription {
             let bytes = match self.read_bytes().await {
                 Ok(None) => return Ok(written),
                 Ok(Some(bytes)) => bytes,
-                Err(lagged) => self.gap_or(lagged)?,
+                Err(lagged) => self.gap_event_or(lagged)?,
             };
             writer.write_all(&bytes).await?;
             if self.lag() == 0 {
@@ -250,27 +308,27 @@ impl Subscription {
         }
     }
 
-    /// What a reader that lagged gets: the gap event, or the end.
-    pub(crate) fn gap_or(&self, lagged: Lagged) -> io::Result<Bytes> {
+    /// Returns the gap event for a reader that lagged, or the error if it is to end.
+    pub(crate) fn gap_event_or(&self, lagged: Lagged) -> io::Result<Bytes> {
         match self.topic.slow_clients() {
             SlowClients::Disconnect => Err(io::Error::other(lagged)),
             SlowClients::SkipAhead => Ok(self.topic.gap_event(None, self.cursor).into()),
         }
     }
 
-    /// The topic.
+    /// Returns the topic.
     #[must_use]
     pub const fn topic(&self) -> &Topic {
         &self.topic
     }
 
-    /// The cursor before the next event that is read.
+    /// Returns the cursor of the next event that is read.
     #[must_use]
     pub const fn cursor(&self) -> Cursor {
         self.cursor
     }
 
-    /// The number of bytes of events that there are to read.
+    /// Returns the number of unread bytes.
     #[must_use]
     pub fn lag(&self) -> usize {
         self.cursor.distance(self.topic.lock().log.end())
@@ -290,9 +348,9 @@ impl Drop for Subscription {
         let waker = state.waiters.remove(self.place);
         state.subscriptions -= 1;
         drop(state);
-        drop(waker); // Without the lock, for the reason that `Waiters::remove` states.
+        drop(waker); // Without the lock; see `Waiters::remove`.
     }
 }
 
-/// How much one call reads, so that a long history does not hold up other tasks.
+/// How many bytes one call reads, so that a long history does not delay other tasks.
 const READ: usize = 1 << 20;

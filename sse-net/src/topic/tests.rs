@@ -1,10 +1,14 @@
 use std::mem;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use sse_core::{EventType, LogId, Retention};
+use sse_core::{Event, EventId, EventType, Lagged, LogId, Retention};
 use tokio::time::{Instant, sleep_until};
 
 use super::*;
+use crate::config::{SlowClients, TopicConfig};
 
 fn poll(subscription: &mut Subscription) -> Poll<Result<String, Lagged>> {
     let mut out = Vec::new();
@@ -20,7 +24,7 @@ fn publish(topic: &Topic, ids: Range<u32>) {
 }
 
 #[test]
-fn a_subscription_begins_where_it_says() {
+fn a_subscription_begins_at_its_start() {
     let topic = Topic::new(Retention::events(3));
     publish(&topic, 0..4);
     for (start, expected) in [
@@ -83,7 +87,7 @@ fn an_event_has_a_maximum_size() {
 }
 
 #[test]
-fn a_batch_mixes_large_events_and_small_ones() {
+fn a_batch_may_mix_large_and_small_events() {
     let topic = Topic::new(Retention::default());
     let mut subscription = topic.subscribe(Start::Live);
     let large = "x".repeat(100_000);
@@ -107,9 +111,9 @@ fn a_batch_mixes_large_events_and_small_ones() {
 }
 
 #[test]
-fn a_waker_that_panics_costs_nobody_an_event() {
-    struct Bomb;
-    impl std::task::Wake for Bomb {
+fn a_waker_that_panics_does_not_stop_the_others() {
+    struct PanickingWaker;
+    impl std::task::Wake for PanickingWaker {
         fn wake(self: Arc<Self>) {
             panic!("a waker");
         }
@@ -122,7 +126,10 @@ fn a_waker_that_panics_costs_nobody_an_event() {
     }
     let topic = Topic::new(Retention::default());
     let count = Arc::new(Count(Mutex::new(0)));
-    let wakers = [Waker::from(Arc::new(Bomb)), Waker::from(Arc::clone(&count))];
+    let wakers = [
+        Waker::from(Arc::new(PanickingWaker)),
+        Waker::from(Arc::clone(&count)),
+    ];
     let mut subscriptions = Vec::new();
     for waker in &wakers {
         let mut subscription = topic.subscribe(Start::Live);
@@ -135,7 +142,7 @@ fn a_waker_that_panics_costs_nobody_an_event() {
 }
 
 #[test]
-fn falling_behind_is_told_once() {
+fn a_lag_is_reported_once() {
     let topic = Topic::new(Retention::events(2).backlog(Duration::ZERO, 0));
     let mut subscription = topic.subscribe(Start::Live);
     publish(&topic, 0..3);
@@ -151,7 +158,7 @@ fn falling_behind_is_told_once() {
 }
 
 #[tokio::test]
-async fn what_is_published_wakes_who_waits_and_the_end_comes_last() {
+async fn publishing_wakes_a_waiting_reader_and_finishing_ends_it() {
     let topic = Topic::new(Retention::default());
     let mut subscription = topic.subscribe(Start::Live);
     let reader = tokio::spawn(async move {
@@ -176,7 +183,7 @@ fn an_idle_topic_is_small() {
 }
 
 #[test]
-fn a_finished_topic_accepts_nothing_and_ends_once() {
+fn a_finished_topic_accepts_no_events() {
     let topic = Topic::new(Retention::events(10));
     let mut subscription = topic.subscribe(Start::Live);
     let last = EventType::from_static("last");
@@ -208,7 +215,7 @@ fn a_finished_topic_accepts_nothing_and_ends_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_quiet_an_event_is_read_at_once_and_what_follows_lingers() {
+async fn the_first_event_is_read_at_once_and_later_ones_linger() {
     let topic = Topic::new(TopicConfig::default().linger(Duration::from_millis(10)));
     let mut subscription = topic.subscribe(Start::Live);
     let start = Instant::now();
@@ -233,7 +240,7 @@ async fn after_quiet_an_event_is_read_at_once_and_what_follows_lingers() {
 }
 
 #[test]
-fn many_are_woken_by_a_task_and_without_one_all_the_same() {
+fn many_subscribers_are_woken_from_a_task_or_without_a_runtime() {
     struct Count(Mutex<u32>);
     impl std::task::Wake for Count {
         fn wake(self: Arc<Self>) {
@@ -274,8 +281,8 @@ fn many_are_woken_by_a_task_and_without_one_all_the_same() {
 
 #[test]
 fn a_waker_may_use_the_topic() {
-    struct Nosy(Topic, Mutex<Option<Subscription>>);
-    impl std::task::Wake for Nosy {
+    struct TopicWaker(Topic, Mutex<Option<Subscription>>);
+    impl std::task::Wake for TopicWaker {
         fn wake(self: Arc<Self>) {
             assert!(!self.0.is_finished());
             drop(self.1.lock().unwrap().take());
@@ -283,7 +290,7 @@ fn a_waker_may_use_the_topic() {
     }
     let topic = Topic::new(Retention::events(10));
     let other = topic.subscribe(Start::Live);
-    let waker = Waker::from(Arc::new(Nosy(topic.clone(), Mutex::new(Some(other)))));
+    let waker = Waker::from(Arc::new(TopicWaker(topic.clone(), Mutex::new(Some(other)))));
     let mut subscription = topic.subscribe(Start::Live);
     let cx = &mut Context::from_waker(&waker);
     assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
@@ -292,7 +299,7 @@ fn a_waker_may_use_the_topic() {
 }
 
 #[tokio::test]
-async fn a_writer_follows_as_a_client_does() {
+async fn copy_to_treats_a_slow_writer_as_a_slow_client() {
     for (slow_clients, expected) in [
         (SlowClients::Disconnect, None),
         (

@@ -10,15 +10,15 @@ use tokio::runtime::Handle;
 
 use crate::trace;
 
-/// The wakers of subscribers that have caught up. A publisher takes all at once, which begins
-/// another round and costs the same however many there are.
+/// The wakers of subscribers that have caught up. A publisher takes all at once, at a cost that
+/// does not depend on their number, and begins another round.
 #[derive(Default)]
 pub(crate) struct Waiters {
     round: u64,
     wakers: Slab<Waker>,
 }
 
-/// Where a subscriber left its waker.
+/// The place of a subscriber's waker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     round: u64,
@@ -34,7 +34,7 @@ impl Waiters {
     }
 
     /// Removes the waker at that place, unless its round is over. The caller drops it without
-    /// a lock: it may be the last that a task hangs on, with a subscription.
+    /// a lock: it may be the last reference to a task that owns a subscription.
     pub(crate) fn remove(&mut self, place: Option<Place>) -> Option<Waker> {
         let place = place.filter(|place| place.round == self.round)?;
         self.wakers.try_remove(place.key)
@@ -44,7 +44,7 @@ impl Waiters {
         self.wakers.is_empty()
     }
 
-    /// Takes all wakers, which the caller wakes without a lock.
+    /// Takes all wakers, which the caller calls without a lock.
     pub(crate) fn take(&mut self, runtime: Option<&Handle>) -> Wakers {
         self.round += 1;
         let next = Slab::with_capacity(self.wakers.len());
@@ -55,7 +55,7 @@ impl Waiters {
     }
 }
 
-/// The wakers to be called. Dropping them calls those that are left.
+/// Wakers that are to be called. Dropping them calls those that are left.
 #[derive(Default)]
 pub(crate) struct Wakers {
     wakers: Slab<Waker>,
@@ -63,11 +63,11 @@ pub(crate) struct Wakers {
 }
 
 impl Wakers {
-    /// How many the publisher calls itself.
+    /// The largest number of wakers that a publisher calls itself.
     pub(crate) const FEW: usize = 100;
 
-    /// Calls the wakers, or lets a task do it where they are many: at some 0.1 µs each, they
-    /// would hold the publisher up.
+    /// Calls the wakers, or spawns a task for that if they are many, since each takes the
+    /// publisher some 0.1 µs.
     pub(crate) fn wake(mut self) {
         if self.wakers.len() > Self::FEW
             && let Some(runtime) = self.runtime.take()
@@ -78,7 +78,7 @@ impl Wakers {
 }
 
 impl Drop for Wakers {
-    /// Also when the runtime has ended and drops the task, and when a waker panics.
+    /// Calls the wakers also if the runtime drops the task, and if one of them panics.
     fn drop(&mut self) {
         for waker in self.wakers.drain() {
             if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {

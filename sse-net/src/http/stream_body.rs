@@ -1,0 +1,259 @@
+//! A stream as a body: its events, its heartbeats and its end.
+
+use std::io;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::inner::Registration;
+use crate::config::SlowClients;
+use crate::stats::Disconnect;
+use crate::stream::pipe::PipeReader;
+use crate::topic::Subscription;
+
+pub(super) struct StreamBody {
+    registration: Registration,
+    source: Source,
+    /// The bytes before the first event.
+    opening: Bytes,
+    /// When the stream ends at the latest.
+    ends_at: Option<Instant>,
+    is_draining: bool,
+    /// When a heartbeat is due, unless something is sent before.
+    heartbeat_at: Option<Instant>,
+    /// Until when new events wait, if the topic lingers.
+    lingers_until: Option<Instant>,
+    timer: Timer,
+}
+
+/// The source of a body's events.
+pub(super) enum Source {
+    Topic(Subscription),
+    PerClient(PerClient),
+}
+
+/// A per-client stream.
+pub(super) struct PerClient {
+    reader: PipeReader,
+    /// The future that writes the stream, unless it runs elsewhere.
+    writer: Option<Writer>,
+    result: io::Result<()>,
+}
+
+/// A future that writes a per-client stream.
+pub(super) type Writer = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// The end of a stream.
+pub(super) struct End {
+    pub(super) last: Bytes,
+    pub(super) error: Option<io::Error>,
+    reason: Disconnect,
+}
+
+impl StreamBody {
+    pub(super) fn new(
+        registration: Registration,
+        source: Source,
+        opening: Vec<u8>,
+        ends_at: Option<Instant>,
+    ) -> Self {
+        Self {
+            registration,
+            source,
+            opening: opening.into(),
+            ends_at,
+            is_draining: false,
+            heartbeat_at: None,
+            lingers_until: None,
+            timer: Timer::default(),
+        }
+    }
+
+    pub(super) const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) fn on_end(&mut self, hook: impl FnOnce(Disconnect) + Send + 'static) {
+        self.registration.on_end(hook);
+    }
+
+    /// Resolves to the next bytes, or the end of the stream.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
+        let next = ready!(self.poll_bytes(cx));
+        if let Err(end) = &next {
+            self.registration.set_reason(end.reason);
+        }
+        Poll::Ready(next)
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
+        if !self.opening.is_empty() {
+            let opening = mem::take(&mut self.opening);
+            return self.send(opening, Instant::now());
+        }
+        self.check_drain(cx);
+        loop {
+            if self.ends_at.is_some_and(|at| at <= Instant::now()) {
+                return Poll::Ready(Err(self.end_with_retry(cx)));
+            }
+            if self.lingers_until.is_some_and(|at| at <= Instant::now()) {
+                self.lingers_until = None;
+            }
+            if self.lingers_until.is_none()
+                && let Poll::Ready(bytes) = self.poll_source(cx)
+            {
+                return self.send(bytes?, Instant::now());
+            }
+            let times = [self.ends_at, self.heartbeat_at, self.lingers_until];
+            match times.into_iter().flatten().min() {
+                Some(next) => ready!(self.timer.poll(next, cx)),
+                None => return Poll::Pending,
+            }
+            let now = Instant::now();
+            if self.heartbeat_at.is_some_and(|at| at <= now) {
+                self.registration.stats().add_heartbeat();
+                let heartbeat = self.registration.heartbeat();
+                return self.send(heartbeat, now);
+            }
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
+        let subscription = match &mut self.source {
+            Source::Topic(subscription) => subscription,
+            Source::PerClient(stream) => {
+                let taken = ready!(stream.poll_take(cx));
+                return Poll::Ready(taken.ok_or_else(|| stream.end()));
+            }
+        };
+        let stats = self.registration.stats();
+        Poll::Ready(match ready!(subscription.poll_slice(cx)) {
+            Ok(Some(slice)) => {
+                let bytes = slice.bytes();
+                stats.add_events(slice.count());
+                stats.add_bytes(bytes.len());
+                self.lingers_until = subscription.lingers_until();
+                Ok(bytes)
+            }
+            Ok(None) => Err(End::of(Disconnect::Finished)),
+            Err(_) => match subscription.topic().slow_clients() {
+                SlowClients::Disconnect => Err(End::of(Disconnect::FellBehind)),
+                SlowClients::SkipAhead => {
+                    stats.add_gap();
+                    let cursor = subscription.cursor();
+                    Ok(subscription.topic().gap_event(None, cursor).into())
+                }
+            },
+        })
+    }
+
+    fn send(&mut self, bytes: Bytes, now: Instant) -> Poll<Result<Bytes, End>> {
+        self.heartbeat_at = now.checked_add(self.registration.heartbeat_interval());
+        Poll::Ready(Ok(bytes))
+    }
+
+    /// Sets the end of the stream in a drain: a random time within the window for a client that
+    /// follows a topic, the end of the window for a per-client stream.
+    fn check_drain(&mut self, cx: &Context<'_>) {
+        if self.registration.register_waker(cx) {
+            self.timer.fires_at = None;
+        }
+        if let Some(drain) = self.registration.drain()
+            && !self.is_draining
+        {
+            self.is_draining = true;
+            let window = match self.source {
+                Source::Topic(_) => drain.window.mul_f64(fastrand::f64()),
+                Source::PerClient(_) => drain.window,
+            };
+            let ends_at = drain.since.checked_add(window);
+            self.ends_at = self.ends_at.into_iter().chain(ends_at).min();
+        }
+    }
+
+    /// Ends the stream with a jittered reconnection time.
+    fn end_with_retry(&mut self, cx: &mut Context<'_>) -> End {
+        let mut last = Vec::new();
+        // The stream has accepted these events, so they are sent first.
+        if let Source::PerClient(stream) = &mut self.source
+            && let Poll::Ready(Some(accepted)) = stream.reader.poll_take(cx)
+        {
+            last.extend_from_slice(&accepted);
+        }
+        self.registration.append_retry(&mut last);
+        let reason = if self.is_draining {
+            Disconnect::Drained
+        } else {
+            Disconnect::MaxAge
+        };
+        End {
+            last: last.into(),
+            ..End::of(reason)
+        }
+    }
+}
+
+impl PerClient {
+    pub(super) const fn new(reader: PipeReader, writer: Option<Writer>) -> Self {
+        Self {
+            reader,
+            writer,
+            result: Ok(()),
+        }
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(writer) = &mut self.writer
+            && let Poll::Ready(result) = writer.as_mut().poll(cx)
+        {
+            self.result = result;
+            self.writer = None;
+        }
+        self.reader.poll_take(cx)
+    }
+
+    fn end(&mut self) -> End {
+        let reason = Disconnect::of(&self.result);
+        End {
+            error: mem::replace(&mut self.result, Ok(())).err(),
+            ..End::of(reason)
+        }
+    }
+}
+
+impl End {
+    const fn of(reason: Disconnect) -> Self {
+        Self {
+            last: Bytes::new(),
+            reason,
+            error: None,
+        }
+    }
+}
+
+/// A timer that is reset only when it fires: events are far more frequent than heartbeats, and
+/// each would otherwise reset it.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// When it wakes the task.
+    fires_at: Option<Instant>,
+}
+
+impl Timer {
+    /// Ready at the time `at`, and possibly before.
+    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if self.fires_at.is_some_and(|fires_at| fires_at <= at) && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        sleep.as_mut().reset(at);
+        self.fires_at = Some(at);
+        // A task that has used up its budget would be woken at once, without having registered.
+        pin!(unconstrained(sleep.as_mut())).poll(cx)
+    }
+}

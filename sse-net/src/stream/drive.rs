@@ -1,0 +1,114 @@
+//! How a stream writes its unsent bytes and notices that its client is gone.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use sse_core::{Outbox, SendError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use super::deadline::within;
+use super::{Stream, pipe};
+use crate::trace;
+use crate::transport::presence::{LOOK, Sign};
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
+    /// Waits until the client is gone, or there are bytes to write.
+    pub(super) async fn watch(&mut self) {
+        // No read shows that a half-closed client has reset the connection.
+        let look_at = if self.presence.is_half_closed() {
+            Instant::now().checked_add(LOOK)
+        } else {
+            None
+        };
+        let heartbeat_at = self.heartbeat_at;
+        let watch = poll_fn(|cx| match self.poll_client(cx) {
+            Poll::Pending if self.is_drained() => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        match heartbeat_at.into_iter().chain(look_at).min() {
+            Some(until) => _ = timeout_at(until, watch).await,
+            None => watch.await,
+        }
+        if heartbeat_at.is_some_and(|heartbeat_at| heartbeat_at <= Instant::now()) {
+            self.queue_heartbeat();
+        }
+    }
+
+    /// Lets the outbox accept an event, and writes it.
+    pub(super) async fn accept(
+        &mut self,
+        push: impl FnOnce(&mut Outbox) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        if self.outbox.is_full() {
+            // Cancelled calls have left these bytes. An error of the connection is reported
+            // with the next event that is accepted; this one is refused unless there is room.
+            let _ = self.drain().await;
+        }
+        push(&mut self.outbox)?;
+        trace::dropped_ids();
+        self.is_flushed = false;
+        Ok(self.drain().await?)
+    }
+
+    /// Writes the unsent bytes, and flushes. The write timeout begins anew with each write.
+    pub(super) async fn drain(&mut self) -> io::Result<()> {
+        let time = self.write_timeout;
+        while !self.is_drained() {
+            within(time, poll_fn(|cx| self.poll_progress(cx))).await?;
+        }
+        Ok(())
+    }
+
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.poll_client(cx).is_ready() {
+            return Poll::Ready(Err(pipe::gone()));
+        }
+        let connection = Pin::new(&mut self.connection);
+        if self.outbox.is_empty() {
+            ready!(connection.poll_flush(cx))?;
+            self.is_flushed = true;
+            self.heartbeat_at = self
+                .heartbeat
+                .and_then(|silence| Instant::now().checked_add(silence.max(LOOK)));
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(connection.poll_write(cx, self.outbox.pending()))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            taken => self.outbox.advance(taken),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps a read pending, so that a client that closes is noticed. Ready when it is gone.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match ready!(self.presence.poll(&mut self.connection, cx)) {
+                Sign::Left(_) => return Poll::Ready(()),
+                // A closed tab answers a heartbeat with a reset. A peer that has only closed
+                // its own half continues to read.
+                Sign::HalfClosed => self.queue_heartbeat(),
+            }
+        }
+    }
+
+    /// Queues a heartbeat, unless there are unsent bytes.
+    fn queue_heartbeat(&mut self) {
+        if self.outbox.is_empty() && self.outbox.comment("").is_ok() {
+            self.is_flushed = false;
+        }
+    }
+
+    pub(super) async fn shut_down(&mut self) -> io::Result<()> {
+        let connection = &mut self.connection;
+        let ending = poll_fn(|cx| Pin::new(&mut *connection).poll_shutdown(cx));
+        within(self.write_timeout, ending).await
+    }
+
+    /// Returns `true` if all bytes are written and flushed.
+    pub(super) const fn is_drained(&self) -> bool {
+        self.outbox.is_empty() && self.is_flushed
+    }
+}

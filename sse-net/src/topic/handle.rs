@@ -1,0 +1,144 @@
+//! The handle of a topic.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use sse_core::{Cursor, Lagged, Log, Slice};
+
+use super::clock::now;
+use super::progress::Storage;
+use super::state::{Shared, State};
+use crate::config::{SlowClients, TopicConfig};
+
+/// A log of events that any number of subscribers follow, each at its own pace.
+///
+/// Publishing encodes the event once, appends it to the log and wakes the subscribers that have
+/// caught up; it never waits for a subscriber. The log is the only queue: a subscriber is an
+/// offset into it. Cheap to clone; all clones are the same topic. An idle topic costs a few
+/// hundred bytes, so there may be one for each user.
+///
+/// ```
+/// use sse_core::{Event, Retention};
+/// use sse_net::{Start, Topic};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let ticks = Topic::new(Retention::events(10_000));
+/// let mut subscription = ticks.subscribe(Start::Live);
+/// ticks.publish(&Event::new().id(1).data("hey"))?;
+/// ticks.publish(&Event::new().id(2).data("there"))?;
+///
+/// let bytes = subscription.read_bytes().await.unwrap().unwrap();
+/// assert_eq!(bytes, "id: 1\ndata: hey\n\nid: 2\ndata: there\n\n");
+/// # Ok::<(), sse_net::PublishError>(())
+/// # }).unwrap();
+/// ```
+///
+/// [`TopicConfig`] has the other settings:
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_core::Retention;
+/// use sse_net::{SlowClients, Topic, TopicConfig};
+///
+/// let quotes = Topic::new(TopicConfig {
+///     retention: Retention::events(100).age(Duration::from_secs(60)),
+///     slow_clients: SlowClients::SkipAhead,
+///     linger: Duration::from_millis(10),
+///     ..TopicConfig::default()
+/// });
+/// # let _ = quotes;
+/// ```
+#[derive(Clone)]
+pub struct Topic {
+    pub(super) shared: Arc<Shared>,
+    pub(super) storage: Option<Arc<dyn Storage>>,
+}
+
+impl Topic {
+    /// Creates a topic with a [`TopicConfig`], or just a [`Retention`](sse_core::Retention).
+    #[must_use]
+    pub fn new(config: impl Into<TopicConfig>) -> Self {
+        let config = config.into();
+        let log = Log::new(config.retention);
+        Self {
+            shared: Shared::new(config, log),
+            storage: None,
+        }
+    }
+
+    /// Creates a topic whose events are stored. `shared` has a [`Progress`](super::Progress).
+    pub(crate) fn with_storage(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
+        Self {
+            shared,
+            storage: Some(storage),
+        }
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub fn config(&self) -> &TopicConfig {
+        &self.shared.config
+    }
+
+    /// Returns `true` if the topic has been [finished](Self::finish).
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.lock().is_finished
+    }
+
+    /// Returns the number of subscriptions.
+    ///
+    /// All clients of a server that follow the topic share one for each of its shards.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.lock().subscriptions
+    }
+
+    /// Returns the first events in `range` that lie together in the log.
+    pub(crate) fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
+        let state = self.lock();
+        let end = range.end.min(state.log.end());
+        state.log.slice(range.start..end)
+    }
+
+    /// Evicts events that have become too old.
+    pub(crate) fn evict(&self) {
+        let evicted = self.lock().log.evict(now());
+        drop(evicted);
+    }
+
+    /// Identifies the topic for as long as it lives.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
+    pub(crate) fn storage(&self) -> Option<&dyn Storage> {
+        self.storage.as_deref()
+    }
+
+    pub(crate) fn slow_clients(&self) -> SlowClients {
+        self.shared.config.slow_clients
+    }
+
+    /// How long events that follow a delivery wait.
+    pub(crate) fn linger(&self) -> Duration {
+        self.shared.config.linger
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Topic")
+            .field("events", &state.log.len())
+            .field("subscriptions", &state.subscriptions)
+            .field("is_finished", &state.is_finished)
+            .finish_non_exhaustive()
+    }
+}

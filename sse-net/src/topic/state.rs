@@ -1,0 +1,90 @@
+//! What all handles of a topic share: its log and its subscribers, under one lock.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use sse_core::{Cursor, Log, Retention};
+use tokio::runtime::Handle;
+
+use super::progress::Progress;
+use super::waiters::{Waiters, Wakers};
+use crate::config::TopicConfig;
+
+pub(crate) struct Shared {
+    pub(super) config: TopicConfig,
+    state: Mutex<State>,
+    /// Wakes the storage's writer.
+    pub(crate) writer: Condvar,
+    /// Wakes publishers that wait for the writer.
+    pub(crate) synced: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(config: TopicConfig, log: Log) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            state: Mutex::new(State {
+                log,
+                waiters: Waiters::default(),
+                subscriptions: 0,
+                runtime: None,
+                is_finished: false,
+                progress: None,
+            }),
+            writer: Condvar::new(),
+            synced: Condvar::new(),
+        })
+    }
+
+    pub(crate) const fn retention(&self) -> Retention {
+        self.config.retention
+    }
+
+    /// Locks the state, unless it is locked already.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of others runs under the lock, and ours does not panic halfway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct State {
+    pub(crate) log: Log,
+    pub(super) waiters: Waiters,
+    pub(super) subscriptions: usize,
+    /// The runtime that wakes the subscribers, once they are many.
+    pub(super) runtime: Option<Handle>,
+    pub(super) is_finished: bool,
+    /// `None` unless the events are stored.
+    pub(crate) progress: Option<Box<Progress>>,
+}
+
+impl State {
+    /// Returns `true` if the storage's writer has to be woken.
+    pub(super) fn wakes_writer(&mut self) -> bool {
+        let (tip, has_waiting) = (self.log.tip(), self.has_waiting());
+        let progress = self.progress.as_mut();
+        progress.is_some_and(|progress| progress.wakes(tip, has_waiting))
+    }
+
+    /// Returns `true` if a subscriber that has caught up waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    /// Takes the wakers of the subscribers that wait.
+    pub(crate) fn take_wakers(&mut self) -> Wakers {
+        self.waiters.take(self.runtime.as_ref())
+    }
+
+    /// Returns `true` if no event will ever follow `cursor`.
+    pub(super) fn is_over(&self, cursor: Cursor) -> bool {
+        self.is_finished && cursor >= self.log.tip()
+    }
+}
