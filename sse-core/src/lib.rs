@@ -92,7 +92,10 @@ mod stream;
 pub mod testing;
 
 pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
-pub use event::{Event, EventId, EventType, Fault, Field, FieldError};
+pub use event::{
+    Event, EventId, EventType, Fault, Field, FieldError, Integer, IntoEventId, IntoEventType,
+    JsonError,
+};
 pub use http::{
     BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Rejection, Reply, Request,
     Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,

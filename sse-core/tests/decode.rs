@@ -1,11 +1,11 @@
-//! The event stream read back, by `Decoder` and by `Events`, however it is cut.
+//! `Decoder` and `Events` over input that is split in every way.
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Read};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sse_core::{Decoded, Decoder, Events};
+use sse_core::{Decoded, Decoder, EventId, Events};
 
 mod common;
 use common::{
@@ -14,7 +14,7 @@ use common::{
 };
 
 #[test]
-fn a_blank_line_dispatches_what_stands_before_it() {
+fn a_blank_line_dispatches_the_event_before_it() {
     decodes("", []);
     decodes("\n", []);
     decodes("data: a\n\n", [message("a")]);
@@ -28,7 +28,7 @@ fn a_blank_line_dispatches_what_stands_before_it() {
 }
 
 #[test]
-fn what_follows_the_last_blank_line_is_no_event() {
+fn an_unfinished_event_is_dropped() {
     decodes("data: a", []);
     decodes("data: a\n", []);
     decodes("data: a\r", []);
@@ -102,7 +102,7 @@ fn nothing_else_ends_a_line() {
     decodes(format!(":{text}\n"), [comment(text)]);
 }
 
-/// A terminal or a pipe may keep the LF of the last CRLF back for a long time.
+/// A terminal or a pipe may deliver the LF of the last CRLF much later.
 #[test]
 fn a_cr_ends_the_line_without_waiting_for_an_lf() {
     let mut decoder = Decoder::new();
@@ -166,7 +166,7 @@ fn field_names_are_taken_literally() {
 }
 
 #[test]
-fn fields_come_in_any_order_and_the_last_one_counts() {
+fn fields_may_have_any_order_and_the_last_value_counts() {
     let expected = || event("tick", "a", "7");
     decodes("id: 7\nevent: tick\ndata: a\n\n", [expected()]);
     decodes("data: a\nevent: tick\nid: 7\n\n", [expected()]);
@@ -195,7 +195,7 @@ fn each_blank_line_resets_the_event_type() {
 }
 
 #[test]
-fn an_id_holds_until_the_next_one() {
+fn an_id_applies_until_the_next_one() {
     decodes(
         "id: 7\ndata: a\n\ndata: b\n\nid: 8\ndata: c\n\n",
         [numbered("a", "7"), numbered("b", "7"), numbered("c", "8")],
@@ -238,7 +238,7 @@ fn an_unfinished_block_commits_no_id_though_its_retry_applies() {
 }
 
 #[test]
-fn a_retry_is_digits_only_and_counts_at_once() {
+fn a_retry_has_only_digits_and_applies_at_once() {
     decodes("retry: 3000\n", [retry(3000)]);
     decodes("retry:3000\n", [retry(3000)]);
     decodes("retry: 0\n", [retry(0)]);
@@ -255,7 +255,7 @@ fn a_retry_is_digits_only_and_counts_at_once() {
 }
 
 #[test]
-fn a_retry_beyond_64_bits_is_the_longest_there_is() {
+fn a_retry_beyond_64_bits_is_the_maximum() {
     let input = |digits: &str| format!("retry: {digits}\ndata: a\n\n");
     for digits in [
         "18446744073709551615",
@@ -272,7 +272,7 @@ fn a_retry_beyond_64_bits_is_the_longest_there_is() {
 }
 
 #[test]
-fn comments_are_shown_and_disturb_nothing() {
+fn comments_are_returned_and_change_nothing() {
     decodes(":\n", [comment("")]);
     decodes(":hi\n", [comment("hi")]);
     decodes(": hi\n", [comment("hi")]);
@@ -287,24 +287,24 @@ fn comments_are_shown_and_disturb_nothing() {
     decodes(": cut o", []);
 }
 
-/// As many U+FFFD as the Encoding Standard's UTF-8 decoder gives, which ends an
-/// ill-formed sequence before the first byte that can't continue it.
+/// The number of U+FFFD follows the Encoding Standard's UTF-8 decoder, which ends an
+/// ill-formed sequence before the first byte that cannot continue it.
 #[test]
-fn what_is_not_utf_8_becomes_replacement_characters() {
+fn invalid_utf_8_becomes_replacement_characters() {
     for (bytes, expected) in [
         (&b"\xff"[..], "?"),
         (b"\xfe\xff", "??"),
         // A lone continuation.
         (b"\x80", "?"),
         (b"\x80\xbf", "??"),
-        // Cut off.
+        // Truncated.
         (b"\xc3", "?"),
         (b"\xe2\x82", "?"),
         (b"\xf0\x9f", "?"),
         (b"\xf0\x9f\x98", "?"),
         (b"\xe1\x80\xe2\x80", "??"),
         (b"\xf0\x9f\xf0\x9f\x98\x80", "?😀"),
-        // Cut off by ASCII, which is kept.
+        // Truncated by ASCII, which stays.
         (b"\xf0\x9f\x98A", "?A"),
         (b"\xe2(\xa1", "?(?"),
         (b"\xe2\x82:", "?:"),
@@ -345,7 +345,7 @@ fn what_is_not_utf_8_becomes_replacement_characters() {
 }
 
 #[test]
-fn characters_survive_being_cut() {
+fn split_characters_are_joined() {
     let text = "ß € 日本 😀 \u{10ffff}";
     decodes(
         format!("event: {text}\nid: {text}\ndata: {text}\n\n"),
@@ -355,7 +355,7 @@ fn characters_survive_being_cut() {
 
 /// WHATWG HTML, 9.2.6, the examples at its end.
 #[test]
-fn the_standards_examples() {
+fn the_examples_of_the_standard_decode_as_described() {
     decodes(
         "data: YHOO\ndata: +2\ndata: 10\n\n",
         [message("YHOO\n+2\n10")],
@@ -380,7 +380,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn any_input_means_what_the_standard_says(
+    fn any_input_decodes_as_the_standard_says(
         input in hostile_input(),
         sizes in prop::collection::vec(0..9_usize, 1..20),
     ) {
@@ -389,9 +389,9 @@ proptest! {
 }
 
 proptest! {
-    /// Lines that are found a block at a time, wherever they lie in memory.
+    /// Lines that are found a block at a time, at any alignment.
     #[test]
-    fn any_long_input_means_what_the_standard_says(
+    fn any_long_input_decodes_as_the_standard_says(
         text in text_in_lines(),
         field in prop::sample::select(vec!["data: ", "data:", ":", "id", ""]),
         skipped in 0..64_usize,
@@ -405,7 +405,7 @@ proptest! {
 }
 
 #[test]
-fn events_go_on_after_the_readers_error() {
+fn events_continue_after_an_error_of_the_reader() {
     let reader = Scripted::new([
         Ok("data: a\n\nda"),
         Err(io::ErrorKind::Interrupted),
@@ -426,7 +426,7 @@ fn events_go_on_after_the_readers_error() {
 }
 
 #[test]
-fn events_give_the_reader_back_where_the_last_event_ends() {
+fn the_returned_reader_stands_after_the_last_event() {
     let mut events = Events::new(&b"id: 7\nretry: 10\ndata: a\n\n\ndata: b\n\n"[..]);
     assert_eq!(events.next().unwrap().unwrap().data(), "a");
     assert_eq!(events.decoder().last_event_id(), "7");
@@ -444,7 +444,7 @@ fn events_give_the_reader_back_where_the_last_event_ends() {
 }
 
 #[test]
-fn a_restart_begins_another_stream_of_the_same_source() {
+fn a_restart_begins_another_stream_and_keeps_the_last_event_id() {
     for cut_off in ["", "da", "data: lo", "\u{feff}da", "id: 9", ": hi"] {
         let mut decoder = Decoder::new();
         let first = format!("retry: 10\nid: 7\n\nid: 8\nevent: tick\ndata: lost\n{cut_off}");
@@ -452,14 +452,14 @@ fn a_restart_begins_another_stream_of_the_same_source() {
         decoder.restart();
         assert_eq!(decoder.last_event_id(), "7");
         assert_eq!(decoder.retry(), Some(Duration::from_millis(10)));
-        // A byte order mark is one again.
+        // A byte order mark is recognised again.
         let second = "\u{feff}data: a\n\n";
         assert_eq!(feed(&mut decoder, second.as_bytes()), [numbered("a", "7")]);
     }
 }
 
 #[test]
-fn the_last_event_id_is_known_as_soon_as_it_is_committed() {
+fn the_last_event_id_changes_when_it_is_committed() {
     let mut decoder = Decoder::new();
     let mut ids = Vec::new();
     for mut line in [
@@ -478,7 +478,7 @@ fn the_last_event_id_is_known_as_soon_as_it_is_committed() {
 }
 
 #[test]
-fn what_is_left_of_the_input_follows_what_was_decoded() {
+fn the_rest_of_the_input_starts_after_the_decoded_item() {
     let mut input = &b"data: a\n\n: hi\nretry: 10\nrest"[..];
     let mut decoder = Decoder::new();
     let mut rests = Vec::new();
@@ -498,7 +498,7 @@ fn what_is_left_of_the_input_follows_what_was_decoded() {
 }
 
 #[test]
-fn what_is_one_line_of_the_input_is_borrowed_from_it() {
+fn a_single_line_of_the_input_is_borrowed() {
     for (input, is_borrowed) in [
         ("data: hey\n\n", true),
         ("data: hey\r\n\r\n", true),
@@ -520,6 +520,15 @@ fn what_is_one_line_of_the_input_is_borrowed_from_it() {
     }
 }
 
+/// Events before the first ID of the new connection have the ID that the client resumed with.
+#[test]
+fn a_resuming_decoder_starts_with_its_last_event_id() {
+    let mut decoder = Decoder::new().with_last_event_id(&EventId::from(7));
+    assert_eq!(decoder.last_event_id(), "7");
+    let items = feed(&mut decoder, b"data: a\n\nid: 8\ndata: b\n\n");
+    assert_eq!(items, [numbered("a", "7"), numbered("b", "8")]);
+}
+
 #[test]
 fn an_owned_event_outlives_decoder_and_input() {
     let owned = {
@@ -537,15 +546,15 @@ fn an_owned_event_outlives_decoder_and_input() {
 }
 
 #[test]
-fn a_decoder_goes_anywhere() {
+fn decoders_can_be_sent_to_another_thread() {
     fn is_send_and_sync<T: Send + Sync + 'static>() {}
     is_send_and_sync::<Decoder>();
     is_send_and_sync::<Decoded<'static>>();
     is_send_and_sync::<Events<io::Empty>>();
 }
 
-/// However `input` is cut, it means `expected`; and `Events` gives the events of that,
-/// whatever its reader's buffer.
+/// Checks that `input`, however it is split, decodes to `expected`, and that `Events` returns
+/// the same events for any buffer size of its reader.
 #[track_caller]
 fn decodes<const N: usize>(input: impl AsRef<[u8]>, expected: [Item; N]) {
     let input = input.as_ref();
@@ -564,7 +573,7 @@ fn decodes<const N: usize>(input: impl AsRef<[u8]>, expected: [Item; N]) {
     }
 }
 
-/// However `input` is cut, these are the last event ID and the reconnection time after it.
+/// Checks the last event ID and the reconnection time after `input`, however it is split.
 #[track_caller]
 fn leaves(input: impl AsRef<[u8]>, last_event_id: &str, retry: Option<u64>) {
     let retry = retry.map(Duration::from_millis);
@@ -581,7 +590,7 @@ fn leaves(input: impl AsRef<[u8]>, last_event_id: &str, retry: Option<u64>) {
     }
 }
 
-/// What `input` means in pieces of these sizes and a last one.
+/// Decodes `input` in parts of these sizes and a last one.
 fn decode_in(sizes: &[usize], input: &[u8]) -> Vec<Item> {
     let mut pieces = Vec::new();
     let mut rest = input;
@@ -596,8 +605,7 @@ fn decode_in(sizes: &[usize], input: &[u8]) -> Vec<Item> {
     items
 }
 
-/// WHATWG HTML, 9.2.5 and 9.2.6, read literally: all input at once, as slow as it is
-/// plain.
+/// WHATWG HTML, 9.2.5 and 9.2.6, implemented literally, over the whole input at once.
 fn read_by_the_standard(input: &[u8]) -> Vec<Item> {
     let text = String::from_utf8_lossy(input)
         .replace("\r\n", "\n")
@@ -644,7 +652,7 @@ fn read_by_the_standard(input: &[u8]) -> Vec<Item> {
     items
 }
 
-/// A reader that gives what its script says, and then nothing.
+/// A reader that follows a script, and then ends.
 struct Scripted(VecDeque<io::Result<&'static str>>);
 
 impl Scripted {

@@ -141,7 +141,7 @@ async fn who_takes_nothing_fails_the_call_and_who_is_slow_does_not() {
     assert!((SECOND * 20..SECOND * 21).contains(&start.elapsed()));
     assert_eq!(
         error.to_string(),
-        "the event waits, because the writer failed: \
+        "the writer failed, and the event is still in the buffer: \
          the client took nothing for the length of the write timeout"
     );
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
