@@ -1,6 +1,7 @@
 //! What the builder methods of an event take, and what integers data can be.
 
-use super::{EventId, EventType};
+use super::event_type::EventType;
+use super::id::EventId;
 
 /// What [`Event::id`](crate::Event::id) takes: an [`EventId`] or an integer.
 ///

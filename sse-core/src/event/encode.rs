@@ -10,8 +10,21 @@ use std::time::Duration;
 use fearless_simd::{Simd, dispatch};
 use memchr::memchr2;
 
-use super::{Event, EventId, EventType};
+use super::event_type::EventType;
+use super::id::EventId;
+use super::value::Event;
 use crate::line_ends::{BLOCK, LEVEL, LineEnds, append};
+
+impl Event<'_> {
+    /// Appends the event's wire form to `out`. This cannot fail.
+    ///
+    /// A comment alone is written without a blank line after it, because some clients take that
+    /// for an event. An event without fields appends nothing.
+    #[inline]
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        event(out, self);
+    }
+}
 
 const DATA: &[u8; 6] = b"data: ";
 

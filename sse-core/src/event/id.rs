@@ -204,6 +204,8 @@ const fn id_fault(text: &[u8]) -> Option<IdFault> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::event::EventType;
 
@@ -300,6 +302,14 @@ mod tests {
             assert_eq!(id, EventId::new(text).unwrap());
             assert_eq!(id.into_owned().to_string(), text);
         }
+    }
+
+    #[test]
+    fn equal_ids_are_found_in_a_hash_set() {
+        let ids = HashSet::from([EventId::from(7), EventId::from_static("b")]);
+        assert!(ids.contains(&EventId::new("7").unwrap()));
+        assert!(ids.contains(&EventId::new(String::from("b")).unwrap()));
+        assert!(!ids.contains(&EventId::from(8)));
     }
 
     #[test]

@@ -48,25 +48,25 @@ macro_rules! impl_text {
         }
 
         impl<'a> TryFrom<&'a str> for $name<'a> {
-            type Error = $crate::event::FieldError;
+            type Error = FieldError;
 
-            fn try_from(text: &'a str) -> Result<Self, $crate::event::FieldError> {
+            fn try_from(text: &'a str) -> Result<Self, FieldError> {
                 Self::new(text)
             }
         }
 
         impl<'a> TryFrom<&'a String> for $name<'a> {
-            type Error = $crate::event::FieldError;
+            type Error = FieldError;
 
-            fn try_from(text: &'a String) -> Result<Self, $crate::event::FieldError> {
+            fn try_from(text: &'a String) -> Result<Self, FieldError> {
                 Self::new(text)
             }
         }
 
         impl TryFrom<String> for $name<'_> {
-            type Error = $crate::event::FieldError;
+            type Error = FieldError;
 
-            fn try_from(text: String) -> Result<Self, $crate::event::FieldError> {
+            fn try_from(text: String) -> Result<Self, FieldError> {
                 Self::new(text)
             }
         }
