@@ -1,7 +1,5 @@
 //! The exact bytes that each call of a stream writes.
 
-use std::error::Error;
-use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,10 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sse_core::{
-    CloseError, Event, EventId, EventType, Field, FieldError, JsonError, Outbox, Rejection,
-    SendError, Stream, UpgradeError,
-};
+use sse_core::{Event, EventId, EventType, SendError, Stream};
 
 mod common;
 use common::{FailsHalfway, text_in_lines, text_of};
@@ -387,85 +382,6 @@ fn close_sends_the_close_event_and_returns_the_writer() {
         |s| s.set_retry(Duration::from_secs(5)),
         "event: close\nretry: 5000\ndata: \n\n",
     );
-}
-
-#[test]
-fn an_error_has_a_sentence_a_source_and_a_kind() {
-    use io::ErrorKind::{BrokenPipe, InvalidInput, QuotaExceeded, TimedOut};
-    #[track_caller]
-    fn is(error: SendError, sentence: &str, source: Option<&str>, kind: io::ErrorKind) {
-        assert_eq!(error.to_string(), sentence);
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), source);
-        assert_eq!(io::Error::from(error).kind(), kind);
-    }
-    let field: FieldError = EventId::new("\n").unwrap_err();
-    let field_sentence = field.to_string();
-    assert_eq!(field.field(), Field::EventId);
-    is(
-        field.into(),
-        &field_sentence,
-        Some(&field_sentence),
-        InvalidInput,
-    );
-    is(
-        String::from_utf8(vec![b'a', 0x80])
-            .unwrap_err()
-            .utf8_error()
-            .into(),
-        "the data is not UTF-8 from byte 1; encode binary data as text, such as base64",
-        Some("invalid utf-8 sequence of 1 bytes from index 1"),
-        InvalidInput,
-    );
-    let json = Event::new().json_data(&FailsHalfway).unwrap_err();
-    let sentence = "the data cannot be serialised as JSON: it does not want to";
-    assert_eq!(json.source().unwrap().to_string(), "it does not want to");
-    is(json.into(), sentence, Some(sentence), InvalidInput);
-    is(
-        fmt::Error.into(),
-        "the data's Display implementation failed",
-        Some("an error occurred when formatting an argument"),
-        InvalidInput,
-    );
-    is(
-        SendError::Full { pending: 7 },
-        "the buffer is full with 7 bytes; flush the stream or disconnect the client",
-        None,
-        QuotaExceeded,
-    );
-    is(
-        SendError::Closed,
-        "the stream is closed; open another",
-        None,
-        BrokenPipe,
-    );
-    is(
-        io::Error::new(TimedOut, "too slow").into(),
-        "the writer failed, and the event is still in the buffer: too slow",
-        Some("too slow"),
-        TimedOut,
-    );
-}
-
-/// The writer's error is returned unchanged, not wrapped.
-#[test]
-fn the_writers_error_is_returned_unwrapped() {
-    let error = io::Error::from(SendError::from(io::Error::from_raw_os_error(32)));
-    assert_eq!(error.raw_os_error(), Some(32));
-}
-
-#[test]
-fn all_types_can_be_sent_to_another_thread() {
-    fn is_send_and_sync<T: Send + Sync + 'static>() {}
-    fn is_error<T: Error + Send + Sync + 'static>() {}
-    is_send_and_sync::<Stream<Vec<u8>>>();
-    is_send_and_sync::<Outbox>();
-    is_send_and_sync::<Event<'static>>();
-    is_error::<FieldError>();
-    is_error::<SendError>();
-    is_error::<JsonError>();
-    is_error::<CloseError<Vec<u8>>>();
-    is_error::<UpgradeError>();
-    is_error::<Rejection>();
 }
 
 /// Checks that the call writes exactly `expected`, with at most one write.

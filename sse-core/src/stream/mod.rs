@@ -59,7 +59,7 @@ impl<W: Write> Stream<W> {
         Self::with_outbox(writer, Outbox::new())
     }
 
-    /// Sets from how many pending bytes on events are refused.
+    /// Sets the maximum of pending bytes; from there on events are refused.
     ///
     /// Default: 1 MiB. See [`Outbox::set_max_pending`].
     #[must_use]

@@ -60,7 +60,7 @@ impl Outbox {
         }
     }
 
-    /// Sets from how many pending bytes on events are refused.
+    /// Sets the maximum of pending bytes; from there on events are refused.
     ///
     /// Default: [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING). Below the limit an event of
     /// any size is accepted, so memory is bounded by this setting plus one event. Capacity
