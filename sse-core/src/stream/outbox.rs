@@ -271,7 +271,7 @@ impl Outbox {
         self.taken == self.bytes.len()
     }
 
-    /// Returns whether so many bytes are pending that events are refused.
+    /// Returns whether events are refused because too many bytes are pending.
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.is_empty() && self.pending().len() >= self.max_pending

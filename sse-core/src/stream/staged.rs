@@ -72,7 +72,7 @@ impl Staged {
     }
 }
 
-/// A text that may be unset, and keeps its buffer then.
+/// Optional text whose buffer is reused.
 #[derive(Debug)]
 struct Text {
     text: String,
