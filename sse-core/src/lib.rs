@@ -1,25 +1,17 @@
-//! Server-Sent Events over any writer: the format of [WHATWG HTML, 9.2], and the way from a
-//! bare connection to a stream of it.
+//! Server-Sent Events over any reader or writer, without a runtime: encoder, decoder, HTTP
+//! upgrade, event log and recordings.
 //!
-//! An event is encoded once into bytes, and those bytes are what a socket, a file or a
-//! buffer gets. This crate ends at bytes in memory and at [`std::io`]: it has no runtime,
-//! opens no socket and no file, starts no thread and never asks what time it is. It is no
-//! HTTP server either; it answers one request on a connection and owns it from then on.
+//! The format is that of [WHATWG HTML, 9.2]. An event is encoded once, and the same bytes go to
+//! sockets, files and buffers.
 //!
-//! ```text
-//!   Event ──encode──> Outbox ──> Stream<W: Write>           any writer
-//!                                    ^
-//!   conn ──HeadReader──> Head ──> Upgrader                  any Read + Write
-//!   conn ──ResponseHeadReader──> ResponseHead ──> BodyReader ──> Decoder
-//!
-//!   input ──Decoder──> MessageEvent ──> Events<R: BufRead>  any reader
-//!
-//!   bytes, times ──> Recorder<W> ──file──> Replayer<R> ──> events, times
-//! ```
+//! This crate deliberately has no runtime, opens no socket and no file, starts no thread and
+//! reads no clock: time is an argument. It is not an HTTP server either. It responds to one
+//! request per connection and owns the connection from then on. A server with many clients is
+//! in the crate `sse-net`.
 //!
 //! # Writing
 //!
-//! [`Stream`] sends [`Event`]s, or their fields one at a time.
+//! A [`Stream`] sends [`Event`]s, or data with fields that were set before.
 //!
 //! ```
 //! use sse_core::{Event, EventType, Stream};
@@ -39,68 +31,115 @@
 //!
 //! # Reading
 //!
-//! [`Events`] reads them back from any reader; [`Decoder`] is fed by hand.
+//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in parts of any
+//! size, and also returns comments and reconnection times.
 //!
 //! ```
 //! use sse_core::Events;
 //!
 //! let input = &b"id: 54\ndata: hey there\n\n"[..];
 //! for event in Events::new(input) {
-//!     assert_eq!(event?.data(), "hey there");
+//!     let event = event?;
+//!     assert_eq!((event.last_event_id(), event.data()), ("54", "hey there"));
 //! }
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # Taking over a connection
+//! # Contents
 //!
-//! [`Upgrader`] reads the request head from a TCP, TLS or Unix connection, refuses what is
-//! wrong, and hands over a [`Stream`]; its documentation has a server in ten lines.
+//! | to | use |
+//! | --- | --- |
+//! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
+//! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
+//! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
+//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
+//! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
+//! | test programs | [`testing`] |
 //!
-//! # Bodies of messages
+//! ```text
+//!   Event ──encode──> Outbox ──> Stream<W: Write>           any writer
+//!                                    ^
+//!   conn ──HeadReader──> Head ──> Upgrader                  any Read + Write
+//!   conn ──ResponseHeadReader──> ResponseHead ──> BodyReader ──> Decoder
 //!
-//! [`Framing`] decides how the body of a request or a response is delimited, and
-//! [`BodyReader`] takes it out of its framing. [`ResponseHeadReader`] reads what a client
-//! receives first.
+//!   input ──Decoder──> MessageEvent ──> Events<R: BufRead>  any reader
 //!
-//! # Recording
+//!   bytes, times ──> Recorder<W> ──file──> Replayer<R> ──> events, times
+//! ```
 //!
-//! [`Recorder`] writes an event stream with the times of its events, as comments that any
-//! reader skips; [`Replayer`] reads it back, at any [`Pace`]. [`Tee`] records what a
-//! [`Stream`]'s client gets. What tests need to assert on streams is in [`testing`].
+//! # Guarantees
 //!
-//! # What can be relied on
+//! - **No injection.** IDs and event types are checked at construction; line breaks in data and
+//!   comments become further lines; headers are checked.
+//! - **No torn events**, whatever a writer does: an event is accepted whole or rejected, and
+//!   accepted bytes are sent in order, from where the writer stopped.
+//! - **No unbounded growth.** Every limit is a setting with a default.
+//! - **Errors in one sentence** that says what, where and what to do: [`FieldError`] for the
+//!   caller's text, [`SendError`] for an event, [`DecodeError`] for the input, and
+//!   [`Rejection`] for a request, which is also its HTTP response.
 //!
-//! - **Nothing injects.** IDs and event types are judged when they are made; line breaks in
-//!   data and comments become further lines; headers are checked.
-//! - **No event is torn**, whatever a writer does: an event is accepted whole or refused,
-//!   and what was accepted goes out in order, from where the writer stopped.
-//! - **Nothing grows without bound.** Each limit is a setting with a default.
-//! - **An error is one sentence** that says what, where and what to do: [`FieldError`] for
-//!   the caller's text, [`SendError`] for an event, [`DecodeError`] for the input, and
-//!   [`Rejection`], which is its own HTTP answer.
+//! # Glossary
+//!
+//! - **Event**: what a server sends and a page's listeners receive, as a block of lines.
+//! - **Event type**: selects the listeners; `message` by default.
+//! - **Event ID**: names an event, so that a client can resume after it.
+//! - **Last event ID**: the latest ID that a client has received; it sends this as
+//!   `Last-Event-ID` when it reconnects.
+//! - **Data**: the text of an event, in one or more lines.
+//! - **Comment**: a line that starts with a colon, which browsers skip.
+//! - **Heartbeat**: a comment that is sent on an idle connection to keep it open.
+//! - **Reconnection time** (`retry`): how long a client waits before it reconnects.
+//! - **Head**: the first lines of an HTTP request or response, up to the blank line.
+//! - **Upgrade**: to read a request head and respond to it with an event stream.
+//! - **Log**: encoded events in order, of which the oldest are evicted.
+//! - **Cursor**: a reader's position in a log.
+//! - **Resume**: to continue a stream after the last event ID.
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
-mod decode;
+// An event as a value, and its wire form.
 mod event;
-mod http;
-mod line_ends;
-mod log;
-mod recording;
-mod segment;
-mod stream;
-pub mod testing;
+pub use event::{
+    Event, EventId, EventType, Fault, Field, FieldError, Integer, IntoEventId, IntoEventType,
+    JsonError,
+};
 
+// Events to any writer.
+mod stream;
+pub use stream::{CloseError, Outbox, SendError, Stream};
+
+// Events from any reader.
+mod decode;
 pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
-pub use event::{Event, EventId, EventType, Fault, Field, FieldError};
+
+// Heads and bodies of HTTP/1, and the upgrade of a connection.
+mod http;
 pub use http::{
     BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Rejection, Reply, Request,
     Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
 };
+
+// Encoded events in memory.
+mod log;
 pub use log::{
     Appended, Begun, Cursor, Encoded, Evicted, Lagged, Log, LogId, Now, Restored, Resume,
     Retention, Slice,
 };
-pub use recording::{Pace, Recorded, Recorder, Replayer, Tee};
+
+// Encoded events on disk.
+mod segment;
 pub use segment::{Damage, Record, Segment, UnknownVersion};
-pub use stream::{CloseError, Outbox, SendError, Stream};
+
+// Event streams with the times of their events.
+mod recording;
+pub use recording::{Pace, Recorded, Recorder, Replayer, Tee};
+
+pub mod testing;
+
+// The search for line ends that encoder and decoder share.
+mod line_ends;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

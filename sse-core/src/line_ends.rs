@@ -1,18 +1,16 @@
-//! Line ends, found by many bytes at a time.
+//! A vectorised search for line ends.
 //!
-//! What limits an encoder and a decoder of this format is the search for CR and LF. Three
-//! facts decide how it is done here, each measured on 4 KiB of text that ends no line:
+//! The search for CR and LF dominates the cost of encoding and decoding. Three measurements, on
+//! 4 KiB of text without a line end, decide how it works:
 //!
-//! - Copying takes 42 ns, `memchr2` 70 ns. To copy and to search, one after the other, takes
-//!   2.6 times as long as to copy.
-//! - The least byte of a piece of text is the cheapest thing to know about it, one instruction
-//!   for a vector, and nearly all text has no byte as low as CR. This takes 35 ns, and next to
-//!   nothing while the text is copied anyhow.
-//! - Most lines are short. What a search costs before it begins, it costs for each of them: so
-//!   the first 64 bytes are compared at once, and within them each line end is a bit.
+//! - Copying takes 42 ns and `memchr2` 70 ns; both in turn take 2.6 times as long as the copy.
+//! - The minimum of many bytes costs one instruction per vector, and most text has no byte as
+//!   low as CR. This takes 35 ns, and almost nothing while the text is copied anyway.
+//! - Most lines are short, so the fixed cost of a search counts for each. The first 64 bytes
+//!   are compared at once, and each line end among them becomes a bit.
 //!
-//! Compilers turn such loops into vector instructions, but for the oldest processor of a kind
-//! only. `fearless_simd` compiles them for newer ones too, and chooses when the program runs.
+//! Compilers vectorise such loops only for the oldest processor of an architecture.
+//! `fearless_simd` compiles them for newer ones too, and selects at run time.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -20,26 +18,26 @@ use std::sync::LazyLock;
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, u8x64};
 
-/// The vector instructions that this processor has.
+/// The vector instructions of this processor.
 pub(crate) static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
 
-/// How much text is compared at once.
+/// The number of bytes that are compared at once.
 pub(crate) const BLOCK: usize = 64;
 
-/// How many blocks without a line end make it likely that the line is long.
-const CLEAN: usize = 3;
+/// The number of blocks without a line end after which the line is probably long.
+const LONG_LINE_BLOCKS: usize = 3;
 
-/// How many blocks are looked at for their least byte.
-const PIECE: usize = 64;
+/// The number of blocks whose minimum is taken at once.
+const GROUP: usize = 64;
 
 /// The offsets of the CRs and LFs of a text, in order.
 pub(crate) struct LineEnds<'t, S> {
     simd: S,
     text: &'t [u8],
-    /// Where the current block begins, and those of its line ends that are still to come.
+    /// The offset of the current block, and a bit for each of its line ends not yet returned.
     block: usize,
     ends: u64,
-    /// Where the next block begins.
+    /// The offset of the next block.
     next: usize,
 }
 
@@ -55,18 +53,18 @@ impl<'t, S: Simd> LineEnds<'t, S> {
         }
     }
 
-    /// Skips pieces of the text in which no line ends.
+    /// Skips groups of blocks without a line end.
     #[inline(always)]
     fn skip_unbroken(&mut self) {
         while let Some(rest) = self.text.get(self.next..)
             && rest.len() >= 4 * BLOCK
         {
             let blocks = rest.as_chunks().0;
-            let piece = &blocks[..blocks.len().min(PIECE)];
-            if !is_unbroken(self.simd, piece) {
+            let group = &blocks[..blocks.len().min(GROUP)];
+            if !is_unbroken(self.simd, group) {
                 break;
             }
-            self.next += piece.len() * BLOCK;
+            self.next += group.len() * BLOCK;
         }
     }
 }
@@ -83,11 +81,11 @@ impl<S: Simd> Iterator for LineEnds<'_, S> {
             }
             self.block = self.next;
             self.ends = line_ends(self.simd, self.text, self.block);
-            // On to where blocks are aligned: a load that is not takes twice as long.
+            // Continue at an aligned address: an unaligned load takes twice as long.
             self.next += BLOCK - self.text.as_ptr().addr().wrapping_add(self.block) % BLOCK;
             self.ends &= u64::MAX >> (BLOCK - (self.next - self.block));
             clean += 1;
-            if clean == CLEAN && self.ends == 0 {
+            if clean == LONG_LINE_BLOCKS && self.ends == 0 {
                 self.skip_unbroken();
             }
         }
@@ -99,8 +97,8 @@ impl<S: Simd> Iterator for LineEnds<'_, S> {
 
 /// Appends a part of `text`.
 ///
-/// In place of less than a block a whole block is copied, and what is too much is taken back:
-/// since the length is known to the compiler, that takes less time.
+/// For less than a block, a whole block is copied and the excess truncated, which is faster
+/// because the compiler knows the length.
 #[inline(always)]
 pub(crate) fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
     match text[part.start..].first_chunk::<BLOCK>() {
@@ -114,10 +112,10 @@ pub(crate) fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
 }
 
 #[inline(always)]
-fn is_unbroken<S: Simd>(simd: S, piece: &[[u8; BLOCK]]) -> bool {
+fn is_unbroken<S: Simd>(simd: S, group: &[[u8; BLOCK]]) -> bool {
     let load = |block| u8x64::from_slice(simd, block);
     let mut least = [u8x64::splat(simd, u8::MAX); 4];
-    let (fours, rest) = piece.as_chunks::<4>();
+    let (fours, rest) = group.as_chunks::<4>();
     for blocks in fours {
         for (least, block) in least.iter_mut().zip(blocks) {
             *least = least.min(load(block));
@@ -130,7 +128,7 @@ fn is_unbroken<S: Simd>(simd: S, piece: &[[u8; BLOCK]]) -> bool {
     !least.simd_le(b'\r').any_true()
 }
 
-/// Bit `n` is set where byte `offset + n` of `text` is a CR or an LF.
+/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR or an LF.
 #[inline(always)]
 fn line_ends<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
     let rest = &text[offset..];
@@ -157,7 +155,7 @@ mod tests {
     use fearless_simd::dispatch;
 
     #[test]
-    fn line_ends_are_found_wherever_they_are() {
+    fn line_ends_are_found_at_every_offset() {
         for len in [0, 1, 63, 64, 65, 127, 400, 577, 5000] {
             for end in (0..=len).filter(|end| len < 130 || end % 61 == 0 || *end == len) {
                 for filler in [b'x', b'\t', b'\0', 0xff] {

@@ -1,4 +1,4 @@
-//! A connection from its first byte to its stream, its answer or its failure.
+//! Upgrading a connection: from its first byte to its stream, response or failure.
 
 use std::error::Error;
 use std::io;
@@ -24,7 +24,7 @@ fn the_head_is_one_write_and_is_flushed_before_any_event() {
 }
 
 #[test]
-fn a_head_that_stalls_at_byte_n_is_answered() {
+fn a_head_that_stalls_at_byte_n_is_rejected() {
     let reason = "the request head took too long to arrive";
     let expected = refusal("408 Request Timeout", &[], reason);
     for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
@@ -37,7 +37,7 @@ fn a_head_that_stalls_at_byte_n_is_answered() {
 }
 
 #[test]
-fn a_head_that_ends_at_byte_n_is_answered() {
+fn a_head_that_ends_at_byte_n_is_rejected() {
     let reason = "the connection ended within the request head";
     let expected = refusal("400 Bad Request", &[], reason);
     for n in 1..REQUEST.len() {
@@ -47,9 +47,9 @@ fn a_head_that_ends_at_byte_n_is_answered() {
     }
 }
 
-/// Health checks and browsers open connections that they never use.
+/// Health checks and browsers open connections and never use them.
 #[test]
-fn a_connection_that_ends_before_anything_was_sent_is_not_answered() {
+fn an_unused_connection_gets_no_response() {
     let mut peer = Peer::sends("");
     let served = serve(&Upgrader::new(), &mut peer);
     assert_failed(served, io::ErrorKind::UnexpectedEof);
@@ -57,7 +57,7 @@ fn a_connection_that_ends_before_anything_was_sent_is_not_answered() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_not_answered() {
+fn a_connection_that_fails_gets_no_response() {
     let kind = io::ErrorKind::ConnectionReset;
     for n in 0..REQUEST.len() {
         let mut peer = Peer::sends(&REQUEST[..n]).then_fails(kind);
@@ -67,7 +67,7 @@ fn a_connection_that_breaks_is_not_answered() {
 }
 
 #[test]
-fn an_interrupted_read_is_tried_again() {
+fn an_interrupted_read_is_repeated() {
     for n in 0..REQUEST.len() {
         let (before, after) = REQUEST.split_at(n);
         let mut peer = Peer::sends(before)
@@ -79,7 +79,7 @@ fn an_interrupted_read_is_tried_again() {
 }
 
 #[test]
-fn a_head_that_is_not_taken_whole_is_an_error() {
+fn a_response_head_that_is_not_written_whole_is_an_error() {
     for n in 0..response(&ACCEPTED, "").len() {
         let mut peer = Peer::sends(REQUEST);
         peer.takes = n;
@@ -88,9 +88,9 @@ fn a_head_that_is_not_taken_whole_is_an_error() {
     }
 }
 
-/// Otherwise the system resets the connection, and the answer is lost.
+/// Otherwise the system resets the connection, and the response is lost.
 #[test]
-fn what_a_refused_peer_still_sends_is_read_after_the_answer() {
+fn a_rejected_peers_remaining_bytes_are_read_after_the_response() {
     let head = "POST /sse HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5000\r\n\r\n";
     let body = "x".repeat(2500);
     let mut peer = Peer::sends(head)
@@ -104,7 +104,7 @@ fn what_a_refused_peer_still_sends_is_read_after_the_answer() {
 }
 
 #[test]
-fn a_refused_peer_is_not_read_for_ever() {
+fn reading_from_a_rejected_peer_is_bounded() {
     let mut peer = Peer::sends("no HTTP\r\n\r\n");
     peer.is_endless = true;
     assert_rejected(serve(&Upgrader::new(), &mut peer));
@@ -113,18 +113,18 @@ fn a_refused_peer_is_not_read_for_ever() {
     assert_eq!(Upgrader::MAX_LINGER, 256 << 10);
 }
 
-/// A byte now and then costs at most a read's timeout each, and not for ever.
+/// Each byte costs at most one read timeout, and their number is bounded.
 #[test]
-fn a_refused_peer_that_sends_byte_by_byte_is_not_read_for_ever() {
+fn reading_single_bytes_from_a_rejected_peer_is_bounded() {
     let mut peer = Peer::sends("no HTTP\r\n\r\n").at_once(1);
     peer.is_endless = true;
     assert_rejected(serve(&Upgrader::new(), &mut peer));
     assert_eq!(peer.read - peer.read_before_answer, 64);
 }
 
-/// What sees the end of the stream ends its own half, and the thread is free at once.
+/// A peer that sees the end of the stream ends its half, which frees the thread at once.
 #[test]
-fn after_an_answer_the_servers_half_ends_and_then_the_peers_is_read() {
+fn after_a_response_the_servers_half_is_closed_before_the_peers_is_read() {
     for request in [
         "GET /other HTTP/1.0\r\n\r\n",
         "OPTIONS /sse HTTP/1.0\r\n\r\n",
@@ -149,7 +149,7 @@ fn after_an_answer_the_servers_half_ends_and_then_the_peers_is_read() {
 }
 
 #[test]
-fn a_refused_peer_that_vanishes_is_refused_all_the_same() {
+fn a_rejected_peer_that_disconnects_is_still_reported_as_rejected() {
     let mut peer = Peer::sends("no HTTP\r\n\r\n").then_fails(io::ErrorKind::ConnectionReset);
     assert_rejected(serve(&Upgrader::new(), &mut peer));
 
@@ -159,7 +159,7 @@ fn a_refused_peer_that_vanishes_is_refused_all_the_same() {
 }
 
 #[test]
-fn the_application_looks_before_anything_is_answered() {
+fn the_application_reads_the_request_before_any_response() {
     let request = "GET /a?lastEventId=7 HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n";
     let mut peer = Peer::sends(request);
     let request = Upgrader::new().read(&mut peer).unwrap();
@@ -174,7 +174,7 @@ fn the_application_looks_before_anything_is_answered() {
 }
 
 #[test]
-fn the_application_rejects_for_its_own_reason() {
+fn the_application_may_reject_a_request() {
     #[track_caller]
     fn rejects(rejection: Rejection, status: &str, extra: &[&str], reason: &str) {
         let expected = refusal(status, extra, reason);
@@ -209,7 +209,7 @@ fn the_application_rejects_for_its_own_reason() {
 }
 
 #[test]
-fn the_application_answers_with_something_else() {
+fn the_application_may_respond_without_a_stream() {
     let page = Response::new(200).body("text/html; charset=utf-8", "<h1>Hé</h1>");
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
                 Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n";
@@ -227,7 +227,7 @@ fn the_application_answers_with_something_else() {
         "HTTP/1.1 308 Permanent Redirect\r\nConnection: close\r\n\
          Content-Length: 0\r\nLocation: /sse\r\n\r\n",
     );
-    // The one answer after which a browser does not come back.
+    // The only response after which a browser does not reconnect.
     decides(
         "GET",
         |request| request.respond(Response::new(204)),
@@ -237,7 +237,7 @@ fn the_application_answers_with_something_else() {
 
 /// RFC 9110, 6.4.1: a 204 or 304 has no content.
 #[test]
-fn an_answer_that_has_no_body_never_gets_one() {
+fn a_response_without_content_has_no_body() {
     for status in [204, 304] {
         let response = Response::new(status).body("text/plain", "lost");
         let wire = Upgrader::new().reply(response, None, None).encode();
@@ -251,12 +251,12 @@ fn an_answer_that_has_no_body_never_gets_one() {
 
 #[test]
 #[should_panic(expected = "a final status is one from 200 to 599")]
-fn an_answer_has_a_final_status() {
+fn a_response_has_a_final_status() {
     let _ = Response::new(101);
 }
 
 #[test]
-fn an_answer_that_is_not_taken_is_an_error() {
+fn a_response_that_is_not_written_whole_is_an_error() {
     let mut peer = Peer::sends(REQUEST);
     peer.takes = 20;
     let rejected = Upgrader::new()
@@ -267,7 +267,7 @@ fn an_answer_that_is_not_taken_is_an_error() {
 }
 
 #[test]
-fn an_error_says_what_became_of_the_connection() {
+fn an_error_describes_the_end_of_the_connection() {
     #[track_caller]
     fn is(error: impl Into<UpgradeError>, sentence: &str, source: Option<&str>) {
         let error = error.into();
@@ -290,9 +290,9 @@ fn an_error_says_what_became_of_the_connection() {
     is(SendError::Io(timed_out()), sentence, Some("timed out"));
 }
 
-/// `?` does in a handler what it looks like.
+/// `?` works on every call in a handler.
 #[test]
-fn every_error_of_a_stream_ends_a_handler() {
+fn every_error_of_a_stream_can_be_returned_from_a_handler() {
     fn handle(peer: &mut Peer) -> Result<(), UpgradeError> {
         let mut stream = Upgrader::new().read(peer)?.accept()?;
         stream.set_id(7)?;
@@ -316,9 +316,9 @@ fn every_error_of_a_stream_ends_a_handler() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever is sent, and however it arrives: one answer, of our making, or a stream.
+    /// Whatever arrives, and however it is split: one response of the library's, or a stream.
     #[test]
-    fn no_request_writes_into_its_answer(
+    fn no_request_injects_into_its_response(
         request in hostile_request(),
         at_once in 1..50_usize,
     ) {
@@ -353,7 +353,7 @@ const OUR_HEADERS: [&str; 12] = [
     "Access-Control-Max-Age",
 ];
 
-/// Requests that are nearly right.
+/// Requests that are almost valid.
 fn hostile_request() -> impl Strategy<Value = Vec<u8>> {
     let right = vec![
         "GET /sse HTTP/1.1",
@@ -390,7 +390,7 @@ fn hostile_request() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What the application decides is written at once and flushed.
+/// Checks that the application's response is written at once and flushed.
 #[track_caller]
 fn decides(
     method: &str,

@@ -1,20 +1,18 @@
-//! The event stream read back, by `Decoder` and by `Events`, however it is cut.
+//! The format of event streams, decoded by `Decoder` and `Events` from input that is split in
+//! every way.
 
-use std::collections::VecDeque;
-use std::io::{self, BufReader, Read};
+use std::io::BufReader;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use sse_core::{Decoded, Decoder, Events};
 
 mod common;
 use common::{
-    Item, comment, cuts, decode, decodes_to, event, feed, hostile_input, message, numbered, retry,
-    show, text_in_lines,
+    Item, comment, cuts, decode, decodes_to, event, feed, message, numbered, retry, show,
 };
 
 #[test]
-fn a_blank_line_dispatches_what_stands_before_it() {
+fn a_blank_line_dispatches_the_event_before_it() {
     decodes("", []);
     decodes("\n", []);
     decodes("data: a\n\n", [message("a")]);
@@ -28,7 +26,7 @@ fn a_blank_line_dispatches_what_stands_before_it() {
 }
 
 #[test]
-fn what_follows_the_last_blank_line_is_no_event() {
+fn an_unfinished_event_is_dropped() {
     decodes("data: a", []);
     decodes("data: a\n", []);
     decodes("data: a\r", []);
@@ -102,7 +100,7 @@ fn nothing_else_ends_a_line() {
     decodes(format!(":{text}\n"), [comment(text)]);
 }
 
-/// A terminal or a pipe may keep the LF of the last CRLF back for a long time.
+/// A terminal or a pipe may deliver the LF of the last CRLF much later.
 #[test]
 fn a_cr_ends_the_line_without_waiting_for_an_lf() {
     let mut decoder = Decoder::new();
@@ -166,7 +164,7 @@ fn field_names_are_taken_literally() {
 }
 
 #[test]
-fn fields_come_in_any_order_and_the_last_one_counts() {
+fn fields_may_have_any_order_and_the_last_value_counts() {
     let expected = || event("tick", "a", "7");
     decodes("id: 7\nevent: tick\ndata: a\n\n", [expected()]);
     decodes("data: a\nevent: tick\nid: 7\n\n", [expected()]);
@@ -195,7 +193,7 @@ fn each_blank_line_resets_the_event_type() {
 }
 
 #[test]
-fn an_id_holds_until_the_next_one() {
+fn an_id_applies_until_the_next_one() {
     decodes(
         "id: 7\ndata: a\n\ndata: b\n\nid: 8\ndata: c\n\n",
         [numbered("a", "7"), numbered("b", "7"), numbered("c", "8")],
@@ -238,7 +236,7 @@ fn an_unfinished_block_commits_no_id_though_its_retry_applies() {
 }
 
 #[test]
-fn a_retry_is_digits_only_and_counts_at_once() {
+fn a_retry_has_only_digits_and_applies_at_once() {
     decodes("retry: 3000\n", [retry(3000)]);
     decodes("retry:3000\n", [retry(3000)]);
     decodes("retry: 0\n", [retry(0)]);
@@ -255,7 +253,7 @@ fn a_retry_is_digits_only_and_counts_at_once() {
 }
 
 #[test]
-fn a_retry_beyond_64_bits_is_the_longest_there_is() {
+fn a_retry_beyond_64_bits_is_the_maximum() {
     let input = |digits: &str| format!("retry: {digits}\ndata: a\n\n");
     for digits in [
         "18446744073709551615",
@@ -272,7 +270,7 @@ fn a_retry_beyond_64_bits_is_the_longest_there_is() {
 }
 
 #[test]
-fn comments_are_shown_and_disturb_nothing() {
+fn comments_are_returned_and_change_nothing() {
     decodes(":\n", [comment("")]);
     decodes(":hi\n", [comment("hi")]);
     decodes(": hi\n", [comment("hi")]);
@@ -287,24 +285,24 @@ fn comments_are_shown_and_disturb_nothing() {
     decodes(": cut o", []);
 }
 
-/// As many U+FFFD as the Encoding Standard's UTF-8 decoder gives, which ends an
-/// ill-formed sequence before the first byte that can't continue it.
+/// The number of U+FFFD follows the Encoding Standard's UTF-8 decoder, which ends an
+/// ill-formed sequence before the first byte that cannot continue it.
 #[test]
-fn what_is_not_utf_8_becomes_replacement_characters() {
+fn invalid_utf_8_becomes_replacement_characters() {
     for (bytes, expected) in [
         (&b"\xff"[..], "?"),
         (b"\xfe\xff", "??"),
         // A lone continuation.
         (b"\x80", "?"),
         (b"\x80\xbf", "??"),
-        // Cut off.
+        // Truncated.
         (b"\xc3", "?"),
         (b"\xe2\x82", "?"),
         (b"\xf0\x9f", "?"),
         (b"\xf0\x9f\x98", "?"),
         (b"\xe1\x80\xe2\x80", "??"),
         (b"\xf0\x9f\xf0\x9f\x98\x80", "?😀"),
-        // Cut off by ASCII, which is kept.
+        // Truncated by ASCII, which stays.
         (b"\xf0\x9f\x98A", "?A"),
         (b"\xe2(\xa1", "?(?"),
         (b"\xe2\x82:", "?:"),
@@ -345,7 +343,7 @@ fn what_is_not_utf_8_becomes_replacement_characters() {
 }
 
 #[test]
-fn characters_survive_being_cut() {
+fn split_characters_are_joined() {
     let text = "ß € 日本 😀 \u{10ffff}";
     decodes(
         format!("event: {text}\nid: {text}\ndata: {text}\n\n"),
@@ -355,7 +353,7 @@ fn characters_survive_being_cut() {
 
 /// WHATWG HTML, 9.2.6, the examples at its end.
 #[test]
-fn the_standards_examples() {
+fn the_examples_of_the_standard_decode_as_described() {
     decodes(
         "data: YHOO\ndata: +2\ndata: 10\n\n",
         [message("YHOO\n+2\n10")],
@@ -376,176 +374,8 @@ fn the_standards_examples() {
     );
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn any_input_means_what_the_standard_says(
-        input in hostile_input(),
-        sizes in prop::collection::vec(0..9_usize, 1..20),
-    ) {
-        prop_assert_eq!(decode_in(&sizes, &input), read_by_the_standard(&input));
-    }
-}
-
-proptest! {
-    /// Lines that are found a block at a time, wherever they lie in memory.
-    #[test]
-    fn any_long_input_means_what_the_standard_says(
-        text in text_in_lines(),
-        field in prop::sample::select(vec!["data: ", "data:", ":", "id", ""]),
-        skipped in 0..64_usize,
-        sizes in prop::collection::vec(0..5000_usize, 1..6),
-    ) {
-        let padding = "x".repeat(skipped);
-        let padded = [&padding, field, &text, "\r\rdata", &text, "\n\n"].concat();
-        let input = &padded.as_bytes()[skipped..];
-        prop_assert_eq!(decode_in(&sizes, input), read_by_the_standard(input));
-    }
-}
-
-#[test]
-fn events_go_on_after_the_readers_error() {
-    let reader = Scripted::new([
-        Ok("data: a\n\nda"),
-        Err(io::ErrorKind::Interrupted),
-        Ok("ta: b"),
-        Err(io::ErrorKind::WouldBlock),
-        Ok("\n\nid: 7\n"),
-        Err(io::ErrorKind::TimedOut),
-        Ok("data: c\n\n"),
-    ]);
-    let mut seen = Vec::new();
-    for event in Events::new(BufReader::new(reader)) {
-        match event {
-            Ok(event) => seen.push(event.data().to_owned()),
-            Err(error) => seen.push(error.kind().to_string()),
-        }
-    }
-    assert_eq!(seen, ["a", "operation would block", "b", "timed out", "c"]);
-}
-
-#[test]
-fn events_give_the_reader_back_where_the_last_event_ends() {
-    let mut events = Events::new(&b"id: 7\nretry: 10\ndata: a\n\n\ndata: b\n\n"[..]);
-    assert_eq!(events.next().unwrap().unwrap().data(), "a");
-    assert_eq!(events.decoder().last_event_id(), "7");
-    let (rest, decoder) = events.into_parts();
-    assert_eq!(rest, b"\ndata: b\n\n");
-    assert_eq!(
-        (decoder.last_event_id(), decoder.retry()),
-        ("7", Some(Duration::from_millis(10)))
-    );
-
-    let mut events = Events::with_decoder(rest, decoder);
-    let event = events.next().unwrap().unwrap();
-    assert_eq!((event.data(), event.last_event_id()), ("b", "7"));
-    assert!(events.next().is_none());
-}
-
-#[test]
-fn a_restart_begins_another_stream_of_the_same_source() {
-    for cut_off in ["", "da", "data: lo", "\u{feff}da", "id: 9", ": hi"] {
-        let mut decoder = Decoder::new();
-        let first = format!("retry: 10\nid: 7\n\nid: 8\nevent: tick\ndata: lost\n{cut_off}");
-        assert_eq!(feed(&mut decoder, first.as_bytes()), [retry(10)]);
-        decoder.restart();
-        assert_eq!(decoder.last_event_id(), "7");
-        assert_eq!(decoder.retry(), Some(Duration::from_millis(10)));
-        // A byte order mark is one again.
-        let second = "\u{feff}data: a\n\n";
-        assert_eq!(feed(&mut decoder, second.as_bytes()), [numbered("a", "7")]);
-    }
-}
-
-#[test]
-fn the_last_event_id_is_known_as_soon_as_it_is_committed() {
-    let mut decoder = Decoder::new();
-    let mut ids = Vec::new();
-    for mut line in [
-        &b"id: 7\n"[..],
-        b"data: a\n",
-        b"\n",
-        b"id: 8\n",
-        b"\n",
-        b"id\n",
-        b"\n",
-    ] {
-        decoder.decode(&mut line).unwrap();
-        ids.push(decoder.last_event_id().to_owned());
-    }
-    assert_eq!(ids, ["", "", "7", "7", "8", "8", ""]);
-}
-
-#[test]
-fn what_is_left_of_the_input_follows_what_was_decoded() {
-    let mut input = &b"data: a\n\n: hi\nretry: 10\nrest"[..];
-    let mut decoder = Decoder::new();
-    let mut rests = Vec::new();
-    while decoder.decode(&mut input).unwrap().is_some() {
-        rests.push(input);
-    }
-    rests.push(input);
-    assert_eq!(
-        rests,
-        [
-            &b": hi\nretry: 10\nrest"[..],
-            b"retry: 10\nrest",
-            b"rest",
-            b""
-        ]
-    );
-}
-
-#[test]
-fn what_is_one_line_of_the_input_is_borrowed_from_it() {
-    for (input, is_borrowed) in [
-        ("data: hey\n\n", true),
-        ("data: hey\r\n\r\n", true),
-        ("data: hey\r\r", true),
-        ("id: 7\nevent: tick\ndata: hey\n\n", true),
-        ("data: hey\nevent: tick\nid: 7\n\n", true),
-        ("data: 日本\n\n", true),
-        (": hey\n", true),
-        ("data: two\ndata: lines\n\n", false),
-    ] {
-        let mut decoder = Decoder::new();
-        let range = input.as_bytes().as_ptr_range();
-        let text = match decoder.decode(&mut input.as_bytes()).unwrap() {
-            Some(Decoded::Event(event)) => event.data().as_ptr(),
-            Some(Decoded::Comment(text)) => text.as_ptr(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(range.contains(&text), is_borrowed, "{input:?}");
-    }
-}
-
-#[test]
-fn an_owned_event_outlives_decoder_and_input() {
-    let owned = {
-        let input = b"id: 7\nevent: tick\ndata: hey\n\n".to_vec();
-        let mut decoder = Decoder::new();
-        match decoder.decode(&mut &input[..]).unwrap() {
-            Some(Decoded::Event(event)) => event.into_owned(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(
-        (owned.event(), owned.data(), owned.last_event_id()),
-        ("tick", "hey", "7")
-    );
-}
-
-#[test]
-fn a_decoder_goes_anywhere() {
-    fn is_send_and_sync<T: Send + Sync + 'static>() {}
-    is_send_and_sync::<Decoder>();
-    is_send_and_sync::<Decoded<'static>>();
-    is_send_and_sync::<Events<io::Empty>>();
-}
-
-/// However `input` is cut, it means `expected`; and `Events` gives the events of that,
-/// whatever its reader's buffer.
+/// Checks that `input`, however it is split, decodes to `expected`, and that `Events` returns
+/// the same events for any buffer size of its reader.
 #[track_caller]
 fn decodes<const N: usize>(input: impl AsRef<[u8]>, expected: [Item; N]) {
     let input = input.as_ref();
@@ -564,7 +394,7 @@ fn decodes<const N: usize>(input: impl AsRef<[u8]>, expected: [Item; N]) {
     }
 }
 
-/// However `input` is cut, these are the last event ID and the reconnection time after it.
+/// Checks the last event ID and the reconnection time after `input`, however it is split.
 #[track_caller]
 fn leaves(input: impl AsRef<[u8]>, last_event_id: &str, retry: Option<u64>) {
     let retry = retry.map(Duration::from_millis);
@@ -578,90 +408,5 @@ fn leaves(input: impl AsRef<[u8]>, last_event_id: &str, retry: Option<u64>) {
             "{}",
             show(&pieces)
         );
-    }
-}
-
-/// What `input` means in pieces of these sizes and a last one.
-fn decode_in(sizes: &[usize], input: &[u8]) -> Vec<Item> {
-    let mut pieces = Vec::new();
-    let mut rest = input;
-    for size in sizes {
-        let (piece, after) = rest.split_at(rest.len().min(*size));
-        pieces.push(piece);
-        rest = after;
-    }
-    pieces.push(rest);
-    let (items, end) = decode(&mut Decoder::new(), pieces);
-    assert_eq!(end, Ok(()));
-    items
-}
-
-/// WHATWG HTML, 9.2.5 and 9.2.6, read literally: all input at once, as slow as it is
-/// plain.
-fn read_by_the_standard(input: &[u8]) -> Vec<Item> {
-    let text = String::from_utf8_lossy(input)
-        .replace("\r\n", "\n")
-        .replace('\r', "\n");
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut lines = Vec::from_iter(text.split('\n'));
-    lines.pop(); // It has not ended.
-
-    let mut items = Vec::new();
-    let (mut data, mut event_type) = (String::new(), String::new());
-    let (mut id_buffer, mut last_event_id) = (String::new(), String::new());
-    for line in lines {
-        if line.is_empty() {
-            last_event_id.clone_from(&id_buffer);
-            if !data.is_empty() {
-                let event_type = if event_type.is_empty() {
-                    "message"
-                } else {
-                    &event_type
-                };
-                items.push(event(
-                    event_type,
-                    data.strip_suffix('\n').unwrap_or(&data),
-                    &last_event_id,
-                ));
-            }
-            data.clear();
-            event_type.clear();
-            continue;
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "" => items.push(comment(value)),
-            "event" => value.clone_into(&mut event_type),
-            "data" => data.extend([value, "\n"]),
-            "id" if !value.contains('\0') => value.clone_into(&mut id_buffer),
-            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                items.push(retry(value.parse().unwrap_or(u64::MAX)));
-            }
-            _ => {}
-        }
-    }
-    items
-}
-
-/// A reader that gives what its script says, and then nothing.
-struct Scripted(VecDeque<io::Result<&'static str>>);
-
-impl Scripted {
-    fn new<const N: usize>(script: [Result<&'static str, io::ErrorKind>; N]) -> Self {
-        Self(
-            script
-                .into_iter()
-                .map(|step| step.map_err(io::Error::from))
-                .collect(),
-        )
-    }
-}
-
-impl Read for Scripted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let text = self.0.pop_front().transpose()?.unwrap_or_default();
-        buffer[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(text.len())
     }
 }

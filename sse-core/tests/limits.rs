@@ -1,4 +1,4 @@
-//! What a hostile stream can make a decoder hold, and how long it takes.
+//! The limits of a decoder: memory and time under a hostile stream.
 
 use std::error::Error;
 use std::io;
@@ -17,25 +17,25 @@ fn a_line_may_be_as_long_as_the_limit() {
     accepts(&decoder, "data: ab\r\n\r\n", &[message("ab")]);
     accepts(&decoder, "\u{feff}data: ab\n\n", &[message("ab")]);
     accepts(&decoder, "12345678", &[]);
-    refuses(&decoder, "123456789", &[], TOO_LONG);
-    refuses(
+    fails(&decoder, "123456789", &[], TOO_LONG);
+    fails(
         &decoder,
         "data: a\n\ndata: abc\n\n",
         &[message("a")],
         TOO_LONG,
     );
-    refuses(&decoder, ": 1234567\n", &[], TOO_LONG);
-    refuses(&decoder, "event: ab\n", &[], TOO_LONG);
-    refuses(&decoder, "retry: 10\n", &[], TOO_LONG);
-    refuses(&decoder, "unknown: \n", &[], TOO_LONG);
-    refuses(&decoder, b"\xef\xbb1234567\n", &[], TOO_LONG);
+    fails(&decoder, ": 1234567\n", &[], TOO_LONG);
+    fails(&decoder, "event: ab\n", &[], TOO_LONG);
+    fails(&decoder, "retry: 10\n", &[], TOO_LONG);
+    fails(&decoder, "unknown: \n", &[], TOO_LONG);
+    fails(&decoder, b"\xef\xbb1234567\n", &[], TOO_LONG);
 }
 
 #[test]
-fn a_line_limit_of_nothing_allows_blank_lines() {
+fn a_line_limit_of_zero_allows_blank_lines() {
     let decoder = Decoder::new().max_line(0);
     accepts(&decoder, "\n\r\n\r\n\n", &[]);
-    refuses(
+    fails(
         &decoder,
         "\n:\n",
         &[],
@@ -43,7 +43,7 @@ fn a_line_limit_of_nothing_allows_blank_lines() {
     );
 }
 
-/// Each data line counts with its end, also the last.
+/// Each data line counts with its line end, including the last.
 #[test]
 fn an_event_may_be_as_large_as_the_limit() {
     const TOO_LONG: DecodeError = DecodeError::EventTooLong { limit: 4 };
@@ -52,15 +52,15 @@ fn an_event_may_be_as_large_as_the_limit() {
     accepts(&decoder, "data: abc\n\n", &[abc()]);
     accepts(&decoder, "data: a\ndata: b\n\n", &[message("a\nb")]);
     accepts(&decoder, "data\ndata\ndata\ndata\n\n", &[message("\n\n\n")]);
-    refuses(&decoder, "data: abcd\n\n", &[], TOO_LONG);
-    refuses(&decoder, "data: a\ndata: bc\n\n", &[], TOO_LONG);
-    refuses(&decoder, "data: ab\ndata: b\n\n", &[], TOO_LONG);
-    refuses(&decoder, "data\ndata\ndata\ndata\ndata\n\n", &[], TOO_LONG);
-    refuses(&decoder, "data: abc\n\ndata: abcd\n\n", &[abc()], TOO_LONG);
+    fails(&decoder, "data: abcd\n\n", &[], TOO_LONG);
+    fails(&decoder, "data: a\ndata: bc\n\n", &[], TOO_LONG);
+    fails(&decoder, "data: ab\ndata: b\n\n", &[], TOO_LONG);
+    fails(&decoder, "data\ndata\ndata\ndata\ndata\n\n", &[], TOO_LONG);
+    fails(&decoder, "data: abc\n\ndata: abcd\n\n", &[abc()], TOO_LONG);
 }
 
 #[test]
-fn an_event_limit_counts_nothing_but_data() {
+fn the_event_limit_counts_only_data() {
     let decoder = Decoder::new().max_event(4);
     accepts(&decoder, ": a long comment\n", &[comment("a long comment")]);
     let expected = [event("long type", "abc", "long id")];
@@ -72,7 +72,7 @@ fn an_event_limit_counts_nothing_but_data() {
 
     let decoder = Decoder::new().max_event(0);
     accepts(&decoder, "id: 7\nevent: tick\n\n", &[]);
-    refuses(
+    fails(
         &decoder,
         "data\n",
         &[],
@@ -81,18 +81,18 @@ fn an_event_limit_counts_nothing_but_data() {
 }
 
 #[test]
-fn the_line_is_what_is_too_long_if_both_are() {
+fn the_line_limit_is_reported_if_both_are_exceeded() {
     let decoder = Decoder::new().max_line(12).max_event(4);
     let error = DecodeError::LineTooLong { limit: 12 };
-    refuses(&decoder, "data: abcdefg\n\n", &[], error);
-    refuses(&decoder, "data: abcdefg", &[], error);
+    fails(&decoder, "data: abcdefg\n\n", &[], error);
+    fails(&decoder, "data: abcdefg", &[], error);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn what_is_refused_and_why_does_not_depend_on_the_cut(
+    fn the_error_does_not_depend_on_how_the_input_is_split(
         max_line in 0..30_usize,
         max_event in 0..30_usize,
         input in hostile_input(),
@@ -124,9 +124,9 @@ fn endless_empty_data_lines_are_bounded() {
 #[test]
 fn limits_are_on_by_default() {
     let endless = |line: &[u8], decoder: &mut Decoder| -> DecodeError {
-        let piece = line.repeat((1 << 20) / line.len());
+        let part = line.repeat((1 << 20) / line.len());
         (0..=17)
-            .find_map(|_| decoder.decode(&mut &piece[..]).err())
+            .find_map(|_| decoder.decode(&mut &part[..]).err())
             .expect("17 MiB are more than 16")
     };
     let limit = 16 << 20;
@@ -143,9 +143,9 @@ fn limits_are_on_by_default() {
     );
 }
 
-/// What a client holds a connection open with must not run into a limit one day.
+/// Heartbeats must never reach a limit.
 #[test]
-fn comments_may_go_on_for_ever() {
+fn an_endless_number_of_comments_is_allowed() {
     let mut decoder = Decoder::new().max_line(8).max_event(8);
     for _ in 0..10_000 {
         assert_eq!(
@@ -157,7 +157,7 @@ fn comments_may_go_on_for_ever() {
 }
 
 #[test]
-fn an_error_stays_until_the_decoder_is_restarted() {
+fn an_error_is_returned_until_the_decoder_is_restarted() {
     let mut decoder = Decoder::new().max_line(8);
     let error = DecodeError::LineTooLong { limit: 8 };
     for mut input in [&b"too long a line\n"[..], b"data: a\n\n", b""] {
@@ -168,7 +168,7 @@ fn an_error_stays_until_the_decoder_is_restarted() {
 }
 
 #[test]
-fn an_error_says_what_to_do() {
+fn an_error_names_the_setting_to_change() {
     sentence(
         DecodeError::LineTooLong { limit: 8 },
         "a line exceeds 8 bytes; raise the decoder's max_line if that is legitimate",
@@ -180,7 +180,7 @@ fn an_error_says_what_to_do() {
 }
 
 #[test]
-fn events_end_after_a_limit_is_exceeded() {
+fn events_end_after_an_exceeded_limit() {
     let reader = &b"data: a\n\ndata: too long\n\ndata: b\n\n"[..];
     let mut events = Events::with_decoder(reader, Decoder::new().max_line(8));
     assert_eq!(events.next().unwrap().unwrap().data(), "a");
@@ -192,10 +192,9 @@ fn events_end_after_a_limit_is_exceeded() {
     assert!(events.next().is_none());
 }
 
-/// A decoder that begins each line anew with every piece would look at half a terabyte
-/// here, and not come back within minutes.
+/// A decoder that searches the whole line again with every part would read half a terabyte.
 #[test]
-fn time_is_linear_in_the_line() {
+fn time_is_linear_in_the_length_of_a_line() {
     let mut decoder = Decoder::new();
     assert_eq!(feed(&mut decoder, b"data: "), []);
     for _ in 0..(4 << 20) / 16 {
@@ -208,9 +207,9 @@ fn time_is_linear_in_the_line() {
     );
 }
 
-/// The same for a decoder that copies the data so far with every line.
+/// The same for a decoder that copies the earlier data with every line.
 #[test]
-fn time_is_linear_in_the_lines() {
+fn time_is_linear_in_the_number_of_lines() {
     let mut decoder = Decoder::new();
     for _ in 0..(4 << 20) / 16 {
         assert_eq!(decoder.decode(&mut &b"data: 123456789\n"[..]), Ok(None));
@@ -227,9 +226,9 @@ fn accepts(decoder: &Decoder, input: impl AsRef<[u8]>, items: &[Item]) {
     decodes_to(decoder, input, items, Ok(()));
 }
 
-/// However `input` is cut, it means `items` up to where the limit is exceeded.
+/// Checks that `input`, however it is split, decodes to `items` and then fails.
 #[track_caller]
-fn refuses(decoder: &Decoder, input: impl AsRef<[u8]>, items: &[Item], error: DecodeError) {
+fn fails(decoder: &Decoder, input: impl AsRef<[u8]>, items: &[Item], error: DecodeError) {
     decodes_to(decoder, input, items, Err(error));
 }
 

@@ -1,4 +1,4 @@
-//! What is allocated: nothing once buffers have grown, and never more than the limits say.
+//! Allocations: none once buffers have grown, and never more than the limits allow.
 
 use std::hint::black_box;
 use std::io::{self, Sink, Write};
@@ -53,7 +53,7 @@ fn sending_allocates_nothing() {
 }
 
 #[test]
-fn sending_what_was_set_ahead_allocates_nothing() {
+fn sending_staged_fields_allocates_nothing() {
     sends(|s| {
         s.set_id(u64::MAX)?;
         s.set_event(TICK)?;
@@ -79,7 +79,7 @@ fn sending_generated_text_with_line_breaks_allocates_nothing() {
 }
 
 #[test]
-fn a_refusal_allocates_nothing() {
+fn a_rejection_allocates_nothing() {
     sends(|s| match s.write_bytes(b"\xff") {
         Err(SendError::Utf8(_)) => Ok(()),
         other => other,
@@ -90,10 +90,9 @@ fn a_refusal_allocates_nothing() {
     });
 }
 
-/// A writer that takes a few bytes at once makes no difference.
 #[test]
-fn sending_in_small_pieces_allocates_nothing() {
-    let mut stream = Stream::new(Sipping);
+fn sending_to_a_writer_that_takes_three_bytes_allocates_nothing() {
+    let mut stream = Stream::new(ThreeBytes);
     allocates_nothing(|| stream.send(&Event::new().id(7).data("two\nlines")).unwrap());
 }
 
@@ -108,15 +107,15 @@ fn encoding_into_a_buffer_with_room_allocates_nothing() {
 }
 
 #[test]
-fn decoding_what_can_be_borrowed_allocates_nothing() {
+fn decoding_single_lines_allocates_nothing() {
     let input = ": hi\r\nid: 7\nevent: tick\nretry: 10\ndata: one line\n\nid: 8\r\rdata\r\n\r\n";
     let mut decoder = Decoder::new();
     allocates_nothing(|| assert_eq!(events(&mut decoder, [input.as_bytes()]), 2));
 }
 
-/// What must be joined is, but in buffers that stay.
+/// Lines are joined in buffers that are reused.
 #[test]
-fn decoding_lines_and_pieces_allocates_nothing() {
+fn decoding_several_lines_and_parts_allocates_nothing() {
     let input = b"id: 7\nevent: tick\ndata: several\ndata: lines\r\n\r\ndata: one line\n\n";
     let mut decoder = Decoder::new();
     for size in 1..input.len() {
@@ -125,7 +124,7 @@ fn decoding_lines_and_pieces_allocates_nothing() {
 }
 
 #[test]
-fn a_decoder_holds_no_more_than_its_limits() {
+fn a_decoder_allocates_no_more_than_its_limits() {
     const LIMIT: usize = 1000;
     for endless in [
         "x",
@@ -145,13 +144,13 @@ fn a_decoder_holds_no_more_than_its_limits() {
                 }
             }
         });
-        // A buffer doubles when it grows, and for a moment there are both.
+        // A buffer doubles when it grows, and both exist during the copy.
         assert!(used.bytes_max <= 4 * LIMIT as u64, "{endless:?}: {used:?}");
     }
 }
 
 #[test]
-fn a_head_reader_holds_no_more_than_its_limit() {
+fn a_head_reader_allocates_no_more_than_its_limit() {
     const LIMIT: usize = 1 << 10;
     for endless in ["x", "GET / HTTP/1.1\r\nX: y\r\n", "\r\n"] {
         let piece = endless.repeat(2000);
@@ -166,12 +165,12 @@ fn a_head_reader_holds_no_more_than_its_limit() {
 }
 
 #[test]
-fn an_outbox_holds_no_more_than_its_limit_and_one_event() {
+fn an_outbox_allocates_no_more_than_its_limit_and_one_event() {
     const LIMIT: usize = 1000;
     let used = measure(|| {
         let mut outbox = Outbox::new();
         outbox.set_max_pending(LIMIT);
-        // As over a writer that never takes as much as there is to take.
+        // As with a writer that never takes everything.
         for _ in 0..10_000 {
             while outbox.write_str("about twenty bytes").is_ok() {}
             outbox.advance(500);
@@ -181,25 +180,25 @@ fn an_outbox_holds_no_more_than_its_limit_and_one_event() {
 }
 
 #[test]
-fn memory_for_a_large_event_is_given_back() {
+fn memory_of_a_large_event_is_released() {
     let line = "x".repeat(8 << 20);
-    gives_back(|s| s.write_str(&line));
-    gives_back(|s| s.write_json(&line));
+    releases_memory(|s| s.write_str(&line));
+    releases_memory(|s| s.write_json(&line));
     let lines = line + "\nx";
-    gives_back(|s| s.write_str(&lines));
-    gives_back(|s| s.write_display(&lines));
+    releases_memory(|s| s.write_str(&lines));
+    releases_memory(|s| s.write_display(&lines));
 }
 
-/// Once its buffers have grown, a stream allocates nothing for this.
+/// Checks that a stream allocates nothing for this once its buffers have grown.
 #[track_caller]
 fn sends(send: impl Fn(&mut Stream<Sink>) -> Result<(), SendError>) {
     let mut stream = Stream::new(io::sink());
     allocates_nothing(|| send(&mut stream).expect("it is accepted"));
 }
 
-/// After this the stream keeps no more than two small buffers, however long it stays idle.
+/// Checks that the idle stream keeps at most two small buffers after this.
 #[track_caller]
-fn gives_back(send: impl Fn(&mut Stream<Sink>) -> Result<(), SendError>) {
+fn releases_memory(send: impl Fn(&mut Stream<Sink>) -> Result<(), SendError>) {
     let mut stream = Stream::new(io::sink());
     let used = measure(|| send(&mut stream).expect("it is accepted"));
     assert!(used.bytes_current <= 2 * (16 << 10), "{used:?}");
@@ -217,7 +216,7 @@ fn allocates_nothing(mut work: impl FnMut()) {
     assert_eq!(count_total, 0, "allocations in ten rounds");
 }
 
-/// How many events there are, looked at as a program would.
+/// Decodes the parts, reads each event's fields, and counts the events.
 fn events<'i>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'i [u8]>) -> usize {
     let mut count = 0;
     for mut piece in pieces {
@@ -231,10 +230,10 @@ fn events<'i>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'i [u8]>)
     count
 }
 
-/// Takes three bytes at once.
-struct Sipping;
+/// A writer that takes three bytes at once.
+struct ThreeBytes;
 
-impl Write for Sipping {
+impl Write for ThreeBytes {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len().min(3))
     }

@@ -1,4 +1,4 @@
-//! What is written is what is read, whatever the text: nothing lost, nothing injected.
+//! What is written is read back unchanged, whatever the text: nothing is lost or injected.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use sse_core::{Decoded, Decoder, Event, EventId, EventType, Stream};
 mod common;
 use common::{Item, decode};
 
-/// An event that resets the ID does so again wherever it is sent on to.
+/// An event that resets the ID also resets it when forwarded.
 #[test]
-fn a_reset_of_the_id_is_sent_on() {
+fn a_reset_of_the_id_is_forwarded() {
     let input = b"id: 1\ndata: a\n\nid\ndata: b\n\n";
     assert_eq!(read(&rewrite(input), 8), read(input, 8));
 }
 
-/// A browser would send the ID back, and get a 400, or another than it was.
+/// A browser would return the ID and receive a 400, or return a different one.
 #[test]
-fn an_id_that_could_not_come_back_is_not_sent_on() {
+fn an_id_that_a_client_cannot_return_is_not_forwarded() {
     let dropped = EventId::dropped();
     let too_long = "x".repeat(EventId::MAX_LEN + 1);
     for id in [" 7", "7 ", "\t", "a\u{1}b", "7\x7f", &too_long] {
@@ -36,7 +36,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn any_events_are_read_as_they_were_written(
+    fn any_events_are_read_as_written(
         events in prop::collection::vec(parts(), 0..6),
         size in 1..12_usize,
     ) {
@@ -44,22 +44,22 @@ proptest! {
         for parts in &events {
             parts.event().encode(&mut wire);
         }
-        prop_assert_eq!(read(&wire, usize::MAX), shown(&events));
-        prop_assert_eq!(read(&wire, size), shown(&events));
+        prop_assert_eq!(read(&wire, usize::MAX), expected_items(&events));
+        prop_assert_eq!(read(&wire, size), expected_items(&events));
     }
 
     #[test]
-    fn what_has_been_read_is_written_and_read_as_the_same(input in hostile_bytes()) {
+    fn any_input_that_is_forwarded_is_read_the_same(input in hostile_bytes()) {
         let wire = rewrite(&input);
-        let sent_on = sent_on(read(&input, 7));
-        prop_assert_eq!(read(&wire, 7), &sent_on[..]);
-        if sent_on == read(&input, 7) {
+        let forwarded = forwarded(read(&input, 7));
+        prop_assert_eq!(read(&wire, 7), &forwarded[..]);
+        if forwarded == read(&input, 7) {
             prop_assert_eq!(rewrite(&wire), wire);
         }
     }
 
     #[test]
-    fn any_json_is_read_as_it_was_written(value in json()) {
+    fn any_json_is_read_as_written(value in json()) {
         let mut stream = Stream::new(Vec::new());
         stream.write_json(&value).unwrap();
         let (wire, _) = stream.into_parts();
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn judged_text_is_one_line_and_refused_text_is_not(text in hostile_text()) {
+    fn text_is_accepted_exactly_if_it_is_valid(text in hostile_text()) {
         let has_break = text.contains(['\r', '\n']);
         prop_assert_eq!(EventType::new(&*text).is_err(), has_break);
         let is_id = text == text.trim_matches([' ', '\t']) && !text.contains(is_control);
@@ -87,9 +87,8 @@ fn is_control(character: char) -> bool {
     character.is_ascii_control()
 }
 
-/// What a reader is to see of these items once they have been sent on: without the IDs that
-/// clients could not send back.
-fn sent_on(items: Vec<Item>) -> Vec<Item> {
+/// Returns these items as forwarded: without the IDs that clients cannot return.
+fn forwarded(items: Vec<Item>) -> Vec<Item> {
     let mut last_event_id = String::new();
     let items = items.into_iter().map(|item| match item {
         Item::Event(event) => {
@@ -103,7 +102,7 @@ fn sent_on(items: Vec<Item>) -> Vec<Item> {
     items.collect()
 }
 
-/// What an event is made of.
+/// The fields of an event.
 #[derive(Debug, Clone)]
 struct Parts {
     comment: Option<String>,
@@ -135,8 +134,8 @@ impl Parts {
     }
 }
 
-/// What a reader is to see of these events.
-fn shown(events: &[Parts]) -> Vec<Item> {
+/// Returns the items that a decoder returns for these events.
+fn expected_items(events: &[Parts]) -> Vec<Item> {
     let mut items = Vec::new();
     let mut last_event_id = String::new();
     for parts in events {
@@ -159,7 +158,7 @@ fn shown(events: &[Parts]) -> Vec<Item> {
     items
 }
 
-/// CR, LF and CRLF each end one line.
+/// Replaces each CR and CRLF by LF.
 fn with_lf(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
@@ -170,7 +169,7 @@ fn read(wire: &[u8], size: usize) -> Vec<Item> {
     items
 }
 
-/// Writes what `input` means.
+/// Decodes `input` and encodes the result.
 fn rewrite(mut input: &[u8]) -> Vec<u8> {
     let mut decoder = Decoder::new();
     let mut wire = Vec::new();
@@ -211,7 +210,7 @@ fn parts() -> impl Strategy<Value = Parts> {
         })
 }
 
-/// Text that tries to be a field, a line end, an event.
+/// Text that contains fields, line ends and events.
 fn hostile_text() -> impl Strategy<Value = String> {
     const PARTS: &str = "\n|\r|\r\n|\n\r|\n\n| |:|\0|\t|data|data: |id: 7|event: |retry: 10|: |x|é|😀|\
         \u{feff}|\u{2028}|\u{85}|\u{fffd}";

@@ -1,8 +1,5 @@
-//! Each call's exact bytes, and what becomes of them over writers that take a part, would
-//! block or fail.
+//! The exact bytes that each call of a stream writes.
 
-use std::error::Error;
-use std::fmt;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,10 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sse_core::{
-    CloseError, Event, EventId, EventType, Field, FieldError, Outbox, Rejection, SendError, Stream,
-    UpgradeError,
-};
+use sse_core::{Event, EventId, EventType, SendError, Stream};
 
 mod common;
 use common::{FailsHalfway, text_in_lines, text_of};
@@ -21,7 +15,7 @@ use common::{FailsHalfway, text_in_lines, text_of};
 const TICK: EventType = EventType::from_static("tick");
 
 #[test]
-fn text() {
+fn text_is_written_as_one_data_line_per_line() {
     writes(|s| s.write_str("hey"), "data: hey\n\n");
     writes(|s| s.write_str(""), "data: \n\n");
     writes(|s| s.write_str(" hey "), "data:  hey \n\n");
@@ -47,9 +41,9 @@ fn text() {
 }
 
 proptest! {
-    /// Short or long, wherever it lies in memory and wherever its lines end.
+    /// Short or long, at any alignment, with line ends anywhere.
     #[test]
-    fn any_text_is_one_line_of_data_for_each_of_its_lines(
+    fn any_text_becomes_one_data_line_per_line(
         text in text_in_lines(),
         skipped in 0..64_usize,
     ) {
@@ -72,7 +66,7 @@ proptest! {
 }
 
 #[test]
-fn json() {
+fn json_is_written_as_data() {
     #[derive(Serialize)]
     struct Quote<'a> {
         text: &'a str,
@@ -105,7 +99,7 @@ fn json() {
 }
 
 #[test]
-fn numbers_and_what_displays_itself() {
+fn integers_and_displayed_values_are_written_as_data() {
     writes(|s| s.write_int(0), "data: 0\n\n");
     writes(|s| s.write_int(-1_i8), "data: -1\n\n");
     writes(|s| s.write_int(u64::MAX), "data: 18446744073709551615\n\n");
@@ -131,7 +125,7 @@ fn numbers_and_what_displays_itself() {
 }
 
 #[test]
-fn whole_events() {
+fn events_are_written_whole() {
     let id = |text| EventId::new(text).unwrap();
     let full = || {
         Event::new()
@@ -175,9 +169,9 @@ fn whole_events() {
     );
 }
 
-/// A heartbeat has no blank line after it: some clients would take that for an event.
+/// Some clients take a comment with a blank line after it for an event.
 #[test]
-fn comments() {
+fn comments_are_written_without_a_blank_line() {
     writes(|s| s.comment(""), ":\n");
     writes(|s| s.comment("hi"), ": hi\n");
     writes(|s| s.comment(" hi"), ":  hi\n");
@@ -189,7 +183,7 @@ fn comments() {
 }
 
 #[test]
-fn fields_set_ahead_go_out_with_the_next_event() {
+fn staged_fields_are_sent_with_the_next_event() {
     let retry = Duration::from_millis(1500);
     writes(
         |s| {
@@ -200,7 +194,7 @@ fn fields_set_ahead_go_out_with_the_next_event() {
         },
         "id: 54\nevent: hey-you\nretry: 1500\ndata: yes\n\n",
     );
-    // The last one counts, and an empty one is one.
+    // The last value counts, and it may be empty.
     writes(
         |s| {
             s.set_id("first")?;
@@ -211,7 +205,7 @@ fn fields_set_ahead_go_out_with_the_next_event() {
         },
         "id: \nevent: \ndata: 1\n\n",
     );
-    // An event's own fields go before; the others are filled in.
+    // An event's own fields take precedence; the others are added.
     writes(
         |s| {
             s.set_id(1)?;
@@ -247,62 +241,62 @@ fn fields_set_ahead_go_out_with_the_next_event() {
 }
 
 #[test]
-fn fields_set_ahead_go_out_once() {
+fn staged_fields_are_sent_once() {
     let mut stream = Stream::new(Vec::new());
     stream.set_id(1).unwrap();
     stream.set_event(TICK).unwrap();
     stream.set_retry(Duration::ZERO);
-    stream.comment("they wait for an event").unwrap();
+    stream.comment("no event").unwrap();
     stream.write_str("a").unwrap();
     stream.write_str("b").unwrap();
     assert_eq!(
         text_of(stream.writer()),
-        ": they wait for an event\nid: 1\nevent: tick\nretry: 0\ndata: a\n\ndata: b\n\n"
+        ": no event\nid: 1\nevent: tick\nretry: 0\ndata: a\n\ndata: b\n\n"
     );
 }
 
 #[test]
-fn a_refused_event_leaves_nothing_and_keeps_what_was_set() {
-    refuses(
+fn a_rejected_event_writes_nothing_and_keeps_staged_fields() {
+    rejects(
         |s| s.write_bytes(b"ab\xff"),
-        "the data is not UTF-8 from byte 2; encode binary data as text, say in base64",
+        "the data is not UTF-8 from byte 2; encode binary data as text, such as base64",
     );
-    refuses(
+    rejects(
         |s| s.write_bytes("日本".as_bytes().split_last().unwrap().1),
-        "the data is not UTF-8 from byte 3; encode binary data as text, say in base64",
+        "the data is not UTF-8 from byte 3; encode binary data as text, such as base64",
     );
-    refuses(
+    rejects(
         |s| s.write_json(&FailsHalfway),
-        "the data does not serialise as JSON: it does not want to",
+        "the data cannot be serialised as JSON: it does not want to",
     );
-    refuses(
+    rejects(
         |s| s.write_display(&FailsHalfway),
         "the data's Display implementation failed",
     );
-    refuses(
+    rejects(
         |s| s.write_event("a\nb", TICK, "x"),
         "the event ID has a line feed at byte 1; remove it or send the text as data",
     );
-    refuses(
+    rejects(
         |s| s.write_event("a\0", TICK, "x"),
         "the event ID has a NUL at byte 1; remove it or send the text as data",
     );
-    refuses(
+    rejects(
         |s| s.write_event(2, "é\r", "x"),
         "the event type has a carriage return at byte 2; remove it or send the text as data",
     );
-    refuses(
+    rejects(
         |s| Ok(s.set_id("\r\n")?),
         "the event ID has a carriage return at byte 0; remove it or send the text as data",
     );
-    refuses(
+    rejects(
         |s| Ok(s.set_event(String::from("a\n"))?),
         "the event type has a line feed at byte 1; remove it or send the text as data",
     );
 }
 
 #[test]
-fn floats_take_the_fewest_digits_that_read_back_the_same() {
+fn floats_have_the_fewest_digits_that_parse_as_the_same_value() {
     for (value, expected) in [
         (0.0, "0"),
         (-0.0, "-0"),
@@ -329,9 +323,9 @@ fn floats_take_the_fewest_digits_that_read_back_the_same() {
     }
 }
 
-/// ECMAScript, Number::toString: 0.000001 is written out, anything smaller is not.
+/// ECMAScript, Number::toString: 0.000001 has no exponent, anything smaller has.
 #[test]
-fn floats_have_an_exponent_where_javascripts_do() {
+fn floats_have_an_exponent_where_javascript_writes_one() {
     for (value, expected) in [(9.99e-7, "9.99e-7"), (5e-7, "5e-7"), (-1e-7, "-1e-7")] {
         writes(|s| s.write_float(value), &format!("data: {expected}\n\n"));
     }
@@ -339,7 +333,7 @@ fn floats_have_an_exponent_where_javascripts_do() {
 
 proptest! {
     #[test]
-    fn any_float_reads_back_the_same(value in prop::num::f64::ANY) {
+    fn any_float_parses_as_the_same_value(value in prop::num::f64::ANY) {
         let mut stream = Stream::new(Vec::new());
         stream.write_float(value).unwrap();
         let text = text_of(stream.writer());
@@ -366,7 +360,7 @@ fn only_flush_and_close_flush_the_writer() {
 }
 
 #[test]
-fn close_says_goodbye_and_gives_the_writer_back() {
+fn close_sends_the_close_event_and_returns_the_writer() {
     let closes = |prepare: fn(&mut Stream<Recorder>), expected: &str| {
         let mut stream = Stream::new(Recorder::default());
         prepare(&mut stream);
@@ -390,87 +384,7 @@ fn close_says_goodbye_and_gives_the_writer_back() {
     );
 }
 
-#[test]
-fn an_error_is_a_sentence_with_a_cause_and_a_kind() {
-    use io::ErrorKind::{BrokenPipe, InvalidInput, QuotaExceeded, TimedOut};
-    #[track_caller]
-    fn is(error: SendError, sentence: &str, source: Option<&str>, kind: io::ErrorKind) {
-        assert_eq!(error.to_string(), sentence);
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), source);
-        assert_eq!(io::Error::from(error).kind(), kind);
-    }
-    let field: FieldError = EventId::new("\n").unwrap_err();
-    let field_sentence = field.to_string();
-    assert_eq!(field.field(), Field::EventId);
-    is(
-        field.into(),
-        &field_sentence,
-        Some(&field_sentence),
-        InvalidInput,
-    );
-    is(
-        String::from_utf8(vec![b'a', 0x80])
-            .unwrap_err()
-            .utf8_error()
-            .into(),
-        "the data is not UTF-8 from byte 1; encode binary data as text, say in base64",
-        Some("invalid utf-8 sequence of 1 bytes from index 1"),
-        InvalidInput,
-    );
-    is(
-        serde_json::from_str::<u8>("x").unwrap_err().into(),
-        "the data does not serialise as JSON: expected value at line 1 column 1",
-        Some("expected value at line 1 column 1"),
-        InvalidInput,
-    );
-    is(
-        fmt::Error.into(),
-        "the data's Display implementation failed",
-        Some("an error occurred when formatting an argument"),
-        InvalidInput,
-    );
-    is(
-        SendError::Full { pending: 7 },
-        "7 bytes wait for the writer; flush them or give the client up",
-        None,
-        QuotaExceeded,
-    );
-    is(
-        SendError::Closed,
-        "the stream has been closed; open another",
-        None,
-        BrokenPipe,
-    );
-    is(
-        io::Error::new(TimedOut, "too slow").into(),
-        "the event waits, because the writer failed: too slow",
-        Some("too slow"),
-        TimedOut,
-    );
-}
-
-/// The writer's own error comes back as it was, not wrapped.
-#[test]
-fn the_writers_error_is_passed_on() {
-    let error = io::Error::from(SendError::from(io::Error::from_raw_os_error(32)));
-    assert_eq!(error.raw_os_error(), Some(32));
-}
-
-#[test]
-fn everything_goes_to_another_thread() {
-    fn is_send_and_sync<T: Send + Sync + 'static>() {}
-    fn is_error<T: Error + Send + Sync + 'static>() {}
-    is_send_and_sync::<Stream<Vec<u8>>>();
-    is_send_and_sync::<Outbox>();
-    is_send_and_sync::<Event<'static>>();
-    is_error::<FieldError>();
-    is_error::<SendError>();
-    is_error::<CloseError<Vec<u8>>>();
-    is_error::<UpgradeError>();
-    is_error::<Rejection>();
-}
-
-/// The call writes exactly this, with one write if it is anything at all.
+/// Checks that the call writes exactly `expected`, with at most one write.
 #[track_caller]
 fn writes(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, expected: &str) {
     let mut stream = Stream::new(Recorder::default());
@@ -485,15 +399,14 @@ fn writes(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, exp
     assert_eq!(rest, b"");
 }
 
-/// The call is refused with this sentence, writes nothing, and what had been set goes out
-/// with the next event.
+/// Checks that the call fails with this sentence, writes nothing and leaves the staged fields.
 #[track_caller]
-fn refuses(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, sentence: &str) {
+fn rejects(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, sentence: &str) {
     let mut stream = Stream::new(Recorder::default());
     stream.set_id(1).expect("a number is an ID");
-    stream.set_event(TICK).expect("it has been judged");
+    stream.set_event(TICK).expect("a constant is valid");
     stream.set_retry(Duration::from_millis(5));
-    let error = call(&mut stream).expect_err("it is refused");
+    let error = call(&mut stream).expect_err("it is rejected");
     assert_eq!(error.to_string(), sentence);
     assert!(stream.writer().writes.is_empty() && stream.pending().is_empty());
     stream.write_str("next").expect("it is accepted");
@@ -503,7 +416,7 @@ fn refuses(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, se
     );
 }
 
-/// Keeps writes apart.
+/// Records each write.
 #[derive(Debug, Default)]
 struct Recorder {
     writes: Vec<Vec<u8>>,

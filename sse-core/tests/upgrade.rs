@@ -368,9 +368,9 @@ fn no_setting_injects_a_header() {
     refuses(
         "",
         "a",
-        "the header name is empty; give it at least one character",
+        "the header name is empty; use at least one character",
     );
-    let framing = "the header name is one that this library writes itself; leave it out";
+    let framing = "the header name is reserved, because the library sets it; leave it out";
     refuses("content-length", "5", framing);
     refuses("Content-Type", "text/html", framing);
     refuses("Transfer-Encoding", "chunked", framing);
@@ -383,7 +383,7 @@ fn a_host_is_a_name_and_perhaps_a_port() {
     let sentence = |text| Upgrader::new().allow_host(text).unwrap_err().to_string();
     assert_eq!(
         sentence(""),
-        "the host is empty; give it at least one character"
+        "the host is empty; use at least one character"
     );
     assert_eq!(
         sentence("http://a"),
@@ -409,7 +409,7 @@ fn an_origin_is_a_scheme_and_a_host_and_perhaps_a_port() {
     let sentence = |text| Upgrader::new().allow_origin(text).unwrap_err().to_string();
     assert_eq!(
         sentence(""),
-        "the origin is empty; give it at least one character"
+        "the origin is empty; use at least one character"
     );
     assert_eq!(
         sentence("https://a/"),

@@ -1,5 +1,4 @@
-//! Over writers that take a part, would block or fail: no event is torn, nothing is lost,
-//! nothing goes out twice.
+//! Writers that take a part, would block or fail: no event is torn, lost or sent twice.
 
 use std::error::Error;
 use std::fmt;
@@ -16,11 +15,11 @@ use common::{FailsHalfway, text_of};
 
 const TICK: EventType = EventType::from_static("tick");
 
-/// Three calls, of which a tear anywhere would show.
-const SCENE: &str = "id: 1\ndata: two\ndata: lines\n\n: beat\nevent: tick\ndata: [2]\n\n";
+/// The bytes of three calls.
+const WIRE: &str = "id: 1\ndata: two\ndata: lines\n\n: beat\nevent: tick\ndata: [2]\n\n";
 
-fn play(scene: usize, stream: &mut Stream<Faulty>) -> Result<(), SendError> {
-    match scene {
+fn call(number: usize, stream: &mut Stream<Faulty>) -> Result<(), SendError> {
+    match number {
         0 => stream.send(&Event::new().id(1).data("two\nlines")),
         1 => stream.comment("beat"),
         _ => stream.send(&Event::new().event(TICK).data("[2]")),
@@ -35,36 +34,36 @@ const FAULTS: [io::ErrorKind; 4] = [
 ];
 
 #[test]
-fn a_writer_that_takes_k_bytes_gets_all() {
-    for at_once in 1..=SCENE.len() {
+fn a_writer_that_takes_k_bytes_receives_everything() {
+    for at_once in 1..=WIRE.len() {
         let mut stream = Stream::new(Faulty::new().at_once(at_once));
-        for scene in 0..3 {
-            play(scene, &mut stream).unwrap();
+        for number in 0..3 {
+            call(number, &mut stream).unwrap();
         }
         assert_eq!(stream.pending(), b"");
         assert_eq!(
             text_of(stream.writer().written()),
-            SCENE,
+            WIRE,
             "{at_once} bytes at once"
         );
     }
 }
 
 #[test]
-fn a_writer_that_fails_once_at_byte_n_gets_all_the_same() {
+fn a_writer_that_fails_once_at_byte_n_receives_everything() {
     for fault in FAULTS {
         for at_once in [1, 2, 7, usize::MAX] {
-            for n in 0..SCENE.len() {
+            for n in 0..WIRE.len() {
                 let writer = Faulty::new().at_once(at_once);
                 let mut stream = Stream::new(writer.fails_at(n, fault));
                 let mut failures = 0;
-                for scene in 0..3 {
-                    match play(scene, &mut stream) {
-                        // Before anything of this event, the writer has all that failed.
+                for number in 0..3 {
+                    match call(number, &mut stream) {
+                        // A call writes what an earlier failure left before its own event.
                         Ok(()) => assert_eq!(stream.pending(), b""),
                         Err(error) => {
                             assert_eq!(io::Error::from(error).kind(), fault);
-                            assert_eq!(stream.writer().written(), &SCENE.as_bytes()[..n]);
+                            assert_eq!(stream.writer().written(), &WIRE.as_bytes()[..n]);
                             failures += 1;
                         }
                     }
@@ -72,32 +71,28 @@ fn a_writer_that_fails_once_at_byte_n_gets_all_the_same() {
                 stream.flush().unwrap();
                 let is_retried = fault == io::ErrorKind::Interrupted;
                 assert_eq!(failures, usize::from(!is_retried));
-                assert_eq!(
-                    text_of(stream.writer().written()),
-                    SCENE,
-                    "{fault:?} at {n}"
-                );
+                assert_eq!(text_of(stream.writer().written()), WIRE, "{fault:?} at {n}");
             }
         }
     }
 }
 
 #[test]
-fn a_writer_that_fails_for_good_at_byte_n_tears_nothing_either() {
-    for n in 0..=SCENE.len() {
+fn after_a_permanent_failure_at_byte_n_the_rest_is_pending() {
+    for n in 0..=WIRE.len() {
         let writer = Faulty::new().breaks_at(n, io::ErrorKind::ConnectionReset);
         let mut stream = Stream::new(writer);
-        for scene in 0..3 {
-            let _ = play(scene, &mut stream);
+        for number in 0..3 {
+            let _ = call(number, &mut stream);
         }
         let (writer, rest) = stream.into_parts();
-        assert_eq!(text_of(writer.written()), &SCENE[..n]);
-        assert_eq!(text_of(&rest), &SCENE[n..]);
+        assert_eq!(text_of(writer.written()), &WIRE[..n]);
+        assert_eq!(text_of(&rest), &WIRE[n..]);
     }
 }
 
 #[test]
-fn a_refused_event_goes_nowhere_while_another_waits() {
+fn a_rejected_event_leaves_pending_events_untouched() {
     let mut stream = Stream::new(Faulty::new().fails_at(3, io::ErrorKind::WouldBlock));
     stream.write_str("a").unwrap_err();
     stream.write_json(&FailsHalfway).unwrap_err();
@@ -107,9 +102,9 @@ fn a_refused_event_goes_nowhere_while_another_waits() {
     assert_eq!(text_of(stream.writer().written()), "data: a\n\ndata: b\n\n");
 }
 
-/// A stream behind a lock that does not poison is used again after a panic.
+/// A stream behind a lock without poisoning is used again after a panic.
 #[test]
-fn an_event_that_panics_halfway_leaves_nothing_either() {
+fn an_event_whose_display_panics_leaves_nothing() {
     struct PanicsHalfway;
 
     impl fmt::Display for PanicsHalfway {
@@ -126,7 +121,7 @@ fn an_event_that_panics_halfway_leaves_nothing_either() {
     assert_eq!(text_of(stream.writer()), "data: next\n\n");
 }
 
-/// Something that a program does with a stream.
+/// A call that a program makes on a stream.
 #[derive(Debug, Clone)]
 enum Operation {
     SetId(String),
@@ -177,15 +172,15 @@ impl Operation {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// The model is a stream whose writer takes everything, and which is given only what
-    /// the other accepts.
+    /// The model is a stream whose writer takes everything; it receives only the calls that the
+    /// tested stream accepts.
     #[test]
-    fn no_program_over_no_writer_tears_an_event(
+    fn no_program_and_no_writer_tears_an_event(
         program in prop::collection::vec(operation(), 0..20),
         script in prop::collection::vec(step(), 0..20),
         max_pending in prop_oneof![0..60_usize, Just(Outbox::DEFAULT_MAX_PENDING)],
     ) {
-        let mut stream = Stream::new(Acting { script: script.into_iter(), wire: Vec::new() })
+        let mut stream = Stream::new(Scripted { script: script.into_iter(), wire: Vec::new() })
             .max_pending(max_pending);
         let mut model = Stream::new(Vec::new());
         for operation in program {
@@ -208,10 +203,10 @@ proptest! {
 }
 
 #[test]
-fn a_full_stream_refuses_and_keeps_what_it_has() {
+fn a_full_stream_refuses_events_and_keeps_the_pending_ones() {
     let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(10);
-    assert_waits(stream.write_str("1")); // 9 bytes
-    assert_waits(stream.write_str("of any size")); // is accepted below the limit
+    assert_would_block(stream.write_str("1")); // 9 bytes
+    assert_would_block(stream.write_str("of any size")); // accepted below the limit
     let waiting = "data: 1\n\ndata: of any size\n\n";
     assert_eq!(text_of(stream.pending()), waiting);
 
@@ -230,7 +225,7 @@ fn a_full_stream_refuses_and_keeps_what_it_has() {
         );
         assert_eq!(
             error.to_string(),
-            "28 bytes wait for the writer; flush them or give the client up"
+            "the buffer is full with 28 bytes; flush the stream or disconnect the client"
         );
     }
     assert_eq!(text_of(stream.pending()), waiting);
@@ -244,24 +239,24 @@ fn a_full_stream_refuses_and_keeps_what_it_has() {
 }
 
 #[test]
-fn a_stream_is_full_from_the_limit_on() {
+fn a_stream_is_full_at_the_limit() {
     let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(10);
-    assert_waits(stream.write_str("12")); // 10 bytes
+    assert_would_block(stream.write_str("12")); // 10 bytes
     assert!(matches!(
         stream.comment(""),
         Err(SendError::Full { pending: 10 })
     ));
 
-    // One byte more taken, and there is room.
+    // The writer takes one byte, and there is room.
     *stream.writer_mut() = Faulty::new().stalls_at(1);
-    assert_waits(stream.comment(""));
+    assert_would_block(stream.comment(""));
     assert_eq!(stream.pending(), b"ata: 12\n\n:\n");
 }
 
 #[test]
-fn a_limit_of_nothing_lets_one_event_wait() {
+fn a_limit_of_zero_allows_one_pending_event() {
     let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(0);
-    assert_waits(stream.write_str("a"));
+    assert_would_block(stream.write_str("a"));
     assert!(matches!(
         stream.write_str("b"),
         Err(SendError::Full { pending: 9 })
@@ -272,17 +267,17 @@ fn a_limit_of_nothing_lets_one_event_wait() {
 }
 
 #[test]
-fn what_may_wait_is_bounded_by_default() {
+fn pending_bytes_are_bounded_by_default() {
     let mut stream = Stream::new(Faulty::new().stalls_at(0));
     let mebibyte = "x".repeat(Outbox::DEFAULT_MAX_PENDING);
-    assert_waits(stream.write_str(&mebibyte[9..]));
-    assert_waits(stream.write_str(""));
+    assert_would_block(stream.write_str(&mebibyte[9..]));
+    assert_would_block(stream.write_str(""));
     assert!(matches!(stream.write_str(""), Err(SendError::Full { .. })));
     assert_eq!(Outbox::DEFAULT_MAX_PENDING, 1 << 20);
 }
 
 #[test]
-fn a_close_that_failed_at_byte_n_is_closed_again() {
+fn a_close_that_failed_at_byte_n_can_be_repeated() {
     let expected = "data: a\n\nevent: close\ndata: \n\n";
     for n in 0..expected.len() {
         let mut stream = Stream::new(Faulty::new().fails_at(n, io::ErrorKind::TimedOut));
@@ -302,7 +297,7 @@ fn a_close_that_failed_at_byte_n_is_closed_again() {
 #[test]
 fn a_full_stream_can_be_closed() {
     let mut stream = Stream::new(Faulty::new().stalls_at(0)).max_pending(0);
-    assert_waits(stream.write_str("a"));
+    assert_would_block(stream.write_str("a"));
     let (_, rest) = stream.close().unwrap_err().into_stream().into_parts();
     assert_eq!(text_of(&rest), "data: a\n\nevent: close\ndata: \n\n");
 }
@@ -319,20 +314,20 @@ fn a_close_whose_flush_failed_sends_nothing_twice() {
 }
 
 #[test]
-fn a_close_error_says_what_waits() {
+fn a_close_error_reports_the_pending_bytes() {
     let error: CloseError<_> = Stream::new(Faulty::new().stalls_at(0)).close().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the stream's last 21 bytes wait, because the writer failed: operation would block"
+        "the writer failed before the last 21 bytes of the stream: operation would block"
     );
     assert_eq!(error.error().kind(), io::ErrorKind::WouldBlock);
     assert_eq!(error.source().unwrap().to_string(), "operation would block");
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::WouldBlock);
 }
 
-/// An async stream's loop over the shared half.
+/// As in the loop of an async stream.
 #[test]
-fn an_outbox_forgets_what_was_taken_and_no_more() {
+fn an_outbox_removes_exactly_the_bytes_that_were_taken() {
     let mut outbox = Outbox::new();
     assert!(outbox.is_empty() && !outbox.is_full());
     outbox.write_str("a").unwrap();
@@ -351,7 +346,7 @@ fn an_outbox_forgets_what_was_taken_and_no_more() {
 }
 
 #[test]
-fn an_outbox_is_emptied_by_a_writer_that_claims_too_much() {
+fn advancing_past_the_end_empties_the_outbox() {
     let mut outbox = Outbox::new();
     outbox.write_str("a").unwrap();
     outbox.advance(1);
@@ -362,21 +357,21 @@ fn an_outbox_is_emptied_by_a_writer_that_claims_too_much() {
 }
 
 #[track_caller]
-fn assert_waits(sent: Result<(), SendError>) {
+fn assert_would_block(sent: Result<(), SendError>) {
     match sent {
         Err(SendError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         other => panic!("{other:?}"),
     }
 }
 
-/// Does what its script says, and then takes everything.
+/// A writer that follows a script, and then takes everything.
 #[derive(Debug)]
-struct Acting {
+struct Scripted {
     script: std::vec::IntoIter<Result<usize, io::ErrorKind>>,
     wire: Vec<u8>,
 }
 
-impl Write for Acting {
+impl Write for Scripted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = self.script.next().unwrap_or(Ok(usize::MAX))?;
         let taken = bytes.len().min(most);

@@ -141,7 +141,7 @@ async fn a_call_fails_for_a_stalled_client_but_not_for_a_slow_one() {
     assert!((SECOND * 20..SECOND * 21).contains(&start.elapsed()));
     assert_eq!(
         error.to_string(),
-        "the event waits, because the writer failed: \
+        "the writer failed, and the event is still in the buffer: \
          the client took no byte within the write timeout"
     );
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);

@@ -2,18 +2,18 @@
 
 use std::io::{self, BufRead};
 
-use crate::decode::{Decoded, Decoder, MessageEvent};
+use super::decoder::Decoder;
+use super::message::{Decoded, MessageEvent};
 
-/// The events of an event stream that is read from a file, a socket, standard input.
+/// An iterator over the events of a reader: a file, a socket, standard input.
 ///
-/// An iterator; each event is owned. What follows the last blank line is no event and is
-/// dropped, as browsers do. To see comments and reconnection times, or to borrow events,
-/// use a [`Decoder`].
+/// Each event is owned. An unfinished event at the end is dropped, as in browsers. To receive
+/// comments and reconnection times, or to borrow events, use a [`Decoder`].
 ///
-/// At the end of the input, and after an error of the reader, a further call asks the reader
-/// again, so that a file that grows can be followed. A
-/// [`DecodeError`](crate::DecodeError) comes once, within an [`io::Error`] of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData), and ends it.
+/// After the end of the input, and after an error of the reader, the next call reads again, so
+/// that a growing file can be followed. A [`DecodeError`](crate::DecodeError) is returned once,
+/// in an [`io::Error`] of kind [`InvalidData`](io::ErrorKind::InvalidData), and ends the
+/// iterator.
 ///
 /// ```
 /// use sse_core::Events;
@@ -33,13 +33,12 @@ pub struct Events<R> {
 }
 
 impl<R: BufRead> Events<R> {
-    /// The events that `reader` gives, with the decoder's default limits.
+    /// Reads the events of `reader`, with the decoder's default limits.
     pub const fn new(reader: R) -> Self {
         Self::with_decoder(reader, Decoder::new())
     }
 
-    /// The events that `reader` gives, by a decoder with other limits or with a last
-    /// event ID from an earlier stream.
+    /// Reads the events of `reader` with a decoder that has its own settings.
     pub const fn with_decoder(reader: R, decoder: Decoder) -> Self {
         Self {
             reader,
@@ -48,12 +47,12 @@ impl<R: BufRead> Events<R> {
         }
     }
 
-    /// The decoder, which knows the last event ID and the reconnection time.
+    /// Returns the decoder, which has the last event ID and the reconnection time.
     pub const fn decoder(&self) -> &Decoder {
         &self.decoder
     }
 
-    /// The reader, after the last event that was given, and the decoder.
+    /// Returns the reader, positioned after the last returned event, and the decoder.
     pub fn into_parts(self) -> (R, Decoder) {
         (self.reader, self.decoder)
     }
@@ -86,9 +85,10 @@ impl<R: BufRead> Iterator for Events<R> {
     type Item = io::Result<MessageEvent<'static>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.ended {
-            true => None,
-            false => self.read().transpose(),
+        if self.ended {
+            None
+        } else {
+            self.read().transpose()
         }
     }
 }

@@ -1,8 +1,7 @@
-//! How an event is spelt: the only code that writes a field.
+//! The encoder: the only code that writes fields.
 //!
-//! Everything appends to the caller's buffer. Of the values written here, IDs and event
-//! types hold no line break by construction; data and comments are text whose line
-//! breaks are turned into further lines.
+//! Every function appends to the caller's buffer. IDs and event types have no line break by
+//! construction; each line of data and of comments becomes a line of its own.
 //!
 //! Source: WHATWG HTML, 9.2.5 "Parsing an event stream".
 
@@ -11,9 +10,21 @@ use std::time::Duration;
 use fearless_simd::{Simd, dispatch};
 use memchr::memchr2;
 
-use crate::event::Event;
-use crate::event::{EventId, EventType};
+use super::event_type::EventType;
+use super::id::EventId;
+use super::value::Event;
 use crate::line_ends::{BLOCK, LEVEL, LineEnds, append};
+
+impl Event<'_> {
+    /// Appends the event's wire form to `out`. This cannot fail.
+    ///
+    /// A comment alone is written without a blank line after it, because some clients take that
+    /// for an event. An event without fields appends nothing.
+    #[inline]
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        event(out, self);
+    }
+}
 
 const DATA: &[u8; 6] = b"data: ";
 
@@ -23,7 +34,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &Event<'_>) {
     event_with_id(out, event, event.id.as_ref());
 }
 
-/// Appends a whole event, with this ID in place of its own.
+/// Appends a whole event, with `id` instead of its own ID.
 #[inline]
 pub(crate) fn event_with_id(out: &mut Vec<u8>, event: &Event<'_>, id: Option<&EventId<'_>>) {
     if let Some(text) = &event.comment {
@@ -39,7 +50,7 @@ pub(crate) fn event_with_id(out: &mut Vec<u8>, event: &Event<'_>, id: Option<&Ev
     }
 }
 
-/// Appends the fields that stand before the data.
+/// Appends the fields that precede the data.
 #[inline]
 pub(crate) fn head(
     out: &mut Vec<u8>,
@@ -70,9 +81,9 @@ pub(crate) fn data(out: &mut Vec<u8>, text: &str) {
     lines(out, DATA, text.as_bytes());
 }
 
-/// Appends as data what `write` appends. `scratch` is for text that has line breaks.
+/// Appends the text that `write` appends as data. `scratch` is used if it has line breaks.
 ///
-/// When `write` fails, what it has appended stays, for the caller to take back.
+/// If `write` fails, its output stays in `out`; the caller truncates it.
 pub(crate) fn data_with<E>(
     out: &mut Vec<u8>,
     scratch: &mut Vec<u8>,
@@ -101,21 +112,22 @@ pub(crate) fn comment(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Ends the event: the client dispatches it now.
+/// Appends the blank line at which the client dispatches the event.
 #[inline]
 pub(crate) fn end(out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends one line, with `name` before it, for each line of `text`. CR, LF and CRLF each
-/// end one.
+/// Appends one line that starts with `name` for each line of `text`.
+///
+/// CR, LF and CRLF each end a line.
 #[inline]
 fn lines<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
     if text.len() >= 4 * BLOCK {
         return dispatch!(*LEVEL, simd => long_lines(simd, out, name, text));
     }
-    // Without a branch for each byte, the compiler looks at 16 of them at once. VT and FF,
-    // which end no line, only take the longer way.
+    // A loop without branches is vectorised, 16 bytes at once. VT and FF, which end no line,
+    // only take the slower path.
     let least = text
         .iter()
         .fold(u8::MAX, |least, byte| least.min(byte.wrapping_sub(b'\n')));
@@ -135,7 +147,7 @@ fn lines<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
 
 #[inline(always)]
 fn long_lines<S: Simd, const N: usize>(simd: S, out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
-    // Room for a single line and the blank line after it; more lines grow the buffer.
+    // Enough for a single line and the blank line after it; more lines grow the buffer.
     out.reserve(name.len() + text.len() + 2);
     out.extend_from_slice(name);
     let mut start = 0;
@@ -165,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_event_has_one_spelling() {
+    fn an_event_has_one_wire_form() {
         let event = Event::new;
         let id = |text| EventId::new(text).unwrap();
         let millis = Duration::from_millis;

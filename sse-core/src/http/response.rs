@@ -565,12 +565,12 @@ mod tests {
             (
                 "",
                 "b",
-                "the header name is empty; give it at least one character",
+                "the header name is empty; use at least one character",
             ),
             (
                 "content-length",
                 "0",
-                "the header name is one that this library writes itself; leave it out",
+                "the header name is reserved, because the library sets it; leave it out",
             ),
         ] {
             assert_eq!(header(name, value), Err(expected.to_owned()));

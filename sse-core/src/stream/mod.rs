@@ -1,8 +1,12 @@
 //! The blocking stream.
 
-pub(crate) mod outbox;
+mod append;
+mod error;
+mod outbox;
+mod staged;
 
-pub use outbox::{Outbox, SendError};
+pub use error::SendError;
+pub use outbox::Outbox;
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -11,20 +15,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::event::Event;
-use crate::event::{EventId, EventType, FieldError};
+use crate::event::{Event, EventId, EventType, FieldError, Integer};
 
 /// An event stream over any [`Write`]: a socket, a TLS session, a file, a `Vec<u8>`.
 ///
-/// Each event reaches the writer as one `write`. Fields that are set with
-/// [`set_id`](Self::set_id), [`set_event`](Self::set_event) and
-/// [`set_retry`](Self::set_retry) are staged and go out with the next event.
+/// Each event is one `write`. Fields that are set with [`set_id`](Self::set_id),
+/// [`set_event`](Self::set_event) and [`set_retry`](Self::set_retry) are staged and sent with
+/// the next event.
 ///
-/// No writer tears an event: whether it takes a part, would block or fails, what it did
-/// not take waits, and the next call begins with it. An event is accepted unless the
-/// error is other than [`SendError::Io`]. What may wait is bounded by
-/// [`max_pending`](Self::max_pending). Once its buffers have grown, sending events that are
-/// no larger than that allocates nothing.
+/// No writer tears an event. If it takes only a part, would block or fails, the remaining bytes
+/// stay in a buffer, and the next call writes them first. On `Ok` and on [`SendError::Io`] the
+/// event has been accepted; on any other error nothing was. The buffer is bounded by
+/// [`max_pending`](Self::max_pending). Once it has grown, sending allocates nothing.
 ///
 /// ```
 /// use sse_core::{Event, Stream};
@@ -43,8 +45,8 @@ use crate::event::{EventId, EventType, FieldError};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A nonblocking writer works too: on [`WouldBlock`](io::ErrorKind::WouldBlock) wait until
-/// it is ready, then [`flush`](Self::flush) or send on.
+/// With a nonblocking writer, on [`WouldBlock`](io::ErrorKind::WouldBlock) wait until it is
+/// ready, then call [`flush`](Self::flush) or send the next event.
 #[derive(Debug)]
 pub struct Stream<W> {
     writer: W,
@@ -52,25 +54,27 @@ pub struct Stream<W> {
 }
 
 impl<W: Write> Stream<W> {
-    /// A stream over `writer`.
+    /// Makes a stream over `writer`.
     pub const fn new(writer: W) -> Self {
         Self::with_outbox(writer, Outbox::new())
     }
 
-    /// Refuses events while at least `bytes` bytes wait for a writer that takes too
-    /// little; see [`Outbox::set_max_pending`]. The default is 1 MiB.
+    /// Sets the maximum of pending bytes; from there on events are refused.
+    ///
+    /// Default: 1 MiB. See [`Outbox::set_max_pending`].
     #[must_use]
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.outbox.set_max_pending(bytes);
         self
     }
 
-    /// Stages the ID of the next event: text or an integer. A second call replaces the
-    /// first.
+    /// Stages the ID of the next event: text or an integer.
+    ///
+    /// A second call replaces the first.
     ///
     /// # Errors
     ///
-    /// Text that is no event ID; see [`EventId::new`].
+    /// Text that [`EventId::new`] rejects. The staged ID does not change.
     pub fn set_id<'a>(
         &mut self,
         id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,
@@ -78,11 +82,13 @@ impl<W: Write> Stream<W> {
         self.outbox.set_id(id)
     }
 
-    /// Stages the type of the next event. A second call replaces the first.
+    /// Stages the type of the next event.
+    ///
+    /// A second call replaces the first.
     ///
     /// # Errors
     ///
-    /// Text with a line break in it.
+    /// Text with a line break. The staged type does not change.
     pub fn set_event<'a>(
         &mut self,
         event: impl TryInto<EventType<'a>, Error: Into<FieldError>>,
@@ -90,13 +96,15 @@ impl<W: Write> Stream<W> {
         self.outbox.set_event(event)
     }
 
-    /// Stages the reconnection time that the next event carries.
+    /// Stages the reconnection time of the next event.
     pub const fn set_retry(&mut self, retry: Duration) {
         self.outbox.set_retry(retry);
     }
 
-    /// Sends an event. What it leaves open is filled with what is staged; what it does not,
-    /// takes the place of that. The writer is not flushed, which matters to those that buffer.
+    /// Sends an event, and adds the staged fields that it lacks.
+    ///
+    /// Staged fields are used up even where the event has its own. The writer is not flushed,
+    /// which matters if it has a buffer.
     ///
     /// # Errors
     ///
@@ -118,13 +126,13 @@ impl<W: Write> Stream<W> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Utf8`] on anything but UTF-8: the format has no binary data.
+    /// [`SendError::Utf8`], because the format has no binary data.
     /// [`SendError::Io`], [`SendError::Full`].
     pub fn write_bytes(&mut self, text: &[u8]) -> Result<(), SendError> {
         self.accept(|outbox| outbox.write_bytes(text))
     }
 
-    /// Sends `value` as JSON, serialised straight into the stream's buffer.
+    /// Sends `value` as JSON, serialised into the stream's buffer directly.
     ///
     /// # Errors
     ///
@@ -138,15 +146,15 @@ impl<W: Write> Stream<W> {
     /// # Errors
     ///
     /// [`SendError::Io`], [`SendError::Full`].
-    pub fn write_int(&mut self, value: impl itoa::Integer) -> Result<(), SendError> {
+    pub fn write_int(&mut self, value: impl Integer) -> Result<(), SendError> {
         self.accept(|outbox| outbox.write_int(value))
     }
 
-    /// Sends a float as data, with the fewest digits that read back as the same `f64`.
+    /// Sends a float as data, with the fewest digits that parse as the same `f64`.
     ///
-    /// The exponent form begins where JavaScript's does (below 1e-6, from 1e21), and the
-    /// values that are no numbers are spelt as JavaScript reads them: `NaN`, `Infinity`,
-    /// `-Infinity`. For an `f32` use [`write_display`](Self::write_display).
+    /// As in JavaScript, values below 1e-6 and from 1e21 on have an exponent, and the others
+    /// are `NaN`, `Infinity` and `-Infinity`. For an `f32` use
+    /// [`write_display`](Self::write_display).
     ///
     /// # Errors
     ///
@@ -155,7 +163,7 @@ impl<W: Write> Stream<W> {
         self.accept(|outbox| outbox.write_float(value))
     }
 
-    /// Sends `value`, as it displays itself, as data.
+    /// Sends the text that `value` displays as data.
     ///
     /// # Errors
     ///
@@ -178,8 +186,9 @@ impl<W: Write> Stream<W> {
         self.accept(|outbox| outbox.write_event(id, event, data))
     }
 
-    /// Sends a comment, which browsers skip: the cheapest heartbeat is an empty one. What
-    /// is staged stays staged.
+    /// Sends a comment, which browsers skip.
+    ///
+    /// An empty one is the cheapest heartbeat. Staged fields stay staged.
     ///
     /// # Errors
     ///
@@ -188,26 +197,25 @@ impl<W: Write> Stream<W> {
         self.accept(|outbox| outbox.comment(text))
     }
 
-    /// Writes what waits, and flushes the writer.
+    /// Writes the pending bytes and flushes the writer.
     ///
     /// # Errors
     ///
-    /// What the writer says; what it did not take still waits.
+    /// Those of the writer. The bytes that it did not take stay pending.
     pub fn flush(&mut self) -> io::Result<()> {
         self.drain()?;
         self.writer.flush()
     }
 
-    /// Ends the stream: sends `event: close` with empty data, flushes, and gives the
-    /// writer back.
+    /// Sends `event: close` with empty data, flushes, and returns the writer.
     ///
-    /// A page that listens to `close` stops there; for one that does not, the browser
-    /// reconnects as after any end of a stream.
+    /// A page that listens for `close` can close its `EventSource`; otherwise the browser
+    /// reconnects, as after any end of a stream.
     ///
     /// # Errors
     ///
-    /// What the writer says. The [`CloseError`] gives the stream back; closing that again
-    /// goes on where the writer stopped.
+    /// Those of the writer. The [`CloseError`] contains the stream; closing that again
+    /// continues where the writer stopped.
     pub fn close(mut self) -> Result<W, CloseError<W>> {
         self.outbox.close();
         match self.flush() {
@@ -224,15 +232,15 @@ impl<W: Write> Stream<W> {
         push: impl FnOnce(&mut Outbox) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         if self.outbox.is_full() {
-            // Whatever the writer says now, it says again to `flush` or to the next
-            // event that is accepted; this one finds room or is refused.
+            // An error that persists is reported by `flush` or by the next event that is
+            // accepted; this event is accepted or refused.
             let _ = self.drain();
         }
         push(&mut self.outbox)?;
         Ok(self.drain()?)
     }
 
-    /// Offers what waits to the writer until it has taken all.
+    /// Writes until nothing is pending.
     fn drain(&mut self) -> io::Result<()> {
         while !self.outbox.is_empty() {
             match self.writer.write(self.outbox.pending()) {
@@ -247,30 +255,32 @@ impl<W: Write> Stream<W> {
 }
 
 impl<W> Stream<W> {
-    /// The writer.
+    /// Returns the writer.
     pub const fn writer(&self) -> &W {
         &self.writer
     }
 
-    /// The writer, say to change a socket's timeout. Bytes written to it directly may
-    /// land within an event.
+    /// Returns the writer, for example to change a socket's timeout.
+    ///
+    /// Bytes that are written to it directly may land within an event.
     pub const fn writer_mut(&mut self) -> &mut W {
         &mut self.writer
     }
 
-    /// The same stream over another writer, made of this one, say a [`Tee`](crate::Tee) around
-    /// it. What waits for the one waits for the other.
+    /// Replaces the writer, for example by a [`Tee`](crate::Tee) around it.
+    ///
+    /// Pending bytes go to the new writer.
     pub fn map<V>(self, writer: impl FnOnce(W) -> V) -> Stream<V> {
         Stream::with_outbox(writer(self.writer), self.outbox)
     }
 
-    /// The bytes that the writer has not taken.
+    /// Returns the bytes that the writer has not taken.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         self.outbox.pending()
     }
 
-    /// The writer, and the bytes that it has not taken.
+    /// Returns the writer and the bytes that it has not taken.
     #[must_use]
     pub fn into_parts(self) -> (W, Vec<u8>) {
         (self.writer, self.outbox.into_pending())
@@ -281,20 +291,21 @@ impl<W> Stream<W> {
     }
 }
 
-/// A stream could not be ended, because its writer failed. It gives the stream back.
+/// A stream whose writer failed during [`close`](Stream::close).
 pub struct CloseError<W> {
     stream: Box<Stream<W>>,
     error: io::Error,
 }
 
 impl<W> CloseError<W> {
-    /// What the writer said.
+    /// Returns the error of the writer.
     pub const fn error(&self) -> &io::Error {
         &self.error
     }
 
-    /// The stream, with the closing event accepted. Close it again to go on, or take it
-    /// into its parts.
+    /// Returns the stream, which has accepted the `close` event.
+    ///
+    /// Close it again to continue, or take it into its parts.
     #[must_use]
     pub fn into_stream(self) -> Stream<W> {
         *self.stream
@@ -314,7 +325,7 @@ impl<W> Display for CloseError<W> {
         let pending = self.stream.pending().len();
         write!(
             f,
-            "the stream's last {pending} bytes wait, because the writer failed: {}",
+            "the writer failed before the last {pending} bytes of the stream: {}",
             self.error
         )
     }

@@ -1,25 +1,25 @@
-//! What a stream does without its writer: stage, encode, and keep what was not taken.
+//! The half of a stream that needs no writer: staging, encoding and buffering.
 
-use std::borrow::Cow;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{Display, Write as _};
+use std::str;
 use std::time::Duration;
-use std::{error, io, str};
 
 use serde::Serialize;
 
-use crate::event::Event;
-use crate::event::encode;
-use crate::event::{EventId, EventType, FieldError};
+use super::append::{Appender, Rollback};
+use super::error::SendError;
+use super::staged::Staged;
+use crate::event::{Event, EventId, EventType, FieldError, Integer, JsonError, encode};
 
-/// Encoded events that no writer has taken yet.
+/// A buffer of encoded events that the writer has not taken yet.
 ///
-/// A stream over any kind of writer is an outbox and a loop: offer
-/// [`pending`](Self::pending) to the writer, [`advance`](Self::advance) by what it took.
-/// Since bytes leave only from the front and only as taken, no partial, failed or
-/// cancelled write tears an event.
+/// A stream over any kind of writer is an outbox and a loop: write
+/// [`pending`](Self::pending), then [`advance`](Self::advance) by the number of bytes taken.
+/// Bytes leave only from the front and only once taken, so no partial, failed or cancelled
+/// write tears an event.
 ///
-/// An event is accepted whole or not at all: on any error here, nothing of it remains
-/// and what was staged stays staged.
+/// An event is accepted whole or not at all: on any error, nothing of it is in the buffer, and
+/// staged fields stay staged.
 ///
 /// ```
 /// use sse_core::{Event, Outbox};
@@ -33,21 +33,21 @@ use crate::event::{EventId, EventType, FieldError};
 /// ```
 #[derive(Debug)]
 pub struct Outbox {
-    /// Whole events, but for the first `taken` bytes, which are the writer's already.
+    /// Whole events, except that the writer has taken the first `taken` bytes.
     bytes: Vec<u8>,
     taken: usize,
     staged: Staged,
-    /// Generated text that has line breaks, while it is turned into lines.
+    /// Generated text with line breaks, while it is split into lines.
     scratch: Vec<u8>,
     max_pending: usize,
     closed: bool,
 }
 
 impl Outbox {
-    /// How many bytes may wait by default before events are refused: 1 MiB.
+    /// The default of [`set_max_pending`](Self::set_max_pending): 1 MiB.
     pub const DEFAULT_MAX_PENDING: usize = 1 << 20;
 
-    /// An empty outbox.
+    /// Makes an empty outbox.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -60,15 +60,16 @@ impl Outbox {
         }
     }
 
-    /// Refuses events while at least `bytes` bytes wait.
+    /// Sets the maximum of pending bytes; from there on events are refused.
     ///
-    /// An event of any size is accepted below that, so what waits is bounded by this setting
-    /// plus one event. Memory beyond 16 KiB is given back once all is written. The default is [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING).
+    /// Default: [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING). Below the limit an event of
+    /// any size is accepted, so memory is bounded by this setting plus one event. Capacity
+    /// beyond 16 KiB is released once everything is written.
     pub const fn set_max_pending(&mut self, bytes: usize) {
         self.max_pending = bytes;
     }
 
-    /// Takes up bytes that are encoded already: a response head, events.
+    /// Appends bytes that are already encoded, such as a response head.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
         self.compact();
         self.bytes.extend_from_slice(bytes);
@@ -78,13 +79,13 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// Text that is no event ID. What was staged before stays.
+    /// Text that [`EventId::new`] rejects. The staged ID does not change.
     pub fn set_id<'a>(
         &mut self,
         id: impl TryInto<EventId<'a>, Error: Into<FieldError>>,
     ) -> Result<(), FieldError> {
         let id = id.try_into().map_err(Into::into)?;
-        self.staged.id.set(id.as_str());
+        self.staged.set_id(&id);
         Ok(())
     }
 
@@ -93,22 +94,22 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// Text that is no event type. What was staged before stays.
+    /// Text that [`EventType::new`] rejects. The staged type does not change.
     pub fn set_event<'a>(
         &mut self,
         event: impl TryInto<EventType<'a>, Error: Into<FieldError>>,
     ) -> Result<(), FieldError> {
         let event = event.try_into().map_err(Into::into)?;
-        self.staged.event.set(event.as_str());
+        self.staged.set_event(&event);
         Ok(())
     }
 
-    /// Stages the reconnection time that the next event carries.
+    /// Stages the reconnection time of the next event.
     pub const fn set_retry(&mut self, retry: Duration) {
-        self.staged.retry = Some(retry);
+        self.staged.set_retry(retry);
     }
 
-    /// Accepts an event. What it leaves open is filled with what is staged.
+    /// Accepts an event, and adds the staged fields that it lacks.
     ///
     /// # Errors
     ///
@@ -145,14 +146,15 @@ impl Outbox {
         self.write_str(str::from_utf8(text)?)
     }
 
-    /// Accepts an event with `value` as JSON, serialised straight into the outbox.
+    /// Accepts an event with `value` as JSON, serialised into the buffer directly.
     ///
     /// # Errors
     ///
     /// [`SendError::Json`], [`SendError::Full`], [`SendError::Closed`].
     pub fn write_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.push_data(|out, scratch| {
-            encode::data_with(out, scratch, |out| serde_json::to_writer(out, value))?;
+            encode::data_with(out, scratch, |out| serde_json::to_writer(out, value))
+                .map_err(JsonError)?;
             Ok(())
         })
     }
@@ -162,8 +164,8 @@ impl Outbox {
     /// # Errors
     ///
     /// [`SendError::Full`], [`SendError::Closed`].
-    pub fn write_int(&mut self, value: impl itoa::Integer) -> Result<(), SendError> {
-        self.write_str(itoa::Buffer::new().format(value))
+    pub fn write_int(&mut self, value: impl Integer) -> Result<(), SendError> {
+        self.write_str(value.format(&mut itoa::Buffer::new()))
     }
 
     /// Accepts an event with a float as data. See
@@ -173,7 +175,7 @@ impl Outbox {
     ///
     /// [`SendError::Full`], [`SendError::Closed`].
     pub fn write_float(&mut self, value: f64) -> Result<(), SendError> {
-        // The range in which ECMAScript's Number::toString does without an exponent.
+        // The range in which ECMAScript's Number::toString writes no exponent.
         let plain = value == 0.0 || (1e-6..1e21).contains(&value.abs());
         match value {
             _ if plain => self.write_display(&value),
@@ -183,7 +185,7 @@ impl Outbox {
         }
     }
 
-    /// Accepts an event with `value`, as it displays itself, as data.
+    /// Accepts an event with the text that `value` displays as data.
     ///
     /// # Errors
     ///
@@ -211,29 +213,31 @@ impl Outbox {
         self.send(&Event::new().id(id).event(event).data(data))
     }
 
-    /// Accepts a comment. What is staged stays staged.
+    /// Accepts a comment. Staged fields stay staged.
     ///
     /// # Errors
     ///
     /// [`SendError::Full`], [`SendError::Closed`].
     pub fn comment(&mut self, text: &str) -> Result<(), SendError> {
-        encode::comment(self.room()?, text);
+        encode::comment(self.buffer()?, text);
         Ok(())
     }
 
-    /// Accepts a reconnection time that reaches the client at once, by itself. What is staged
-    /// stays staged.
+    /// Accepts a reconnection time that is sent at once, without an event.
+    ///
+    /// Staged fields stay staged.
     ///
     /// # Errors
     ///
     /// [`SendError::Full`], [`SendError::Closed`].
     pub fn retry(&mut self, retry: Duration) -> Result<(), SendError> {
-        Event::new().retry(retry).encode(self.room()?);
+        Event::new().retry(retry).encode(self.buffer()?);
         Ok(())
     }
 
-    /// Accepts the event that ends the stream: type `close`, empty data. It is accepted
-    /// however much waits; called again, it does nothing.
+    /// Accepts the event that ends the stream: type `close`, empty data.
+    ///
+    /// It is accepted even when the buffer is full. A second call does nothing.
     pub fn close(&mut self) {
         if !self.closed {
             let event = Event::new().event(EventType::from_static("close")).data("");
@@ -242,7 +246,7 @@ impl Outbox {
         }
     }
 
-    /// Forgets the first `taken` bytes of [`pending`](Self::pending): a writer has them.
+    /// Removes the first `taken` bytes of [`pending`](Self::pending), which a writer has taken.
     pub fn advance(&mut self, taken: usize) {
         self.taken = self.bytes.len().min(self.taken.saturating_add(taken));
         if self.is_empty() {
@@ -255,25 +259,25 @@ impl Outbox {
         }
     }
 
-    /// The bytes that wait for a writer, in order.
+    /// Returns the bytes that no writer has taken yet, in order.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         &self.bytes[self.taken..]
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no bytes are pending.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.taken == self.bytes.len()
     }
 
-    /// Whether so much waits that events are refused.
+    /// Returns whether events are refused because too many bytes are pending.
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.is_empty() && self.pending().len() >= self.max_pending
     }
 
-    /// The bytes that wait.
+    /// Returns the pending bytes.
     #[must_use]
     pub fn into_pending(mut self) -> Vec<u8> {
         self.bytes.drain(..self.taken);
@@ -292,12 +296,12 @@ impl Outbox {
         })
     }
 
-    /// Appends what `encode` appends, or, when it fails, nothing.
+    /// Runs `encode` on the buffer, and removes its output if it fails.
     fn push(
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>, &Staged) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        self.room()?;
+        self.buffer()?;
         let bytes = Rollback::new(&mut self.bytes);
         encode(bytes.0, &mut self.scratch, &self.staged)?;
         bytes.commit();
@@ -305,8 +309,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// The buffer, ready for one more event.
-    fn room(&mut self) -> Result<&mut Vec<u8>, SendError> {
+    /// Returns the buffer, unless it may not take another event.
+    fn buffer(&mut self) -> Result<&mut Vec<u8>, SendError> {
         if self.closed {
             return Err(SendError::Closed);
         }
@@ -320,7 +324,7 @@ impl Outbox {
     }
 
     fn compact(&mut self) {
-        // Moving no more than has been taken keeps the cost linear.
+        // Bytes are moved only after at least as many were taken, so the cost is linear.
         if self.taken > self.pending().len() {
             self.bytes.drain(..self.taken);
             self.taken = 0;
@@ -334,221 +338,5 @@ impl Default for Outbox {
     }
 }
 
-/// The capacity that an empty buffer keeps, so that usual events cost no allocation.
+/// The capacity that an empty buffer keeps, so that common events cost no allocation.
 const MAX_IDLE: usize = 16 << 10;
-
-/// Why an event could not be sent.
-///
-/// Every error but [`Io`](Self::Io) means that nothing of the event was accepted. It
-/// converts into an [`io::Error`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SendError {
-    /// A field cannot hold the text.
-    Field(FieldError),
-    /// The data is not UTF-8; the format has no binary data.
-    Utf8(str::Utf8Error),
-    /// The value could not be serialised.
-    Json(serde_json::Error),
-    /// The value could not be displayed.
-    Display(fmt::Error),
-    /// Too many bytes wait for the writer.
-    Full {
-        /// How many wait.
-        pending: usize,
-    },
-    /// The stream has been closed.
-    Closed,
-    /// The writer failed. **The event was accepted** and waits: the next call goes on
-    /// where the writer stopped. Don't send it again.
-    Io(io::Error),
-}
-
-impl Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Field(error) => error.fmt(f),
-            Self::Utf8(error) => write!(
-                f,
-                "the data is not UTF-8 from byte {}; encode binary data as text, say in base64",
-                error.valid_up_to()
-            ),
-            Self::Json(error) => write!(f, "the data does not serialise as JSON: {error}"),
-            Self::Display(_) => f.write_str("the data's Display implementation failed"),
-            Self::Full { pending } => write!(
-                f,
-                "{pending} bytes wait for the writer; flush them or give the client up"
-            ),
-            Self::Closed => f.write_str("the stream has been closed; open another"),
-            Self::Io(error) => write!(f, "the event waits, because the writer failed: {error}"),
-        }
-    }
-}
-
-impl error::Error for SendError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Field(error) => Some(error),
-            Self::Utf8(error) => Some(error),
-            Self::Json(error) => Some(error),
-            Self::Display(error) => Some(error),
-            Self::Io(error) => Some(error),
-            Self::Full { .. } | Self::Closed => None,
-        }
-    }
-}
-
-impl From<FieldError> for SendError {
-    fn from(error: FieldError) -> Self {
-        Self::Field(error)
-    }
-}
-
-impl From<str::Utf8Error> for SendError {
-    fn from(error: str::Utf8Error) -> Self {
-        Self::Utf8(error)
-    }
-}
-
-impl From<serde_json::Error> for SendError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Json(error)
-    }
-}
-
-impl From<fmt::Error> for SendError {
-    fn from(error: fmt::Error) -> Self {
-        Self::Display(error)
-    }
-}
-
-impl From<io::Error> for SendError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<SendError> for io::Error {
-    fn from(error: SendError) -> Self {
-        let kind = match error {
-            SendError::Io(error) => return error,
-            // Not `WouldBlock`: that the writer is ready again may never be told.
-            SendError::Full { .. } => io::ErrorKind::QuotaExceeded,
-            SendError::Closed => io::ErrorKind::BrokenPipe,
-            _ => io::ErrorKind::InvalidInput,
-        };
-        Self::new(kind, error)
-    }
-}
-
-/// Takes back what was appended, unless that is committed: also when a panic of the caller's
-/// code unwinds.
-struct Rollback<'a>(&'a mut Vec<u8>, usize);
-
-impl<'a> Rollback<'a> {
-    const fn new(bytes: &'a mut Vec<u8>) -> Self {
-        let len = bytes.len();
-        Self(bytes, len)
-    }
-
-    fn commit(mut self) {
-        self.1 = self.0.len();
-    }
-}
-
-impl Drop for Rollback<'_> {
-    fn drop(&mut self) {
-        self.0.truncate(self.1);
-    }
-}
-
-/// The fields that were set ahead of the event that will carry them.
-///
-/// The texts keep their buffers, so that staging allocates nothing after a while.
-#[derive(Debug)]
-struct Staged {
-    id: Slot,
-    event: Slot,
-    retry: Option<Duration>,
-}
-
-impl Staged {
-    const fn new() -> Self {
-        Self {
-            id: Slot::new(),
-            event: Slot::new(),
-            retry: None,
-        }
-    }
-
-    const fn clear(&mut self) {
-        self.id.is_set = false;
-        self.event.is_set = false;
-        self.retry = None;
-    }
-
-    const fn is_empty(&self) -> bool {
-        !self.id.is_set && !self.event.is_set && self.retry.is_none()
-    }
-
-    fn id(&self) -> Option<EventId<'_>> {
-        self.id.get().map(EventId::trusted)
-    }
-
-    fn event(&self) -> Option<EventType<'_>> {
-        self.event.get().map(EventType::trusted)
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        if !self.is_empty() {
-            encode::head(out, self.id().as_ref(), self.event().as_ref(), self.retry);
-        }
-    }
-
-    /// `event`, with what is staged where it has nothing of its own.
-    fn fill<'a>(&'a self, event: &'a Event<'_>) -> Event<'a> {
-        let event = event.borrowed();
-        Event {
-            id: event.id.or_else(|| self.id()),
-            event: event.event.or_else(|| self.event()),
-            retry: event.retry.or(self.retry),
-            ..event
-        }
-    }
-}
-
-/// A text that is set or not, and whose buffer stays.
-#[derive(Debug)]
-struct Slot {
-    text: String,
-    is_set: bool,
-}
-
-impl Slot {
-    const fn new() -> Self {
-        Self {
-            text: String::new(),
-            is_set: false,
-        }
-    }
-
-    fn set(&mut self, text: &str) {
-        self.text.clear();
-        self.text.push_str(text);
-        self.is_set = true;
-    }
-
-    fn get(&self) -> Option<Cow<'_, str>> {
-        self.is_set.then_some(Cow::Borrowed(&*self.text))
-    }
-}
-
-/// Text formatting into bytes.
-struct Appender<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Appender<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
-}

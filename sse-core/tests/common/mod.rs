@@ -1,5 +1,5 @@
-//! What several of the tests lean on.
-#![allow(dead_code, reason = "each of them uses a part")]
+//! Helpers that several tests share.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -10,11 +10,12 @@ use sse_core::{DecodeError, Decoded, Decoder, MessageEvent};
 
 pub(crate) mod peer;
 
-/// Inputs up to this length are cut into three as well.
+/// Inputs up to this length are split in three as well.
 const SHORT: usize = 40;
 
-/// `input` in pieces: byte by byte, whole, in two at every place, and in three if it is short.
-/// Some pieces are empty.
+/// Splits `input`: into bytes, in two at every offset, and in three if it is short.
+///
+/// Some parts are empty.
 pub(crate) fn cuts(input: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let len = input.len();
     let in_three = move |first| match len {
@@ -39,7 +40,7 @@ pub(crate) fn text_of(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("whole characters of text")
 }
 
-/// What a decoder shows, as a value.
+/// An owned item of a decoder.
 pub(crate) type Item = Decoded<'static>;
 
 pub(crate) fn event(event_type: &str, data: &str, last_event_id: &str) -> Item {
@@ -47,12 +48,12 @@ pub(crate) fn event(event_type: &str, data: &str, last_event_id: &str) -> Item {
     Item::Event(MessageEvent::new(event_type, data, id).expect("fields of an event"))
 }
 
-/// An event of the default type, in a stream without IDs.
+/// Makes an event of the default type, in a stream without IDs.
 pub(crate) fn message(data: &str) -> Item {
     event("message", data, "")
 }
 
-/// The same after an ID.
+/// Makes an event of the default type, in a stream with this last event ID.
 pub(crate) fn numbered(data: &str, last_event_id: &str) -> Item {
     event("message", data, last_event_id)
 }
@@ -65,7 +66,7 @@ pub(crate) fn comment(text: &str) -> Item {
     Item::Comment(text.to_owned().into())
 }
 
-/// All that the pieces mean, and whether a limit was exceeded at the end of it.
+/// Decodes the parts, up to the end or an exceeded limit.
 pub(crate) fn decode<'i>(
     decoder: &mut Decoder,
     pieces: impl IntoIterator<Item = &'i [u8]>,
@@ -79,12 +80,12 @@ pub(crate) fn decode<'i>(
                 Err(error) => return (items, Err(error)),
             }
         }
-        assert_eq!(piece, b"", "\"not yet\" means that all has been taken");
+        assert_eq!(piece, b"", "`None` means that all input is consumed");
     }
     (items, Ok(()))
 }
 
-/// However `input` is cut, it means `items` and then ends or fails as `end` says.
+/// Checks that `input`, however it is split, decodes to `items` and then to `end`.
 #[track_caller]
 pub(crate) fn decodes_to(
     decoder: &Decoder,
@@ -99,7 +100,7 @@ pub(crate) fn decodes_to(
     }
 }
 
-/// Feeds one more piece, which must not exceed a limit.
+/// Decodes one more part, which must not exceed a limit.
 #[track_caller]
 pub(crate) fn feed(decoder: &mut Decoder, piece: &[u8]) -> Vec<Item> {
     let (items, end) = decode(decoder, [piece]);
@@ -107,7 +108,7 @@ pub(crate) fn feed(decoder: &mut Decoder, piece: &[u8]) -> Vec<Item> {
     items
 }
 
-/// Begins well, with line breaks, and then fails.
+/// A value that writes some text with line breaks, and then fails.
 pub(crate) struct FailsHalfway;
 
 impl Display for FailsHalfway {
@@ -126,7 +127,7 @@ impl Serialize for FailsHalfway {
     }
 }
 
-/// Text in short lines and in lines of many kilobytes.
+/// Text with short lines and lines of many kilobytes.
 pub(crate) fn text_in_lines() -> impl Strategy<Value = String> {
     let filler = prop::sample::select(vec!["x", " ", "\t", "\0", "é", "data: ", "日本\u{85}"]);
     let count = prop_oneof![4 => 0..3_usize, 3 => 20..80_usize, 1 => 200..5000_usize];
@@ -135,7 +136,7 @@ pub(crate) fn text_in_lines() -> impl Strategy<Value = String> {
     prop::collection::vec(line, 0..12).prop_map(|lines| lines.concat())
 }
 
-/// Input of which nearly every byte matters.
+/// Input in which almost every byte has a meaning.
 pub(crate) fn hostile_input() -> impl Strategy<Value = Vec<u8>> {
     const PARTS: &[u8] =
         b"data|data:|data: |event|event: |id|id: |retry|retry: |:|: | |\t|+|x|T+1.000000000|\0|\

@@ -176,7 +176,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
     /// # Errors
     ///
     /// As [`sse_core::Stream::write_int`].
-    pub async fn write_int(&mut self, value: impl itoa::Integer) -> Result<(), SendError> {
+    pub async fn write_int(&mut self, value: impl sse_core::Integer) -> Result<(), SendError> {
         self.accept(|outbox| outbox.write_int(value)).await
     }
 

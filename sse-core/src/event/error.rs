@@ -1,0 +1,170 @@
+//! Errors of text that the caller passes in.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::{fmt, io};
+
+/// Text that is not allowed in this field, such as a line break in an event type.
+///
+/// Its sentence names the field, the fault, its offset and the remedy. It converts into an
+/// [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldError {
+    field: Field,
+    fault: Fault,
+}
+
+impl FieldError {
+    /// Returns the field that the text was meant for.
+    #[must_use]
+    pub const fn field(&self) -> Field {
+        self.field
+    }
+
+    /// Returns what is wrong with the text.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    pub(crate) const fn new(field: Field, fault: Fault) -> Self {
+        Self { field, fault }
+    }
+
+    /// The character at byte `offset` of `text` is not allowed in `field`.
+    pub(crate) fn character(field: Field, text: &str, offset: usize) -> Self {
+        let character = text.get(offset..).and_then(|rest| rest.chars().next());
+        let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+        Self::new(field, Fault::Character { character, offset })
+    }
+}
+
+/// A field that holds text of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Field {
+    /// An [`EventId`](crate::EventId).
+    EventId,
+    /// An [`EventType`](crate::EventType).
+    EventType,
+    /// The name of a response header.
+    HeaderName,
+    /// The value of a response header.
+    HeaderValue,
+    /// An origin that may read the stream.
+    Origin,
+    /// A host name that the server accepts requests for.
+    Host,
+}
+
+/// What is wrong with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A character that is not allowed in the field.
+    Character {
+        /// The first such character.
+        character: char,
+        /// The offset of its first byte in the text.
+        offset: usize,
+    },
+    /// A space or a tab at the start or at the end.
+    OuterBlank,
+    /// Too many bytes.
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// No text at all.
+    Empty,
+    /// Text that does not have the form of the field.
+    Malformed,
+    /// A header that the library sets itself.
+    Reserved,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} ", self.field)?;
+        match self.fault {
+            Fault::Character { character, offset } => {
+                f.write_str("has ")?;
+                match character {
+                    '\n' => f.write_str("a line feed")?,
+                    '\r' => f.write_str("a carriage return")?,
+                    '\0' => f.write_str("a NUL")?,
+                    other => write!(f, "{other:?}")?,
+                }
+                write!(f, " at byte {offset}; remove it")?;
+                match self.field {
+                    Field::EventId | Field::EventType => f.write_str(" or send the text as data"),
+                    _ => Ok(()),
+                }
+            }
+            Fault::OuterBlank => f.write_str(
+                "starts or ends with a space or a tab, which request headers lose; remove it",
+            ),
+            Fault::TooLong { limit } => write!(f, "has more than {limit} bytes; shorten it"),
+            Fault::Empty => f.write_str("is empty; use at least one character"),
+            Fault::Malformed => match self.field {
+                Field::Origin => f.write_str("is malformed; write it like https://example.org"),
+                Field::Host => f.write_str("is malformed; write it like example.org:8080"),
+                _ => f.write_str("is malformed"),
+            },
+            Fault::Reserved => {
+                f.write_str("is reserved, because the library sets it; leave it out")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EventId => "event ID",
+            Self::EventType => "event type",
+            Self::HeaderName => "header name",
+            Self::HeaderValue => "header value",
+            Self::Origin => "origin",
+            Self::Host => "host",
+        })
+    }
+}
+
+impl Error for FieldError {}
+
+impl From<Infallible> for FieldError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<FieldError> for io::Error {
+    fn from(error: FieldError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// A value that cannot be serialised as JSON.
+///
+/// It converts into an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+#[derive(Debug)]
+pub struct JsonError(pub(crate) serde_json::Error);
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the data cannot be serialised as JSON: {}", self.0)
+    }
+}
+
+impl Error for JsonError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl From<JsonError> for io::Error {
+    fn from(error: JsonError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}

@@ -1,0 +1,97 @@
+//! The decoder beside a literal implementation of the standard.
+
+use proptest::prelude::*;
+use sse_core::Decoder;
+
+mod common;
+use common::{Item, comment, decode, event, hostile_input, retry, text_in_lines};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_input_decodes_as_the_standard_says(
+        input in hostile_input(),
+        sizes in prop::collection::vec(0..9_usize, 1..20),
+    ) {
+        prop_assert_eq!(decode_in(&sizes, &input), read_by_the_standard(&input));
+    }
+}
+
+proptest! {
+    /// Lines that are found a block at a time, at any alignment.
+    #[test]
+    fn any_long_input_decodes_as_the_standard_says(
+        text in text_in_lines(),
+        field in prop::sample::select(vec!["data: ", "data:", ":", "id", ""]),
+        skipped in 0..64_usize,
+        sizes in prop::collection::vec(0..5000_usize, 1..6),
+    ) {
+        let padding = "x".repeat(skipped);
+        let padded = [&padding, field, &text, "\r\rdata", &text, "\n\n"].concat();
+        let input = &padded.as_bytes()[skipped..];
+        prop_assert_eq!(decode_in(&sizes, input), read_by_the_standard(input));
+    }
+}
+
+/// Decodes `input` in parts of these sizes and a last one.
+fn decode_in(sizes: &[usize], input: &[u8]) -> Vec<Item> {
+    let mut pieces = Vec::new();
+    let mut rest = input;
+    for size in sizes {
+        let (piece, after) = rest.split_at(rest.len().min(*size));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    let (items, end) = decode(&mut Decoder::new(), pieces);
+    assert_eq!(end, Ok(()));
+    items
+}
+
+/// WHATWG HTML, 9.2.5 and 9.2.6, implemented literally, over the whole input at once.
+fn read_by_the_standard(input: &[u8]) -> Vec<Item> {
+    let text = String::from_utf8_lossy(input)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut lines = Vec::from_iter(text.split('\n'));
+    lines.pop(); // It has not ended.
+
+    let mut items = Vec::new();
+    let (mut data, mut event_type) = (String::new(), String::new());
+    let (mut id_buffer, mut last_event_id) = (String::new(), String::new());
+    for line in lines {
+        if line.is_empty() {
+            last_event_id.clone_from(&id_buffer);
+            if !data.is_empty() {
+                let event_type = if event_type.is_empty() {
+                    "message"
+                } else {
+                    &event_type
+                };
+                items.push(event(
+                    event_type,
+                    data.strip_suffix('\n').unwrap_or(&data),
+                    &last_event_id,
+                ));
+            }
+            data.clear();
+            event_type.clear();
+            continue;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "" => items.push(comment(value)),
+            "event" => value.clone_into(&mut event_type),
+            "data" => data.extend([value, "\n"]),
+            "id" if !value.contains('\0') => value.clone_into(&mut id_buffer),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                items.push(retry(value.parse().unwrap_or(u64::MAX)));
+            }
+            _ => {}
+        }
+    }
+    items
+}
