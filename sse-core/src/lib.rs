@@ -81,26 +81,34 @@
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod decode;
 mod event;
+#[cfg(feature = "http")]
 mod http;
 mod line_ends;
 mod log;
+#[cfg(feature = "recording")]
 mod recording;
+#[cfg(feature = "recording")]
 mod segment;
 mod stream;
 pub mod testing;
 
 pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
 pub use event::{Event, EventId, EventType, Fault, Field, FieldError};
+#[cfg(feature = "http")]
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Rejection, Reply, Request,
-    Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
+    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
 };
 pub use log::{
     Appended, Begun, Cursor, Encoded, Evicted, Lagged, Log, LogId, Now, Restored, Resume,
     Retention, Slice,
 };
+#[cfg(feature = "recording")]
 pub use recording::{Pace, Recorded, Recorder, Replayer, Tee};
+#[cfg(feature = "recording")]
 pub use segment::{Damage, Record, Segment, UnknownVersion};
 pub use stream::{CloseError, Outbox, SendError, Stream};

@@ -1,5 +1,6 @@
 //! The framing of bodies, and bodies taken out of it. Each row has its source.
 
+#![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;

@@ -1,5 +1,7 @@
 //! A connection from its first byte to its stream, its answer or its failure.
 
+#![cfg(feature = "http")]
+
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -196,7 +198,7 @@ fn the_application_rejects_for_its_own_reason() {
         Rejection::UNAVAILABLE.header("Retry-After", "30").unwrap(),
         "503 Service Unavailable",
         &["Retry-After: 30"],
-        "there is no room now; come back later",
+        "the server is at capacity; retry later",
     );
     let sunday = Rejection::FORBIDDEN.because("not on Sundays");
     rejects(sunday, "403 Forbidden", &[], "not on Sundays");
@@ -210,7 +212,7 @@ fn the_application_rejects_for_its_own_reason() {
 
 #[test]
 fn the_application_answers_with_something_else() {
-    let page = Response::new(200).body("text/html; charset=utf-8", "<h1>Hé</h1>");
+    let page = Response::new(200).with_body("text/html; charset=utf-8", "<h1>Hé</h1>");
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
                 Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n";
     decides("HEAD", |request| request.respond(page.clone()), head);
@@ -239,7 +241,7 @@ fn the_application_answers_with_something_else() {
 #[test]
 fn an_answer_that_has_no_body_never_gets_one() {
     for status in [204, 304] {
-        let response = Response::new(status).body("text/plain", "lost");
+        let response = Response::new(status).with_body("text/plain", "lost");
         let wire = Upgrader::new().reply(response, None, None).encode();
         let text = text_of(&wire);
         assert!(
@@ -250,7 +252,7 @@ fn an_answer_that_has_no_body_never_gets_one() {
 }
 
 #[test]
-#[should_panic(expected = "a final status is one from 200 to 599")]
+#[should_panic(expected = "a status code of a response is from 200 to 599")]
 fn an_answer_has_a_final_status() {
     let _ = Response::new(101);
 }

@@ -1,5 +1,7 @@
 //! Request heads: what becomes one, what is refused with which answer, however it is cut.
 
+#![cfg(feature = "http")]
+
 use std::iter;
 
 use sse_core::{Head, HeadReader, Rejection};

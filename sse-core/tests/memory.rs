@@ -1,5 +1,7 @@
 //! What is allocated: nothing once buffers have grown, and never more than the limits say.
 
+#![cfg(all(feature = "http", feature = "json", feature = "recording"))]
+
 use std::hint::black_box;
 use std::io::{self, Sink, Write};
 use std::time::Duration;

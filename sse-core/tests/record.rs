@@ -1,6 +1,7 @@
 //! What is recorded is what is replayed, whatever happens to the stream, the writer and the
 //! file.
 
+#![cfg(feature = "recording")]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that can't go on has failed, in a helper too"

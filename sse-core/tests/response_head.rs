@@ -1,5 +1,6 @@
 //! Response heads, as servers and proxies send them. Each row has its source.
 
+#![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;

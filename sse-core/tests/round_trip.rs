@@ -1,5 +1,7 @@
 //! What is written is what is read, whatever the text: nothing lost, nothing injected.
 
+#![cfg(feature = "json")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! What is kept of a log reads back, whatever has become of the file.
 
+#![cfg(feature = "recording")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -139,11 +140,36 @@ fn what_no_log_has_written_is_damage_though_it_be_whole() {
 }
 
 #[test]
+fn an_id_that_clients_cannot_send_back_is_replaced_by_the_logs() {
+    let id_of = |id: &str| {
+        let event = format!(": hi\nid: {id}\ndata: a\n\n");
+        let checked = format!("7-0\n{event}");
+        let file = format!(":{:08x} {checked}", crc32fast::hash(checked.as_bytes()));
+        let record = Segment::new(file.as_bytes()).unwrap().next().unwrap();
+        let record = record.unwrap();
+        assert_eq!(record.event(), event.as_bytes());
+        let mut log = restore(file.as_bytes(), Retention::default());
+        let restored = text(&log, log.begin());
+        assert!(restored.starts_with(": hi\nid: ") && restored.ends_with("\ndata: a\n\n"));
+        let id = ids(&restored);
+        assert_eq!(answer(&log, &id), "resumed ", "its client continues");
+        assert_eq!(log.position_id(log.end(), at(10)).unwrap(), *id);
+        id
+    };
+    let dropped = EventId::dropped();
+    assert_eq!(id_of("x"), "x");
+    for id in [" x", "x\t", "a\u{1}b", "\u{7f}", &"x".repeat(1025)] {
+        assert_eq!(id_of(id), "7-0", "{id:?}");
+    }
+    assert!(EventId::dropped() >= dropped + 5);
+}
+
+#[test]
 fn a_format_to_come_is_refused_and_not_destroyed() {
     let error = Segment::new(b":sse-journal 2 7-0 and more\n\n").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the segment is of a newer format than 1; read it with a newer release"
+        "the segment has a format newer than 1; read it with a newer release"
     );
     for head in [
         ":sse-journal x 7-0\n\n",

@@ -1,6 +1,8 @@
 //! Each call's exact bytes, and what becomes of them over writers that take a part, would
 //! block or fail.
 
+#![cfg(all(feature = "http", feature = "json"))]
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};

@@ -1,5 +1,7 @@
 //! What each request is answered with, to the byte.
 
+#![cfg(feature = "http")]
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use sse_core::{HeadReader, Rejection, Response, UpgradeError, Upgrader};
@@ -695,7 +697,7 @@ fn the_judgements_are_functions() {
             ("X-Accel-Buffering", "no"),
         ]
     );
-    assert_eq!(accepting.content(), b"retry: 1500\n\n");
+    assert_eq!(accepting.body(), &b"retry: 1500\n\n"[..]);
 
     let post = head("POST /");
     assert_eq!(upgrader.check(&post), Err(Rejection::METHOD_NOT_ALLOWED));
@@ -745,7 +747,7 @@ const OTHER_ORIGIN: Refusal = (
 const NOT_FOUND: Refusal = ("404 Not Found", "there is nothing at this path");
 const NOT_ACCEPTABLE: Refusal = (
     "406 Not Acceptable",
-    "Accept excludes text/event-stream, which is all there is here",
+    "Accept excludes event streams, and there is nothing else here",
 );
 const TOO_LARGE: Refusal = (
     "413 Content Too Large",
@@ -753,7 +755,7 @@ const TOO_LARGE: Refusal = (
 );
 const MISDIRECTED: Refusal = (
     "421 Misdirected Request",
-    "this server does not answer for that host",
+    "this server does not serve that host",
 );
 
 /// A status and a reason.

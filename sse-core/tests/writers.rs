@@ -1,6 +1,8 @@
 //! Over writers that take a part, would block or fail: no event is torn, nothing is lost,
 //! nothing goes out twice.
 
+#![cfg(feature = "json")]
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};

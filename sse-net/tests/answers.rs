@@ -14,7 +14,7 @@ use sse_net::{Config, Routes, Topic};
 const PAGE: &str = "<h1>Hey</h1>";
 
 fn page() -> Response {
-    Response::new(200).body("text/html; charset=utf-8", PAGE)
+    Response::new(200).with_body("text/html; charset=utf-8", PAGE)
 }
 
 /// What the blocking half answers.

@@ -60,7 +60,7 @@ fn thinker(
         Box::pin(async move {
             pass(time).await;
             drop(one);
-            request.respond(Response::new(200).body("text/plain", "42"))
+            request.respond(Response::new(200).with_body("text/plain", "42"))
         }) as Pin<Box<dyn Future<Output = Answer> + Send>>
     };
     (alive, handler)
@@ -209,7 +209,7 @@ async fn a_handler_that_panics_is_answered_for() {
     });
     let answer = net.get("/panic").await.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\nDate: "));
-    assert!(answer.ends_with("\r\n\r\nthe server failed to answer; it has logged why\n"));
+    assert!(answer.ends_with("\r\n\r\nthe server failed to respond; it has logged why\n"));
     let answer = net.get("/").await.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert_eq!(server.stats().handler_panics, 1);
@@ -443,7 +443,7 @@ async fn panics_of_listeners_and_transports_are_theirs_alone() {
             async move {
                 match request.path() {
                     "/slow" => pending().await,
-                    "/" => request.respond(Response::new(200).body("text/plain", "42")),
+                    "/" => request.respond(Response::new(200).with_body("text/plain", "42")),
                     _ => told.watch(request.stream(async |_| pending().await)),
                 }
             }

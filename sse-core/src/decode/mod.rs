@@ -177,12 +177,14 @@ impl Decoder {
     /// not at the beginning, where a byte order mark may be, or where an LF may complete the
     /// end of the line before.
     #[inline]
+    #[cfg(feature = "recording")]
     pub(crate) const fn is_at_line(&self) -> bool {
         self.bom == 3 && !self.after_cr && self.is_between_events()
     }
 
     /// Whether what has been decoded since the last event is no part of another.
     #[inline]
+    #[cfg(feature = "recording")]
     pub(crate) const fn is_between_events(&self) -> bool {
         let has_fields = !self.data.is_empty() || !self.event_type.is_empty() || self.has_id;
         let is_within_line = !self.line.is_empty() || matches!(self.bom, 1 | 2);

@@ -8,6 +8,7 @@ pub use field::{EventId, EventType, Fault, Field, FieldError};
 use std::borrow::Cow;
 use std::time::Duration;
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 /// An event that is about to be written.
@@ -78,6 +79,7 @@ impl<'a> Event<'a> {
     /// # Errors
     ///
     /// What serialising `value` runs into.
+    #[cfg(feature = "json")]
     pub fn json_data(self, value: &(impl Serialize + ?Sized)) -> serde_json::Result<Self> {
         Ok(self.data(serde_json::to_string(value)?))
     }

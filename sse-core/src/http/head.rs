@@ -7,7 +7,8 @@ use std::{fmt, str};
 
 use memchr::{memchr_iter, memrchr};
 
-use super::response::{Rejection, is_token_byte};
+use super::list::is_token_byte;
+use super::response::Rejection;
 use crate::event::EventId;
 
 /// A well-framed request head: of HTTP/1.0 or 1.1, or, [from its parts](Self::from_parts), of

@@ -2,8 +2,6 @@
 
 use std::str;
 
-use super::response::is_token_byte;
-
 /// Combines the lines of one header into one value: RFC 9110, 5.3.
 ///
 /// `None` if there is no such line. Bytes that are not UTF-8 become U+FFFD.
@@ -50,6 +48,28 @@ fn find_unquoted(text: &[u8], separator: u8) -> Option<usize> {
 /// Removes the blanks at both ends.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
+}
+
+/// Whether a token may have this byte: RFC 9110, 5.6.2.
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// Whether this is a token: RFC 9110, 5.6.2.

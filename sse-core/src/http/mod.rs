@@ -9,16 +9,15 @@ mod framing;
 mod head;
 mod host;
 mod list;
-mod reply;
 mod response;
 mod response_head;
 mod upgrade;
 
+pub use accept::MEDIA_TYPE;
 pub use body::{BodyLimits, BodyReader};
 pub use body_error::BodyError;
 pub use framing::Framing;
 pub use head::{Head, HeadReader};
-pub use reply::Reply;
-pub use response::{Rejection, Response};
+pub use response::{Rejection, Reply, Response};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
 pub use upgrade::{Request, UpgradeError, Upgrader};

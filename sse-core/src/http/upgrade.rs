@@ -7,11 +7,10 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::accept::accepts_event_stream;
+use super::accept::{MEDIA_TYPE, accepts_event_stream};
 use super::head::{Head, HeadReader, is_authority};
 use super::host::{Host, is_own_origin};
-use super::reply::Reply;
-use super::response::{Headers, Rejection, Response};
+use super::response::{Headers, Rejection, Reply, Response};
 use crate::event::Event;
 use crate::event::{EventId, Fault, Field, FieldError};
 use crate::stream::{CloseError, Stream};
@@ -339,7 +338,7 @@ impl Upgrader {
         let beginning = retry.map_or_else(String::new, announce);
         Ok(Response::new(200)
             .with_headers(headers)
-            .body("text/event-stream", beginning)
+            .with_body(MEDIA_TYPE, beginning)
             .open())
     }
 

@@ -8,7 +8,6 @@ use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::{Now, millis};
 use super::{Evicted, Log};
-use crate::segment::Record;
 
 /// Events read from segments, in the order of the IDs that a log gave them, to be
 /// [restored](Log::restore).
@@ -19,13 +18,6 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
-    /// that of the last one.
-    pub fn push(&mut self, record: &Record<'_>) -> bool {
-        let own_id = record.own_id().map(|id| id.as_str().into());
-        self.append(record.id(), own_id, record.event())
-    }
-
     /// The events of both, each once.
     #[must_use]
     pub fn merge(self, other: &Self) -> Self {
@@ -85,7 +77,9 @@ impl Restored {
         self.full.into_iter().chain([newest])
     }
 
-    fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
+    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
+    /// that of the last one.
+    pub(crate) fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
         // After the last ID of all there would be none.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {

@@ -9,6 +9,7 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::time::Duration;
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 use crate::event::Event;
@@ -129,6 +130,7 @@ impl<W: Write> Stream<W> {
     /// # Errors
     ///
     /// [`SendError::Json`], [`SendError::Io`], [`SendError::Full`].
+    #[cfg(feature = "json")]
     pub fn write_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.accept(|outbox| outbox.write_json(value))
     }

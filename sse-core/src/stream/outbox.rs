@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 use std::{error, io, str};
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 use crate::event::Event;
@@ -69,6 +70,7 @@ impl Outbox {
     }
 
     /// Takes up bytes that are encoded already: a response head, events.
+    #[cfg(any(feature = "http", feature = "recording"))]
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
         self.compact();
         self.bytes.extend_from_slice(bytes);
@@ -150,6 +152,7 @@ impl Outbox {
     /// # Errors
     ///
     /// [`SendError::Json`], [`SendError::Full`], [`SendError::Closed`].
+    #[cfg(feature = "json")]
     pub fn write_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.push_data(|out, scratch| {
             encode::data_with(out, scratch, |out| serde_json::to_writer(out, value))?;
@@ -349,6 +352,7 @@ pub enum SendError {
     /// The data is not UTF-8; the format has no binary data.
     Utf8(str::Utf8Error),
     /// The value could not be serialised.
+    #[cfg(feature = "json")]
     Json(serde_json::Error),
     /// The value could not be displayed.
     Display(fmt::Error),
@@ -373,6 +377,7 @@ impl Display for SendError {
                 "the data is not UTF-8 from byte {}; encode binary data as text, say in base64",
                 error.valid_up_to()
             ),
+            #[cfg(feature = "json")]
             Self::Json(error) => write!(f, "the data does not serialise as JSON: {error}"),
             Self::Display(_) => f.write_str("the data's Display implementation failed"),
             Self::Full { pending } => write!(
@@ -390,6 +395,7 @@ impl error::Error for SendError {
         match self {
             Self::Field(error) => Some(error),
             Self::Utf8(error) => Some(error),
+            #[cfg(feature = "json")]
             Self::Json(error) => Some(error),
             Self::Display(error) => Some(error),
             Self::Io(error) => Some(error),
@@ -410,6 +416,7 @@ impl From<str::Utf8Error> for SendError {
     }
 }
 
+#[cfg(feature = "json")]
 impl From<serde_json::Error> for SendError {
     fn from(error: serde_json::Error) -> Self {
         Self::Json(error)

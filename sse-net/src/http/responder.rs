@@ -288,7 +288,7 @@ impl Responder {
         }
         let accepted = config.upgrader.accept(head);
         let accepting = accepted.map_err(|rejection| self.decline(rejection, Some(head)))?;
-        let content = accepting.content().to_vec();
+        let content = accepting.body().to_vec();
         let (parts, _) = self.reply(accepting, Some(head)).into_parts();
         if head.method() == "HEAD" {
             return Err(Declined::answered(http::Response::from_parts(
@@ -321,7 +321,7 @@ impl Responder {
     fn reply(&self, answer: impl Into<Response>, head: Option<&Head>) -> http::Response<Body> {
         let reply = self.0.config.upgrader.reply(answer, head, None);
         let answer = reply.response();
-        let body = Body::whole(Bytes::copy_from_slice(answer.content()));
+        let body = Body::whole(answer.body().clone());
         let mut response = http::Response::new(body);
         *response.status_mut() = StatusCode::from_u16(answer.status()).unwrap_or_default();
         for (name, value) in answer.headers() {

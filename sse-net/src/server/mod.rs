@@ -509,7 +509,7 @@ impl<H: Handler> Reception<H> {
             },
             reason = conversation.left() => return Err(reason),
             () = elapsed(config.handler_timeout) => {
-                (TOOK_TOO_LONG, Disconnect::HandlerTimedOut)
+                (Rejection::UNAVAILABLE.because(TOOK_TOO_LONG), Disconnect::HandlerTimedOut)
             }
         };
         self.shared.stats.add_disconnect(reason);
@@ -555,8 +555,7 @@ impl Conversation {
 /// Why a head was refused, and what is known of it all the same.
 type Refused = (Rejection, Option<Head>);
 
-const TOOK_TOO_LONG: Rejection =
-    Rejection::UNAVAILABLE.because("the server took too long to answer; come back later");
+const TOOK_TOO_LONG: &str = "the server took too long to answer; come back later";
 
 async fn elapsed(time: Option<Duration>) {
     match time {

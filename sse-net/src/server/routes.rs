@@ -1,8 +1,8 @@
 //! From path to answer.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use sse_core::{Rejection, Response};
 
 use super::request::{Answer, Request};
@@ -59,8 +59,8 @@ impl Routes {
 
     /// Who asks for `path` gets this HTML.
     #[must_use]
-    pub fn page(self, path: &str, html: impl Into<Cow<'static, str>>) -> Self {
-        let page = Response::new(200).body("text/html; charset=utf-8", html);
+    pub fn page(self, path: &str, html: impl Into<Bytes>) -> Self {
+        let page = Response::new(200).with_body("text/html; charset=utf-8", html);
         self.response(path, page)
     }
 
