@@ -283,7 +283,7 @@ fn an_error_says_what_became_of_the_connection() {
     );
     is(
         UpgradeError::Answered,
-        "the request asked for no stream and has its answer",
+        "the request was HEAD or OPTIONS and has been answered",
         None,
     );
     let timed_out = || io::Error::from(io::ErrorKind::TimedOut);

@@ -149,8 +149,8 @@ fn a_head_from_parts_is_held_to_the_same_rules() {
     type Parts<'a> = (&'a str, &'a str, Option<u8>, &'a [(&'a str, &'a [u8])]);
     let host = &[("host", &b"a.example"[..])][..];
     let target = "the request target is neither a path nor an absolute http URL";
-    let spelling = "the method is no token, or the target has a space or a control character";
-    let header = "a header name is no token, or its value has a control character";
+    let spelling = "the method is not a token, or the target has a space or a control character";
+    let header = "a header name is not a token, or a header value has a control character";
     let table: &[(Parts<'_>, Result<&str, &str>)] = &[
         (("GET", "/", Some(1), host), Ok("a.example")),
         (("GET", "https://b.example/?x", None, host), Ok("b.example")),
@@ -158,15 +158,15 @@ fn a_head_from_parts_is_held_to_the_same_rules() {
         (("GET", "/", Some(0), &[]), Ok("")),
         (
             ("GET", "/", Some(1), &[]),
-            Err("Host is missing; HTTP/1.1 requires it"),
+            Err("the request has no Host header, which HTTP/1.1 requires"),
         ),
         (
             ("GET", "/", None, &[("host", b"a"), ("HOST", b"a")]),
-            Err("Host is there twice or is no host; send it once"),
+            Err("the request has two Host headers; send one"),
         ),
         (
             ("GET", "/", None, &[("content-length", b"+1")]),
-            Err("Content-Length is there twice or is no number"),
+            Err("Content-Length is not a number, or there are two; send one"),
         ),
         (
             ("GET", "/?lastEventId=%0A", Some(1), host),
@@ -267,15 +267,22 @@ fn there_is_one_host() {
             reason,
         );
     };
-    refuses_host("", "Host is missing; HTTP/1.1 requires it");
+    refuses_host(
+        "",
+        "the request has no Host header, which HTTP/1.1 requires",
+    );
     refuses_host(
         "X-Host: a.example\r\n",
-        "Host is missing; HTTP/1.1 requires it",
+        "the request has no Host header, which HTTP/1.1 requires",
     );
     for headers in [
         "Host: a.example\r\nHost: b.example\r\n",
         "Host: a.example\r\nX: y\r\nhost: a.example\r\n",
         "Host:\r\nHost:\r\n",
+    ] {
+        refuses_host(headers, "the request has two Host headers; send one");
+    }
+    for headers in [
         "Host: a example\r\n",
         "Host: a.example/\r\n",
         "Host: http://a.example\r\n",
@@ -285,7 +292,7 @@ fn there_is_one_host() {
         "Host: \u{e9}\r\n",
         "Host: <a>\r\n",
     ] {
-        refuses_host(headers, "Host is there twice or is no host; send it once");
+        refuses_host(headers, "Host is not a valid host with an optional port");
     }
 }
 
@@ -298,7 +305,7 @@ fn a_host_is_a_name_and_perhaps_a_port() {
         refuses(
             format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
             400,
-            "Host is there twice or is no host; send it once",
+            "Host is not a valid host with an optional port",
         );
     }
 }
@@ -314,7 +321,7 @@ fn http_1_0_needs_no_host_but_has_no_two() {
     refuses(
         "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
         400,
-        "Host is there twice or is no host; send it once",
+        "the request has two Host headers; send one",
     );
 }
 
@@ -329,7 +336,11 @@ fn versions() {
             (Some(1), "/a", "a")
         );
         let hostless = format!("GET / HTTP/{version}\n\n");
-        refuses(hostless, 400, "Host is missing; HTTP/1.1 requires it");
+        refuses(
+            hostless,
+            400,
+            "the request has no Host header, which HTTP/1.1 requires",
+        );
     }
     refuses("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, other);
     refuses("GET / HTTP/3.0\n\n", 505, other);
@@ -392,7 +403,7 @@ fn malformed_headers_are_refused() {
         .concat();
         refuses(request, 400, reason);
     };
-    let name = "a header name is malformed: it has a space, is folded, or is no token";
+    let name = "a header name is malformed: it has a space, is folded, or is not a token";
     header(b"X : y", name);
     header(b"X\t: y", name);
     header(b" X: y", name);
@@ -416,7 +427,7 @@ fn malformed_headers_are_refused() {
     refuses(
         "GET / HTTP/1.1\r\n Host: a.example\r\n\r\n",
         400,
-        "a header name is malformed: it has a space, is folded, or is no token",
+        "a header name is malformed: it has a space, is folded, or is not a token",
     );
 }
 
@@ -445,7 +456,7 @@ fn framing() {
             reason,
         );
     };
-    let length = "Content-Length is there twice or is no number";
+    let length = "Content-Length is not a number, or there are two; send one";
     framing("Content-Length:\r\n", length);
     framing("Content-Length: +5\r\n", length);
     framing("Content-Length: -0\r\n", length);
@@ -454,7 +465,7 @@ fn framing() {
     framing("Content-Length: 5, 5\r\n", length);
     framing("Content-Length: 5\r\nContent-Length: 5\r\n", length);
     framing("Content-Length: 0\r\nX: y\r\ncontent-length: 0\r\n", length);
-    let both = "there is Content-Length beside Transfer-Encoding; send one of them";
+    let both = "the request has both Content-Length and Transfer-Encoding; send one of them";
     framing("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", both);
     framing(
         "transfer-encoding: identity\r\nX: y\r\ncontent-length: 5\r\n",
@@ -463,7 +474,7 @@ fn framing() {
     refuses(
         "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         400,
-        "there is Transfer-Encoding, which HTTP/1.0 does not have",
+        "the request has Transfer-Encoding, which HTTP/1.0 does not have",
     );
 }
 

@@ -1,6 +1,6 @@
 //! What is allocated: nothing once buffers have grown, and never more than the limits say.
 
-#![cfg(all(feature = "http", feature = "json", feature = "recording"))]
+#![cfg(all(feature = "http", feature = "json"))]
 
 use std::hint::black_box;
 use std::io::{self, Sink, Write};

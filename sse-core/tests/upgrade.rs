@@ -215,7 +215,10 @@ fn of_an_absolute_target_the_host_counts() {
 #[test]
 fn a_malformed_or_too_large_head_is_answered() {
     let upgrader = Upgrader::new();
-    let no_host = ("400 Bad Request", "Host is missing; HTTP/1.1 requires it");
+    let no_host = (
+        "400 Bad Request",
+        "the request has no Host header, which HTTP/1.1 requires",
+    );
     answers(&upgrader, "GET /sse HTTP/1.1\r\n\r\n", refused(no_host));
     let version = (
         "505 HTTP Version Not Supported",
@@ -483,7 +486,7 @@ fn an_empty_chunked_body_is_no_content() {
 fn other_transfer_codings_are_refused() {
     let upgrader = Upgrader::new();
     let list = "Transfer-Encoding is not a list of codings";
-    let end = "Transfer-Encoding does not end with chunked, or has it twice";
+    let end = "Transfer-Encoding does not end with chunked, or lists it twice";
     let unknown = "the request has a transfer coding other than chunked; send it without one";
     for (headers, status, reason) in [
         (&["Transfer-Encoding: gzip, chunked"][..], 501, unknown),
@@ -535,7 +538,10 @@ fn every_answer_has_its_cors_headers() {
         "400 Bad Request",
         "the last event ID in the query has a control character",
     );
-    let no_host = ("400 Bad Request", "Host is missing; HTTP/1.1 requires it");
+    let no_host = (
+        "400 Bad Request",
+        "the request has no Host header, which HTTP/1.1 requires",
+    );
     let many = (
         "431 Request Header Fields Too Large",
         "the request head is too large or has too many headers",

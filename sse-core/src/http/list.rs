@@ -15,7 +15,7 @@ pub(crate) fn combine<'v>(lines: impl IntoIterator<Item = &'v [u8]>) -> Option<S
     Some(combined)
 }
 
-/// The elements of a combined value, without the blanks around them. Empty ones are included.
+/// Returns the trimmed elements of a combined value, including empty ones.
 pub(crate) fn elements(combined: &str) -> impl Iterator<Item = &str> {
     split(combined, b',').map(trim)
 }
@@ -45,7 +45,7 @@ fn find_unquoted(text: &[u8], separator: u8) -> Option<usize> {
     })
 }
 
-/// Removes the blanks at both ends.
+/// Removes spaces and tabs at both ends.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
