@@ -26,7 +26,7 @@ fn the_head_is_one_write_and_is_flushed_before_any_event() {
 }
 
 #[test]
-fn a_head_that_stalls_at_byte_n_is_answered() {
+fn a_head_that_stalls_at_any_byte_gets_a_response() {
     let reason = "the request head took too long to arrive";
     let expected = refusal("408 Request Timeout", &[], reason);
     for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
@@ -39,7 +39,7 @@ fn a_head_that_stalls_at_byte_n_is_answered() {
 }
 
 #[test]
-fn a_head_that_ends_at_byte_n_is_answered() {
+fn a_head_that_ends_at_any_byte_gets_a_response() {
     let reason = "the connection ended within the request head";
     let expected = refusal("400 Bad Request", &[], reason);
     for n in 1..REQUEST.len() {
@@ -51,7 +51,7 @@ fn a_head_that_ends_at_byte_n_is_answered() {
 
 /// Health checks and browsers open connections that they never use.
 #[test]
-fn a_connection_that_ends_before_anything_was_sent_is_not_answered() {
+fn a_connection_that_ends_without_a_byte_gets_no_response() {
     let mut peer = Peer::sends("");
     let served = serve(&Upgrader::new(), &mut peer);
     assert_failed(served, io::ErrorKind::UnexpectedEof);
@@ -59,7 +59,7 @@ fn a_connection_that_ends_before_anything_was_sent_is_not_answered() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_not_answered() {
+fn a_connection_that_breaks_gets_no_response() {
     let kind = io::ErrorKind::ConnectionReset;
     for n in 0..REQUEST.len() {
         let mut peer = Peer::sends(&REQUEST[..n]).then_fails(kind);
@@ -69,7 +69,7 @@ fn a_connection_that_breaks_is_not_answered() {
 }
 
 #[test]
-fn an_interrupted_read_is_tried_again() {
+fn an_interrupted_read_is_retried() {
     for n in 0..REQUEST.len() {
         let (before, after) = REQUEST.split_at(n);
         let mut peer = Peer::sends(before)
@@ -81,7 +81,7 @@ fn an_interrupted_read_is_tried_again() {
 }
 
 #[test]
-fn a_head_that_is_not_taken_whole_is_an_error() {
+fn a_response_head_that_cannot_be_written_is_an_error() {
     for n in 0..response(&ACCEPTED, "").len() {
         let mut peer = Peer::sends(REQUEST);
         peer.takes = n;
@@ -92,7 +92,7 @@ fn a_head_that_is_not_taken_whole_is_an_error() {
 
 /// Otherwise the system resets the connection, and the answer is lost.
 #[test]
-fn what_a_refused_peer_still_sends_is_read_after_the_answer() {
+fn a_refused_peer_is_read_after_the_response() {
     let head = "POST /sse HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5000\r\n\r\n";
     let body = "x".repeat(2500);
     let mut peer = Peer::sends(head)
@@ -126,7 +126,7 @@ fn a_refused_peer_that_sends_byte_by_byte_is_not_read_for_ever() {
 
 /// What sees the end of the stream ends its own half, and the thread is free at once.
 #[test]
-fn after_an_answer_the_servers_half_ends_and_then_the_peers_is_read() {
+fn after_a_response_the_servers_half_ends_and_the_peer_is_read() {
     for request in [
         "GET /other HTTP/1.0\r\n\r\n",
         "OPTIONS /sse HTTP/1.0\r\n\r\n",
@@ -151,7 +151,7 @@ fn after_an_answer_the_servers_half_ends_and_then_the_peers_is_read() {
 }
 
 #[test]
-fn a_refused_peer_that_vanishes_is_refused_all_the_same() {
+fn a_refused_peer_that_vanishes_is_reported_as_refused() {
     let mut peer = Peer::sends("no HTTP\r\n\r\n").then_fails(io::ErrorKind::ConnectionReset);
     assert_rejected(serve(&Upgrader::new(), &mut peer));
 
@@ -161,7 +161,7 @@ fn a_refused_peer_that_vanishes_is_refused_all_the_same() {
 }
 
 #[test]
-fn the_application_looks_before_anything_is_answered() {
+fn the_application_sees_the_request_before_any_response() {
     let request = "GET /a?lastEventId=7 HTTP/1.1\r\nHost: a.example\r\nCookie: secret\r\n\r\n";
     let mut peer = Peer::sends(request);
     let request = Upgrader::new().read(&mut peer).unwrap();
@@ -176,7 +176,7 @@ fn the_application_looks_before_anything_is_answered() {
 }
 
 #[test]
-fn the_application_rejects_for_its_own_reason() {
+fn the_application_can_reject_a_request() {
     #[track_caller]
     fn rejects(rejection: Rejection, status: &str, extra: &[&str], reason: &str) {
         let expected = refusal(status, extra, reason);
@@ -211,7 +211,7 @@ fn the_application_rejects_for_its_own_reason() {
 }
 
 #[test]
-fn the_application_answers_with_something_else() {
+fn the_application_can_send_another_response() {
     let page = Response::new(200).with_body("text/html; charset=utf-8", "<h1>Hé</h1>");
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
                 Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n";
@@ -239,7 +239,7 @@ fn the_application_answers_with_something_else() {
 
 /// RFC 9110, 6.4.1: a 204 or 304 has no content.
 #[test]
-fn an_answer_that_has_no_body_never_gets_one() {
+fn a_status_without_a_body_never_gets_one() {
     for status in [204, 304] {
         let response = Response::new(status).with_body("text/plain", "lost");
         let wire = Upgrader::new().reply(response, None, None).encode();
@@ -253,12 +253,12 @@ fn an_answer_that_has_no_body_never_gets_one() {
 
 #[test]
 #[should_panic(expected = "a status code of a response is from 200 to 599")]
-fn an_answer_has_a_final_status() {
+fn a_response_with_an_interim_status_panics() {
     let _ = Response::new(101);
 }
 
 #[test]
-fn an_answer_that_is_not_taken_is_an_error() {
+fn a_response_that_cannot_be_written_is_an_error() {
     let mut peer = Peer::sends(REQUEST);
     peer.takes = 20;
     let rejected = Upgrader::new()
@@ -269,7 +269,7 @@ fn an_answer_that_is_not_taken_is_an_error() {
 }
 
 #[test]
-fn an_error_says_what_became_of_the_connection() {
+fn errors_are_sentences() {
     #[track_caller]
     fn is(error: impl Into<UpgradeError>, sentence: &str, source: Option<&str>) {
         let error = error.into();
@@ -294,7 +294,7 @@ fn an_error_says_what_became_of_the_connection() {
 
 /// `?` does in a handler what it looks like.
 #[test]
-fn every_error_of_a_stream_ends_a_handler() {
+fn every_error_of_a_stream_converts_for_the_question_mark() {
     fn handle(peer: &mut Peer) -> Result<(), UpgradeError> {
         let mut stream = Upgrader::new().read(peer)?.accept()?;
         stream.set_id(7)?;
@@ -320,7 +320,7 @@ proptest! {
 
     /// Whatever is sent, and however it arrives: one answer, of our making, or a stream.
     #[test]
-    fn no_request_writes_into_its_answer(
+    fn no_request_injects_into_its_response(
         request in hostile_request(),
         at_once in 1..50_usize,
     ) {

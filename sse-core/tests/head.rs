@@ -10,7 +10,7 @@ mod common;
 use common::{cuts, show};
 
 #[test]
-fn a_head_is_found_and_what_follows_stays() {
+fn a_head_is_read_and_the_bytes_after_it_are_left() {
     let mut input = &b"GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\nGET /"[..];
     let mut reader = HeadReader::new();
     assert!(reader.is_empty());
@@ -22,7 +22,7 @@ fn a_head_is_found_and_what_follows_stays() {
 }
 
 #[test]
-fn not_yet_takes_all_of_the_input() {
+fn an_incomplete_head_takes_all_of_the_input() {
     let mut reader = HeadReader::new();
     for mut piece in [
         &b"GET / HTTP/1.1\r\nHo"[..],
@@ -54,7 +54,7 @@ fn a_reader_is_ready_for_another_head() {
 
 /// A careless caller must not turn a bad request into a panic.
 #[test]
-fn a_reader_that_has_refused_can_be_asked_on() {
+fn a_reader_continues_after_a_refusal() {
     for refused in [
         "no HTTP at all\r\n\r\n",
         "\0",
@@ -145,7 +145,7 @@ fn a_target_outside_ascii_is_refused() {
 }
 
 #[test]
-fn a_head_from_parts_is_held_to_the_same_rules() {
+fn a_head_from_parts_follows_the_same_rules() {
     type Parts<'a> = (&'a str, &'a str, Option<u8>, &'a [(&'a str, &'a [u8])]);
     let host = &[("host", &b"a.example"[..])][..];
     let target = "the request target is neither a path nor an absolute http URL";
@@ -192,7 +192,7 @@ fn a_head_from_parts_is_held_to_the_same_rules() {
 
 /// RFC 9112, 3.2: origin form, absolute form, authority form, asterisk form.
 #[test]
-fn targets() {
+fn every_form_of_target_is_read() {
     target("GET /", "/", None, "a.example");
     target("GET /a/b", "/a/b", None, "a.example");
     target("GET /a?b=c&d", "/a", Some("b=c&d"), "a.example");
@@ -216,7 +216,7 @@ fn targets() {
 }
 
 #[test]
-fn other_targets_are_refused() {
+fn malformed_targets_are_refused() {
     let target = |line: &str| {
         let request = format!("{line} HTTP/1.1\r\nHost: a.example\r\n\r\n");
         refuses(
@@ -247,7 +247,7 @@ fn other_targets_are_refused() {
 /// contains more than one Host header field line or a Host header field with an invalid
 /// field value."
 #[test]
-fn there_is_one_host() {
+fn a_request_has_exactly_one_valid_host() {
     let host = |headers| {
         accepts(format!("GET / HTTP/1.1\r\n{headers}\r\n"))
             .host()
@@ -298,7 +298,7 @@ fn there_is_one_host() {
 
 /// RFC 3986, 3.2: brackets are around IPv6 addresses, a port is a number.
 #[test]
-fn a_host_is_a_name_and_perhaps_a_port() {
+fn a_malformed_host_is_refused() {
     for host in [
         "a:b", "a:1:2", "::1", "[::1", "::1]", "[::1]x", "a[b]", "[", "%zz", "a%",
     ] {
@@ -311,7 +311,7 @@ fn a_host_is_a_name_and_perhaps_a_port() {
 }
 
 #[test]
-fn http_1_0_needs_no_host_but_has_no_two() {
+fn http_1_0_needs_no_host_and_may_not_have_two() {
     let head = accepts("GET / HTTP/1.0\r\n\r\n");
     assert_eq!((head.minor_version(), head.host()), (Some(0), ""));
     assert_eq!(
@@ -326,7 +326,7 @@ fn http_1_0_needs_no_host_but_has_no_two() {
 }
 
 #[test]
-fn versions() {
+fn http_1_is_accepted_and_other_versions_are_refused() {
     let other = "the HTTP version is neither 1.0 nor 1.1";
     // RFC 9110, 2.5: a later HTTP/1 is processed as 1.1.
     for version in ["1.2", "1.3", "1.9"] {
@@ -382,7 +382,7 @@ fn a_malformed_request_line_is_refused() {
 
 /// The version is 1.1; it is the target that is wrong.
 #[test]
-fn a_space_in_the_target_is_no_other_version() {
+fn a_space_in_the_target_is_not_taken_for_another_version() {
     for line in ["GET /a b HTTP/1.1", "GET /  HTTP/1.1", "GET / b HTTP/1.0"] {
         refuses(
             format!("{line}\r\nHost: a.example\r\n\r\n"),
@@ -433,7 +433,7 @@ fn malformed_headers_are_refused() {
 
 /// RFC 9112, 6: the two headers that say where the body ends may not disagree.
 #[test]
-fn framing() {
+fn ambiguous_framing_is_refused() {
     let has_body = |headers: &str| {
         accepts(format!(
             "GET / HTTP/1.1\r\nHost: a.example\r\n{headers}\r\n"
@@ -480,7 +480,7 @@ fn framing() {
 
 /// What speaks something else than HTTP learns it at its first byte, not at a deadline.
 #[test]
-fn what_does_not_begin_like_http_is_refused_at_once() {
+fn another_protocol_is_refused_at_once() {
     let reason = "this does not begin like HTTP; the port speaks plain HTTP/1.1";
     refuses(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, reason); // TLS
     refuses(b"\0", 400, reason);
@@ -492,7 +492,7 @@ fn what_does_not_begin_like_http_is_refused_at_once() {
 
 /// One byte in 256 of a TLS greeting's random part is an LF.
 #[test]
-fn what_does_not_begin_like_http_is_refused_at_once_whatever_lines_it_has() {
+fn another_protocol_is_refused_at_once_even_with_line_ends() {
     let reason = "this does not begin like HTTP; the port speaks plain HTTP/1.1";
     refuses(b"\x16\x03\x01\x02\x00\x01\x00\n\xfc\x03\x03", 400, reason);
     refuses(b"\x16\x03\x01\n\n", 400, reason);
@@ -515,7 +515,7 @@ fn a_head_may_be_as_large_as_the_limit() {
 
 /// Which part is too large is what the peer must know.
 #[test]
-fn a_request_line_beyond_the_limit_is_told_from_headers_beyond_it() {
+fn a_long_request_line_is_414_and_long_headers_are_431() {
     let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";
     let line = request.find('\n').unwrap() + 1;
     for limit in 0..request.len() {
@@ -590,7 +590,7 @@ fn time_is_linear_in_the_head() {
 }
 
 #[test]
-fn the_last_event_id_is_the_headers() {
+fn the_last_event_id_is_read_from_the_header() {
     last_event_id("/", "", None);
     last_event_id("/", "Last-Event-ID: 7\r\n", Some("7"));
     last_event_id("/", "LAST-event-id:  7 \r\n", Some("7"));
@@ -607,7 +607,7 @@ fn the_last_event_id_is_the_headers() {
 
 /// Polyfills can't set the header.
 #[test]
-fn the_last_event_id_is_else_the_querys() {
+fn without_the_header_the_last_event_id_is_read_from_the_query() {
     last_event_id("/?lastEventId=7", "", Some("7"));
     last_event_id("/?last_event_id=7", "", Some("7"));
     last_event_id("/?lastEventID=7", "", Some("7")); // Mercure, "Reconciliation"
@@ -632,7 +632,7 @@ fn the_last_event_id_is_else_the_querys() {
 }
 
 #[test]
-fn a_last_event_id_that_is_none_is_refused() {
+fn a_last_event_id_with_a_control_character_is_refused() {
     for query in ["%0A", "7%0Aid: 8", "%0d", "7%00", "a%01b", "%7f", "a%09b"] {
         let query = query.replace(' ', "+");
         for name in ["lastEventId", "last_event_id", "lastEventID"] {

@@ -190,7 +190,7 @@ async fn a_recording_that_falls_behind_says_so() {
             _ => assert_eq!(
                 recorded.unwrap_err().to_string(),
                 "the reader lagged: events were evicted before it had read them; continue with \
-                 the oldest kept event"
+                 the oldest retained event"
             ),
         }
     }

@@ -324,7 +324,7 @@ async fn a_writer_follows_as_a_client_does() {
             None => assert_eq!(
                 copied.unwrap_err().to_string(),
                 "the reader lagged: events were evicted before it had read them; continue with \
-                     the oldest kept event"
+                     the oldest retained event"
             ),
         }
     }
