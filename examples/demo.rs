@@ -241,7 +241,7 @@ impl Demo {
 impl Handler for Demo {
     async fn handle(&self, request: Request) -> Answer {
         match request.path() {
-            "/" => request.respond(Response::new(200).body("text/html; charset=utf-8", PAGE)),
+            "/" => request.respond(Response::new(200).with_body("text/html; charset=utf-8", PAGE)),
             "/sse" => self.count(request.follow_from(&self.feed, Start::Last(HISTORY))),
             _ => request.reject(Rejection::NOT_FOUND),
         }

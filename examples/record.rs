@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use cli::{Args, Ending, Progress, Signals};
 use http::{HeaderName, HeaderValue};
-use sse_core::{BodyError, Decoded, Decoder, Event, Recorder};
+use sse_core::{BodyError, Decoded, Decoder, Event, MEDIA_TYPE, Recorder};
 use sse_net::{Client, Transport};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
@@ -437,8 +437,6 @@ It waits as long as the server asks for with Retry-After, at most a day.
 
 /// The longest event ID that is sent, in bytes.
 const MAX_ID: usize = 1024;
-
-const MEDIA_TYPE: &str = "text/event-stream";
 
 /// How long it waits before it reconnects, where the stream does not say.
 const RETRY: Duration = Duration::from_secs(3);

@@ -346,7 +346,7 @@ impl Handler for Recording {
         match request.path() {
             "/" => {
                 let page = self.page.clone();
-                request.respond(Response::new(200).body("text/html; charset=utf-8", page))
+                request.respond(Response::new(200).with_body("text/html; charset=utf-8", page))
             }
             "/sse" => match self.players(request.last_event_id()) {
                 Err(_) => request.reject(Rejection::UNAVAILABLE),

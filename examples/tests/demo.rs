@@ -238,7 +238,7 @@ fn a_full_server_says_so_until_there_is_room() {
         head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{head}"
     );
-    assert_eq!(body, "there is no room now; come back later\n");
+    assert_eq!(body, "the server is at capacity; retry later\n");
 
     stalled.write_all(b"Host: demo\r\n\r\n").unwrap();
     assert_eq!(answer_to_end(stalled).1, PAGE);

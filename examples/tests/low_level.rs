@@ -73,7 +73,7 @@ fn a_full_server_says_so_until_there_is_room() {
         head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{head}"
     );
-    assert_eq!(body, "there is no room now; come back later\n");
+    assert_eq!(body, "the server is at capacity; retry later\n");
 
     // Its place is free when its thread has noticed, with the next event or the one after.
     streams.pop();

@@ -98,11 +98,14 @@
 //!
 //! [WHATWG HTML, 9.2]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // An event as a value, and its wire form.
 mod event;
+#[cfg(feature = "json")]
+pub use event::JsonError;
 pub use event::{
     Event, EventId, EventType, Fault, Field, FieldError, Integer, IntoEventId, IntoEventType,
-    JsonError,
 };
 
 // Events to any writer.
@@ -114,10 +117,12 @@ mod decode;
 pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
 
 // Heads and bodies of HTTP/1, and the upgrade of a connection.
+#[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Rejection, Reply, Request,
-    Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
+    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
 };
 
 // Encoded events in memory.
@@ -128,11 +133,15 @@ pub use log::{
 };
 
 // Encoded events on disk.
+#[cfg(feature = "recording")]
 mod segment;
+#[cfg(feature = "recording")]
 pub use segment::{Damage, Record, Segment, UnknownVersion};
 
 // Event streams with the times of their events.
+#[cfg(feature = "recording")]
 mod recording;
+#[cfg(feature = "recording")]
 pub use recording::{Pace, Recorded, Recorder, Replayer, Tee};
 
 pub mod testing;
@@ -140,6 +149,6 @@ pub mod testing;
 // The search for line ends that encoder and decoder share.
 mod line_ends;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "http", feature = "json", feature = "recording"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

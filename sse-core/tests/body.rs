@@ -1,5 +1,6 @@
 //! The framing of bodies, and bodies taken out of it. Each row has its source.
 
+#![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
@@ -172,7 +173,7 @@ fn read(
 }
 
 #[test]
-fn a_body_ends_where_its_framing_says() {
+fn a_body_ends_by_its_framing() {
     use Framing::{Chunked, Length, None, UntilClose};
     let incomplete = |received, announced| {
         Some(BodyError::Incomplete {
@@ -308,7 +309,7 @@ fn chunks_that_are_malformed_or_beyond_a_limit_are_errors() {
 
 /// A stream that lives for months with an extension in each chunk reaches no limit.
 #[test]
-fn extensions_are_weighed_against_the_body() {
+fn extensions_may_exceed_the_body_by_the_limit() {
     let limits = BodyLimits::new().max_extensions(10);
     let chunk = "a;234567890\r\n0123456789\r\n";
     let (body, _, _, error) = read(Framing::Chunked, limits, &chunk.repeat(10_000), 1000);
@@ -317,7 +318,7 @@ fn extensions_are_weighed_against_the_body() {
 }
 
 #[test]
-fn trailers_are_kept_apart() {
+fn trailers_are_not_part_of_the_body() {
     let mut reader = BodyReader::new(Framing::Chunked, BodyLimits::new()).unwrap();
     let mut input = &b"0\r\nDigest: x \r\nX-Empty:\r\nX-Bytes:\t\xff\r\n\r\n"[..];
     assert_eq!(reader.read(&mut input), Ok(None));
@@ -332,7 +333,7 @@ fn trailers_are_kept_apart() {
 }
 
 #[test]
-fn an_error_is_a_sentence() {
+fn errors_are_sentences() {
     for (error, sentence) in [
         (
             BodyError::BadLength,

@@ -1,5 +1,7 @@
 //! Upgrading a connection: from its first byte to its stream, response or failure.
 
+#![cfg(feature = "http")]
+
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -196,7 +198,7 @@ fn the_application_may_reject_a_request() {
         Rejection::UNAVAILABLE.header("Retry-After", "30").unwrap(),
         "503 Service Unavailable",
         &["Retry-After: 30"],
-        "there is no room now; come back later",
+        "the server is at capacity; retry later",
     );
     let sunday = Rejection::FORBIDDEN.because("not on Sundays");
     rejects(sunday, "403 Forbidden", &[], "not on Sundays");
@@ -210,7 +212,7 @@ fn the_application_may_reject_a_request() {
 
 #[test]
 fn the_application_may_respond_without_a_stream() {
-    let page = Response::new(200).body("text/html; charset=utf-8", "<h1>Hé</h1>");
+    let page = Response::new(200).with_body("text/html; charset=utf-8", "<h1>Hé</h1>");
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
                 Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n";
     decides("HEAD", |request| request.respond(page.clone()), head);
@@ -239,7 +241,7 @@ fn the_application_may_respond_without_a_stream() {
 #[test]
 fn a_response_without_content_has_no_body() {
     for status in [204, 304] {
-        let response = Response::new(status).body("text/plain", "lost");
+        let response = Response::new(status).with_body("text/plain", "lost");
         let wire = Upgrader::new().reply(response, None, None).encode();
         let text = text_of(&wire);
         assert!(
@@ -281,7 +283,7 @@ fn an_error_describes_the_end_of_the_connection() {
     );
     is(
         UpgradeError::Answered,
-        "the request asked for no stream and has its answer",
+        "the request was HEAD or OPTIONS and has been answered",
         None,
     );
     let timed_out = || io::Error::from(io::ErrorKind::TimedOut);

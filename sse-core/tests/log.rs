@@ -14,7 +14,7 @@ use log_pair::{Bounds, Pair};
 const SIZE: usize = b"id: 1\ndata: x\n\n".len();
 
 #[test]
-fn as_much_is_kept_as_all_bounds_allow() {
+fn events_are_retained_within_all_bounds() {
     let of_age = |millis| Retention::default().age(at(millis));
     let of_bytes = |bytes| Retention::default().bytes(bytes);
     for (retention, expected) in [
@@ -52,7 +52,7 @@ fn as_much_is_kept_as_all_bounds_allow() {
 }
 
 #[test]
-fn events_age_in_a_log_at_rest() {
+fn events_expire_in_a_log_without_new_ones() {
     let mut log = new_log(Retention::default().age(at(20)));
     for number in 1..=4 {
         log.append(&numbered(number), at(number * 10));
@@ -72,7 +72,7 @@ fn events_age_in_a_log_at_rest() {
 }
 
 #[test]
-fn the_newest_event_is_kept_however_large() {
+fn the_newest_event_is_retained_whatever_its_size() {
     let mut log = new_log(Retention::events(0).bytes(10).age(Duration::ZERO));
     log.append(&Event::new().id(1).data("x".repeat(1000)), at(1));
     assert_eq!(kept(&log), "1");
@@ -83,7 +83,7 @@ fn the_newest_event_is_kept_however_large() {
 }
 
 #[test]
-fn ids_rise_whatever_the_clock_does() {
+fn ids_rise_even_when_the_clock_is_set_back() {
     const MAX: &str = "18446744073709551615";
     for (times, expected) in [
         (&[5, 6, 7][..], "5-0 6-0 7-0"),
@@ -110,13 +110,13 @@ fn ids_rise_whatever_the_clock_does() {
 }
 
 #[test]
-fn an_own_id_takes_the_place_of_a_stamp() {
+fn a_publishers_id_replaces_the_logs() {
     let log = log(Retention::default(), "7 - 8 -", &[5]);
     assert_eq!(kept(&log), "7 5-1 8 5-3");
 }
 
 #[test]
-fn clients_go_on_where_they_left_off() {
+fn clients_resume_by_the_logs_ids() {
     const FIRST_OF_ALL: u64 = 100;
     // Four are forgotten and three are kept.
     let log = log(Retention::events(3), "- - - - - - -", &[FIRST_OF_ALL]);
@@ -168,7 +168,7 @@ fn clients_go_on_where_they_left_off() {
 }
 
 #[test]
-fn clients_go_on_where_they_left_off_by_the_publishers_ids() {
+fn clients_resume_by_publishers_ids() {
     // Two are forgotten and three are kept.
     let log = log(Retention::events(3), "1 2 c d 5", &[9]);
     for (id, expected) in [
@@ -193,7 +193,7 @@ fn clients_go_on_where_they_left_off_by_the_publishers_ids() {
 }
 
 #[test]
-fn clients_go_on_where_they_left_off_in_a_mixture() {
+fn clients_resume_by_ids_of_both_kinds() {
     // Three are forgotten and four are kept.
     let log = log(Retention::events(4), "- a - b - c -", &[9]);
     assert_eq!(kept(&log), "b 9-4 c 9-6");
@@ -213,7 +213,7 @@ fn clients_go_on_where_they_left_off_in_a_mixture() {
 }
 
 #[test]
-fn clients_go_on_after_the_newest_of_events_with_the_same_id() {
+fn clients_resume_after_the_newest_event_with_their_id() {
     let all = Retention::default();
     for (log, id, expected) in [
         (log(all, "x y x z", &[9]), "x", "resumed with 1"),
@@ -266,7 +266,7 @@ fn clients_go_on_after_the_newest_of_events_with_the_same_id() {
 }
 
 #[test]
-fn an_empty_log_knows_nobody() {
+fn an_empty_log_knows_no_id() {
     let log = new_log(Retention::default());
     for id in ["0-0", "0", "9-9"] {
         asked(&log, Some(id), "unknown");
@@ -297,7 +297,7 @@ fn the_last_events_are_counted_back_from_the_newest() {
 }
 
 #[test]
-fn cursors_are_places_in_order() {
+fn cursors_are_ordered() {
     let mut log = new_log(Retention::events(1));
     let first = log.end();
     log.append(&numbered(1), at(0));
@@ -311,7 +311,7 @@ fn cursors_are_places_in_order() {
 }
 
 #[test]
-fn a_slice_shares_what_is_full_and_copies_what_still_grows() {
+fn a_slice_shares_full_chunks_and_copies_the_newest() {
     let mut log = new_log(Retention::events(10_000));
     let begin = log.end();
     let data = "x".repeat(1000);
@@ -356,7 +356,7 @@ fn a_long_event_is_a_chunk_of_its_own_and_never_copied() {
 }
 
 #[test]
-fn a_slice_stays_short_whatever_the_events_are() {
+fn a_slice_is_short_whatever_the_events_are() {
     for len in [100, 7_000, 8_000, 10_000, 60_000, 100_000] {
         let mut log = new_log(Retention::events(usize::MAX));
         let event = Event::new().data("x".repeat(len));
@@ -400,7 +400,7 @@ fn a_position_id_resumes_at_that_position_or_there_is_none() {
 }
 
 #[test]
-fn a_burst_with_publishers_ids_is_evicted_bit_by_bit() {
+fn a_batch_with_publishers_ids_is_evicted_in_steps() {
     let mut log = Log::new(Retention::events(1).backlog(at(10), usize::MAX));
     for number in 0..2000 {
         log.append(&numbered(number), at(0));
@@ -417,7 +417,7 @@ fn a_burst_with_publishers_ids_is_evicted_bit_by_bit() {
 }
 
 #[test]
-fn a_reader_that_lags_learns_where_events_begin() {
+fn a_reader_that_lags_gets_the_oldest_cursor() {
     let mut log = new_log(Retention::events(3));
     let begin = log.begin();
     for number in 0..100 {
@@ -431,12 +431,12 @@ fn a_reader_that_lags_learns_where_events_begin() {
     assert_eq!(
         lagged.to_string(),
         "the reader lagged: events were evicted before it had read them; continue with the \
-         oldest kept event",
+         oldest retained event",
     );
 }
 
 #[test]
-fn a_burst_beyond_the_window_stays_for_those_who_keep_up() {
+fn a_batch_beyond_the_window_is_retained_for_the_backlog() {
     for (age, bytes, now, expected) in [
         (1000, 1 << 20, 0, "1 2 3 4 5"),
         (1000, 1 << 20, 999, "1 2 3 4 5"),
@@ -518,7 +518,7 @@ fn a_position_has_an_id_with_which_a_client_resumes() {
 }
 
 #[test]
-fn every_event_has_an_id_and_an_end() {
+fn every_event_has_an_id_and_a_blank_line() {
     let retry = Duration::from_millis(7);
     for (event, expected) in [
         (Event::new(), "id: 9-0\n\n"),
@@ -583,7 +583,7 @@ fn memory_stays_bounded_over_a_million_events() {
 }
 
 #[test]
-fn memory_for_a_burst_is_given_back() {
+fn memory_for_a_batch_is_freed() {
     let many = |log: &mut Log| {
         for number in 0..100_000_u64 {
             log.append(&numbered(number), at(0));

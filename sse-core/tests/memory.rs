@@ -1,5 +1,7 @@
 //! Allocations: none once buffers have grown, and never more than the limits allow.
 
+#![cfg(all(feature = "http", feature = "json"))]
+
 use std::hint::black_box;
 use std::io::{self, Sink, Write};
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What is recorded is what is replayed, whatever happens to the stream, the writer and the
 //! file.
 
+#![cfg(feature = "recording")]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that can't go on has failed, in a helper too"
@@ -21,7 +22,7 @@ use common::{hostile_input, text_in_lines, text_of};
 
 /// Pieces of a stream with the milliseconds at which they came, and the recording of them.
 #[test]
-fn a_recording_is_the_stream_with_times() {
+fn a_recording_is_the_stream_with_time_lines() {
     for (pieces, expected) in [
         (&[][..], ""),
         (&[(0, "data: a\n\n")][..], ":T+0.000000000\ndata: a\n\n"),
@@ -106,7 +107,7 @@ fn a_recording_is_the_stream_with_times() {
 }
 
 #[test]
-fn a_byte_order_mark_may_come_in_pieces() {
+fn a_byte_order_mark_may_arrive_in_pieces() {
     let mut recorder = Recorder::new(Vec::new());
     for byte in "\u{feff}data: a\n\n".bytes() {
         recorder.record(at(1), &[byte]).unwrap();
@@ -119,7 +120,7 @@ fn a_byte_order_mark_may_come_in_pieces() {
 }
 
 #[test]
-fn a_stream_that_was_cut_off_leaves_nothing_of_a_torn_event() {
+fn a_torn_event_is_not_recorded() {
     let mut recorder = Recorder::new(Vec::new());
     recorder
         .record(at(1), b"id: 1\ndata: a\n\nid: 2\ndata: b\n")
@@ -136,7 +137,7 @@ fn a_stream_that_was_cut_off_leaves_nothing_of_a_torn_event() {
 }
 
 #[test]
-fn a_time_is_spelt_in_one_way_and_nothing_else_is_one() {
+fn a_time_line_has_exactly_one_spelling() {
     for (text, expected) in [
         ("T+0.000000000", Some(Duration::ZERO)),
         ("T+0.000000001", Some(Duration::from_nanos(1))),
@@ -206,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_cut_anywhere_mean_the_same_when_recorded(
+    fn any_bytes_cut_anywhere_decode_to_the_same_when_recorded(
         pieces in prop::collection::vec((time(), hostile_input()), 0..6),
         at_once in 1..20_usize,
     ) {
@@ -232,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_the_writer_does_the_recording_is_the_same(
+    fn a_faulty_writer_does_not_change_the_recording(
         events in prop::collection::vec((time(), event()), 0..8),
         at_once in 1..60_usize,
         fails_at in 0..200_usize,
@@ -257,7 +258,7 @@ proptest! {
 
 /// Bursts that are written directly, beside small ones that are not.
 #[test]
-fn large_bursts_are_recorded_whole_over_any_writer() {
+fn large_batches_are_recorded_over_any_writer() {
     let burst = |count: usize| b"id: 1\ndata: some text T+ that is long enough\n\n".repeat(count);
     let sizes = [1, 400, 20_000, 1, 7_000];
     let expected = sizes.map(|size| decoded(&burst(size))).concat();
@@ -277,7 +278,7 @@ fn large_bursts_are_recorded_whole_over_any_writer() {
 }
 
 #[test]
-fn what_waits_is_bounded() {
+fn pending_bytes_are_bounded() {
     let mut recorder = Recorder::new(Faulty::new().stalls_at(0)).max_event(100);
     let mebibyte = format!("data: {}\n\n", "x".repeat(1 << 20));
     let first = recorder.record(at(1), mebibyte.as_bytes()).unwrap_err();
@@ -304,7 +305,7 @@ fn what_waits_is_bounded() {
 
 /// A recorder whose quota is reached, and which then can write again.
 #[test]
-fn a_refused_piece_leaves_whole_events_out() {
+fn a_refused_piece_leaves_out_whole_events() {
     type Record = fn(&mut Recorder<Stalling>, Duration, &[u8]) -> io::Result<()>;
     for record in [Recorder::record as Record, Recorder::record_encoded] {
         for (pieces, expected) in [
@@ -334,7 +335,7 @@ fn a_refused_piece_leaves_whole_events_out() {
 
 /// A piece of a stream is refused that has begun in the piece before.
 #[test]
-fn a_refused_piece_takes_the_beginning_of_its_event_with_it() {
+fn a_refused_piece_leaves_out_the_beginning_of_its_event() {
     let mut recorder = Recorder::new(Stalling::default());
     recorder.record(at(1), b"id: 1\nda").unwrap();
     recorder.writer().is_stalled.set(true);
@@ -386,7 +387,7 @@ impl Write for Stalling {
 
 /// What a file has after a crash at any byte, and how it goes on.
 #[test]
-fn a_file_that_was_cut_off_anywhere_reads_back_and_can_be_gone_on_with() {
+fn a_file_that_is_cut_off_anywhere_reads_back_and_can_be_continued() {
     let recording = record(&chat_completion(40));
     let all = replay(&recording);
     let mut whole = Vec::new();
@@ -466,7 +467,7 @@ fn a_tee_records_what_the_client_gets() {
 }
 
 #[test]
-fn a_tee_that_cannot_record_lets_the_stream_go_on() {
+fn a_tee_that_cannot_record_does_not_stop_the_stream() {
     let recorder = Recorder::new(Faulty::new().breaks_at(30, ErrorKind::StorageFull));
     let stream = Stream::new(Vec::new());
     let mut stream = stream.map(|conn| Tee::new(conn, recorder, Duration::default));
@@ -483,7 +484,7 @@ const RECORDING: &[u8] = b":T+1.000000000\nid: 1\ndata: a\n\n:T+2.000000000\ndat
     : beat\n:T+3.000000000\nid: 3\nevent: tick\ndata: c\n\n:T+4.000000000\nid: \ndata: d\n\n";
 
 #[test]
-fn what_is_replayed_begins_where_it_is_told() {
+fn a_replay_begins_at_an_id_or_an_offset() {
     let from_id = |id| Replayer::new(RECORDING).from_id(EventId::from_static(id));
     let from_offset = |millis| Replayer::new(RECORDING).from_offset(at(millis));
     for (replayer, expected) in [
@@ -525,7 +526,7 @@ fn what_is_replayed_begins_where_it_is_told() {
 }
 
 #[test]
-fn what_is_looped_begins_again_where_it_ended() {
+fn a_looped_replay_continues_its_times() {
     let looped = || Replayer::new(Cursor::new(RECORDING)).looped();
     assert_eq!(
         played(looped().from_offset(at(3500)), 3),
@@ -555,7 +556,7 @@ fn what_is_looped_begins_again_where_it_ended() {
 }
 
 #[test]
-fn a_capture_without_times_is_all_of_one_time() {
+fn a_stream_without_times_replays_at_time_zero() {
     let capture = &b"\xef\xbb\xbfretry: 10\r\n\r\nid: 1\r\ndata: a\r\n\r\ndata: b\r\n\r\nda"[..];
     assert_eq!(
         played(Replayer::new(capture), usize::MAX),
@@ -564,7 +565,7 @@ fn a_capture_without_times_is_all_of_one_time() {
 }
 
 #[test]
-fn one_can_wait_before_one_reads() {
+fn the_next_time_is_known_before_reading() {
     let mut replayer = Replayer::new(RECORDING);
     for _ in 0..2 {
         assert_eq!(replayer.peek().unwrap(), Some(at(1000)));
@@ -576,7 +577,7 @@ fn one_can_wait_before_one_reads() {
 }
 
 #[test]
-fn a_limit_is_told_once() {
+fn an_exceeded_limit_is_reported_once() {
     let decoder = Decoder::new().max_line(16);
     let mut replayer =
         Replayer::with_decoder(&b"data: a\n\ndata: too long for it\n\n"[..], decoder);
@@ -589,7 +590,7 @@ fn a_limit_is_told_once() {
 }
 
 #[test]
-fn a_pace_makes_times_shorter_or_longer() {
+fn a_pace_scales_times() {
     let hour = Duration::from_secs(3600);
     let times = |factor| Pace::times(factor).unwrap();
     let exact = Duration::new(u64::MAX, 999_999_999);

@@ -1,5 +1,6 @@
 //! Response heads, as servers and proxies send them. Each row has its source.
 
+#![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
@@ -43,7 +44,7 @@ fn head_with(headers: &str) -> ResponseHead {
 }
 
 #[test]
-fn a_head_is_read_as_rfc_9112_has_it() {
+fn a_head_is_read_by_rfc_9112() {
     for (source, input, status, minor_version, headers) in [
         (
             "4",
@@ -220,7 +221,7 @@ fn the_last_valid_media_type_counts() {
 }
 
 #[test]
-fn only_registered_content_codings_have_to_be_undone() {
+fn only_registered_content_codings_are_reported() {
     // Fetch, "handle content codings", and the registry of RFC 9110, 16.6.1.
     for (headers, coding) in [
         ("", None),
@@ -245,7 +246,7 @@ fn only_registered_content_codings_have_to_be_undone() {
 }
 
 #[test]
-fn retry_after_is_a_time_to_wait() {
+fn retry_after_is_seconds_or_a_date() {
     // RFC 9110, 10.2.3, and the dates of 5.6.7.
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 60);
     let seconds = Duration::from_secs;
@@ -273,7 +274,7 @@ fn retry_after_is_a_time_to_wait() {
 }
 
 #[test]
-fn a_head_knows_its_body() {
+fn a_head_returns_a_reader_of_its_body() {
     let head = head_with("Transfer-Encoding: identity\r\nTransfer-Encoding:\r\n chunked\r\n");
     let body = head.body("GET", BodyLimits::new()).unwrap();
     assert_eq!(body.framing(), Framing::Chunked);
@@ -285,7 +286,7 @@ fn a_head_knows_its_body() {
 }
 
 #[test]
-fn an_error_is_a_sentence() {
+fn errors_are_sentences() {
     for (error, sentence) in [
         (
             ResponseHeadError::NotHttp,

@@ -1,5 +1,7 @@
 //! What is written is read back unchanged, whatever the text: nothing is lost or injected.
 
+#![cfg(feature = "json")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! What is kept of a log reads back, whatever has become of the file.
+//! Segments of a log are read back, even from damaged files.
 
+#![cfg(feature = "recording")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -34,7 +35,7 @@ fn a_segment_is_an_event_stream_of_this_form() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_told_and_skipped() {
+fn damage_is_reported_and_skipped() {
     let file = segment(&log_of(4));
     let ends: Vec<_> = memchr::memmem::find_iter(&file, "\n\n")
         .map(|blank| blank + 2)
@@ -50,7 +51,7 @@ fn what_is_wrong_with_a_file_is_told_and_skipped() {
         ("no head", file[ends[0]..].to_vec(), "0 1 2 3", None),
         ("a torn head", file[..9].to_vec(), "", Some(0..9)),
         (
-            "a torn tail",
+            "a torn end",
             file[..ends[4] - 1].to_vec(),
             "0 1 2",
             Some(ends[3]..ends[4] - 1),
@@ -81,7 +82,7 @@ fn what_is_wrong_with_a_file_is_told_and_skipped() {
             Some(ends[1]..ends[2]),
         ),
         (
-            "a stamp",
+            "a log ID",
             with(ends[1] + 10, b'!'),
             "0 2 3",
             Some(ends[1]..ends[2]),
@@ -110,7 +111,7 @@ fn what_is_wrong_with_a_file_is_told_and_skipped() {
 }
 
 #[test]
-fn what_no_log_has_written_is_damage_though_it_be_whole() {
+fn a_record_that_no_log_writes_is_damage() {
     for (event, is_read) in [
         ("id: 1\n\n", true),
         (": hi\nid: 1\n\n", true),
@@ -124,13 +125,13 @@ fn what_no_log_has_written_is_damage_though_it_be_whole() {
         ("id: 1\n\nid: 2\n\n", false),
         (": hi", false),
     ] {
-        for stamp in ["7-0", "7", "07-0", "", "7-0 "] {
-            let checked = format!("{stamp}\n{event}");
+        for log_id in ["7-0", "7", "07-0", "", "7-0 "] {
+            let checked = format!("{log_id}\n{event}");
             let file = format!(":{:08x} {checked}", crc32fast::hash(checked.as_bytes()));
             let (sequences, damages) = read(file.as_bytes());
             assert_eq!(
                 sequences.len(),
-                usize::from(is_read && stamp == "7-0"),
+                usize::from(is_read && log_id == "7-0"),
                 "{file:?}"
             );
             assert_eq!(damages.is_empty(), !sequences.is_empty(), "{file:?}");
@@ -139,11 +140,36 @@ fn what_no_log_has_written_is_damage_though_it_be_whole() {
 }
 
 #[test]
-fn a_format_to_come_is_refused_and_not_destroyed() {
+fn an_id_that_clients_cannot_send_back_is_replaced() {
+    let id_of = |id: &str| {
+        let event = format!(": hi\nid: {id}\ndata: a\n\n");
+        let checked = format!("7-0\n{event}");
+        let file = format!(":{:08x} {checked}", crc32fast::hash(checked.as_bytes()));
+        let record = Segment::new(file.as_bytes()).unwrap().next().unwrap();
+        let record = record.unwrap();
+        assert_eq!(record.event(), event.as_bytes());
+        let mut log = restore(file.as_bytes(), Retention::default());
+        let restored = text(&log, log.begin());
+        assert!(restored.starts_with(": hi\nid: ") && restored.ends_with("\ndata: a\n\n"));
+        let id = ids(&restored);
+        assert_eq!(answer(&log, &id), "resumed ", "its client continues");
+        assert_eq!(log.position_id(log.end(), at(10)).unwrap(), *id);
+        id
+    };
+    let dropped = EventId::dropped();
+    assert_eq!(id_of("x"), "x");
+    for id in [" x", "x\t", "a\u{1}b", "\u{7f}", &"x".repeat(1025)] {
+        assert_eq!(id_of(id), "7-0", "{id:?}");
+    }
+    assert!(EventId::dropped() >= dropped + 5);
+}
+
+#[test]
+fn a_newer_format_is_refused_and_not_treated_as_damage() {
     let error = Segment::new(b":sse-journal 2 7-0 and more\n\n").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the segment is of a newer format than 1; read it with a newer release"
+        "the segment has a format newer than 1; read it with a newer release"
     );
     for head in [
         ":sse-journal x 7-0\n\n",
@@ -156,7 +182,7 @@ fn a_format_to_come_is_refused_and_not_destroyed() {
 }
 
 #[test]
-fn a_restored_log_goes_on_as_if_nothing_had_happened() {
+fn a_restored_log_continues_like_the_original() {
     for kept in [1, 2, 5, 9] {
         let mut before = new_log(Retention::events(kept));
         let mut file = Vec::new();
@@ -181,7 +207,7 @@ fn a_restored_log_goes_on_as_if_nothing_had_happened() {
 }
 
 #[test]
-fn ids_that_were_lost_go_on_after_the_gap() {
+fn a_client_with_a_lost_id_resumes_after_the_gap() {
     let file = segment(&log_of(5));
     let mut damaged = file.clone();
     let third = memchr::memmem::find(&file, b" 7-2\n").unwrap();
@@ -210,7 +236,7 @@ fn ids_that_were_lost_go_on_after_the_gap() {
 }
 
 #[test]
-fn a_restored_log_names_no_position_before_its_first_event() {
+fn a_restored_log_has_no_id_before_its_first_event() {
     let mut log = restore(&segment(&log_of(2)), Retention::default());
     let since = LogId::parse("3-0").unwrap();
     drop(log.finish_restoring(since, at(10), at(10)));
@@ -227,13 +253,13 @@ fn a_restored_log_names_no_position_before_its_first_event() {
 fn nothing_is_restored_twice_or_out_of_order() {
     let file = segment(&log_of(3));
     let mut log = restore(&file, Retention::default());
-    let past = || past(&file);
-    log.restore(past(), at(10));
+    let all = || restored(&file);
+    log.restore(all(), at(10));
     assert_eq!(log.len(), 3);
     let mut rest = new_log(Retention::default());
-    rest.restore(past_of(&file, &[0]), at(10));
-    rest.restore(past(), at(10));
-    rest.restore(past_of(&file, &[2, 1]), at(10));
+    rest.restore(restored_of(&file, &[0]), at(10));
+    rest.restore(all(), at(10));
+    rest.restore(restored_of(&file, &[2, 1]), at(10));
     assert_eq!(text(&rest, rest.begin()), text(&log, log.begin()));
     for (one, other) in [
         (&[0, 2][..], &[1][..]),
@@ -241,17 +267,17 @@ fn nothing_is_restored_twice_or_out_of_order() {
         (&[], &[0, 1, 2]),
         (&[0, 1, 2], &[]),
     ] {
-        let merged = past_of(&file, one).merge(&past_of(&file, other));
-        assert_eq!((merged.len(), merged.bytes()), (3, past().bytes()));
+        let merged = restored_of(&file, one).merge(&restored_of(&file, other));
+        assert_eq!((merged.len(), merged.bytes()), (3, all().bytes()));
         assert_eq!(
             (merged.first(), merged.last()),
-            (past().first(), past().last())
+            (all().first(), all().last())
         );
         let mut log = new_log(Retention::default());
         log.restore(merged, at(10));
         assert_eq!(text(&log, log.begin()), text(&rest, rest.begin()));
     }
-    // After the last stamp there would be none.
+    // The greatest possible ID would have none after it.
     let last = format!("{0}-{0}\nid: 1\n\n", u64::MAX);
     let file = format!(":{:08x} {last}", crc32fast::hash(last.as_bytes()));
     let record = Segment::new(file.as_bytes())
@@ -263,7 +289,7 @@ fn nothing_is_restored_twice_or_out_of_order() {
 }
 
 #[test]
-fn what_is_held_back_is_kept_but_not_read() {
+fn held_events_are_retained_but_not_visible() {
     let mut log = new_log(Retention::events(2).bytes(100));
     append(&mut log, 0);
     log.hold(Some(log.end()));
@@ -279,7 +305,11 @@ fn what_is_held_back_is_kept_but_not_read() {
     assert_eq!(text(&log, before), "");
     assert_eq!(log.last(1), log.begin());
     let resumed = log.resume(Some(&EventId::from_static("7-4")));
-    assert_eq!(resumed, Resume::Resumed(before), "it cannot have been seen");
+    assert_eq!(
+        resumed,
+        Resume::Resumed(before),
+        "no client has received it"
+    );
 
     let mut two = before;
     for expected in ["7-1", "7-2"] {
@@ -294,12 +324,12 @@ fn what_is_held_back_is_kept_but_not_read() {
     log.hold(Some(two));
     assert_eq!(ids(&text(&log, before)), "7-1 7-2");
     log.hold(Some(before));
-    assert_eq!(log.end(), two, "what was read is not taken back");
+    assert_eq!(log.end(), two, "visible events stay visible");
 
     drop(log.evict(at(7)));
     assert_eq!(ids(&text(&log, log.begin())), "", "two are held");
     log.append(&Event::new().data("x".repeat(90)), at(7));
-    assert_eq!(log.len(), 1, "bytes are the bound of what is held");
+    assert_eq!(log.len(), 1, "held events are bounded by bytes");
     assert_eq!(log.end(), log.begin());
     log.hold(None);
     assert_eq!(log.end(), log.tip());
@@ -307,7 +337,7 @@ fn what_is_held_back_is_kept_but_not_read() {
 
 proptest! {
     #[test]
-    fn what_is_not_touched_is_read(
+    fn undamaged_records_are_read(
         events in prop::collection::vec((any::<bool>(), any::<String>(), any::<Option<String>>()), 1..9),
         cut in any::<prop::sample::Index>(),
         len in 0..80_usize,
@@ -332,7 +362,7 @@ proptest! {
         let all: Vec<_> = Segment::new(&whole).unwrap().map(Result::unwrap).collect();
         prop_assert_eq!(all.len(), events.len());
         for record in &read {
-            prop_assert!(all.contains(record), "nothing is read that was not written");
+            prop_assert!(all.contains(record), "every record that is read was written");
         }
         for record in &all {
             let begin = memchr::memmem::find(&whole, record.event()).unwrap();
@@ -357,7 +387,7 @@ fn log_of(count: u64) -> Log {
     log
 }
 
-/// The segment of all that the log keeps.
+/// The segment of all retained events.
 fn segment(log: &Log) -> Vec<u8> {
     let (mut file, mut cursor) = (Vec::new(), log.begin());
     while let Some(slice) = log.slice(cursor..log.tip()).expect("nothing was evicted") {
@@ -370,34 +400,34 @@ fn segment(log: &Log) -> Vec<u8> {
     file
 }
 
-fn past(file: &[u8]) -> Restored {
-    let mut past = Restored::default();
+fn restored(file: &[u8]) -> Restored {
+    let mut restored = Restored::default();
     for record in Segment::new(file).expect("it is well-formed").flatten() {
-        assert!(past.push(&record));
+        assert!(restored.push(&record));
     }
-    past
+    restored
 }
 
-/// What of a segment can be pushed in this order.
-fn past_of(file: &[u8], indices: &[usize]) -> Restored {
+/// The records of a segment that can be pushed in this order.
+fn restored_of(file: &[u8], indices: &[usize]) -> Restored {
     let records: Vec<_> = Segment::new(file).unwrap().flatten().collect();
-    let mut past = Restored::default();
+    let mut restored = Restored::default();
     for index in indices {
-        past.push(&records[*index]);
+        restored.push(&records[*index]);
     }
-    past
+    restored
 }
 
 /// The log of a segment, at the time 10.
 fn restore(file: &[u8], retention: Retention) -> Log {
     let mut log = new_log(retention);
-    log.restore(past(file), at(10));
+    log.restore(restored(file), at(10));
     let since = LogId::parse("7-0").expect("it is well-formed");
     drop(log.finish_restoring(since, at(10), at(10)));
     log
 }
 
-/// The sequence numbers of what is read, and what is damaged.
+/// The sequence numbers of the records, and the damaged ranges.
 fn read(file: &[u8]) -> (Vec<u64>, Vec<std::ops::Range<usize>>) {
     let (mut sequences, mut damages) = (Vec::new(), Vec::new());
     for item in Segment::new(file).expect("it is well-formed") {
@@ -426,7 +456,7 @@ fn ids(text: &str) -> String {
     ids.join(" ")
 }
 
-/// What a client with this ID gets, in words.
+/// How a client with this ID resumes, in words.
 fn answer(log: &Log, id: &str) -> String {
     match log.resume(Some(&EventId::new(id).expect("it is well-formed"))) {
         Resume::Resumed(cursor) => format!("resumed {}", ids(&text(log, cursor))),

@@ -1,5 +1,7 @@
 //! The exact bytes that each call of a stream writes.
 
+#![cfg(all(feature = "http", feature = "json"))]
+
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -1,13 +1,14 @@
-//! What tests lean on says the truth.
+//! Test support: comparisons of streams, and the faulty writer.
+
+#![cfg(feature = "recording")]
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use sse_core::testing::{Comparison, Difference, Faulty, decoded};
 
-/// In words, where two streams differ first.
 #[test]
-fn the_first_difference_is_said_in_words() {
+fn the_first_difference_is_described_in_a_sentence() {
     let long = |end: &str| format!("data: {}{end}\n\n", "x".repeat(100));
     for (expected, got, sentence) in [
         ("", "", None),
@@ -67,13 +68,13 @@ fn the_first_difference_is_said_in_words() {
         ),
     ] {
         let difference = between(&Comparison::new(), expected, got);
-        let said = difference.map(|difference| difference.to_string());
-        assert_eq!(said.as_deref(), sentence);
+        let sentence_of = difference.map(|difference| difference.to_string());
+        assert_eq!(sentence_of.as_deref(), sentence);
     }
 }
 
 #[test]
-fn times_and_comments_count_if_they_are_to() {
+fn times_and_comments_are_compared_if_asked_for() {
     let recorded = |time: &str| format!(":T+{time}\ndata: a\n\n: beat\n");
     let (one, other) = (recorded("1.000000000"), recorded("1.250000000"));
     let exact = Comparison::new().times_within(Duration::ZERO);
@@ -93,12 +94,12 @@ fn times_and_comments_count_if_they_are_to() {
 #[should_panic(
     expected = r#"the streams differ: item 0 differs in its data: expected "a", got "b""#
 )]
-fn a_difference_fails_a_test() {
+fn assert_same_panics_with_the_difference() {
     Comparison::new().assert_same(&b"data: a\n\n"[..], &b"data: b\n\n"[..]);
 }
 
 #[test]
-fn a_faulty_writer_does_what_it_is_told() {
+fn a_faulty_writer_fails_and_stalls_as_set_up() {
     let mut writer = Faulty::new()
         .at_once(3)
         .fails_at(4, ErrorKind::TimedOut)
@@ -133,8 +134,8 @@ fn a_faulty_writer_does_what_it_is_told() {
 }
 
 #[test]
-#[should_panic(expected = "the stream can't be decoded: a line exceeds 16777216 bytes")]
-fn what_cannot_be_decoded_fails_a_test() {
+#[should_panic(expected = "the stream cannot be decoded: a line exceeds 16777216 bytes")]
+fn decoded_panics_on_a_stream_beyond_the_limits() {
     let _ = decoded(&vec![b'x'; (16 << 20) + 1]);
 }
 

@@ -1,5 +1,7 @@
 //! What each request is answered with, to the byte.
 
+#![cfg(feature = "http")]
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use sse_core::{HeadReader, Rejection, Response, UpgradeError, Upgrader};
@@ -37,7 +39,7 @@ fn http_1_0_gets_the_same_stream() {
 }
 
 #[test]
-fn a_retry_is_announced() {
+fn the_reconnection_time_is_sent_first() {
     let upgrader = Upgrader::new().retry(Duration::from_micros(2_999_001));
     let expected = response(&ACCEPTED, "retry: 3000\n\ndata: hey\n\n");
     answers(&upgrader, get(&[]), expected);
@@ -65,7 +67,7 @@ fn headers_can_be_added_and_replaced() {
 }
 
 #[test]
-fn head_gets_the_head_only() {
+fn a_head_request_gets_only_the_head() {
     let upgrader = Upgrader::new();
     answers(&upgrader, ask("HEAD /sse", &[]), response(&ACCEPTED, ""));
     answers(&upgrader, ask("HEAD /other", &[]), without_body(NOT_FOUND));
@@ -75,7 +77,7 @@ fn head_gets_the_head_only() {
 
 /// RFC 9110, 9.3.2: "the server MUST NOT send content in the response".
 #[test]
-fn head_gets_the_head_only_also_when_it_is_refused_early() {
+fn a_refused_head_request_gets_no_body() {
     let upgrader = Upgrader::new().allow_host("b.example").unwrap();
     answers(&upgrader, ask("HEAD /sse", &[]), without_body(MISDIRECTED));
     let with_body = ask("HEAD /sse", &["Content-Length: 5"]);
@@ -83,7 +85,7 @@ fn head_gets_the_head_only_also_when_it_is_refused_early() {
 }
 
 #[test]
-fn options_says_what_is_allowed() {
+fn options_lists_the_allowed_methods() {
     let upgrader = Upgrader::new();
     answers(&upgrader, ask("OPTIONS /sse", &[]), allowed(&[], &[]));
     answers(&upgrader, ask("OPTIONS *", &[]), allowed(&[], &[]));
@@ -125,7 +127,7 @@ fn a_body_is_refused() {
 
 /// RFC 9110, 12.5.1: of the ranges that match, the most specific decides.
 #[test]
-fn who_accepts_no_event_stream_gets_none() {
+fn a_client_that_does_not_accept_event_streams_is_refused() {
     let upgrader = Upgrader::new();
     for headers in [
         &["Accept: text/event-stream"][..],
@@ -200,7 +202,7 @@ fn other_hosts_are_refused() {
 }
 
 #[test]
-fn of_an_absolute_target_the_host_counts() {
+fn the_host_of_an_absolute_target_overrides_the_header() {
     let upgrader = Upgrader::new().allow_host("a.example").unwrap();
     answers(&upgrader, ask("GET http://a.example/sse", &[]), stream(&[]));
     answers(
@@ -211,9 +213,12 @@ fn of_an_absolute_target_the_host_counts() {
 }
 
 #[test]
-fn a_malformed_or_too_large_head_is_answered() {
+fn a_malformed_or_too_large_head_gets_a_response() {
     let upgrader = Upgrader::new();
-    let no_host = ("400 Bad Request", "Host is missing; HTTP/1.1 requires it");
+    let no_host = (
+        "400 Bad Request",
+        "the request has no Host header, which HTTP/1.1 requires",
+    );
     answers(&upgrader, "GET /sse HTTP/1.1\r\n\r\n", refused(no_host));
     let version = (
         "505 HTTP Version Not Supported",
@@ -255,7 +260,7 @@ fn without_configured_origins_there_are_no_cors_headers() {
 }
 
 #[test]
-fn any_origin_may_be_allowed() {
+fn every_origin_may_be_allowed() {
     let upgrader = Upgrader::new().allow_any_origin();
     let star = ["Access-Control-Allow-Origin: *"];
     answers(&upgrader, get(&[]), stream(&star));
@@ -314,7 +319,7 @@ fn origins_may_be_listed() {
 }
 
 #[test]
-fn a_clone_has_settings_of_its_own() {
+fn a_clone_has_its_own_settings() {
     let upgrader = Upgrader::new();
     let _other = upgrader.clone().allow_any_origin().max_headers(0);
     answers(&upgrader, get(&[OURS]), stream(&[]));
@@ -379,7 +384,7 @@ fn no_setting_injects_a_header() {
 }
 
 #[test]
-fn a_host_is_a_name_and_perhaps_a_port() {
+fn a_malformed_allowed_host_is_an_error() {
     let sentence = |text| Upgrader::new().allow_host(text).unwrap_err().to_string();
     assert_eq!(
         sentence(""),
@@ -405,7 +410,7 @@ fn a_host_is_a_name_and_perhaps_a_port() {
 
 /// What is none could never match, though it was meant to.
 #[test]
-fn an_origin_is_a_scheme_and_a_host_and_perhaps_a_port() {
+fn a_malformed_allowed_origin_is_an_error() {
     let sentence = |text| Upgrader::new().allow_origin(text).unwrap_err().to_string();
     assert_eq!(
         sentence(""),
@@ -442,7 +447,7 @@ fn an_origin_is_a_scheme_and_a_host_and_perhaps_a_port() {
 }
 
 #[test]
-fn an_origins_scheme_is_judged_too() {
+fn a_malformed_scheme_of_an_origin_is_an_error() {
     for text in ["ht tp://a", "ht\ntp://a", ", https://a", "é://a"] {
         assert!(Upgrader::new().allow_origin(text).is_err(), "{text:?}");
     }
@@ -461,7 +466,7 @@ fn the_opaque_origin_may_be_listed() {
 /// RFC 9110, 9.3.1: what a GET carries has no meaning. RFC 9112, 9.6: after "close" no further
 /// request is read, so where it ends does not matter.
 #[test]
-fn an_empty_chunked_body_is_no_content() {
+fn an_empty_chunked_body_is_accepted() {
     let upgrader = Upgrader::new();
     for headers in [
         &["Transfer-Encoding: chunked"][..],
@@ -481,7 +486,7 @@ fn an_empty_chunked_body_is_no_content() {
 fn other_transfer_codings_are_refused() {
     let upgrader = Upgrader::new();
     let list = "Transfer-Encoding is not a list of codings";
-    let end = "Transfer-Encoding does not end with chunked, or has it twice";
+    let end = "Transfer-Encoding does not end with chunked, or lists it twice";
     let unknown = "the request has a transfer coding other than chunked; send it without one";
     for (headers, status, reason) in [
         (&["Transfer-Encoding: gzip, chunked"][..], 501, unknown),
@@ -524,7 +529,7 @@ fn other_transfer_codings_are_refused() {
 
 /// Fetch, "CORS check": without the header the page cannot see even the status.
 #[test]
-fn every_answer_has_its_cors_headers() {
+fn every_response_has_cors_headers() {
     let named = &NAMED_WITH_CREDENTIALS[..2];
     let star = &["Access-Control-Allow-Origin: *"][..];
     let listed = Upgrader::new().allow_origin("https://b.example").unwrap();
@@ -533,7 +538,10 @@ fn every_answer_has_its_cors_headers() {
         "400 Bad Request",
         "the last event ID in the query has a control character",
     );
-    let no_host = ("400 Bad Request", "Host is missing; HTTP/1.1 requires it");
+    let no_host = (
+        "400 Bad Request",
+        "the request has no Host header, which HTTP/1.1 requires",
+    );
     let many = (
         "431 Request Header Fields Too Large",
         "the request head is too large or has too many headers",
@@ -573,7 +581,7 @@ fn every_answer_has_its_cors_headers() {
 
 /// A header that was cut names another origin than the page's.
 #[test]
-fn an_origin_that_was_cut_off_is_none() {
+fn an_origin_that_is_cut_off_is_ignored() {
     let upgrader = Upgrader::new()
         .allow_origin("https://b")
         .unwrap()
@@ -590,7 +598,7 @@ fn an_origin_that_was_cut_off_is_none() {
 
 /// What the program says itself counts.
 #[test]
-fn vary_and_the_programs_own_cors_headers_stay() {
+fn vary_and_cors_headers_of_the_program_are_kept() {
     let page =
         |name: &'static str, value: &'static str| Response::new(204).header(name, value).unwrap();
     let upgrader = Upgrader::new().allow_origin("https://b.example").unwrap();
@@ -640,7 +648,7 @@ fn the_servers_own_origin_is_always_allowed() {
 
 /// RFC 9110, 6.6.1: an origin server with a clock sends it with every answer.
 #[test]
-fn every_answer_has_its_date() {
+fn every_response_has_a_date() {
     let clock = || UNIX_EPOCH + Duration::from_secs(784_111_777);
     let upgrader = Upgrader::new().clock(clock).max_headers(2);
     for request in [
@@ -667,7 +675,7 @@ fn every_answer_has_its_date() {
 
 /// For those who bring their own input and output.
 #[test]
-fn the_judgements_are_functions() {
+fn the_decisions_are_functions_without_io() {
     let head = |line: &str| {
         let text = format!("{line} HTTP/1.0\r\n\r\n");
         HeadReader::new()
@@ -695,7 +703,7 @@ fn the_judgements_are_functions() {
             ("X-Accel-Buffering", "no"),
         ]
     );
-    assert_eq!(accepting.content(), b"retry: 1500\n\n");
+    assert_eq!(accepting.body(), &b"retry: 1500\n\n"[..]);
 
     let post = head("POST /");
     assert_eq!(upgrader.check(&post), Err(Rejection::METHOD_NOT_ALLOWED));
@@ -745,7 +753,7 @@ const OTHER_ORIGIN: Refusal = (
 const NOT_FOUND: Refusal = ("404 Not Found", "there is nothing at this path");
 const NOT_ACCEPTABLE: Refusal = (
     "406 Not Acceptable",
-    "Accept excludes text/event-stream, which is all there is here",
+    "Accept excludes event streams, and there is nothing else here",
 );
 const TOO_LARGE: Refusal = (
     "413 Content Too Large",
@@ -753,7 +761,7 @@ const TOO_LARGE: Refusal = (
 );
 const MISDIRECTED: Refusal = (
     "421 Misdirected Request",
-    "this server does not answer for that host",
+    "this server does not serve that host",
 );
 
 /// A status and a reason.

@@ -1,5 +1,7 @@
 //! Writers that take a part, would block or fail: no event is torn, lost or sent twice.
 
+#![cfg(feature = "json")]
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};

@@ -14,7 +14,7 @@ use sse_net::{Routes, Topic};
 const PAGE: &str = "<h1>Hey</h1>";
 
 fn page() -> Response {
-    Response::new(200).body("text/html; charset=utf-8", PAGE)
+    Response::new(200).with_body("text/html; charset=utf-8", PAGE)
 }
 
 /// Returns the response of the blocking server.

@@ -58,7 +58,7 @@ fn thinker(
         Box::pin(async move {
             pass(time).await;
             drop(one);
-            request.respond(Response::new(200).body("text/plain", "42"))
+            request.respond(Response::new(200).with_body("text/plain", "42"))
         }) as Pin<Box<dyn Future<Output = Answer> + Send>>
     };
     (alive, handler)
@@ -445,7 +445,7 @@ async fn a_panic_of_a_listener_or_transport_costs_one_connection() {
             async move {
                 match request.path() {
                     "/slow" => pending().await,
-                    "/" => request.respond(Response::new(200).body("text/plain", "42")),
+                    "/" => request.respond(Response::new(200).with_body("text/plain", "42")),
                     _ => told.watch(request.stream(async |_| pending().await)),
                 }
             }

@@ -194,7 +194,7 @@ async fn a_recording_that_lags_ends_or_records_the_gap() {
             _ => assert_eq!(
                 recorded.unwrap_err().to_string(),
                 "the reader lagged: events were evicted before it had read them; continue with \
-                 the oldest kept event"
+                 the oldest retained event"
             ),
         }
     }

@@ -69,7 +69,7 @@ async fn shake_hands(mut transport: Transport, config: &TlsConfig) -> io::Result
     let first = transport.read_u8().await?;
     if is_plain_http(first) {
         let now = Some(SystemTime::now());
-        let reply = Upgrader::new().reply(PLAIN_HTTP, None, now);
+        let reply = Upgrader::new().reply(Rejection::BAD_REQUEST.because(PLAIN_HTTP), None, now);
         let _ = transport.finish(&reply.encode(), WRITE_TIMEOUT).await;
         return Err(invalid("the client speaks plain HTTP to a port for TLS"));
     }
@@ -94,8 +94,7 @@ async fn shake_hands(mut transport: Transport, config: &TlsConfig) -> io::Result
     }
 }
 
-const PLAIN_HTTP: Rejection =
-    Rejection::BAD_REQUEST.because("this port speaks TLS; ask with https://");
+const PLAIN_HTTP: &str = "this port speaks TLS; ask with https://";
 
 /// Whether a request may begin with this: a method, or blank lines before it (RFC 9112, 2.2
 /// and 3). A TLS session begins with 0x16, an SSLv2 one with a high bit.

@@ -28,7 +28,7 @@ fn tell(request: Request) -> std::future::Ready<Answer> {
         tls.peer_certificate().map_or("no", |_| "a"),
         if tls.is_resumed() { "resumed" } else { "new" },
     );
-    ready(request.respond(Response::new(200).body("text/plain", text)))
+    ready(request.respond(Response::new(200).with_body("text/plain", text)))
 }
 
 async fn told(net: &Net, client: &Arc<ClientConfig>) -> String {

@@ -146,7 +146,7 @@ fn seen(request: &Request) -> Response {
         tls.peer_certificate().map_or("no", |_| "a"),
         if tls.is_resumed() { "resumed" } else { "new" }
     );
-    Response::new(200).body("text/plain", text)
+    Response::new(200).with_body("text/plain", text)
 }
 
 #[track_caller]

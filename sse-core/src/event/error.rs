@@ -144,27 +144,3 @@ impl From<FieldError> for io::Error {
         Self::new(io::ErrorKind::InvalidInput, error)
     }
 }
-
-/// A value that cannot be serialised as JSON.
-///
-/// It converts into an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
-#[derive(Debug)]
-pub struct JsonError(pub(crate) serde_json::Error);
-
-impl fmt::Display for JsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the data cannot be serialised as JSON: {}", self.0)
-    }
-}
-
-impl Error for JsonError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
-    }
-}
-
-impl From<JsonError> for io::Error {
-    fn from(error: JsonError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
-    }
-}

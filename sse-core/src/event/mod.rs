@@ -5,11 +5,15 @@ pub(crate) mod encode;
 mod error;
 mod event_type;
 mod id;
+#[cfg(feature = "json")]
+mod json;
 mod text;
 mod value;
 
 pub use convert::{Integer, IntoEventId, IntoEventType};
-pub use error::{Fault, Field, FieldError, JsonError};
+pub use error::{Fault, Field, FieldError};
 pub use event_type::EventType;
 pub use id::EventId;
+#[cfg(feature = "json")]
+pub use json::JsonError;
 pub use value::Event;

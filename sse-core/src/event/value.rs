@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::convert::{IntoEventId, IntoEventType};
-use super::error::{FieldError, JsonError};
+use super::error::FieldError;
 use super::event_type::EventType;
 use super::id::EventId;
 
@@ -104,18 +102,6 @@ impl<'a> Event<'a> {
     pub fn data(mut self, data: impl Into<Cow<'a, str>>) -> Self {
         self.data = Some(data.into());
         self
-    }
-
-    /// Serialises `value` as JSON and sets it as the data.
-    ///
-    /// [`Stream::write_json`](crate::Stream::write_json) does the same without the
-    /// intermediate `String`.
-    ///
-    /// # Errors
-    ///
-    /// The value cannot be serialised.
-    pub fn json_data(self, value: &(impl Serialize + ?Sized)) -> Result<Self, JsonError> {
-        Ok(self.data(serde_json::to_string(value).map_err(JsonError)?))
     }
 
     /// Sets the reconnection time: how long the client waits before it reconnects.

@@ -1,9 +1,12 @@
 //! Content negotiation: RFC 9110, 12.5.1 "Accept".
 
-/// Whether the values of `Accept` leave room for `text/event-stream`.
+/// The media type of event streams: `text/event-stream`.
+pub const MEDIA_TYPE: &str = "text/event-stream";
+
+/// Whether the values of `Accept` allow event streams.
 ///
-/// Of the ranges that match, the most specific decides; a weight of zero excludes. Only
-/// whether a weight is zero matters, since there is one type to serve.
+/// Of the ranges that match, the most specific decides, and a weight of zero excludes. Other
+/// weights do not matter, because there is only one type to choose from.
 pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut is_restricted = false;
     let mut best = (0, false);
@@ -23,9 +26,9 @@ pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -
     !is_restricted || best.1
 }
 
-/// How closely a media range matches; zero where it does not.
+/// Returns how closely a media range matches: 0 where it does not.
 fn specificity(range: &str) -> u8 {
-    ["*/*", "text/*", "text/event-stream"]
+    ["*/*", "text/*", MEDIA_TYPE]
         .iter()
         .zip(1..)
         .find(|(pattern, _)| range.eq_ignore_ascii_case(pattern))
@@ -44,7 +47,7 @@ fn is_zero_weight(parameter: &str) -> bool {
             .all(|byte| matches!(byte, b'0' | b'.'))
 }
 
-/// The parts of `text` between separators that are not within a quoted string.
+/// Splits `text` at separators that are not within a quoted string.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let mut is_escaped = false;

@@ -1,8 +1,8 @@
-//! The time in a response head.
+//! Dates of HTTP.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns `time` as an IMF-fixdate (RFC 9110, 5.6.7), which knows the years up to 9999.
+/// Returns `time` as an IMF-fixdate, at most in the year 9999: RFC 9110, 5.6.7.
 pub(crate) fn imf_fixdate(time: SystemTime) -> String {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since_epoch.as_secs().min(LAST_SECOND);
@@ -18,7 +18,7 @@ pub(crate) fn imf_fixdate(time: SystemTime) -> String {
     )
 }
 
-/// The year, the month from 0 and the day from 1, in the proleptic Gregorian calendar.
+/// Returns the year, the month from 0 and the day from 1 in the Gregorian calendar.
 ///
 /// Years are counted from March, so that the leap day is the last of its year, and months
 /// have the lengths 31, 30, 31, 30, 31 over and over.
@@ -40,13 +40,13 @@ const DAY: u64 = 24 * 3600;
 /// 9999-12-31, 23:59:59.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// From the first of March of the year 0.
+/// The days from 1 March of the year 0 to 1 January 1970.
 const DAYS_TO_EPOCH: u64 = 719_468;
 
 /// The days of 400 years.
 const DAYS_OF_ERA: u64 = 146_097;
 
-/// From that of 1970-01-01 on.
+/// The first is that of 1 January 1970.
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
 const MONTHS: [&str; 12] = [
@@ -59,9 +59,9 @@ mod tests {
 
     use super::*;
 
-    /// What `TZ=UTC date -d @SECONDS` prints.
+    /// The dates are those that `TZ=UTC date -d @SECONDS` prints.
     #[test]
-    fn a_date_is_that_of_the_calendar() {
+    fn dates_are_those_of_the_calendar() {
         for (seconds, expected) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"), // RFC 9110, 5.6.7

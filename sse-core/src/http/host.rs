@@ -1,20 +1,20 @@
-//! Hosts and origins, in the one spelling that can be compared.
+//! Comparison of hosts and origins.
 
 use std::net::Ipv6Addr;
 
-/// A host and perhaps a port, normalised as RFC 3986, 6.2.2 and 6.2.3, has it.
+/// A host with an optional port, normalised by RFC 3986, 6.2.2 and 6.2.3.
 ///
 /// `example.org`, `EXAMPLE.org.`, `%65xample.org` and `example.org:` are one host, and
 /// `[::1]` and `[0:0:0:0:0:0:0:1]` are another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
     name: String,
-    /// Digits without zeros in front.
+    /// Digits without leading zeros.
     port: Option<String>,
 }
 
 impl Host {
-    /// Normalises an authority, which has been checked.
+    /// Normalises a valid authority.
     pub(crate) fn new(authority: &str) -> Self {
         let (name, port) = match authority.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, port),
@@ -31,8 +31,10 @@ impl Host {
         }
     }
 
-    /// Whether a request for `other` is one for this host: with the same port, or with any if
-    /// this one has none. Clients leave out the port that is their scheme's own.
+    /// Whether a request for `other` is a request for this host.
+    ///
+    /// Without a port, this host covers every port. Clients leave out the default port of
+    /// their scheme.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let is_default = || other.port.is_none() && matches!(self.port(), Some("80" | "443"));
         self.name == other.name && (self.port.is_none() || self.port == other.port || is_default())
@@ -48,7 +50,7 @@ impl Host {
     }
 }
 
-/// Whether a page of this origin comes from the server itself, which is asked as `host`.
+/// Whether `origin` is that of a server that a client reaches as `host`.
 pub(crate) fn is_own_origin(origin: &str, host: &str, is_https: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;
@@ -78,7 +80,7 @@ fn normalise(name: &str) -> String {
     }
 }
 
-/// What `%` and two digits stand for; anything else stands for itself.
+/// Decodes percent-encoded bytes. Invalid encodings stay as they are.
 fn decode_percent(name: &str) -> String {
     let mut parts = name.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_covers_its_other_spellings() {
+    fn a_host_covers_other_spellings_of_itself() {
         for (allowed, asked, expected) in [
             ("example.org", "example.org", true),
             ("example.org", "EXAMPLE.org:8080", true),

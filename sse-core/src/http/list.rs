@@ -2,8 +2,6 @@
 
 use std::str;
 
-use super::response::is_token_byte;
-
 /// Combines the lines of one header into one value: RFC 9110, 5.3.
 ///
 /// `None` if there is no such line. Bytes that are not UTF-8 become U+FFFD.
@@ -17,7 +15,7 @@ pub(crate) fn combine<'v>(lines: impl IntoIterator<Item = &'v [u8]>) -> Option<S
     Some(combined)
 }
 
-/// The elements of a combined value, without the blanks around them. Empty ones are included.
+/// Returns the trimmed elements of a combined value, including empty ones.
 pub(crate) fn elements(combined: &str) -> impl Iterator<Item = &str> {
     split(combined, b',').map(trim)
 }
@@ -47,9 +45,31 @@ fn find_unquoted(text: &[u8], separator: u8) -> Option<usize> {
     })
 }
 
-/// Removes the blanks at both ends.
+/// Removes spaces and tabs at both ends.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
+}
+
+/// Whether a token may have this byte: RFC 9110, 5.6.2.
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// Whether this is a token: RFC 9110, 5.6.2.

@@ -27,12 +27,12 @@ pub(crate) struct Chunk<B = Bytes> {
 /// The newest chunk, which still grows.
 pub(crate) type Tail = Chunk<Vec<u8>>;
 
-/// The end of an event and its names.
+/// The end of an event and its IDs.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) end: Cursor,
     pub(crate) id: LogId,
-    /// When it was appended, by the steady clock, in milliseconds.
+    /// The time of appending by the steady clock, in milliseconds.
     pub(crate) appended: u64,
     /// The publisher's ID. Without one, the event's ID is `id`.
     pub(crate) own_id: Option<Arc<str>>,

@@ -1,7 +1,8 @@
-//! Places in a log.
+//! Positions in a log.
 
-/// A place between two events of a [`Log`](crate::Log): the number of bytes ever appended
-/// before it.
+/// A position between two events of a [`Log`](crate::Log).
+///
+/// It is the number of bytes ever appended before it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(u64);
 
@@ -13,7 +14,7 @@ impl Cursor {
         Self(self.0.saturating_add(bytes as u64))
     }
 
-    /// The number of bytes between this cursor and a `later` one; 0 if that is earlier.
+    /// Returns the number of bytes up to a `later` cursor, or 0 if that is earlier.
     #[must_use]
     pub fn distance(self, later: Self) -> usize {
         usize::try_from(later.0.saturating_sub(self.0)).unwrap_or(usize::MAX)

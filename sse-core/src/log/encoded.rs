@@ -8,14 +8,14 @@ use super::id::LogId;
 use crate::event::Event;
 use crate::event::encode;
 
-/// An event encoded for a [`Log`](crate::Log) but for the ID that the log will give it.
+/// An event encoded for a [`Log`](crate::Log), except for the ID that the log assigns.
 ///
 /// [`Log::append_encoded`](crate::Log::append_encoded) then neither encodes nor copies a
-/// large event, which matters to a caller that holds a lock.
+/// large event, which shortens the time that a caller holds a lock.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     bytes: Vec<u8>,
-    /// Where the ID line is to stand, in room for the longest; none with a publisher's ID.
+    /// The offset of the space for the longest ID line; `None` with a publisher's ID.
     room: Option<usize>,
     pub(super) own_id: Option<Arc<str>>,
 }
@@ -53,13 +53,13 @@ impl Encoded {
         }
     }
 
-    /// The encoded length in bytes, with the longest ID that a log may give.
+    /// Returns the encoded length in bytes, with the longest ID that a log may assign.
     #[must_use]
     pub const fn max_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Fills in the ID, without moving what follows it.
+    /// Fills in the ID line, without moving the bytes after it.
     pub(super) fn into_bytes(mut self, id: LogId) -> Bytes {
         let Some(room) = self.room else {
             return self.bytes.into();

@@ -1,4 +1,4 @@
-//! The IDs that a log gives.
+//! IDs that a log assigns.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::now::millis;
 use crate::event::EventId;
 
-/// The ID that a [`Log`](crate::Log) gives an event: milliseconds since the Unix epoch, and a
-/// sequence number within them.
+/// The ID that a [`Log`](crate::Log) assigns to an event.
 ///
-/// IDs are ordered as they were given. Text is not: as text, `10-0` comes before `9-0`.
+/// It has the milliseconds since the Unix epoch and a sequence number within them. IDs are
+/// ordered by time. Their text is not: as text, `10-0` comes before `9-0`.
 ///
 /// ```
 /// use sse_core::LogId;
@@ -18,7 +18,7 @@ use crate::event::EventId;
 /// assert_eq!(id.millis(), 1_700_000_000_000);
 /// assert_eq!(id.to_string(), "1700000000000-1");
 /// assert!(LogId::parse("9-0") < LogId::parse("10-0"));
-/// assert_eq!(LogId::parse("01-1"), None, "each has one spelling");
+/// assert_eq!(LogId::parse("01-1"), None, "there is one spelling");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId {
@@ -38,7 +38,7 @@ impl LogId {
         }
     }
 
-    /// Parses exactly what [`Display`](fmt::Display) writes.
+    /// Parses the text that [`Display`](fmt::Display) writes, and no other spelling.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::parse_bytes(text.as_bytes())
@@ -52,24 +52,24 @@ impl LogId {
         })
     }
 
-    /// The milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub const fn millis(self) -> u64 {
         self.millis
     }
 
-    /// The sequence number within the millisecond, from 0.
+    /// Returns the sequence number within the millisecond, from 0.
     #[must_use]
     pub const fn sequence(self) -> u64 {
         self.sequence
     }
 
-    /// The event ID.
+    /// Returns the event ID.
     pub(crate) fn event_id(self) -> EventId<'static> {
         self.text(&mut [0; Self::MAX_LEN]).into_owned()
     }
 
-    /// The event ID, whose text is written to `buffer`.
+    /// Returns the event ID, whose text is written to `buffer`.
     pub(crate) fn text(self, buffer: &mut [u8; Self::MAX_LEN]) -> EventId<'_> {
         let mut len = 0;
         for part in [
@@ -84,7 +84,7 @@ impl LogId {
         EventId::trusted(text.into())
     }
 
-    /// An ID of the millisecond before, or this one at the epoch.
+    /// Returns the first ID of the millisecond before, or this ID at the epoch.
     pub(crate) const fn before(self) -> Self {
         match self.millis.checked_sub(1) {
             Some(millis) => Self {
@@ -95,7 +95,7 @@ impl LogId {
         }
     }
 
-    /// The next ID of its millisecond.
+    /// Returns the next ID.
     pub(crate) const fn next(self) -> Self {
         match self.sequence.checked_add(1) {
             Some(sequence) => Self { sequence, ..self },
@@ -113,31 +113,31 @@ impl fmt::Display for LogId {
     }
 }
 
-/// Writes the text of one ID after the other: many share their milliseconds.
+/// Formats IDs one after the other, most of which share their milliseconds.
 #[derive(Debug, Default)]
 pub(crate) struct LogIdText {
     text: String,
     millis: u64,
-    /// Where the sequence number begins; zero as long as there is no text.
+    /// The offset of the sequence number; 0 while there is no text.
     sequence: usize,
 }
 
 impl LogIdText {
-    pub(crate) fn of(&mut self, stamp: LogId) -> &str {
+    pub(crate) fn of(&mut self, id: LogId) -> &str {
         let mut number = itoa::Buffer::new();
-        if self.sequence == 0 || self.millis != stamp.millis {
+        if self.sequence == 0 || self.millis != id.millis {
             self.text.clear();
-            self.text.push_str(number.format(stamp.millis));
+            self.text.push_str(number.format(id.millis));
             self.text.push('-');
-            (self.millis, self.sequence) = (stamp.millis, self.text.len());
+            (self.millis, self.sequence) = (id.millis, self.text.len());
         }
         self.text.truncate(self.sequence);
-        self.text.push_str(number.format(stamp.sequence));
+        self.text.push_str(number.format(id.sequence));
         &self.text
     }
 }
 
-/// A number in its one spelling.
+/// Parses a decimal number without leading zeros.
 fn number(digits: &[u8]) -> Option<u64> {
     let is_plain = digits.iter().all(u8::is_ascii_digit)
         && (digits == b"0" || digits.first().is_some_and(|first| *first != b'0'));
@@ -145,7 +145,7 @@ fn number(digits: &[u8]) -> Option<u64> {
         return None;
     }
     let value = |digit: &u8| u64::from(digit - b'0');
-    // So many can't overflow.
+    // 19 digits cannot overflow.
     let (safe, rest) = digits.split_at(digits.len().min(19));
     let number = safe.iter().fold(0, |sum, digit| 10 * sum + value(digit));
     rest.iter().try_fold(number, |sum: u64, digit| {

@@ -1,28 +1,29 @@
-//! The time as an argument.
+//! Time as an argument.
 
 use std::time::Duration;
 
-/// The time at which a [`Log`](crate::Log) changes, read from two clocks.
+/// The current time of a [`Log`](crate::Log), read from two clocks.
 ///
-/// IDs are made of the system's clock, which may be set. Ages are measured by a clock that
-/// never is, so that a wrong date neither keeps events for years nor evicts them all.
+/// IDs are made from the system's clock, which may be set. Ages are measured by a steady clock,
+/// so that a wrong date neither keeps events for years nor evicts them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// The system's clock: the time since the Unix epoch.
+    /// The time since the Unix epoch by the system's clock.
     pub unix: Duration,
-    /// A steady clock that began with the Unix time at some moment, such as the start of the
-    /// process.
+    /// The time by a steady clock.
+    ///
+    /// It begins with the Unix time at some moment, such as the start of the process.
     pub steady: Duration,
 }
 
 impl From<Duration> for Now {
-    /// Both clocks show the same time since the Unix epoch.
+    /// Takes the same time since the Unix epoch for both clocks.
     fn from(unix: Duration) -> Self {
         Self { unix, steady: unix }
     }
 }
 
-/// The whole milliseconds of a time.
+/// Returns whole milliseconds.
 pub(crate) fn millis(time: Duration) -> u64 {
     time.as_secs()
         .saturating_mul(1000)

@@ -1,4 +1,4 @@
-//! Events that come from elsewhere.
+//! Events of an earlier run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::{Now, millis};
 use super::{Evicted, Log};
-use crate::segment::Record;
 
-/// Events read from segments, in the order of the IDs that a log gave them, to be
-/// [restored](Log::restore).
+/// Events of an earlier run, which a log [restores](Log::restore).
+///
+/// They are in the order of the IDs that the log assigned.
 #[derive(Debug, Default)]
 pub struct Restored {
     full: Vec<Chunk>,
@@ -19,14 +19,7 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
-    /// that of the last one.
-    pub fn push(&mut self, record: &Record<'_>) -> bool {
-        let own_id = record.own_id().map(|id| id.as_str().into());
-        self.append(record.id(), own_id, record.event())
-    }
-
-    /// The events of both, each once.
+    /// Merges two sequences; events that are in both are taken once.
     #[must_use]
     pub fn merge(self, other: &Self) -> Self {
         let mut merged = Self::default();
@@ -43,7 +36,7 @@ impl Restored {
         merged
     }
 
-    /// The ID of the first event.
+    /// Returns the ID of the first event.
     #[must_use]
     pub fn first(&self) -> Option<LogId> {
         let first = match self.full.first() {
@@ -53,7 +46,7 @@ impl Restored {
         first.first().map(|entry| entry.id)
     }
 
-    /// The ID of the last event.
+    /// Returns the ID of the last event.
     #[must_use]
     pub fn last(&self) -> Option<LogId> {
         let newest = self.newest.entries.last();
@@ -61,20 +54,20 @@ impl Restored {
         last.map(|entry| entry.id)
     }
 
-    /// The number of events.
+    /// Returns the number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         let full = self.full.iter().map(|chunk| chunk.entries.len());
         full.sum::<usize>() + self.newest.entries.len()
     }
 
-    /// Whether there is no event.
+    /// Whether there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.last().is_none()
     }
 
-    /// The bytes of all events.
+    /// Returns the number of bytes of all events.
     #[must_use]
     pub fn bytes(&self) -> usize {
         Cursor::default().distance(self.newest.end())
@@ -85,8 +78,10 @@ impl Restored {
         self.full.into_iter().chain([newest])
     }
 
-    fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
-        // After the last ID of all there would be none.
+    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
+    /// that of the last one.
+    pub(crate) fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
+        // The greatest possible ID would have none after it.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {
             self.newest.bytes.extend_from_slice(event);
@@ -110,11 +105,11 @@ impl Restored {
 }
 
 impl Log {
-    /// Appends events that were read from segments, but for those whose IDs are not later
-    /// than all that the log has. Nothing is evicted until
-    /// [`finish_restoring`](Self::finish_restoring).
+    /// Appends events of an earlier run.
     ///
-    /// An event is as old as its ID says, but no younger than `now`.
+    /// Events whose IDs are not later than those in the log are skipped. Nothing is evicted
+    /// until [`finish_restoring`](Self::finish_restoring). The age of an event is that of its
+    /// ID, at least 0 at the time `now`.
     pub fn restore(&mut self, restored: Restored, now: impl Into<Now>) {
         let now = millis(now.into().steady);
         for mut chunk in restored.into_chunks() {
@@ -140,11 +135,11 @@ impl Log {
         }
     }
 
-    /// Ends restoring: evicts what the retention does not keep at the time `now`.
+    /// Ends restoring: evicts events that exceed the retention at the time `now`.
     ///
-    /// `since` is the first ID that the restored log ever gave, and `until` the Unix time up
-    /// to which it may have given IDs. A client with an ID from that time whose event is not
-    /// there, evicted or lost, gets a [`Gap`](super::Resume::Gap).
+    /// `since` is the first ID that the earlier run assigned, and `until` the Unix time up to
+    /// which it may have assigned IDs. A client with an ID from that time whose event was
+    /// evicted or lost gets a [`Gap`](super::Resume::Gap).
     pub fn finish_restoring(
         &mut self,
         since: LogId,

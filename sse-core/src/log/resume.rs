@@ -1,4 +1,4 @@
-//! Where clients continue.
+//! Where a client resumes.
 
 use super::Log;
 use super::chunk::Entry;
@@ -7,27 +7,28 @@ use super::id::LogId;
 use super::now::Now;
 use crate::event::EventId;
 
-/// Where a client continues that comes with a last event ID.
+/// Where a client with a last event ID resumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// It came without an ID.
+    /// The client has no ID.
     New,
-    /// It continues at the cursor and has missed nothing.
+    /// The client has missed nothing and continues at the cursor.
     Resumed(Cursor),
-    /// It has missed events: those after its ID were evicted, or lost before a restart. What
-    /// the log still has of them begins at the cursor.
+    /// The client has missed events, which were evicted, or lost before a restart.
+    ///
+    /// The events after its ID that are still retained begin at the cursor.
     Gap(Cursor),
-    /// The ID is not known: it comes from another log or another run, or its event was
-    /// evicted too long ago.
+    /// The ID is not known.
+    ///
+    /// It comes from another log or another run, or its event was evicted too long ago.
     Unknown,
 }
 
 impl Log {
-    /// Finds where a client continues that has seen events up to `last_event_id`. The empty
-    /// ID counts as none. Of several events with the same ID the newest is meant.
+    /// Finds where a client resumes that has received events up to `last_event_id`.
     ///
-    /// Nothing is scanned: IDs that the log gave are found by binary search, its publisher's
-    /// by hashing.
+    /// The empty ID counts as none. Of several events with the same ID, the newest counts. IDs
+    /// of the log are found by binary search, those of publishers by hashing.
     #[must_use]
     pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
         let Some(id) = last_event_id.filter(|id| !id.as_str().is_empty()) else {
@@ -39,7 +40,7 @@ impl Log {
         let given = log_id.and_then(|id| self.entry(id)).and_then(end);
         let evicted = self.last_evicted.as_ref().and_then(end);
         match own.max(given).max(evicted) {
-            // No client has seen what is held back: the ID is like this log's by chance.
+            // No client has received a held event: the ID equals one of this log by chance.
             Some(end) => Resume::Resumed(end.min(self.end())),
             None => match log_id {
                 Some(id) if self.origin == Some(id) && self.last_evicted.is_none() => {
@@ -51,14 +52,14 @@ impl Log {
         }
     }
 
-    /// The ID of a client's position: with it, a client that has seen nothing yet resumes at
-    /// `cursor`. It is that of the last event before.
+    /// Returns an ID with which a client resumes at `cursor`.
     ///
-    /// Before the first event of all there is one of the millisecond before that event, or
-    /// before `now`, with which a client resumes until the first event is evicted.
+    /// It is that of the last event before `cursor`. Before the first event, it is an ID of the
+    /// millisecond before that event or before `now`, and is valid until the first event is
+    /// evicted.
     ///
-    /// There is none if no ID resumes exactly there: the publisher's IDs repeat, the event
-    /// before has the empty ID, the first event of all has a publisher's ID, or events after
+    /// Returns `None` if no ID resumes exactly at `cursor`: the publisher's IDs repeat, the
+    /// event before has the empty ID, the first event has a publisher's ID, or events after
     /// `cursor` have been evicted.
     pub fn position_id(&mut self, cursor: Cursor, now: impl Into<Now>) -> Option<EventId<'static>> {
         if cursor < self.begin() {
@@ -72,8 +73,9 @@ impl Log {
         (self.resume(Some(&id)) == Resume::Resumed(cursor)).then_some(id)
     }
 
-    /// The ID before the first event of all. There is none for a restored log, whose earlier
-    /// run may have given it.
+    /// Returns the ID before the first event, or `None` for a restored log.
+    ///
+    /// The earlier run may have assigned that ID.
     fn origin(&mut self, now: Now) -> Option<LogId> {
         if self.origin.is_none() && self.restored_until.is_none() {
             let first = self.seek(|_| false).map(|first| first.entry);
@@ -93,7 +95,7 @@ impl Log {
         (place.entry.id == id && place.entry.end > self.begin()).then_some(place.entry)
     }
 
-    /// The last kept event that ends at the cursor or before it.
+    /// Returns the event that ends at the cursor.
     fn entry_before(&self, cursor: Cursor) -> Option<&Entry> {
         if cursor <= self.begin() {
             return None;
@@ -102,7 +104,7 @@ impl Log {
         (place.entry.end == cursor).then_some(place.entry)
     }
 
-    /// Whether the ID lies within the time of events that were evicted or lost.
+    /// Whether the ID is in the range of events that were evicted or lost.
     fn has_lost(&self, id: LogId) -> bool {
         let evicted = self.last_evicted.as_ref().map(|entry| entry.id);
         let last = evicted.max(self.restored_until);
@@ -110,7 +112,7 @@ impl Log {
         times.is_some_and(|(first, last)| (first..=last).contains(&id))
     }
 
-    /// The cursor before the first event that is later than the ID.
+    /// Returns the cursor before the first event with a later ID.
     fn after(&self, id: LogId) -> Cursor {
         let next = self.seek(|entry| entry.id <= id);
         let start = next.map_or(self.tip(), |place| place.start);

@@ -1,9 +1,9 @@
-//! What a log keeps.
+//! Which events a log retains, and eviction.
 //!
-//! Two things are kept: the *replay window*, with which a client may join or resume, and the
-//! *backlog*, which is what subscribers who keep up may not have read yet. Events leave the
-//! window by number, bytes and age. They are evicted when they have left the window and are
-//! no backlog any more. So a window that is smaller than a burst costs nobody an event.
+//! A log retains the *replay window*, in which clients join and resume, and the *backlog*,
+//! which subscribers may not have read yet. The window is bounded by number, bytes and age. An
+//! event is evicted once it is neither in the window nor in the backlog. A window that is
+//! smaller than a batch of events therefore loses none of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
 use super::now::{Now, millis};
 
-/// How many events a [`Log`] keeps, and for how long: what all bounds allow, and always the
-/// newest event.
+/// How many events a [`Log`] retains, and for how long.
+///
+/// All bounds apply. The newest event is always retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     events: usize,
@@ -28,7 +29,7 @@ impl Retention {
     /// The default of [`bytes`](Self::bytes): 16 MiB.
     pub const DEFAULT_BYTES: usize = 16 << 20;
 
-    /// At most `count` events, within the other defaults.
+    /// Creates a retention of at most `count` events, with the other defaults.
     #[must_use]
     pub const fn events(count: usize) -> Self {
         Self {
@@ -40,47 +41,46 @@ impl Retention {
         }
     }
 
-    /// At most `count` bytes of encoded events. Default: 16 MiB.
+    /// Sets the maximum bytes of encoded events. Default: 16 MiB.
     ///
-    /// A log takes up to 1.5 × the bytes that it keeps, or up to 4 × if it keeps less than
-    /// 128 KiB, or 140 KiB after it has kept more; and 48 to 96 bytes more for each event, or
-    /// 100 to 230 for one with its publisher's ID.
+    /// A log takes up to 1.5 × the retained bytes. With less than 128 KiB it takes up to 4 × as
+    /// much, or 140 KiB after it has retained more. Each event takes 48 to 96 bytes more, or 100
+    /// to 230 with a publisher's ID.
     #[must_use]
     pub const fn bytes(mut self, count: usize) -> Self {
         self.bytes = count;
         self
     }
 
-    /// Events of this age at most, in whole milliseconds. Default: unlimited.
+    /// Sets the maximum age of events, in whole milliseconds. Default: unlimited.
     ///
-    /// Age counts from the time of appending by a clock that is never set, so a wrong date
-    /// neither keeps events for years nor evicts them.
+    /// Age is measured from the time of appending by a steady clock, so a wrong date neither
+    /// keeps events for years nor evicts them.
     #[must_use]
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
 
-    /// The backlog: an event younger than `age` is not evicted while it is among the last
-    /// `bytes` bytes, whatever the other bounds say. Default: 1 s and 16 MiB.
+    /// Sets the backlog, which is retained beyond the other bounds. Default: 1 s and 16 MiB.
     ///
-    /// It is memory that is used only after a burst larger than the other bounds. Subscribers
-    /// read it and clients resume within it; a client that joins does not get it. With
-    /// `Duration::ZERO`, a subscriber is cut off as soon as it is behind the other bounds.
+    /// An event younger than `age` is not evicted while it is among the last `bytes` bytes. The
+    /// memory is used only after a batch larger than the other bounds. Subscribers read the
+    /// backlog and clients resume within it; a client that joins does not get it. With
+    /// `Duration::ZERO`, a subscriber lags as soon as it is behind the other bounds.
     #[must_use]
     pub const fn backlog(mut self, age: Duration, bytes: usize) -> Self {
         (self.backlog_age, self.backlog_bytes) = (age, bytes);
         self
     }
 
-    /// The bound of [`bytes`](Self::bytes).
+    /// Returns the bound of [`bytes`](Self::bytes).
     #[must_use]
     pub const fn max_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether the replay window has no room for this many events of this many bytes, the
-    /// oldest of them of this age.
+    /// Whether this many events, bytes, or this age of the oldest exceed the replay window.
     #[must_use]
     pub fn is_exceeded(&self, events: usize, bytes: usize, age: Duration) -> bool {
         events > self.events || bytes > self.bytes || age > self.age
@@ -94,20 +94,21 @@ impl Default for Retention {
     }
 }
 
-/// Chunks that a [`Log`] has evicted. Dropping this frees their memory: a caller that holds a
-/// lock releases it first.
+/// Chunks that a [`Log`] has evicted.
+///
+/// Dropping it frees their memory. A caller that holds a lock releases it first.
 #[derive(Debug, Default)]
 #[must_use = "dropping it frees memory, which is best done without a lock"]
 pub struct Evicted(pub(super) Vec<Arc<Chunk>>);
 
 impl Evicted {
-    /// Adds what has been evicted later.
+    /// Adds chunks that were evicted later.
     pub fn append(&mut self, mut later: Self) {
         self.0.append(&mut later.0);
     }
 }
 
-/// The event with which the window, or what is kept at all, begins.
+/// The first event of the replay window, or the oldest retained one.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Front {
     /// The index of its chunk; that of the newest is the number of full ones.
@@ -119,11 +120,11 @@ pub(super) struct Front {
 }
 
 impl Log {
-    /// Evicts what is not to be kept any longer at the time `now`.
+    /// Evicts events that exceed the retention at the time `now`.
     ///
-    /// [`append`](Self::append) does so too; this is for logs at rest, whose events age.
-    /// Takes time linear in the number of evicted chunks. Where events have publishers' IDs, at
-    /// most 512 are evicted by one call.
+    /// [`append`](Self::append) does that, too; this is for logs without new events. Takes time
+    /// linear in the number of evicted chunks. Where events have publishers' IDs, one call
+    /// evicts at most 512.
     pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
         let now = millis(now.into().steady);
         let Retention {
@@ -141,7 +142,7 @@ impl Log {
             let is_held = end < entry.end;
             front.cursor.distance(tip) > bytes || is_surplus && !is_held
         });
-        // To forget a publisher's ID takes time, and a burst may be over all at once.
+        // Removing publishers' IDs takes time, and a whole batch may be evicted at once.
         let most = if self.own_ids.is_empty() {
             u64::MAX
         } else {
@@ -159,14 +160,15 @@ impl Log {
         self.evict_before(oldest)
     }
 
-    /// The first event from `front` on that is not over, or the newest. Whole chunks are
-    /// skipped by their last event, since what holds for an event holds for all before it.
-    fn advance(&self, mut front: Front, is_over: impl Fn(&Front, &Entry) -> bool) -> Front {
+    /// Returns the first event from `front` on that has not expired, or the newest.
+    ///
+    /// Chunks whose last event has expired are skipped as a whole.
+    fn advance(&self, mut front: Front, has_expired: impl Fn(&Front, &Entry) -> bool) -> Front {
         let newest = self.newest.next_rank().saturating_sub(1);
         while front.rank < newest {
             let Some(chunk) = self.full.get(front.chunk) else {
                 let entries = &self.newest.entries;
-                if !is_over(&front, &entries[front.at]) {
+                if !has_expired(&front, &entries[front.at]) {
                     break;
                 }
                 front.step(&entries[front.at]);
@@ -179,9 +181,9 @@ impl Log {
                 rank: chunk.rank + last as u64,
                 ..front
             };
-            if last_front.rank < newest && is_over(&last_front, &chunk.entries[last]) {
+            if last_front.rank < newest && has_expired(&last_front, &chunk.entries[last]) {
                 front = last_front;
-            } else if !is_over(&front, &chunk.entries[front.at]) {
+            } else if !has_expired(&front, &chunk.entries[front.at]) {
                 break;
             }
             front.step(&chunk.entries[front.at]);
@@ -234,8 +236,9 @@ impl Log {
         }
     }
 
-    /// Moves the events of a small log to the beginning of its buffer. Moving no more than
-    /// has been evicted keeps the cost linear.
+    /// Moves the events of a small log to the beginning of its buffer.
+    ///
+    /// At most as many bytes are moved as were evicted, which keeps the cost linear.
     fn compact(&mut self, has_dropped: bool) {
         let dead = self.newest.start.distance(self.oldest.cursor);
         let moves = self.full.is_empty() && (has_dropped || dead > self.kept());
@@ -252,6 +255,7 @@ impl Log {
     }
 }
 
+/// The maximum number of publishers' IDs that one call evicts.
 const MAX_OWN_IDS: u64 = 512;
 
 impl Front {

@@ -1,4 +1,4 @@
-//! The way out of a log.
+//! Slices of a log.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use super::chunk::Chunk;
 use super::cursor::Cursor;
 use super::id::LogId;
 
-/// Consecutive events of a [`Log`](crate::Log), at least one: shared with the log where their
-/// chunk is full, copied where it still grows, which is at most 64 KiB.
+/// Consecutive events of a [`Log`](crate::Log), at least one.
 ///
-/// Cloning is cheap. A slice keeps its whole chunk in memory, also after the log has evicted
-/// it.
+/// Events of a full chunk are shared with the log. Those of the newest chunk, at most 64 KiB,
+/// are copied. Cloning is cheap. A slice keeps its whole chunk in memory, even after the log
+/// has evicted it.
 #[derive(Debug, Clone)]
 pub struct Slice {
     chunk: Arc<Chunk>,
@@ -26,39 +26,40 @@ impl Slice {
         (from < to).then_some(Self { chunk, from, to })
     }
 
-    /// The wire bytes of the events, shared.
+    /// Returns the wire bytes of the events, shared.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.chunk.bytes.slice(self.chunk.range(self.from, self.to))
     }
 
-    /// The cursor before the first event.
+    /// Returns the cursor before the first event.
     #[must_use]
     pub fn start(&self) -> Cursor {
         self.chunk.start_of(self.from)
     }
 
-    /// The cursor after the last event.
+    /// Returns the cursor after the last event.
     #[must_use]
     pub fn end(&self) -> Cursor {
         self.chunk.start_of(self.to)
     }
 
-    /// The number of events.
+    /// Returns the number of events.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.to - self.from
     }
 
-    /// The events that end after `cursor`, if there are any.
+    /// Returns the events that end after `cursor`, or `None` if there are none.
     #[must_use]
     pub fn after(&self, cursor: Cursor) -> Option<Self> {
         let from = self.index_after(cursor);
         Self::new(Arc::clone(&self.chunk), from, self.to)
     }
 
-    /// The events of which a reader that has taken the first `taken` bytes has got at least a
-    /// part.
+    /// Returns the events that begin within the first `taken` bytes.
+    ///
+    /// A reader that has taken that much has at least a part of each.
     #[must_use]
     pub fn begun(&self, taken: usize) -> Begun {
         let taken_to = self.start().advance(taken);
@@ -75,14 +76,14 @@ impl Slice {
         }
     }
 
-    /// The events, each with the ID that the log gave it.
+    /// Returns the events, each with the ID that the log assigned.
     pub fn events(&self) -> impl Iterator<Item = (LogId, &[u8])> {
         let events = self.chunk.events().skip(self.from);
         let events = events.take(self.count());
         events.map(|(entry, event)| (entry.id, event))
     }
 
-    /// The ID that the log gave the first event.
+    /// Returns the ID that the log assigned to the first event.
     #[must_use]
     pub fn first_id(&self) -> LogId {
         self.chunk.entries[self.from].id

@@ -1,31 +1,31 @@
-//! Where a recorded stream may be cut: between events.
+//! Splitting of a stream between events.
 
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
 
+use super::left_out::LeftOut;
 use crate::decode::MAX_IDLE;
 
-/// Cuts a stream where no event is torn: after blank lines, and after the comments that follow
-/// them.
+/// Splits a stream between events: after blank lines and the comments that follow them.
 #[derive(Debug)]
-pub(crate) struct Cutter {
-    /// What has come since the last cut.
+pub(super) struct Cutter {
+    /// The bytes since the last cut.
     held: Vec<u8>,
-    /// Where the last line of `held` begins, which has not ended.
+    /// The offset of the last line in `held`, which has not ended.
     line: usize,
-    /// How far it has been searched for its end.
+    /// The offset up to which `held` has been searched for line ends.
     searched: usize,
-    /// Whether there is a line in `held`, other than comments.
+    /// Whether `held` has a line that is not a comment.
     is_within: bool,
-    /// Whether the last line ended in a CR, which an LF may follow as part of the same end.
+    /// Whether the last line ended in a CR, so that an LF may belong to the same line end.
     after_cr: bool,
-    /// Whether so much has come that a byte order mark no longer can.
+    /// Whether enough bytes have arrived to rule out a byte order mark.
     has_begun: bool,
-    /// How far the event has come that is left out.
+    /// The event that is being left out.
     left_out: Option<LeftOut>,
 }
 
 impl Cutter {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             held: Vec::new(),
             line: 0,
@@ -37,18 +37,18 @@ impl Cutter {
         }
     }
 
-    /// What has come since the last cut.
-    pub(crate) fn held(&self) -> &[u8] {
+    /// Returns the bytes since the last cut.
+    pub(super) fn held(&self) -> &[u8] {
         &self.held
     }
 
-    /// Whether something has come since the last cut.
-    pub(crate) const fn is_within_event(&self) -> bool {
+    /// Whether bytes have arrived since the last cut.
+    pub(super) const fn is_within_event(&self) -> bool {
         !self.held.is_empty() || self.left_out.is_some()
     }
 
     /// Leaves out every event of which `bytes` are a part.
-    pub(crate) fn refuse(&mut self, mut bytes: &[u8]) {
+    pub(super) fn leave_out(&mut self, mut bytes: &[u8]) {
         self.skip(&mut bytes);
         let end = self.push(bytes);
         self.release(end);
@@ -64,8 +64,8 @@ impl Cutter {
         }
     }
 
-    /// Skips the rest of an event that is left out.
-    pub(crate) fn skip(&mut self, bytes: &mut &[u8]) {
+    /// Skips the rest of an event that is being left out.
+    pub(super) fn skip(&mut self, bytes: &mut &[u8]) {
         let Some(mut left_out) = self.left_out.take() else {
             return;
         };
@@ -80,18 +80,18 @@ impl Cutter {
         }
     }
 
-    /// Whether `bytes` can be passed on as they are.
-    pub(crate) fn passes(&mut self, bytes: &[u8]) -> bool {
+    /// Whether `bytes` are whole events and no others are held.
+    pub(super) fn is_whole(&mut self, bytes: &[u8]) -> bool {
         let is_whole = self.held.is_empty() && !self.after_cr && bytes.ends_with(b"\n\n");
         self.has_begun |= is_whole && !bytes.starts_with(&BOM[..1]);
         is_whole && self.has_begun
     }
 
-    /// Takes up bytes, and gives how many of those held are whole.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
+    /// Adds bytes, and returns how many of those held are whole events.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
         self.held.extend_from_slice(bytes);
         if !self.has_begun {
-            self.begin();
+            self.remove_bom();
         }
         let mut end = 0;
         if self.after_cr && self.searched < self.held.len() {
@@ -117,18 +117,15 @@ impl Cutter {
         end
     }
 
-    /// Begins a line, and gives where to cut.
+    /// Ends a line, and returns where to cut, or 0.
     const fn end_line(&mut self, at: usize) -> usize {
         self.line = at;
         self.searched = at;
-        match self.is_within {
-            true => 0,
-            false => at,
-        }
+        if self.is_within { 0 } else { at }
     }
 
-    /// Forgets the first `len` bytes.
-    pub(crate) fn release(&mut self, len: usize) {
+    /// Drops the first `len` bytes.
+    pub(super) fn release(&mut self, len: usize) {
         if len > 0 {
             self.held.drain(..len);
             self.held.shrink_to(MAX_IDLE);
@@ -137,8 +134,8 @@ impl Cutter {
         self.searched -= len;
     }
 
-    /// Takes a byte order mark away.
-    fn begin(&mut self) {
+    /// Removes a byte order mark.
+    fn remove_bom(&mut self) {
         self.has_begun = !BOM.starts_with(&self.held);
         if self.held.starts_with(BOM) {
             self.held.drain(..BOM.len());
@@ -148,113 +145,14 @@ impl Cutter {
     }
 }
 
-/// Follows events that this library has encoded, which come in pieces, by looking at their ends
-/// only.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    /// Whether the last piece ended within an event.
-    is_within: bool,
-    /// Whether the last piece ended in a line end.
-    is_at_line: bool,
-    left_out: Option<LeftOut>,
-}
-
-impl Encoded {
-    pub(crate) const fn new() -> Self {
-        Self {
-            is_within: false,
-            is_at_line: false,
-            left_out: None,
-        }
-    }
-
-    pub(crate) const fn is_within(&self) -> bool {
-        self.is_within
-    }
-
-    /// Takes note of where a piece ends.
-    pub(crate) fn pass(&mut self, piece: &[u8]) {
-        let (was_within, rest) = match piece {
-            [] => return,
-            [b'\n', rest @ ..] if self.is_at_line => (false, rest),
-            _ => (self.is_within, piece),
-        };
-        let (was_within, rest) = match memmem::rfind(rest, b"\n\n") {
-            Some(end) => (false, &rest[end + 2..]),
-            None => (was_within, rest),
-        };
-        let between =
-            |line: &[u8]| line == b"\n" || (line.starts_with(b":") && line.ends_with(b"\n"));
-        let mut lines = rest.split_inclusive(|byte| *byte == b'\n');
-        self.is_within = was_within || !lines.all(between);
-        self.is_at_line = piece.ends_with(b"\n");
-    }
-
-    /// Leaves out every event of which this piece is a part.
-    pub(crate) fn refuse(&mut self, piece: &[u8]) {
-        self.pass(piece);
-        if self.is_within {
-            self.is_within = false;
-            self.left_out = Some(LeftOut {
-                is_at_line: self.is_at_line,
-                after_cr: false,
-            });
-        }
-    }
-
-    /// Skips the rest of an event that is left out.
-    pub(crate) fn skip(&mut self, piece: &mut &[u8]) {
-        if let Some(left_out) = &mut self.left_out
-            && left_out.skip(piece)
-        {
-            *self = Self::new();
-        }
-    }
-}
-
-/// An event that is left out, up to where it has come.
-#[derive(Debug)]
-struct LeftOut {
-    is_at_line: bool,
-    /// Whether the last line ended in a CR, which an LF may follow as part of the same end.
-    after_cr: bool,
-}
-
-impl LeftOut {
-    /// Skips to the end of the event, and returns whether it has come.
-    fn skip(&mut self, bytes: &mut &[u8]) -> bool {
-        if self.after_cr && !bytes.is_empty() {
-            self.after_cr = false;
-            *bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
-        }
-        while let Some(len) = memchr2(b'\r', b'\n', bytes) {
-            let is_blank = len == 0 && self.is_at_line;
-            let line_end = match &bytes[len..] {
-                [b'\r', b'\n', ..] => 2,
-                line_end => {
-                    self.after_cr = line_end == b"\r";
-                    1
-                }
-            };
-            *bytes = &bytes[len + line_end..];
-            self.is_at_line = true;
-            if is_blank {
-                return true;
-            }
-        }
-        self.is_at_line &= bytes.is_empty();
-        *bytes = &[];
-        false
-    }
-}
-
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Decoded;
-    use crate::testing::decoded;
+    use crate::decode::Decoded;
+    use crate::recording::encoded::Encoded;
+    use crate::recording::{Recorded, Replayer};
 
     const STREAMS: [&[u8]; 4] = [
         b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n: c\nid: 3\ndata: d\n\n: g\nid: 4\ndata: e\n\n",
@@ -264,14 +162,19 @@ mod tests {
     ];
     const LAST: &[u8] = b": g\nid: 4\ndata: e\n\n";
 
+    fn decoded(stream: &[u8]) -> Vec<Decoded<'static>> {
+        let items = Replayer::new(stream).map(|item| item.map(Recorded::into_decoded));
+        items.collect::<Result<_, _>>().unwrap()
+    }
+
     fn events(stream: &[u8]) -> Vec<Decoded<'static>> {
         let mut items = decoded(stream);
         items.retain(|item| matches!(item, Decoded::Event(_)));
         items
     }
 
-    /// Each stream in three pieces, of which the second is refused.
-    fn for_each_refusal(mut pass: impl FnMut([&[u8]; 3]) -> Vec<u8>) {
+    /// Passes each stream in three pieces, of which the second is to be left out.
+    fn for_each_cut(mut pass: impl FnMut([&[u8]; 3]) -> Vec<u8>) {
         for stream in STREAMS {
             let all = decoded(stream);
             for first in 0..=stream.len() {
@@ -281,10 +184,10 @@ mod tests {
                     for item in decoded(&passed[..]) {
                         assert!(all.contains(&item), "{first}..{last}: {item:?}");
                     }
-                    // What begins after the refused piece is there.
+                    // The events after the second piece are there,
                     let is_after = last > first && last <= stream.len() - LAST.len();
                     assert!(!is_after || passed.ends_with(LAST), "{first}..{last}");
-                    // What ends before it, too.
+                    // and those before it.
                     assert!(
                         events(&passed).starts_with(&events(pieces[0])),
                         "{first}..{last}"
@@ -295,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_piece_splices_no_event() {
-        for_each_refusal(|pieces| {
+    fn no_event_is_spliced_where_a_piece_is_left_out() {
+        for_each_cut(|pieces| {
             let (mut cutter, mut passed) = (Cutter::new(), Vec::new());
             for (number, mut piece) in pieces.into_iter().enumerate() {
                 if number == 1 {
-                    cutter.refuse(piece);
+                    cutter.leave_out(piece);
                     continue;
                 }
                 cutter.skip(&mut piece);
@@ -313,18 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_piece_of_encoded_events_splices_none() {
-        for_each_refusal(|pieces| {
+    fn no_encoded_event_is_spliced_where_a_piece_is_left_out() {
+        for_each_cut(|pieces| {
             let is_ours = !pieces.concat().contains(&b'\r');
             let (mut encoded, mut passed) = (Encoded::new(), Vec::new());
             for (number, mut piece) in pieces.into_iter().enumerate() {
                 encoded.skip(&mut piece);
-                match number == 1 && is_ours && !encoded.is_within() {
-                    true => encoded.refuse(piece),
-                    false => {
-                        encoded.pass(piece);
-                        passed.extend_from_slice(piece);
-                    }
+                if number == 1 && is_ours && !encoded.is_within() {
+                    encoded.leave_out(piece);
+                } else {
+                    encoded.advance(piece);
+                    passed.extend_from_slice(piece);
                 }
             }
             passed

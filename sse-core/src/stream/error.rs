@@ -3,7 +3,9 @@
 use std::fmt::{self, Display};
 use std::{error, io, str};
 
-use crate::event::{FieldError, JsonError};
+use crate::event::FieldError;
+#[cfg(feature = "json")]
+use crate::event::JsonError;
 
 /// Why an event was not sent.
 ///
@@ -17,6 +19,7 @@ pub enum SendError {
     /// Data that is not UTF-8; the format has no binary data.
     Utf8(str::Utf8Error),
     /// A value that cannot be serialised.
+    #[cfg(feature = "json")]
     Json(JsonError),
     /// A value whose `Display` implementation failed.
     Display(fmt::Error),
@@ -42,6 +45,7 @@ impl Display for SendError {
                 "the data is not UTF-8 from byte {}; encode binary data as text, such as base64",
                 error.valid_up_to()
             ),
+            #[cfg(feature = "json")]
             Self::Json(error) => error.fmt(f),
             Self::Display(_) => f.write_str("the data's Display implementation failed"),
             Self::Full { pending } => write!(
@@ -62,6 +66,7 @@ impl error::Error for SendError {
         match self {
             Self::Field(error) => Some(error),
             Self::Utf8(error) => Some(error),
+            #[cfg(feature = "json")]
             Self::Json(error) => Some(error),
             Self::Display(error) => Some(error),
             Self::Io(error) => Some(error),
@@ -82,6 +87,7 @@ impl From<str::Utf8Error> for SendError {
     }
 }
 
+#[cfg(feature = "json")]
 impl From<JsonError> for SendError {
     fn from(error: JsonError) -> Self {
         Self::Json(error)

@@ -4,12 +4,16 @@ use std::fmt::{Display, Write as _};
 use std::str;
 use std::time::Duration;
 
+#[cfg(feature = "json")]
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 use super::append::{Appender, Rollback};
 use super::error::SendError;
 use super::staged::Staged;
-use crate::event::{Event, EventId, EventType, FieldError, Integer, JsonError, encode};
+#[cfg(feature = "json")]
+use crate::event::JsonError;
+use crate::event::{Event, EventId, EventType, FieldError, Integer, encode};
 
 /// A buffer of encoded events that the writer has not taken yet.
 ///
@@ -70,6 +74,7 @@ impl Outbox {
     }
 
     /// Appends bytes that are already encoded, such as a response head.
+    #[cfg(any(feature = "http", feature = "recording"))]
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
         self.compact();
         self.bytes.extend_from_slice(bytes);
@@ -151,6 +156,8 @@ impl Outbox {
     /// # Errors
     ///
     /// [`SendError::Json`], [`SendError::Full`], [`SendError::Closed`].
+    #[cfg(feature = "json")]
+    #[cfg(feature = "json")]
     pub fn write_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.push_data(|out, scratch| {
             encode::data_with(out, scratch, |out| serde_json::to_writer(out, value))

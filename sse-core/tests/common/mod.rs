@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde::{Serialize, Serializer, ser};
 use sse_core::{DecodeError, Decoded, Decoder, MessageEvent};
 
+#[cfg(feature = "http")]
 pub(crate) mod peer;
 
 /// Inputs up to this length are split in three as well.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::{error, io};
 
 use sse_core::{
-    BodyLimits, BodyReader, Decoded, Decoder, EventId, MessageEvent, ResponseHead,
+    BodyLimits, BodyReader, Decoded, Decoder, EventId, MEDIA_TYPE, MessageEvent, ResponseHead,
     ResponseHeadReader,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -329,7 +329,7 @@ fn request(target: &str, headers: &str) -> io::Result<String> {
         return Err(invalid(text));
     }
     Ok(format!(
-        "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{headers}\r\n"
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {MEDIA_TYPE}\r\n{headers}\r\n"
     ))
 }
 

@@ -301,7 +301,7 @@ impl Responder {
         }
         let accepted = config.upgrader.accept(head);
         let response = accepted.map_err(|rejection| self.reply(rejection, Some(head)))?;
-        let mut opening = response.content().to_vec();
+        let mut opening = response.body().to_vec();
         let (parts, _) = self.reply(response, Some(head)).into_parts();
         if head.method() == "HEAD" {
             return Err(http::Response::from_parts(parts, Body::omitted()));
@@ -323,7 +323,7 @@ impl Responder {
     fn reply(&self, response: impl Into<Response>, head: Option<&Head>) -> http::Response<Body> {
         let reply = self.0.config.upgrader.reply(response, head, None);
         let reply = reply.response();
-        let body = Body::full(Bytes::copy_from_slice(reply.content()));
+        let body = Body::full(Bytes::copy_from_slice(reply.body()));
         let mut response = http::Response::new(body);
         *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or_default();
         for (name, value) in reply.headers() {

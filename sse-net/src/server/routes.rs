@@ -1,8 +1,8 @@
 //! A map from paths to topics and responses.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use sse_core::{Rejection, Response};
 
 use super::answer::Answer;
@@ -58,8 +58,8 @@ impl Routes {
 
     /// Serves this HTML at `path`.
     #[must_use]
-    pub fn page(self, path: &str, html: impl Into<Cow<'static, str>>) -> Self {
-        let page = Response::new(200).body("text/html; charset=utf-8", html);
+    pub fn page(self, path: &str, html: impl Into<Bytes>) -> Self {
+        let page = Response::new(200).with_body("text/html; charset=utf-8", html);
         self.response(path, page)
     }
 

@@ -325,7 +325,7 @@ async fn copy_to_treats_a_slow_writer_as_a_slow_client() {
             None => assert_eq!(
                 copied.unwrap_err().to_string(),
                 "the reader lagged: events were evicted before it had read them; continue with \
-                     the oldest kept event"
+                     the oldest retained event"
             ),
         }
     }

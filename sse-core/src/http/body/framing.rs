@@ -1,12 +1,12 @@
 //! How the body of a message is delimited: RFC 9112, section 6.3.
 
-use super::body_error::BodyError;
-use super::list::{combine, elements, is_token, split, trim};
+use super::error::BodyError;
+use crate::http::list::{combine, elements, is_token, split, trim};
 
 /// How the body of an HTTP/1.1 message is delimited: [RFC 9112, 6.3].
 ///
-/// The lines of one header name are one list, codings are whole tokens, and a length that is
-/// not certain is an error.
+/// The lines of one header name are one list, codings are whole tokens, and an ambiguous
+/// length is an error.
 ///
 /// ```
 /// use sse_core::Framing;
@@ -33,14 +33,16 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Returns the framing of a request's body. `minor_version` is that of HTTP/1.
+    /// Returns the framing of a request's body.
+    ///
+    /// `minor_version` is that of HTTP/1.
     ///
     /// # Errors
     ///
-    /// - `Content-Length` that is no number, has different values, or stands beside
+    /// - `Content-Length` is not a number, has different values, or is in a request with
     ///   `Transfer-Encoding`.
-    /// - `Transfer-Encoding` that is malformed, does not end in `chunked`, has a further coding,
-    ///   or is in an HTTP/1.0 request.
+    /// - `Transfer-Encoding` is malformed, does not end in `chunked`, has another coding, or is
+    ///   in an HTTP/1.0 request.
     pub fn of_request<'h>(
         minor_version: u8,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
@@ -50,7 +52,7 @@ impl Framing {
             return Ok(lines.length()?.map_or(Self::None, Self::Length));
         };
         // "A server MAY reject a request that contains both Content-Length and
-        // Transfer-Encoding": only an attack has a use for it.
+        // Transfer-Encoding": only attacks need it.
         if !lines.lengths.is_empty() {
             return Err(BodyError::LengthAndCoding);
         }
@@ -61,19 +63,18 @@ impl Framing {
         }
     }
 
-    /// Returns the framing of a response's body. `method` is that of the request, and
-    /// `minor_version` that of HTTP/1 in the response.
+    /// Returns the framing of a response's body.
     ///
-    /// After 101, and after a success for `CONNECT`, whatever the connection carries until its
-    /// end counts as the body. A transfer coding that is not registered leaves the body as it
-    /// is.
+    /// `method` is that of the request, and `minor_version` that of HTTP/1 in the response.
+    /// After 101, and after a success for `CONNECT`, the body is all that follows on the
+    /// connection. A transfer coding that is not registered is ignored.
     ///
     /// # Errors
     ///
-    /// - `Content-Length` that is no number or has different values, without a
-    ///   `Transfer-Encoding` that overrides it.
-    /// - `Transfer-Encoding` that is malformed, has a coding that has to be undone, such as
-    ///   `gzip`, or is in an HTTP/1.0 response.
+    /// - `Content-Length` is not a number or has different values, and there is no
+    ///   `Transfer-Encoding` to override it.
+    /// - `Transfer-Encoding` is malformed, has a coding such as `gzip`, or is in an HTTP/1.0
+    ///   response.
     pub fn of_response<'h>(
         method: &str,
         status: u16,
@@ -152,10 +153,10 @@ impl<'h> Lines<'h> {
             is_empty = false;
             codings.add(element)?;
         }
-        match is_empty {
-            true => Err(BodyError::BadCoding),
-            false => Ok(Some(codings)),
+        if is_empty {
+            return Err(BodyError::BadCoding);
         }
+        Ok(Some(codings))
     }
 }
 
@@ -193,7 +194,7 @@ fn is_registered(coding: &str) -> bool {
     )
 }
 
-/// Parses digits only: no sign, no blank, no overflow.
+/// Parses a decimal number without a sign or spaces.
 fn parse_length(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()

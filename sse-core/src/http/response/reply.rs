@@ -1,14 +1,13 @@
-//! What every response to a request has.
+//! Responses as they are written.
 
 use std::time::SystemTime;
 
-use super::response::Response;
+use super::Response;
 
-/// A response that is about to be written, with what every response has: the headers of CORS
-/// and `Vary: Origin`, `Date`, `Connection: close`.
+/// A response with the headers that every response has: CORS, `Date`, `Connection: close`.
 ///
-/// [`Upgrader::reply`](crate::Upgrader::reply) makes one of any [`Response`] and
-/// [`Rejection`](crate::Rejection). Whatever writes to a connection writes one of these.
+/// [`Upgrader::reply`](crate::Upgrader::reply) returns one for any [`Response`] and
+/// [`Rejection`](crate::Rejection). Every response to a request is written as one.
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};
@@ -29,17 +28,18 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Returns the response with the headers of CORS, for an HTTP server, which adds `Date` and
-    /// `Connection` itself.
+    /// Returns the response with its CORS headers.
+    ///
+    /// It is for an HTTP server that adds `Date` and `Connection` itself.
     #[must_use]
     pub const fn response(&self) -> &Response {
         &self.response
     }
 
-    /// Returns the wire form; for a `HEAD` request without the body.
+    /// Returns the wire form, for a `HEAD` request without the body.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(320 + self.response.content().len());
+        let mut out = Vec::with_capacity(320 + self.response.body().len());
         self.response.encode(self.date, self.is_head_only, &mut out);
         out
     }

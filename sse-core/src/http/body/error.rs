@@ -1,8 +1,8 @@
-//! What can be wrong with a message's body.
+//! Errors of a body.
 
 use std::{error, fmt, io};
 
-/// Why the body of a message cannot be read, or not to its end.
+/// Why a body cannot be read to its end.
 ///
 /// As an [`io::Error`], [`Incomplete`](Self::Incomplete) is of the kind
 /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), and every other
@@ -10,7 +10,7 @@ use std::{error, fmt, io};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// `Content-Length` is not a number of bytes.
+    /// `Content-Length` is not a number.
     BadLength,
     /// `Content-Length` has different values.
     DifferentLengths,
@@ -45,7 +45,7 @@ pub enum BodyError {
     },
     /// The data of a chunk is not followed by CR LF.
     BadChunkEnd,
-    /// A trailer line is no header field or does not end in CR LF.
+    /// A trailer line is not a header field or does not end in CR LF.
     BadTrailer,
     /// The trailers exceed [`max_trailers_size`](crate::BodyLimits::max_trailers_size).
     TrailersTooLarge {
@@ -59,16 +59,15 @@ pub enum BodyError {
     },
     /// The connection ended before the body: RFC 9112, section 8.
     Incomplete {
-        /// How many bytes of the body were received.
+        /// The bytes of the body that were received.
         received: u64,
-        /// How many bytes were announced; `None` for a chunked body.
+        /// The announced length in bytes; `None` for a chunked body.
         announced: Option<u64>,
     },
 }
 
 impl BodyError {
-    /// Returns the status code with which a server refuses a request for this: 400, 413, 431
-    /// or 501.
+    /// Returns the status code of a server's response: 400, 413, 431 or 501.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {

@@ -1,0 +1,142 @@
+//! The headers that the framing of a request and its host depend on.
+
+use super::span::Span;
+use super::target::is_authority;
+use crate::http::list::is_token_byte;
+use crate::http::response::Rejection;
+
+/// What the headers of a request say about its host, its body and the last event ID.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub(super) host: Option<Span>,
+    has_two_hosts: bool,
+    is_host_malformed: bool,
+    pub(super) last_event_id: Option<Span>,
+    /// Whether `Content-Length` is above zero.
+    content_length: Option<bool>,
+    is_length_malformed: bool,
+    codings: Option<Codings>,
+}
+
+impl Fields {
+    pub(super) fn add(&mut self, name: &str, value: &[u8], span: Span) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match name.len() {
+            4 if is("host") => {
+                self.has_two_hosts |= self.host.is_some();
+                self.is_host_malformed |= !is_authority(value);
+                self.host = Some(span);
+            }
+            13 if is("last-event-id") => {
+                self.last_event_id.get_or_insert(span);
+            }
+            14 if is("content-length") => {
+                self.is_length_malformed |= self.content_length.is_some()
+                    || value.is_empty()
+                    || !value.iter().all(u8::is_ascii_digit);
+                self.content_length = Some(value.iter().any(|digit| *digit != b'0'));
+            }
+            17 if is("transfer-encoding") => {
+                self.codings.get_or_insert_default().add(value);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the body that follows the head.
+    pub(super) fn check(&self, minor_version: Option<u8>) -> Result<Body, Rejection> {
+        let bad = |reason| Err(Rejection::BAD_REQUEST.because(reason));
+        if self.has_two_hosts {
+            return bad("the request has two Host headers; send one");
+        }
+        if self.is_host_malformed {
+            return bad("Host is not a valid host with an optional port");
+        }
+        // RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to
+        // any HTTP/1.1 request message that lacks a Host header field".
+        if self.host.is_none() && minor_version == Some(1) {
+            return bad("the request has no Host header, which HTTP/1.1 requires");
+        }
+        if self.is_length_malformed {
+            return bad("Content-Length is not a number, or there are two; send one");
+        }
+        let Some(codings) = &self.codings else {
+            return Ok(match self.content_length {
+                Some(true) => Body::Sized,
+                _ => Body::None,
+            });
+        };
+        if self.content_length.is_some() {
+            return bad(
+                "the request has both Content-Length and Transfer-Encoding; send one of them",
+            );
+        }
+        // RFC 9112, 6.1: "A server or client that receives an HTTP/1.0 message containing
+        // a Transfer-Encoding header field MUST treat the message as if the framing is
+        // faulty".
+        if minor_version == Some(0) {
+            return bad("the request has Transfer-Encoding, which HTTP/1.0 does not have");
+        }
+        codings.check()?;
+        Ok(Body::Chunked)
+    }
+}
+
+/// The body that follows a head.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Body {
+    None,
+    /// A body of at least one byte.
+    Sized,
+    /// Chunks. The body may be empty.
+    Chunked,
+}
+
+/// The transfer codings of a request. All lines are one list (RFC 9110, 5.3).
+#[derive(Default)]
+struct Codings {
+    is_malformed: bool,
+    /// The number of times that `chunked` is listed.
+    chunked: usize,
+    has_other: bool,
+    is_last_chunked: bool,
+}
+
+impl Codings {
+    fn add(&mut self, value: &[u8]) {
+        let codings = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        // RFC 9110, 5.6.1: empty elements do not count.
+        for coding in codings.filter(|coding| !coding.is_empty()) {
+            let name = coding.split(|byte| *byte == b';').next();
+            let name = name.unwrap_or_default().trim_ascii();
+            self.is_malformed |= name.is_empty() || !name.iter().copied().all(is_token_byte);
+            self.is_last_chunked = name.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(self.is_last_chunked);
+            self.has_other |= !self.is_last_chunked;
+            // RFC 9112, 7.1: the chunked coding has no parameters.
+            self.is_malformed |= self.is_last_chunked && name.len() < coding.len();
+        }
+    }
+
+    fn check(&self) -> Result<(), Rejection> {
+        if self.is_malformed {
+            return Err(
+                Rejection::BAD_REQUEST.because("Transfer-Encoding is not a list of codings")
+            );
+        }
+        // RFC 9112, 6.3: "If a Transfer-Encoding header field is present in a request and the
+        // chunked transfer coding is not the final encoding, the message body length cannot be
+        // determined reliably; the server MUST respond with the 400 (Bad Request) status code
+        // and then close the connection."
+        if !self.is_last_chunked || self.chunked > 1 {
+            return Err(Rejection::BAD_REQUEST
+                .because("Transfer-Encoding does not end with chunked, or lists it twice"));
+        }
+        // RFC 9112, 6.1: "A server that receives a request message with a transfer coding it
+        // does not understand SHOULD respond with 501 (Not Implemented)."
+        if self.has_other {
+            return Err(Rejection::NOT_IMPLEMENTED);
+        }
+        Ok(())
+    }
+}

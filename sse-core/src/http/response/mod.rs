@@ -1,0 +1,345 @@
+//! Responses other than a stream.
+
+mod headers;
+mod rejection;
+mod reply;
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::date::imf_fixdate;
+use crate::event::FieldError;
+pub(crate) use headers::Headers;
+use headers::{check_value, encode_line};
+pub use rejection::Rejection;
+pub use reply::Reply;
+
+/// A complete HTTP response with a small body: a page, an image, JSON, a redirect.
+///
+/// An [`Upgrader`](crate::Upgrader) turns it into a [`Reply`], which adds the headers that
+/// every response has.
+///
+/// ```
+/// use sse_core::Response;
+///
+/// let moved = Response::new(308).header("Location", "/events")?;
+/// let page = Response::new(200).with_body("text/html; charset=utf-8", "<h1>Hey</h1>");
+/// let icon = Response::new(200).with_body("image/png", vec![0x89, b'P', b'N', b'G']);
+/// # let _ = (moved, page, icon);
+/// # Ok::<(), sse_core::FieldError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    headers: Headers,
+    /// Empty where there is none.
+    content_type: Cow<'static, str>,
+    body: Bytes,
+    /// Whether events follow the body, until the connection ends.
+    is_open: bool,
+}
+
+impl Response {
+    /// Creates a response without a body.
+    ///
+    /// # Panics
+    ///
+    /// When `status` is not a final one, from 200 to 599.
+    #[must_use]
+    #[track_caller]
+    pub const fn new(status: u16) -> Self {
+        check_status(status);
+        Self {
+            status,
+            headers: Headers::new(),
+            content_type: Cow::Borrowed(""),
+            body: Bytes::new(),
+            is_open: false,
+        }
+    }
+
+    /// Sets the body, text or binary, and its content type.
+    ///
+    /// # Panics
+    ///
+    /// When `content_type` has a control character. For a type that is made at run time, use
+    /// [`try_with_body`](Self::try_with_body).
+    #[must_use]
+    #[track_caller]
+    pub fn with_body(self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        match self.try_with_body(content_type, body) {
+            Ok(response) => response,
+            Err(error) => panic!("the content type is not valid: {error}"),
+        }
+    }
+
+    /// Sets the body, text or binary, and its content type, made at run time.
+    ///
+    /// # Errors
+    ///
+    /// `content_type` has a control character.
+    pub fn try_with_body(
+        mut self,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Bytes>,
+    ) -> Result<Self, FieldError> {
+        let content_type = content_type.into();
+        check_value(&content_type)?;
+        self.content_type = content_type;
+        self.body = body.into();
+        Ok(self)
+    }
+
+    /// Sets a header. It replaces any of the same name.
+    ///
+    /// # Errors
+    ///
+    /// The name is not a token or is one of the framing, such as `Content-Length`; or the
+    /// value has a control character.
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Result<Self, FieldError> {
+        self.headers.insert(name.into(), value.into())?;
+        Ok(self)
+    }
+
+    /// Returns the status code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the headers, `Content-Type` first.
+    ///
+    /// Those of the framing are not among them; [`Reply::encode`] writes them.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let content_type = ("Content-Type", &*self.content_type);
+        let content_type = Some(content_type).filter(|(_, value)| !value.is_empty());
+        content_type.into_iter().chain(self.headers.iter())
+    }
+
+    /// Returns the body.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Appends the wire form, for a `HEAD` request without the body.
+    ///
+    /// The version is HTTP/1.1 for a client of 1.0, too (RFC 9110, 6.2). The connection always
+    /// ends with the response, so nothing is chunked.
+    fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        let has_date = self.headers.has("Date");
+        if let Some(date) = date.filter(|_| !has_date) {
+            encode_line("Date", &imf_fixdate(date), out);
+        }
+        encode_line("Connection", "close", out);
+        if !self.content_type.is_empty() {
+            encode_line("Content-Type", &self.content_type, out);
+        }
+        // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
+        let has_body = !matches!(self.status, 204 | 205 | 304);
+        if has_body && !self.is_open {
+            let length = self.body.len();
+            encode_line("Content-Length", itoa::Buffer::new().format(length), out);
+        }
+        self.headers.encode(out);
+        out.extend_from_slice(b"\r\n");
+        if has_body && !head_only {
+            out.extend_from_slice(&self.body);
+        }
+    }
+
+    /// Lets a stream of events follow the body.
+    pub(crate) const fn open(mut self) -> Self {
+        self.is_open = true;
+        self
+    }
+
+    pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
+    pub(crate) fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+}
+
+#[track_caller]
+const fn check_status(status: u16) {
+    assert!(
+        200 <= status && status <= 599,
+        "a status code of a response is from 200 to 599"
+    );
+}
+
+/// Returns the usual reason phrase: RFC 9110, 15.
+const fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(response: impl Into<Response>, head_only: bool) -> String {
+        let mut out = Vec::new();
+        response.into().encode(None, head_only, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_response_has_a_length_and_ends_the_connection() {
+        let page = Response::new(200).with_body("text/html", "<h1>");
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n\
+                    Content-Length: 4\r\n\r\n";
+        assert_eq!(wire(page.clone(), false), format!("{head}<h1>"));
+        assert_eq!(wire(page, true), head);
+        assert_eq!(
+            wire(Response::new(204), false),
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_rejection_is_a_plain_text_response() {
+        let rejection = Rejection::METHOD_NOT_ALLOWED;
+        assert_eq!(
+            rejection.to_string(),
+            "405 Method Not Allowed: the method is not allowed; use GET"
+        );
+        assert_eq!(
+            wire(rejection, false),
+            "HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n\
+             Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\r\n\
+             the method is not allowed; use GET\n"
+        );
+        let basic = Rejection::UNAUTHORIZED
+            .header("www-authenticate", "Basic")
+            .unwrap();
+        assert!(wire(basic.clone(), false).contains("\r\nwww-authenticate: Basic\r\n"));
+        assert!(!wire(basic, false).contains("Bearer"));
+    }
+
+    #[test]
+    fn a_body_may_be_binary_and_its_type_made_at_run_time() {
+        let bytes = vec![0x89, b'P', 0, 0xff];
+        let content_type = format!("image/{}", "png");
+        let image = Response::new(200).try_with_body(content_type, bytes.clone());
+        let image = image.unwrap();
+        assert_eq!(image.body(), &bytes);
+        let headers = Vec::from_iter(image.headers());
+        assert_eq!(headers, [("Content-Type", "image/png")]);
+        let mut out = Vec::new();
+        image.encode(None, false, &mut out);
+        assert!(out.ends_with(b"\r\nContent-Length: 4\r\n\r\n\x89P\0\xff"));
+
+        let error = Response::new(200).try_with_body("a\r\nb: c".to_owned(), bytes);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the header value has a carriage return at byte 1; remove it"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "the content type is not valid: the header value has a line feed")]
+    fn a_constant_content_type_that_is_not_valid_panics() {
+        let _ = Response::new(200).with_body("a\n", "");
+    }
+
+    #[test]
+    fn a_reason_may_be_made_at_run_time() {
+        let topic = "news";
+        let rejection = Rejection::new(404, format!("there is no topic {topic:?}"));
+        assert_eq!(rejection.reason(), "there is no topic \"news\"");
+        assert!(wire(rejection, false).ends_with("\r\n\r\nthere is no topic \"news\"\n"));
+    }
+
+    #[test]
+    fn headers_cannot_inject() {
+        let header = |name: &'static str, value: &'static str| {
+            Response::new(200)
+                .header(name, value)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(header("X-A", "b\tc é"), Ok(()));
+        for (name, value, expected) in [
+            (
+                "X-A",
+                "b\r\nX-C: d",
+                "the header value has a carriage return at byte 1; remove it",
+            ),
+            (
+                "X-A",
+                "b\n",
+                "the header value has a line feed at byte 1; remove it",
+            ),
+            (
+                "X-A",
+                "\0",
+                "the header value has a NUL at byte 0; remove it",
+            ),
+            (
+                "X-A",
+                "\x7f",
+                "the header value has '\\u{7f}' at byte 0; remove it",
+            ),
+            ("X A", "b", "the header name has ' ' at byte 1; remove it"),
+            ("X:", "b", "the header name has ':' at byte 1; remove it"),
+            ("é", "b", "the header name has 'é' at byte 0; remove it"),
+            (
+                "",
+                "b",
+                "the header name is empty; use at least one character",
+            ),
+            (
+                "content-length",
+                "0",
+                "the header name is reserved, because the library sets it; leave it out",
+            ),
+        ] {
+            assert_eq!(header(name, value), Err(expected.to_owned()));
+        }
+    }
+}

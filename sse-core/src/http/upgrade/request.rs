@@ -1,0 +1,129 @@
+//! Requests that the application decides on.
+
+use std::fmt;
+use std::io::{Read, Write};
+
+use super::connection::{ShutDown, finish};
+use super::{UpgradeError, Upgrader};
+use crate::event::EventId;
+use crate::http::head::Head;
+use crate::http::response::{Rejection, Reply, Response};
+use crate::stream::{Outbox, Stream};
+
+/// A request that the application accepts, rejects or responds to.
+pub struct Request<C> {
+    pub(super) upgrader: Upgrader,
+    pub(super) head: Head,
+    /// Whether the peer has sent more than the head.
+    pub(super) has_more: bool,
+    pub(super) shut_down: Option<ShutDown<C>>,
+    pub(super) conn: C,
+}
+
+impl<C> Request<C> {
+    /// Returns the request head.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Returns the method, `GET` or `HEAD`.
+    pub fn method(&self) -> &str {
+        self.head.method()
+    }
+
+    /// Returns the path, still percent-encoded; see [`Head::path`].
+    pub fn path(&self) -> &str {
+        self.head.path()
+    }
+
+    /// Returns the query, still percent-encoded; see [`Head::query`].
+    pub fn query(&self) -> Option<&str> {
+        self.head.query()
+    }
+
+    /// Returns the first header of this name; see [`Head::header`].
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.header(name)
+    }
+
+    /// Returns the ID of the last event that the client has received.
+    ///
+    /// See [`Head::last_event_id`].
+    pub fn last_event_id(&self) -> Option<EventId<'_>> {
+        self.head.last_event_id()
+    }
+
+    /// Returns the connection.
+    pub const fn conn(&self) -> &C {
+        &self.conn
+    }
+
+    /// Returns the head and the connection, for a response of the caller's own.
+    pub fn into_parts(self) -> (Head, C) {
+        (self.head, self.conn)
+    }
+}
+
+impl<C: Read + Write> Request<C> {
+    /// Accepts the request: writes the response head, flushes, and returns the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`UpgradeError::Rejected`] for a request that [`Upgrader::accept`] refuses and
+    /// [`UpgradeError::Answered`] for `HEAD`; the response has been sent.
+    /// [`UpgradeError::Io`] when the connection fails.
+    pub fn accept(self) -> Result<Stream<C>, UpgradeError> {
+        let accepting = match self.upgrader.accept(&self.head) {
+            Ok(accepting) => accepting,
+            Err(rejection) => return Err(self.refuse(rejection)),
+        };
+        if self.head.method() == "HEAD" {
+            self.respond(accepting)?;
+            return Err(UpgradeError::Answered);
+        }
+        let mut outbox = Outbox::new();
+        outbox.push_raw(&self.reply(accepting).encode());
+        let mut stream = Stream::with_outbox(self.conn, outbox);
+        stream.flush()?;
+        Ok(stream)
+    }
+
+    /// Refuses the request.
+    ///
+    /// # Errors
+    ///
+    /// [`UpgradeError::Io`] when the connection fails.
+    pub fn reject(self, rejection: Rejection) -> Result<(), UpgradeError> {
+        self.respond(rejection)
+    }
+
+    /// Sends a response other than a stream. For `HEAD` the body is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`UpgradeError::Io`] when the connection fails.
+    pub fn respond(mut self, response: impl Into<Response>) -> Result<(), UpgradeError> {
+        let reply = self.reply(response);
+        finish(&mut self.conn, &reply, self.shut_down, self.has_more)?;
+        Ok(())
+    }
+
+    /// Refuses the request and returns the error.
+    pub(super) fn refuse(self, rejection: Rejection) -> UpgradeError {
+        let _ = self.respond(rejection.clone());
+        rejection.into()
+    }
+
+    fn reply(&self, response: impl Into<Response>) -> Reply {
+        let now = self.upgrader.now();
+        self.upgrader.reply(response, Some(&self.head), now)
+    }
+}
+
+impl<C> fmt::Debug for Request<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! Settings of an upgrader, and the hosts, origins and CORS headers that follow from them.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use crate::event::{Fault, Field, FieldError};
+use crate::http::head::{Head, HeadReader, is_authority};
+use crate::http::host::{Host, is_own_origin};
+use crate::http::response::{Headers, Rejection};
+
+/// The settings of an [`Upgrader`](crate::Upgrader).
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) max_head_size: usize,
+    pub(super) max_headers: usize,
+    /// Empty where every host is allowed.
+    hosts: Vec<Host>,
+    pub(super) origins: Origins,
+    pub(super) credentials: bool,
+    pub(super) headers: Headers,
+    pub(super) retry: Option<Duration>,
+    pub(super) is_https: bool,
+    pub(super) clock: Option<fn() -> SystemTime>,
+}
+
+impl Settings {
+    pub(super) fn allow_host(&mut self, host: &str) -> Result<(), FieldError> {
+        check_authority(Field::Host, host, 0)?;
+        self.hosts.push(Host::new(host));
+        Ok(())
+    }
+
+    pub(super) fn allow_origin(&mut self, origin: &str) -> Result<(), FieldError> {
+        let origin = normalise_origin(origin)?;
+        match &mut self.origins {
+            Origins::Listed(origins) => origins.push(origin),
+            others => *others = Origins::Listed(vec![origin]),
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_allowed_host(&self, host: &str) -> bool {
+        let mut hosts = self.hosts.iter();
+        let requested = Host::new(host);
+        self.hosts.is_empty() || hosts.any(|allowed| allowed.covers(&requested))
+    }
+
+    /// Refuses pages of origins that are not allowed.
+    pub(super) fn check_origin(&self, head: &Head) -> Result<(), Rejection> {
+        match origin(head) {
+            Some(origin) if !self.is_allowed_origin(&origin, head) => {
+                Err(Rejection::FORBIDDEN.because("pages of this origin may not read the stream"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_allowed_origin(&self, origin: &str, head: &Head) -> bool {
+        self.origins.allow(origin) || is_own_origin(origin, head.host(), self.is_https)
+    }
+
+    /// Adds CORS headers to a response: Fetch, "CORS protocol".
+    pub(super) fn add_cors(&self, head: Option<&Head>, headers: &mut Headers) {
+        let is_any = match &self.origins {
+            Origins::Unchecked => return,
+            Origins::Any => true,
+            Origins::Listed(_) => false,
+        };
+        if headers.has("Access-Control-Allow-Origin") {
+            return; // The program has set it.
+        }
+        // Browsers refuse "*" together with credentials.
+        if is_any && !self.credentials {
+            return headers.add("Access-Control-Allow-Origin", "*");
+        }
+        headers.vary_by_origin();
+        let Some((head, origin)) = head.and_then(|head| Some((head, origin(head)?))) else {
+            return;
+        };
+        if self.is_allowed_origin(&origin, head) {
+            headers.add("Access-Control-Allow-Origin", origin.into_owned());
+            if self.credentials {
+                headers.add("Access-Control-Allow-Credentials", "true");
+            }
+        }
+    }
+}
+
+/// Returns the origin of the page that sent the request.
+fn origin(head: &Head) -> Option<Cow<'_, str>> {
+    head.header("origin").map(String::from_utf8_lossy)
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_head_size: HeadReader::DEFAULT_MAX_SIZE,
+            max_headers: HeadReader::DEFAULT_MAX_HEADERS,
+            hosts: Vec::new(),
+            origins: Origins::Unchecked,
+            credentials: false,
+            headers: Headers::new(),
+            retry: None,
+            is_https: false,
+            clock: None,
+        }
+    }
+}
+
+/// The origins whose pages may read responses.
+#[derive(Debug, Clone)]
+pub(super) enum Origins {
+    /// No CORS header is sent.
+    Unchecked,
+    Any,
+    /// In lower case.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    fn allow(&self, origin: &str) -> bool {
+        match self {
+            Self::Unchecked | Self::Any => true,
+            Self::Listed(origins) => origins
+                .iter()
+                .any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+        }
+    }
+}
+
+/// Checks an origin and returns it in lower case, without its scheme's default port.
+fn normalise_origin(origin: &str) -> Result<String, FieldError> {
+    // The origin of a local file, for example, is opaque and spelt "null".
+    if origin != "null" {
+        match origin.find("://") {
+            Some(scheme @ 1..) if is_scheme(&origin[..scheme]) => {
+                check_authority(Field::Origin, origin, scheme + 3)?;
+            }
+            _ if origin.is_empty() => check_authority(Field::Origin, origin, 0)?,
+            _ => return Err(FieldError::new(Field::Origin, Fault::Malformed)),
+        }
+    }
+    let mut origin = origin.to_ascii_lowercase();
+    // RFC 6454, 6.2: an origin leaves out the default port of its scheme.
+    for (scheme, port) in [("http://", ":80"), ("https://", ":443")] {
+        if origin.starts_with(scheme) && origin.ends_with(port) {
+            origin.truncate(origin.len() - port.len());
+        }
+    }
+    Ok(origin)
+}
+
+/// Whether `text` is the scheme of a URL: RFC 3986, 3.1.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// Whether the port is below 65,536, if there is one.
+fn has_valid_port(authority: &str) -> bool {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains('[') || host.ends_with(']') => {
+            port.parse::<u16>().is_ok()
+        }
+        _ => true,
+    }
+}
+
+/// Checks that `text` is an authority from `start` on.
+fn check_authority(field: Field, text: &str, start: usize) -> Result<(), FieldError> {
+    let authority = &text.as_bytes()[start..];
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+;=%:[]".contains(&byte);
+    if let Some(offset) = authority.iter().position(|byte| !is_legal(*byte)) {
+        return Err(FieldError::character(field, text, start + offset));
+    }
+    match authority {
+        [] if text.is_empty() => Err(FieldError::new(field, Fault::Empty)),
+        [] | [.., b':'] => Err(FieldError::new(field, Fault::Malformed)),
+        _ if is_authority(authority) && has_valid_port(&text[start..]) => Ok(()),
+        _ => Err(FieldError::new(field, Fault::Malformed)),
+    }
+}

@@ -1,0 +1,158 @@
+//! Comparison of event streams.
+
+use std::io::{self, BufRead};
+use std::iter;
+use std::time::Duration;
+
+use super::difference::{Difference, describe, excerpts};
+use crate::decode::Decoded;
+use crate::recording::{Recorded, Replayer};
+
+/// Returns the events, reconnection times and comments of a stream or a recording.
+///
+/// An event that is not complete at the end is left out.
+///
+/// # Panics
+///
+/// When the stream exceeds the default limits of a [`Decoder`](crate::Decoder).
+#[must_use]
+#[track_caller]
+pub fn decoded(wire: &[u8]) -> Vec<Decoded<'static>> {
+    let items = Replayer::new(wire).map(|item| item.map(Recorded::into_decoded));
+    match items.collect() {
+        Ok(items) => items,
+        Err(error) => panic!("the stream cannot be decoded: {error}"),
+    }
+}
+
+/// Compares the events, reconnection times and comments of two streams or recordings.
+///
+/// By default the times of recordings do not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Comparison {
+    tolerance: Option<Duration>,
+    skips_comments: bool,
+}
+
+impl Comparison {
+    /// Creates a comparison that ignores the times.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            tolerance: None,
+            skips_comments: false,
+        }
+    }
+
+    /// Compares the times too. They may differ by up to `tolerance`.
+    #[must_use]
+    pub const fn times_within(mut self, tolerance: Duration) -> Self {
+        self.tolerance = Some(tolerance);
+        self
+    }
+
+    /// Ignores comments, such as heartbeats.
+    #[must_use]
+    pub const fn without_comments(mut self) -> Self {
+        self.skips_comments = true;
+        self
+    }
+
+    /// Returns the first difference, or `None` if the streams are the same.
+    ///
+    /// # Errors
+    ///
+    /// An error of a reader, or a [`DecodeError`](crate::DecodeError).
+    pub fn first_difference(
+        &self,
+        expected: impl BufRead,
+        got: impl BufRead,
+    ) -> io::Result<Option<Difference>> {
+        let [mut expected, mut got] = [self.items(expected)?, self.items(got)?].map(Vec::into_iter);
+        let pairs = iter::from_fn(|| match (expected.next(), got.next()) {
+            (None, None) => None,
+            pair => Some(pair),
+        });
+        let mut differences = pairs.enumerate().filter_map(|(index, (expected, got))| {
+            let (field, expected, got) = self.compare(expected.as_ref(), got.as_ref())?;
+            Some(Difference {
+                index,
+                field,
+                expected,
+                got,
+            })
+        });
+        Ok(differences.next())
+    }
+
+    /// Panics unless the streams are the same.
+    ///
+    /// # Panics
+    ///
+    /// When they differ, with the [`Difference`] as the message; when one cannot be decoded.
+    #[track_caller]
+    pub fn assert_same(&self, expected: impl BufRead, got: impl BufRead) {
+        match self.first_difference(expected, got) {
+            Ok(None) => {}
+            Ok(Some(difference)) => panic!("the streams differ: {difference}"),
+            Err(error) => panic!("the streams cannot be compared: {error}"),
+        }
+    }
+
+    fn items(&self, stream: impl BufRead) -> io::Result<Vec<Recorded<'static>>> {
+        let is_compared = |item: &Recorded<'_>| {
+            !(self.skips_comments && matches!(item.decoded(), Decoded::Comment(_)))
+        };
+        Replayer::new(stream)
+            .filter(|item| item.as_ref().map_or(true, is_compared))
+            .collect()
+    }
+
+    /// Returns the name of the field that differs, what was expected, and what there is.
+    fn compare(
+        &self,
+        expected: Option<&Recorded<'_>>,
+        got: Option<&Recorded<'_>>,
+    ) -> Option<(&'static str, String, String)> {
+        let field = |name, expected: &str, got: &str| {
+            let (expected, got) = excerpts(expected, got)?;
+            Some((name, expected, got))
+        };
+        let (Some(expected), Some(got)) = (expected, got) else {
+            return Some(("kind", describe(expected), describe(got)));
+        };
+        let of_item = match (expected.decoded(), got.decoded()) {
+            (Decoded::Event(expected), Decoded::Event(got)) => {
+                field("type", expected.event(), got.event())
+                    .or_else(|| field("data", expected.data(), got.data()))
+                    .or_else(|| {
+                        field(
+                            "last event ID",
+                            expected.last_event_id(),
+                            got.last_event_id(),
+                        )
+                    })
+            }
+            (Decoded::Retry(expected), Decoded::Retry(got)) => (expected != got).then(|| {
+                (
+                    "reconnection time",
+                    format!("{expected:?}"),
+                    format!("{got:?}"),
+                )
+            }),
+            (Decoded::Comment(expected), Decoded::Comment(got)) => field("text", expected, got),
+            _ => Some(("kind", describe(Some(expected)), describe(Some(got)))),
+        };
+        let is_on_time = self
+            .tolerance
+            .is_none_or(|tolerance| expected.at().abs_diff(got.at()) <= tolerance);
+        let of_time = || {
+            (
+                "time",
+                format!("{:?}", expected.at()),
+                format!("{:?}", got.at()),
+            )
+        };
+        of_item.or_else(|| (!is_on_time).then(of_time))
+    }
+}
