@@ -149,7 +149,7 @@ impl Connection {
             },
             reason = presence.left(transport) => return Err(reason),
             () = elapsed(config.handler_timeout) => {
-                (HANDLER_TIMED_OUT, Disconnect::HandlerTimedOut)
+                (Rejection::UNAVAILABLE.because(HANDLER_TIMED_OUT), Disconnect::HandlerTimedOut)
             }
         };
         self.inner.stats.add_disconnect(reason);
@@ -220,8 +220,7 @@ impl Connection {
     }
 }
 
-const HANDLER_TIMED_OUT: Rejection =
-    Rejection::UNAVAILABLE.because("the server took too long to answer; come back later");
+const HANDLER_TIMED_OUT: &str = "the server took too long to answer; come back later";
 
 async fn elapsed(time: Option<Duration>) {
     match time {
