@@ -68,6 +68,15 @@
 //! reader skips; [`Replayer`] reads it back, at any [`Pace`]. [`Tee`] records what a
 //! [`Stream`]'s client gets. What tests need to assert on streams is in [`testing`].
 //!
+//! # Features
+//!
+//! All are on by default. Without them, the crate has the encoder, the decoder, [`Stream`] and
+//! [`Log`], with few dependencies.
+//!
+//! - `http`: request and response heads, bodies, and [`Upgrader`].
+//! - `json`: event data serialised as JSON.
+//! - `recording`: [`Recorder`], [`Replayer`], and the [`Segment`]s of a journal.
+//!
 //! # What can be relied on
 //!
 //! - **Nothing injects.** IDs and event types are judged when they are made; line breaks in

@@ -1,4 +1,4 @@
-//! What several of the tests lean on.
+//! Support for several tests.
 #![allow(dead_code, reason = "each of them uses a part")]
 
 use std::fmt::{self, Display};
@@ -14,7 +14,8 @@ pub(crate) mod peer;
 /// Inputs up to this length are cut into three as well.
 const SHORT: usize = 40;
 
-/// `input` in pieces: byte by byte, whole, in two at every place, and in three if it is short.
+/// Cuts `input` into bytes, into two pieces at every offset, and into three if it is short.
+///
 /// Some pieces are empty.
 pub(crate) fn cuts(input: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let len = input.len();
@@ -40,7 +41,7 @@ pub(crate) fn text_of(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("whole characters of text")
 }
 
-/// What a decoder shows, as a value.
+/// An item of a decoder.
 pub(crate) type Item = Decoded<'static>;
 
 pub(crate) fn event(event_type: &str, data: &str, last_event_id: &str) -> Item {
@@ -66,7 +67,7 @@ pub(crate) fn comment(text: &str) -> Item {
     Item::Comment(text.to_owned().into())
 }
 
-/// All that the pieces mean, and whether a limit was exceeded at the end of it.
+/// Decodes pieces into items, and returns the error at the end.
 pub(crate) fn decode<'i>(
     decoder: &mut Decoder,
     pieces: impl IntoIterator<Item = &'i [u8]>,
@@ -80,12 +81,12 @@ pub(crate) fn decode<'i>(
                 Err(error) => return (items, Err(error)),
             }
         }
-        assert_eq!(piece, b"", "\"not yet\" means that all has been taken");
+        assert_eq!(piece, b"", "an incomplete event takes all of the input");
     }
     (items, Ok(()))
 }
 
-/// However `input` is cut, it means `items` and then ends or fails as `end` says.
+/// Asserts that `input`, however it is cut, decodes to `items` and then to `end`.
 #[track_caller]
 pub(crate) fn decodes_to(
     decoder: &Decoder,
@@ -108,7 +109,7 @@ pub(crate) fn feed(decoder: &mut Decoder, piece: &[u8]) -> Vec<Item> {
     items
 }
 
-/// Begins well, with line breaks, and then fails.
+/// Writes some text with line breaks and then fails.
 pub(crate) struct FailsHalfway;
 
 impl Display for FailsHalfway {
