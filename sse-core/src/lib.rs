@@ -79,6 +79,15 @@
 //!   caller's text, [`SendError`] for an event, [`DecodeError`] for the input, and
 //!   [`Rejection`] for a request, which is also its HTTP response.
 //!
+//! # Features
+//!
+//! All are on by default. Without them, the crate has the encoder, the decoder, [`Stream`] and
+//! [`Log`], with few dependencies.
+//!
+//! - `http`: request and response heads, bodies, and [`Upgrader`].
+//! - `json`: event data serialised as JSON.
+//! - `recording`: [`Recorder`], [`Replayer`], and the [`Segment`]s of a journal.
+//!
 //! # Glossary
 //!
 //! - **Event**: what a server sends and a page's listeners receive, as a block of lines.

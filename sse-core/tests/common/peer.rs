@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use sse_core::{Rejection, UpgradeError, Upgrader};
 
-/// The head that accepts, by default.
+/// The default response head of an accepted request.
 pub(crate) const ACCEPTED: [&str; 5] = [
     "HTTP/1.1 200 OK",
     "Connection: close",
@@ -14,7 +14,7 @@ pub(crate) const ACCEPTED: [&str; 5] = [
     "X-Accel-Buffering: no",
 ];
 
-/// What the application sends, which is one stream and nothing else.
+/// The stream that the test application sends.
 pub(crate) const HEY: &str = "data: hey\n\n";
 
 pub(crate) fn serve(upgrader: &Upgrader, peer: &mut Peer) -> Result<(), UpgradeError> {
@@ -26,12 +26,12 @@ pub(crate) fn serve(upgrader: &Upgrader, peer: &mut Peer) -> Result<(), UpgradeE
     Ok(stream.write_str("hey")?)
 }
 
-/// An answer's bytes, from its lines and what comes after them.
+/// Returns the bytes of a response.
 pub(crate) fn response(head: &[&str], body: &str) -> String {
     format!("{}\r\n\r\n{body}", head.join("\r\n"))
 }
 
-/// A refusal's bytes, with headers beyond the usual ones.
+/// Returns the bytes of a refusal, with extra headers.
 pub(crate) fn refusal(status: &str, extra: &[&str], reason: &str) -> String {
     let status = format!("HTTP/1.1 {status}");
     let length = format!("Content-Length: {}", reason.len() + 1);
@@ -45,15 +45,15 @@ pub(crate) fn refusal(status: &str, extra: &[&str], reason: &str) -> String {
     response(&head, &format!("{reason}\n"))
 }
 
-/// A connection's other end: what it sends, and what has been done to it.
+/// The peer of a connection: the bytes that it sends, and a record of calls.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// What there is to read; after that, the end.
+    /// The results of reads; then the end.
     script: VecDeque<Result<Vec<u8>, io::ErrorKind>>,
     at_once: usize,
-    /// Whether it goes on sending for ever.
+    /// Whether it sends forever.
     pub(crate) is_endless: bool,
-    /// How many bytes can be written before the connection breaks.
+    /// The number of bytes that can be written before the connection breaks.
     pub(crate) takes: usize,
 
     pub(crate) done: Vec<Done>,
@@ -96,7 +96,7 @@ impl Peer {
         self
     }
 
-    /// One read gives no more than this.
+    /// Limits the bytes of one read.
     pub(crate) fn at_once(mut self, most: usize) -> Self {
         self.at_once = most;
         self
