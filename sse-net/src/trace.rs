@@ -8,20 +8,15 @@ pub(crate) use off::*;
 
 #[cfg(feature = "tracing")]
 mod on {
+    use std::fmt::{Debug, Display};
     use std::io;
 
     use tracing::Instrument as _;
-
-    use crate::journal::JournalNotice;
-    use crate::stats::Disconnect;
-    use crate::transport::Peer;
+    use tracing::instrument::Instrumented;
 
     /// Runs `work` in a span for its connection.
-    pub(crate) fn connection<F: Future>(peer: Peer, work: F) -> impl Future<Output = F::Output> {
-        work.instrument(match peer {
-            Peer::Tcp(address) => tracing::info_span!("connection", peer = %address),
-            Peer::Local => tracing::info_span!("connection", peer = "local"),
-        })
+    pub(crate) fn connection<F: Future>(peer: &impl Display, work: F) -> Instrumented<F> {
+        work.instrument(tracing::info_span!("connection", %peer))
     }
 
     pub(crate) fn accept_error(error: &io::Error) {
@@ -49,14 +44,11 @@ mod on {
         tracing::debug!(%error, "a handshake failed");
     }
 
-    pub(crate) fn refused(peer: Peer) {
-        tracing::warn!(
-            ?peer,
-            "a connection was refused: the limit of connections is reached"
-        );
+    pub(crate) fn refused(peer: &impl Display) {
+        tracing::warn!(%peer, "a connection was refused: the limit of connections is reached");
     }
 
-    pub(crate) fn journal(notice: &JournalNotice) {
+    pub(crate) fn journal(notice: &impl Display) {
         tracing::warn!("{notice}");
     }
 
@@ -69,7 +61,7 @@ mod on {
             tracing::enabled!(tracing::Level::DEBUG).then(|| Self(tracing::Span::current()))
         }
 
-        pub(crate) fn tell(&self, reason: Disconnect) {
+        pub(crate) fn log(&self, reason: &impl Debug) {
             self.0
                 .in_scope(|| tracing::debug!(?reason, "the stream ended"));
         }
@@ -78,12 +70,10 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
+    use std::fmt::Display;
     use std::io;
 
-    use crate::journal::JournalNotice;
-    use crate::transport::Peer;
-
-    pub(crate) fn connection<F: Future>(_: Peer, work: F) -> F {
+    pub(crate) fn connection<F: Future>(_: &impl Display, work: F) -> F {
         work
     }
 
@@ -93,9 +83,9 @@ mod off {
 
     pub(crate) const fn handshake_error(_: &io::Error) {}
 
-    pub(crate) const fn refused(_: Peer) {}
+    pub(crate) const fn refused(_: &impl Display) {}
 
     pub(crate) const fn panicked(_: &str) {}
 
-    pub(crate) const fn journal(_: &JournalNotice) {}
+    pub(crate) const fn journal(_: &impl Display) {}
 }

@@ -69,9 +69,9 @@ async fn connections_have_spans_and_their_ends_are_logged() {
     pass(std::time::Duration::from_secs(1)).await;
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
-        "\nspan connection peer=\"local\"\
-         \nWARN message=a connection was refused: the limit of connections is reached peer=Local\
-         \nspan connection peer=\"local\"\
+        "\nspan connection peer=local\
+         \nWARN message=a connection was refused: the limit of connections is reached peer=local\
+         \nspan connection peer=local\
          \nWARN message=a connection could not be accepted error=out of memory\
          \nDEBUG message=the stream ended reason=Gone"
     );
@@ -102,7 +102,7 @@ async fn a_failed_handshake_is_logged() {
     pass(std::time::Duration::from_secs(1)).await;
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
-        "\nspan connection peer=\"local\"\
+        "\nspan connection peer=local\
          \nDEBUG message=a handshake failed error=no certificate"
     );
 }

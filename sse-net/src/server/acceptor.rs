@@ -50,7 +50,7 @@ impl<L: Listener> Acceptor<L> {
             Some(permit) => (permit, false),
             None => {
                 inner.stats.add_refused();
-                trace::refused(peer);
+                trace::refused(&peer);
                 match inner.refusals.admit(None) {
                     Some(permit) => (permit, true),
                     None => return,

@@ -42,7 +42,7 @@ impl Connection {
         let serving = catch_async("a connection", self.serve(handshake));
         tokio::select! {
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
-            served = trace::connection(peer, serving) => {
+            served = trace::connection(&peer, serving) => {
                 // An I/O error concerns nobody but this client; the counters have its kind.
                 if served.is_err() {
                     inner.stats.add_disconnect(Disconnect::Panicked);

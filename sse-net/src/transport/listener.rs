@@ -1,7 +1,7 @@
 //! Sources of connections.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::{fmt, io};
 
 use super::Transport;
 
@@ -12,7 +12,7 @@ use super::Transport;
 /// head, so a client that never completes it delays no other.
 ///
 /// ```
-/// use std::io;
+/// use std::{fmt, io};
 /// use sse_net::{Listener, Peer, Transport};
 /// use tokio::io::DuplexStream;
 /// use tokio::sync::mpsc;
@@ -52,6 +52,16 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// The same machine, over a Unix socket or within the process.
     Local,
+}
+
+impl fmt::Display for Peer {
+    /// Writes the address and port, or `local`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
 }
 
 impl Peer {

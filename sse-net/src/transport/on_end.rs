@@ -20,7 +20,7 @@ impl OnEnd {
     pub(crate) fn traced() -> Self {
         let mut on_end = Self::none();
         if let Some(ending) = crate::trace::Ending::new() {
-            on_end.add(move |reason| ending.tell(reason));
+            on_end.add(move |reason| ending.log(&reason));
         }
         on_end
     }
