@@ -17,7 +17,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::frame;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -129,7 +129,7 @@ impl Bare {
             frame::encode(&self.feed.store(), &mut self.log);
         }
         let now = feed::now();
-        for _ in 0..BURST {
+        for _ in 0..BATCH {
             let Some(data) = self.feed.pop(now) else {
                 break;
             };

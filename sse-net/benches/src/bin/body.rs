@@ -11,7 +11,7 @@ use sse_core::{Event, Retention};
 use sse_net::{Config, Responder, Topic};
 use tokio::time::sleep;
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::listen;
 
 #[tokio::main(flavor = "current_thread")]
@@ -40,7 +40,7 @@ async fn publish(topic: Topic, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         sleep(wait).await;
         let now = feed::now();
-        for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
+        for data in std::iter::from_fn(|| feed.pop(now)).take(BATCH) {
             topic.publish(&Event::new().data(data)).unwrap();
         }
     }
