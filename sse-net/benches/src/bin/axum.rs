@@ -1,4 +1,4 @@
-//! axum's own `Sse` over a broadcast channel of events that have been made once.
+//! axum's `Sse` over a broadcast channel of prepared events.
 
 use std::error::Error;
 

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let service = service_fn(move |request| {
             ready(Ok::<_, Infallible>(responder.follow(&request, &topic)))
         });
-        // One small buffer is cheaper to send than the three slices of a chunk.
+        // One small buffer costs less to send than the three slices of a chunk.
         let connection = http1::Builder::new()
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);

@@ -1,4 +1,4 @@
-//! hyper, which sends shared, pre-encoded frames from a broadcast channel.
+//! hyper with shared, encoded frames from a broadcast channel.
 
 use std::convert::Infallible;
 use std::error::Error;
