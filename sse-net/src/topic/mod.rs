@@ -21,7 +21,7 @@ pub(crate) use waiters::Wakers;
 use crate::config::{SlowClients, TopicConfig, UnknownId};
 use crate::journal::disk::failed;
 use crate::journal::segments::Segments;
-use crate::journal::writer::{Keeper, Progress};
+use crate::journal::writer::{Writer, WriterState};
 use crate::journal::{Journal, JournalError, JournalState};
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
@@ -63,7 +63,7 @@ use crate::journal::{Journal, JournalError, JournalState};
 /// # let _ = quotes;
 /// ```
 #[derive(Clone)]
-pub struct Topic(Arc<Shared>, Option<Arc<Keeper>>);
+pub struct Topic(Arc<Shared>, Option<Arc<Writer>>);
 
 impl Topic {
     /// A topic with these settings: a [`TopicConfig`], or just a
@@ -92,10 +92,10 @@ impl Topic {
     /// it is [told](Journal::on_notice) and skipped.
     pub fn open(config: impl Into<TopicConfig>, journal: &Journal) -> Result<Self, JournalError> {
         let config = config.into();
-        let mut tell = |notice| journal.tell(&notice);
+        let mut tell = |notice| journal.notify(&notice);
         let (segments, log) = Segments::open(journal, config.retention, now(), &mut tell)?;
         let shared = Shared::new(config, log);
-        let keeper = Keeper::start(&shared, journal.clone(), segments);
+        let keeper = Writer::start(&shared, journal.clone(), segments);
         let keeper = keeper.map_err(failed("write", &journal.dir))?;
         Ok(Self(shared, Some(Arc::new(keeper))))
     }
@@ -584,7 +584,7 @@ pub(crate) struct State {
     runtime: Option<Handle>,
     is_finished: bool,
     /// How far the journal has come, if there is one.
-    pub(crate) progress: Option<Box<Progress>>,
+    pub(crate) progress: Option<Box<WriterState>>,
 }
 
 impl State {
