@@ -121,7 +121,7 @@ async fn run(mut options: Options) -> Result<(), Ending> {
     tokio::select! {
         biased;
         () = signals.next() => {} // A second signal ends the program at once.
-        () = server.drain(GRACE) => cli::print("goodbye"),
+        () = server.drain(GRACE) => cli::print("stopped"),
     }
     Ok(())
 }

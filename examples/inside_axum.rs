@@ -111,7 +111,7 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
         tokio::join!(responder.drain(GRACE), Responder::global().drain(GRACE));
     };
     let (served, ()) = tokio::join!(server, shutdown);
-    cli::print("goodbye");
+    cli::print("stopped");
     Ok(served?)
 }
 

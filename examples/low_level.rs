@@ -32,7 +32,7 @@ fn run(listen: &str) -> io::Result<()> {
     let closing = Arc::clone(&shared);
     let close = move || {
         closing.close();
-        cli::print("goodbye");
+        cli::print("stopped");
         process::exit(0);
     };
     ctrlc::set_handler(close).map_err(io::Error::other)?;

@@ -104,6 +104,6 @@ fn a_signal_ends_the_program_and_every_stream_after_a_whole_event() {
                 "clients reconnect after a restart"
             );
         }
-        assert_eq!(server.wait(), (Some(0), "goodbye\n".to_owned()), "{signal}");
+        assert_eq!(server.wait(), (Some(0), "stopped\n".to_owned()), "{signal}");
     }
 }

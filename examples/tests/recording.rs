@@ -683,7 +683,7 @@ fn a_killed_recording_of_the_demo_over_a_unix_socket_can_be_continued() {
     let output = recorder.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     demo.signal("INT");
-    assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()));
+    assert_eq!(demo.wait(), (Some(0), "stopped\n".to_owned()));
 
     // Every event is there once and in order, as in the demo's own recording.
     let (recorded, own) = (dir.items("a"), dir.items("own"));
@@ -841,7 +841,7 @@ fn a_recording_by_the_demo_replays_completely_after_a_signal() {
     let mut demo = Server::start(DEMO, &["--every", "0.01", "--record", &file]);
     dir.wait_for("a", 10);
     demo.signal("INT");
-    assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()));
+    assert_eq!(demo.wait(), (Some(0), "stopped\n".to_owned()));
 
     let output = run(REPLAY, &[&file, "--max"]);
     assert!(output.status.success(), "{output:?}");
