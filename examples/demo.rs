@@ -58,7 +58,7 @@ impl Options {
             unix: None,
             count: None,
             every: Duration::from_secs(1),
-            heartbeat: Config::default().heartbeat,
+            heartbeat: Duration::from_secs(15),
             max_connections: 4096,
             record: None,
             journal: None,
@@ -141,14 +141,14 @@ fn listen(options: &mut Options) -> Result<(Server, String, Option<CertificateFi
     let tcp = cli::bind(&options.listen, |address| Tcp::default().bind(address));
     let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
     let address = tcp.local_addr().map_err(cant_start)?;
-    let server = Server::new(Config {
-        max_connections: raise_file_limit(options.max_connections),
-        heartbeat: options.heartbeat,
-        heartbeat_form: Heartbeat::Event(HEARTBEAT),
-        retry: RETRY,
-        upgrader: options.upgrader.clone(),
-        ..Config::default()
-    });
+    let server = Server::new(
+        Config::default()
+            .max_connections(raise_file_limit(options.max_connections))
+            .heartbeat(options.heartbeat)
+            .heartbeat_form(Heartbeat::Event(HEARTBEAT))
+            .retry(RETRY)
+            .upgrader(options.upgrader.clone()),
+    );
     let (mut server, scheme, certificate) = match options.tls.take() {
         Some(source) => {
             let (tls, certificate) = source.load(address.ip())?;

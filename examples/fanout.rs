@@ -36,16 +36,17 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         options.preload * (options.size + 64) + (64 << 20)
     };
-    let topic = Topic::new(TopicConfig {
-        retention: Retention::events(usize::MAX).bytes(bytes),
-        linger: options.linger,
-        // No client keeps up with a flood from another thread.
-        slow_clients: match options.threads {
-            1 => SlowClients::Disconnect,
-            _ => SlowClients::SkipAhead,
-        },
-        ..TopicConfig::default()
-    });
+    // No client keeps up with a flood from another thread.
+    let slow_clients = match options.threads {
+        1 => SlowClients::Disconnect,
+        _ => SlowClients::SkipAhead,
+    };
+    let topic = Topic::new(
+        TopicConfig::default()
+            .retention(Retention::events(usize::MAX).bytes(bytes))
+            .linger(options.linger)
+            .slow_clients(slow_clients),
+    );
     let second = Topic::new(TopicConfig::default());
     let mut feed = Feed::new(&options);
     for _ in 0..options.preload {

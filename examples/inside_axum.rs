@@ -84,10 +84,9 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
         "open https://localhost:{port}/ (Ctrl-C ends it)"
     ));
 
-    let responder = Responder::new(Config {
-        heartbeat_form: Heartbeat::Event(EventType::from_static("heartbeat")),
-        ..Config::default()
-    });
+    let responder = Responder::new(
+        Config::default().heartbeat_form(Heartbeat::Event(EventType::from_static("heartbeat"))),
+    );
     let feed = Topic::new(Retention::events(1000));
     tokio::spawn(publish(feed.clone()));
     let app = Router::new()

@@ -1,30 +1,29 @@
 //! Server-Sent Events to very many subscribers, on Tokio: one log, many cursors.
 //!
-//! A [`Topic`] is a log of events that have been encoded once. Who follows it is a number, its
-//! place in the log: there is no queue for each subscriber, so a slow one costs nobody
-//! anything, a late one begins at another number, and one that is three events behind gets
-//! three events with one write. A [`Server`] takes connections over from their first byte,
-//! lets the application decide, and hands those who follow a topic to a few tasks, the shards,
-//! each of which drives many thousands of them.
+//! A [`Topic`] is a log of encoded events, and a subscriber is an offset into it. There is no
+//! queue per subscriber: a slow one delays nobody, a late one starts at an earlier offset, and
+//! one that is three events behind gets three events with one write. A [`Server`] owns each
+//! connection from its first byte and passes the request to the application. Connections that
+//! follow a topic are handed to a few tasks, the shards, which drive thousands of them each.
 //!
 //! ```text
 //!   publish ──> Topic ──> Subscription ──> any writer
 //!                 └─────> shards ─────────> clients          follow
 //!   Listener ──> Server ──> Handler: Request ──> Answer ──> respond, reject
-//!                                                   └──────> Stream: one client's own
+//!                                                   └──────> Stream: one client only
 //!   http::Request ──> Responder ──> Body ──> hyper, axum     feature `http`
 //! ```
 //!
-//! [`Server`] is no HTTP server: it answers one request on a connection, over HTTP/1, and owns that
-//! from then on. It does not know TLS, which is a [`Listener`] around another. What an event
-//! is, and how it is spelt, is [`sse_core`]'s.
+//! A [`Server`] is not an HTTP server: it serves one request per connection, over HTTP/1. It
+//! does not know TLS: the crate `sse-tls` has a [`Listener`] for that. Events, their encoding
+//! and their decoding are in [`sse_core`]; the types that applications need most are also
+//! exported here.
 //!
 //! # One feed for all
 //!
 //! ```
 //! use std::time::Duration;
-//! use sse_core::{Event, EventType, Retention};
-//! use sse_net::{Config, Routes, Server, Tcp, Topic};
+//! use sse_net::{Config, Event, EventType, Retention, Routes, Server, Tcp, Topic};
 //!
 //! const TICK: EventType = EventType::from_static("tick");
 //! const PAGE: &str = "<script>new EventSource('/ticks')</script>";
@@ -41,11 +40,10 @@
 //! # }
 //! ```
 //!
-//! # A decision for each request
+//! # A handler for each request
 //!
 //! ```
-//! use sse_core::{Rejection, Retention};
-//! use sse_net::{Answer, Config, Request, Server, Topic};
+//! use sse_net::{Answer, Config, Rejection, Request, Retention, Server, Topic};
 //! # struct User(Topic);
 //! # impl User { fn inbox(&self) -> &Topic { &self.0 } }
 //! # fn user(request: &Request) -> Option<User> {
@@ -60,7 +58,7 @@
 //!     match (user(&request), request.path()) {
 //!         (None, _) => request.reject(Rejection::UNAUTHORIZED),
 //!         (Some(user), "/inbox") => request.follow(user.inbox()), // resumes from Last-Event-ID
-//!         (Some(_), "/ask") => request.stream(async |mut stream| { // for one client, with back-pressure
+//!         (Some(_), "/ask") => request.stream(async |mut stream| { // one client, with back-pressure
 //! #           let mut model = Model(2);
 //!             while let Some(token) = model.next().await {
 //!                 stream.write_str(&token).await?;
@@ -77,48 +75,67 @@
 //! # }
 //! ```
 //!
+//! # Glossary
+//!
+//! | term | meaning |
+//! | --- | --- |
+//! | event | a message of a stream: type, ID, data; encoded once, when it is published |
+//! | event ID | the name of an event, which a client sends back as its last event ID |
+//! | topic | a log of events that clients follow |
+//! | log | the retained events of a topic, in memory, in order |
+//! | retention | the number, bytes and age of the events that a log keeps |
+//! | evict | remove the oldest events from a log |
+//! | cursor | an offset into a log: the next event of a subscriber |
+//! | subscriber | a client or a [`Subscription`] that follows a topic |
+//! | resume | continue after the last event ID of a client |
+//! | gap | events that a client has missed because they were evicted, reported by a gap event |
+//! | shard | a task that drives the connections of thousands of subscribers |
+//! | handler | the function of the application that answers requests |
+//! | per-client stream | a stream that a handler's future writes for one client only |
+//! | journal | the files from which a topic is restored after a restart |
+//! | drain | end all streams within a time, so that clients reconnect elsewhere |
+//!
 //! # Where to look
 //!
-//! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: what is kept,
-//!   for how long bursts wait, and what becomes of [slow clients](SlowClients).
-//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: what it can
-//!   lose with the machine.
+//! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
+//!   batching, and [slow clients](SlowClients).
+//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: the events
+//!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
-//!   limit, deadline and interval, each with its default and its reason.
-//! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, a stream of its own.
-//! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: where connections come from.
-//! - [`Snapshot`], [`Disconnect`]: what is going on, and why clients left.
-//! - [`Subscription::record`], [`Tee`], [`Player`]: a topic or a stream recorded, a recording
-//!   played in real time.
-//! - [`Client`]: for tests of a running server. What else tests need is in
-//!   [`sse_core::testing`].
+//!   limit, deadline and interval, with its default.
+//! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, and a per-client stream.
+//! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: sources of connections.
+//! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
+//! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
+//!   recording in real time.
+//! - [`Client`]: for tests of a running server. More for tests is in [`sse_core::testing`].
 //!
-//! # What can be relied on
+//! # Guarantees
 //!
-//! - **Publishing never waits**, and nobody waits for anybody else.
-//! - **No event is torn**, whatever a client does, also where it skips ahead.
-//! - **Nothing is lost unseen.** Who has missed events is told so with a `gap` event, and the
-//!   program in numbers.
-//! - **What has been seen is kept**, where a topic has a journal, also when the process is
-//!   killed.
+//! - **Publishing never waits**, and no client waits for another.
+//! - **Events are never torn**, whatever a client does.
+//! - **Losses are reported.** A client that has missed events gets a `gap` event, and the
+//!   application a count.
+//! - **Delivered events are kept**: with a journal, an event that a client has received is
+//!   restored after the process was killed.
 //! - **Dead connections are found**: a client that closes at once, one that vanishes by
-//!   heartbeats and write deadlines. A handler, and the future of a per-client stream, ends with
-//!   its client. A drain has a hard end.
-//! - **A panic stays where it happens.** One of a handler, a hook, a transport or a listener
-//!   costs its connection, is counted, and with the feature `tracing` logged.
+//!   heartbeats and write deadlines. The future of a handler or a per-client stream ends with its
+//!   client. A drain has a hard end.
+//! - **A panic ends one connection.** A panic of a handler, a hook, a transport or a listener is
+//!   counted, and logged with the feature `tracing`.
 //!
 //! # Features
 //!
-//! - `http`: for those who run an HTTP server already, such as hyper or axum. A `Responder`
-//!   answers its requests as a [`Server`] would, over HTTP/2 too, with a `Body`, which
-//!   implements the trait of the crate `http-body`; `upgrade_http` gives a [`Stream`] to write to.
-//!   A [`Subscription`] becomes a `Stream` of the crate `futures-core`, and such a stream of
-//!   events becomes a body.
-//! - `axum`: handlers of axum may return a [`Subscription`], and take a `LastEventId`. What a
-//!   `Responder` gives they may return in any case.
-//! - `tracing`: a span for each connection, and events where one can't be accepted, its
-//!   handshake fails, it is refused or ends, where a program's code panics, and where a journal
-//!   has something to tell, by way of the crate of that name. Off by default, and then it costs nothing.
+//! None is on by default.
+//!
+//! - `http`: for applications with an HTTP server, such as hyper or axum. A `Responder` answers
+//!   its requests like a [`Server`], over HTTP/2 too, with a `Body` that implements the trait of
+//!   the crate `http-body`; `upgrade_http` returns a [`Stream`] to write to. A [`Subscription`]
+//!   becomes a `Stream` of the crate `futures-core`, and such a stream of events becomes a body.
+//! - `axum`: handlers of axum may return a [`Subscription`] and the responses of a `Responder`,
+//!   and may take a `LastEventId`.
+//! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
+//!   connections, ends of streams, panics, and notices of journals.
 
 mod client;
 mod config;
@@ -134,6 +151,7 @@ mod sync;
 mod topic;
 mod trace;
 mod transport;
+mod unwind;
 
 pub use client::Client;
 pub use config::{AtCapacity, Config, Heartbeat, SlowClients, TopicConfig, UnknownId};
@@ -144,7 +162,11 @@ pub use http::{
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
-pub use sse_core::ResponseHead;
+// What an application needs of the core, so that one dependency and one `use` do.
+pub use sse_core::{
+    Cursor, Event, EventId, EventType, FieldError, Head, Lagged, Rejection, Response, ResponseHead,
+    Resume, Retention, UpgradeError, Upgrader,
+};
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{PublishError, Published, Start, Subscription, Topic};

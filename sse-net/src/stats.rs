@@ -1,4 +1,4 @@
-//! What is going on, in numbers.
+//! Counters, and the reasons of disconnects.
 
 #[cfg(feature = "http")]
 use std::io;
@@ -8,41 +8,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sse_core::{EventId, Resume};
 
 #[cfg(feature = "http")]
-use crate::server::unwind::Panicked;
+use crate::unwind::Panicked;
 
-/// Why a stream ended, or a request was given up.
+/// The reason for which a stream or a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Disconnect {
-    /// The client left, or its connection broke.
+    /// The client disconnected, or its connection broke.
     Gone,
-    /// It took nothing for the length of the write timeout.
+    /// The client accepted no byte within the [write timeout](crate::Config::write_timeout).
     WriteTimeout,
-    /// It fell behind what its topic keeps.
+    /// The client's next event was evicted before it could be written.
     FellBehind,
-    /// It reached the maximum age.
+    /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,
-    /// Nothing more was to come: its topic was finished, its per-client stream's future was
-    /// done, or its answer was no stream.
+    /// The stream is complete: its topic was finished, or its future resolved. Also the end of
+    /// a response that is not a stream.
     Finished,
     /// The server drained or stopped.
     Drained,
-    /// The future of its per-client stream returned an error of its own.
+    /// The future of a per-client stream resolved to an error of its own.
     HandlerFailed,
-    /// The handler, or the future of its per-client stream, panicked.
+    /// The handler or the future of a per-client stream panicked.
     HandlerPanicked,
     /// The handler took longer than [`handler_timeout`](crate::Config::handler_timeout).
     HandlerTimedOut,
-    /// It sent more after its request head than [`max_input`](crate::Config::max_input).
+    /// The client sent more than [`max_input`](crate::Config::max_input) after its request.
     UnexpectedInput,
-    /// Its transport panicked.
+    /// The transport panicked.
     Panicked,
 }
 
 impl Disconnect {
     const COUNT: usize = Self::Panicked as usize + 1;
 
-    /// Why a per-client stream ended whose future returned this, with its client still there.
+    /// Returns the reason for which a stream ended whose future resolved to `written`.
     #[cfg(feature = "http")]
     pub(crate) fn of(written: &io::Result<()>) -> Self {
         match written {
@@ -56,62 +56,60 @@ impl Disconnect {
     }
 }
 
-/// A server's counters at one moment. Those of the past count from its start.
+/// The counters of a server at one time, most of them since its start.
 ///
-/// A counter costs an atomic addition where it counts, and a snapshot some loads: take one as
-/// often as you like. The counters are read one after the other, so they may be apart by what
-/// happens meanwhile.
+/// A snapshot costs some atomic loads, and each count an atomic addition. The counters are read
+/// one after the other, so they may differ by what is counted meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Connections that are open, those among them that do not stream, or do not yet.
+    /// Open connections, including those that are not streaming yet.
     pub connections: usize,
-    /// The furthest that a client that follows a topic is behind it, in bytes, as of the last
-    /// quarter of a second.
+    /// The largest backlog of any client of a topic, in bytes, sampled every 250 ms.
     pub furthest_lag: usize,
-    /// Connections that were refused because there was no room.
+    /// Connections that were refused at a limit of connections.
     pub refused: u64,
     /// Errors of listeners, such as too many open files.
     pub accept_errors: u64,
-    /// Panics of listeners, which have been asked for the next connection all the same.
+    /// Panics of listeners, which are then called again.
     pub accept_panics: u64,
-    /// Clients that resumed by their last event ID and had missed nothing.
+    /// Clients that resumed without a gap.
     pub resumed: u64,
-    /// Gaps that clients were told of: those who resumed too late, and those who skipped
-    /// ahead.
+    /// Gap events sent to clients that resumed too late or skipped ahead.
     pub gaps: u64,
-    /// Clients whose last event ID their topic did not know, which they were told.
+    /// Gap events sent to clients whose last event ID was unknown.
     pub unknown_ids: u64,
-    /// Events that were written in full or in part, each as often as there were clients.
+    /// Events written to clients of topics, in full or in part; each counts once per client.
     pub events: u64,
-    /// Bytes that were written to clients who follow topics.
+    /// Bytes written to clients of topics.
     pub bytes: u64,
-    /// Heartbeats that were written to clients who follow topics.
+    /// Heartbeats written to clients.
     pub heartbeats: u64,
-    /// Streams that ended, and handlers that were dropped, because the client left.
+    /// Streams and handlers that ended because the client disconnected.
     pub gone: u64,
     /// Streams that ended at the write timeout.
     pub write_timeouts: u64,
-    /// Streams that ended because they fell behind.
+    /// Streams that ended because the next event had been evicted.
     pub fell_behind: u64,
     /// Streams that ended at their maximum age.
     pub max_age: u64,
-    /// Streams that ended because nothing more was to come.
+    /// Streams that were complete.
     pub finished: u64,
     /// Streams that were drained.
     pub drained: u64,
-    /// Per-client streams whose future returned an error of its own.
+    /// Per-client streams whose future resolved to an error of its own.
     pub handler_failures: u64,
-    /// Handlers, and futures of per-client streams, that panicked.
+    /// Handlers and futures of per-client streams that panicked.
     pub handler_panics: u64,
-    /// Handlers that took too long, so that the client got 503.
+    /// Handlers that reached their time limit, so that the client got 503.
     pub handler_timeouts: u64,
-    /// Clients that were cut because they sent too much after their request head.
+    /// Clients that were disconnected because they sent too much after their request.
     pub unexpected_input: u64,
     /// Connections that ended because their transport panicked.
     pub panics: u64,
-    /// IDs of foreign events that clients could not have sent back, and that were left out; of
-    /// the whole process. See [`EventId::foreign`](sse_core::EventId::foreign).
+    /// IDs of foreign events that were dropped because clients cannot send them back.
+    ///
+    /// Counts the whole process. See [`EventId::foreign`](sse_core::EventId::foreign).
     pub dropped_ids: u64,
 }
 
@@ -128,7 +126,7 @@ pub(crate) struct Stats {
     bytes: AtomicU64,
     heartbeats: AtomicU64,
     disconnects: [AtomicU64; Disconnect::COUNT],
-    /// One for each shard.
+    /// The largest backlog of each shard.
     lags: Mutex<Vec<Arc<AtomicUsize>>>,
 }
 
@@ -164,7 +162,7 @@ impl Stats {
         }
     }
 
-    /// Where a shard says how far its clients are behind.
+    /// Returns a new gauge for the largest backlog of a shard.
     pub(crate) fn lag(&self) -> Arc<AtomicUsize> {
         let lag = Arc::default();
         let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);

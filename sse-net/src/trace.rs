@@ -1,4 +1,4 @@
-//! Spans and events, with the feature `tracing`; without it, nothing.
+//! Spans and log events; without the feature `tracing`, functions that do nothing.
 
 #[cfg(feature = "tracing")]
 pub(crate) use on::*;
@@ -16,7 +16,7 @@ mod on {
     use crate::stats::Disconnect;
     use crate::transport::Peer;
 
-    /// What has to do with a connection happens in its span.
+    /// Runs `work` in a span for its connection.
     pub(crate) fn connection<F: Future>(peer: Peer, work: F) -> impl Future<Output = F::Output> {
         work.instrument(match peer {
             Peer::Tcp(address) => tracing::info_span!("connection", peer = %address),
@@ -29,7 +29,7 @@ mod on {
     }
 
     pub(crate) fn panicked(what: &str) {
-        tracing::error!("{what} has panicked");
+        tracing::error!("{what} panicked");
     }
 
     /// Logs, once in the process, that IDs of foreign events have been dropped.
@@ -46,29 +46,32 @@ mod on {
     }
 
     pub(crate) fn handshake_error(error: &io::Error) {
-        tracing::debug!(%error, "a handshake has failed");
+        tracing::debug!(%error, "a handshake failed");
     }
 
     pub(crate) fn refused(peer: Peer) {
-        tracing::warn!(?peer, "a connection is refused: there is no room");
+        tracing::warn!(
+            ?peer,
+            "a connection was refused: the limit of connections is reached"
+        );
     }
 
     pub(crate) fn journal(notice: &JournalNotice) {
         tracing::warn!("{notice}");
     }
 
-    /// The span in which a stream ends, wherever that is noticed.
+    /// The span of a connection, in which the end of its stream is logged.
     pub(crate) struct Ending(tracing::Span);
 
     impl Ending {
-        /// The current span's, if anybody wants to know.
+        /// Returns the current span, if events of this level are logged.
         pub(crate) fn new() -> Option<Self> {
             tracing::enabled!(tracing::Level::DEBUG).then(|| Self(tracing::Span::current()))
         }
 
         pub(crate) fn tell(&self, reason: Disconnect) {
             self.0
-                .in_scope(|| tracing::debug!(?reason, "the stream has ended"));
+                .in_scope(|| tracing::debug!(?reason, "the stream ended"));
         }
     }
 }

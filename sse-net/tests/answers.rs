@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use common::{Net, WIDE, config, serve, strip_opening};
 use sse_core::{Rejection, Response, Retention, Upgrader};
-use sse_net::{Config, Routes, Topic};
+use sse_net::{Routes, Topic};
 
 const PAGE: &str = "<h1>Hey</h1>";
 
@@ -94,10 +94,7 @@ async fn every_answer_is_that_of_the_blocking_server() {
             .header("X-C", "d")
             .unwrap(),
     ] {
-        let config = Config {
-            upgrader: upgrader.clone(),
-            ..config()
-        };
+        let config = config().upgrader(upgrader.clone());
         let routes = Routes::new().topic("/sse", &topic).page("/", PAGE);
         let (_server, net) = serve(config, routes);
         let mut statuses = std::collections::BTreeSet::new();

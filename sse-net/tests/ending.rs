@@ -12,7 +12,7 @@ use common::{
     serve, settle,
 };
 use sse_core::{Event, EventType, Rejection, Retention};
-use sse_net::{Config, Disconnect, Request, Start, Topic};
+use sse_net::{Disconnect, Request, Start, Topic};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -79,10 +79,7 @@ async fn who_is_slow_gets_all_of_a_finished_topic(kind: Kind) {
 
 async fn a_stream_ends_at_its_maximum_age(kind: Kind) {
     let topic = Topic::new(Retention::default());
-    let config = Config {
-        max_age: Some(SECOND * 100),
-        ..config()
-    };
+    let config = config().max_age(SECOND * 100);
     let (server, net, ends) = kind.serve_topic(config, &topic, Start::Live);
     let start = Instant::now();
     let mut ages = Vec::new();

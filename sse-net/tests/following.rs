@@ -11,9 +11,7 @@ use common::{
     serve_topic, settle,
 };
 use sse_core::{Event, EventType, Events, Retention};
-use sse_net::{
-    Config, Disconnect, Heartbeat, Routes, SlowClients, Start, Topic, TopicConfig, UnknownId,
-};
+use sse_net::{Disconnect, Heartbeat, Routes, SlowClients, Start, Topic, TopicConfig, UnknownId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -71,11 +69,11 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
             gap("x", "\"5\"") + &published(5..6),
         ),
     ] {
-        let topic = Topic::new(TopicConfig {
-            retention: Retention::events(3).backlog(Duration::ZERO, 0),
-            unknown_id,
-            ..TopicConfig::default()
-        });
+        let topic = Topic::new(
+            TopicConfig::default()
+                .retention(Retention::events(3).backlog(Duration::ZERO, 0))
+                .unknown_id(unknown_id),
+        );
         publish(&topic, 0..6);
         let (server, net, _) = kind.serve_topic(config(), &topic, start);
         for (id, expected) in [
@@ -95,11 +93,11 @@ async fn a_client_resumes_or_is_told_of_the_gap(kind: Kind) {
 }
 
 async fn an_id_of_the_logs_own_that_is_not_kept_is_a_gap(kind: Kind) {
-    let topic = Topic::new(TopicConfig {
-        retention: Retention::events(1).backlog(Duration::ZERO, 0),
-        gap_type: EventType::from_static("missed"),
-        ..TopicConfig::default()
-    });
+    let topic = Topic::new(
+        TopicConfig::default()
+            .retention(Retention::events(1).backlog(Duration::ZERO, 0))
+            .gap_type(EventType::from_static("missed")),
+    );
     let mut subscription = topic.subscribe(Start::Live);
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -162,10 +160,7 @@ async fn who_was_slow_catches_up_in_few_writes(kind: Kind) {
 }
 
 async fn after_quiet_an_event_goes_at_once_and_what_follows_lingers(kind: Kind) {
-    let topic = Topic::new(TopicConfig {
-        linger: Duration::from_millis(100),
-        ..TopicConfig::default()
-    });
+    let topic = Topic::new(TopicConfig::default().linger(Duration::from_millis(100)));
     let (_server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
     client.follow().await;
@@ -238,11 +233,11 @@ fn publish_large(topic: &Topic, id: u32) -> String {
 
 async fn who_skips_ahead_is_told_and_gets_whole_events(kind: Kind) {
     for room in 300..340 {
-        let topic = Topic::new(TopicConfig {
-            retention: Retention::events(2).backlog(Duration::ZERO, 0),
-            slow_clients: SlowClients::SkipAhead,
-            ..TopicConfig::default()
-        });
+        let topic = Topic::new(
+            TopicConfig::default()
+                .retention(Retention::events(2).backlog(Duration::ZERO, 0))
+                .slow_clients(SlowClients::SkipAhead),
+        );
         let (server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
         let mut slow = net.get_slow("/", room).await;
         let mut all = String::new();
@@ -273,10 +268,7 @@ async fn silence_is_broken_by_heartbeats(kind: Kind) {
         ),
     ] {
         let topic = Topic::new(Retention::default());
-        let config = Config {
-            heartbeat_form: form,
-            ..config()
-        };
+        let config = config().heartbeat_form(form);
         let (server, net, _) = kind.serve_topic(config, &topic, Start::Live);
         let mut client = net.get("/").await;
         client.follow().await;
@@ -370,10 +362,7 @@ async fn who_takes_nothing_but_talks_is_cut_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn however_short_the_write_timeout_nobody_is_cut_before() {
     let topic = Topic::new(Retention::default());
-    let config = Config {
-        write_timeout: SECOND / 10,
-        ..config()
-    };
+    let config = config().write_timeout(SECOND / 10);
     let (_server, net, ends) = serve_topic(config, &topic, Start::Live);
     let mut slow = net.get_slow("/", 400).await;
     for id in 0..20 {
@@ -407,14 +396,12 @@ async fn who_takes_something_while_the_server_is_held_up_is_not_cut() {
 #[tokio::test(start_paused = true)]
 async fn deadlines_may_be_as_long_as_time() {
     let topic = Topic::new(Retention::default());
-    let config = Config {
-        head_timeout: Duration::MAX,
-        heartbeat: Duration::MAX,
-        write_timeout: Duration::MAX,
-        max_age: Some(Duration::MAX),
-        retry: Duration::MAX,
-        ..config()
-    };
+    let config = config()
+        .head_timeout(Duration::MAX)
+        .heartbeat(Duration::MAX)
+        .write_timeout(Duration::MAX)
+        .max_age(Duration::MAX)
+        .retry(Duration::MAX);
     let (server, net, ends) = serve_topic(config, &topic, Start::Live);
     let mut client = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.read().await;
@@ -489,10 +476,7 @@ async fn gauges_return_to_zero() {
         .fold(Routes::new(), |routes, (at, topic)| {
             routes.topic(&format!("/{at}"), topic)
         });
-    let config = Config {
-        max_connections_per_address: 200,
-        ..config()
-    };
+    let config = config().max_connections_per_address(200);
     let (server, net) = serve(config, routes);
     for round in 1..=10 {
         let mut clients = Vec::new();

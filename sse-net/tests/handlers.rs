@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use common::{Ends, WIDE, after_retry, config, pass, serve, settle};
 use sse_core::{Rejection, Response, Retention, Upgrader};
-use sse_net::{
-    Answer, Config, Disconnect, Listener, Peer, Request, Server, Snapshot, Topic, Transport,
-};
+use sse_net::{Answer, Disconnect, Listener, Peer, Request, Server, Snapshot, Topic, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -135,10 +133,7 @@ async fn clients_that_ask_and_close_leave_room_for_others() {
     let slow = Arc::new(handler);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = Config {
-        max_connections: 100,
-        ..config()
-    };
+    let config = config().max_connections(100);
     let server = Server::new(config)
         .listen(listener)
         .serve(move |request: Request| {
@@ -179,10 +174,10 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 #[tokio::test(start_paused = true)]
 async fn a_handler_has_its_time() {
     let (alive, handler) = thinker(SECOND * 10);
-    let config = |time| Config {
-        handler_timeout: Some(time),
-        upgrader: Upgrader::new().allow_any_origin(),
-        ..config()
+    let config = |time| {
+        config()
+            .handler_timeout(time)
+            .upgrader(Upgrader::new().allow_any_origin())
     };
     let (server, net) = serve(config(SECOND * 5), handler);
     let start = Instant::now();

@@ -85,10 +85,7 @@ async fn every_answer_is_that_of_the_server() {
             .header("X-C", "d")
             .unwrap(),
     ] {
-        let config = Config {
-            upgrader,
-            ..config()
-        };
+        let config = config().upgrader(upgrader);
         let routes = Routes::new().topic("/sse", &topic);
         let (_server, ours) = common::serve(config.clone(), routes);
         let (responder, mine) = (Responder::new(config), topic.clone());
@@ -193,10 +190,7 @@ async fn a_task_that_has_done_much_gets_its_heartbeat_too() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_behind_does_not_linger() {
-    let topic = Topic::new(TopicConfig {
-        linger: SECOND,
-        ..TopicConfig::default()
-    });
+    let topic = Topic::new(TopicConfig::default().linger(SECOND));
     (0..100).for_each(|_| _ = topic.publish(&Event::new().data("x".repeat(10 << 10))));
     let mut body = responder()
         .follow_from(&get("/"), &topic, Start::Earliest)
@@ -229,10 +223,8 @@ async fn a_head_request_gets_the_head() {
 
 #[tokio::test(start_paused = true)]
 async fn the_host_of_http2_is_that_of_its_authority() {
-    let responder = Responder::new(Config {
-        upgrader: Upgrader::new().allow_host("a.example").unwrap(),
-        ..config()
-    });
+    let responder =
+        Responder::new(config().upgrader(Upgrader::new().allow_host("a.example").unwrap()));
     let topic = Topic::new(Retention::default());
     for (uri, host, status) in [
         ("https://a.example/", None, 200),
@@ -477,10 +469,8 @@ async fn an_empty_chunked_body_is_no_content_inside_hyper_too() {
 /// Fetch, "CORS check": without the header the page cannot see even the status.
 #[tokio::test(start_paused = true)]
 async fn every_answer_has_its_cors_headers() {
-    let responder = Responder::new(Config {
-        upgrader: Upgrader::new().allow_origin("https://b").unwrap(),
-        ..config()
-    });
+    let responder =
+        Responder::new(config().upgrader(Upgrader::new().allow_origin("https://b").unwrap()));
     let topic = Topic::new(Retention::default());
     topic.finish(None).unwrap();
     let ask = |method: &str, extra: Option<(&str, &str)>| {
@@ -586,11 +576,7 @@ async fn a_stream_of_events_is_a_body_and_a_subscription_is_a_stream_of_events()
 async fn there_are_only_so_many_streams() {
     let topic = Topic::new(Retention::default());
     for (at_capacity, status) in [(AtCapacity::Refuse, 503), (AtCapacity::RetryLater, 200)] {
-        let responder = Responder::new(Config {
-            max_connections: 2,
-            at_capacity,
-            ..config()
-        });
+        let responder = Responder::new(config().max_connections(2).at_capacity(at_capacity));
         let first = responder.follow(&get("/"), &topic);
         let second = responder.upgrade(&get("/")).unwrap();
         let mut refused = responder.follow(&get("/"), &topic);
@@ -662,10 +648,7 @@ async fn a_drain_sends_what_was_accepted_before_its_goodbye() {
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_leave_time_between_them() {
-    let responder = Responder::new(Config {
-        heartbeat: Duration::ZERO,
-        ..Config::default()
-    });
+    let responder = Responder::new(Config::default().heartbeat(Duration::ZERO));
     let topic = Topic::new(Retention::default());
     let mut body = responder.follow(&get("/"), &topic).into_body();
     skip_retry(&mut body);

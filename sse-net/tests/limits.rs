@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{WIDE, after_retry, config, pass, publish, published, serve_topic};
 use sse_core::{Retention, Upgrader};
-use sse_net::{AtCapacity, Config, Start, Topic};
+use sse_net::{AtCapacity, Start, Topic};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
@@ -58,10 +58,7 @@ async fn a_head_has_a_deadline() {
 async fn a_head_has_a_size() {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
-    let small = Config {
-        upgrader: Upgrader::new().max_head_size(64).max_headers(2),
-        ..config()
-    };
+    let small = config().upgrader(Upgrader::new().max_head_size(64).max_headers(2));
     let (_server, small, _) = serve_topic(small, &topic, Start::Live);
     let many = |count: usize| {
         format!(
@@ -112,11 +109,7 @@ async fn a_client_that_is_refused_in_the_middle_gets_its_answer() {
 async fn a_full_server_refuses_as_it_is_told() {
     for at_capacity in [AtCapacity::Refuse, AtCapacity::RetryLater] {
         let topic = Topic::new(Retention::default());
-        let config = Config {
-            max_connections: 1,
-            at_capacity,
-            ..config()
-        };
+        let config = config().max_connections(1).at_capacity(at_capacity);
         let (server, net, _) = serve_topic(config, &topic, Start::Live);
         let mut first = net.get("/").await;
         first.follow().await;
@@ -141,10 +134,7 @@ async fn a_full_server_refuses_as_it_is_told() {
 #[tokio::test(start_paused = true)]
 async fn so_many_connections_from_one_address() {
     let topic = Topic::new(Retention::default());
-    let config = Config {
-        max_connections_per_address: 1,
-        ..config()
-    };
+    let config = config().max_connections_per_address(1);
     let (server, net, _) = serve_topic(config, &topic, Start::Live);
     let mut clients = Vec::new();
     for (ip, status) in [(1, "200"), (1, "503"), (2, "200")] {

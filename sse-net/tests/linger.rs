@@ -8,7 +8,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Kind, WIDE, config, published, serve_topic};
-use sse_core::{Event, Retention};
+use sse_core::Event;
 use sse_net::{Start, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -17,10 +17,7 @@ use tokio::time::timeout;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_not_metered_by_the_linger() {
     const LINGER: Duration = Duration::from_secs(1);
-    let topic = Topic::new(TopicConfig {
-        linger: LINGER,
-        ..TopicConfig::default()
-    });
+    let topic = Topic::new(TopicConfig::default().linger(LINGER));
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
     client.follow().await;
@@ -46,11 +43,7 @@ async fn a_batch_is_not_metered_by_the_linger() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lingering_event_comes_though_the_shard_is_busy() {
     const CLIENTS: usize = 500;
-    let topic = Topic::new(TopicConfig {
-        linger: Duration::from_millis(10),
-        retention: Retention::default(),
-        ..TopicConfig::default()
-    });
+    let topic = Topic::new(TopicConfig::default().linger(Duration::from_millis(10)));
     let (_server, net, _) = Kind::Server.serve_topic(config(), &topic, Start::Live);
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {

@@ -115,20 +115,13 @@ impl World {
         let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         // The crowd stays complete, also where it can't read all.
-        let [busy, second, idle] = [(); 3].map(|()| {
-            Topic::new(TopicConfig {
-                slow_clients: SlowClients::SkipAhead,
-                ..TopicConfig::default()
-            })
-        });
+        let [busy, second, idle] = [(); 3]
+            .map(|()| Topic::new(TopicConfig::default().slow_clients(SlowClients::SkipAhead)));
         let routes = Routes::new()
             .topic("/busy", &busy)
             .topic("/second", &second)
             .topic("/idle", &idle);
-        let config = Config {
-            heartbeat: Duration::from_secs(1),
-            ..Config::default()
-        };
+        let config = Config::default().heartbeat(Duration::from_secs(1));
         let server = Server::new(config).listen(listener).serve(routes);
 
         let ticks = Arc::new(AtomicU64::new(0));

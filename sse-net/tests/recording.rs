@@ -123,13 +123,15 @@ impl Write for Flooded {
 #[tokio::test(start_paused = true)]
 async fn what_has_been_read_before_a_gap_is_recorded_before_it() {
     for slow_clients in [SlowClients::Disconnect, SlowClients::SkipAhead] {
-        let topic = Topic::new(TopicConfig {
-            retention: Retention::events(usize::MAX)
-                .bytes(1 << 20)
-                .backlog(Duration::ZERO, 0),
-            slow_clients,
-            ..TopicConfig::default()
-        });
+        let topic = Topic::new(
+            TopicConfig::default()
+                .retention(
+                    Retention::events(usize::MAX)
+                        .bytes(1 << 20)
+                        .backlog(Duration::ZERO, 0),
+                )
+                .slow_clients(slow_clients),
+        );
         publish(&topic, 0..40_000);
         let kept = topic.subscribe(Start::Earliest);
         let bytes = File::default();
@@ -171,11 +173,11 @@ async fn a_recording_that_fails_ends_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_recording_that_falls_behind_says_so() {
     for slow_clients in [SlowClients::Disconnect, SlowClients::SkipAhead] {
-        let topic = Topic::new(TopicConfig {
-            retention: Retention::events(2).backlog(Duration::ZERO, 0),
-            slow_clients,
-            ..TopicConfig::default()
-        });
+        let topic = Topic::new(
+            TopicConfig::default()
+                .retention(Retention::events(2).backlog(Duration::ZERO, 0))
+                .slow_clients(slow_clients),
+        );
         let live = topic.subscribe(Start::Live);
         publish(&topic, 0..4);
         topic.finish(None).unwrap();

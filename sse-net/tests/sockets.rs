@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{after_retry, config};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Disconnect, Request, Routes, Server, ServerHandle, Start, Tcp, Topic};
+use sse_net::{Disconnect, Request, Routes, Server, ServerHandle, Start, Tcp, Topic};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -50,11 +50,7 @@ impl World {
         let topic = Topic::new(Retention::default());
         let tcp = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = tcp.local_addr().unwrap();
-        let server = Server::new(Config {
-            heartbeat: Duration::from_secs(3600),
-            ..config()
-        })
-        .listen(tcp);
+        let server = Server::new(config().heartbeat(Duration::from_secs(3600))).listen(tcp);
         let mut connects: Vec<Connect> = vec![Box::new(move || {
             Box::new(TcpStream::connect(address).unwrap())
         })];

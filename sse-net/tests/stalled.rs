@@ -21,10 +21,7 @@ async fn clients_that_stall_within_one_event_share_it() {
     let topic = Topic::new(Retention::default());
     let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let config = Config {
-        write_timeout: Duration::from_secs(3600),
-        ..Config::default()
-    };
+    let config = Config::default().write_timeout(Duration::from_secs(3600));
     let server = Server::new(config)
         .listen(listener)
         .serve(Routes::new().topic("/", &topic));

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{config, pass, serve_topic};
 use sse_core::{EventId, Events, Pace, Replayer, Retention};
-use sse_net::{Config, Listener, Peer, Player, Routes, Server, Start, Topic, Transport};
+use sse_net::{Listener, Peer, Player, Routes, Server, Start, Topic, Transport};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -59,10 +59,7 @@ async fn connections_have_spans_and_their_ends_are_told() {
     let notes = Notes::default();
     let _guard = tracing::subscriber::set_default(notes.clone());
     let topic = Topic::new(Retention::default());
-    let config = Config {
-        max_connections: 1,
-        ..config()
-    };
+    let config = config().max_connections(1);
     let (_server, net, _) = serve_topic(config, &topic, Start::Live);
     let mut client = net.get("/").await;
     client.follow().await;
@@ -73,10 +70,10 @@ async fn connections_have_spans_and_their_ends_are_told() {
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=\"local\"\
-         \nWARN message=a connection is refused: there is no room peer=Local\
+         \nWARN message=a connection was refused: the limit of connections is reached peer=Local\
          \nspan connection peer=\"local\"\
          \nWARN message=a connection could not be accepted error=out of memory\
-         \nDEBUG message=the stream has ended reason=Gone"
+         \nDEBUG message=the stream ended reason=Gone"
     );
 }
 
@@ -106,7 +103,7 @@ async fn a_handshake_that_fails_is_told() {
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=\"local\"\
-         \nDEBUG message=a handshake has failed error=no certificate"
+         \nDEBUG message=a handshake failed error=no certificate"
     );
 }
 

@@ -13,7 +13,7 @@ use common::{Authority, Client, Net, TLS12, TLS13, World, ask, begin, follow, re
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use sse_core::{Response, Retention, Upgrader};
-use sse_net::{Answer, Config, Request, Topic};
+use sse_net::{Answer, Request, Topic};
 use sse_tls::{PemFiles, TlsInfo};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -106,10 +106,8 @@ async fn plain_http_gets_a_response_of_400() {
 #[tokio::test(start_paused = true)]
 async fn the_servers_own_origin_is_https() {
     let world = World::new();
-    let config = Config {
-        upgrader: Upgrader::new().allow_origin("https://b.example").unwrap(),
-        ..common::config()
-    };
+    let config =
+        common::config().upgrader(Upgrader::new().allow_origin("https://b.example").unwrap());
     let topic = Topic::new(Retention::default());
     let (_server, net) = common::serve(config, world.tls.clone(), follow(&topic));
     for (origin, status) in [

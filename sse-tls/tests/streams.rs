@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{World, ask, begin, config, follow, publish, published, read, read_to_end};
 use sse_core::{Event, Rejection, Retention};
-use sse_net::{Config, Disconnect, Request, Topic, TopicConfig};
+use sse_net::{Disconnect, Request, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 
@@ -25,7 +25,8 @@ async fn events_that_are_published_together_share_a_record() {
     let (_server, net) = world.serve(follow(&topic));
     let mut session = net.get("/", &world.client()).await;
     begin(&mut session).await;
-    for (events, records) in [(1, 1), (100, 1), (2000, 3)] {
+    // The last is more than a slice of the log, and a record holds 16 KiB.
+    for (events, records) in [(1, 1), (100, 1), (2000, 4)] {
         session.get_ref().0.wire.records();
         publish(&topic, 1000..1000 + events);
         let text = read(&mut session).await;
@@ -70,10 +71,7 @@ async fn a_stream_that_ends_regularly_ends_with_close_notify() {
             _ => request.follow(&followed.0),
         })
     };
-    let old = Config {
-        max_age: Some(Duration::from_secs(5)),
-        ..config()
-    };
+    let old = config().max_age(Duration::from_secs(5));
     let (_server, net) = common::serve(old, world.tls.clone(), handler);
     let client = world.client();
     let mut ends = Vec::new();
@@ -164,10 +162,10 @@ async fn a_slow_client_that_makes_progress_stays_connected() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_lags_gets_a_gap_event() {
     let world = World::new();
-    let topic = Topic::new(TopicConfig {
-        slow_clients: sse_net::SlowClients::SkipAhead,
-        ..Retention::events(10).into()
-    });
+    let topic = Topic::new(
+        TopicConfig::from(Retention::events(10).backlog(Duration::ZERO, 0))
+            .slow_clients(sse_net::SlowClients::SkipAhead),
+    );
     let (_server, net) = world.serve(follow(&topic));
     let name = "localhost".try_into().unwrap();
     let connector = tokio_rustls::TlsConnector::from(world.client());

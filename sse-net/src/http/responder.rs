@@ -17,13 +17,13 @@ use tokio::time::{Instant, timeout};
 
 use super::body::{Body, Own, Source};
 use crate::config::{AtCapacity, Config, jittered};
-use crate::server::limit::{Limit, Permit};
-use crate::server::request::OnEnd;
-use crate::server::unwind::catch_async;
 use crate::stats::{Disconnect, Snapshot, Stats};
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeWriter, pipe};
 use crate::topic::{Start, Subscription, Topic};
+use crate::transport::limit::{Limit, Permit};
+use crate::transport::on_end::OnEnd;
+use crate::unwind::catch_async;
 
 /// Answers the requests of an HTTP server, be that hyper, axum or another, with streams.
 ///

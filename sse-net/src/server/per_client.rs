@@ -1,8 +1,8 @@
-//! The task of a per-client stream, which drives the handler's future and the connection.
+//! Drives a per-client stream: the handler's future and the connection.
 //!
-//! The future writes into a pipe within the process, and the task writes to the connection
-//! what comes out of it, always whole events. So the task can send heartbeats while the future
-//! waits for something else, and drop the future wherever it waits once the client has gone.
+//! The future writes whole events into a pipe within the process, and the task copies them to
+//! the connection. So the task can send heartbeats while the future waits, and can drop the
+//! future when the client disconnects.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,13 +16,13 @@ use sse_core::Event;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::presence::{LOOK, Presence, Sign};
-use super::unwind::{Panicked, catch_async};
 use crate::config::{Config, jittered};
 use crate::stats::{Disconnect, Stats};
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeReader, pipe};
 use crate::transport::Transport;
+use crate::transport::presence::{LOOK, Presence, Sign};
+use crate::unwind::{Panicked, catch_async};
 
 /// Writes a stream for one client.
 pub(crate) type Write =
@@ -32,23 +32,23 @@ pub(crate) type Write =
 pub(crate) struct PerClient {
     transport: Transport,
     presence: Presence,
-    /// The handler's future, until it is done.
+    /// The handler's future, until it resolves.
     writer: Option<Writer>,
     reader: PipeReader,
-    /// Ready at the end of a drain's window.
+    /// Resolves at the end of a drain's window.
     drain: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// What is to be written next; at its end it is between two events.
+    /// The bytes to write next, which end at the end of an event.
     pending: Bytes,
     is_flushed: bool,
-    /// Whether nothing follows what is pending.
+    /// Whether `pending` is the end of the stream.
     is_over: bool,
     reason: Disconnect,
-    /// When the connection last took something, or had nothing to take.
+    /// The time of the last progress: bytes were written, or none were pending.
     since: Instant,
     heartbeat_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     heartbeat: Bytes,
-    /// After how much silence a heartbeat is due.
+    /// The silence after which a heartbeat is due.
     silence: Duration,
     config: Arc<Config>,
     stats: Arc<Stats>,
@@ -57,33 +57,32 @@ pub(crate) struct PerClient {
 type Writer = Pin<Box<dyn Future<Output = Result<io::Result<()>, Panicked>> + Send>>;
 
 impl PerClient {
-    /// Begins a stream with `preface`. A `detached` one is written by a task of its own.
+    /// Starts a stream with `opening`. A detached one has its future in a task of its own.
     pub(crate) fn new(
         transport: Transport,
         presence: Presence,
-        preface: Vec<u8>,
+        opening: Vec<u8>,
         (write, is_detached): (Write, bool),
         drain: impl Future<Output = ()> + Send + 'static,
         (config, stats): (Arc<Config>, Arc<Stats>),
     ) -> Self {
         let (pipe, reader) = pipe();
-        // That the client takes nothing is the task's matter.
+        // The task applies the write timeout to the connection, so the pipe needs none.
         let writing = write(Stream::new(Transport::new(pipe), Duration::MAX));
         let writing = catch_async("a per-client stream's future", writing);
         let silence = config.heartbeat.max(LOOK);
         Self {
             transport,
             presence,
-            writer: Some(match is_detached {
-                false => Box::pin(writing),
-                true => {
-                    let task = tokio::spawn(writing);
-                    Box::pin(async { task.await.unwrap_or(Err(Panicked)) })
-                }
+            writer: Some(if is_detached {
+                let task = tokio::spawn(writing);
+                Box::pin(async { task.await.unwrap_or(Err(Panicked)) })
+            } else {
+                Box::pin(writing)
             }),
             reader,
             drain: Box::pin(drain),
-            pending: preface.into(),
+            pending: opening.into(),
             is_flushed: false,
             is_over: false,
             reason: Disconnect::Finished,
@@ -91,14 +90,14 @@ impl PerClient {
             heartbeat_at: None,
             timer: Box::pin(sleep_until(Instant::now())),
             heartbeat: config.heartbeat_form.encode().into(),
-            // Up to a tenth early, so that not all are due at once.
+            // Up to 10 % early, so that clients do not all wake together.
             silence: silence - silence.mul_f64(fastrand::f64() / 10.0),
             config,
             stats,
         }
     }
 
-    /// Runs until the stream has ended, and returns why.
+    /// Runs the stream to its end and returns the reason.
     pub(crate) async fn run(mut self) -> Disconnect {
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return reason;
@@ -107,23 +106,23 @@ impl PerClient {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }
-        // The program has ended the stream, and goes on with what it does after that.
+        // The future has closed its stream and may have work left.
         if let Some(writer) = self.writer.take() {
             self.reason = reason(&writer.await);
         }
         self.reason
     }
 
-    /// Ready when everything is written, or the stream is broken off.
+    /// Resolves when the stream is written in full, or to the reason of a disconnect.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
         for _ in 0..TURNS {
             match self.presence.poll(&mut self.transport, cx) {
                 Poll::Ready(Sign::Left(reason)) => return Poll::Ready(Err(reason)),
-                // A closed tab answers with a reset.
+                // If the client has closed its socket, it answers with a reset.
                 Poll::Ready(Sign::HalfClosed) => self.send_heartbeat(),
                 Poll::Pending => {}
             }
-            self.poll_source(cx);
+            self.poll_writer(cx);
             let is_written = match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::Gone)),
                 Poll::Ready(Ok(())) if self.is_over => return Poll::Ready(Ok(())),
@@ -148,8 +147,8 @@ impl PerClient {
         Poll::Pending
     }
 
-    /// Lets the handler's future go on, and ends the stream when the server's end does.
-    fn poll_source(&mut self, cx: &mut Context<'_>) {
+    /// Polls the handler's future, and ends the stream at the end of a drain's window.
+    fn poll_writer(&mut self, cx: &mut Context<'_>) {
         if let Some(writer) = &mut self.writer
             && let Poll::Ready(written) = writer.as_mut().poll(cx)
         {
@@ -161,7 +160,7 @@ impl PerClient {
         }
     }
 
-    /// Takes what the future has written, unless something is still pending.
+    /// Takes the next bytes out of the pipe; returns whether there were any, or the end.
     fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
         let taken = match self.reader.poll_take(cx) {
             Poll::Pending => return false,
@@ -175,8 +174,8 @@ impl PerClient {
         true
     }
 
-    /// Ends the stream so that the client comes back at a time of its own. What the future was
-    /// told is accepted goes first.
+    /// Ends the stream with a jittered reconnection time, after the events that the pipe has
+    /// accepted.
     fn end_for_drain(&mut self, cx: &mut Context<'_>) {
         self.writer = None;
         let mut last = self.pending.to_vec();
@@ -190,7 +189,7 @@ impl PerClient {
         self.reason = Disconnect::Drained;
     }
 
-    /// Ready when nothing is pending and the connection is flushed.
+    /// Resolves when no bytes are pending and the connection is flushed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut transport = Pin::new(&mut self.transport);
         while !self.pending.is_empty() {
@@ -211,20 +210,21 @@ impl PerClient {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when it is time to look at something again.
+    /// Resolves at the next heartbeat, deadline or check for a reset.
     fn poll_timer(&mut self, is_written: bool, cx: &mut Context<'_>) -> Poll<()> {
         let look_at = self
             .presence
             .is_half_closed()
             .then(|| Instant::now() + LOOK);
-        let due = match is_written {
-            true => self.heartbeat_at,
-            false => self.write_deadline(),
+        let due = if is_written {
+            self.heartbeat_at
+        } else {
+            self.write_deadline()
         };
         let Some(next) = look_at.into_iter().chain(due).min() else {
             return Poll::Pending;
         };
-        // One that goes off early is set anew: there is much more to write than to time.
+        // A timer that fires early is reset then: writes are far more frequent than deadlines.
         if self.timer.is_elapsed() || self.timer.deadline() > next {
             self.timer.as_mut().reset(next);
         }
@@ -235,7 +235,7 @@ impl PerClient {
         self.since.checked_add(self.config.write_timeout)
     }
 
-    /// Sends a heartbeat, unless something else is on its way.
+    /// Sends a heartbeat, unless other bytes are pending.
     fn send_heartbeat(&mut self) {
         if self.pending.is_empty() && self.is_flushed && !self.is_over {
             self.stats.add_heartbeat();
@@ -245,7 +245,7 @@ impl PerClient {
     }
 }
 
-/// Why a stream ended whose future resolved to this while its client was there.
+/// Returns the reason for which a stream ended whose future resolved to `written`.
 const fn reason(written: &Result<io::Result<()>, Panicked>) -> Disconnect {
     match written {
         Ok(Ok(())) => Disconnect::Finished,
@@ -254,5 +254,5 @@ const fn reason(written: &Result<io::Result<()>, Panicked>) -> Disconnect {
     }
 }
 
-/// How often one poll goes round before other tasks have their turn.
+/// The number of rounds of a poll, after which other tasks run.
 const TURNS: usize = 64;

@@ -1,89 +1,107 @@
-//! A request that awaits a decision, and the decision.
+//! A request, and the ways to answer it.
 
 use std::any::Any;
+use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
-use std::{fmt, io};
+use std::time::Duration;
 
-use sse_core::{Cursor, Event, EventId, Head, Rejection, Response, Resume, Upgrader};
+use sse_core::{Event, EventId, Head, Rejection, Response, Upgrader};
 
-use super::per_client::Write;
-use super::unwind::catch;
+use super::answer::{Answer, Kind, encode_response};
 use crate::config::{AtCapacity, jittered};
-use crate::stats::Disconnect;
 use crate::stream::Stream;
 use crate::topic::{Start, Topic};
-use crate::transport::Extension;
-use crate::transport::Peer;
+use crate::transport::{Extension, Peer};
 
-/// A request whose head has been read and checked, and which awaits a decision.
+/// A request with a valid head, which a [`Handler`](crate::Handler) answers.
+///
+/// ```
+/// use sse_net::{Answer, Rejection, Request, Response, Start, Topic};
+///
+/// async fn handle(request: Request, feed: &Topic) -> Answer {
+///     match (request.path(), request.query()) {
+///         ("/feed", None) => request.follow(feed),
+///         ("/feed", Some("history")) => request.follow_from(feed, Start::Last(100)),
+///         ("/countdown", _) => request.stream(async |mut stream| {
+///             for n in (0..3).rev() {
+///                 stream.write_str(&n.to_string()).await?;
+///             }
+///             stream.close().await
+///         }),
+///         ("/health", _) => request.respond(Response::new(204)),
+///         _ => request.reject(Rejection::NOT_FOUND),
+///     }
+/// }
+/// # let _ = handle;
+/// ```
 #[derive(Debug)]
 pub struct Request {
-    pub(crate) head: Arc<Head>,
-    pub(crate) peer: Peer,
-    pub(crate) upgrader: Upgrader,
-    pub(crate) retry: std::time::Duration,
-    pub(crate) extension: Option<Extension>,
+    pub(super) head: Arc<Head>,
+    pub(super) peer: Peer,
+    pub(super) upgrader: Upgrader,
+    pub(super) retry: Duration,
+    pub(super) extension: Option<Extension>,
 }
 
 impl Request {
-    /// The request head.
+    /// Returns the request head.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// The target's path, still percent-encoded; see [`Head::path`].
+    /// Returns the path of the target, percent-encoded; see [`Head::path`].
     #[must_use]
     pub fn path(&self) -> &str {
         self.head.path()
     }
 
-    /// The target's query, still percent-encoded; see [`Head::query`].
+    /// Returns the query of the target, percent-encoded; see [`Head::query`].
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
 
-    /// The first header of that name; see [`Head::header`].
+    /// Returns the first header of this name; see [`Head::header`].
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.header(name)
     }
 
-    /// The last event ID that the client has seen; see [`Head::last_event_id`].
+    /// Returns the client's last event ID; see [`Head::last_event_id`].
     #[must_use]
     pub fn last_event_id(&self) -> Option<EventId<'_>> {
         self.head.last_event_id()
     }
 
-    /// Who asks.
+    /// Returns the address of the peer, which behind a proxy is the proxy's.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// What the listener tells about the connection, if that is a `T`; see
-    /// [`Transport::with_extension`](crate::Transport::with_extension).
+    /// Returns what the listener attached to the connection, if that is a `T`.
+    ///
+    /// See [`Transport::with_extension`](crate::Transport::with_extension).
     #[must_use]
     pub fn extension<T: Any>(&self) -> Option<&T> {
         self.extension.as_ref()?.downcast_ref()
     }
 
-    /// Lets the client follow `topic`: from where it left off, or else from now on.
+    /// Streams `topic` to the client: it resumes, or starts with the next event.
     pub fn follow(self, topic: &Topic) -> Answer {
         self.follow_from(topic, Start::Live)
     }
 
-    /// Lets the client follow `topic`: from where it left off, or else from `start`.
+    /// Streams `topic` to the client: it resumes, or starts at `start`.
     ///
-    /// A client that has missed events, or whose last event ID the topic does not know, is
-    /// told so with the topic's gap event, and gets everything that is kept, or what
-    /// [`unknown_id`](crate::TopicConfig::unknown_id) says. [`Answer::resume`] tells the
-    /// program.
+    /// A client that has missed events, or whose last event ID the topic does not know, gets
+    /// the topic's gap event first. It continues with the oldest retained event, or as
+    /// [`unknown_id`](crate::TopicConfig::unknown_id) is set. [`Answer::resume`] returns which
+    /// case it is.
     ///
-    /// When there is nothing to follow any more, because the topic has been finished and the
-    /// client has seen it all, the answer is 204, on which browsers stop reconnecting.
+    /// If the topic is finished and the client has seen all of it, the response is 204, after
+    /// which browsers stop reconnecting.
     pub fn follow_from(self, topic: &Topic, start: Start) -> Answer {
         let accepting = match self.upgrader.accept(&self.head) {
             Ok(accepting) => accepting,
@@ -99,7 +117,7 @@ impl Request {
             Err(answer) => return answer,
         };
         located.encode_opening(topic, jittered(self.retry), &mut opening);
-        Answer::new(Decision::Follow {
+        Answer::new(Kind::Follow {
             topic: topic.clone(),
             resume: located.resume,
             cursor: located.cursor,
@@ -107,13 +125,14 @@ impl Request {
         })
     }
 
-    /// Gives the client a stream of its own, written by the future of `write` with
-    /// back-pressure: what is for one client only, such as tokens of a model. The stream ends
-    /// when the future does, and an error is the stream's alone. See [`Stream`] for an example.
+    /// Streams events to this client only, such as tokens of a model, with back-pressure.
     ///
-    /// The future is dropped wherever it waits once the client has gone, and heartbeats are
-    /// sent while it waits. A call returns when no more than 16 KiB wait for the connection. A
-    /// [drain](crate::ServerHandle::drain) lets the stream go on until the end of its window.
+    /// The future of `write` writes the stream, which ends when the future resolves; an error
+    /// ends this stream only. See [`Stream`] for an example.
+    ///
+    /// The future is dropped at its next `await` when the client disconnects, and heartbeats
+    /// are sent while it waits. A call returns when at most 16 KiB are pending. During a
+    /// [drain](crate::ServerHandle::drain), the stream continues until the end of the window.
     pub fn stream<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
@@ -121,10 +140,10 @@ impl Request {
         self.write(write, false)
     }
 
-    /// As [`stream`](Self::stream), but the future goes on as a task of its own when the client
-    /// has gone: for work that is to be done in any case.
+    /// Like [`stream`](Self::stream), but the future continues when the client disconnects.
     ///
-    /// From then on [`Stream::closed`] returns and calls of the stream fail with
+    /// It runs as a task of its own, for work that must be completed in any case. After the
+    /// disconnect, [`Stream::closed`] returns and calls of the stream fail with
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe).
     pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
     where
@@ -133,30 +152,30 @@ impl Request {
         self.write(write, true)
     }
 
-    /// Answers with something else than a stream.
+    /// Sends a response that is not a stream.
     pub fn respond(self, response: impl Into<Response>) -> Answer {
         self.answer(response)
     }
 
-    /// Refuses.
+    /// Refuses the request.
     pub fn reject(self, rejection: Rejection) -> Answer {
         self.answer(rejection)
     }
 
-    /// The answer to an `OPTIONS` request.
-    pub(crate) fn options(self) -> Answer {
+    /// Answers an `OPTIONS` request.
+    pub(super) fn answer_options(self) -> Answer {
         match self.upgrader.answer_options(&self.head) {
             Some(response) => self.answer(response),
             None => self.answer(Rejection::METHOD_NOT_ALLOWED),
         }
     }
 
-    /// The answer where there is no room.
-    pub(crate) fn turn_away(self, at_capacity: AtCapacity) -> Answer {
+    /// Answers a request beyond the limit of connections.
+    pub(super) fn refuse(self, at_capacity: AtCapacity) -> Answer {
         match at_capacity {
             AtCapacity::Refuse => self.answer(Rejection::UNAVAILABLE),
             AtCapacity::RetryLater => match self.accept() {
-                Ok(preface) => Answer::new(Decision::Respond(preface)),
+                Ok(opening) => Answer::new(Kind::Respond(opening)),
                 Err(answer) => answer,
             },
         }
@@ -167,8 +186,8 @@ impl Request {
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
         match self.accept() {
-            Ok(preface) => Answer::new(Decision::Stream {
-                preface,
+            Ok(opening) => Answer::new(Kind::Stream {
+                opening,
                 write: Box::new(|stream| Box::pin(write(stream))),
                 is_detached,
             }),
@@ -176,8 +195,8 @@ impl Request {
         }
     }
 
-    /// What precedes the events of a per-client stream, or the answer to a request for
-    /// something else.
+    /// Returns the bytes before the first event of a per-client stream, or an answer to a
+    /// request that cannot have a stream.
     fn accept(&self) -> Result<Vec<u8>, Answer> {
         let accepting = match self.upgrader.accept(&self.head) {
             Ok(accepting) => accepting,
@@ -188,159 +207,16 @@ impl Request {
         Ok(bytes)
     }
 
-    /// The head of a stream's response, or the answer to a request for the head only.
+    /// Returns the response head of a stream, or the answer to a `HEAD` request.
     fn response_head(&self, accepting: Response) -> Result<Vec<u8>, Answer> {
         if self.head.method() == "HEAD" {
             return Err(self.answer(accepting));
         }
-        Ok(reply(&self.upgrader, accepting, Some(&self.head)))
+        Ok(encode_response(&self.upgrader, accepting, Some(&self.head)))
     }
 
     fn answer(&self, response: impl Into<Response>) -> Answer {
-        let bytes = reply(&self.upgrader, response, Some(&self.head));
-        Answer::new(Decision::Respond(bytes))
-    }
-}
-
-/// The wire form of a response, with the time that it is now.
-pub(crate) fn reply(
-    upgrader: &Upgrader,
-    response: impl Into<Response>,
-    head: Option<&Head>,
-) -> Vec<u8> {
-    let now = Some(SystemTime::now());
-    upgrader.reply(response, head, now).encode()
-}
-
-/// What a request gets.
-#[must_use = "an answer is given to the server"]
-pub struct Answer {
-    pub(crate) decision: Decision,
-    pub(crate) on_end: OnEnd,
-}
-
-pub(crate) enum Decision {
-    Follow {
-        topic: Topic,
-        resume: Resume,
-        cursor: Cursor,
-        opening: Vec<u8>,
-    },
-    Stream {
-        preface: Vec<u8>,
-        write: Write,
-        is_detached: bool,
-    },
-    Respond(Vec<u8>),
-}
-
-impl Answer {
-    /// What became of the client's last event ID, if it is to follow a topic.
-    ///
-    /// With [`Resume::Gap`] and [`Resume::Unknown`] the client is told that it has missed
-    /// events, and [`Snapshot`](crate::Snapshot) counts it.
-    #[must_use]
-    pub const fn resume(&self) -> Option<Resume> {
-        match &self.decision {
-            Decision::Follow { resume, .. } => Some(*resume),
-            _ => None,
-        }
-    }
-
-    /// Calls `hook` once when the client has left or has been left, and why: when the stream
-    /// has ended, and for any other answer when it has been given.
-    ///
-    /// It is called in every case, also when the server stops or the answer is dropped. The
-    /// shard that drives thousands of others calls it, so it has to be short: count, or send
-    /// to a channel. It costs two allocations; without, a connection costs eight bytes more.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use std::sync::atomic::{AtomicUsize, Ordering};
-    /// use sse_net::{Answer, Request, Topic};
-    ///
-    /// fn follow(request: Request, room: &Topic, present: &Arc<AtomicUsize>) -> Answer {
-    ///     let present = Arc::clone(present);
-    ///     present.fetch_add(1, Ordering::Relaxed);
-    ///     request.follow(room).on_end(move |reason| {
-    ///         present.fetch_sub(1, Ordering::Relaxed);
-    ///         println!("one has left: {reason:?}");
-    ///     })
-    /// }
-    /// # let _ = follow;
-    /// ```
-    pub fn on_end(mut self, hook: impl FnOnce(Disconnect) + Send + 'static) -> Self {
-        self.on_end.add(hook);
-        self
-    }
-
-    pub(crate) fn new(decision: Decision) -> Self {
-        Self {
-            on_end: match &decision {
-                Decision::Respond(_) => OnEnd(None),
-                _ => OnEnd::traced(),
-            },
-            decision,
-        }
-    }
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.decision {
-            Decision::Follow { .. } => "Answer::Follow",
-            Decision::Stream { .. } => "Answer::Stream",
-            Decision::Respond(_) => "Answer::Respond",
-        })
-    }
-}
-
-/// Who wants to know when a stream ends. Boxed twice to be thin: there may be very many.
-pub(crate) struct OnEnd(Option<Box<Hook>>);
-
-type Hook = Box<dyn FnOnce(Disconnect) + Send>;
-
-impl OnEnd {
-    #[cfg(feature = "tracing")]
-    pub(crate) fn traced() -> Self {
-        let mut on_end = Self(None);
-        if let Some(ending) = crate::trace::Ending::new() {
-            on_end.add(move |reason| ending.tell(reason));
-        }
-        on_end
-    }
-
-    #[cfg(not(feature = "tracing"))]
-    pub(crate) const fn traced() -> Self {
-        Self(None)
-    }
-
-    /// Tells why the stream has ended.
-    pub(crate) fn tell(mut self, reason: Disconnect) {
-        self.call(reason);
-    }
-
-    pub(crate) fn add(&mut self, hook: impl FnOnce(Disconnect) + Send + 'static) {
-        self.0 = Some(Box::new(match self.0.take() {
-            None => Box::new(hook),
-            Some(first) => Box::new(move |reason| {
-                Self(Some(first)).tell(reason);
-                hook(reason);
-            }),
-        }));
-    }
-
-    pub(crate) fn call(&mut self, reason: Disconnect) {
-        if let Some(hook) = self.0.take() {
-            // Who panics here must not take the shard's other connections along.
-            let _ = catch("a hook", || hook(reason));
-        }
-    }
-}
-
-impl Drop for OnEnd {
-    /// Whatever drops a stream without a reason is the server's end.
-    fn drop(&mut self) {
-        self.call(Disconnect::Drained);
+        let bytes = encode_response(&self.upgrader, response, Some(&self.head));
+        Answer::new(Kind::Respond(bytes))
     }
 }

@@ -1,24 +1,23 @@
-//! From path to answer.
+//! A map from paths to topics and responses.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use sse_core::{Rejection, Response};
 
-use super::request::{Answer, Request};
-use crate::server::Handler;
+use super::answer::Answer;
+use super::handler::Handler;
+use super::request::Request;
 use crate::topic::{Start, Topic};
 
-/// The simplest [`Handler`]: a map from path to topic or page. Whatever else is asked for is
-/// answered with 404.
+/// A [`Handler`] that maps paths to topics, pages and responses.
 ///
-/// A path is compared as it is sent, percent-encoding and all, without the query. Given twice,
-/// the later counts. Whatever asks for a decision of one's own is a function of
-/// [`Request`] instead.
+/// Any other path is answered with 404. Paths are compared as they are sent, percent-encoded
+/// and without the query. A later route replaces an earlier one with the same path. For
+/// anything that depends on more than the path, write a function of [`Request`] instead.
 ///
 /// ```
-/// use sse_core::{Response, Retention};
-/// use sse_net::{Routes, Start, Topic};
+/// use sse_net::{Response, Retention, Routes, Start, Topic};
 ///
 /// let ticks = Topic::new(Retention::events(10_000));
 /// let routes = Routes::new()
@@ -27,7 +26,7 @@ use crate::topic::{Start, Topic};
 ///     .topic_from("/history", &ticks, Start::Last(100))
 ///     .response("/old", Response::new(308).header("Location", "/ticks")?);
 /// # let _ = routes;
-/// # Ok::<(), sse_core::FieldError>(())
+/// # Ok::<(), sse_net::FieldError>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Routes(HashMap<String, Route>);
@@ -39,32 +38,32 @@ enum Route {
 }
 
 impl Routes {
-    /// No routes.
+    /// Creates a map without routes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Who asks for `path` follows `topic`: from where it left off, or else from now on.
+    /// Streams `topic` at `path`: a client resumes, or starts with the next event.
     #[must_use]
     pub fn topic(self, path: &str, topic: &Topic) -> Self {
         self.topic_from(path, topic, Start::Live)
     }
 
-    /// Who asks for `path` follows `topic`: from where it left off, or else from `start`.
+    /// Streams `topic` at `path`: a client resumes, or starts at `start`.
     #[must_use]
     pub fn topic_from(self, path: &str, topic: &Topic, start: Start) -> Self {
         self.route(path, Route::Topic(topic.clone(), start))
     }
 
-    /// Who asks for `path` gets this HTML.
+    /// Serves this HTML at `path`.
     #[must_use]
     pub fn page(self, path: &str, html: impl Into<Cow<'static, str>>) -> Self {
         let page = Response::new(200).body("text/html; charset=utf-8", html);
         self.response(path, page)
     }
 
-    /// Who asks for `path` gets this answer: JSON, a redirect.
+    /// Serves this response at `path`, such as JSON or a redirect.
     #[must_use]
     pub fn response(self, path: &str, response: Response) -> Self {
         self.route(path, Route::Response(response))

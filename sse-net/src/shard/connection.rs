@@ -20,11 +20,11 @@ use bytes::Bytes;
 use sse_core::{Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::server::limit::Permit;
-use crate::server::request::OnEnd;
 use crate::stats::Disconnect;
 use crate::trace;
 use crate::transport::Transport;
+use crate::transport::limit::Permit;
+use crate::transport::on_end::OnEnd;
 
 pub(super) struct Connection {
     pub(super) transport: Transport,

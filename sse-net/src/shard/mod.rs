@@ -39,11 +39,11 @@ use tokio::task::unconstrained;
 use self::driver::Driver;
 use self::mailbox::Mailbox;
 use crate::config::Config;
-use crate::server::limit::Permit;
-use crate::server::request::OnEnd;
 use crate::stats::Stats;
 use crate::topic::Topic;
 use crate::transport::Transport;
+use crate::transport::limit::Permit;
+use crate::transport::on_end::OnEnd;
 
 /// A handle of a shard, whose task runs until this is dropped and all connections have ended.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use sse_core::{Event, EventId, EventType, FieldError, Outbox, SendError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::server::presence::{LOOK, Presence, Sign};
 use crate::stats::Disconnect;
 use crate::trace;
 use crate::transport::Transport;
+use crate::transport::presence::{LOOK, Presence, Sign};
 
 /// An event stream for one client: the calls of [`sse_core::Stream`], with back-pressure.
 ///
@@ -402,22 +402,6 @@ impl<C> Stream<C> {
     pub fn into_parts(self) -> (C, Vec<u8>) {
         (self.connection, self.outbox.into_pending())
     }
-}
-
-/// Writes all of `bytes`. Each piece of progress has the write timeout anew.
-pub(crate) async fn write_all(
-    connection: &mut (impl AsyncWrite + Unpin),
-    mut bytes: &[u8],
-    write_timeout: Duration,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let writing = poll_fn(|cx| Pin::new(&mut *connection).poll_write(cx, bytes));
-        match within(write_timeout, writing).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            taken => bytes = &bytes[taken..],
-        }
-    }
-    Ok(())
 }
 
 /// What `progress` gives, if it comes in time.

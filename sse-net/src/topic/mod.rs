@@ -54,12 +54,11 @@ use crate::journal::{Journal, JournalError, JournalState};
 /// use sse_core::Retention;
 /// use sse_net::{SlowClients, Topic, TopicConfig};
 ///
-/// let quotes = Topic::new(TopicConfig {
-///     retention: Retention::events(100).age(Duration::from_secs(60)),
-///     slow_clients: SlowClients::SkipAhead,
-///     linger: Duration::from_millis(10),
-///     ..TopicConfig::default()
-/// });
+/// let config = TopicConfig::default()
+///     .retention(Retention::events(100).age(Duration::from_secs(60)))
+///     .slow_clients(SlowClients::SkipAhead)
+///     .linger(Duration::from_millis(10));
+/// let quotes = Topic::new(config);
 /// # let _ = quotes;
 /// ```
 #[derive(Clone)]
@@ -256,12 +255,6 @@ impl Topic {
     #[must_use]
     pub fn subscriptions(&self) -> usize {
         self.lock().subscriptions
-    }
-
-    /// What the topic was made with.
-    #[must_use]
-    pub fn config(&self) -> &TopicConfig {
-        &self.0.config
     }
 
     /// The event that reports a gap: with the last event ID that the subscriber gave, and the

@@ -50,10 +50,7 @@ fn an_event_has_a_maximum_size() {
         (100_000, 100_000, true),
         (0, 0, true),
     ] {
-        let topic = Topic::new(TopicConfig {
-            max_event: max,
-            ..TopicConfig::default()
-        });
+        let topic = Topic::new(TopicConfig::default().max_event(max));
         let event = Event::new().data("x".repeat(len));
         let published = topic.publish(&event);
         match published {
@@ -212,10 +209,7 @@ fn a_finished_topic_accepts_nothing_and_ends_once() {
 
 #[tokio::test(start_paused = true)]
 async fn after_quiet_an_event_is_read_at_once_and_what_follows_lingers() {
-    let topic = Topic::new(TopicConfig {
-        linger: Duration::from_millis(10),
-        ..TopicConfig::default()
-    });
+    let topic = Topic::new(TopicConfig::default().linger(Duration::from_millis(10)));
     let mut subscription = topic.subscribe(Start::Live);
     let start = Instant::now();
     let publisher = topic.clone();
@@ -306,11 +300,11 @@ async fn a_writer_follows_as_a_client_does() {
             Some("event: gap\ndata: {\"asked\":null,\"from\":\"2\"}\n\nid: 2\n\nid: 3\n\n"),
         ),
     ] {
-        let topic = Topic::new(TopicConfig {
-            retention: Retention::events(2).backlog(Duration::ZERO, 0),
-            slow_clients,
-            ..TopicConfig::default()
-        });
+        let topic = Topic::new(
+            TopicConfig::default()
+                .retention(Retention::events(2).backlog(Duration::ZERO, 0))
+                .slow_clients(slow_clients),
+        );
         let mut subscription = topic.subscribe(Start::Live);
         publish(&topic, 0..4);
         topic.finish(None).unwrap();

@@ -1,10 +1,12 @@
-//! A connection of any kind.
+//! Connections of any kind, and their listeners.
 
+pub(crate) mod limit;
 mod listener;
-
+pub(crate) mod on_end;
+pub(crate) mod presence;
+mod tcp;
 #[cfg(unix)]
-pub use listener::bind_unix;
-pub use listener::{Listener, Peer, Tcp};
+mod unix;
 
 use std::any::Any;
 use std::fmt;
@@ -20,72 +22,81 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::stream::write_all;
+pub use self::listener::{Listener, Peer};
+pub use self::tcp::Tcp;
+#[cfg(unix)]
+pub use self::unix::bind_unix;
 
-/// How long, and for how many bytes, a peer may go on sending after it has been answered.
+/// The default number of connections that may wait to be accepted, as many as Linux allows by
+/// default. Tokio's and the standard library's listeners let 1,024 or 128 wait, too few when
+/// thousands of clients reconnect at once: the system of a client retries after 1 s, then 2 s.
+const BACKLOG: i32 = 4096;
+
+/// The time and the number of bytes that a peer may continue to send after its response.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 10);
 
-/// A connection on which requests come and streams go: TCP, Unix, or whatever reads and
-/// writes.
+/// A connection of any kind: TCP, Unix, TLS, or within the process.
 ///
-/// TCP sockets are held in place, for there may be very many; others are boxed.
+/// TCP sockets are stored inline, because there may be very many; other kinds are boxed.
 pub struct Transport(Kind);
 
 enum Kind {
     Tcp(TcpStream),
-    Other(Box<dyn Connection>),
-    /// Until the server takes what it says, so that it costs a stream nothing.
+    Other(Box<dyn ReadWrite>),
+    /// Until the server calls `into_extended`, so that a stream does not pay for it.
     Extended(Box<Extended>),
 }
 
-/// A connection, and what its listener knows of it.
+/// A connection, and the facts that its listener attached.
 pub(crate) struct Extended {
     pub(crate) transport: Transport,
     pub(crate) extension: Option<Extension>,
     pub(crate) is_https: bool,
 }
 
-/// What a listener tells the application about a connection.
+/// A value that a listener attaches for the application.
 pub(crate) type Extension = Box<dyn Any + Send + Sync>;
 
-/// What a connection must be able to do.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+/// The traits of a connection, as one object type.
+trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}
+impl<C: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for C {}
 
 impl Transport {
-    /// A connection of another kind than TCP and Unix, such as a TLS session.
+    /// Wraps a connection of any other kind, such as a TLS session.
     pub fn new(connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         Self(Kind::Other(Box::new(connection)))
     }
 
-    /// Lets the application see `extension` by
-    /// [`Request::extension`](crate::Request::extension): what the listener has found out
-    /// about the peer. A later one takes the place of an earlier one. It is dropped with the
-    /// request, before a stream begins.
+    /// Attaches a value that [`Request::extension`](crate::Request::extension) returns.
+    ///
+    /// Listeners attach facts about the peer, such as its certificate. A second value replaces
+    /// the first. It is dropped with the request, before a stream starts.
     #[must_use]
     pub fn with_extension(self, extension: impl Any + Send + Sync) -> Self {
         self.extend(|extended| extended.extension = Some(Box::new(extension)))
     }
 
-    /// Marks a connection whose requests are for `https` URLs, so that only pages that came
-    /// over HTTPS are of the server's own origin; see
+    /// Marks the requests of this connection as requests for `https` URLs.
+    ///
+    /// Only pages loaded over HTTPS are then of the server's own origin; see
     /// [`Upgrader::https`](sse_core::Upgrader::https).
     #[must_use]
     pub fn https(self) -> Self {
         self.extend(|extended| extended.is_https = true)
     }
 
-    /// Writes the last bytes of the connection, such as a response, ends its half, and reads
-    /// what the peer still sends: dropping a connection with unread input resets it, and the
-    /// bytes would be lost. Each piece of progress in writing has `write_timeout`; reading takes
-    /// at most 2 s and 256 KiB.
+    /// Writes the last bytes, such as a response, and closes the connection gracefully.
+    ///
+    /// After closing its half it reads up to 256 KiB of input for up to 2 s: dropping a
+    /// connection with unread input resets it, and the client would lose the bytes.
     ///
     /// # Errors
     ///
-    /// What the connection says, and [`TimedOut`](io::ErrorKind::TimedOut).
+    /// Those of the connection, and [`TimedOut`](io::ErrorKind::TimedOut) if the peer accepts no
+    /// byte within `write_timeout`.
     pub async fn finish(mut self, bytes: &[u8], write_timeout: Duration) -> io::Result<()> {
-        write_all(&mut self, bytes, write_timeout).await?;
+        self.write_all(bytes, write_timeout).await?;
         timeout(write_timeout, self.shutdown()).await??;
         let (time, mut room) = LINGER;
         let _ = timeout(time, async {
@@ -99,8 +110,8 @@ impl Transport {
         Ok(())
     }
 
-    /// Reads a piece and hands it to `take`. While this waits it keeps no buffer, for very many
-    /// may wait at once.
+    /// Reads once and passes the bytes to `take`. It holds no buffer while it waits, because
+    /// very many connections may wait at once.
     pub(crate) async fn read_piece<T>(
         &mut self,
         mut take: impl FnMut(&[u8]) -> T,
@@ -112,6 +123,17 @@ impl Transport {
             Poll::Ready(Ok(take(buffer.filled())))
         })
         .await
+    }
+
+    /// Writes all bytes; each write has to progress within the timeout.
+    async fn write_all(&mut self, mut bytes: &[u8], write_timeout: Duration) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match timeout(write_timeout, self.write(bytes)).await?? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn into_extended(self) -> Extended {
@@ -131,9 +153,9 @@ impl Transport {
         Self(Kind::Extended(Box::new(extended)))
     }
 
-    fn connection(self: Pin<&mut Self>) -> Pin<&mut dyn Connection> {
+    fn connection(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
         Pin::new(match &mut self.get_mut().0 {
-            Kind::Tcp(socket) => socket as &mut dyn Connection,
+            Kind::Tcp(socket) => socket as &mut dyn ReadWrite,
             Kind::Other(connection) => &mut **connection,
             Kind::Extended(extended) => &mut extended.transport,
         })
@@ -188,7 +210,7 @@ impl AsyncWrite for Transport {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match slices {
-            // What a TLS session mostly has; `send` costs less than `writev`.
+            // The usual case of a TLS session; `send` costs less than `writev`.
             [slice] => self.connection().poll_write(cx, slice),
             _ => self.connection().poll_write_vectored(cx, slices),
         }
@@ -208,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tcp_socket_takes_no_more_than_itself() {
+    fn a_transport_is_as_large_as_a_tcp_socket() {
         assert_eq!(size_of::<Transport>(), size_of::<TcpStream>());
     }
 }

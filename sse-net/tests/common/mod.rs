@@ -34,10 +34,7 @@ use tokio::time::timeout;
 pub(crate) const WIDE: usize = 1 << 20;
 
 pub(crate) fn config() -> Config {
-    Config {
-        shards: Some(1),
-        ..Config::default()
-    }
+    Config::default().shards(1)
 }
 
 /// A server, and the net on which it is reached.

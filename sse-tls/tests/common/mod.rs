@@ -154,10 +154,7 @@ impl World {
 }
 
 pub(crate) fn config() -> Config {
-    Config {
-        shards: Some(1),
-        ..Config::default()
-    }
+    Config::default().shards(1)
 }
 
 /// Starts a server, and returns the network that connects to it.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Disconnect, Request, ServerHandle, Server, Start, Tcp, Topic};
+use sse_net::{Config, Disconnect, Request, Server, ServerHandle, Start, Tcp, Topic};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -101,11 +101,9 @@ impl Case {
         buffer: Option<usize>,
         is_fast_first: bool,
     ) -> io::Result<Self> {
-        let tcp = Tcp {
-            max_unsent: Some(max_unsent),
-            user_timeout: Some(Duration::from_secs(user_timeout)),
-            ..Tcp::default()
-        };
+        let tcp = Tcp::default()
+            .max_unsent(max_unsent)
+            .user_timeout(Duration::from_secs(user_timeout));
         let deadlines = [20, 3600]
             .map(|seconds| Deadline::start(topic, &tcp, Duration::from_secs(seconds)))
             .into_iter()
@@ -144,11 +142,7 @@ impl Deadline {
     fn start(topic: &Topic, tcp: &Tcp, write_timeout: Duration) -> io::Result<Self> {
         let listener = tcp.bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let config = Config {
-            write_timeout,
-            shards: Some(1),
-            ..Config::default()
-        };
+        let config = Config::default().write_timeout(write_timeout).shards(1);
         let end = Arc::new(Mutex::new(None));
         let (topic, told) = (topic.clone(), Arc::clone(&end));
         let server = Server::new(config)

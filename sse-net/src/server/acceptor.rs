@@ -1,0 +1,71 @@
+//! Accepts the connections of a listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::connection::Connection;
+use super::inner::Inner;
+use crate::trace;
+use crate::transport::{Listener, Peer};
+use crate::unwind::catch_async;
+
+/// Accepts the connections of a listener, and starts a task for each.
+pub(super) struct Acceptor<L> {
+    listener: L,
+    inner: Arc<Inner>,
+}
+
+impl<L: Listener> Acceptor<L> {
+    pub(super) const fn new(listener: L, inner: Arc<Inner>) -> Self {
+        Self { listener, inner }
+    }
+
+    /// Accepts connections until its task is aborted. After an error, such as too many open
+    /// files, or a panic of the listener it pauses.
+    pub(super) async fn run(mut self) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            match catch_async("a listener", self.listener.accept()).await {
+                Ok(Ok((handshake, peer))) => {
+                    pause = MIN_PAUSE;
+                    self.start_connection(handshake, peer);
+                    continue;
+                }
+                Ok(Err(error)) => {
+                    trace::accept_error(&error);
+                    self.inner.stats.add_accept_error();
+                }
+                Err(_) => self.inner.stats.add_accept_panic(),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    fn start_connection(&self, handshake: L::Handshake, peer: Peer) {
+        let inner = &self.inner;
+        let (permit, is_refused) = match inner.limit.admit(peer.ip()) {
+            Some(permit) => (permit, false),
+            None => {
+                inner.stats.add_refused();
+                trace::refused(peer);
+                match inner.refusals.admit(None) {
+                    Some(permit) => (permit, true),
+                    None => return,
+                }
+            }
+        };
+        let connection = Connection {
+            inner: Arc::clone(inner),
+            peer,
+            permit,
+            is_refused,
+        };
+        tokio::spawn(connection.run(Box::pin(handshake)));
+    }
+}
+
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,231 @@
+//! The task of a connection, from its handshake to its response or its shard.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sse_core::{Head, Rejection};
+use tokio::time::{sleep, timeout};
+
+use super::answer::{Answer, Kind, encode_response};
+use super::inner::{Inner, Phase};
+use super::per_client::PerClient;
+use super::request::Request;
+use crate::shard::Arrival;
+use crate::stats::Disconnect;
+use crate::trace;
+use crate::transport::limit::Permit;
+use crate::transport::presence::Presence;
+use crate::transport::{Extended, Peer, Transport};
+use crate::unwind::catch_async;
+
+/// An accepted connection.
+pub(super) struct Connection {
+    pub(super) inner: Arc<Inner>,
+    pub(super) peer: Peer,
+    pub(super) permit: Permit,
+    /// Whether the connection is beyond the limit.
+    pub(super) is_refused: bool,
+}
+
+/// A head with the number of bytes that came after it, or the refusal of one, with the head as
+/// far as it could be read.
+type HeadResult = Result<(Head, usize), (Rejection, Option<Head>)>;
+
+impl Connection {
+    /// Serves the connection until it ends, is handed to a shard, or is cut off by a drain.
+    pub(super) async fn run(self, handshake: impl Future<Output = io::Result<Transport>>) {
+        let inner = Arc::clone(&self.inner);
+        let peer = self.peer;
+        let mut phase = inner.phase.subscribe();
+        let serving = catch_async("a connection", self.serve(handshake));
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
+            served = trace::connection(peer, serving) => {
+                // An I/O error concerns nobody but this client; the counters have its kind.
+                if served.is_err() {
+                    inner.stats.add_disconnect(Disconnect::Panicked);
+                }
+            }
+        }
+    }
+
+    async fn serve(self, handshake: impl Future<Output = io::Result<Transport>>) -> io::Result<()> {
+        let (transport, head) = self.read_request(handshake).await?;
+        let Extended {
+            mut transport,
+            extension,
+            is_https,
+        } = transport.into_extended();
+        let config = &self.inner.config;
+        let upgrader = self.inner.upgrader(is_https);
+        let (head, early) = match head {
+            Ok(read) => read,
+            Err((rejection, head)) => {
+                let bytes = encode_response(upgrader, rejection, head.as_ref());
+                return Box::pin(transport.finish(&bytes, config.write_timeout)).await;
+            }
+        };
+        let request = Request {
+            head: Arc::new(head),
+            peer: self.peer,
+            upgrader: upgrader.clone(),
+            retry: config.retry,
+            extension,
+        };
+        let mut presence = Presence::new(config.max_input.saturating_sub(early));
+        match self.answer(request, &mut transport, &mut presence).await {
+            Ok(answer) => self.respond(answer, transport, presence).await,
+            Err(reason) => {
+                self.inner.stats.add_disconnect(reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes the handshake and reads the request head, before the deadline of both.
+    async fn read_request(
+        &self,
+        handshake: impl Future<Output = io::Result<Transport>>,
+    ) -> io::Result<(Transport, HeadResult)> {
+        let mut transport = None;
+        let reading = timeout(self.inner.config.head_timeout, async {
+            let connected = handshake.await.inspect_err(trace::handshake_error);
+            self.read_head(transport.insert(connected?)).await
+        });
+        let head = match reading.await {
+            Ok(head) => head?,
+            Err(_) => Err((Rejection::REQUEST_TIMEOUT, None)),
+        };
+        match transport {
+            Some(transport) => Ok((transport, head)),
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn read_head(&self, transport: &mut Transport) -> io::Result<HeadResult> {
+        let mut reader = self.inner.config.upgrader.head_reader();
+        loop {
+            let read =
+                transport.read_piece(|piece| match piece {
+                    [] if reader.is_empty() => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                    [] => Ok(Err(Rejection::BAD_REQUEST
+                        .because("the connection ended within the request head"))),
+                    mut piece => {
+                        let read = reader.read(&mut piece);
+                        Ok(read.map(|head| head.map(|head| (head, piece.len()))))
+                    }
+                });
+            match read.await?? {
+                Ok(None) => {}
+                Ok(Some(read)) => return Ok(Ok(read)),
+                Err(rejection) => return Ok(Err((rejection, reader.refused().cloned()))),
+            }
+        }
+    }
+
+    /// Checks the request and calls the handler, unless the client disconnects first.
+    async fn answer(
+        &self,
+        request: Request,
+        transport: &mut Transport,
+        presence: &mut Presence,
+    ) -> Result<Answer, Disconnect> {
+        let config = &self.inner.config;
+        let (head, upgrader) = (Arc::clone(&request.head), request.upgrader.clone());
+        match upgrader.check(&head) {
+            Err(rejection) => return Ok(request.reject(rejection)),
+            Ok(()) if head.method() == "OPTIONS" => return Ok(request.answer_options()),
+            Ok(()) if self.is_refused => return Ok(request.refuse(config.at_capacity)),
+            Ok(()) => {}
+        }
+        let handling = catch_async("a handler", self.inner.handler.handle_boxed(request));
+        let (rejection, reason) = tokio::select! {
+            biased;
+            answer = handling => match answer {
+                Ok(answer) => return Ok(answer),
+                Err(_) => (Rejection::INTERNAL_SERVER_ERROR, Disconnect::HandlerPanicked),
+            },
+            reason = presence.left(transport) => return Err(reason),
+            () = elapsed(config.handler_timeout) => {
+                (HANDLER_TIMED_OUT, Disconnect::HandlerTimedOut)
+            }
+        };
+        self.inner.stats.add_disconnect(reason);
+        let bytes = encode_response(&upgrader, rejection, Some(&head));
+        Ok(Answer::new(Kind::Respond(bytes)))
+    }
+
+    /// Writes a response, hands the connection to a shard, or drives a per-client stream.
+    ///
+    /// A task is as large as the largest future in it, and very many may wait for their heads at
+    /// once: the later futures are boxed.
+    async fn respond(
+        self,
+        answer: Answer,
+        transport: Transport,
+        presence: Presence,
+    ) -> io::Result<()> {
+        let inner = &self.inner;
+        let on_end = answer.on_end;
+        let sent = presence.sent();
+        match answer.kind {
+            Kind::Respond(bytes) => {
+                let write_timeout = inner.config.write_timeout;
+                let finished = Box::pin(transport.finish(&bytes[sent..], write_timeout)).await;
+                on_end.tell(Disconnect::Finished);
+                finished
+            }
+            Kind::Follow {
+                topic,
+                resume,
+                cursor,
+                mut opening,
+            } => {
+                opening.drain(..sent);
+                inner.stats.add_resume(resume);
+                inner.next_shard().admit(Arrival {
+                    transport,
+                    topic,
+                    cursor,
+                    opening,
+                    on_end,
+                    permit: self.permit,
+                });
+                Ok(())
+            }
+            Kind::Stream {
+                mut opening,
+                write,
+                is_detached,
+            } => {
+                opening.drain(..sent);
+                let mut phase = inner.phase.subscribe();
+                let stream = PerClient::new(
+                    transport,
+                    presence,
+                    opening,
+                    (write, is_detached),
+                    async move { _ = phase.wait_for(|phase| *phase != Phase::Open).await },
+                    (Arc::clone(&inner.config), Arc::clone(&inner.stats)),
+                );
+                let running = catch_async("a per-client stream", stream.run());
+                let reason = Box::pin(running).await.unwrap_or(Disconnect::Panicked);
+                inner.stats.add_disconnect(reason);
+                on_end.tell(reason);
+                Ok(())
+            }
+        }
+    }
+}
+
+const HANDLER_TIMED_OUT: Rejection =
+    Rejection::UNAVAILABLE.because("the server took too long to answer; come back later");
+
+async fn elapsed(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! Stops a running server.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::inner::{Inner, Phase};
+use crate::stats::Snapshot;
+
+/// A running server. Dropping it stops accepting; open streams continue.
+pub struct ServerHandle {
+    inner: Arc<Inner>,
+    acceptors: Vec<JoinHandle<()>>,
+}
+
+impl ServerHandle {
+    pub(super) const fn new(inner: Arc<Inner>, acceptors: Vec<JoinHandle<()>>) -> Self {
+        Self { inner, acceptors }
+    }
+
+    /// Returns the server's counters.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.inner.stats.snapshot(self.inner.limit.connections())
+    }
+
+    /// Stops accepting, ends all streams, and returns when all connections are closed.
+    ///
+    /// Each stream that follows a topic ends at a random time within `window`, with a jittered
+    /// reconnection time for its client. A per-client stream may continue until the end of the
+    /// window; then its future is dropped and it ends in the same way. Connections that are
+    /// open one second after the window are dropped.
+    pub async fn drain(mut self, window: Duration) {
+        self.stop();
+        for acceptor in &mut self.acceptors {
+            let _ = acceptor.await;
+        }
+        let inner = &self.inner;
+        for shard in inner.shards() {
+            shard.drain(window);
+        }
+        let _ = timeout(window, inner.limit.idle()).await;
+        inner.phase.send_replace(Phase::Closing);
+        let goodbye_timeout = inner.config.goodbye_timeout();
+        let _ = timeout(goodbye_timeout, inner.limit.idle()).await;
+        inner.phase.send_replace(Phase::CutOff);
+        // A program that blocks the runtime's threads must not keep this from returning.
+        let _ = timeout(goodbye_timeout, inner.limit.idle()).await;
+    }
+
+    fn stop(&self) {
+        for acceptor in &self.acceptors {
+            acceptor.abort();
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}

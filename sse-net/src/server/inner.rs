@@ -1,0 +1,94 @@
+//! The state that the tasks of a server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sse_core::Upgrader;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::handler::{DynHandler, Handler};
+use crate::config::Config;
+use crate::shard::Shard;
+use crate::stats::Stats;
+use crate::transport::limit::Limit;
+
+/// The state that the tasks of a server share.
+pub(super) struct Inner {
+    pub(super) config: Arc<Config>,
+    pub(super) handler: Box<dyn DynHandler>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) limit: Limit,
+    /// Connections beyond `limit`, while they are being refused.
+    pub(super) refusals: Limit,
+    pub(super) phase: watch::Sender<Phase>,
+    shards: Vec<Shard>,
+    next_shard: AtomicUsize,
+    /// The configured upgrader, for connections of TLS.
+    https: Upgrader,
+}
+
+/// The phase of a server's shutdown.
+///
+/// ```text
+///   Open ── the drain's window has passed ──> Closing ── 1 s ──> CutOff
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Streams continue.
+    Open,
+    /// Per-client streams end with a reconnection time.
+    Closing,
+    /// Connections are dropped.
+    CutOff,
+}
+
+impl Inner {
+    /// Starts the shards.
+    pub(super) fn start(config: Config, handler: impl Handler) -> Self {
+        let config = Arc::new(config);
+        let stats = Arc::new(Stats::default());
+        let shards = config
+            .shards
+            .unwrap_or_else(|| Handle::current().metrics().num_workers());
+        let shards = (0..shards)
+            .map(|_| Shard::start(Arc::clone(&config), Arc::clone(&stats)))
+            .collect();
+        Self {
+            handler: Box::new(handler),
+            limit: Limit::new(
+                config.max_connections,
+                config.max_connections_per_address,
+                config.ipv6_prefix,
+            ),
+            refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
+            stats,
+            phase: watch::Sender::new(Phase::Open),
+            shards,
+            next_shard: AtomicUsize::new(0),
+            https: config.upgrader.clone().https(),
+            config,
+        }
+    }
+
+    /// Returns the shard for the next connection, in turn.
+    pub(super) fn next_shard(&self) -> &Shard {
+        let next = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        &self.shards[next % self.shards.len()]
+    }
+
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    pub(super) fn upgrader(&self, is_https: bool) -> &Upgrader {
+        if is_https {
+            &self.https
+        } else {
+            &self.config.upgrader
+        }
+    }
+}
+
+/// The largest number of connections that are being refused at a time; more are dropped.
+const MAX_REFUSALS: usize = 1024;
