@@ -1,4 +1,4 @@
-//! What the programs share: how they read their command line, what they say, and how they end.
+//! Command lines, messages, signals and exit statuses, shared by the programs.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -9,42 +9,44 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fmt};
 
-/// Runs a program to its exit status: 0, or 1 when it fails, or 2 when it was asked
-/// wrongly.
+/// Runs a program and returns its exit status.
+///
+/// The status is 0 on success, 1 on failure, and 2 for a wrong command line. Errors are printed
+/// to standard error.
 pub fn run(usage: &str, program: impl FnOnce(Args) -> Result<(), Ending>) -> ExitCode {
     match program(Args::new()) {
         Ok(()) | Err(Ending::Unread) => ExitCode::SUCCESS,
         Err(Ending::Help) => {
-            say(usage);
+            print(usage);
             ExitCode::SUCCESS
         }
         Err(Ending::Usage(sentence)) => {
-            complain(format_args!("{sentence}; see --help"));
+            print_error(format_args!("{sentence}; see --help"));
             ExitCode::from(2)
         }
         Err(Ending::Failure(sentence)) => {
-            complain(sentence);
+            print_error(sentence);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Writes a line to standard output at once. Whether anyone reads it does not matter.
-pub fn say(line: impl fmt::Display) {
+/// Prints a line to standard output and flushes it. Ignores write errors.
+pub fn print(line: impl fmt::Display) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Writes a line to standard error. Whether anyone reads it does not matter.
-pub fn complain(line: impl fmt::Display) {
+/// Prints a line to standard error. Ignores write errors.
+pub fn print_error(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Listens at an address; `:8080` means that port on all of them.
+/// Binds to an address such as `127.0.0.1:8080`, or `:8080` for all addresses.
 ///
 /// # Errors
 ///
-/// The last one of `bind`.
+/// The last error of `bind`.
 pub fn bind<L>(listen: &str, bind: impl Fn(&str) -> io::Result<L>) -> io::Result<L> {
     match listen.strip_prefix(':') {
         // IPv6 sockets take IPv4 as well, but not every system has IPv6.
@@ -53,18 +55,17 @@ pub fn bind<L>(listen: &str, bind: impl Fn(&str) -> io::Result<L>) -> io::Result
     }
 }
 
-/// The host and port of a URL for this address, which names this machine if the address stands
-/// for all of them.
+/// Returns the host and port for a URL: `localhost` where the address is unspecified.
 #[must_use]
 pub fn url_host(address: SocketAddr) -> String {
-    match address.ip().is_unspecified() {
-        true => format!("localhost:{}", address.port()),
-        false => address.to_string(),
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
     }
 }
 
-/// A line on standard error that says how far the work is, if that is a terminal. It goes away
-/// when this is dropped.
+/// A progress line on standard error, if that is a terminal. Dropping it erases the line.
 #[derive(Debug)]
 pub struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
 
@@ -96,7 +97,7 @@ impl Drop for Progress {
     }
 }
 
-/// Ctrl-C and, where there is such a thing, SIGTERM. From when this is made on, none is missed.
+/// Waits for Ctrl-C and, on Unix, SIGTERM. Signals are caught from `new` on.
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
@@ -106,11 +107,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the place of what the system does on these signals.
+    /// Replaces the default action of these signals.
     ///
     /// # Errors
     ///
-    /// What the system says that does not tell of signals.
+    /// The handlers cannot be installed.
     #[cfg(unix)]
     pub fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -120,17 +121,17 @@ impl Signals {
         })
     }
 
-    /// Takes the place of what the system does on these signals.
+    /// Does nothing: on this system, Ctrl-C is caught by `next`.
     ///
     /// # Errors
     ///
-    /// None here.
+    /// None.
     #[cfg(not(unix))]
     pub fn new() -> io::Result<Self> {
         Ok(Self {})
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     #[cfg(unix)]
     pub async fn next(&mut self) {
         tokio::select! {
@@ -139,7 +140,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     #[cfg(not(unix))]
     pub async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
@@ -148,7 +149,7 @@ impl Signals {
     }
 }
 
-/// The arguments of this program: options, some of which take a value.
+/// The command line: options, some of which take a value.
 #[derive(Debug)]
 pub struct Args {
     rest: env::ArgsOs,
@@ -165,7 +166,7 @@ impl Args {
         }
     }
 
-    /// The name of the next option, such as `--count`.
+    /// Returns the next option, such as `--count`, or the next operand.
     ///
     /// # Errors
     ///
@@ -181,11 +182,27 @@ impl Args {
         Ok(Some(option))
     }
 
-    /// The value of the last option, which has to be `what`.
+    /// Returns the value of `--listen`, or `default`, for a program with no other option.
     ///
     /// # Errors
     ///
-    /// [`Ending::Usage`] where there is none or another.
+    /// [`Ending::Help`] for `--help`, [`Ending::Usage`] for any other option.
+    pub fn listen_address(mut self, default: &str) -> Result<String, Ending> {
+        let mut listen = default.to_owned();
+        while let Some(option) = self.option()? {
+            match &*option {
+                "--listen" => listen = self.value("an address")?,
+                _ => return Err(self.unknown()),
+            }
+        }
+        Ok(listen)
+    }
+
+    /// Returns the value of the last option. `what` names its type in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`Ending::Usage`] if the value is missing or cannot be parsed.
     pub fn value<T: FromStr>(&mut self, what: &str) -> Result<T, Ending> {
         let text = self.text();
         let value = text.as_deref().and_then(|text| text.parse().ok());
@@ -195,17 +212,17 @@ impl Args {
         })
     }
 
-    /// The value of the last option, which has to be seconds above zero, such as `0.5`.
+    /// Returns the value of the last option as seconds above zero, such as `0.5`.
     ///
     /// # Errors
     ///
-    /// [`Ending::Usage`] where there is none or another.
+    /// [`Ending::Usage`] if the value is missing or not such a number.
     pub fn seconds(&mut self) -> Result<Duration, Ending> {
         let Seconds(time) = self.value("a number of seconds above 0")?;
         Ok(time)
     }
 
-    /// The last option is none of this program's.
+    /// Returns the error for an option that the program does not have.
     #[must_use]
     pub fn unknown(&self) -> Ending {
         Ending::Usage(format!("there is no option {:?}", self.option))
@@ -223,9 +240,10 @@ impl FromStr for Seconds {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let time = Duration::try_from_secs_f64(text.parse().map_err(drop)?).map_err(drop)?;
-        match time.is_zero() {
-            true => Err(()),
-            false => Ok(Self(time)),
+        if time.is_zero() {
+            Err(())
+        } else {
+            Ok(Self(time))
         }
     }
 }
@@ -233,25 +251,25 @@ impl FromStr for Seconds {
 /// Why a program ends before its work is done.
 #[derive(Debug)]
 pub enum Ending {
-    /// It was only asked what it does.
+    /// `--help` was given.
     Help,
     /// The command line is wrong.
     Usage(String),
     /// The work failed.
     Failure(String),
-    /// Nobody reads standard output any more.
+    /// The reader of standard output has closed it.
     Unread,
 }
 
 impl Ending {
-    /// Standard input failed.
+    /// Returns the error for standard input that cannot be read.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
     pub fn stdin(error: io::Error) -> Self {
         Self::Failure(format!("standard input can't be read: {error}"))
     }
 
-    /// Standard output failed.
+    /// Returns the ending for a failed write to standard output.
     #[must_use]
     pub fn stdout(error: impl Into<io::Error>) -> Self {
         let error = error.into();
@@ -259,5 +277,12 @@ impl Ending {
             io::ErrorKind::BrokenPipe => Self::Unread,
             _ => Self::Failure(format!("standard output can't be written: {error}")),
         }
+    }
+
+    /// Returns the ending for an error whose sentence needs no addition.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+    pub fn failure(error: impl fmt::Display) -> Self {
+        Self::Failure(error.to_string())
     }
 }

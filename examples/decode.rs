@@ -1,4 +1,4 @@
-//! An event stream on standard input becomes JSON lines on standard output.
+//! Decodes an event stream from standard input as JSON lines on standard output.
 //!
 //! ```text
 //! $ curl -sN http://127.0.0.1:31337/sse | cargo run -q --bin decode
@@ -6,8 +6,8 @@
 //! {"event":"message","data":"{\"text\":\"welcome\",\"ts\":1763798400}","id":"1"}
 //! ```
 //!
-//! `--comments` shows comments too, and `--chunk 1` reads byte by byte, which makes no
-//! difference. `encode` makes a stream of the lines again.
+//! `--comments` prints comments too. `--chunk 1` reads byte by byte; the output is the same.
+//! `encode` turns the lines into a stream again.
 
 use std::fmt;
 use std::io::{self, BufWriter, Read, Write};
@@ -59,7 +59,7 @@ fn decode(options: &Options) -> Result<(), Ending> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Ending::stdin(error)),
         };
-        while let Some(decoded) = decoder.decode(&mut input).map_err(refused)? {
+        while let Some(decoded) = decoder.decode(&mut input).map_err(undecodable)? {
             match &decoded {
                 Decoded::Event(event) => lines.write(&Line::Event {
                     event: event.event(),
@@ -94,7 +94,7 @@ enum Line<'a> {
     },
 }
 
-/// JSON lines, none of them longer than `encode` takes.
+/// A writer of JSON lines of at most `MAX_LINE` bytes.
 struct Lines<W: Write> {
     out: BufWriter<W>,
     line: Vec<u8>,
@@ -109,10 +109,13 @@ impl<W: Write> Lines<W> {
     }
 
     fn write(&mut self, line: &Line) -> Result<(), Ending> {
-        // Escapes make JSON up to six times as long as the text, so a slice is the limit.
+        // Escaped JSON is up to six times as long as the text, so the buffer is the limit.
         let mut room = &mut self.line[..];
-        serde_json::to_writer(&mut room, line)
-            .map_err(|_| refused(format_args!("as JSON, a line exceeds {MAX_LINE} bytes")))?;
+        serde_json::to_writer(&mut room, line).map_err(|_| {
+            undecodable(format_args!(
+                "an event exceeds {MAX_LINE} bytes as a JSON line"
+            ))
+        })?;
         let len = MAX_LINE - room.len();
         let written = self.out.write_all(&self.line[..len]);
         written
@@ -125,23 +128,22 @@ impl<W: Write> Lines<W> {
     }
 }
 
-fn refused(reason: impl fmt::Display) -> Ending {
+fn undecodable(reason: impl fmt::Display) -> Ending {
     Ending::Failure(format!("the event stream can't be decoded: {reason}"))
 }
 
 const USAGE: &str = "\
 Usage: decode [OPTIONS] < STREAM > LINES
 
-Reads an event stream and writes it as JSON lines, one for each event and each
-reconnection time.
+Reads an event stream and writes JSON lines, one for each event and reconnection time.
 
-  --chunk N    read N bytes at a time
-  --comments   show comments too
-  --help       show this";
+  --chunk N    read at most N bytes at a time (65536)
+  --comments   print comments too
+  --help       print this text";
 
 const CHUNK: &str = "a number of bytes from 1 to 16777216";
 const MAX_CHUNK: usize = 16 << 20;
 const BUFFER: usize = 64 << 10;
 
-/// What `encode` takes.
+/// The maximum length of a line in bytes, the same as in `encode`.
 const MAX_LINE: usize = Decoder::DEFAULT_MAX_LINE;

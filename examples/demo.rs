@@ -1,13 +1,13 @@
-//! The demo: one feed for all, and a page that shows it and how its stream fares.
+//! The demo: one feed for all clients, and a page that shows the feed and its connection.
 //!
 //! ```text
 //! $ cargo run
 //! open http://127.0.0.1:31337/ (Ctrl-C ends it)
 //! ```
 //!
-//! Open it twice, cut the network, kill the server and start it again: the page says whether
-//! it has missed anything. Without a browser, `curl -N http://127.0.0.1:31337/sse` shows the
-//! stream, and `-H 'Last-Event-ID: …'` goes on after an event. `--help` lists the options.
+//! Open it twice, cut the network, kill the server and start it again: the page reports whether
+//! it has missed events. Without a browser, `curl -N http://127.0.0.1:31337/sse` shows the
+//! stream, and `-H 'Last-Event-ID: …'` resumes after an event. `--help` lists the options.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,7 +26,7 @@ use sse_tls::TlsListener;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use encrypt::Trusted;
+use encrypt::CertificateFile;
 
 mod encrypt;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     cli::run(USAGE, |args| {
         let options = Options::parse(args)?;
         let runtime = Runtime::new().map_err(cant_start)?;
-        runtime.block_on(demonstrate(options))
+        runtime.block_on(run(options))
     })
 }
 
@@ -93,25 +93,25 @@ impl Options {
     }
 }
 
-async fn demonstrate(mut options: Options) -> Result<(), Ending> {
+async fn run(mut options: Options) -> Result<(), Ending> {
     let mut signals = Signals::new().map_err(cant_start)?;
     let demo = Demo {
         feed: feed(options.journal.as_deref())?,
         watching: Arc::default(),
     };
-    let (server, url, trusted) = listen(&mut options)?;
+    let (server, url, certificate) = listen(&mut options)?;
     if let Some(path) = &options.record {
         record(&demo.feed, path.clone())?;
     }
     let written = options.record.is_some() || options.journal.is_some();
-    let progress = written.then(|| show(demo.feed.clone(), options.record));
+    let progress = written.then(|| show_progress(demo.feed.clone(), options.record));
     let server = server.serve(demo.clone());
     tokio::spawn(async move { demo.publish(options.every, options.count).await });
-    cli::say(format_args!("open {url} (Ctrl-C ends it)"));
-    if let Some(trusted) = &trusted {
-        let file = trusted.path().display();
-        cli::say(format_args!(
-            "trust its certificate, {file}: in the browser, which asks, or with \
+    cli::print(format_args!("open {url} (Ctrl-C ends it)"));
+    if let Some(certificate) = &certificate {
+        let file = certificate.path().display();
+        cli::print(format_args!(
+            "the certificate is {file}; accept it in the browser, or use \
              curl -N --cacert {file} {url}sse"
         ));
     }
@@ -120,40 +120,43 @@ async fn demonstrate(mut options: Options) -> Result<(), Ending> {
     drop(progress);
     tokio::select! {
         biased;
-        () = signals.next() => {} // Whoever asks twice does not want to wait.
-        () = server.drain(GRACE) => cli::say("goodbye"),
+        () = signals.next() => {} // A second signal ends the program at once.
+        () = server.drain(GRACE) => cli::print("stopped"),
     }
     Ok(())
 }
 
-/// The feed, which goes on where the last run has left it if there is a journal.
+/// Opens the feed, restored from the journal if there is one.
 fn feed(journal: Option<&str>) -> Result<Topic, Ending> {
     let Some(dir) = journal else {
         return Ok(Topic::new(TopicConfig::default()));
     };
-    let journal = Journal::new(dir).on_notice(|notice| cli::complain(notice));
+    let journal = Journal::new(dir).on_notice(|notice| cli::print_error(notice));
     Topic::open(TopicConfig::default(), &journal)
         .map_err(|error| Ending::Failure(error.to_string()))
 }
 
-/// A server that listens wherever it is to, where a browser finds it, and the certificate that
-/// has been made for it.
-fn listen(options: &mut Options) -> Result<(Server, String, Option<Trusted>), Ending> {
-    let tcp = Tcp::default().bind(&options.listen);
+/// Binds the listeners. Returns the server, its URL and the file of a certificate made for it.
+fn listen(options: &mut Options) -> Result<(Server, String, Option<CertificateFile>), Ending> {
+    let tcp = cli::bind(&options.listen, |address| Tcp::default().bind(address));
     let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
     let address = tcp.local_addr().map_err(cant_start)?;
     let server = Server::new(
         Config::default()
-            .max_connections(room(options.max_connections))
+            .max_connections(raise_file_limit(options.max_connections))
             .heartbeat(options.heartbeat)
             .heartbeat_form(Heartbeat::Event(HEARTBEAT))
             .retry(RETRY)
             .upgrader(options.upgrader.clone()),
     );
-    let (mut server, scheme, trusted) = match options.tls.take() {
+    let (mut server, scheme, certificate) = match options.tls.take() {
         Some(source) => {
-            let (tls, trusted) = source.load(address.ip())?;
-            (server.listen(TlsListener::new(tcp, tls)), "https", trusted)
+            let (tls, certificate) = source.load(address.ip())?;
+            (
+                server.listen(TlsListener::new(tcp, tls)),
+                "https",
+                certificate,
+            )
         }
         None => (server.listen(tcp), "http", None),
     };
@@ -161,14 +164,15 @@ fn listen(options: &mut Options) -> Result<(Server, String, Option<Trusted>), En
         let listening = listen_unix(server, path);
         server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
     }
-    Ok((server, format!("{scheme}://{address}/"), trusted))
+    let url = format!("{scheme}://{}/", cli::url_host(address));
+    Ok((server, url, certificate))
 }
 
-/// Records the feed to a new file, until the program ends.
+/// Records the feed to a new file until the program ends.
 fn record(feed: &Topic, path: String) -> Result<(), Ending> {
     let file = File::create_new(&path).map_err(|error| {
         Ending::Failure(match error.kind() {
-            io::ErrorKind::AlreadyExists => format!("{path:?} exists; --record to another"),
+            io::ErrorKind::AlreadyExists => format!("{path:?} exists; record to another file"),
             _ => format!("can't record to {path:?}: {error}"),
         })
     })?;
@@ -176,30 +180,31 @@ fn record(feed: &Topic, path: String) -> Result<(), Ending> {
     tokio::spawn(async move {
         let recording = live.record(Recorder::new(file), Instant::now());
         if let Err(error) = recording.await {
-            cli::complain(format_args!("{path:?} is recorded no further: {error}"));
+            cli::print_error(format_args!("recording to {path:?} has stopped: {error}"));
         }
     });
     Ok(())
 }
 
-/// Shows how much has been recorded, and what the journal has.
-fn show(feed: Topic, recording: Option<String>) -> Progress {
+/// Shows how many bytes have been recorded and journaled.
+fn show_progress(feed: Topic, recording: Option<String>) -> Progress {
     Progress::new(move || {
         let recorded = recording.as_ref().map(|path| {
             let len = fs::metadata(path).map_or(0, |file| file.len());
             format!("{len} bytes recorded")
         });
-        let kept = feed
-            .journal_state()
-            .map(|journal| match journal.is_keeping {
-                true => format!("{} bytes in the journal", journal.bytes),
-                false => format!("{} bytes are not being kept", journal.unwritten),
-            });
-        Vec::from_iter(recorded.into_iter().chain(kept)).join(", ")
+        let journaled = feed.journal_state().map(|journal| {
+            if journal.is_keeping {
+                format!("{} bytes in the journal", journal.bytes)
+            } else {
+                format!("{} bytes not in the journal", journal.unwritten)
+            }
+        });
+        Vec::from_iter(recorded.into_iter().chain(journaled)).join(", ")
     })
 }
 
-/// One feed, and how many watch it.
+/// The feed, and the number of its clients.
 #[derive(Clone)]
 struct Demo {
     feed: Topic,
@@ -207,7 +212,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Publishes `count` events, one every so often, and the end.
+    /// Publishes `count` events at an interval, then the `close` event.
     async fn publish(&self, every: Duration, count: Option<u64>) -> io::Result<()> {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -219,14 +224,14 @@ impl Demo {
                 watching: self.watching.load(Ordering::Relaxed),
             });
             self.feed
-                .publish(&tick.expect("text and numbers are JSON"))?;
+                .publish(&tick.expect("a struct of text and numbers serializes"))?;
         }
         let close = Event::new().event(CLOSE).data("");
         Ok(self.feed.finish(Some(&close))?)
     }
 
-    /// Counts who gets a stream, for as long as it lasts.
-    fn count(&self, answer: Answer) -> Answer {
+    /// Counts the client for as long as its stream lasts.
+    fn count_client(&self, answer: Answer) -> Answer {
         if answer.resume().is_none() {
             return answer;
         }
@@ -242,7 +247,7 @@ impl Handler for Demo {
     async fn handle(&self, request: Request) -> Answer {
         match request.path() {
             "/" => request.respond(Response::new(200).with_body("text/html; charset=utf-8", PAGE)),
-            "/sse" => self.count(request.follow_from(&self.feed, Start::Last(HISTORY))),
+            "/sse" => self.count_client(request.follow_from(&self.feed, Start::Last(HISTORY))),
             _ => request.reject(Rejection::NOT_FOUND),
         }
     }
@@ -271,16 +276,15 @@ fn listen_unix(_server: Server, _path: &str) -> io::Result<Server> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How many of the `wanted` connections the limit of open files leaves room for, once it
-/// has been raised as far as needed and allowed.
-fn room(wanted: usize) -> usize {
+/// Raises the limit of open files, and returns how many of the `wanted` connections it allows.
+fn raise_file_limit(wanted: usize) -> usize {
     let files = wanted.saturating_add(OTHER_FILES) as u64;
     let files = rlimit::increase_nofile_limit(files).unwrap_or(files);
     let room = usize::try_from(files).unwrap_or(usize::MAX);
     let room = room.saturating_sub(OTHER_FILES).min(wanted);
     if room < wanted {
-        cli::complain(format_args!(
-            "the limit of open files leaves room for {room} connections, not {wanted}"
+        cli::print_error(format_args!(
+            "the limit of open files allows {room} connections, not {wanted}; raise it with ulimit -n"
         ));
     }
     room
@@ -289,7 +293,9 @@ fn room(wanted: usize) -> usize {
 fn cant_listen(option: &str, at: &str, error: &io::Error) -> Ending {
     Ending::Failure(match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{at} is in use; end what listens there, or {option} elsewhere")
+            format!(
+                "{at} is in use; end the other program, or choose another address with {option}"
+            )
         }
         _ => format!("can't listen on {at:?}: {error}"),
     })
@@ -305,38 +311,39 @@ const PAGE: &str = include_str!("demo.html");
 const USAGE: &str = "\
 Usage: demo [OPTIONS]
 
-Serves a page that shows a feed, and the feed at /sse: one event a second, the same for all.
-Whoever comes gets the last ten first, or what came after the last that it has seen. Ctrl-C
-says goodbye to all; a second ends at once.
+Serves a page that shows a feed, and the feed at /sse: one event a second, the same for all
+clients. A new client gets the last ten events first; one that reconnects gets the events
+after its last event ID. Ctrl-C drains the server; a second Ctrl-C ends it at once.
 
-  --listen ADDR         listen there instead of on 127.0.0.1:31337; port 0 is any free one
-  --unix PATH           listen at this Unix socket too
+  --listen ADDR         the address to listen on (127.0.0.1:31337); :8080 is port 8080 on
+                        all addresses, and port 0 any free port
+  --unix PATH           listen on this Unix socket too
   --count N             end the feed with a `close` event after N events
   --every SECONDS       the time between two events (1)
-  --heartbeat SECONDS   send a `heartbeat` event after so much silence (15)
-  --journal DIR         keep the feed there, and go on with what is there
+  --heartbeat SECONDS   send a `heartbeat` event after this long without an event (15)
+  --journal DIR         keep the feed in this directory, and restore it at the next start
   --record FILE         record the feed, with times, to a file that `replay` plays
   --tls                 speak TLS, with a certificate made for this run
-  --cert FILE           speak TLS with this certificate and those of its issuers, in PEM,
-  --key FILE            and this key; renewed files are noticed
-  --client-ca FILE      ask clients for a certificate that this authority vouches for
-  --allow-origin ORIGIN let pages of this origin read the feed, too (https://example.org)
-  --max-connections N   answer 503 beyond so many connections at once (4096)
-  --help                show this";
+  --cert FILE           speak TLS with this certificate, followed by its issuers, in PEM,
+  --key FILE            and this key; renewed files are loaded within 10 seconds
+  --client-ca FILE      require client certificates that this authority has signed
+  --allow-origin ORIGIN allow pages of this origin to read the feed (https://example.org)
+  --max-connections N   the maximum number of connections; further ones get 503 (4096)
+  --help                print this text";
 
-/// Tells the page that the stream is over.
+/// The type of the last event; the page closes its EventSource on it.
 const CLOSE: EventType = EventType::from_static("close");
 
 const HEARTBEAT: EventType = EventType::from_static("heartbeat");
 
-/// How many events who comes fresh gets of the past.
+/// The number of past events that a new client gets.
 const HISTORY: usize = 10;
 
-/// How long a client that has lost its stream waits before it asks again.
+/// The reconnection time that clients are sent.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Within what time streams are ended.
+/// The time over which a drain spreads the disconnects.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The listeners, the standard streams, and what the runtime and the system's libraries open.
+/// Files other than connections: listeners, standard streams, the runtime's, the system's.
 const OTHER_FILES: usize = 32;

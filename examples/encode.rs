@@ -1,4 +1,4 @@
-//! JSON lines on standard input become an event stream on standard output.
+//! Encodes JSON lines from standard input as an event stream on standard output.
 //!
 //! ```text
 //! $ echo '{"id": 7, "event": "tick", "data": "two\nlines"}' | cargo run -q --bin encode
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A line has any of `id` (a string or an integer), `event`, `retry` (milliseconds), `data`
-//! and `comment`. A blank line is skipped, and so is a byte order mark before the first. A line
-//! that is refused writes nothing: standard error says why, and the next is served. The exit status is 0 if all lines were served.
+//! and `comment`. Blank lines are skipped, and so is a byte order mark at the start. An invalid
+//! line is reported on standard error and skipped. The exit status is 0 if every line was valid.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read};
 use std::process::ExitCode;
@@ -33,9 +33,9 @@ fn encode() -> Result<(), Ending> {
     let mut input = BufReader::with_capacity(BUFFER, io::stdin().lock());
     let mut stream = Stream::new(BufWriter::with_capacity(BUFFER, io::stdout().lock()));
     let mut line = Vec::new();
-    let mut refused = 0;
+    let mut invalid = 0;
     for number in 1_u64.. {
-        // Before waiting for the next line, show what the lines so far have led to.
+        // Flush before `read` blocks, so that events are not held back.
         if !input.buffer().contains(&b'\n') {
             stream.flush().map_err(Ending::stdout)?;
         }
@@ -49,19 +49,19 @@ fn encode() -> Result<(), Ending> {
         match line.and_then(parse) {
             Ok(event) => stream.send(&event).map_err(Ending::stdout)?,
             Err(reason) => {
-                cli::complain(format_args!("line {number}: {reason}"));
-                refused += 1;
+                cli::print_error(format_args!("line {number}: {reason}"));
+                invalid += 1;
             }
         }
     }
-    match refused {
+    match invalid {
         0 => Ok(()),
-        1 => Err(Ending::Failure("1 line was refused".to_owned())),
-        _ => Err(Ending::Failure(format!("{refused} lines were refused"))),
+        1 => Err(Ending::Failure("1 line was invalid".to_owned())),
+        _ => Err(Ending::Failure(format!("{invalid} lines were invalid"))),
     }
 }
 
-/// The next line without its end, or why it is refused.
+/// Reads the next line without its line break. The inner error says why it is invalid.
 fn read_line<'l>(
     input: &mut impl BufRead,
     line: &'l mut Vec<u8>,
@@ -75,11 +75,14 @@ fn read_line<'l>(
         line.pop();
     } else if line.len() > MAX_LINE {
         input.skip_until(b'\n')?;
-        return Ok(Some(Err(format!("it has more than {MAX_LINE} bytes"))));
+        return Ok(Some(Err(format!("the line exceeds {MAX_LINE} bytes"))));
     }
     let text = str::from_utf8(line);
     Ok(Some(text.map_err(|error| {
-        format!("it is not UTF-8 from byte {}", error.valid_up_to())
+        format!(
+            "the line is not valid UTF-8 at byte {}",
+            error.valid_up_to()
+        )
     })))
 }
 
@@ -87,9 +90,9 @@ fn parse(line: &str) -> Result<Event<'_>, String> {
     if line.trim().is_empty() {
         return Ok(Event::new());
     }
-    // An array of the fields' values would do for serde.
+    // serde would also accept an array of the fields' values.
     if !line.trim_start().starts_with('{') {
-        return Err(r#"it is no JSON object, such as {"data": "hey"}"#.to_owned());
+        return Err(r#"the line is not a JSON object such as {"data": "hey"}"#.to_owned());
     }
     let line: Line = serde_json::from_str(line).map_err(|error| {
         let sentence = error.to_string();
@@ -112,7 +115,7 @@ impl Line {
     fn into_event(self) -> Result<Event<'static>, FieldError> {
         let mut event = Event::new();
         if let Some(id) = self.id {
-            event = event.id(id.judge()?);
+            event = event.id(id.into_event_id()?);
         }
         if let Some(name) = self.event {
             event = event.event(EventType::new(name)?);
@@ -139,7 +142,7 @@ enum Id {
 }
 
 impl Id {
-    fn judge(self) -> Result<EventId<'static>, FieldError> {
+    fn into_event_id(self) -> Result<EventId<'static>, FieldError> {
         match self {
             Self::Unsigned(integer) => Ok(integer.into()),
             Self::Signed(integer) => Ok(integer.into()),
@@ -151,15 +154,15 @@ impl Id {
 const USAGE: &str = r#"Usage: encode < LINES > STREAM
 
 Reads JSON lines and writes them as an event stream. A line has any of
-  "id"       a string or an integer
+  "id"       the event ID, a string or an integer
   "event"    the event type
   "retry"    the reconnection time in milliseconds
-  "data"     the data, in as many lines as it likes
-  "comment"  what browsers skip
-Blank lines are skipped, and so is a byte order mark at the beginning.
-A line that is refused is named on standard error, and the exit status is 1."#;
+  "data"     the data, which may have several lines
+  "comment"  a comment, which browsers ignore
+Blank lines are skipped, and so is a byte order mark at the start.
+An invalid line is reported on standard error and skipped; the exit status is then 1."#;
 
-/// What `decode` prints is no longer than this.
+/// The maximum length of a line in bytes, the same as in `decode`.
 const MAX_LINE: usize = Decoder::DEFAULT_MAX_LINE;
 
 const BYTE_ORDER_MARK: char = '\u{feff}';

@@ -1,4 +1,4 @@
-//! What the demo goes by where it speaks TLS.
+//! The TLS configuration of the demo.
 
 use std::fs::{File, remove_file};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use sse_tls::rustls::ServerConfig;
 use sse_tls::rustls::crypto::ring;
 use sse_tls::{PemFiles, TlsConfig};
 
-/// What the command line says of TLS.
+/// The options of the command line that concern TLS.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) is_on: bool,
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whose certificate it is to be, if TLS is wanted.
+    /// Returns where the certificate comes from, or `None` without TLS.
     pub(crate) fn source(self) -> Result<Option<Source>, Ending> {
         match (self.certificate, self.key, self.client_ca) {
             (Some(certificate), Some(key), client_ca) => {
@@ -33,9 +33,9 @@ impl Options {
                     None => files,
                 })))
             }
-            (None, None, None) => Ok(self.is_on.then_some(Source::Own)),
+            (None, None, None) => Ok(self.is_on.then_some(Source::SelfSigned)),
             _ => Err(Ending::Usage(
-                "--cert and --key go together, and --client-ca with them".to_owned(),
+                "--cert needs --key and the reverse, and --client-ca needs both".to_owned(),
             )),
         }
     }
@@ -43,36 +43,39 @@ impl Options {
 
 pub(crate) enum Source {
     Files(PemFiles),
-    /// The demo's own, made now.
-    Own,
+    /// A certificate made for this run.
+    SelfSigned,
 }
 
-/// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the files are read again.
+const RELOAD: Duration = Duration::from_secs(10);
 
 impl Source {
-    /// What handshakes go by, for a server at `address`.
-    pub(crate) fn load(self, address: IpAddr) -> Result<(TlsConfig, Option<Trusted>), Ending> {
+    /// Loads or makes the certificate of a server at `address`.
+    pub(crate) fn load(
+        self,
+        address: IpAddr,
+    ) -> Result<(TlsConfig, Option<CertificateFile>), Ending> {
         match self {
             Self::Files(files) => {
                 let tls = files.load();
                 let tls = tls.map_err(|error| Ending::Failure(error.to_string()))?;
-                tls.warnings().iter().for_each(cli::complain);
-                tokio::spawn(tls.clone().watch(LOOK, cli::complain));
+                tls.warnings().iter().for_each(cli::print_error);
+                tokio::spawn(tls.clone().watch(RELOAD, cli::print_error));
                 Ok((tls, None))
             }
-            Self::Own => {
-                let (tls, trusted) = make(address).map_err(|error| {
-                    Ending::Failure(format!("a certificate can't be made: {error}"))
+            Self::SelfSigned => {
+                let (tls, file) = make(address).map_err(|error| {
+                    Ending::Failure(format!("can't make a certificate: {error}"))
                 })?;
-                Ok((tls, Some(trusted)))
+                Ok((tls, Some(file)))
             }
         }
     }
 }
 
-/// Makes a certificate for this machine, of which only the public half is written to a file.
-fn make(address: IpAddr) -> Result<(TlsConfig, Trusted), Box<dyn std::error::Error>> {
+/// Makes a self-signed certificate. Only the certificate is written to a file, not its key.
+fn make(address: IpAddr) -> Result<(TlsConfig, CertificateFile), Box<dyn std::error::Error>> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(["localhost".to_owned()])?;
     let addresses = [
@@ -88,19 +91,19 @@ fn make(address: IpAddr) -> Result<(TlsConfig, Trusted), Box<dyn std::error::Err
     params.not_after = (now + Duration::from_secs(30 * 86_400)).into();
     let certificate = params.self_signed(&key)?;
 
-    let trusted = Trusted::write(&certificate.pem())?;
+    let file = CertificateFile::write(&certificate.pem())?;
     let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())?;
     config.alpn_protocols = vec![b"http/1.1".into()];
-    Ok((TlsConfig::from(Arc::new(config)), trusted))
+    Ok((TlsConfig::from(Arc::new(config)), file))
 }
 
-/// The file with the certificate that is to be trusted, until the program ends.
-pub(crate) struct Trusted(PathBuf);
+/// The file with the certificate, for clients to trust. Dropping it deletes the file.
+pub(crate) struct CertificateFile(PathBuf);
 
-impl Trusted {
+impl CertificateFile {
     fn write(pem: &str) -> io::Result<Self> {
         let name = format!("sse-demo-{}.pem", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -113,7 +116,7 @@ impl Trusted {
     }
 }
 
-impl Drop for Trusted {
+impl Drop for CertificateFile {
     fn drop(&mut self) {
         let _ = remove_file(&self.0);
     }

@@ -1,8 +1,8 @@
-//! The server of the measurements: one feed to everybody, at a rate that is asked for, over TLS
-//! with `--tls --cert FILE --key FILE`.
+//! The server of the benchmarks: one feed for all clients, at a chosen rate.
 //!
-//! With `--threads 2` or more, the publishers have threads of their own, and `--flood` publishes
-//! as fast as it can. `--second RATE` is the rate of another topic, `/second`.
+//! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
+//! run on threads of their own. `--flood` publishes without pause. `--second RATE` is the rate
+//! of another topic, `/second`.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use feed::{BURST, Feed, Options};
+use feed::{BATCH, Feed, Options};
 
 mod feed;
 
@@ -31,18 +31,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let kept = match options.flood {
-        true => 2 * AHEAD, // what fits into a cache
-        false => options.preload * (options.size + 64) + (64 << 20),
+    let bytes = if options.flood {
+        2 * AHEAD // fits into the CPU's cache
+    } else {
+        options.preload * (options.size + 64) + (64 << 20)
     };
-    // No client keeps up with a flood by a thread of its own.
+    // No client keeps up with a flood from another thread.
     let slow_clients = match options.threads {
         1 => SlowClients::Disconnect,
         _ => SlowClients::SkipAhead,
     };
     let topic = Topic::new(
         TopicConfig::default()
-            .retention(Retention::events(usize::MAX).bytes(kept))
+            .retention(Retention::events(usize::MAX).bytes(bytes))
             .linger(options.linger)
             .slow_clients(slow_clients),
     );
@@ -100,7 +101,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Publishes what falls due, all that is due at one moment as one burst.
+/// Publishes due events, all that are due at the same time as one batch.
 async fn publish(topic: &Topic, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         if !wait.is_zero() {
@@ -112,7 +113,7 @@ async fn publish(topic: &Topic, mut feed: Feed) {
     std::future::pending::<()>().await;
 }
 
-/// The same, on a thread of its own.
+/// Like `publish`, on its own thread.
 fn publish_on_thread(topic: &Topic, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         thread::sleep(wait);
@@ -122,27 +123,27 @@ fn publish_on_thread(topic: &Topic, mut feed: Feed) {
 
 fn publish_due(topic: &Topic, feed: &mut Feed) {
     let now = feed::now();
-    let burst = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BURST));
-    let events = Vec::from_iter(burst.iter().map(|data| Event::new().data(data)));
+    let batch = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BATCH));
+    let events = Vec::from_iter(batch.iter().map(|data| Event::new().data(data)));
     let _ = topic.publish_all(&events);
 }
 
-/// Publishes as fast as the one subscriber takes it.
+/// Publishes as fast as the only subscriber reads.
 async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
     let data = Vec::from_iter((0..500).map(|_| feed.store()));
-    let burst = Vec::from_iter(data.iter().map(|data| Event::new().data(data)));
+    let batch = Vec::from_iter(data.iter().map(|data| Event::new().data(data)));
     let mut published = 0;
     loop {
         while topic.subscriptions() > 0 && published < written() + AHEAD as u64 {
             let before = topic.subscribe(Start::Live);
-            let _ = topic.publish_all(&burst);
+            let _ = topic.publish_all(&batch);
             published += before.lag() as u64;
         }
         yield_now().await;
     }
 }
 
-/// Publishes one event after the other without a pause, whoever may take them.
+/// Publishes event after event without a pause, whether or not subscribers keep up.
 fn flood_on_thread(topic: &Topic, mut feed: Feed) {
     let data = Vec::from_iter((0..500).map(|_| feed.store()));
     for data in data.iter().cycle() {
@@ -150,5 +151,5 @@ fn flood_on_thread(topic: &Topic, mut feed: Feed) {
     }
 }
 
-/// How many bytes of a flood are published before they are written.
+/// How many bytes a flood may be ahead of the writes.
 const AHEAD: usize = 512 << 10;

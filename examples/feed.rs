@@ -1,7 +1,7 @@
-//! The feed of `fanout` and of what it is measured against: its options, and what is due when.
+//! The feed of `fanout` and of the servers it is compared with: options and due events.
 #![allow(
     unreachable_pub,
-    reason = "it is public where the peers of `fanout` share it"
+    reason = "the benchmarks include this file as a public module"
 )]
 
 use std::error::Error;
@@ -16,14 +16,14 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Options {
     pub port: Option<u16>,
     pub unix: Option<PathBuf>,
-    /// The files of a certificate and its key, if it is to be TLS on the port.
+    /// The files of a certificate and its key, to serve TLS on the port.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub ramp: Ramp,
-    /// How many events per second a second topic has.
+    /// The rate of the second topic, in events per second.
     pub second: f64,
-    /// How many bytes of data an event has.
+    /// The size of an event's data in bytes.
     pub size: usize,
-    /// How many events are stored before the start.
+    /// The number of events published before the start.
     pub preload: usize,
     pub flood: bool,
     pub linger: Duration,
@@ -33,7 +33,7 @@ pub struct Options {
 impl Options {
     /// # Errors
     ///
-    /// An option that is unknown, or whose value is none.
+    /// An unknown option, or an invalid value.
     pub fn parse(mut args: Vec<String>) -> Result<Self, Box<dyn Error>> {
         let rate = value(&mut args, "--rate")?;
         let ramp = value(&mut args, "--ramp")?;
@@ -61,11 +61,11 @@ impl Options {
     }
 }
 
-/// Takes `--name VALUE` out of `args`.
+/// Removes `--name VALUE` from `args` and returns the value.
 ///
 /// # Errors
 ///
-/// A value that is missing or not of its type.
+/// The value is missing or not of type `T`.
 pub fn value<T>(args: &mut Vec<String>, name: &str) -> Result<Option<T>, Box<dyn Error>>
 where
     T: FromStr<Err: Error + 'static>,
@@ -80,14 +80,14 @@ where
     Ok(Some(args.remove(at).parse()?))
 }
 
-/// Takes `--name` out of `args`.
+/// Removes `--name` from `args` and returns whether it was there.
 pub fn flag(args: &mut Vec<String>, name: &str) -> bool {
     let before = args.len();
     args.retain(|arg| arg != name);
     args.len() < before
 }
 
-/// How many events a second are due: `rate` until `delay`, then more by `factor` every `step`.
+/// A rate in events per second: `rate` until `delay`, then multiplied by `factor` every `step`.
 #[derive(Debug, Clone, Copy)]
 pub struct Ramp {
     rate: f64,
@@ -129,7 +129,7 @@ impl FromStr for Ramp {
     }
 }
 
-/// The events, as they fall due.
+/// A source of events, each due at a time that the ramp sets.
 #[derive(Debug)]
 pub struct Feed {
     ramp: Ramp,
@@ -151,7 +151,7 @@ impl Feed {
         }
     }
 
-    /// The events of the second topic.
+    /// Returns the feed of the second topic.
     pub fn second(options: &Options) -> Self {
         Self::new(&Options {
             ramp: Ramp::constant(options.second),
@@ -159,19 +159,19 @@ impl Feed {
         })
     }
 
-    /// The data of the next event, whenever it would be due.
+    /// Returns the data of the next event, whether or not it is due.
     pub fn store(&mut self) -> String {
         self.data(now())
     }
 
-    /// The data of the next event, if it is due. Nanoseconds from [`now`].
+    /// Returns the data of the next event if it is due at `now`, in nanoseconds as of [`now`].
     pub fn pop(&mut self, now: u64) -> Option<String> {
         let due = self.due().filter(|due| *due <= now)?;
         self.due += 1.0 / self.ramp.rate_at(self.due);
         Some(self.data(due))
     }
 
-    /// How long it is until an event is due.
+    /// Returns the time until the next event is due.
     pub fn wait(&self) -> Option<Duration> {
         let due = self.due()?;
         Some(Duration::from_nanos(due.saturating_sub(now())))
@@ -201,12 +201,11 @@ impl Feed {
     }
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds.
+/// Returns `CLOCK_MONOTONIC` in nanoseconds.
 pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// How many events are made for one burst at most, so that a server that can't keep up does
-/// not do nothing else.
-pub const BURST: usize = 1 << 14;
+/// The maximum number of events in a batch, so that a server that can't keep up still serves.
+pub const BATCH: usize = 1 << 14;

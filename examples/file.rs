@@ -1,4 +1,4 @@
-//! Where `record` writes: a regular file that no other process records to.
+//! The file that `record` writes: a regular file, locked against other processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sse_core::{Decoder, Replayer};
 
-/// A new recording.
+/// Creates a new recording.
 pub(crate) fn create(path: &str) -> io::Result<File> {
     refuse_device(path)?;
     let file = File::create_new(path)?;
@@ -14,8 +14,9 @@ pub(crate) fn create(path: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// A recording that is gone on with: cut off after its last whole event, how long it is, and
-/// where it left off.
+/// Opens a recording to continue it, truncated after its last whole event.
+///
+/// Returns its length in time and a decoder with its last event ID and reconnection time.
 pub(crate) fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
     refuse_device(path)?;
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -23,7 +24,7 @@ pub(crate) fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
     let mut start = Vec::new();
     (&file).take(START.len() as u64).read_to_end(&mut start)?;
     if !START.starts_with(&start) {
-        let sentence = "it does not begin like a recording; give another file";
+        let sentence = "it does not begin like a recording; choose another file";
         return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
     }
     file.rewind()?;
@@ -40,27 +41,27 @@ pub(crate) fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
     Ok((file, before, decoder))
 }
 
-/// Pipes and devices can't be cut off where a recording ends, and some never end.
+/// Refuses pipes and devices: they cannot be truncated, and some never end.
 fn refuse_device(path: &str) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            let sentence = "it is not a regular file; give another one";
+            let sentence = "it is not a regular file; choose another file";
             Err(io::Error::new(io::ErrorKind::InvalidInput, sentence))
         }
         _ => Ok(()),
     }
 }
 
-/// Keeps other recorders away until this process ends.
+/// Locks the file against other recorders until this process ends.
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-        // Where the file system has no locks, it is recorded without.
+        // A file system without locks is used without one.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// How each recording begins: with a time.
+/// The first bytes of every recording: a time.
 const START: &[u8] = b":T+";

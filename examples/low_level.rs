@@ -5,7 +5,7 @@
 //! curl -N http://127.0.0.1:31337/sse (Ctrl-C ends it)
 //! ```
 //!
-//! Each client has a count of its own, and `-H 'Last-Event-ID: 41'` goes on from there.
+//! Each client has its own count; `-H 'Last-Event-ID: 41'` resumes with 42.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,64 +14,53 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use cli::{Args, Ending};
+use cli::Ending;
 use sse_core::{EventId, Rejection, UpgradeError, Upgrader};
 
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
-        let listen = listen(args)?;
+        let listen = args.listen_address("127.0.0.1:31337")?;
         run(&listen)
             .map_err(|error| Ending::Failure(format!("can't listen on {listen:?}: {error}")))
     })
 }
 
-fn listen(mut args: Args) -> Result<String, Ending> {
-    let mut listen = "127.0.0.1:31337".to_owned();
-    while let Some(option) = args.option()? {
-        match &*option {
-            "--listen" => listen = args.value("an address")?,
-            _ => return Err(args.unknown()),
-        }
-    }
-    Ok(listen)
-}
-
 /// Serves until Ctrl-C.
 fn run(listen: &str) -> io::Result<()> {
-    let listener = TcpListener::bind(listen)?;
+    let listener = cli::bind(listen, |address| TcpListener::bind(address))?;
     let shared = Arc::new(Shared::default());
     let closing = Arc::clone(&shared);
     let close = move || {
         closing.close();
-        cli::say("goodbye");
+        cli::print("stopped");
         process::exit(0);
     };
     ctrlc::set_handler(close).map_err(io::Error::other)?;
-    cli::say(format_args!(
+    cli::print(format_args!(
         "curl -N http://{}/sse (Ctrl-C ends it)",
-        listener.local_addr()?
+        cli::url_host(listener.local_addr()?)
     ));
     for conn in listener.incoming() {
-        let served = conn.and_then(|conn| match Place::take(&shared) {
-            Some(place) => place.spawn(conn),
+        let served = conn.and_then(|conn| match Permit::acquire(&shared) {
+            Some(permit) => permit.spawn(conn),
             None => {
                 refuse(conn);
                 Ok(())
             }
         });
         if let Err(error) = served {
-            // Files or threads have run out: trying again at once would fail again.
-            cli::complain(format_args!("a connection can't be served: {error}"));
+            // Files or threads have run out; an immediate retry would fail again.
+            cli::print_error(format_args!("a connection can't be served: {error}"));
             thread::sleep(BACKOFF);
         }
     }
     Ok(())
 }
 
-/// Reads the request, and writes the stream.
+/// Reads the request and writes the stream.
 fn serve(conn: TcpStream, shared: &Shared) -> Result<(), UpgradeError> {
     conn.set_nodelay(true)?;
-    conn.set_write_timeout(Some(PATIENCE))?;
+    conn.set_write_timeout(Some(TIMEOUT))?;
     let upgrader = upgrader().retry(RETRY);
     let request = upgrader.read_with(Deadline::new(conn), Deadline::shut_down)?;
     let first = next(request.last_event_id());
@@ -93,29 +82,29 @@ fn upgrader() -> Upgrader {
     Upgrader::new().clock(SystemTime::now)
 }
 
-/// The ID after the last that the client has seen.
+/// Returns the ID that follows the client's last event ID.
 fn next(last: Option<EventId>) -> u64 {
     let next = last.and_then(|last| last.as_str().parse::<u64>().ok()?.checked_add(1));
     next.unwrap_or(1)
 }
 
-/// Answers that there is no room, without waiting for the peer.
+/// Responds with 503 without ever waiting for the peer.
 fn refuse(mut conn: TcpStream) {
     let reply = upgrader().reply(Rejection::UNAVAILABLE, None, Some(SystemTime::now()));
-    // What does not work at once would only be lost on the peer.
+    // Nonblocking, so that a full server spends no time on peers it refuses.
     let _ = conn
         .set_nonblocking(true)
         .and_then(|()| conn.write_all(&reply.encode()))
         .and_then(|()| conn.shutdown(Shutdown::Write))
-        // Dropping a connection with unread input resets it.
+        // A connection closed with unread input is reset, and the response may be lost.
         .and_then(|()| conn.read(&mut [0; 16 << 10]));
 }
 
-/// One of the connections that may be open at once, until it is dropped.
-struct Place(Arc<Shared>);
+/// One of at most `MAX_CONNECTIONS` open connections, released on drop.
+struct Permit(Arc<Shared>);
 
-impl Place {
-    fn take(shared: &Arc<Shared>) -> Option<Self> {
+impl Permit {
+    fn acquire(shared: &Arc<Shared>) -> Option<Self> {
         let mut state = shared.state();
         let has_room = state.connections < MAX_CONNECTIONS;
         state.connections += usize::from(has_room);
@@ -125,21 +114,21 @@ impl Place {
     fn spawn(self, conn: TcpStream) -> io::Result<()> {
         let thread = thread::Builder::new().stack_size(STACK);
         thread.spawn(move || {
-            // A peer that was refused has been answered, and one that is gone is gone.
+            // A refused peer has its response already; other errors concern this peer only.
             let _ = serve(conn, &self.0);
         })?;
         Ok(())
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.state().connections -= 1;
         self.0.changed.notify_all();
     }
 }
 
-/// What all connections share.
+/// The state shared by all connections.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -153,19 +142,19 @@ struct State {
 }
 
 impl Shared {
-    /// Has each stream end after a whole event. Who does not let it is not waited for.
+    /// Ends each stream after a whole event, and waits for that at most `GRACE`.
     fn close(&self) {
         self.state().is_closing = true;
         self.changed.notify_all();
         self.wait_while(GRACE, |state| state.connections > 0);
     }
 
-    /// Waits for that time, unless the end comes earlier, and gives whether it does.
+    /// Waits for `time`, or until `close` is called. Returns whether it was called.
     fn closes_within(&self, time: Duration) -> bool {
         self.wait_while(time, |state| !state.is_closing).is_closing
     }
 
-    /// The state after that time, or as soon as it need not be waited for any more.
+    /// Waits while `is_awaiting`, at most for `timeout`, and returns the state.
     fn wait_while(&self, timeout: Duration, is_awaiting: impl Fn(State) -> bool) -> State {
         let wait = self
             .changed
@@ -178,8 +167,8 @@ impl Shared {
     }
 }
 
-/// A connection from which everything has to be read by one instant, so that a peer who
-/// sends a byte now and then does not keep its thread.
+/// A connection with one deadline for all reads together, so that a peer that sends a byte
+/// now and then does not keep its thread.
 struct Deadline {
     conn: TcpStream,
     at: Instant,
@@ -187,11 +176,11 @@ struct Deadline {
 
 impl Deadline {
     fn new(conn: TcpStream) -> Self {
-        let at = Instant::now() + PATIENCE;
+        let at = Instant::now() + TIMEOUT;
         Self { conn, at }
     }
 
-    /// Ends this half. What comes after a response is read only so that it arrives.
+    /// Shuts down writing, and bounds the time for the rest of the peer's input.
     fn shut_down(&mut self) -> io::Result<()> {
         self.at = self.at.min(Instant::now() + LINGER);
         self.conn.shutdown(Shutdown::Write)
@@ -224,30 +213,31 @@ Usage: low_level [OPTIONS]
 
 Serves an event stream at /sse, one event a second, with a thread for each connection.
 
-  --listen ADDR  listen there instead of on 127.0.0.1:31337; port 0 is any free one
-  --help         show this";
+  --listen ADDR  the address to listen on (127.0.0.1:31337); :8080 is port 8080 on all
+                 addresses, and port 0 any free port
+  --help         print this text";
 
-/// How many connections may be open at once: beyond, 503 is answered.
+/// The maximum number of open connections; further ones are refused with 503.
 const MAX_CONNECTIONS: usize = 256;
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long a client that has lost its stream waits before it asks again.
+/// The reconnection time that clients are sent.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a request head may take to arrive, and each write to be taken.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The deadline of a request head, and of each write.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a peer that was refused may go on sending.
+/// How long the input of a refused peer is read.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long nothing is accepted after that has failed.
+/// The pause after a failed accept.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// How long streams may take to end.
+/// The time that streams have to end at shutdown.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Enough for a connection's thread, so that hundreds of them are cheap.
+/// The stack of a connection's thread; small, so that hundreds of threads are cheap.
 const STACK: usize = 128 << 10;
 
 #[cfg(test)]
@@ -272,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_leaves_little_time_and_never_more() {
+    fn shutting_down_shortens_the_deadline_and_never_extends_it() {
         let (mut peer, mut conn) = connection();
         conn.write_all(b"no").unwrap();
         conn.shut_down().unwrap();
@@ -293,7 +283,7 @@ mod tests {
     }
 
     fn is_timeout(read: io::Result<usize>) -> bool {
-        // Platforms differ in which it is.
+        // The kind depends on the platform.
         matches!(
             read.unwrap_err().kind(),
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock

@@ -6,10 +6,10 @@
 //! $ cargo run --bin replay -- session.sse --speed 10
 //! ```
 //!
-//! When the connection ends, it reconnects as a browser does, with the last event ID and after
-//! the time that the stream or the server asked for; a comment in the file says so. Ctrl-C ends
-//! it. Whatever ends it, every whole event in the file can be replayed, and `--continue` goes on
-//! with the file.
+//! When the connection ends, `record` reconnects like a browser: with the last event ID, after
+//! the reconnection time or `Retry-After`. A comment in the file marks the place. Ctrl-C ends the
+//! program. Even after a crash, every whole event in the file can be replayed, and `--continue`
+//! appends to the file.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(cant_start)?;
         let recorded = runtime.block_on(record(&options));
-        // Who waits for a name to be resolved is not waited for.
+        // A thread that resolves a name must not delay the exit.
         runtime.shutdown_background();
         recorded
     })
@@ -76,12 +76,13 @@ impl Options {
             .map_err(|_| Ending::Usage("record takes a URL and a file".to_owned()))?;
         let source: Source = url.parse().map_err(|()| {
             Ending::Usage(format!(
-                "{url:?} is no URL like http://…, https://… or unix:/run/app.sock:/path"
+                "{url:?} is not a URL like http://…, https://… or unix:/run/app.sock:/path"
             ))
         })?;
-        let tls = match source.is_secure() {
-            true => Some(source::trust(ca.as_deref()).map_err(Ending::Failure)?),
-            false => None,
+        let tls = if source.is_secure() {
+            Some(source::connector(ca.as_deref()).map_err(Ending::Failure)?)
+        } else {
+            None
         };
         Ok(Self {
             tls,
@@ -94,8 +95,8 @@ impl Options {
         })
     }
 
-    /// The request head. A header that was given takes the place of the default, but for the
-    /// last event ID once the stream has had one.
+    /// Returns the request head. Given headers replace the defaults, but a given `Last-Event-ID`
+    /// is used only until the stream has had an ID.
     fn request(&self, last_event_id: &str) -> String {
         let own_id = is_sendable(last_event_id).then_some(("Last-Event-ID", last_event_id));
         let defaults = [
@@ -118,7 +119,7 @@ impl Options {
     }
 }
 
-/// The name and the value of a header.
+/// Parses a header line into its name and value.
 fn parse_header(header: &str) -> Result<(String, String), Ending> {
     let parsed = header.split_once(':').and_then(|(name, value)| {
         HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -132,7 +133,7 @@ fn parse_header(header: &str) -> Result<(String, String), Ending> {
     };
     match &*name.to_ascii_lowercase() {
         "content-length" | "expect" | "transfer-encoding" => Err(Ending::Usage(format!(
-            "--header does not take {name}, because the request has no body"
+            "--header can't set {name}: the request has no body"
         ))),
         _ => Ok((name, value)),
     }
@@ -155,7 +156,7 @@ async fn record(options: &Options) -> Result<(), Ending> {
     let ended = ended.and_then(|()| recording.sync());
     match &ended {
         Err(_) if recording.is_empty() => drop(fs::remove_file(&options.file)),
-        _ => cli::say(line()),
+        _ => cli::print(line()),
     }
     ended
 }
@@ -163,10 +164,10 @@ async fn record(options: &Options) -> Result<(), Ending> {
 struct Recording<'o> {
     options: &'o Options,
     recorder: Recorder<File>,
-    /// How long the recording is that this one goes on with.
+    /// The length in time of the continued recording.
     before: Duration,
     began: Instant,
-    /// Follows the stream for its last event ID and reconnection time.
+    /// Keeps the stream's last event ID and reconnection time.
     decoder: Decoder,
     events: Arc<AtomicU64>,
 }
@@ -174,13 +175,14 @@ struct Recording<'o> {
 impl<'o> Recording<'o> {
     fn open(options: &'o Options) -> Result<Self, Ending> {
         let path = &options.file;
-        let (file, before, decoder) = match options.continues {
-            true => file::reopen(path),
-            false => file::create(path).map(|file| (file, Duration::ZERO, Decoder::new())),
-        }
-        .map_err(|error| match error.kind() {
+        let opened = if options.continues {
+            file::reopen(path)
+        } else {
+            file::create(path).map(|file| (file, Duration::ZERO, Decoder::new()))
+        };
+        let (file, before, decoder) = opened.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Ending::Failure(format!(
-                "{path:?} exists; remove it, or go on with it with --continue"
+                "{path:?} exists; remove it, or append to it with --continue"
             )),
             io::ErrorKind::WouldBlock => Ending::Failure(format!(
                 "another process records to {path:?}; end it, or record to another file"
@@ -196,12 +198,12 @@ impl<'o> Recording<'o> {
             events: Arc::default(),
         };
         if options.continues {
-            recording.note("the recording ended here")?;
+            recording.note_gap("the recording ended here")?;
         }
         Ok(recording)
     }
 
-    /// Records until there is nothing more to come.
+    /// Records stream after stream until the server ends them for good.
     async fn follow(&mut self) -> Result<(), Ending> {
         let mut has_answered = false;
         let mut backoff = MIN_WAIT;
@@ -216,28 +218,28 @@ impl<'o> Recording<'o> {
                         return end.map(drop).map_err(Ending::Failure);
                     }
                     let (Ok(why) | Err(why)) = end;
-                    self.note(&why)?;
-                    // A stream that ends at once is no success, however often it begins.
+                    self.note_gap(&why)?;
+                    // A stream that ends at once does not reset the backoff.
                     if self.count() > before || began.elapsed() >= HEALTHY {
                         backoff = MIN_WAIT;
                     }
                     let wait = self.retry().max(backoff);
-                    cli::complain(format_args!("{why}; reconnecting in {wait:?}"));
+                    cli::print_error(format_args!("{why}; reconnecting in {wait:?}"));
                     wait
                 }
-                Err(Trouble::Later(sentence, wait)) => {
+                Err(ConnectError::RetryAfter(sentence, wait)) => {
                     has_answered = true;
-                    cli::complain(format_args!(
-                        "{sentence}; trying again in {wait:?}, as it asks"
+                    cli::print_error(format_args!(
+                        "{sentence}; retrying in {wait:?}, as Retry-After asks"
                     ));
                     wait
                 }
-                Err(Trouble::Passing(sentence)) if has_answered => {
+                Err(ConnectError::Temporary(sentence)) if has_answered => {
                     let wait = self.retry().max(backoff);
-                    cli::complain(format_args!("{sentence}; trying again in {wait:?}"));
+                    cli::print_error(format_args!("{sentence}; retrying in {wait:?}"));
                     wait
                 }
-                Err(Trouble::Passing(sentence) | Trouble::Final(sentence)) => {
+                Err(ConnectError::Temporary(sentence) | ConnectError::Final(sentence)) => {
                     return Err(Ending::Failure(sentence));
                 }
             };
@@ -246,7 +248,7 @@ impl<'o> Recording<'o> {
         }
     }
 
-    /// Records one stream, and returns why it has ended, as an error if it is incomplete.
+    /// Records one stream. The inner result says why it ended: `Err` if it is incomplete.
     async fn record(
         &mut self,
         stream: Client<Transport>,
@@ -254,13 +256,14 @@ impl<'o> Recording<'o> {
         let mut stream = stream.limit(self.options.silence);
         let end = loop {
             match stream.read().await {
-                Ok(Some(part)) => self.take(&part)?,
+                Ok(Some(bytes)) => self.write(&bytes)?,
                 Ok(None) if self.recorder.is_within_event() => {
-                    let sentence = "the stream ended within an event, which is not recorded";
+                    let sentence =
+                        "the stream ended in the middle of an event, which is not recorded";
                     break Err(sentence.to_owned());
                 }
-                Ok(None) => break Ok("the server has ended the stream".to_owned()),
-                Err(error) => break Err(lost(&error)),
+                Ok(None) => break Ok("the server ended the stream".to_owned()),
+                Err(error) => break Err(read_error(&error)),
             }
         };
         self.recorder.restart();
@@ -268,8 +271,8 @@ impl<'o> Recording<'o> {
         Ok(end)
     }
 
-    fn take(&mut self, part: &[u8]) -> Result<(), Ending> {
-        let mut rest = part;
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Ending> {
+        let mut rest = bytes;
         let mut events = 0;
         let decoded = loop {
             match self.decoder.decode(&mut rest) {
@@ -279,104 +282,107 @@ impl<'o> Recording<'o> {
                 Err(error) => break Err(error),
             }
         };
-        let recorded = self.recorder.record(self.at(), part);
-        recorded.map_err(|error| self.unwritable(&error))?;
+        let recorded = self.recorder.record(self.at(), bytes);
+        recorded.map_err(|error| self.write_error(&error))?;
         self.events.fetch_add(events, Ordering::Relaxed);
         decoded.map_err(|error| Ending::Failure(format!("the stream can't be decoded: {error}")))
     }
 
-    /// Says in the recording that there is a seam, and what may be missing. Whether a server has
-    /// heeded the last event ID, nothing in its answer tells.
-    fn note(&mut self, why: &str) -> Result<(), Ending> {
+    /// Writes a comment that the stream was interrupted and what may be missing: a response does
+    /// not show whether the server resumed after the last event ID.
+    fn note_gap(&mut self, why: &str) -> Result<(), Ending> {
         let note = match self.decoder.last_event_id() {
-            "" => format!("{why}; events may be missing, since the stream has no IDs"),
+            "" => format!("{why}; events may be missing, because the stream has no IDs"),
             id if !is_sendable(id) => format!(
-                "{why}; events may be missing, since no request can carry the ID of the last one"
+                "{why}; events may be missing, because no request can carry the ID of the last one"
             ),
             id => format!(
-                "{why}; the server is asked to go on after event {id}, and if it can't, \
-                 events are missing"
+                "{why}; the server is asked to resume after event {id}; if it can't, events \
+                 are missing"
             ),
         };
         let noted = self.recorder.send(self.at(), &Event::new().comment(note));
-        noted.map_err(|error| self.unwritable(&error))
+        noted.map_err(|error| self.write_error(&error))
     }
 
-    /// A client whose stream is about to come, unless the server says that there is nothing
-    /// more.
-    async fn connect(&self) -> Result<Option<Client<Transport>>, Trouble> {
+    /// Sends the request. Returns the client that reads the stream, or `None` after 204.
+    async fn connect(&self) -> Result<Option<Client<Transport>>, ConnectError> {
         let Options { source, tls, .. } = self.options;
-        let connecting = timeout(PATIENCE, source.connect(tls.as_ref())).await;
+        let connecting = timeout(CONNECT_TIMEOUT, source.connect(tls.as_ref())).await;
         let connection = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let mut client = Client::new(connection.map_err(Trouble::unreachable)?).limit(PATIENCE);
+        let mut client =
+            Client::new(connection.map_err(ConnectError::unreachable)?).limit(CONNECT_TIMEOUT);
         let request = self.options.request(self.decoder.last_event_id());
         let head = client.ask(request.as_bytes()).await;
-        let head = head.map_err(Trouble::unreachable)?;
+        let head = head.map_err(ConnectError::unreachable)?;
         match head.status() {
             200 if head.media_type().as_deref() == Some(MEDIA_TYPE) => {
                 match head.content_coding() {
                     None => Ok(Some(client)),
-                    Some(encoding) => Err(Trouble::Final(format!(
-                        "the stream has the content encoding {encoding:?}, which can't be recorded; \
-                     have the server, or a proxy before it, send it without"
+                    Some(encoding) => Err(ConnectError::Final(format!(
+                        "the response has the content encoding {encoding:?}, which can't be recorded; \
+                         turn it off in the server or in the proxy before it"
                     ))),
                 }
             }
             204 => Ok(None),
-            200 => Err(Trouble::Final("the answer is no event stream".to_owned())),
+            200 => Err(ConnectError::Final(
+                "the response is not an event stream".to_owned(),
+            )),
             status => {
                 let sentence = match head.header("location") {
                     Some(location) if matches!(status, 300..400) => format!(
-                        "the server answers with {status} and refers to {location:?}; \
-                         record that if you trust it"
+                        "the server responds with {status} and redirects to {location:?}; \
+                         record that URL if you trust it"
                     ),
-                    _ => format!("the server answers with {status}"),
+                    _ => format!("the server responds with {status}"),
                 };
                 Err(match (status, head.retry_after(SystemTime::now())) {
                     (408 | 429 | 500.., Some(wait)) => {
-                        Trouble::Later(sentence, wait.clamp(MIN_WAIT, MAX_ASKED))
+                        ConnectError::RetryAfter(sentence, wait.clamp(MIN_WAIT, MAX_RETRY_AFTER))
                     }
-                    (408 | 429 | 500.., None) => Trouble::Passing(sentence),
-                    _ => Trouble::Final(sentence),
+                    (408 | 429 | 500.., None) => ConnectError::Temporary(sentence),
+                    _ => ConnectError::Final(sentence),
                 })
             }
         }
     }
 
-    /// How many events have been recorded.
+    /// Returns the number of recorded events.
     fn count(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// The reconnection time, within bounds.
+    /// Returns the reconnection time, between `MIN_WAIT` and `MAX_WAIT`.
     fn retry(&self) -> Duration {
         let retry = self.decoder.retry().unwrap_or(RETRY);
         retry.clamp(MIN_WAIT, MAX_WAIT)
     }
 
-    /// Some file systems report only now that they are full.
+    /// Forces the file to disk; some file systems report only now that they are full.
     fn sync(&self) -> Result<(), Ending> {
         let synced = self.recorder.writer().sync_all();
-        synced.map_err(|error| self.unwritable(&error))
+        synced.map_err(|error| self.write_error(&error))
     }
 
-    /// Whether there is nothing in it that is worth a file.
+    /// Returns whether nothing has been written, so that the file can be removed.
     fn is_empty(&self) -> bool {
         let metadata = self.recorder.writer().metadata();
         metadata.is_ok_and(|metadata| metadata.len() == 0)
     }
 
+    /// Returns the time since the recording began.
     fn at(&self) -> Duration {
         self.before.saturating_add(self.began.elapsed())
     }
 
-    fn unwritable(&self, error: &io::Error) -> Ending {
+    fn write_error(&self, error: &io::Error) -> Ending {
         Ending::Failure(format!("can't record to {:?}: {error}", self.options.file))
     }
 }
 
-/// Whether an event ID comes back as it was sent: servers refuse control characters in headers
-/// and long headers, and blanks at the ends of a value are no part of it.
+/// Returns whether a request can carry this event ID unchanged. Servers refuse control characters
+/// and long headers, and spaces at the ends of a value are not part of it.
 fn is_sendable(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= MAX_ID
@@ -384,8 +390,8 @@ fn is_sendable(id: &str) -> bool {
         && !id.contains(|c: char| c.is_ascii_control())
 }
 
-/// Why a stream has ended that is not complete.
-fn lost(error: &io::Error) -> String {
+/// Describes why an incomplete stream ended.
+fn read_error(error: &io::Error) -> String {
     let body_error = error
         .get_ref()
         .and_then(<dyn Error + Send + Sync>::downcast_ref::<BodyError>);
@@ -395,20 +401,20 @@ fn lost(error: &io::Error) -> String {
     }
 }
 
-/// Why there is no stream.
-enum Trouble {
-    /// It may be over later.
-    Passing(String),
-    /// The server asks for a wait.
-    Later(String, Duration),
+/// Why a connection yielded no stream.
+enum ConnectError {
+    /// A retry may succeed.
+    Temporary(String),
+    /// The server sent `Retry-After`.
+    RetryAfter(String, Duration),
     Final(String),
 }
 
-impl Trouble {
+impl ConnectError {
     #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
     fn unreachable(error: io::Error) -> Self {
-        Self::Passing(match error.kind() {
-            io::ErrorKind::InvalidData => format!("the answer can't be read: {error}"),
+        Self::Temporary(match error.kind() {
+            io::ErrorKind::InvalidData => format!("can't read the response: {error}"),
             _ => format!("can't reach the server: {error}"),
         })
     }
@@ -422,38 +428,39 @@ fn cant_start(error: io::Error) -> Ending {
 const USAGE: &str = "\
 Usage: record [OPTIONS] URL FILE
 
-Records an event stream to a file, with times: http://…, https://… or
-unix:/run/app.sock:/path. When the connection ends, it asks for what follows the last event,
-and the file says so; it ends when the server says that nothing more is to come, or with Ctrl-C.
-It waits as long as the server asks for with Retry-After, at most a day.
+Records an event stream to a file, with times. URL is http://…, https://… or
+unix:/run/app.sock:/path. When the connection ends, record reconnects with the last event ID, and
+a comment in the file marks the place. It ends after a response of 204, or with Ctrl-C. It obeys
+Retry-After up to a day.
 
-  --ca FILE           trust the certificates in FILE (PEM) instead of those the system trusts
-  --header LINE       send this header, such as \"Authorization: Bearer …\"; it takes the place
-                      of a default, such as Host or Accept
-  --silence SECONDS   reconnect when nothing has come for so long (default: 300)
+  --ca FILE           trust the certificates in FILE (PEM) instead of the system's
+  --header LINE       send this header, such as \"Authorization: Bearer …\"; it replaces a
+                      default, such as Host or Accept
+  --silence SECONDS   reconnect when nothing has arrived for this long (300)
   --once              end with the stream; the exit status is 1 if it is incomplete
-  --continue          go on with a recording, after its last event
-  --help              show this";
+  --continue          append to a recording, after its last event
+  --help              print this text";
 
-/// The longest event ID that is sent, in bytes.
+/// The maximum length of an event ID in a request, in bytes.
 const MAX_ID: usize = 1024;
 
-/// How long it waits before it reconnects, where the stream does not say.
+/// The reconnection time of a stream that does not set one.
 const RETRY: Duration = Duration::from_secs(3);
 
+/// The minimum pause between two connections.
 const MIN_WAIT: Duration = Duration::from_millis(100);
 
+/// The maximum pause that a reconnection time or the backoff sets.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How long it may take to connect, and until the answer comes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The deadline for connecting, and for the response head.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For how long a server may ask to be left alone.
-const MAX_ASKED: Duration = Duration::from_secs(86_400);
+/// The maximum pause that `Retry-After` sets.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 
-/// After how long a stream without events counts as one that works.
+/// A stream of this age resets the backoff even without events.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// After how long without a sign a connection is taken for lost. Servers send heartbeats more
-/// often.
+/// A connection without a byte for this long counts as lost; heartbeats come more often.
 const SILENCE: Duration = Duration::from_secs(300);

@@ -6,9 +6,9 @@
 //! open http://127.0.0.1:8080/ (Ctrl-C ends it)
 //! ```
 //!
-//! To standard output, or to whoever opens the stream at `/sse`: each gets the recording from
-//! its beginning, or goes on after the last event that it has seen. At the end comes an event
-//! `close`, and who comes back after it is told to stop.
+//! It plays to standard output, or to every client of `/sse`: from the beginning, or after the
+//! client's last event ID. A `close` event ends the stream; a client that reconnects after it
+//! gets the status 204.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -27,7 +27,7 @@ use tokio::runtime::Runtime;
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
         let options = Options::parse(args)?;
-        if options.is_once()? {
+        if options.is_read_once()? {
             return print_once(&options);
         }
         let recording = Recording::open(&options)?;
@@ -81,42 +81,42 @@ impl Options {
                 _ => return Err(Ending::Usage("replay takes one file".to_owned())),
             }
         }
-        match options.file.is_empty() {
-            true => Err(Ending::Usage("replay takes a file".to_owned())),
-            false => Ok(options),
+        if options.file.is_empty() {
+            return Err(Ending::Usage("replay takes a file".to_owned()));
         }
+        Ok(options)
     }
 
-    /// Whether what is to be played can be read only once: standard input, a pipe.
-    fn is_once(&self) -> Result<bool, Ending> {
+    /// Returns whether the file can be read only once: standard input or a pipe.
+    fn is_read_once(&self) -> Result<bool, Ending> {
         if self.file == STDIN {
             return Ok(true);
         }
         let metadata = fs::metadata(&self.file).map_err(|error| cant_play(&self.file, &error))?;
-        // A directory is read for what the system says of that.
+        // A directory is opened, so that the system's error is reported.
         Ok(!metadata.is_file() && !metadata.is_dir())
     }
 }
 
-/// Whatever can't be read twice, to standard output as it comes.
+/// Plays input that can be read only once to standard output, as it arrives.
 fn print_once(options: &Options) -> Result<(), Ending> {
     if options.is_looped || options.listen.is_some() {
         return Err(Ending::Failure(format!(
-            "can't play {:?} more than once, as --loop and --listen do; save it to a file first",
+            "{:?} can be read only once, and --loop and --listen read it again; save it to a file",
             options.file
         )));
     }
     let recording = Recording::new(options);
     let input: Box<dyn BufRead> = match &*options.file {
         STDIN => Box::new(io::stdin().lock()),
-        file => Box::new(BufReader::new(recording.or_unreadable(File::open(file))?)),
+        file => Box::new(BufReader::new(recording.or_read_error(File::open(file))?)),
     };
     let replayer = recording.from(Replayer::new(input));
     let progress = |played| counted(played, "event");
     print(&recording, replayer, progress, true)
 }
 
-/// To standard output; each event at once, if nobody knows when the next one comes.
+/// Plays to standard output. `is_live` flushes after each event.
 fn print<R: BufRead>(
     recording: &Recording,
     mut replayer: Replayer<R>,
@@ -126,7 +126,7 @@ fn print<R: BufRead>(
     let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let played = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
-    // Where events are shown on the terminal, the line would get among them.
+    // On a terminal, the progress line would mix with the events.
     let progress = (!io::stdout().is_terminal()).then(|| {
         let played = Arc::clone(&played);
         Progress::new(move || {
@@ -135,7 +135,7 @@ fn print<R: BufRead>(
         })
     });
     let mut wire = Vec::new();
-    while let Some(recorded) = recording.or_unreadable(replayer.read())? {
+    while let Some(recorded) = recording.or_read_error(replayer.read())? {
         let due = recording.pace.due(recorded.at());
         let wait = due.saturating_sub(began.elapsed());
         if !wait.is_zero() {
@@ -157,28 +157,28 @@ fn print<R: BufRead>(
     Ok(())
 }
 
-/// To browsers.
+/// Serves the recording over HTTP.
 async fn serve(recording: Recording, listen: &str) -> Result<(), Ending> {
     let tcp = cli::bind(listen, |address| Tcp::default().bind(address))
         .map_err(|error| Ending::Failure(format!("can't listen on {listen:?}: {error}")))?;
     let address = cli::url_host(tcp.local_addr().map_err(cant_start)?);
-    // It is for pages that are being developed, wherever they are served.
+    // For pages under development, which may be served from any origin.
     let config = Config::default().upgrader(Upgrader::new().allow_any_origin());
     let mut signals = Signals::new().map_err(cant_start)?;
     let server = Server::new(config).listen(tcp).serve(recording.clone());
-    cli::say(format_args!("open http://{address}/ (Ctrl-C ends it)"));
-    let progress = recording.show();
+    cli::print(format_args!("open http://{address}/ (Ctrl-C ends it)"));
+    let progress = recording.show_progress();
     signals.next().await;
     drop(progress);
     tokio::select! {
         biased;
-        () = signals.next() => {} // Whoever asks twice does not want to wait.
+        () = signals.next() => {} // A second signal ends the program at once.
         () = server.drain(GRACE) => {}
     }
     Ok(())
 }
 
-/// To one client, which is counted by what it has been sent.
+/// Plays to one client, and counts the events sent.
 async fn play(
     mut player: Player<BufReader<File>>,
     stream: &mut Stream,
@@ -203,25 +203,25 @@ async fn play(
     }
 }
 
-/// A recording, and how it is to be played.
+/// A recording, its playback settings, and counts of its clients.
 #[derive(Clone)]
 struct Recording {
     file: String,
     pace: Pace,
     from: Option<EventId<'static>>,
     is_looped: bool,
-    /// How many events are to be played, and how long that takes; once, if it is looped.
+    /// The number of events to play and the time that takes; of one round if it is looped.
     events: u64,
     length: Duration,
     page: String,
-    /// The ID of what is sent after the last event, since that may have none, or one that others
-    /// have too. It has the count, so that in a recording of all this it is not the end's.
+    /// The ID of the final `close` event: the last event's own may be missing or not unique. It
+    /// contains the number of events, so that a recording of a replay has another.
     end: EventId<'static>,
-    /// How many clients it is being played to.
+    /// The number of clients.
     clients: Arc<AtomicU64>,
-    /// How many events have been sent to all of them.
+    /// The number of events sent to all clients together.
     sent: Arc<AtomicU64>,
-    /// When the last of those is due, in milliseconds.
+    /// The time of the last event sent, in milliseconds.
     position: Arc<AtomicU64>,
 }
 
@@ -242,12 +242,12 @@ impl Recording {
         }
     }
 
-    /// Looks once at all of it, so that what is wrong with it is told at once.
+    /// Reads the whole recording once, so that errors are reported at the start.
     fn open(options: &Options) -> Result<Self, Ending> {
         let mut recording = Self::new(options);
         let mut types = BTreeSet::new();
         let mut replayer = recording.replayer()?;
-        while let Some(recorded) = recording.or_unreadable(replayer.read())? {
+        while let Some(recorded) = recording.or_read_error(replayer.read())? {
             recording.length = recording.pace.due(recorded.at());
             if let Decoded::Event(event) = recorded.decoded() {
                 recording.events += 1;
@@ -259,7 +259,7 @@ impl Recording {
         recording.is_looped = options.is_looped;
         let end = EventId::new(format!("end-of-{}", recording.events));
         recording.end = end.map_err(|error| Ending::Failure(error.to_string()))?;
-        // As JSON within a script, which a `<` could end.
+        // JSON inside a script element; an unescaped `<` could end the element.
         let types = serde_json::to_string(&types).unwrap_or_default();
         recording.page = PAGE
             .replace("END", recording.end.as_str())
@@ -267,13 +267,14 @@ impl Recording {
         Ok(recording)
     }
 
-    /// All that is to be played.
+    /// Returns a replayer of everything to play.
     fn replayer(&self) -> Result<Replayer<BufReader<File>>, Ending> {
-        let replayer = self.from(self.or_unreadable(self.whole())?);
-        match self.is_looped {
-            true => Ok(replayer.looped()),
-            false => Ok(replayer),
-        }
+        let replayer = self.from(self.or_read_error(self.whole())?);
+        Ok(if self.is_looped {
+            replayer.looped()
+        } else {
+            replayer
+        })
     }
 
     fn from<R: BufRead>(&self, replayer: Replayer<R>) -> Replayer<R> {
@@ -288,7 +289,8 @@ impl Recording {
         Ok(Replayer::new(BufReader::with_capacity(BUFFER, file)))
     }
 
-    /// What a client gets, one after the other: what it has not seen, if it has seen any of it.
+    /// Returns what to play to a client, in order: the rest after `last` if that is known,
+    /// else everything; nothing after the end.
     fn players(&self, last: Option<EventId<'_>>) -> Result<Vec<Player<BufReader<File>>>, Ending> {
         let mut parts = Vec::new();
         let mut has_seen = false;
@@ -296,7 +298,7 @@ impl Recording {
             if !self.is_looped && last == self.end {
                 return Ok(Vec::new());
             }
-            let mut rest = self.or_unreadable(self.whole())?.from_id(last);
+            let mut rest = self.or_read_error(self.whole())?.from_id(last);
             has_seen = matches!(rest.read(), Ok(Some(_)));
             if has_seen && matches!(rest.peek(), Ok(Some(_))) {
                 parts.push(rest);
@@ -309,7 +311,7 @@ impl Recording {
         Ok(parts.into_iter().map(play).collect())
     }
 
-    /// Says how many events have been played, and of how many.
+    /// Returns a function that describes how many events have been played.
     fn progress(&self) -> impl Fn(u64) -> String + Send + 'static {
         let of = (!self.is_looped).then(|| counted(self.events, "event"));
         move |played| match &of {
@@ -318,12 +320,13 @@ impl Recording {
         }
     }
 
-    /// Says who is being played to.
-    fn show(&self) -> Progress {
+    /// Shows the number of clients and events.
+    fn show_progress(&self) -> Progress {
         let recording = self.clone();
-        let of = match self.is_looped {
-            true => String::new(),
-            false => format!(" of {:.1}", self.length.as_secs_f64()),
+        let of = if self.is_looped {
+            String::new()
+        } else {
+            format!(" of {:.1}", self.length.as_secs_f64())
         };
         Progress::new(move || {
             let clients = counted(recording.clients.load(Ordering::Relaxed), "client");
@@ -336,7 +339,7 @@ impl Recording {
         })
     }
 
-    fn or_unreadable<T>(&self, read: io::Result<T>) -> Result<T, Ending> {
+    fn or_read_error<T>(&self, read: io::Result<T>) -> Result<T, Ending> {
         read.map_err(|error| cant_play(&self.file, &error))
     }
 }
@@ -350,7 +353,7 @@ impl Handler for Recording {
             }
             "/sse" => match self.players(request.last_event_id()) {
                 Err(_) => request.reject(Rejection::UNAVAILABLE),
-                // Browsers stop on this.
+                // A browser does not reconnect after 204.
                 Ok(players) if players.is_empty() => request.respond(Response::new(204)),
                 Ok(players) => {
                     let (recording, clients) = (self.clone(), Arc::clone(&self.clients));
@@ -400,7 +403,7 @@ const events = document.getElementById('events');
 const source = new EventSource('/sse');
 for (const type of TYPES) {
     source.addEventListener(type, event => {
-        // The connection's own \"open\" and \"error\" are none of the recording's.
+        // \"open\" and \"error\" also come from the EventSource itself.
         if (event instanceof MessageEvent) {
             events.append(`${event.lastEventId} ${type} ${event.data}\\n`);
         }
@@ -415,29 +418,29 @@ source.addEventListener('close', event => {
 const USAGE: &str = "\
 Usage: replay [OPTIONS] FILE
 
-Plays a recording to standard output, event by event when it is due. What has no times is
-played at once. FILE may be a pipe, or - for standard input; these are played as they come, once,
+Plays a recording to standard output, each event at its time. Events without times are played
+at once. FILE may be a pipe, or - for standard input; these are played once, as they arrive,
 without --listen and --loop.
 
-  --listen ADDR   play it to whoever opens http://ADDR/sse, from the beginning or from after
-                  the last event that it has seen; :8080 is that port on all addresses; http://ADDR/ is a page that shows it.
-                  At the end comes an event \"close\" with an ID of its own. An EventSource that
-                  is not closed on it comes back once, and is stopped by the answer 204
-  --speed X       X times as fast as it was recorded
-  --max           as fast as possible
+  --listen ADDR   serve the recording at http://ADDR/sse, from the beginning or after the
+                  client's last event ID, and a page that shows it at http://ADDR/; :8080 is
+                  port 8080 on all addresses. A \"close\" event with its own ID ends the
+                  stream. An EventSource that is not closed then reconnects once and gets 204
+  --speed X       play X times as fast as recorded
+  --max           play as fast as possible
   --from ID       begin with the event that has this ID
   --loop          begin again at the end; a round takes at least 100 ms
-  --help          show this";
+  --help          print this text";
 
-/// The file that stands for standard input.
+/// The operand for standard input.
 const STDIN: &str = "-";
 
 const SPEED: &str = "a number above 0";
 
-/// How many event types the page listens to.
+/// The maximum number of event types that the page listens to.
 const MAX_TYPES: usize = 1000;
 
-/// Within what time streams are ended.
+/// The time over which a drain spreads the disconnects.
 const GRACE: Duration = Duration::from_millis(500);
 
 const BUFFER: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! Where `record` finds a stream: the URL, and a connection to it.
+//! The URL that `record` takes, and connections to it.
 
 use std::error::Error;
 use std::io;
@@ -15,12 +15,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// An `http:`, `https:` or `unix:` URL, taken apart.
+/// A parsed `http:`, `https:` or `unix:` URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     address: Address,
-    /// What the request says it wants of whom.
+    /// The value of `Host`.
     pub(crate) host: String,
+    /// The request target, in origin form.
     pub(crate) target: String,
 }
 
@@ -49,7 +50,7 @@ impl FromStr for Source {
                 path => Ok(Self {
                     address: Address::Unix(path.to_owned()),
                     host: "localhost".to_owned(),
-                    target: target_of(&target),
+                    target: origin_form(&target),
                 }),
             };
         }
@@ -61,7 +62,7 @@ impl FromStr for Source {
         };
         let authority = uri.authority().ok_or(())?;
         if authority.as_str().contains('@') {
-            return Err(()); // A password would only be lost.
+            return Err(()); // Credentials in URLs are not sent.
         }
         let port = match authority.port_u16() {
             Some(port) => port,
@@ -71,19 +72,19 @@ impl FromStr for Source {
         };
         Ok(Self {
             address: Address::Tcp {
-                // IPv6 addresses have brackets in URLs only.
+                // The brackets of an IPv6 address belong to the URL only.
                 host: authority.host().trim_matches(['[', ']']).to_owned(),
                 port,
                 is_secure,
             },
             host: authority.to_string(),
-            target: target_of(&uri),
+            target: origin_form(&uri),
         })
     }
 }
 
 impl Source {
-    /// Opens a connection, with TLS if there is one for it.
+    /// Opens a connection, over TLS if a connector is given.
     pub(crate) async fn connect(&self, tls: Option<&TlsConnector>) -> io::Result<Transport> {
         match &self.address {
             #[cfg(unix)]
@@ -101,7 +102,7 @@ impl Source {
         }
     }
 
-    /// Whether it needs TLS.
+    /// Returns whether the URL needs TLS.
     pub(crate) const fn is_secure(&self) -> bool {
         matches!(
             self.address,
@@ -113,10 +114,10 @@ impl Source {
     }
 }
 
-/// The target in origin form: RFC 9112, 3.2.1. "If the target URI's path component is empty, the
-/// client MUST send "/" as the path". What is no character of a URI (RFC 3986, 2) is
-/// percent-encoded, as browsers do.
-fn target_of(uri: &Uri) -> String {
+/// Returns the request target in origin form (RFC 9112, section 3.2.1). An empty path is sent
+/// as `/`. Characters that URIs do not allow (RFC 3986, section 2) are percent-encoded, as in
+/// browsers.
+fn origin_form(uri: &Uri) -> String {
     let path = match uri.path() {
         "" => "/",
         path => path,
@@ -134,14 +135,14 @@ fn target_of(uri: &Uri) -> String {
     target
 }
 
-/// Trusts the certificates in the file `ca`, or else those that the system trusts.
-pub(crate) fn trust(ca: Option<&str>) -> Result<TlsConnector, String> {
+/// Returns a connector that trusts the certificates in the file `ca`, by default the system's.
+pub(crate) fn connector(ca: Option<&str>) -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(ca) => {
-            add(&mut roots, ca).map_err(|error| format!("can't trust {ca:?}: {error}"))?;
+            add_roots(&mut roots, ca).map_err(|error| format!("can't trust {ca:?}: {error}"))?;
         }
-        // Some that systems have can't be parsed. They are none that are asked for.
+        // Certificates of the system that cannot be parsed are skipped.
         None => drop(roots.add_parsable_certificates(load_native_certs().certs)),
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -152,13 +153,14 @@ pub(crate) fn trust(ca: Option<&str>) -> Result<TlsConnector, String> {
     Ok(Arc::new(config).into())
 }
 
-fn add(roots: &mut RootCertStore, ca: &str) -> Result<(), Box<dyn Error>> {
+fn add_roots(roots: &mut RootCertStore, ca: &str) -> Result<(), Box<dyn Error>> {
     for certificate in CertificateDer::pem_file_iter(ca)? {
         roots.add(certificate?)?;
     }
-    match roots.is_empty() {
-        true => Err("there is no certificate in it".into()),
-        false => Ok(()),
+    if roots.is_empty() {
+        Err("the file contains no certificate".into())
+    } else {
+        Ok(())
     }
 }
 
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_where_whom_and_what() {
+    fn a_url_has_an_address_a_host_and_a_target() {
         let tcp = |host: &str, port, is_secure| Address::Tcp {
             host: host.to_owned(),
             port,

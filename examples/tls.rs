@@ -1,4 +1,4 @@
-//! A feed over TLS, whose certificate may be renewed while it runs.
+//! A topic served over TLS, with a certificate that may be renewed at any time.
 //!
 //! `cargo run --bin tls -- fullchain.pem privkey.pem`, then
 //! `curl --cacert fullchain.pem https://localhost:8443/ticks`.
@@ -15,9 +15,12 @@ use tokio::time::sleep;
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let files = args.next().zip(args.next());
-    let (certificate, key) = files.ok_or("say where the certificate and its key are")?;
+    let (certificate, key) = files.ok_or("usage: tls CERTIFICATE KEY")?;
     let tls = PemFiles::new(certificate, key).load()?;
-    tokio::spawn((tls.clone()).watch(Duration::from_secs(10), |notice| eprintln!("{notice}")));
+    tokio::spawn(
+        tls.clone()
+            .watch(Duration::from_secs(10), |notice| eprintln!("{notice}")),
+    );
 
     let ticks = Topic::new(Retention::events(1000));
     let _server = Server::new(Config::default())

@@ -1,4 +1,4 @@
-//! TLS without a runtime: one more writer, with a thread for each connection.
+//! An event stream over blocking TLS, with a thread for each connection.
 //!
 //! `cargo run --bin tls_blocking -- fullchain.pem privkey.pem`, then
 //! `curl --cacert fullchain.pem https://localhost:8443/`.
@@ -15,7 +15,7 @@ use sse_tls::rustls::{ServerConnection, StreamOwned};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let files = args.next().zip(args.next());
-    let (certificate, key) = files.ok_or("say where the certificate and its key are")?;
+    let (certificate, key) = files.ok_or("usage: tls_blocking CERTIFICATE KEY")?;
     let tls = PemFiles::new(certificate, key).load()?;
 
     for socket in TcpListener::bind("127.0.0.1:8443")?.incoming() {
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 thread::sleep(Duration::from_secs(1));
             }
             let mut connection = stream.close()?;
-            connection.conn.send_close_notify(); // What comes before is all.
+            connection.conn.send_close_notify(); // The client knows that the stream is complete.
             Ok(connection
                 .conn
                 .complete_io(&mut connection.sock)

@@ -1,7 +1,7 @@
-// What pages see of answers, and what browsers send back, in Chromium.
+// Responses as pages see them, and the IDs that browsers send back, in Chromium.
 //
-//   DEMO      the demo binary (default: ../../target/debug/demo)
-//   REPLAY    the replay binary (default: ../../target/debug/replay)
+//   DEMO      the program (default: ../../target/debug/demo)
+//   REPLAY    the program (default: ../../target/debug/replay)
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
@@ -25,7 +25,7 @@ before(async () => {
 
 after(() => browser?.close());
 
-test("a page of an allowed origin can read every answer, also on a finished topic", async (t) => {
+test("a page of an allowed origin can read every response, also of a finished topic", async (t) => {
   const pages = await listen(t, http.createServer((_, response) => response.end("a page")));
   const demo = await start(t, DEMO, "--listen", "127.0.0.1:0", "--count", "1", "--allow-origin", `http://localhost:${pages}`);
   const url = `http://127.0.0.1:${demo.port}`;
@@ -50,7 +50,7 @@ test("a page of an allowed origin can read every answer, also on a finished topi
   ]) {
     assert.equal(await read(path, options), expected, path);
   }
-  // A source that has seen it all is closed for good.
+  // An EventSource that has seen every event is closed for good.
   const state = await page.evaluate(async (url) => {
     const source = new EventSource(url);
     await new Promise((resolve) => source.addEventListener("error", resolve));
@@ -58,26 +58,26 @@ test("a page of an allowed origin can read every answer, also on a finished topi
   }, `${url}/sse?lastEventID=${ids.at(-1)}`);
   assert.equal(state, 2);
 
-  // Another origin sees nothing.
+  // A page of another origin cannot read the response.
   const other = await open(t, `http://127.0.0.1:${pages}/`);
   const refused = other.evaluate((url) => fetch(url).then(({ status }) => status), `${url}/unknown`);
   await assert.rejects(refused, /Failed to fetch/);
 });
 
-// What a header can carry, and what it cannot.
+// IDs that a header can carry, and IDs that it cannot.
 const GOOD = ["1", "a b", "7:8", '"q"', "\u00e9", "\u65e5\u672c", "\u0085\u00a0", "x".repeat(1024), "last"];
 const BAD = ["a\u0001b", " 7", "7 ", "\t", "\u001b[0m", "7\u007f", "a\tb", "y".repeat(1025), "\u000b"];
 
-test("IDs come back as they were sent, and those that could not are not sent", async (t) => {
+test("IDs that a header can carry come back unchanged, and others are never sent", async (t) => {
   const dir = await mkdtemp(join(tmpdir(), "sse-answers-"));
   t.after(() => rm(dir, { recursive: true }));
   const file = join(dir, "recording.sse");
-  // So far apart that they come one by one.
+  // The events are so far apart that each arrives alone.
   const event = (at, id, data) => `:T+${at.toFixed(9)}\nid: ${id}\ndata: ${data}\n\n`;
   const events = GOOD.map((good, at) => event(at / 4, BAD[at], `bad ${at}`) + event(at / 4 + 0.05, good, `good ${at}`));
   await writeFile(file, `retry: 50\n\n${events.join("")}`);
   const replay = await start(t, REPLAY, file, "--listen", "127.0.0.1:0");
-  const wire = await cutter(t, replay.port);
+  const wire = await cuttingProxy(t, replay.port);
 
   const page = await open(t, `http://127.0.0.1:${wire.port}/nothing`);
   await page.evaluate(() => {
@@ -101,10 +101,9 @@ async function open(t, url) {
   return page;
 }
 
-// Passes bytes between the browser and the server, but for the time after which the browser comes back, which is
-// short. Cuts the browser off after each event that is good, and keeps with which last event ID each stream was
-// asked for, and the status of its answer.
-async function cutter(t, port) {
+// Forwards bytes between the browser and the server, with a short reconnection time. Disconnects the browser after
+// each good event, and keeps the last event ID and the status of each stream.
+async function cuttingProxy(t, port) {
   const wire = { port: 0, streams: [], statuses: [] };
   const server = net.createServer((toBrowser) => {
     const toServer = net.connect(port, "127.0.0.1");

@@ -1,4 +1,4 @@
-// What the tests of the programs and their pages share.
+// Helpers shared by the browser tests.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -8,15 +8,15 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const PATIENCE_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
 const children = new Set();
 
-// A run that is interrupted leaves no server behind either.
+// An interrupted run also kills its servers.
 process.on("exit", () => children.forEach((child) => child.kill("SIGKILL")));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));
 
-// Where a program of the workspace is; a variable of its name may say otherwise.
+// Returns the path of a program of the workspace, or the value of the variable with its name.
 export function program(name) {
   return process.env[name.toUpperCase()] ?? fileURLToPath(new URL(`../../target/debug/${name}`, import.meta.url));
 }
@@ -38,7 +38,7 @@ export function launch(...args) {
   });
 }
 
-// Starts a server, waits for its address, and keeps what it prints.
+// Starts a server, waits until it prints its address, and keeps its output.
 export async function start(t, path, ...args) {
   const child = spawn(path, args, { stdio: ["ignore", "pipe", "inherit"] });
   children.add(child);
@@ -58,7 +58,7 @@ export async function start(t, path, ...args) {
   const port = await new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`${path} ended early, with ${code}`)));
-    sleep(PATIENCE_MS, undefined, { ref: false }).then(() => reject(new Error(`${path} printed no address`)));
+    sleep(TIMEOUT_MS, undefined, { ref: false }).then(() => reject(new Error(`${path} printed no address`)));
     output.on("line", (line) => {
       lines.push(line);
       const address = /:(\d+)\//.exec(line);
@@ -68,18 +68,18 @@ export async function start(t, path, ...args) {
   return { port, kill, stop, output, lines };
 }
 
-// Resolves to the first reading that fulfils the condition.
+// Resolves to the first value that fulfils the condition.
 export async function until(what, reading, condition) {
-  const deadline = Date.now() + PATIENCE_MS;
+  const deadline = Date.now() + TIMEOUT_MS;
   for (;;) {
     const value = await reading();
     if (condition(value)) return value;
-    if (Date.now() > deadline) assert.fail(`waited in vain for ${what}; at the end: ${JSON.stringify(value)}`);
+    if (Date.now() > deadline) assert.fail(`timed out waiting for ${what}; last value: ${JSON.stringify(value)}`);
     await sleep(20);
   }
 }
 
-// Lets at least `periods` retry periods go by, on the browser's own clock: a second EventSource in the
+// Waits for at least `periods` reconnection times on the browser's own clock: until a second EventSource in the
 // page, whose stream ends at once, has reconnected that often.
 export async function retryPeriods(page, periods, retryMs) {
   let streams = 0;

@@ -1,6 +1,6 @@
-// The demo server and its page in Chromium, with a recorder on the wire between them.
+// The demo server and its page in Chromium, with a recording proxy between them.
 //
-//   DEMO      the demo binary (default: ../../target/debug/demo)
+//   DEMO      the program (default: ../../target/debug/demo)
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
@@ -27,7 +27,7 @@ before(async () => {
 
 after(() => browser?.close());
 
-test("events arrive in order, those of before too", async (t) => {
+test("events arrive in order, past events first", async (t) => {
   const demo = await startDemo(t, "--every", "0.5");
   const feed = await observe(t, demo.port);
   await until("history", () => feed.ids.length, (length) => length > 1);
@@ -40,7 +40,7 @@ test("events arrive in order, those of before too", async (t) => {
     assert.equal(shown.ids[0], feed.ids[0]);
     assert.deepEqual([shown.gaps, shown.resumed], [[], []]);
   }
-  // No favicon, nothing from elsewhere, and one connection's worth of stream.
+  // No favicon, nothing from other hosts, and one stream.
   assert.deepEqual(wire.requests.map(({ path }) => path), ["/", "/sse"]);
   assert.equal(wire.streams()[0].lastEventId, undefined);
 });
@@ -61,10 +61,10 @@ test("the stream resumes after the network was interrupted, and nothing is misse
   await until("events meanwhile", () => feed.ids.length, (length) => length > published + 2);
   wire.mend();
 
-  const resumed = await until("what was missed", () => read(page), ({ ids }) => ids.length > lost.ids.length + 3);
+  const resumed = await until("the missed events", () => read(page), ({ ids }) => ids.length > lost.ids.length + 3);
   assertShows(resumed, { state: "open", of: feed.ids });
   assert.deepEqual([resumed.gaps, resumed.resumed], [[], [`resumed after ${lost.lastEventId}: nothing was missed`]]);
-  assert.match(resumed.notice, /resumed where it was/);
+  assert.match(resumed.notice, /resumed after the last event/);
 
   const [first, ...retries] = wire.streams();
   assert.equal(first.lastEventId, undefined);
@@ -76,7 +76,7 @@ for (const [what, stop] of [
   ["stopped by Ctrl-C", (demo) => demo.stop("SIGINT")],
   ["stopped by SIGTERM", (demo) => demo.stop("SIGTERM")],
 ]) {
-  test(`the page says that events may be missing after the server was ${what} and started again`, async (t) => {
+  test(`the page reports a gap after the server was ${what} and restarted`, async (t) => {
     const demo = await startDemo(t);
     const wire = await record(t, demo.port);
     const page = await openPage(t, wire);
@@ -90,13 +90,13 @@ for (const [what, stop] of [
     const found = await until("the gap", () => read(page), ({ gaps, ids }) => gaps.length > 0 && ids.length > lost.ids.length + 1);
     const [first] = feed.ids;
     assertShows(found, { state: "open", of: [...lost.ids, ...feed.ids] });
-    assert.deepEqual([found.gaps, found.resumed], [[`gap after ${lost.lastEventId}: events may be missing; on with ${first}`], []]);
+    assert.deepEqual([found.gaps, found.resumed], [[`gap after ${lost.lastEventId}: events may be missing; continued with ${first}`], []]);
     assert.match(found.notice, /Events may be missing/);
     assert.equal(wire.streams().at(-1).lastEventId, lost.lastEventId);
   });
 }
 
-test("with a journal the page goes on after the server was killed, and nothing is missed", async (t) => {
+test("with a journal the page resumes after the server was killed, and nothing is missed", async (t) => {
   const journal = await mkdtemp(join(tmpdir(), "sse-demo-"));
   t.after(() => rm(journal, { recursive: true }));
   const options = ["--every", "0.2", "--journal", journal];
@@ -108,18 +108,18 @@ test("with a journal the page goes on after the server was killed, and nothing i
   await demo.kill();
   const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
   await startDemo(t, ...options, "--listen", `127.0.0.1:${demo.port}`);
-  // It gets all that was kept, of both runs.
+  // The observer gets the retained events of both runs.
   const feed = await observe(t, demo.port);
 
-  const resumed = await until("what came then", () => read(page), ({ ids }) => ids.length > lost.ids.length + 3);
+  const resumed = await until("later events", () => read(page), ({ ids }) => ids.length > lost.ids.length + 3);
   assertShows(resumed, { state: "open", of: feed.ids });
   assert.equal(resumed.ids[0], feed.ids[0]);
   assert.deepEqual([resumed.gaps, resumed.resumed], [[], [`resumed after ${lost.lastEventId}: nothing was missed`]]);
-  assert.match(resumed.notice, /resumed where it was/);
+  assert.match(resumed.notice, /resumed after the last event/);
   assert.equal(wire.streams().at(-1).lastEventId, lost.lastEventId);
 });
 
-test("heartbeats are seen in silence", async (t) => {
+test("an idle stream shows heartbeats", async (t) => {
   const demo = await startDemo(t, "--every", "3600", "--heartbeat", "0.25");
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire);
@@ -129,12 +129,12 @@ test("heartbeats are seen in silence", async (t) => {
   wire.cut();
   await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
   wire.mend();
-  // Where no event follows, a heartbeat shows that the stream goes on.
+  // Without an event, a heartbeat shows that the stream has resumed.
   const resumed = await until("resumed", () => read(page), ({ resumed }) => resumed.length > 0);
   assertShows(resumed, { state: "open", of: shown.ids });
 });
 
-test("each page shows how many are watching", async (t) => {
+test("each page shows the number of clients", async (t) => {
   const demo = await startDemo(t, "--every", "0.2");
   const wire = await record(t, demo.port);
   const pages = [await openPage(t, wire), await openPage(t, wire)];
@@ -164,7 +164,7 @@ test("the close event ends the stream for good, until it is opened again", async
   assert.equal(wire.streams()[1].lastEventId, undefined);
 });
 
-test("a browser that comes back after the end is stopped by 204", async (t) => {
+test("a browser that reconnects after the end gets 204", async (t) => {
   const demo = await startDemo(t, "--count", "0");
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire);
@@ -174,7 +174,7 @@ test("a browser that comes back after the end is stopped by 204", async (t) => {
   assert.equal(code, 204);
 });
 
-test("a refusal is final, until it is opened again", async (t) => {
+test("a refused stream stays closed until it is opened again", async (t) => {
   const demo = await startDemo(t);
   const wire = await record(t, demo.port);
   const page = await openPage(t, wire, { status: 503, body: "full" });
@@ -190,7 +190,7 @@ test("a refusal is final, until it is opened again", async (t) => {
   assert.ok(!shown.reopen);
 });
 
-test("data is shown as text, whatever it is", async (t) => {
+test("data is shown as text, never as markup", async (t) => {
   const texts = ["<img src=x onerror='throw 1'>", "not JSON", "null", '{"text":1,"ts":2}', '{"text":"far","ts":1e300}'];
   const stream = texts.map((text, at) => `id: ${at + 1}\ndata: ${text}\n\n`).join("");
   const gaps = ["null", '{"asked":null,"from":null}', '{"asked":"<b>","from":"<i>"}'].map((gap) => `event: gap\ndata: ${gap}\n\n`).join("");
@@ -205,9 +205,9 @@ test("data is shown as text, whatever it is", async (t) => {
   assertShows(closed, { state: "closed", of: ["1", "2", "3", "4", "5", "6"] });
   assert.deepEqual(closed.texts, [...texts, "<b>bold</b>"]);
   assert.deepEqual(closed.gaps, [
-    "gap after what is below: events may be missing",
-    "gap after what is below: events may be missing",
-    "gap after <b>: events may be missing; on with <i>",
+    "gap after the event below: events may be missing",
+    "gap after the event below: events may be missing",
+    "gap after <b>: events may be missing; continued with <i>",
   ]);
 });
 
@@ -222,7 +222,7 @@ test("only the newest hundred events stay on the page", async (t) => {
   assert.deepEqual([closed.ids.length, closed.ids[0], closed.ids.at(-1)], [100, "51", "150"]);
 });
 
-test("all of that over TLS, with a certificate that outlives the server", async (t) => {
+test("the page works over TLS, also after the server was restarted", async (t) => {
   const { files, pin } = await makeCertificate(t);
   const trusting = await launch(`--ignore-certificate-errors-spki-list=${pin}`);
   t.after(() => trusting.close());
@@ -237,18 +237,18 @@ test("all of that over TLS, with a certificate that outlives the server", async 
   const shown = await until("the stream again", () => read(page), ({ state, ids }) => state === "open" && ids.length > before.ids.length);
   assert.deepEqual(shown.errors, []);
 
-  // A browser that does not trust it shows nothing of it.
+  // A browser that does not trust the certificate shows nothing.
   await assert.rejects(openPage(t, { scheme: "https", port: demo.port }), /ERR_CERT_AUTHORITY_INVALID/);
 });
 
-test("an unknown path is answered by 404", async (t) => {
+test("an unknown path gets 404", async (t) => {
   const demo = await startDemo(t);
   const response = await fetch(`http://127.0.0.1:${demo.port}/unknown`);
   await response.body?.cancel();
   assert.equal(response.status, 404);
 });
 
-// What the page shows, read in one go; rows in the order of their arrival.
+// Reads what the page shows, with rows in the order of their arrival.
 function read(page) {
   return page.evaluate(() => {
     const one = (selector) => document.querySelector(selector);
@@ -271,8 +271,8 @@ function read(page) {
   });
 }
 
-// What is shown is a part of the feed whose IDs are `of`: none missing, none twice, every figure agrees, and no
-// script failed.
+// Asserts that the page shows a part of the feed with the IDs `of`, none missing and none twice, that all figures
+// agree, and that no script failed.
 function assertShows(shown, { state, of }) {
   assert.deepEqual(shown.errors, []);
   const from = Math.max(of.indexOf(shown.ids[0]), 0);
@@ -283,7 +283,7 @@ function assertShows(shown, { state, of }) {
   );
 }
 
-// The demo's options for a certificate, and the pin by which a browser can be told to trust it.
+// Makes a certificate. Returns the demo's options for it, and the pin with which a browser trusts it.
 async function makeCertificate(t) {
   const dir = await mkdtemp(join(tmpdir(), "sse-demo-"));
   t.after(() => rm(dir, { recursive: true }));
@@ -297,8 +297,8 @@ async function makeCertificate(t) {
   return { files: ["--cert", certificate, "--key", key], pin };
 }
 
-// Opens the page at the recorder's address. With `answer`, the browser gets that answer for the stream.
-async function openPage(t, { scheme = "http", port }, answer, by = browser) {
+// Opens the page through the proxy. With `response`, the browser gets that response for the stream.
+async function openPage(t, { scheme = "http", port }, response, by = browser) {
   const context = await by.newContext();
   t.after(() => context.close());
   const page = await context.newPage();
@@ -306,22 +306,22 @@ async function openPage(t, { scheme = "http", port }, answer, by = browser) {
     globalThis.errors = [];
     addEventListener("error", (event) => globalThis.errors.push(event.message));
   });
-  if (answer) await page.route("**/sse", (route) => route.fulfill(answer));
+  if (response) await page.route("**/sse", (route) => route.fulfill(response));
   await page.goto(`${scheme}://127.0.0.1:${port}/`);
   return page;
 }
 
-// Starts the demo, on a free port unless told otherwise.
+// Starts the demo, by default on a free port.
 function startDemo(t, ...args) {
   if (!args.includes("--listen")) args.push("--listen", "127.0.0.1:0");
   return start(t, DEMO, ...args);
 }
 
-// Follows the demo's feed without a browser, and keeps the IDs.
+// Follows the demo's feed without a browser and collects the IDs.
 async function observe(t, port) {
   const feed = { ids: [] };
   const request = http.get({ host: "127.0.0.1", port, path: "/sse" });
-  request.on("error", () => {}); // the demo has ended
+  request.on("error", () => {}); // the demo may have ended
   t.after(() => request.destroy());
   const [response] = await once(request, "response");
   response.on("error", () => {});
@@ -331,8 +331,8 @@ async function observe(t, port) {
   return feed;
 }
 
-// Passes bytes between the browser and the demo, and keeps the head of each request, and what was received.
-// When the demo is gone, so is the browser's connection. Once it is cut nothing passes until it is mended.
+// Forwards bytes between the browser and the demo, and keeps each request head and all received bytes. When the
+// demo closes a connection, so does the proxy. `cut` interrupts the network, `mend` restores it.
 async function record(t, demoPort) {
   const wire = { port: 0, requests: [], received: "", streams: () => wire.requests.filter(({ path }) => path === "/sse") };
   const sockets = new Set();
@@ -356,7 +356,7 @@ async function record(t, demoPort) {
     }
     let head = "";
     toBrowser.on("data", (bytes) => {
-      // The requests have no bodies: a blank line ends each.
+      // The requests have no bodies; each ends with a blank line.
       const heads = (head + bytes.toString("latin1")).split("\r\n\r\n");
       head = heads.pop();
       wire.requests.push(...heads.map(parseHead));

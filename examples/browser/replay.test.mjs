@@ -1,6 +1,6 @@
-// The page of `replay --listen` in Chromium, before a server that counts what it is asked for.
+// The page of `replay --listen` in Chromium, behind a proxy that counts requests.
 //
-//   REPLAY    the replay binary (default: ../../target/debug/replay)
+//   REPLAY    the program (default: ../../target/debug/replay)
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ import { launch, program, retryPeriods, start, until } from "./common.mjs";
 
 const REPLAY = program("replay");
 
-// Browsers come back that soon, if they do.
+// The reconnection time of the recordings.
 const RETRY_MS = 50;
 
 let browser;
@@ -32,7 +32,7 @@ for (const [what, ids] of [
 ]) {
   const recording = ids.map((id, at) => `:T+0.${at}00000000\n${id && `id: ${id}\n`}data: event ${at}\n\n`);
 
-  test(`a recording ${what} is shown in order, and is over at its end`, async (t) => {
+  test(`a recording ${what} is shown in order and ends`, async (t) => {
     const { wire, page } = await replay(t, recording);
     const shown = () => page.locator("#events").textContent();
     await until("the last event", shown, (text) => text.includes("event 2"));
@@ -44,7 +44,7 @@ for (const [what, ids] of [
     assert.deepEqual(wire.streams, [{ lastEventId: undefined, status: 200 }]);
   });
 
-  test(`a recording ${what} is over for a page that knows of no "close"`, async (t) => {
+  test(`a recording ${what} ends for a page that does not handle "close"`, async (t) => {
     const { wire, page } = await replay(t, recording, "/nothing");
     await page.evaluate(() => {
       globalThis.seen = [];
@@ -62,7 +62,7 @@ for (const [what, ids] of [
   });
 }
 
-test("recorded events named like those of the connection are shown, and those of the connection are not", async (t) => {
+test("recorded events of the types open and error are shown, and the EventSource's own are not", async (t) => {
   const types = ["open", "error", "message", "close"];
   const recording = types.map((type, at) => `:T+0.${at}00000000\nid: ${at}\nevent: ${type}\ndata: event ${at}\n\n`);
   const { wire, page } = await replay(t, recording);
@@ -76,8 +76,8 @@ test("recorded events named like those of the connection are shown, and those of
   assert.deepEqual(lines, [...types.map((type, at) => `${at} ${type} event ${at}`), end]);
 });
 
-// Plays a recording, through a proxy that keeps what each stream was asked for with and answered by, to the
-// program's page, or to another.
+// Plays a recording to the program's page, or to another, through a proxy that keeps the last event ID and the status
+// of each stream.
 async function replay(t, recording, path = "/") {
   const dir = await mkdtemp(join(tmpdir(), "sse-replay-"));
   t.after(() => rm(dir, { recursive: true }));
@@ -94,11 +94,11 @@ async function replay(t, recording, path = "/") {
 async function proxy(t, port) {
   const wire = { port: 0, streams: [], open: 0 };
   const server = http.createServer(({ url: path, headers }, toBrowser) => {
-    const request = http.get({ host: "127.0.0.1", port, path, headers }, (answer) => {
-      toBrowser.writeHead(answer.statusCode, answer.headers);
+    const request = http.get({ host: "127.0.0.1", port, path, headers }, (response) => {
+      toBrowser.writeHead(response.statusCode, response.headers);
       toBrowser.flushHeaders();
-      answer.pipe(toBrowser);
-      if (path === "/sse") wire.streams.push({ lastEventId: headers["last-event-id"], status: answer.statusCode });
+      response.pipe(toBrowser);
+      if (path === "/sse") wire.streams.push({ lastEventId: headers["last-event-id"], status: response.statusCode });
     });
     request.on("error", () => toBrowser.destroy());
     wire.open += 1;

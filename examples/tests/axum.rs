@@ -90,7 +90,7 @@ async fn ask(address: SocketAddr, target: &str, headers: &str) -> TcpStream {
     socket
 }
 
-/// Reads until `what` has come.
+/// Reads until `what` has arrived.
 async fn read_until(socket: &mut TcpStream, what: &str) -> String {
     let mut bytes = Vec::new();
     let reading = async {
@@ -104,7 +104,7 @@ async fn read_until(socket: &mut TcpStream, what: &str) -> String {
 }
 
 #[tokio::test]
-async fn handlers_give_streams_in_every_way() {
+async fn every_way_to_return_a_stream_works() {
     let server = serve();
     server
         .app
@@ -137,7 +137,7 @@ async fn handlers_give_streams_in_every_way() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_on_after_a_stream() {
+async fn a_connection_serves_another_request_after_a_stream() {
     let server = serve();
     let mut socket = ask(server.address, "/upgrade", "").await;
     read_until(&mut socket, "0\r\n\r\n").await;
@@ -147,7 +147,7 @@ async fn a_connection_serves_on_after_a_stream() {
 }
 
 #[tokio::test]
-async fn a_graceful_shutdown_ends_within_a_second_of_the_drain() {
+async fn a_graceful_shutdown_ends_within_a_second_after_the_drain() {
     let mut server = serve();
     let mut sockets = Vec::new();
     for target in ["/follow", "/think", "/follow", "/think"] {
@@ -157,7 +157,7 @@ async fn a_graceful_shutdown_ends_within_a_second_of_the_drain() {
     }
     server.shutdown.send(()).unwrap();
     let waited = timeout(SECOND / 10, &mut server.served).await;
-    assert!(waited.is_err(), "streams hold it up");
+    assert!(waited.is_err(), "the shutdown waits for streams");
     let start = Instant::now();
     server.app.responder.drain(SECOND / 2).await;
     timeout(SECOND, server.served).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The demo as its clients meet it.
+//! `demo`, tested over real connections.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,13 +7,12 @@
 
 mod common;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::process::{Command, Output};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use common::{PATIENCE, Server, answer, answer_to_end, events};
+use common::{Server, TIMEOUT, events, response, response_to_end};
 use serde_json::Value;
 
 const PAGE: &str = include_str!("../demo.html");
@@ -21,7 +20,7 @@ const PAGE: &str = include_str!("../demo.html");
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
 #[test]
-fn each_request_has_its_answer() {
+fn each_request_gets_its_response() {
     let demo = start(&[]);
     let html = "Content-Type: text/html; charset=utf-8\r\n";
     let stream = "Content-Type: text/event-stream\r\n";
@@ -57,9 +56,9 @@ fn each_request_has_its_answer() {
         ),
     ] {
         let conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
-        // A peer that is refused is read from until it ends.
+        // The server reads the input of a refused peer to its end.
         conn.shutdown(Shutdown::Write).unwrap();
-        let (head, found) = answer_to_end(conn);
+        let (head, found) = response_to_end(conn);
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
             "{request}: {head}"
@@ -70,13 +69,15 @@ fn each_request_has_its_answer() {
 }
 
 #[test]
-fn all_see_the_same_feed_with_ids_and_json_and_then_close() {
+fn all_clients_get_the_same_feed_with_ids_and_json_and_then_close() {
     let demo = start(&["--count", "3", "--every", "0.1"]);
     let streams = [(); 2].map(|()| demo.get("/sse", ""));
     let [first, second] = streams.map(|conn| {
-        let (_, stream) = answer_to_end(conn);
+        let (_, stream) = response_to_end(conn);
         let (retry, events) = stream.split_once("\n\n").unwrap();
-        let retry: u64 = retry.strip_prefix("retry: ").unwrap().parse().unwrap();
+        // The first block may also have the ID of the position.
+        let retry = retry.lines().last().unwrap().strip_prefix("retry: ");
+        let retry: u64 = retry.unwrap().parse().unwrap();
         assert!((1000..=1500).contains(&retry), "{retry}");
         events.to_owned()
     });
@@ -99,34 +100,35 @@ fn all_see_the_same_feed_with_ids_and_json_and_then_close() {
     }
     let id = close.strip_suffix("\nevent: close\ndata: ").expect(close);
     ids.push(id.strip_prefix("id: ").expect(close).to_owned());
-    assert!(ids.is_sorted_by_key(|id| stamp(id)), "{ids:?}");
+    assert!(ids.is_sorted_by_key(|id| parse_id(id)), "{ids:?}");
 
-    // The feed is over: a browser that comes back gets what it has missed, and is then stopped.
+    // After the end, a browser that reconnects gets the events that it missed, then 204.
     for (seen, status, missed) in [
         (&ids[1], "200 OK", &ids[2..]),
         (&ids[2], "200 OK", &ids[3..]),
         (&ids[3], "204 No Content", &[]),
     ] {
         let header = format!("Last-Event-ID: {seen}\r\n");
-        let (head, body) = answer_to_end(demo.get("/sse", &header));
+        let (head, body) = response_to_end(demo.get("/sse", &header));
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
             "{head}"
         );
-        let found = body.lines().filter_map(|line| line.strip_prefix("id: "));
+        let (_, events) = body.split_once("\n\n").unwrap_or_default();
+        let found = events.lines().filter_map(|line| line.strip_prefix("id: "));
         assert_eq!(found.collect::<Vec<_>>(), missed, "{seen}");
     }
 }
 
 #[test]
-fn who_comes_late_gets_the_last_ten_and_who_comes_back_what_it_has_missed() {
+fn a_new_client_gets_the_last_ten_events_and_a_returning_one_those_it_missed() {
     let demo = start(&["--every", "0.01", "--count", "40"]);
     let ids = |target: &str, header: &str| {
         let events = events(demo.get(target, header));
         Vec::from_iter(events.map(|event| event.last_event_id().to_owned()))
     };
     let all = ids("/sse", "");
-    assert!(all.is_sorted_by_key(|id| stamp(id)), "{all:?}");
+    assert!(all.is_sorted_by_key(|id| parse_id(id)), "{all:?}");
 
     assert_eq!(ids("/sse", ""), all[all.len() - 10..]);
     let seen = &all[4];
@@ -136,8 +138,8 @@ fn who_comes_late_gets_the_last_ten_and_who_comes_back_what_it_has_missed() {
 }
 
 #[test]
-fn who_has_missed_events_is_told() {
-    // Of these, 1,000 are kept.
+fn a_client_that_missed_evicted_events_gets_a_gap_event() {
+    // The topic retains 1,000 events.
     let demo = start(&["--every", "0.001", "--count", "1500"]);
     let mut stream = events(demo.get("/sse", ""));
     let first = stream.next().unwrap().last_event_id().to_owned();
@@ -145,17 +147,17 @@ fn who_has_missed_events_is_told() {
     for asked in [&*first, "abc", "1-0", "99999999999999-0"] {
         let conn = demo.get("/sse", &format!("Last-Event-ID: {asked}\r\n"));
         let events: Vec<_> = events(conn).collect();
-        let (gap, kept) = events.split_first().unwrap();
+        let (gap, retained) = events.split_first().unwrap();
         assert_eq!((gap.event(), gap.last_event_id()), ("gap", ""));
         let data: Value = serde_json::from_str(gap.data()).unwrap();
         assert_eq!(data["asked"], asked);
-        assert_eq!(data["from"], kept[0].last_event_id());
-        assert_eq!(kept.len(), 1000, "{asked}");
+        assert_eq!(data["from"], retained[0].last_event_id());
+        assert_eq!(retained.len(), 1000, "{asked}");
     }
 }
 
 #[test]
-fn a_server_that_was_killed_and_started_again_says_so() {
+fn after_a_restart_a_returning_client_gets_a_gap_event() {
     let demo = start(&[]);
     let addr = demo.addr.to_string();
     let first = events(demo.get("/sse", "")).next().unwrap();
@@ -170,11 +172,11 @@ fn a_server_that_was_killed_and_started_again_says_so() {
     assert_eq!(data["asked"], *asked);
     let next = events.next().unwrap();
     assert_eq!(next.event(), "message");
-    assert!(stamp(next.last_event_id()) > stamp(&asked));
+    assert!(parse_id(next.last_event_id()) > parse_id(&asked));
 }
 
 #[test]
-fn everybody_sees_how_many_are_watching() {
+fn events_contain_the_number_of_clients() {
     let demo = start(&["--every", "0.05"]);
     let mut watching = events(demo.get("/sse", "")).map(|event| {
         let data: Value = serde_json::from_str(event.data()).unwrap();
@@ -183,10 +185,10 @@ fn everybody_sees_how_many_are_watching() {
     assert!(watching.any(|watching| watching == 1));
     let others = [(); 2].map(|()| demo.get("/sse", ""));
     assert!(watching.any(|watching| watching == 3));
-    // Who asks for something else does not watch.
+    // Other requests do not count.
     for request in ["GET /", "HEAD /sse", "GET /nothing", "OPTIONS /sse"] {
         let conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
-        answer(conn);
+        response(conn);
     }
     assert!(watching.by_ref().take(5).all(|watching| watching == 3));
     drop(others);
@@ -194,20 +196,20 @@ fn everybody_sees_how_many_are_watching() {
 }
 
 #[test]
-fn silence_is_filled_with_heartbeats() {
+fn an_idle_stream_gets_heartbeats() {
     let demo = start(&["--every", "3600", "--heartbeat", "0.25"]);
     let mut events = events(demo.get("/sse", ""));
     let first = events.next().unwrap();
     for _ in 0..2 {
         let heartbeat = events.next().unwrap();
         assert_eq!((heartbeat.event(), heartbeat.data()), ("heartbeat", ""));
-        // It does not change from where the client would go on.
+        // A heartbeat does not change the last event ID.
         assert_eq!(heartbeat.last_event_id(), first.last_event_id());
     }
 }
 
 #[test]
-fn who_stalls_vanishes_or_never_reads_harms_nobody() {
+fn stalled_vanished_and_deaf_clients_do_not_affect_others() {
     let demo = start(&["--every", "0.1"]);
     let mut stalled = Vec::new();
     let mut never_reading = Vec::new();
@@ -221,7 +223,7 @@ fn who_stalls_vanishes_or_never_reads_harms_nobody() {
     assert_eq!(events(demo.get("/sse", "")).take(20).count(), 20);
     for mut conn in stalled {
         conn.write_all(b"t: demo\r\n\r\n").unwrap();
-        assert!(answer(conn).0.starts_with("HTTP/1.1 200 "));
+        assert!(response(conn).0.starts_with("HTTP/1.1 200 "));
     }
     for conn in never_reading {
         assert_eq!(events(conn).take(20).count(), 20);
@@ -229,11 +231,11 @@ fn who_stalls_vanishes_or_never_reads_harms_nobody() {
 }
 
 #[test]
-fn a_full_server_says_so_until_there_is_room() {
+fn a_full_server_responds_with_503_until_a_connection_closes() {
     let demo = start(&["--max-connections", "2"]);
     let streaming = demo.get("/sse", "");
     let mut stalled = demo.send("GET / HTTP/1.1\r\n");
-    let (head, body) = answer_to_end(demo.get("/", ""));
+    let (head, body) = response_to_end(demo.get("/", ""));
     assert!(
         head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{head}"
@@ -241,23 +243,23 @@ fn a_full_server_says_so_until_there_is_room() {
     assert_eq!(body, "the server is at capacity; retry later\n");
 
     stalled.write_all(b"Host: demo\r\n\r\n").unwrap();
-    assert_eq!(answer_to_end(stalled).1, PAGE);
-    // Its place is free a moment after its connection has ended.
+    assert_eq!(response_to_end(stalled).1, PAGE);
+    // The connection counts until its task has ended, a moment later.
     let start = Instant::now();
-    while !answer(demo.get("/", "")).0.contains("200 OK") {
-        assert!(start.elapsed() < PATIENCE);
+    while !response(demo.get("/", "")).0.contains("200 OK") {
+        assert!(start.elapsed() < TIMEOUT);
     }
     assert_eq!(events(streaming).next().unwrap().event(), "message");
 }
 
 #[cfg(unix)]
 #[test]
-fn it_says_goodbye_to_open_streams() {
+fn a_signal_drains_open_streams() {
     for signal in ["INT", "TERM"] {
         let mut demo = start(&["--every", "3600"]);
         let _stalled = demo.send("GET / HTTP/1.1\r\n");
         let streams = [(); 5].map(|()| {
-            let (_, mut stream) = answer(demo.get("/sse", ""));
+            let (_, mut stream) = response(demo.get("/sse", ""));
             read_blocks(&mut stream, 2);
             stream
         });
@@ -269,17 +271,17 @@ fn it_says_goodbye_to_open_streams() {
             let retry: u64 = retry.strip_suffix("\n\n").expect(&rest).parse().unwrap();
             assert!((1000..=1500).contains(&retry), "{retry}");
         }
-        assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()), "{signal}");
+        assert_eq!(demo.wait(), (Some(0), "stopped\n".to_owned()), "{signal}");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_program_at_once() {
     let mut demo = start(&["--every", "3600"]);
     let _stalled = demo.send("GET / HTTP/1.1\r\n");
-    read_blocks(&mut answer(demo.get("/sse", "")).1, 2);
-    // Both are there before it can act on the first, so that none of its waits can be over.
+    read_blocks(&mut response(demo.get("/sse", "")).1, 2);
+    // Both signals are pending before the program can handle the first.
     for signal in ["STOP", "INT", "TERM", "CONT"] {
         demo.signal(signal);
     }
@@ -288,16 +290,15 @@ fn a_second_signal_ends_it_at_once() {
 
 #[cfg(unix)]
 #[test]
-fn a_unix_socket_serves_the_same_feed_and_only_a_stale_one_is_replaced() {
+fn a_unix_socket_serves_the_same_feed_and_only_a_stale_socket_is_replaced() {
     use std::os::unix::net::UnixStream;
 
-    let dir = std::env::temp_dir().join(format!("demo-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let path = dir.join("demo.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("demo.sock");
     let path = path.to_str().unwrap();
     let first = |demo: &Server| {
         let mut conn = UnixStream::connect(path).unwrap();
-        conn.set_read_timeout(Some(PATIENCE)).unwrap();
+        conn.set_read_timeout(Some(TIMEOUT)).unwrap();
         conn.write_all(b"GET /sse HTTP/1.1\r\nHost: demo\r\n\r\n")
             .unwrap();
         let [local, remote] = [
@@ -312,28 +313,29 @@ fn a_unix_socket_serves_the_same_feed_and_only_a_stale_one_is_replaced() {
     let output = run(&["--listen", "127.0.0.1:0", "--unix", path]);
     assert_eq!(
         failure(&output),
-        format!("{path} is in use; end what listens there, or --unix elsewhere\n")
+        format!("{path} is in use; end the other program, or choose another address with --unix\n")
     );
     first(&demo);
     drop(demo);
     first(&start(&args));
-    fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
-fn a_port_in_use_is_a_sentence() {
+fn a_port_in_use_is_reported() {
     let demo = start(&[]);
     let addr = demo.addr.to_string();
     assert_eq!(
         failure(&run(&["--listen", &addr])),
-        format!("{addr} is in use; end what listens there, or --listen elsewhere\n")
+        format!(
+            "{addr} is in use; end the other program, or choose another address with --listen\n"
+        )
     );
 }
 
 #[test]
-fn a_wrong_command_line_is_a_sentence() {
+fn a_wrong_command_line_is_reported() {
     let seconds = "a number of seconds above 0";
-    let together = "--cert and --key go together, and --client-ca with them";
+    let together = "--cert needs --key and the reverse, and --client-ca needs both";
     for (args, sentence) in [
         (&["--port", "80"][..], "there is no option \"--port\""),
         (&["80"], "there is no option \"80\""),
@@ -387,7 +389,7 @@ fn run(args: &[&str]) -> Output {
     Command::new(DEMO).args(args).output().unwrap()
 }
 
-/// What it complains of.
+/// Returns the error that the program printed.
 fn failure(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
@@ -404,8 +406,8 @@ fn read_blocks(stream: &mut impl std::io::BufRead, count: usize) {
     }
 }
 
-/// The two numbers of an ID that the log has given.
-fn stamp(id: &str) -> (u64, u64) {
+/// Parses an ID made by the log into its two numbers.
+fn parse_id(id: &str) -> (u64, u64) {
     let (millis, sequence) = id.split_once('-').expect(id);
     (millis.parse().expect(id), sequence.parse().expect(id))
 }

@@ -1,4 +1,4 @@
-//! `encode` and `decode`, each on its own and one behind the other.
+//! `encode` and `decode`, alone and in a pipeline.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,12 +14,12 @@ use std::time::Duration;
 const ENCODE: &str = env!("CARGO_BIN_EXE_encode");
 const DECODE: &str = env!("CARGO_BIN_EXE_decode");
 
-/// The longest line that `encode` takes and `decode` writes or reads.
+/// The maximum length of a line in both programs.
 const MAX_LINE: usize = 16 << 20;
 
 #[test]
-fn a_line_becomes_an_event_or_is_refused() {
-    let no_object = r#"it is no JSON object, such as {"data": "hey"}"#;
+fn a_line_becomes_an_event_or_is_reported_as_invalid() {
+    let no_object = r#"the line is not a JSON object such as {"data": "hey"}"#;
     let no_id = "expected id to be a string or an integer at column";
     let cases: &[(&[u8], Result<&str, String>)] = &[
         (br#"{"data":"hey"}"#, Ok("data: hey\n\n")),
@@ -112,7 +112,7 @@ fn a_line_becomes_an_event_or_is_refused() {
         ),
         (
             b"{\"data\":\"\xff\"}",
-            Err("it is not UTF-8 from byte 9".into()),
+            Err("the line is not valid UTF-8 at byte 9".into()),
         ),
         (br#"[1,"e",5,"d","c"]"#, Err(no_object.into())),
         (b"data: hey", Err(no_object.into())),
@@ -122,7 +122,7 @@ fn a_line_becomes_an_event_or_is_refused() {
     ];
     let mut all = Vec::new();
     let (mut stream, mut complaints) = (String::new(), String::new());
-    let mut refused = 0;
+    let mut invalid = 0;
     for (number, (line, expected)) in (1..).zip(cases) {
         let shown = String::from_utf8_lossy(line);
         let found = run(ENCODE, &[], &[line, &b"\n"[..]].concat());
@@ -132,21 +132,21 @@ fn a_line_becomes_an_event_or_is_refused() {
                 stream.push_str(frame);
             }
             Err(reason) => {
-                let complaint = format!("line 1: {reason}\n1 line was refused\n");
+                let complaint = format!("line 1: {reason}\n1 line was invalid\n");
                 assert_eq!(found, failure("", &complaint), "{shown}");
                 complaints.push_str(&format!("line {number}: {reason}\n"));
-                refused += 1;
+                invalid += 1;
             }
         }
         all.extend_from_slice(line);
         all.push(b'\n');
     }
-    // Whatever is refused, the next line is served.
-    complaints.push_str(&format!("{refused} lines were refused\n"));
+    // An invalid line does not affect the next one.
+    complaints.push_str(&format!("{invalid} lines were invalid\n"));
     assert_eq!(run(ENCODE, &[], &all), failure(&stream, &complaints));
 }
 
-/// As editors on Windows save it.
+/// Some editors on Windows write one.
 #[test]
 fn a_byte_order_mark_is_skipped_at_the_beginning_only() {
     let input = "\u{feff}{\"data\":\"a\"}\r\n\r\n{\"data\":\"\u{feff}b\"}\r\n";
@@ -155,19 +155,19 @@ fn a_byte_order_mark_is_skipped_at_the_beginning_only() {
     assert_eq!(run(ENCODE, &[], "\u{feff}\n\n".as_bytes()), success(""));
     let found = run(ENCODE, &[], "\n\u{feff}{}".as_bytes());
     let complaint =
-        "line 2: it is no JSON object, such as {\"data\": \"hey\"}\n1 line was refused\n";
+        "line 2: the line is not a JSON object such as {\"data\": \"hey\"}\n1 line was invalid\n";
     assert_eq!(found, failure("", complaint));
 }
 
 #[test]
-fn the_last_line_needs_no_end() {
+fn the_last_line_needs_no_line_break() {
     let found = run(ENCODE, &[], b"{\"data\":\"a\"}\n{\"data\":\"b\"}");
     assert_eq!(found, success("data: a\n\ndata: b\n\n"));
     assert_eq!(run(ENCODE, &[], b""), success(""));
 }
 
 #[test]
-fn an_endless_line_is_refused_and_the_next_is_served() {
+fn a_line_that_is_too_long_is_skipped() {
     let line = |len: usize| {
         let data = "a".repeat(len - r#"{"data":""}"#.len());
         format!("{{\"data\":\"{data}\"}}\n{{\"id\":1}}\n")
@@ -178,7 +178,7 @@ fn an_endless_line_is_refused_and_the_next_is_served() {
         (Some(0), MAX_LINE + 4, "")
     );
     let found = run(ENCODE, &[], line(MAX_LINE + 1).as_bytes());
-    let complaint = "line 1: it has more than 16777216 bytes\n1 line was refused\n";
+    let complaint = "line 1: the line exceeds 16777216 bytes\n1 line was invalid\n";
     assert_eq!(found, failure("id: 1\n\n", complaint));
 }
 
@@ -201,7 +201,7 @@ fn a_stream_becomes_lines() {
             b"retry: 99999999999999999999\n",
             r#"{"retry":18446744073709551615}"#,
         ),
-        // In order of appearance: a reconnection time counts before its event ends.
+        // A reconnection time takes effect before its event is complete.
         (
             b"data: x\nretry: 1\n\nretry: 2\n\n",
             "{\"retry\":1}\n{\"event\":\"message\",\"data\":\"x\",\"id\":\"\"}\n{\"retry\":2}",
@@ -227,7 +227,7 @@ fn a_stream_becomes_lines() {
 }
 
 #[test]
-fn a_stream_without_end_is_refused_after_what_could_be_read() {
+fn a_stream_that_exceeds_a_limit_is_decoded_up_to_there() {
     let event = "{\"event\":\"message\",\"data\":\"x\",\"id\":\"\"}\n";
     let line = vec![b'a'; MAX_LINE + 1];
     let escapes = ["data: ", &"\u{1}".repeat(MAX_LINE / 4), "\n\n"].concat();
@@ -236,7 +236,10 @@ fn a_stream_without_end_is_refused_after_what_could_be_read() {
             &line[..],
             "a line exceeds 16777216 bytes; raise the decoder's max_line if that is legitimate",
         ),
-        (escapes.as_bytes(), "as JSON, a line exceeds 16777216 bytes"),
+        (
+            escapes.as_bytes(),
+            "an event exceeds 16777216 bytes as a JSON line",
+        ),
     ] {
         let complaint = format!("the event stream can't be decoded: {complaint}\n");
         let found = run(DECODE, &[], &[b"data: x\n\n", stream].concat());
@@ -244,7 +247,7 @@ fn a_stream_without_end_is_refused_after_what_could_be_read() {
     }
 }
 
-/// Streams that are hard to read.
+/// Streams that decoders often get wrong.
 const NASTY: &[&[u8]] = &[
     b"",
     b"\xef\xbb\xbfdata: after a byte order mark\n\n",
@@ -279,7 +282,7 @@ const NASTY: &[&[u8]] = &[
 ];
 
 #[test]
-fn neither_chunks_nor_encoding_again_make_a_difference() {
+fn chunking_and_encoding_again_do_not_change_the_lines() {
     let long = [
         &b"data: "[..],
         &vec![0xff; 200_000],
@@ -307,7 +310,7 @@ fn neither_chunks_nor_encoding_again_make_a_difference() {
 }
 
 #[test]
-fn what_is_served_is_shown_while_input_is_awaited() {
+fn output_is_flushed_before_waiting_for_input() {
     for (program, input, expected) in [
         (
             ENCODE,
@@ -338,14 +341,14 @@ fn what_is_served_is_shown_while_input_is_awaited() {
 }
 
 #[test]
-fn who_does_not_read_on_ends_it_quietly() {
+fn a_closed_output_ends_the_program_with_success() {
     for (program, input) in [(ENCODE, "{\"data\":\"x\"}\n"), (DECODE, "data: x\n\n")] {
         let mut command = Command::new(program);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let mut stdin = child.stdin.take().unwrap();
-        // Until the program has ended, and with it the other end of its input.
+        // The write fails when the program has ended.
         while stdin.write_all(input.as_bytes()).is_ok() {}
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
@@ -354,7 +357,7 @@ fn who_does_not_read_on_ends_it_quietly() {
 }
 
 #[test]
-fn a_wrong_command_line_is_a_sentence() {
+fn a_wrong_command_line_is_reported() {
     let chunk = "--chunk takes a number of bytes from 1 to 16777216";
     for (program, args, sentence) in [
         (
@@ -408,7 +411,7 @@ fn run(program: &str, args: &[&str], input: &[u8]) -> Found {
     let mut stdin = child.stdin.take().unwrap();
     let output = thread::scope(|scope| {
         scope.spawn(move || {
-            // A program that has seen enough does not read on.
+            // The program may end before it has read everything.
             let _ = stdin.write_all(input);
         });
         child.wait_with_output().unwrap()
@@ -420,7 +423,7 @@ fn run(program: &str, args: &[&str], input: &[u8]) -> Found {
     )
 }
 
-/// The lines of `reader` as they come, so that a missing one fails the test in time.
+/// Reads lines on a thread, so that a missing line fails the test instead of blocking it.
 fn lines(reader: impl BufRead + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The low-level server as its clients meet it.
+//! `low_level`, tested over real connections.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,12 +10,12 @@ mod common;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Server, answer, answer_to_end, events};
+use common::{Server, TIMEOUT, events, response, response_to_end};
 
 const LOW_LEVEL: &str = env!("CARGO_BIN_EXE_low_level");
 
 #[test]
-fn a_stream_goes_on_after_the_last_event_id() {
+fn a_stream_resumes_after_the_last_event_id() {
     let server = Server::start(LOW_LEVEL, &[]);
     for (header, id) in [
         ("", "1"),
@@ -37,13 +37,13 @@ fn a_stream_goes_on_after_the_last_event_id() {
             "{header}"
         );
     }
-    let (head, body) = answer_to_end(server.get("/", ""));
+    let (head, body) = response_to_end(server.get("/", ""));
     assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
     assert_eq!(body, "there is nothing at this path\n");
 }
 
 #[test]
-fn who_stalls_vanishes_or_never_reads_harms_nobody() {
+fn stalled_vanished_and_deaf_clients_do_not_affect_others() {
     let server = Server::start(LOW_LEVEL, &[]);
     let mut stalled = Vec::new();
     let mut never_reading = Vec::new();
@@ -65,21 +65,21 @@ fn who_stalls_vanishes_or_never_reads_harms_nobody() {
 }
 
 #[test]
-fn a_full_server_says_so_until_there_is_room() {
+fn a_full_server_responds_with_503_until_a_connection_closes() {
     let server = Server::start(LOW_LEVEL, &[]);
     let mut streams: Vec<_> = (0..256).map(|_| events(server.get("/sse", ""))).collect();
-    let (head, body) = answer_to_end(server.get("/sse", ""));
+    let (head, body) = response_to_end(server.get("/sse", ""));
     assert!(
         head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{head}"
     );
     assert_eq!(body, "the server is at capacity; retry later\n");
 
-    // Its place is free when its thread has noticed, with the next event or the one after.
+    // The thread notices with the next event or the one after, and releases its permit.
     streams.pop();
     let start = Instant::now();
-    while !answer(server.get("/sse", "")).0.contains("200 OK") {
-        assert!(start.elapsed() < PATIENCE);
+    while !response(server.get("/sse", "")).0.contains("200 OK") {
+        assert!(start.elapsed() < TIMEOUT);
         std::thread::sleep(Duration::from_millis(50));
     }
     for events in &mut streams {
@@ -89,18 +89,21 @@ fn a_full_server_says_so_until_there_is_room() {
 
 #[cfg(unix)]
 #[test]
-fn it_ends_cleanly_while_streams_are_open() {
+fn a_signal_ends_the_program_and_every_stream_after_a_whole_event() {
     for signal in ["INT", "TERM"] {
         let mut server = Server::start(LOW_LEVEL, &[]);
         let _stalled = server.send("GET / HTTP/1.1\r\n");
-        let streams = [(); 5].map(|()| answer(server.get("/sse", "")).1);
+        let streams = [(); 5].map(|()| response(server.get("/sse", "")).1);
         server.signal(signal);
         for mut stream in streams {
-            let mut said = String::new();
-            stream.read_to_string(&mut said).unwrap();
-            assert!(said.ends_with("data: hey there\n\n"), "{said:?}");
-            assert!(!said.contains("event: close"), "it may be started again");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.ends_with("data: hey there\n\n"), "{text:?}");
+            assert!(
+                !text.contains("event: close"),
+                "clients reconnect after a restart"
+            );
         }
-        assert_eq!(server.wait(), (Some(0), "goodbye\n".to_owned()), "{signal}");
+        assert_eq!(server.wait(), (Some(0), "stopped\n".to_owned()), "{signal}");
     }
 }

@@ -1,4 +1,4 @@
-//! `record` from servers of every kind, `replay` to whoever listens, and both of the demo.
+//! `record`, `replay`, and the demo with `--record` and `--journal`.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,29 +10,29 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{PATIENCE, Server, answer, answer_to_end, events};
+use common::{Server, TIMEOUT, events, response, response_to_end};
 use sse_core::testing::{Comparison, decoded};
 use sse_core::{Decoded, Event, MessageEvent, Recorded, Recorder, Replayer, Retention};
 use sse_net::{Config, Routes, Start, Tcp, Topic};
 use sse_tls::{PemFiles, TlsListener};
+use tempfile::TempDir;
 
 const RECORD: &str = env!("CARGO_BIN_EXE_record");
 const REPLAY: &str = env!("CARGO_BIN_EXE_replay");
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+/// The response that ends a stream for good.
 const OVER: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// Each answer is given to one connection, which then ends.
 #[test]
-fn a_connection_that_ends_is_resumed_and_the_file_says_so() {
+fn a_connection_that_ends_is_resumed_and_marked_in_the_file() {
     let chunked = |body: &str| {
         let (first, second) = body.split_at(body.len() / 2);
         let chunks = [first, second].map(|part| format!("{:x}\r\n{part}\r\n", part.len()));
@@ -69,19 +69,19 @@ fn a_connection_that_ends_is_resumed_and_the_file_says_so() {
     Comparison::new().assert_same(
         &b"retry: 100\n\nid: 1\ndata: a\n\n\
            : the body is incomplete: the connection ended after 44 bytes, before the last chunk; \
-           the server is asked to go on after event 1, and if it can't, events are missing\n\
+           the server is asked to resume after event 1; if it can't, events are missing\n\
            id: 2\ndata: b\n\n\
-           : the server has ended the stream; \
-           the server is asked to go on after event 2, and if it can't, events are missing\n\
+           : the server ended the stream; \
+           the server is asked to resume after event 2; if it can't, events are missing\n\
            data: c\n\n\
-           : the server has ended the stream; \
-           the server is asked to go on after event 2, and if it can't, events are missing\n"[..],
+           : the server ended the stream; \
+           the server is asked to resume after event 2; if it can't, events are missing\n"[..],
         &dir.read("a")[..],
     );
 }
 
 #[test]
-fn a_hole_that_can_be_is_told() {
+fn events_that_may_be_missing_are_marked_in_the_file() {
     let (url, server) = serve(vec![
         format!("{HEAD}\r\nretry: 1\n\ndata: a\n\ndata: torn"),
         format!("{HEAD}\r\ndata: b\n\n"),
@@ -90,17 +90,17 @@ fn a_hole_that_can_be_is_told() {
     let dir = Dir::new();
     assert!(run(RECORD, &[&url, &dir.file("a")]).status.success());
     server.join().unwrap();
-    let seam = |why| format!(": {why}; events may be missing, since the stream has no IDs\n");
+    let note = |why| format!(": {why}; events may be missing, because the stream has no IDs\n");
     let expected = format!(
         "retry: 1\n\ndata: a\n\n{}data: b\n\n{}",
-        seam("the stream ended within an event, which is not recorded"),
-        seam("the server has ended the stream")
+        note("the stream ended in the middle of an event, which is not recorded"),
+        note("the server ended the stream")
     );
     Comparison::new().assert_same(expected.as_bytes(), &dir.read("a")[..]);
 }
 
 #[test]
-fn with_once_it_ends_with_the_stream() {
+fn with_once_the_program_ends_with_the_stream() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let answer = format!("{hints}{HEAD}Content-Length: 9\r\n\r\ndata: a\n\n");
     let (url, server) = serve(vec![answer]);
@@ -119,17 +119,17 @@ fn with_once_it_ends_with_the_stream() {
 }
 
 #[test]
-fn what_is_no_stream_is_refused_and_leaves_no_file() {
+fn a_response_that_is_not_a_stream_is_an_error_and_leaves_no_file() {
     for (answer, sentence) in [
         (
             "HTTP/1.1 404 Not Found\r\n\r\n",
-            "the server answers with 404\n",
+            "the server responds with 404\n",
         ),
-        ("HTTP/1.1 500 Oh\r\n\r\n", "the server answers with 500\n"),
+        ("HTTP/1.1 500 Oh\r\n\r\n", "the server responds with 500\n"),
         (
             "HTTP/1.1 307 Elsewhere\r\nLocation: https://b/sse\r\n\r\n",
-            "the server answers with 307 and refers to \"https://b/sse\"; \
-             record that if you trust it\n",
+            "the server responds with 307 and redirects to \"https://b/sse\"; \
+             record that URL if you trust it\n",
         ),
         (
             "",
@@ -137,16 +137,16 @@ fn what_is_no_stream_is_refused_and_leaves_no_file() {
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>",
-            "the answer is no event stream\n",
+            "the response is not an event stream\n",
         ),
         (
             &format!("{HEAD}Content-Encoding: gzip\r\n\r\n\x1f"),
-            "the stream has the content encoding \"gzip\", which can't be recorded; \
-             have the server, or a proxy before it, send it without\n",
+            "the response has the content encoding \"gzip\", which can't be recorded; \
+             turn it off in the server or in the proxy before it\n",
         ),
         (
             "SSH-2.0-x\r\n",
-            "the answer can't be read: the response does not begin with \"HTTP/1.\"; \
+            "can't read the response: the response does not begin with \"HTTP/1.\"; \
              the server speaks another protocol\n",
         ),
     ] {
@@ -160,9 +160,9 @@ fn what_is_no_stream_is_refused_and_leaves_no_file() {
     }
 }
 
-/// Each server, and what is recorded of it with `--once` before the sentence.
+/// Each case is a response, the resulting file, and the error.
 #[test]
-fn with_once_a_stream_that_is_incomplete_is_a_failure() {
+fn with_once_an_incomplete_stream_is_a_failure() {
     let head = |headers: &str| format!("{HEAD}{headers}\r\n\r\n");
     let chunked = head("Transfer-Encoding: chunked");
     let events = "id: 1\ndata: a\n\n";
@@ -206,7 +206,7 @@ fn with_once_a_stream_that_is_incomplete_is_a_failure() {
         (
             format!("{HEAD}\r\n{events}data: torn\n"),
             events,
-            "the stream ended within an event, which is not recorded",
+            "the stream ended in the middle of an event, which is not recorded",
         ),
         (
             format!("{HEAD}\r\n{events}data: {}", "x".repeat((16 << 20) + 1)),
@@ -217,27 +217,27 @@ fn with_once_a_stream_that_is_incomplete_is_a_failure() {
         (
             format!("{HEAD}A: {}", "x".repeat(100_000)),
             "",
-            "the answer can't be read: the response head exceeds 65536 bytes",
+            "can't read the response: the response head exceeds 65536 bytes",
         ),
         (
             "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000),
             "",
-            "the answer can't be read: the response head exceeds 65536 bytes",
+            "can't read the response: the response head exceeds 65536 bytes",
         ),
         (
             format!("{HEAD}{}\r\n{events}", "A: b\r\n".repeat(1000)),
             "",
-            "the answer can't be read: the response head has more than 128 header lines",
+            "can't read the response: the response head has more than 128 header lines",
         ),
         (
             head("Content-Length: 15\r\nContent-Length: 9") + events,
             "",
-            "the answer can't be read: Content-Length has different values; send one",
+            "can't read the response: Content-Length has different values; send one",
         ),
         (
             head("Transfer-Encoding: gzip, chunked") + events,
             "",
-            "the answer can't be read: the transfer coding \"gzip\" is not supported; \
+            "can't read the response: the transfer coding \"gzip\" is not supported; \
              send the body without it",
         ),
     ] {
@@ -250,14 +250,14 @@ fn with_once_a_stream_that_is_incomplete_is_a_failure() {
             "" => assert!(!Path::new(&dir.file("a")).exists(), "{sentence}"),
             recorded => Comparison::new().assert_same(recorded.as_bytes(), &dir.read("a")[..]),
         }
-        // It may hang up before all of it is sent.
+        // `record` may close the connection before the whole response is sent.
         drop(server.join());
     }
 }
 
-/// Heads of streams that look wrong and are right: RFC 9110, RFC 9112 and Fetch.
+/// Unusual but valid response heads, by RFC 9110, RFC 9112 and Fetch.
 #[test]
-fn what_browsers_read_is_recorded() {
+fn every_response_that_browsers_accept_is_recorded() {
     let chunked = "9\r\ndata: a\n\n\r\n0\r\nDigest: x\r\n\r\n";
     let plain = "data: a\n\n";
     for (headers, body) in [
@@ -289,11 +289,11 @@ fn what_browsers_read_is_recorded() {
 }
 
 #[test]
-fn a_server_is_left_alone_for_as_long_as_it_asks() {
+fn retry_after_is_obeyed() {
     let date = |wait| httpdate::fmt_http_date(SystemTime::now() + wait);
     let seconds = |_| "2".to_owned();
     type RetryAfter<'a> = &'a dyn Fn(Duration) -> String;
-    // A date has whole seconds.
+    // A date is rounded down to whole seconds.
     for (retry_after, expected) in [(&seconds as RetryAfter<'_>, 2.0), (&date, 1.5)] {
         let retry_after = retry_after(Duration::from_secs(3));
         let (url, server) = serve(vec![
@@ -312,11 +312,14 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
         );
         let said = text(&output.stderr);
         assert!(
-            said.starts_with("the server answers with 503; trying again in "),
+            said.starts_with("the server responds with 503; retrying in "),
             "{said}"
         );
         assert!(
-            said.lines().next().unwrap().ends_with("s, as it asks"),
+            said.lines()
+                .next()
+                .unwrap()
+                .ends_with("s, as Retry-After asks"),
             "{said}"
         );
         server.join().unwrap();
@@ -324,7 +327,7 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[test]
-fn a_header_takes_the_place_of_the_default() {
+fn a_given_header_replaces_the_default() {
     let (url, server) = serve(vec![
         format!("{HEAD}\r\nretry: 100\n\nid: 7\ndata: a\n\n"),
         OVER.to_owned(),
@@ -352,11 +355,11 @@ fn a_header_takes_the_place_of_the_default() {
     let requests = server.join().unwrap();
     let rest = "X-Empty: \r\nCookie: a=b; c=d\r\n";
     assert_eq!(requests[0], request(format!("Last-Event-ID: 3\r\n{rest}")));
-    // The stream's own ID is newer.
+    // The ID from the stream replaces the given one.
     assert_eq!(requests[1], request(format!("{rest}Last-Event-ID: 7\r\n")));
 }
 
-/// A server answers them with 400, or takes them for others.
+/// A server would respond with 400, or read another ID.
 #[test]
 fn an_id_that_no_request_can_carry_is_not_sent() {
     for id in ["a\u{1}b", " 7", "7\t", "a\u{7f}", &"x".repeat(1025)] {
@@ -369,22 +372,22 @@ fn an_id_that_no_request_can_carry_is_not_sent() {
             !server.join().unwrap()[1].contains("Last-Event-ID"),
             "{id:?}"
         );
-        let seam = ": the server has ended the stream; \
-                    events may be missing, since no request can carry the ID of the last one\n";
-        Comparison::new().assert_same((stream + seam).as_bytes(), &dir.read("a")[..]);
+        let note = ": the server ended the stream; \
+                    events may be missing, because no request can carry the ID of the last one\n";
+        Comparison::new().assert_same((stream + note).as_bytes(), &dir.read("a")[..]);
     }
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left() {
+fn a_silent_connection_is_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let dir = Dir::new();
-    for body in ["", "data: a\n\n: beat\n"] {
+    for body in ["", "data: a\n\n: heartbeat\n"] {
         let file = dir.file(&body.len().to_string());
         let recorder = start(RECORD, &["--once", "--silence", "0.3", &url, &file]);
         let (mut conn, _) = listener.accept().unwrap();
-        answer(&conn);
+        response(&conn);
         conn.write_all(format!("{HEAD}\r\n{body}").as_bytes())
             .unwrap();
         let output = recorder.wait_with_output().unwrap();
@@ -396,9 +399,9 @@ fn a_server_that_falls_silent_is_left() {
     }
 }
 
-/// An empty answer is no success, however often it comes.
+/// An empty stream does not reset the backoff.
 #[test]
-fn a_server_that_ends_every_stream_at_once_is_asked_ever_more_seldom() {
+fn streams_that_end_at_once_are_retried_with_growing_pauses() {
     let empty = || format!("{HEAD}\r\nretry: 100\n\n");
     let (url, server) = serve(vec![empty(), empty(), empty(), empty(), OVER.to_owned()]);
     let dir = Dir::new();
@@ -411,7 +414,7 @@ fn a_server_that_ends_every_stream_at_once_is_asked_ever_more_seldom() {
 }
 
 #[test]
-fn a_file_is_recorded_to_by_one_process() {
+fn only_one_process_records_to_a_file() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let dir = Dir::new();
@@ -420,7 +423,7 @@ fn a_file_is_recorded_to_by_one_process() {
         let args = [&*url, &file, "--continue"];
         let first = start(RECORD, &args[..2 + usize::from(continues)]);
         let (mut conn, _) = listener.accept().unwrap();
-        answer(&conn);
+        response(&conn);
         conn.write_all(format!("{HEAD}\r\ndata: a\n\n").as_bytes())
             .unwrap();
         dir.wait_for("a", 1 + usize::from(continues));
@@ -442,7 +445,7 @@ fn a_file_is_recorded_to_by_one_process() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_device_or_a_directory_is_no_recording() {
+fn devices_and_directories_are_refused() {
     let dir = Dir::new();
     let pipe = dir.file("pipe");
     assert!(
@@ -461,17 +464,16 @@ fn a_device_or_a_directory_is_no_recording() {
             assert_eq!(output.status.code(), Some(1));
             assert_eq!(
                 text(&output.stderr),
-                format!("can't open {path:?}: it is not a regular file; give another one\n")
+                format!("can't open {path:?}: it is not a regular file; choose another file\n")
             );
         }
     }
 }
 
-/// The limit of a process stands for a disk: what was written before is whole, and is gone on
-/// with.
+/// The limit on file sizes of a process stands in for a full disk.
 #[test]
 #[cfg(unix)]
-fn a_full_disk_ends_a_recording_that_can_be_gone_on_with() {
+fn a_full_disk_ends_a_recording_that_can_be_continued() {
     let dir = Dir::new();
     let file = dir.file("a");
     let events = |ids: std::ops::Range<u64>| {
@@ -479,7 +481,7 @@ fn a_full_disk_ends_a_recording_that_can_be_gone_on_with() {
         ids.map(event).collect::<String>()
     };
     let (url, server) = serve(vec![format!("{HEAD}\r\n{}", events(0..100))]);
-    // Blocks of 512 or 1,024 bytes, by the shell.
+    // `ulimit -f` counts blocks of 512 or 1,024 bytes, depending on the shell.
     let limited = r#"trap '' XFSZ; ulimit -f 4; exec "$@""#;
     let output = run("sh", &["-c", limited, "sh", RECORD, "--once", &url, &file]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -501,7 +503,6 @@ fn a_full_disk_ends_a_recording_that_can_be_gone_on_with() {
     assert_eq!(ids(&dir.items("a")), all);
 }
 
-/// Whenever it is killed, all whole events are there.
 #[test]
 #[cfg(unix)]
 fn a_killed_recorder_leaves_whole_events() {
@@ -510,7 +511,7 @@ fn a_killed_recorder_leaves_whole_events() {
     let dir = Dir::new();
     let mut recorder = start(RECORD, &[&url, &dir.file("a")]);
     let (mut conn, _) = listener.accept().unwrap();
-    answer(&conn);
+    response(&conn);
     conn.write_all(format!("{HEAD}\r\n").as_bytes()).unwrap();
     let flood = thread::spawn(move || {
         for id in 0_u64.. {
@@ -535,7 +536,7 @@ fn a_killed_recorder_leaves_whole_events() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_replay_says_that_its_output_is_full() {
+fn a_replay_reports_that_its_output_is_full() {
     let dir = Dir::new();
     fs::write(dir.file("a"), recording()).unwrap();
     let full = fs::OpenOptions::new()
@@ -553,21 +554,21 @@ fn a_replay_says_that_its_output_is_full() {
 }
 
 #[test]
-fn what_was_asked_wrongly_is_said() {
+fn wrong_command_lines_are_reported() {
     let dir = Dir::new();
     fs::write(dir.file("a"), "data: a\n\n").unwrap();
     let exists = format!(
-        "{:?} exists; remove it, or go on with it with --continue",
+        "{:?} exists; remove it, or append to it with --continue",
         dir.file("a")
     );
     let text_file = format!(
-        "can't open {:?}: it does not begin like a recording; give another file",
+        "can't open {:?}: it does not begin like a recording; choose another file",
         dir.file("text")
     );
     let notes = "id: of a car\n\nwhat it needs\n";
     fs::write(dir.file("text"), notes).unwrap();
     let no_ca = format!(
-        "can't trust {:?}: there is no certificate in it",
+        "can't trust {:?}: the file contains no certificate",
         dir.file("a")
     );
     for (program, args, status, sentence) in [
@@ -581,7 +582,7 @@ fn what_was_asked_wrongly_is_said() {
             RECORD,
             &["ftp://a/", "b"],
             2,
-            "\"ftp://a/\" is no URL like http://…, https://… or unix:/run/app.sock:/path; \
+            "\"ftp://a/\" is not a URL like http://…, https://… or unix:/run/app.sock:/path; \
              see --help",
         ),
         (
@@ -600,7 +601,7 @@ fn what_was_asked_wrongly_is_said() {
             RECORD,
             &["--header", "content-length: 5", "http://a/", "b"],
             2,
-            "--header does not take content-length, because the request has no body; see --help",
+            "--header can't set content-length: the request has no body; see --help",
         ),
         (
             RECORD,
@@ -643,9 +644,9 @@ fn what_was_asked_wrongly_is_said() {
     assert_eq!(text(&dir.read("text")), notes);
 }
 
-/// A crash may have come before the first event, or within its time.
+/// A crash may cut the first event, or even its time.
 #[test]
-fn whatever_a_crash_has_left_is_gone_on_with() {
+fn a_recording_cut_by_a_crash_can_be_continued() {
     let whole = recording();
     for len in [0, 1, 2, 3, 9, whole.len() - 1] {
         let dir = Dir::new();
@@ -660,7 +661,7 @@ fn whatever_a_crash_has_left_is_gone_on_with() {
 
 #[test]
 #[cfg(unix)]
-fn the_demo_is_recorded_over_a_unix_socket_killed_and_gone_on_with() {
+fn a_killed_recording_of_the_demo_over_a_unix_socket_can_be_continued() {
     let dir = Dir::new();
     let socket = dir.file("socket");
     let own = dir.file("own");
@@ -672,7 +673,7 @@ fn the_demo_is_recorded_over_a_unix_socket_killed_and_gone_on_with() {
     dir.wait_for("a", 5);
     recorder.kill().unwrap();
     recorder.wait().unwrap();
-    // A crash may have left less than the last event.
+    // A crash may cut the last event.
     let crashed = dir.read("a");
     fs::write(dir.file("a"), &crashed[..crashed.len() - 3]).unwrap();
 
@@ -682,21 +683,21 @@ fn the_demo_is_recorded_over_a_unix_socket_killed_and_gone_on_with() {
     let output = recorder.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     demo.signal("INT");
-    assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()));
+    assert_eq!(demo.wait(), (Some(0), "stopped\n".to_owned()));
 
-    // Each event once and in order, as in the demo's own recording.
+    // Every event is there once and in order, as in the demo's own recording.
     let (recorded, own) = (dir.items("a"), dir.items("own"));
     assert!(recorded.is_sorted_by_key(Recorded::at));
     let [recorded, own] = [recorded, own].map(|items| ids(&items));
     assert!(recorded.len() >= 20);
     let first = own.iter().position(|id| *id == recorded[0]).unwrap();
     assert_eq!(recorded, own[first..][..recorded.len()]);
-    let seam = "the recording ended here; the server is asked to go on after event ";
-    assert!(text(&dir.read("a")).contains(seam));
+    let note = "the recording ended here; the server is asked to resume after event ";
+    assert!(text(&dir.read("a")).contains(note));
 }
 
 #[test]
-fn https_is_recorded_from_whom_a_file_vouches_for() {
+fn https_is_recorded_from_a_server_that_the_ca_file_trusts() {
     let dir = Dir::new();
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(dir.file("cert"), identity.cert.pem()).unwrap();
@@ -729,9 +730,9 @@ fn https_is_recorded_from_whom_a_file_vouches_for() {
     assert_eq!(ids, ["1"]);
 }
 
-/// RFC 9112, 9.8: without `close_notify`, the end may be an attacker's.
+/// RFC 9112, section 9.8: without `close_notify`, an attacker may have cut the stream.
 #[test]
-fn a_tls_stream_is_complete_only_with_its_own_end() {
+fn a_tls_stream_is_complete_only_with_close_notify() {
     use sse_tls::rustls::{self, ServerConfig, ServerConnection};
 
     let dir = Dir::new();
@@ -771,7 +772,7 @@ fn a_tls_stream_is_complete_only_with_its_own_end() {
         let (mut conn, _) = listener.accept().unwrap();
         let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = rustls::Stream::new(&mut tls, &mut conn);
-        answer(&mut stream);
+        response(&mut stream);
         stream
             .write_all(format!("{HEAD}{headers}\r\ndata: a\n\n").as_bytes())
             .unwrap();
@@ -788,10 +789,9 @@ fn a_tls_stream_is_complete_only_with_its_own_end() {
     }
 }
 
-/// Killed while a client follows, and started again on the same directory.
 #[test]
 #[cfg(unix)]
-fn the_demo_goes_on_after_a_kill_for_a_client_that_comes_back() {
+fn a_client_resumes_after_the_demo_with_a_journal_is_killed_and_restarted() {
     let dir = Dir::new();
     let journal = dir.file("journal");
     let args = ["--every", "0.01", "--journal", &journal];
@@ -803,7 +803,7 @@ fn the_demo_goes_on_after_a_kill_for_a_client_that_comes_back() {
     assert_eq!(
         text(&output.stderr),
         format!(
-            "the journal in {journal} is in use; end the process that has it open, or take \
+            "the journal in {journal} is in use; end the process that has it open, or choose \
              another directory\n"
         )
     );
@@ -813,14 +813,14 @@ fn the_demo_goes_on_after_a_kill_for_a_client_that_comes_back() {
         event.last_event_id().to_owned()
     };
     let mut ids = Vec::from_iter(events(demo.get("/sse", "")).take(20).map(id));
-    drop(demo); // This kills it.
+    drop(demo); // `drop` kills the process.
 
     let demo = Server::start_at(&addr, DEMO, &args);
     let last = format!("Last-Event-ID: {}\r\n", ids[ids.len() - 1]);
     ids.extend(events(demo.get("/sse", &last)).take(20).map(id));
     drop(demo);
 
-    // What it saw is a part of what was kept: nothing is missing in between, and nothing twice.
+    // The client has seen a part of the journal, with nothing missing and nothing twice.
     let mut segments = Vec::from_iter(fs::read_dir(&journal).unwrap().map(|e| e.unwrap().path()));
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "sse"));
     segments.sort();
@@ -835,13 +835,13 @@ fn the_demo_goes_on_after_a_kill_for_a_client_that_comes_back() {
 
 #[test]
 #[cfg(unix)]
-fn what_the_demo_has_recorded_until_a_signal_replays_whole() {
+fn a_recording_by_the_demo_replays_completely_after_a_signal() {
     let dir = Dir::new();
     let file = dir.file("a");
     let mut demo = Server::start(DEMO, &["--every", "0.01", "--record", &file]);
     dir.wait_for("a", 10);
     demo.signal("INT");
-    assert_eq!(demo.wait(), (Some(0), "goodbye\n".to_owned()));
+    assert_eq!(demo.wait(), (Some(0), "stopped\n".to_owned()));
 
     let output = run(REPLAY, &[&file, "--max"]);
     assert!(output.status.success(), "{output:?}");
@@ -850,11 +850,11 @@ fn what_the_demo_has_recorded_until_a_signal_replays_whole() {
     let output = run(DEMO, &["--listen", "127.0.0.1:0", "--record", &file]);
     assert_eq!(
         text(&output.stderr),
-        format!("{file:?} exists; --record to another\n")
+        format!("{file:?} exists; record to another file\n")
     );
 }
 
-/// Five events in five seconds.
+/// A recording of five events in five seconds.
 fn recording() -> Vec<u8> {
     let mut recorder = Recorder::new(Vec::new());
     for id in 1..=5 {
@@ -865,7 +865,7 @@ fn recording() -> Vec<u8> {
 }
 
 #[test]
-fn what_is_replayed_to_standard_output_is_what_was_recorded() {
+fn a_replay_to_standard_output_equals_the_recording() {
     let dir = Dir::new();
     fs::write(dir.file("a"), recording()).unwrap();
     let file = dir.file("a");
@@ -882,7 +882,7 @@ fn what_is_replayed_to_standard_output_is_what_was_recorded() {
         format!("can't play {file:?}: the recording has no event with the ID \"nothing\"\n")
     );
 
-    // Looped, it goes on until nobody reads it.
+    // A looped replay ends when its output is closed.
     let mut replay = start(REPLAY, &[&file, "--max", "--loop", "--from", "3"]);
     let lines = BufReader::new(replay.stdout.take().unwrap()).lines();
     let ids = lines
@@ -894,13 +894,13 @@ fn what_is_replayed_to_standard_output_is_what_was_recorded() {
 }
 
 #[test]
-fn what_can_be_read_only_once_is_played_as_it_comes() {
+fn input_that_can_be_read_only_once_is_played_as_it_arrives() {
     let dir = Dir::new();
-    let mut replay = piped(&["-"]);
+    let mut replay = start_piped(&["-"]);
     let mut input = replay.stdin.take().unwrap();
     let mut output = BufReader::new(replay.stdout.take().unwrap());
     for id in 1..=3 {
-        // The next one comes only when this one has been seen.
+        // Each event is written only after the one before has been played.
         let event = format!("id: {id}\ndata: hey\n\n");
         input.write_all(event.as_bytes()).unwrap();
         let mut found = String::new();
@@ -924,19 +924,19 @@ fn what_can_be_read_only_once_is_played_as_it_comes() {
     }
 
     for option in [&["--loop"][..], &["--listen", "127.0.0.1:0"]] {
-        let replay = piped(&[&["-"], option].concat());
+        let replay = start_piped(&[&["-"], option].concat());
         let output = replay.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(
             text(&output.stderr),
-            "can't play \"-\" more than once, as --loop and --listen do; \
-             save it to a file first\n"
+            "\"-\" can be read only once, and --loop and --listen read it again; \
+             save it to a file\n"
         );
     }
 }
 
 #[test]
-fn a_replay_takes_its_time_and_shows_each_event_when_it_is_due() {
+fn a_replay_prints_each_event_at_its_time() {
     let dir = Dir::new();
     fs::write(dir.file("a"), recording()).unwrap();
     let began = Instant::now();
@@ -951,7 +951,7 @@ fn a_replay_takes_its_time_and_shows_each_event_when_it_is_due() {
 }
 
 #[test]
-fn browsers_get_a_replay_from_where_they_left_off() {
+fn a_browser_resumes_a_replay_after_its_last_event_id() {
     let dir = Dir::new();
     fs::write(dir.file("a"), recording()).unwrap();
     let replay = Server::start(REPLAY, &[&dir.file("a"), "--max"]);
@@ -966,10 +966,10 @@ fn browsers_get_a_replay_from_where_they_left_off() {
         let ids = events(replay.get("/sse", header)).map(|event| event.last_event_id().to_owned());
         assert_eq!(Vec::from_iter(ids), expected, "{header}");
     }
-    // Browsers stop on this.
-    let (head, _) = answer_to_end(replay.get("/sse", "Last-Event-ID: 5\r\n"));
+    // A browser does not reconnect after 204.
+    let (head, _) = response_to_end(replay.get("/sse", "Last-Event-ID: 5\r\n"));
     assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
-    let (head, page) = answer_to_end(replay.get("/", ""));
+    let (head, page) = response_to_end(replay.get("/", ""));
     assert!(
         head.starts_with("HTTP/1.1 200 ") && page.contains(r#"of ["message"]"#),
         "{page}"
@@ -986,9 +986,9 @@ fn browsers_get_a_replay_from_where_they_left_off() {
     assert_eq!(ids("Last-Event-ID: 5\r\n"), "45454");
 }
 
-/// Whatever IDs a recording has: a browser comes back with the last that it has seen.
+/// Recordings without IDs, and with repeated ones.
 #[test]
-fn a_client_that_has_heard_the_end_is_told_that_there_is_no_more() {
+fn a_client_that_reconnects_after_the_end_gets_204() {
     let dir = Dir::new();
     for (recording, end) in [
         ("", "end-of-0"),
@@ -1003,14 +1003,14 @@ fn a_client_that_has_heard_the_end_is_told_that_there_is_no_more() {
     ] {
         fs::write(dir.file("a"), recording).unwrap();
         let replay = Server::start(REPLAY, &[&dir.file("a")]);
-        let (_, played) = answer_to_end(replay.get("/sse", ""));
+        let (_, played) = response_to_end(replay.get("/sse", ""));
         let last = format!("id: {end}\nevent: close\ndata: \n\n");
         assert!(played.ends_with(&last), "{played}");
-        let (head, _) = answer_to_end(replay.get("/sse", &format!("Last-Event-ID: {end}\r\n")));
+        let (head, _) = response_to_end(replay.get("/sse", &format!("Last-Event-ID: {end}\r\n")));
         assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
     }
 
-    // With the browser's way of going on, a recorder ends as well.
+    // `record` reconnects like a browser, and ends on 204.
     let replay = Server::start(REPLAY, &[&dir.file("a")]);
     let url = format!("http://{}/sse", replay.addr);
     let output = run(RECORD, &[&url, &dir.file("b")]);
@@ -1018,9 +1018,8 @@ fn a_client_that_has_heard_the_end_is_told_that_there_is_no_more() {
     assert_eq!(seen(&dir.read("b")), ["", "end-of-1", "end-of-2"]);
 }
 
-/// A port alone is that port on all addresses.
 #[test]
-fn a_replay_listens_on_all_addresses() {
+fn a_port_alone_listens_on_all_addresses() {
     let dir = Dir::new();
     fs::write(dir.file("a"), recording()).unwrap();
     let free = TcpListener::bind("0.0.0.0:0").unwrap();
@@ -1039,25 +1038,24 @@ fn a_replay_listens_on_all_addresses() {
     replay.wait().unwrap();
 }
 
-/// A page's own types could end its script.
 #[test]
-fn a_page_holds_whatever_types_there_are() {
+fn event_types_cannot_end_the_script_of_the_page() {
     let dir = Dir::new();
     fs::write(dir.file("a"), "event: </script>\"\ndata: a\n\n").unwrap();
     let replay = Server::start(REPLAY, &[&dir.file("a")]);
-    let (_, page) = answer_to_end(replay.get("/", ""));
+    let (_, page) = response_to_end(replay.get("/", ""));
     assert!(page.contains(r#"of ["\u003c/script>\""]"#), "{page}");
 }
 
-/// Gives each answer to one connection once its request is there; joining gives the requests.
+/// Sends each response to one connection, after its request. Joining returns the requests.
 fn serve(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = thread::spawn(move || {
         let serve = |text: String| {
             let mut conn: TcpStream = listener.accept().unwrap().0;
-            conn.set_read_timeout(Some(PATIENCE)).unwrap();
-            let (request, _) = answer(&conn);
+            conn.set_read_timeout(Some(TIMEOUT)).unwrap();
+            let (request, _) = response(&conn);
             conn.write_all(text.as_bytes()).unwrap();
             request
         };
@@ -1075,8 +1073,8 @@ fn start(program: &str, args: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-/// A replay of what it is written.
-fn piped(args: &[&str]) -> Child {
+/// Starts `replay` with a pipe as standard input.
+fn start_piped(args: &[&str]) -> Child {
     let mut command = Command::new(REPLAY);
     command.args(args).stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -1097,7 +1095,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// The IDs of the events of a stream.
+/// Returns the IDs of the events of a stream.
 fn seen(stream: &[u8]) -> Vec<String> {
     let items = decoded(stream).into_iter();
     let ids = items.filter_map(|item| match item {
@@ -1115,21 +1113,16 @@ fn ids(items: &[Recorded<'_>]) -> Vec<String> {
     ids.collect()
 }
 
-/// A directory that goes away.
-struct Dir(PathBuf);
+/// A temporary directory with recordings.
+struct Dir(TempDir);
 
 impl Dir {
     fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("recording-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
+        Self(TempDir::new().unwrap())
     }
 
     fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
+        self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
     fn read(&self, name: &str) -> Vec<u8> {
@@ -1141,18 +1134,12 @@ impl Dir {
         Replayer::new(&recording[..]).map(Result::unwrap).collect()
     }
 
-    /// Waits until so many events are in the file.
+    /// Waits until the file contains `count` events.
     fn wait_for(&self, name: &str, count: usize) {
         let began = Instant::now();
         while fs::read(self.file(name)).map_or(0, |file| seen(&file).len()) < count {
-            assert!(began.elapsed() < PATIENCE, "{count} events have not come");
+            assert!(began.elapsed() < TIMEOUT, "{count} events have not come");
             thread::sleep(Duration::from_millis(10));
         }
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,5 +1,5 @@
-//! Any bytes as an event stream: the result is that of a naive rendering of the standard,
-//! however the input is cut, and no more than the limits allow.
+//! Decodes any bytes as an event stream. The result equals that of a naive decoder after the
+//! standard, however the input is split, within the limits.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ struct Input<'a> {
     bytes: &'a [u8],
 }
 
-/// In a seed, a line of two characters.
+/// In a seed, this is a line of two characters.
 #[derive(Arbitrary, Debug)]
 struct Limits {
     line: u8,
@@ -68,7 +68,7 @@ impl Outcome {
         }
     }
 
-    /// WHATWG HTML, 9.2.6, on the whole stream at once.
+    /// Decodes the whole stream at once (WHATWG HTML, section 9.2.6).
     fn by_the_standard(bytes: &[u8], max_line: usize, max_event: usize) -> Self {
         let mut outcome = Self {
             items: Vec::new(),
@@ -99,7 +99,7 @@ impl Outcome {
                 }
                 "" => outcome.items.push(Item::Comment(value.to_owned().into())),
                 "data" => {
-                    // A value ends its line; what stands before it is ASCII.
+                    // The value ends its line, and all before it is ASCII.
                     data_size += line.size - (line.text.len() - value.len()) + 1;
                     if data_size > max_event {
                         outcome.ended = Err(DecodeError::EventTooLong { limit: max_event });
@@ -130,9 +130,9 @@ impl Outcome {
 
 struct Line {
     text: String,
-    /// In bytes, before anything became U+FFFD.
+    /// The length in bytes, before the replacement with U+FFFD.
     size: usize,
-    /// Whether it is not the last one, which no line end follows.
+    /// Whether a line end follows.
     is_ended: bool,
 }
 
@@ -140,11 +140,11 @@ impl Line {
     fn all(bytes: &[u8]) -> Vec<Self> {
         const BOM: &[u8] = b"\xef\xbb\xbf";
         if BOM.starts_with(bytes) {
-            return Vec::new(); // not a line yet
+            return Vec::new(); // no line yet
         }
         let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
         let text = with_line_feeds(&String::from_utf8_lossy(bytes));
-        // One character for each byte, to measure.
+        // One character per byte, so that lengths are in bytes.
         let latin1: String = bytes.iter().copied().map(char::from).collect();
         let latin1 = with_line_feeds(&latin1);
         let sizes = latin1.split('\n').map(|line| line.chars().count());

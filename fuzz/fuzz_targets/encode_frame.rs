@@ -1,5 +1,5 @@
-//! Any event, any text in any field: what cannot stand is refused, the rest decodes to
-//! itself and to nothing else, and no writer changes or tears it.
+//! Encodes any event with any text in any field. Invalid text is refused; the rest decodes to
+//! the same event and nothing else, and no writer changes or splits it.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ struct Input<'a> {
     data: Option<&'a str>,
 }
 
-/// A way to send data alone.
+/// A method that sends data only.
 type Door = fn(&mut Stream<Conn<'_>>, &str) -> Result<(), SendError>;
 
 const DOORS: [Door; 3] = [
@@ -67,7 +67,7 @@ impl Input<'_> {
         event_type.ok()
     }
 
-    /// The event of all that is not refused.
+    /// Returns the event with all fields that are not refused.
     fn to_event(&self) -> Event<'_> {
         let event = Event::new();
         let event = self.id().into_iter().fold(event, Event::id);
@@ -77,7 +77,7 @@ impl Input<'_> {
         self.data.into_iter().fold(event, Event::data)
     }
 
-    /// What a client makes of it.
+    /// Returns what a client decodes.
     fn to_items(&self) -> Vec<Item> {
         let mut items = Vec::new();
         if let Some(comment) = self.comment {
@@ -104,7 +104,7 @@ impl Input<'_> {
         items
     }
 
-    /// Stages what goes before the data.
+    /// Sets the fields that precede the data.
     fn stage(&self, stream: &mut Stream<Conn<'_>>) {
         if let Some(comment) = self.comment {
             insist(|| stream.comment(comment));
@@ -121,8 +121,8 @@ impl Input<'_> {
     }
 }
 
-/// Whatever the writer does, the bytes are those of whole frames, in order, and what waits
-/// is bounded.
+/// Whatever the writer does, the bytes are complete frames in order, and the number of pending
+/// bytes is bounded.
 fn check_stream(input: &Input<'_>, frame: &[u8]) {
     let max_pending = input.max_pending.into();
     let conn = Conn::new(b"", Steps::CALM, input.writes.clone());
@@ -148,7 +148,7 @@ fn check_stream(input: &Input<'_>, frame: &[u8]) {
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// Sends on and on while the stream is full.
+/// Sends until the stream accepts the frame.
 fn insist(mut send: impl FnMut() -> Result<(), SendError>) {
     loop {
         match send() {

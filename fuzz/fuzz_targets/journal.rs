@@ -1,5 +1,5 @@
-//! Any bytes as a segment: what is whole is read, and told apart from what is not. And what a
-//! log has kept is read back, whatever has been done to the file.
+//! Reads any bytes as a segment: intact records are read, damage is reported. A log written to
+//! a segment is restored, however the file is damaged.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use sse_core::{Event, EventId, Events, Log, Record, Restored, Retention, Segment
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     Bytes(&'a [u8]),
-    /// What follows a right checksum.
+    /// Bytes after a correct checksum.
     Checked(&'a [u8]),
     Log(Kept<'a>),
 }
@@ -25,14 +25,14 @@ struct Kept<'a> {
 
 #[derive(Arbitrary, Debug)]
 struct Appended<'a> {
-    /// How far the clock goes on.
+    /// The step of the clock.
     millis: u8,
     id: Option<&'a str>,
     data: Option<&'a str>,
     comment: Option<&'a str>,
 }
 
-/// Bytes are replaced by others.
+/// Replaces bytes.
 #[derive(Arbitrary, Debug)]
 struct Damage<'a> {
     at: u16,
@@ -76,7 +76,7 @@ impl Kept<'_> {
         let end = (start + usize::from(damage.len)).min(file.len());
         damaged.splice(start..end, damage.put.iter().copied());
         if Segment::new(&damaged).is_err() {
-            return; // Its version has become another.
+            return; // The damage has changed the version.
         }
         let left = read(&damaged);
         let mut at = file.len() - whole.iter().map(|record| len(record)).sum::<usize>();
@@ -90,7 +90,7 @@ impl Kept<'_> {
         }
     }
 
-    /// A log, and the file into which it has been written.
+    /// Returns a log and the segment file with its events.
     fn keep(&self) -> (Log, Vec<u8>) {
         let (mut log, mut file) = (Log::new(retention()), Vec::new());
         let mut now = Duration::ZERO;
@@ -117,13 +117,13 @@ impl Appended<'_> {
         self.comment.into_iter().fold(event, Event::comment)
     }
 
-    /// Its own ID, unless that is refused.
+    /// Sets its ID, unless that is refused.
     fn id(&self) -> Option<EventId<'_>> {
         EventId::new(self.id?).ok()
     }
 }
 
-/// The records of a segment, of which each is one event, and nothing of it is passed over.
+/// Reads the records of a segment. Each is one event, and records and damage cover every byte.
 fn read(bytes: &[u8]) -> Vec<Record<'_>> {
     let Ok(segment) = Segment::new(bytes) else {
         return Vec::new();
@@ -165,7 +165,7 @@ fn bytes(log: &Log) -> Vec<u8> {
     bytes
 }
 
-/// How long a record is in the file.
+/// Returns the length of a record in the file.
 fn len(record: &Record<'_>) -> usize {
     format!(":00000000 {}\n", record.id()).len() + record.event().len()
 }

@@ -1,5 +1,5 @@
-//! Any program of appends, clocks that jump, forgetting, reads and resumes: the log says
-//! what a list of all that was ever appended says.
+//! Runs any program of appends, clock jumps, evictions, reads and resumes. The log returns the
+//! same as a list of all events ever appended.
 
 #![no_main]
 
@@ -24,12 +24,12 @@ struct Input<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum Operation<'a> {
-    /// With data of this length.
+    /// Appends an event with data of this length.
     Append(u8, bool),
     AppendWith(Id<'a>, u8, bool),
-    /// The clock goes on.
+    /// Advances the clock.
     Tick(u8),
-    /// It is set.
+    /// Sets the clock.
     Clock(Duration),
     Evict,
     Join,
@@ -37,7 +37,7 @@ enum Operation<'a> {
     Resume(Id<'a>),
 }
 
-/// An ID, which may look like the log's own.
+/// An event ID, which may look like one of the log.
 #[derive(Arbitrary, Debug)]
 enum Id<'a> {
     Stamp(u8, u8),
@@ -45,7 +45,7 @@ enum Id<'a> {
     Text(&'a str),
 }
 
-/// Longer programs show nothing new and take long to check.
+/// Longer programs find nothing new and take long to check.
 const MAX_OPERATIONS: usize = 64;
 
 fuzz_target!(|input: Input<'_>| {
@@ -81,7 +81,7 @@ fuzz_target!(|input: Input<'_>| {
 });
 
 impl Id<'_> {
-    /// The ID, unless it is refused.
+    /// Returns the ID, unless it is refused.
     fn judge(&self) -> Option<EventId<'_>> {
         match self {
             Self::Text(text) => EventId::new(*text).ok(),

@@ -1,5 +1,5 @@
-//! Any bytes as a request head: cuts do not matter, a `Head` is what its documentation
-//! promises, and no request gets its own bytes into an answer where they do harm.
+//! Parses any bytes as a request head, with the same result however they are split. A `Head`
+//! keeps its documented guarantees, and no request can inject bytes into a response.
 
 #![no_main]
 
@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The head, and how many bytes it took.
+/// Parses the head. Returns it and its length in bytes.
 fn read<'a>(
     mut reader: HeadReader,
     pieces: impl Iterator<Item = &'a [u8]>,
@@ -53,7 +53,7 @@ fn read<'a>(
     Ok(None)
 }
 
-/// What two readings of the same head have in common.
+/// The parts of a head that two parsers must agree on.
 fn facts(
     read: &Result<Option<(Head, usize)>, Rejection>,
 ) -> Result<Option<impl PartialEq + Debug>, u16> {
@@ -108,7 +108,7 @@ fn check_head(head: &Head) {
     }
 }
 
-/// RFC 9112, 3.2: origin form, absolute form, authority form, asterisk form.
+/// Returns whether a target has origin, absolute, authority or asterisk form (RFC 9112, 3.2).
 fn is_target(method: &str, target: &str) -> bool {
     let target = target.to_ascii_lowercase();
     match method {
@@ -120,7 +120,7 @@ fn is_target(method: &str, target: &str) -> bool {
     }
 }
 
-/// RFC 9110, 5.6.2.
+/// Returns whether this is a token (RFC 9110, section 5.6.2).
 fn is_token(text: &str) -> bool {
     let is_delimiter = |c| "\"(),/:;<=>?@[\\]{}".contains(c);
     !text.is_empty()
@@ -153,7 +153,7 @@ fn check_judgements(head: &Head) {
     }
 }
 
-/// What is known of a head that was refused does no harm either.
+/// A refused head cannot inject bytes into a response either.
 fn check_refusal(rejection: &Rejection, head: Option<&Head>) {
     for upgrader in upgraders() {
         let reply = upgrader.reply(rejection.clone(), head, Some(now()));

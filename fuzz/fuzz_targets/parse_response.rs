@@ -1,5 +1,5 @@
-//! Any bytes as a response: cuts do not matter, and the body is what a naive reading of its
-//! framing finds, never a byte beyond.
+//! Parses any bytes as a response, with the same result however they are split. The body equals
+//! that of a naive parser of the framing, and no byte after it is read.
 
 #![no_main]
 
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-    // Bytes that are no response are a body all the same.
+    // Bytes that are not a response can still be a body.
     for framing in [Framing::Chunked, Framing::Length(9), Framing::UntilClose] {
         check_framed(framing, bytes);
     }
@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 const SIZES: [usize; 5] = [1, 2, 3, 7, 31];
 
-/// The head, and how many bytes it took with the interim responses before it.
+/// Parses the head. Returns it and its length, including interim responses.
 fn read_head(
     mut reader: ResponseHeadReader,
     bytes: &[u8],
@@ -103,7 +103,7 @@ fn check_framed(framing: Framing, bytes: &[u8]) {
     let limited = read_body(framing, narrow, bytes, usize::MAX);
     for size in SIZES {
         assert_eq!(read_body(framing, limits, bytes, size), whole);
-        // What comes before a limit may differ by the pieces, but not the error.
+        // How much is read before a limit depends on the pieces; the error does not.
         assert_eq!(read_body(framing, narrow, bytes, size).error, limited.error);
     }
     assert!(limited.body.len() <= 20 && whole.body.starts_with(&limited.body));
@@ -156,7 +156,7 @@ fn read_body(framing: Framing, limits: BodyLimits, bytes: &[u8], size: usize) ->
                 Err(error) => {
                     assert_eq!(reader.end(), Err(error.clone()));
                     read.error = Some(error);
-                    // Where in a piece it was found is nobody's concern.
+                    // The position of the error within a piece does not matter.
                     read.taken = 0;
                     return read;
                 }
@@ -170,8 +170,8 @@ fn read_body(framing: Framing, limits: BodyLimits, bytes: &[u8], size: usize) ->
     read
 }
 
-/// The naive reading of a chunked body within the default limits: the body, and how long it is
-/// with its framing.
+/// Parses a chunked body naively, within the default limits. Returns the body and its length
+/// including the framing.
 fn unchunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (mut body, mut rest) = (Vec::new(), bytes);
     let mut extensions = 0;
@@ -215,13 +215,13 @@ fn unchunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// The line up to CR LF, without any other LF.
+/// Returns the line before CR LF, if it contains no other LF.
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     Some((bytes[..end].strip_suffix(b"\r")?, &bytes[end + 1..]))
 }
 
-/// How many headers these are, if they are well-formed.
+/// Returns the number of headers, if they are well-formed.
 fn httparse_count(lines: &[u8]) -> Option<usize> {
     let mut headers = [httparse::EMPTY_HEADER; BodyLimits::DEFAULT_MAX_TRAILERS + 1];
     match httparse::parse_headers(lines, &mut headers) {
@@ -232,7 +232,7 @@ fn httparse_count(lines: &[u8]) -> Option<usize> {
     }
 }
 
-/// What is written in chunks of any size is read back.
+/// A body written in chunks of any size is read back.
 fn check_round_trip(body: &[u8]) {
     let size = usize::from(*body.first().unwrap_or(&0)) + 1;
     let mut wire = Vec::new();

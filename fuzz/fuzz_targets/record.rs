@@ -1,5 +1,5 @@
-//! Any bytes as an event stream that is recorded: however they are cut, and whatever the
-//! writer does, the recording means the same. And any bytes as a recording can be read.
+//! Records any bytes as an event stream. However they are split, and whatever the writer does,
+//! the recording has the same meaning. Any bytes can be read as a recording.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ fuzz_target!(|input: Input<'_>| {
         writes,
         bytes,
     } = input;
-    // What has not ended is not recorded.
+    // An incomplete event is not recorded.
     let end = &b"\n\n"[..];
     let mut recorder = Recorder::new(Conn::new(b"", Steps::CALM, writes));
     let (mut decoder, mut expected) = (Decoder::new(), Vec::new());
@@ -40,14 +40,14 @@ fuzz_target!(|input: Input<'_>| {
     assert_eq!(replayed.len(), expected.len());
     for (replayed, (at, item)) in replayed.iter().zip(&expected) {
         assert_eq!(replayed.decoded(), item);
-        // What stands within an event is as of its end.
+        // A comment within an event has the time of the event's end.
         assert!(replayed.at() >= *at);
         if let Decoded::Event(_) = item {
             assert_eq!(replayed.at(), *at);
         }
     }
 
-    // Whatever has been cut off of it, the rest can be gone on with.
+    // A recording cut at any byte can be continued.
     let mut replayer = Replayer::new(bytes);
     let before = Vec::from_iter(
         replayer
@@ -58,7 +58,7 @@ fuzz_target!(|input: Input<'_>| {
     let gone_on = [&bytes[..whole], b":T+1.000000000\ndata: goes on\n\n"].concat();
     let after = replay(&gone_on);
     let (last, rest) = after.split_last().expect("what was added");
-    // A comment or a time to reconnect may stand within the event that is torn.
+    // The incomplete event may contain a comment or a reconnection time.
     let (kept, torn) = before.split_at(rest.len());
     let decoded = |items: &[Recorded<'_>]| {
         Vec::from_iter(items.iter().map(|item| item.decoded().clone().into_owned()))

@@ -1,5 +1,5 @@
-//! Any bytes in any pieces over a connection that misbehaves: an answer or a stream,
-//! well-formed as far as the connection takes it.
+//! Upgrades a connection with errors that sends any bytes in any pieces. The output is a valid
+//! response or stream, up to where the connection accepted it.
 
 #![no_main]
 
@@ -33,7 +33,7 @@ fuzz_target!(|input: Input<'_>| {
 const RETRY: Duration = Duration::from_millis(1500);
 const DATA: &str = "hey\nthere";
 
-/// What a server does with a connection.
+/// An action of a server on a connection.
 fn serve(conn: &mut Conn<'_>) -> Result<(), UpgradeError> {
     let upgrader = upgrader().expect("the settings are legal");
     let request = upgrader.read_with(conn, |_| Ok(()))?;
@@ -56,7 +56,7 @@ fn upgrader() -> Result<Upgrader, FieldError> {
     Ok(upgrader.max_head_size(512).max_headers(8))
 }
 
-/// Whether the peer knows that no body follows, and says so well enough to be understood.
+/// Returns whether the request is a valid `HEAD` request, whose response has no body.
 fn is_head(mut bytes: &[u8]) -> bool {
     let mut reader = HeadReader::new().max_size(512).max_headers(8);
     let head = reader.read(&mut bytes).ok().flatten();
@@ -79,7 +79,7 @@ fn check_outcome(outcome: &Result<(), UpgradeError>, output: &[u8], is_head: boo
         Ok(()) => assert!(matches!(answer.status, 200 | 404)),
     }
     match answer.content_length() {
-        // Who is cut off within the head has not been understood.
+        // A connection cut within the head has no valid request.
         Some(length) if is_head && matches!(answer.status, 400 | 408) => {
             assert!(answer.body.is_empty() || answer.body.len() == length);
         }

@@ -1,14 +1,14 @@
-//! An HTTP answer as its peer reads it.
+//! Parses the HTTP responses of the library strictly.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The time of all answers.
+/// The time in all responses.
 #[must_use]
 pub fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// An HTTP answer, read back.
+/// A parsed HTTP response.
 #[derive(Debug)]
 pub struct Answer<'a> {
     pub status: u16,
@@ -17,12 +17,12 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// Reads an answer back.
+    /// Parses a response.
     ///
     /// # Panics
     ///
-    /// Unless it is complete and has only headers that the library writes by itself, each
-    /// once. A peer that injects one is found out here.
+    /// Unless the response is complete and has only headers that the library writes, each
+    /// once. An injected header panics here.
     #[track_caller]
     pub fn parse(bytes: &'a [u8]) -> Self {
         const OURS: [&str; 13] = [
@@ -81,7 +81,7 @@ impl<'a> Answer<'a> {
         self.header("content-type") == Some(b"text/event-stream")
     }
 
-    /// The length that the body is said to have.
+    /// The value of `Content-Length`.
     pub fn content_length(&self) -> Option<usize> {
         let digits = str::from_utf8(self.header("content-length")?).ok()?;
         digits.parse().ok()

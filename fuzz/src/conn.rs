@@ -1,15 +1,15 @@
-//! A connection in memory that misbehaves.
+//! An in-memory connection with partial reads and writes and with errors.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
 
 use arbitrary::Arbitrary;
 
-/// How a connection moves its bytes: step by step, then over again.
+/// The steps in which a connection transfers bytes, repeated from the start.
 ///
-/// A seed spells it as a line of four letters. A digit moves so many bytes, and zero all
-/// there are; `b` would block, `i` is interrupted, `t` times out, `x` is reset, `e` moves
-/// nothing. Each trouble comes once, so who goes on gets done.
+/// In a seed, it is a line of four characters. A digit transfers that many bytes, and zero all
+/// bytes; `b` would block, `i` is interrupted, `t` times out, `x` is reset, `e` transfers
+/// nothing. Each error occurs once, so that a retry succeeds.
 #[derive(Arbitrary, Clone, Debug)]
 pub struct Steps {
     steps: [u8; 5],
@@ -18,13 +18,13 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// All at once, always.
+    /// Transfers all bytes at once.
     pub const CALM: Self = Self {
         steps: *b"0000\n",
         at: 0,
     };
 
-    /// Cuts `bytes` into pieces, some of them empty.
+    /// Splits `bytes` into pieces, some of them empty.
     pub fn pieces<'a>(&self, mut bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let mut steps = self.clone();
         iter::from_fn(move || {
@@ -33,7 +33,7 @@ impl Steps {
         })
     }
 
-    /// How many of `len` bytes move now.
+    /// Returns how many of `len` bytes are transferred now.
     fn next(&mut self, len: usize) -> io::Result<usize> {
         let at = self.at % self.steps.len();
         self.at += 1;
@@ -51,12 +51,12 @@ impl Steps {
     }
 }
 
-/// A connection in memory.
+/// An in-memory connection.
 #[derive(Debug)]
 pub struct Conn<'a> {
-    /// What the peer sends, as far as it has not been read.
+    /// The peer's bytes that have not been read.
     pub input: &'a [u8],
-    /// What the peer receives.
+    /// The bytes that the peer has received.
     pub output: Vec<u8>,
     reads: Steps,
     writes: Steps,

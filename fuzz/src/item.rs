@@ -1,8 +1,8 @@
-//! What a stream decodes to, as values to compare.
+//! Decoded items as values that can be compared.
 
 use sse_core::{DecodeError, Decoded, Decoder, MessageEvent};
 
-/// What a [`Decoder`] has come upon, owned.
+/// An owned item of a [`Decoder`].
 pub type Item = Decoded<'static>;
 
 /// An event; one without a type is a `message`.
@@ -12,7 +12,7 @@ pub fn event(event_type: &str, data: String, last_event_id: &str) -> Item {
     Item::Event(event.expect("fields of an event"))
 }
 
-/// Decodes all pieces: the items, and what ended them early.
+/// Decodes all pieces. Returns the items and the error that ended them.
 pub fn decode<'a>(
     decoder: &mut Decoder,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -31,7 +31,7 @@ pub fn decode<'a>(
     (items, Ok(()))
 }
 
-/// `text` with an LF for each CR, LF and CRLF.
+/// Returns `text` with each CR and CRLF replaced by LF.
 pub fn with_line_feeds(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -1,4 +1,4 @@
-//! Decoding a stream that arrives in chunks, against finding its line ends and against other
+//! Decodes a stream that arrives in chunks, compared with searching for line ends and with other
 //! decoders.
 
 use std::convert::Infallible;
@@ -71,8 +71,8 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-/// Events with `data`, about 1 MiB of them, so that the growth of a new decoder's buffers is little
-/// beside the work, as it is in a stream.
+/// Returns about 1 MiB of events with `data`, so that the growth of a new decoder's buffers costs
+/// little compared with decoding, as in a long stream.
 fn events(data: &str) -> Vec<(String, String)> {
     let count = (1 << 20) / data.len();
     (1_000_000..)
@@ -97,7 +97,7 @@ fn sum_of_line_ends(chunk: &Bytes) -> usize {
     memchr2_iter(b'\r', b'\n', chunk).sum()
 }
 
-/// A decoder, driven from the first chunk to the last.
+/// A decoder, run from the first chunk to the last.
 struct Engine {
     name: &'static str,
     count: fn(&[Bytes], &mut Count),
@@ -137,7 +137,7 @@ const ENGINES: [Engine; 6] = [
     },
 ];
 
-/// What becomes of an event: it is counted where time is measured, and kept where engines are
+/// A consumer of events: it counts them where time is measured, and stores them where engines are
 /// compared.
 trait Sink {
     fn event(&mut self, id: &str, data: &str);
@@ -230,7 +230,7 @@ fn source<T>(chunks: impl Iterator<Item = T>) -> impl Stream<Item = Result<T, In
     stream::iter(chunks.map(Ok))
 }
 
-/// Polls a stream that is always ready, with nothing else around it.
+/// Polls a stream that is always ready, without a runtime.
 fn drive<S: Stream>(stream: S, mut each: impl FnMut(S::Item)) {
     let mut stream = pin!(stream);
     let mut context = Context::from_waker(Waker::noop());

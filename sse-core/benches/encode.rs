@@ -1,7 +1,7 @@
-//! Encoding one event, against copying the finished frame and against other encoders.
+//! Encodes one event, compared with copying the finished frame and with other encoders.
 //!
-//! Every engine starts from the event's data, a text or a struct that becomes JSON, and ends at
-//! the bytes that go to a socket, by the fastest way that its API offers.
+//! Every engine starts with the event's data, a text or a struct to serialize as JSON, and ends
+//! with the bytes for a socket, in the fastest way of its API.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -90,7 +90,7 @@ fn group<'c>(criterion: &'c mut Criterion, name: &str, frame: &[u8]) -> Group<'c
     group
 }
 
-/// Measures `encode`, which leaves `expected` in an output that it may use again.
+/// Measures `encode`, which leaves `expected` in an output that it may reuse.
 fn measure<Output: Default + AsRef<[u8]>>(
     group: &mut Group<'_>,
     engine: &str,
@@ -110,7 +110,7 @@ fn measure<Output: Default + AsRef<[u8]>>(
 
 type Group<'c> = BenchmarkGroup<'c, WallTime>;
 
-/// The buffer in front of a writer, into which JSON is serialised.
+/// The buffer of a writer, into which JSON is serialized.
 #[derive(Default)]
 struct Sent(Outbox);
 
@@ -137,7 +137,7 @@ fn sse_stream(data: impl Into<String>) -> Bytes {
     sse_stream::Sse::default().data(data).encode().unwrap()
 }
 
-/// axum shows the bytes of an event only as a frame of a response's body.
+/// Returns the bytes of axum's event, which are available only as a frame of a response body.
 fn axum_body(mut event: impl FnMut() -> sse::Event + Send + 'static) -> Body {
     let events = stream::repeat_with(move || Ok::<_, Infallible>(event()));
     Sse::new(events).into_response().into_body()

@@ -1,4 +1,4 @@
-//! Reading and judging the request head of Chromium's `EventSource`, against parsing it with
+//! Parses and validates the request head of Chromium's `EventSource`, compared with parsing by
 //! httparse.
 
 use std::hint::black_box;

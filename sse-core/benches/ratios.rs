@@ -1,4 +1,4 @@
-//! The medians of the last benchmark run and their ratios, as a Markdown table.
+//! Prints the medians of the last benchmark run and their ratios as a Markdown table.
 //!
 //! ```text
 //! cargo bench --manifest-path sse-core/benches/Cargo.toml
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Where criterion keeps a directory for each case, and in it one for each engine.
+/// The directory in which criterion stores a directory per case, with one per engine.
 fn criterion_home() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     target
@@ -61,10 +61,10 @@ fn row(case: &Path) -> Result<String, Box<dyn Error>> {
     Ok(format!("| {} |", cells.join(" | ")))
 }
 
-/// One engine at one case.
+/// The result of one engine in one case.
 struct Run {
     engine: String,
-    /// The median, per event or request head.
+    /// The median time per event or request head.
     nanos: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Replaying a recording as fast as possible, against decoding the same events without times.
+//! Replays a recording as fast as possible, compared with decoding the same events without times.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -39,8 +39,8 @@ fn replay(criterion: &mut Criterion) {
     }
 }
 
-/// About 1 MiB of events with `data`, and the recording of them, in which so many at once have
-/// the same time.
+/// Returns about 1 MiB of events with `data`, and a recording in which that many events at a time
+/// have the same time.
 fn record(data: &str, burst: u64) -> (Vec<u8>, Vec<u8>) {
     let mut wire = Vec::new();
     let mut recorder = Recorder::new(Vec::new());
@@ -53,7 +53,7 @@ fn record(data: &str, burst: u64) -> (Vec<u8>, Vec<u8>) {
     (wire, recorder.into_parts().0)
 }
 
-/// The number of events, and of the bytes in their IDs and data.
+/// The number of events, and of bytes in their IDs and data.
 fn decoded(wire: &[u8]) -> (usize, usize) {
     let mut count = (0, 0);
     let mut decoder = Decoder::new();
@@ -90,5 +90,5 @@ fn line(length: usize) -> String {
         .collect()
 }
 
-/// What is read at once.
+/// The number of bytes read at once.
 const CHUNK: usize = 16 << 10;

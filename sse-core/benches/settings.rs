@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use criterion::Criterion;
 
-/// Short runs: the sides of a ratio are measured within seconds of each other, so that what
-/// else the machine does weighs on both.
+/// Short runs: both sides of a ratio are measured within seconds, so that other load on the
+/// machine affects both.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(50)

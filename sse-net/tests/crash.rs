@@ -1,59 +1,60 @@
-//! A topic with a journal, in a process that is killed again and again.
+//! A topic with a journal, in a process that is killed repeatedly.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use sse_core::{Event, Events, Retention};
 use sse_net::{Config, Journal, Routes, Server, Start, SyncPolicy, Tcp, Topic};
+use tempfile::TempDir;
 
 #[test]
-fn what_anybody_has_seen_outlasts_being_killed() {
+fn events_that_a_client_has_seen_survive_a_kill() {
     const ROUNDS: usize = 100;
-    let dir = Dir::new("killed");
-    let (mut follower, mut straggler) = (Client::default(), Client::default());
-    let mut promised = 0;
+    let dir = TempDir::new().unwrap();
+    let (mut follower, mut late_follower) = (Client::default(), Client::default());
+    let mut synced = 0;
     for round in 0..ROUNDS {
         let policy = ["never", "interval", "every event"][round % 3];
-        let mut publisher = Publisher::start(&dir.0, policy);
+        let mut publisher = Publisher::start(dir.path(), policy);
         let port = publisher.port;
         let following = thread::spawn(move || {
             follower.follow(port);
             follower
         });
         thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
-        promised = promised.max(publisher.kill());
+        synced = synced.max(publisher.kill());
         follower = following.join().unwrap();
-        // It has seen nothing of this round, and comes back after the next.
+        // This client follows only every fifth round.
         if round % 5 == 0 {
-            let mut publisher = Publisher::start(&dir.0, "nothing");
-            straggler.follow(publisher.port);
+            let mut publisher = Publisher::start(dir.path(), "nothing");
+            late_follower.follow(publisher.port);
             publisher.kill();
         }
     }
-    let mut publisher = Publisher::start(&dir.0, "nothing");
-    straggler.follow(publisher.port);
+    let mut publisher = Publisher::start(dir.path(), "nothing");
+    late_follower.follow(publisher.port);
     follower.follow(publisher.port);
     publisher.kill();
 
     let last = follower.seen.len() as u64;
-    println!("{last} events, of which the last that was promised is {promised}");
-    assert!(last > ROUNDS as u64, "the test is to test something");
-    for client in [follower, straggler] {
+    println!("{last} events, synced up to {synced}");
+    assert!(last > ROUNDS as u64, "too few events for a test");
+    for client in [follower, late_follower] {
         assert!(client.gaps.is_empty(), "{:?}", client.gaps);
         assert!(client.seen.into_iter().eq(1..=last), "once and in order");
     }
-    assert!((1..=last).contains(&promised));
+    assert!((1..=last).contains(&synced));
 }
 
-/// What the process does that is killed: serves a topic, and publishes the natural numbers.
+/// The process that is killed: serves a topic and publishes the numbers from 1.
 #[test]
-#[ignore = "is run by the other tests, in a process of its own"]
+#[ignore = "run by the other test, in its own process"]
 fn publisher() {
     let (Some(dir), Ok(policy)) = (std::env::var_os(DIR), std::env::var(POLICY)) else {
         return;
@@ -94,7 +95,7 @@ fn publisher() {
         });
         match &*policy {
             "nothing" => thread::sleep(Duration::from_secs(60)),
-            "every event" => println!("promised {number}"),
+            "every event" => println!("synced {number}"),
             _ if number % 16 == 0 => thread::sleep(Duration::from_micros(500)),
             _ => {}
         }
@@ -102,7 +103,7 @@ fn publisher() {
     drop(server);
 }
 
-/// The newest number of the topic.
+/// Returns the newest number of the topic.
 fn newest(runtime: &tokio::runtime::Runtime, numbers: &Topic) -> u64 {
     let mut bytes = Vec::new();
     let mut subscription = numbers.subscribe(Start::Last(1));
@@ -136,7 +137,11 @@ impl Publisher {
         let mut line = String::new();
         let port = loop {
             line.clear();
-            assert_ne!(output.read_line(&mut line).unwrap(), 0, "it has ended");
+            assert_ne!(
+                output.read_line(&mut line).unwrap(),
+                0,
+                "the publisher has ended"
+            );
             if let Some(port) = line.trim().strip_prefix("port ") {
                 break port.parse().unwrap();
             }
@@ -150,19 +155,19 @@ impl Publisher {
         }
     }
 
-    /// Kills it, and gives the last number that it had promised to keep.
+    /// Kills the process. Returns the last number that it had synced.
     fn kill(&mut self) -> u64 {
         self.process.kill().unwrap();
         let mut output = String::new();
         let _ = self.output.read_to_string(&mut output);
         self.process.wait().unwrap();
         assert!(!output.contains("notice"), "{output}");
-        // The last line may be torn.
-        let (whole, _) = output.rsplit_once('\n').unwrap_or_default();
-        let mut promised = whole
+        // The last line may be incomplete.
+        let (complete, _) = output.rsplit_once('\n').unwrap_or_default();
+        let mut synced = complete
             .lines()
-            .filter_map(|line| line.strip_prefix("promised "));
-        promised
+            .filter_map(|line| line.strip_prefix("synced "));
+        synced
             .next_back()
             .map_or(0, |number| number.parse().unwrap())
     }
@@ -203,24 +208,6 @@ impl Client {
             }
             self.last_id = event.last_event_id().to_owned();
             self.seen.push(event.data().parse().unwrap());
-        }
-    }
-}
-
-/// A directory of the test's own, which goes when the test passes.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("sse-net-{name}-{}", std::process::id()));
-        Self(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a journal keeps, what of it comes back, and what it tells.
+//! Journals: what is stored, restored and reported.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sse_core::{Event, EventId, Resume, Retention};
 use sse_net::{Journal, JournalError, PublishError, Start, SyncPolicy, Topic};
+use tempfile::TempDir;
 
 const POLICIES: [SyncPolicy; 4] = [
     SyncPolicy::Never,
@@ -19,21 +20,21 @@ const POLICIES: [SyncPolicy; 4] = [
 ];
 
 #[test]
-fn a_topic_goes_on_after_a_restart() {
+fn a_topic_continues_after_a_restart() {
     for policy in POLICIES {
         let dir = Dir::new();
         let journal = dir.journal().sync(policy);
         let topic = Topic::open(Retention::events(3), &journal).unwrap();
-        assert_eq!(kept(&topic), "");
+        assert_eq!(retained(&topic), "");
         publish(&topic, 0..5);
-        let before = ids(&kept_bytes(&topic));
+        let before = ids(&retained_bytes(&topic));
         drop(topic);
 
         let topic = Topic::open(Retention::events(3), &journal).unwrap();
-        assert_eq!(kept(&topic), "2 3 4", "{policy:?}");
-        assert_eq!(ids(&kept_bytes(&topic)), before);
+        assert_eq!(retained(&topic), "2 3 4", "{policy:?}");
+        assert_eq!(ids(&retained_bytes(&topic)), before);
         publish(&topic, 5..6);
-        assert_eq!(kept(&topic), "3 4 5", "{policy:?}");
+        assert_eq!(retained(&topic), "3 4 5", "{policy:?}");
         let after_three = EventId::new(before[1].clone()).unwrap();
         assert_eq!(
             topic.subscribe_after(after_three, Start::Live).lag(),
@@ -46,20 +47,20 @@ fn a_topic_goes_on_after_a_restart() {
 }
 
 #[test]
-fn only_one_has_a_journal() {
+fn a_journal_is_open_only_once() {
     let dir = Dir::new();
     let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
     let refused = Topic::open(Retention::default(), &dir.journal()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         format!(
-            "the journal in {} is in use; end the process that has it open, or take another \
+            "the journal in {} is in use; end the process that has it open, or choose another \
              directory",
             dir.path.display()
         )
     );
     assert!(matches!(refused, JournalError::InUse(_)));
-    // Whoever holds the topic holds the journal.
+    // A subscription keeps the topic, and so the journal, open.
     let subscription = topic.subscribe(Start::Live);
     drop(topic);
     assert!(Topic::open(Retention::default(), &dir.journal()).is_err());
@@ -68,10 +69,10 @@ fn only_one_has_a_journal() {
 }
 
 #[test]
-fn who_panics_when_told_ends_nothing() {
+fn a_panic_of_the_callback_is_caught() {
     let dir = Dir::new();
     let open = || {
-        let journal = dir.journal().on_notice(|notice| panic!("told: {notice}"));
+        let journal = dir.journal().on_notice(|notice| panic!("notice: {notice}"));
         Topic::open(Retention::default(), &journal).unwrap()
     };
     publish(&open(), 0..5);
@@ -82,11 +83,11 @@ fn who_panics_when_told_ends_nothing() {
     let topic = open();
     publish(&topic, 5..6);
     assert!(topic.flush());
-    assert_eq!(kept(&topic), "0 1 2 3 4 5");
+    assert_eq!(retained(&topic), "0 1 2 3 4 5");
 }
 
 #[test]
-fn what_is_wrong_with_files_is_told() {
+fn damaged_files_are_reported() {
     let dir = Dir::new();
     let open = || Topic::open(Retention::default(), &dir.journal()).unwrap();
     publish(&open(), 0..5);
@@ -101,7 +102,7 @@ fn what_is_wrong_with_files_is_told() {
     fs::write(&path, &bytes).unwrap();
 
     let topic = open();
-    assert_eq!(kept(&topic), "0 1 3 4");
+    assert_eq!(retained(&topic), "0 1 3 4");
     publish(&topic, 5..6);
     drop(topic);
     let name = path.display();
@@ -115,21 +116,21 @@ fn what_is_wrong_with_files_is_told() {
     assert_eq!(
         torn,
         format!(
-            "{name}: the last 5 bytes, from byte {whole} on, are no whole event; they were cut off"
+            "{name}: the last 5 bytes, from byte {whole}, are not a complete event and were removed"
         )
     );
     assert_eq!(
-        kept(&open()),
+        retained(&open()),
         "0 1 3 4 5",
-        "it is written after the last whole one"
+        "new events follow the last complete one"
     );
-    assert_eq!(dir.notices(), [damaged], "what was cut off is told once");
+    assert_eq!(dir.notices(), [damaged], "removed bytes are reported once");
 
     fs::write(&path, ":sse-journal 2 7-0\n\n").unwrap();
     let refused = Topic::open(Retention::default(), &dir.journal()).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        format!("{name} is of a newer format; open the journal with the release that wrote it")
+        format!("{name} has a newer format; open the journal with the version that wrote it")
     );
     fs::remove_dir_all(&dir.path).unwrap();
     fs::write(&dir.path, "a file").unwrap();
@@ -145,7 +146,7 @@ fn what_is_wrong_with_files_is_told() {
 }
 
 #[test]
-fn an_event_longer_than_all_bounds_is_kept() {
+fn an_event_larger_than_every_limit_is_stored() {
     let dir = Dir::new();
     let journal = dir.journal().bytes(1000);
     let long = "x".repeat(3 << 20);
@@ -156,13 +157,13 @@ fn an_event_longer_than_all_bounds_is_kept() {
     }
     drop(topic);
     let topic = Topic::open(Retention::default().bytes(1), &journal).unwrap();
-    assert_eq!(kept(&topic), long);
+    assert_eq!(retained(&topic), long);
     assert_eq!(dir.segments().len(), 1);
     assert!(dir.notices().is_empty());
 }
 
 #[test]
-fn old_segments_go() {
+fn old_segments_are_deleted() {
     let dir = Dir::new();
     let journal = dir.journal().bytes(100_000);
     let topic = Topic::open(Retention::events(10), &journal).unwrap();
@@ -194,7 +195,11 @@ fn old_segments_go() {
         .flat_map(|path| fs::read(path).unwrap())
         .collect();
     let ids = ids(&all);
-    assert!(ids.len() > 70, "about as many as fit: {}", ids.len());
+    assert!(
+        ids.len() > 70,
+        "most of the allowed bytes are used: {}",
+        ids.len()
+    );
     assert!(
         ids.iter().rev().eq((0..1000)
             .rev()
@@ -202,7 +207,7 @@ fn old_segments_go() {
             .collect::<Vec<_>>()[..ids.len()]
             .iter())
     );
-    // With another retention as much comes back as there is.
+    // A topic with a larger retention restores as much as there is.
     let topic = Topic::open(without_backlog(50), &journal).unwrap();
     assert_eq!(
         topic.subscribe(Start::Earliest).lag(),
@@ -219,7 +224,7 @@ fn old_segments_go() {
 }
 
 #[test]
-fn many_publish_at_once_and_each_is_promised_its_event() {
+fn concurrent_publishers_each_get_their_event_stored() {
     let dir = Dir::new();
     let journal = dir.journal().sync(SyncPolicy::EveryEvent);
     let topic = Topic::open(Retention::default(), &journal).unwrap();
@@ -243,11 +248,11 @@ fn many_publish_at_once_and_each_is_promised_its_event() {
     assert_eq!(late.unwrap_err(), PublishError::Finished);
     drop(topic);
     let topic = Topic::open(Retention::default(), &journal).unwrap();
-    assert_eq!(ids(&kept_bytes(&topic)).len(), 160);
+    assert_eq!(ids(&retained_bytes(&topic)).len(), 160);
 }
 
 #[test]
-fn ids_of_publishers_are_the_same_after_a_restart() {
+fn publishers_own_ids_are_the_same_after_a_restart() {
     let dir = Dir::new();
     let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
     for event in [
@@ -266,10 +271,10 @@ fn ids_of_publishers_are_the_same_after_a_restart() {
         Event::new().id(EventId::from_static("twice")).data("again"),
         Event::new()
             .id(EventId::from_static("7-3"))
-            .data("what looks like a stamp"),
+            .data("like an ID of the log"),
         Event::new()
             .id(EventId::from_static("99999999999999-0"))
-            .data("and like one to come"),
+            .data("like a future ID of the log"),
     ] {
         topic.publish(&event).unwrap();
     }
@@ -287,22 +292,22 @@ fn ids_of_publishers_are_the_same_after_a_restart() {
         "twice",
         "7-3",
         "99999999999999-0",
-        "unheard of",
+        "unknown",
         "7-4",
     ];
     assert!(topic.flush());
-    let before = (kept_bytes(&topic), ids.map(|id| resume(&topic, id)));
+    let before = (retained_bytes(&topic), ids.map(|id| resume(&topic, id)));
     drop(topic);
     let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
     assert_eq!(
-        (kept_bytes(&topic), ids.map(|id| resume(&topic, id))),
+        (retained_bytes(&topic), ids.map(|id| resume(&topic, id))),
         before
     );
     assert!(dir.notices().is_empty());
 }
 
 #[test]
-fn what_is_no_segment_is_left_alone() {
+fn other_files_are_ignored() {
     let dir = Dir::new();
     let open = || Topic::open(Retention::default(), &dir.journal()).unwrap();
     publish(&open(), 0..3);
@@ -320,20 +325,20 @@ fn what_is_no_segment_is_left_alone() {
     fs::create_dir(dir.path.join(name(5, ".sse"))).unwrap();
     fs::create_dir(dir.path.join(name(u64::from(u32::MAX) << 16, ".sse"))).unwrap();
     let topic = open();
-    assert_eq!(kept(&topic), "0 1 2");
+    assert_eq!(retained(&topic), "0 1 2");
     assert_eq!(topic.journal_state().unwrap().segments, 1);
     publish(&topic, 3..4);
     drop(topic);
-    assert_eq!(kept(&open()), "0 1 2 3");
+    assert_eq!(retained(&open()), "0 1 2 3");
     assert!(dir.notices().is_empty());
     for name in names {
         assert_eq!(fs::read_to_string(dir.path.join(name)).unwrap(), "not ours");
     }
 }
 
-/// As after the clock has been set back: what is to come counts as of the latest time before.
+/// After the clock was set back, new IDs continue from the latest time before.
 #[test]
-fn a_journal_from_the_future_goes_on() {
+fn a_journal_from_the_future_continues() {
     let dir = Dir::new();
     publish(
         &Topic::open(Retention::default(), &dir.journal()).unwrap(),
@@ -350,8 +355,8 @@ fn a_journal_from_the_future_goes_on() {
     for (numbers, expected) in [(3..5, "0 1 2 ahead 3 4"), (5..6, "0 1 2 ahead 3 4 5")] {
         let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
         publish(&topic, numbers);
-        assert_eq!(kept(&topic), expected);
-        let ids = ids(&kept_bytes(&topic));
+        assert_eq!(retained(&topic), expected);
+        let ids = ids(&retained_bytes(&topic));
         assert_eq!(
             ids[3..6],
             [0, 1, 2].map(|number| format!("{}-{number}", future.as_millis()))
@@ -360,11 +365,11 @@ fn a_journal_from_the_future_goes_on() {
     assert!(dir.notices().is_empty());
 }
 
-/// A file system of 512 KiB that fills up and has room again.
+/// On a file system of 512 KiB that is filled and then freed.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
-    for (policy, retention, kept_later) in [
+fn a_full_disk_is_reported_and_retained_events_are_stored_later() {
+    for (policy, retention, is_stored_later) in [
         (SyncPolicy::Never, 1000, true),
         (SyncPolicy::Interval(Duration::ZERO), 1000, true),
         (SyncPolicy::EveryEvent, 1000, true),
@@ -374,19 +379,19 @@ fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
         let dir = Dir::new();
         fs::create_dir_all(&dir.path).unwrap();
         let Some(_disk) = Disk::mount(&dir.path) else {
-            eprintln!("skipped: this needs the right to mount a file system");
+            eprintln!("skipped: mounting a file system is not permitted");
             return;
         };
-        let is_told = |text: &str| {
+        let wait_for_notice = |text: &str| {
             let deadline = Instant::now() + Duration::from_secs(10);
             while !dir
                 .notices
                 .lock()
                 .unwrap()
                 .iter()
-                .any(|told| told.contains(text))
+                .any(|notice| notice.contains(text))
             {
-                assert!(Instant::now() < deadline, "{text:?} is not told");
+                assert!(Instant::now() < deadline, "{text:?} is not reported");
                 thread::sleep(Duration::from_millis(1));
             }
         };
@@ -395,14 +400,16 @@ fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
         publish(&topic, 0..1);
 
         let ballast = dir.path.join("ballast");
-        let _ = fs::write(&ballast, vec![0; 1 << 20]); // As much as there is room for.
+        let _ = fs::write(&ballast, vec![0; 1 << 20]); // Fills the disk.
         let mut subscription = topic.subscribe(Start::Live);
         let data = "x".repeat(5000);
         for id in 1..10_u32 {
             let published = topic.publish(&Event::new().id(id).data(&data)).unwrap();
             assert_eq!(published.is_stored(), policy != SyncPolicy::EveryEvent);
         }
-        is_told("No space left on device (os error 28); events are delivered but not kept until");
+        wait_for_notice(
+            "No space left on device (os error 28); events are delivered but not stored until",
+        );
         let state = topic.journal_state().unwrap();
         assert!(!state.is_keeping && state.unwritten > 9 * 5000, "{state:?}");
         assert!(!topic.flush());
@@ -411,25 +418,33 @@ fn a_full_disk_is_told_and_what_the_topic_still_has_is_kept_later() {
         let mut delivered = Vec::new();
         let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
         while subscription.poll_read(cx, &mut delivered).is_ready() {}
-        assert_eq!(ids(&delivered).last().unwrap(), "10", "it goes on live");
+        assert_eq!(ids(&delivered).last().unwrap(), "10", "delivery continues");
 
         fs::remove_file(&ballast).unwrap();
-        is_told("events are kept again");
+        wait_for_notice("events are stored again");
         assert!(topic.flush() && topic.journal_state().unwrap().is_keeping);
         topic.publish(&Event::new().id(11)).unwrap();
         assert!(topic.flush());
-        let id_before = ids(&kept_bytes(&topic));
+        let id_before = ids(&retained_bytes(&topic));
         drop((topic, subscription));
-        let told = dir.notices();
-        assert_eq!(told.len(), if kept_later { 2 } else { 3 }, "{told:?}");
-        let missed = "bytes of events were forgotten before they could be kept";
-        assert_eq!(told.iter().any(|told| told.contains(missed)), !kept_later);
+        let notices = dir.notices();
+        assert_eq!(
+            notices.len(),
+            if is_stored_later { 2 } else { 3 },
+            "{notices:?}"
+        );
+        let missed = "bytes of events were evicted before they could be stored";
+        assert_eq!(
+            notices.iter().any(|notice| notice.contains(missed)),
+            !is_stored_later
+        );
 
         let topic = Topic::open(Retention::events(1000), &journal).unwrap();
-        let ids = ids(&kept_bytes(&topic));
-        match kept_later {
-            true => assert_eq!(ids, id_before, "once and in order"),
-            false => assert!(ids.len() < 8 && ids.ends_with(&["10".into(), "11".into()])),
+        let ids = ids(&retained_bytes(&topic));
+        if is_stored_later {
+            assert_eq!(ids, id_before, "once and in order");
+        } else {
+            assert!(ids.len() < 8 && ids.ends_with(&["10".into(), "11".into()]));
         }
         assert!(dir.notices().is_empty());
     }
@@ -471,16 +486,17 @@ fn publish(topic: &Topic, numbers: std::ops::Range<u32>) {
     topic.flush();
 }
 
-fn kept_bytes(topic: &Topic) -> Vec<u8> {
+/// Returns the bytes of the retained events.
+fn retained_bytes(topic: &Topic) -> Vec<u8> {
     let mut bytes = Vec::new();
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
     let _ = topic.subscribe(Start::Earliest).poll_read(cx, &mut bytes);
     bytes
 }
 
-/// The data of what is kept.
-fn kept(topic: &Topic) -> String {
-    let text = String::from_utf8(kept_bytes(topic)).unwrap();
+/// Returns the data of the retained events.
+fn retained(topic: &Topic) -> String {
+    let text = String::from_utf8(retained_bytes(topic)).unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     data.collect::<Vec<_>>().join(" ")
 }
@@ -491,7 +507,7 @@ fn ids(bytes: &[u8]) -> Vec<String> {
     ids.map(str::to_owned).collect()
 }
 
-/// The segments in a directory, the oldest first.
+/// Returns the segment files of a directory, the oldest first.
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir)
         .unwrap()
@@ -501,17 +517,19 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     segments
 }
 
-/// A directory of a test's own, and what its journals have told.
+/// A temporary directory, and the notices of its journals.
 struct Dir {
+    _dir: TempDir,
     path: PathBuf,
     notices: Arc<Mutex<Vec<String>>>,
 }
 
 impl Dir {
     fn new() -> Self {
-        let number = fastrand::u64(..);
+        let dir = TempDir::new().unwrap();
         Self {
-            path: std::env::temp_dir().join(format!("sse-net-journal-{number:x}")),
+            path: dir.path().join("journal"),
+            _dir: dir,
             notices: Arc::default(),
         }
     }
@@ -528,14 +546,6 @@ impl Dir {
 
     fn segments(&self) -> Vec<PathBuf> {
         segments(&self.path)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            let _ = fs::remove_dir_all(&self.path);
-        }
     }
 }
 

@@ -1,23 +1,25 @@
-//! What the application sees of a session.
+//! What a handler can learn about a TLS session.
 
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use sse_net::Request;
 
-/// What the handshake of a connection has come to. It is dropped with the request, and costs a
-/// stream nothing.
+/// The result of a connection's handshake.
+///
+/// It belongs to the request and is dropped with it, so that it costs a stream no memory.
 ///
 /// ```
 /// use sse_core::Rejection;
 /// use sse_net::{Answer, Request, Topic};
 /// use sse_tls::TlsInfo;
 ///
-/// /// Only for those who have shown a certificate.
+/// /// Only for clients with a certificate.
 /// fn follow(request: Request, topic: &Topic) -> Answer {
 ///     let is_known = TlsInfo::of(&request).is_some_and(|tls| tls.peer_certificate().is_some());
-///     match is_known {
-///         true => request.follow(topic),
-///         false => request.reject(Rejection::FORBIDDEN),
+///     if is_known {
+///         request.follow(topic)
+///     } else {
+///         request.reject(Rejection::FORBIDDEN)
 ///     }
 /// }
 /// # let _ = follow;
@@ -31,8 +33,9 @@ pub struct TlsInfo {
 }
 
 impl TlsInfo {
-    /// That of the connection on which `request` has come; none if that is no
-    /// [`TlsListener`](crate::TlsListener)'s.
+    /// Returns the information about the connection of `request`.
+    ///
+    /// `None` if it did not come through a [`TlsListener`](crate::TlsListener).
     #[must_use]
     pub fn of(request: &Request) -> Option<&Self> {
         request.extension()
@@ -40,7 +43,7 @@ impl TlsInfo {
 
     pub(crate) fn new(session: &ServerConnection) -> Self {
         Self {
-            // It is negotiated by the end of the handshake.
+            // After the handshake it is always known.
             version: session
                 .protocol_version()
                 .unwrap_or(ProtocolVersion::TLSv1_3),
@@ -53,34 +56,36 @@ impl TlsInfo {
         }
     }
 
-    /// The negotiated version: TLS 1.2 or 1.3.
+    /// Returns the negotiated version: TLS 1.2 or 1.3.
     #[must_use]
     pub const fn version(&self) -> ProtocolVersion {
         self.version
     }
 
-    /// The name by which the client has asked for the server (SNI), in lower case. It need not
-    /// be that of the request's `Host`.
+    /// Returns the server name that the client requested (SNI), in lower case.
+    ///
+    /// It may differ from the request's `Host`.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// The client's certificate in DER, if it has shown one. It has been verified, unless the
-    /// server's own `rustls::ServerConfig` says otherwise; in a session that is resumed, at
-    /// its beginning.
+    /// Returns the client's certificate in DER, if it has sent one.
+    ///
+    /// It is verified, unless the application's own `rustls::ServerConfig` does not do that. In a
+    /// resumed session, it was verified when the session began.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         self.peer_certificates.first().map(|der| &**der)
     }
 
-    /// The client's certificate and what it has sent of its issuers, in DER.
+    /// Returns the client's certificate and the issuers it has sent, in DER.
     #[must_use]
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         &self.peer_certificates
     }
 
-    /// Whether an earlier session was resumed.
+    /// Returns whether the handshake resumed an earlier session.
     #[must_use]
     pub const fn is_resumed(&self) -> bool {
         self.is_resumed

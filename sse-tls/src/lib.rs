@@ -1,19 +1,17 @@
-//! Server-Sent Events over TLS, with nothing in front: a [`Listener`](sse_net::Listener) of
-//! `sse-net` on rustls.
+//! Server-Sent Events over TLS: a [`Listener`](sse_net::Listener) for `sse-net` on rustls.
 //!
-//! A [`TlsListener`] wraps another listener and makes its connections TLS sessions. The
-//! handshake runs in each connection's own task, under the request head's deadline, so that a
-//! client that never finishes it stalls nobody. What comes after is the server's: those who
-//! follow a topic ride the same shards as plain connections do, with the same heartbeats,
-//! deadlines, drain and gaps. A burst of events goes out as one record. A stream that ends as
-//! it should ends with a `close_notify`; one that is cut does not, so that a client can tell.
+//! A [`TlsListener`] wraps another listener and turns its connections into TLS sessions. The
+//! handshake runs in the task of its connection, under the deadline of the request head. Then
+//! the server treats the session like any other connection: the same shards, heartbeats,
+//! deadlines, drain and gaps.
 //!
 //! ```text
 //!   PemFiles ──load──> TlsConfig ──> TlsListener<Tcp> ──> Server
 //!                      reload, watch        └── TlsInfo ──> Handler
 //! ```
 //!
-//! ```no_run
+#![cfg_attr(feature = "ring", doc = "```no_run")]
+#![cfg_attr(not(feature = "ring"), doc = "```ignore")]
 //! use std::time::Duration;
 //! use sse_core::Retention;
 //! use sse_net::{Config, Routes, Server, Tcp, Topic};
@@ -21,7 +19,7 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let files = PemFiles::new("/etc/app/fullchain.pem", "/etc/app/privkey.pem");
-//! let tls = files.load()?; // or the file, and what is wrong with it
+//! let tls = files.load()?; // the error names the file and the reason
 //! for warning in tls.warnings() {
 //!     eprintln!("{warning}");
 //! }
@@ -36,44 +34,56 @@
 //! # }
 //! ```
 //!
-//! # Where to look
+//! # Contents
 //!
-//! - [`PemFiles`], [`PemError`], [`Warning`]: certificates, keys and authorities from files.
-//! - [`TlsConfig`], [`Notice`]: what handshakes go by, replaced while the server runs.
-//! - [`TlsListener`], [`TlsInfo`]: connections, and what the application sees of them.
+//! - [`TlsListener`]: accepts connections and performs handshakes.
+//! - [`TlsConfig`]: the configuration of handshakes, replaceable while the server runs.
+//! - [`TlsInfo`]: what a handler can learn about the session of a request.
+#![cfg_attr(
+    feature = "ring",
+    doc = "- [`PemFiles`], [`PemError`]: certificates, keys and authorities from PEM files.\n\
+           - [`Notice`], [`Warning`]: reports about certificates that were replaced or expire."
+)]
 //!
-//! # What can be relied on
+//! # Guarantees
 //!
-//! - TLS 1.2 and 1.3. Whoever speaks plain HTTP to the port is told so with a 400; whoever
-//!   offers nothing but HTTP/2 is refused in the handshake (ALPN, RFC 7301).
-//! - A session is resumed by a ticket that the client keeps: the server stores nothing.
-//! - A certificate that is replaced is used from the next handshake on; connections that are
-//!   up go on. A bad new file changes nothing, and is told.
-//! - Whoever does not read holds, beside its socket's buffer, one record: some 16 KiB.
+//! - TLS 1.2 and 1.3. A plain HTTP request gets a response of 400. A client that offers only
+//!   HTTP/2 is refused in the handshake (ALPN, RFC 7301).
+//! - The server stores no sessions: a client resumes with a ticket that it keeps.
+//! - A replaced certificate is used from the next handshake on; open connections continue. If
+//!   the new files are invalid, the old certificate remains in use and the error is reported.
+//! - A client that does not read occupies one record of 16 KiB beside its socket buffer.
+//! - Events that are sent together share a record. A stream that ends regularly ends with
+//!   `close_notify`; a stream that is cut does not.
 //!
-//! # The blocking half
+//! # Without a runtime
 //!
-//! [`sse_core::Stream`] writes to anything, and a [`rustls::StreamOwned`] is something that
-//! reads and writes: [`TlsConfig::current`] is all that it takes from here. The example
-//! `tls_blocking` shows it.
+//! [`sse_core::Stream`] and [`sse_core::Upgrader`] work with [`rustls::StreamOwned`], which reads
+//! and writes. [`TlsConfig::current`] returns the configuration for it. The example
+//! `tls_blocking` is a complete server.
 //!
-//! # Cryptography
+//! # Features
 //!
-//! Configurations from files use [ring](rustls::crypto::ring), whatever the process has set
-//! as its default: it needs a C compiler and nothing else. Who wants another provider, such as
-//! aws-lc-rs with post-quantum key exchange, makes a [`rustls::ServerConfig`] with it.
+//! `ring`, on by default, adds `PemFiles`, which uses the provider ring whatever the default of
+//! the process is. It needs a C compiler. Another provider, such as aws-lc-rs with its
+//! post-quantum key exchange, goes into a [`rustls::ServerConfig`] that the application makes.
 
 mod config;
+#[cfg(feature = "ring")]
+mod files;
 mod info;
 mod listener;
-mod pem;
 mod session;
-mod validity;
 
-pub use config::{Notice, TlsConfig};
+pub use config::TlsConfig;
+#[cfg(feature = "ring")]
+pub use files::{Notice, PemError, PemFiles, Warning};
 pub use info::TlsInfo;
 pub use listener::TlsListener;
-pub use pem::{PemError, PemFiles};
-pub use validity::Warning;
 
 pub use rustls;
+
+/// Compiles the examples of the README.
+#[cfg(all(doctest, feature = "ring"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,4 +1,4 @@
-//! Connections, from their first byte to the end of the handshake.
+//! A listener that performs TLS handshakes.
 
 use std::io;
 use std::pin::Pin;
@@ -13,18 +13,21 @@ use crate::config::TlsConfig;
 use crate::info::TlsInfo;
 use crate::session::Session;
 
-/// What is buffered of a client that takes nothing: one record (RFC 8446, 5.1). More would
-/// be memory that strangers hold, and progress that no deadline sees.
+/// The session's send buffer: one record (RFC 8446, section 5.1). Clients that do not read would
+/// occupy a larger buffer, and writes into it would hide a stall from the write deadline.
 const BUFFER: usize = 16 << 10;
 
-/// How long a peer that is refused may take nothing of why.
+/// The write deadline for the response or alert to a refused peer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A listener whose connections are TLS sessions over those of another.
+/// A listener whose connections are TLS sessions over those of another listener.
 ///
-/// It is a [`Listener`] itself. The application sees a connection's [`TlsInfo`].
+/// A handler gets the [`TlsInfo`] of a request's connection.
 ///
-/// ```no_run
+/// A peer that sends plain HTTP gets a response of 400 that names `https://`.
+///
+#[cfg_attr(feature = "ring", doc = "```no_run")]
+#[cfg_attr(not(feature = "ring"), doc = "```ignore")]
 /// use sse_net::{Config, Server, Tcp};
 /// use sse_tls::{PemFiles, TlsListener};
 ///
@@ -44,8 +47,10 @@ pub struct TlsListener<L> {
 }
 
 impl<L: Listener> TlsListener<L> {
-    /// A listener for TLS over the connections of `listener`. A [`TlsConfig`] that is kept can
-    /// be reloaded while this one listens; an `Arc<rustls::ServerConfig>` will do as well.
+    /// Wraps `listener`.
+    ///
+    /// `config` is a [`TlsConfig`], whose clones can be reloaded later, or an
+    /// `Arc<rustls::ServerConfig>`.
     pub fn new(listener: L, config: impl Into<TlsConfig>) -> Self {
         Self {
             listener,
@@ -60,25 +65,25 @@ impl<L: Listener> Listener for TlsListener<L> {
     async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
         let (inner, peer) = self.listener.accept().await?;
         let config = self.config.clone();
-        let handshake = async move { shake_hands(inner.await?, &config).await };
+        let handshake = async move { perform_handshake(inner.await?, &config).await };
         Ok((Box::pin(handshake), peer))
     }
 }
 
-async fn shake_hands(mut transport: Transport, config: &TlsConfig) -> io::Result<Transport> {
+async fn perform_handshake(mut transport: Transport, config: &TlsConfig) -> io::Result<Transport> {
     let first = transport.read_u8().await?;
     if is_plain_http(first) {
         let now = Some(SystemTime::now());
         let reply = Upgrader::new().reply(Rejection::BAD_REQUEST.because(PLAIN_HTTP), None, now);
         let _ = transport.finish(&reply.encode(), WRITE_TIMEOUT).await;
-        return Err(invalid("the client speaks plain HTTP to a port for TLS"));
+        return Err(invalid("the client sent plain HTTP to a TLS port"));
     }
-    let mut fed = Ok(0);
+    let mut first_read = Ok(0);
     let accepting = TlsAcceptor::from(config.current()).accept_with(transport, |session| {
         session.set_buffer_limit(Some(BUFFER));
-        fed = session.read_tls(&mut &[first][..]);
+        first_read = session.read_tls(&mut &[first][..]);
     });
-    fed?;
+    first_read?;
     match accepting.into_fallible().await {
         Ok(session) => {
             let info = TlsInfo::new(session.get_ref().1);
@@ -87,17 +92,17 @@ async fn shake_hands(mut transport: Transport, config: &TlsConfig) -> io::Result
                 .https())
         }
         Err((error, transport)) => {
-            // The alert that says why is written by now.
+            // rustls has written the alert.
             let _ = transport.finish(b"", WRITE_TIMEOUT).await;
             Err(error)
         }
     }
 }
 
-const PLAIN_HTTP: &str = "this port speaks TLS; ask with https://";
+const PLAIN_HTTP: &str = "this port requires TLS; use https://";
 
-/// Whether a request may begin with this: a method, or blank lines before it (RFC 9112, 2.2
-/// and 3). A TLS session begins with 0x16, an SSLv2 one with a high bit.
+/// Returns whether a request can begin with this byte: a method, or a blank line before it (RFC
+/// 9112, sections 2.2 and 3). A TLS session begins with 0x16, SSLv2 with a high bit.
 const fn is_plain_http(first: u8) -> bool {
     first.is_ascii_alphabetic() || matches!(first, b'\r' | b'\n')
 }
@@ -111,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_is_told_by_its_first_byte() {
+    fn plain_http_is_recognized_by_its_first_byte() {
         for first in 0..=u8::MAX {
             let expected = matches!(first, b'A'..=b'Z' | b'a'..=b'z' | b'\r' | b'\n');
             assert_eq!(is_plain_http(first), expected, "{first:#x}");

@@ -1,4 +1,4 @@
-//! A TLS session as a connection.
+//! A TLS session as a reader and writer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,8 +8,10 @@ use sse_net::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-/// A session that passes an empty write on to its connection, which tells by its error that
-/// the peer has reset it. Within the session it would be nothing to do.
+/// A session that forwards empty writes to its connection.
+///
+/// The server uses an empty write to learn whether the peer has reset the connection; rustls
+/// alone would return `Ok` without asking the connection.
 pub(crate) struct Session(pub(crate) TlsStream<Transport>);
 
 impl AsyncRead for Session {

@@ -1,4 +1,4 @@
-//! What PEM files may hold, and what becomes of it when they change.
+//! PEM files: valid and invalid contents, reloads, and expiry.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use sse_tls::{PemFiles, TlsConfig};
 use tokio::sync::mpsc;
 
 #[test]
-fn what_is_wrong_with_a_file_is_told() {
+fn an_unusable_file_is_an_error_with_its_reason() {
     let (authority, dir) = (Authority::new(), Dir::new());
     let good = authority.certify(&["localhost"]);
     let (certificate, key) = dir.identity("good", &good);
@@ -68,58 +68,58 @@ fn what_is_wrong_with_a_file_is_told() {
         (
             files(&text, &key),
             &text,
-            "has no certificate in it, which would begin with -----BEGIN CERTIFICATE-----",
+            "contains no certificate, which begins with -----BEGIN CERTIFICATE-----",
         ),
         (
             files(&key, &key),
             &key,
-            "has no certificate in it, which would begin with -----BEGIN CERTIFICATE-----",
+            "contains no certificate, which begins with -----BEGIN CERTIFICATE-----",
         ),
         (
             files(&cut, &key),
             &cut,
-            "ends within a section, as if it were cut",
+            "ends in the middle of a PEM section; copy the whole file",
         ),
         (
             files(&no_base64, &key),
             &no_base64,
-            "has a section that is not in PEM's form",
+            "contains a section that is not valid PEM",
         ),
         (
             files(&no_der, &key),
             &no_der,
-            "has a certificate that is damaged, or none of X.509 version 3",
+            "contains a certificate that is damaged or not X.509 version 3",
         ),
         (
             files(&certificate, &certificate),
             &certificate,
-            "has no private key in it, which would begin with -----BEGIN PRIVATE KEY-----",
+            "contains no private key, which begins with -----BEGIN PRIVATE KEY-----",
         ),
         (
             files(&certificate, &no_key),
             &no_key,
-            "has a private key that is damaged, or of a kind other than RSA from 2048 bits, \
-             ECDSA with P-256 or P-384, and Ed25519",
+            "contains a private key that is damaged or not supported; use RSA from 2048 bits, \
+             ECDSA with P-256 or P-384, or Ed25519",
         ),
         (
             files(&certificate, &encrypted),
             &encrypted,
-            "has an encrypted private key; decrypt it with openssl pkey -in FILE -out PLAIN",
+            "contains an encrypted private key; decrypt it with openssl pkey -in FILE -out PLAIN",
         ),
         (
             files(&certificate, &traditional),
             &traditional,
-            "has an encrypted private key; decrypt it with openssl pkey -in FILE -out PLAIN",
+            "contains an encrypted private key; decrypt it with openssl pkey -in FILE -out PLAIN",
         ),
         (
             files(&certificate, &other_key),
             &other_key,
-            "has another private key than that of the first certificate in {certificate}",
+            "contains a private key that does not match the first certificate in {certificate}",
         ),
         (
             files(&certificate, &key).certificate(&certificate, &other_key),
             &other_key,
-            "has another private key than that of the first certificate in {certificate}",
+            "contains a private key that does not match the first certificate in {certificate}",
         ),
         (
             clients(&missing),
@@ -129,12 +129,12 @@ fn what_is_wrong_with_a_file_is_told() {
         (
             clients(&text),
             &text,
-            "has no certificate in it, which would begin with -----BEGIN CERTIFICATE-----",
+            "contains no certificate, which begins with -----BEGIN CERTIFICATE-----",
         ),
         (
             clients(&no_der),
             &no_der,
-            "has a certificate that is damaged, or none of X.509 version 3",
+            "contains a certificate that is damaged or not X.509 version 3",
         ),
     ] {
         let error = files.load().unwrap_err();
@@ -145,9 +145,10 @@ fn what_is_wrong_with_a_file_is_told() {
     }
 }
 
-/// RFC 7468, 2: what precedes a section is not part of it. Editors on Windows put it there.
+/// Some editors on Windows write a byte order mark; RFC 7468, section 2, ignores text before a
+/// section.
 #[test]
-fn a_byte_order_mark_hides_nothing() {
+fn a_byte_order_mark_does_not_hide_the_first_section() {
     let (authority, dir) = (Authority::new(), Dir::new());
     let identity = authority.certify(&["localhost"]);
     let marked = |name: &str, text: &str| dir.write(name, format!("\u{feff}{text}"));
@@ -163,24 +164,23 @@ fn a_byte_order_mark_hides_nothing() {
     ] {
         files.load().unwrap();
     }
-    // One within the text is not its beginning.
+    // A byte order mark inside the text is not skipped.
     let within = dir.write("within", format!("# mine\n\u{feff}{}", authority.pem()));
     let files = PemFiles::new(&certificate, &key).require_client_certificates(within);
     assert!(files.load().is_err());
 }
 
-/// One that panics does not end the watch.
 #[tokio::test(start_paused = true)]
-async fn a_watch_goes_on_after_a_panic_of_who_is_told() {
+async fn a_watch_continues_after_a_panic_of_the_callback() {
     let (authority, dir) = (Authority::new(), Dir::new());
     let tls = dir
         .files(&authority.certify(&["localhost"]))
         .load()
         .unwrap();
-    let (told, mut notices) = mpsc::unbounded_channel();
+    let (sender, mut notices) = mpsc::unbounded_channel();
     let watching = tls.watch(Duration::from_secs(1), move |notice| {
-        told.send(notice.to_string()).unwrap();
-        panic!("the program fails");
+        sender.send(notice.to_string()).unwrap();
+        panic!("a bug in the callback");
     });
     let _watching = tokio::spawn(watching);
     for _ in 0..2 {
@@ -191,7 +191,7 @@ async fn a_watch_goes_on_after_a_panic_of_who_is_told() {
 }
 
 #[test]
-fn a_certificate_out_of_its_time_is_a_warning() {
+fn a_certificate_outside_its_validity_is_a_warning() {
     let (authority, dir) = (Authority::new(), Dir::new());
     let at = |from, until| {
         authority.certify_with(&["localhost"], |params| {
@@ -204,39 +204,40 @@ fn a_certificate_out_of_its_time_is_a_warning() {
         (
             "old",
             at(2000, 2001),
-            Some("expired on 2001-04-05; clients refuse it"),
+            Some("expired on 2001-04-05; clients refuse it until it is renewed"),
         ),
         (
             "new",
             at(8000, 9000),
-            Some("is not valid before 8000-02-03; is this machine's clock right?"),
+            Some("is not valid before 8000-02-03; check the clock of this machine"),
         ),
     ] {
         let (certificate, key) = dir.identity(name, &identity);
         let tls = PemFiles::new(&certificate, key).load().unwrap();
-        let told = Vec::from_iter(tls.warnings().iter().map(ToString::to_string));
+        let warnings = Vec::from_iter(tls.warnings().iter().map(ToString::to_string));
         let file = certificate.display();
         let expected = sentence.map(|sentence| format!("the certificate in {file} {sentence}"));
-        assert_eq!(told, Vec::from_iter(expected), "{name}");
+        assert_eq!(warnings, Vec::from_iter(expected), "{name}");
         let has_expired = tls.not_after().unwrap() < SystemTime::now();
         assert_eq!(has_expired, name == "old");
     }
 }
 
-/// The certificate that a new client is shown.
-async fn shown(net: &Net, authority: &Authority) -> CertificateDer<'static> {
+/// Returns the certificate that a new client receives.
+async fn received_certificate(net: &Net, authority: &Authority) -> CertificateDer<'static> {
     let client = Client::new(authority).config();
     let session = net.session(&client).await;
     session.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
-fn put(dir: &Dir, name: &str, text: &str) {
+/// Replaces a file atomically.
+fn replace(dir: &Dir, name: &str, text: &str) {
     let new = dir.write("new", text);
     rename(new, dir.path(name)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_that_have_changed_are_used_from_the_next_handshake_on() {
+async fn changed_files_are_used_from_the_next_handshake_on() {
     let (authority, dir) = (Authority::new(), Dir::new());
     let [first, second] = [(); 2].map(|()| authority.certify(&["localhost"]));
     let tls = dir.files(&first).load().unwrap();
@@ -247,22 +248,22 @@ async fn files_that_have_changed_are_used_from_the_next_handshake_on() {
     begin(&mut session).await;
     assert!(!tls.reload().unwrap(), "nothing has changed");
 
-    put(&dir, "server.pem", &second.certificate);
+    replace(&dir, "server.pem", &second.certificate);
     let error = tls.reload().unwrap_err().to_string();
-    assert!(error.contains("another private key"), "{error}");
-    assert_eq!(tls.problem().unwrap().to_string(), error);
-    assert_eq!(shown(&net, &authority).await, first.der());
+    assert!(error.contains("does not match"), "{error}");
+    assert_eq!(tls.reload_error().unwrap().to_string(), error);
+    assert_eq!(received_certificate(&net, &authority).await, first.der());
 
-    put(&dir, "server.key", &second.key);
+    replace(&dir, "server.key", &second.key);
     assert!(tls.reload().unwrap());
-    assert!(tls.problem().is_none());
-    assert_eq!(shown(&net, &authority).await, second.der());
+    assert!(tls.reload_error().is_none());
+    assert_eq!(received_certificate(&net, &authority).await, second.der());
 
     fs::remove_file(dir.path("server.key")).unwrap();
     assert!(tls.reload().is_err());
-    assert_eq!(shown(&net, &authority).await, second.der());
+    assert_eq!(received_certificate(&net, &authority).await, second.der());
 
-    // What was up is still so, and an old session is resumed.
+    // The open stream continues, and an old session can be resumed.
     publish(&topic, 1..2);
     assert_eq!(read(&mut session).await, published(1..2));
     let again = net.get("/", &client).await;
@@ -271,7 +272,7 @@ async fn files_that_have_changed_are_used_from_the_next_handshake_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_whose_authority_is_gone_does_not_come_back_by_a_ticket() {
+async fn a_client_of_a_removed_authority_cannot_resume_with_a_ticket() {
     let (clients, others) = (Authority::new(), Authority::new());
     let world = common::World::with(|dir, files| {
         files.require_client_certificates(dir.write("clients.pem", clients.pem()))
@@ -286,7 +287,7 @@ async fn a_client_whose_authority_is_gone_does_not_come_back_by_a_ticket() {
     for _ in 0..2 {
         begin(&mut net.get("/", &client).await).await;
     }
-    put(&world.dir, "clients.pem", &others.pem());
+    replace(&world.dir, "clients.pem", &others.pem());
     assert!(world.tls.reload().unwrap());
     let mut session = net.get("/", &client).await;
     let (_, end) = common::read_to_end(&mut session).await;
@@ -294,8 +295,8 @@ async fn a_client_whose_authority_is_gone_does_not_come_back_by_a_ticket() {
     assert_eq!(error, "received fatal alert: UnknownCA");
 }
 
-/// Files as Kubernetes mounts them: each is a link through a directory that is one itself, and
-/// is swapped for another.
+/// Files as Kubernetes mounts them: symlinks through a directory that is itself a symlink, which
+/// is replaced.
 #[cfg(unix)]
 mod mounted {
     use std::os::unix::fs::symlink;
@@ -310,7 +311,7 @@ mod mounted {
     }
 
     #[tokio::test]
-    async fn a_swapped_link_is_seen_while_nobody_asks() {
+    async fn a_replaced_symlink_is_followed_by_the_watch() {
         let (authority, dir) = (Authority::new(), Dir::new());
         let [first, second, third] = [(); 3].map(|()| authority.certify(&["localhost"]));
         mount(&dir, "1", &first);
@@ -339,8 +340,8 @@ mod mounted {
         assert_eq!(
             notice,
             format!(
-                "the certificates stay as they were: {} has another private key than that of \
-                 the first certificate in {}",
+                "the old certificates remain in use: {} contains a private key that does not \
+                 match the first certificate in {}",
                 key.display(),
                 certificate.display()
             )
@@ -356,22 +357,24 @@ mod mounted {
         let certificate = certificate.display();
         assert_eq!(
             notice,
-            format!("the certificate in {certificate} expired on 2000-01-01; clients refuse it")
+            format!(
+                "the certificate in {certificate} expired on 2000-01-01; clients refuse it until it is renewed"
+            )
         );
     }
 
-    /// Notices come from a thread that reads files, so this is on the real clock.
+    /// The files are read on a blocking thread, so this runs on the real clock.
     fn watch(tls: &TlsConfig) -> mpsc::UnboundedReceiver<String> {
-        let (tell, notices) = mpsc::unbounded_channel();
+        let (sender, notices) = mpsc::unbounded_channel();
         tokio::spawn(tls.clone().watch(Duration::from_millis(5), move |notice| {
-            let _ = tell.send(notice.to_string());
+            let _ = sender.send(notice.to_string());
         }));
         notices
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_streams_outlive_their_certificate() {
+async fn five_hundred_streams_continue_after_their_certificate_is_replaced() {
     const STREAMS: usize = 500;
     let (authority, dir) = (Authority::new(), Dir::new());
     let [first, second] = [(); 2].map(|()| authority.certify(&["localhost"]));
@@ -394,16 +397,16 @@ async fn five_hundred_streams_outlive_their_certificate() {
     for round in 0..20 {
         publish(&topic, round * 10..round * 10 + 10);
         if round == 10 {
-            put(&dir, "server.pem", &second.certificate);
-            put(&dir, "server.key", &second.key);
+            replace(&dir, "server.pem", &second.certificate);
+            replace(&dir, "server.key", &second.key);
             assert!(tls.reload().unwrap());
         }
         common::settle().await;
     }
-    assert_eq!(shown(&net, &authority).await, second.der());
+    assert_eq!(received_certificate(&net, &authority).await, second.der());
     topic.finish(None).unwrap();
     for reader in readers {
-        let text = reader.await.unwrap().expect("a whole stream");
+        let text = reader.await.unwrap().expect("a complete stream");
         assert!(text.starts_with(&published(0..200)), "{text}");
     }
     common::settle().await;

@@ -1,4 +1,4 @@
-//! From a connection's first byte to its request.
+//! Handshakes, from a connection's first byte to its request.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,8 +18,8 @@ use sse_tls::{PemFiles, TlsInfo};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-/// Tells a client what the application sees of its session.
-fn tell(request: Request) -> std::future::Ready<Answer> {
+/// Responds with the `TlsInfo` of the request.
+fn describe(request: Request) -> std::future::Ready<Answer> {
     let tls = TlsInfo::of(&request).unwrap();
     let text = format!(
         "{:?} {} {} certificate {}",
@@ -31,11 +31,11 @@ fn tell(request: Request) -> std::future::Ready<Answer> {
     ready(request.respond(Response::new(200).with_body("text/plain", text)))
 }
 
-async fn told(net: &Net, client: &Arc<ClientConfig>) -> String {
-    try_told(net, client).await.unwrap()
+async fn description(net: &Net, client: &Arc<ClientConfig>) -> String {
+    try_description(net, client).await.unwrap()
 }
 
-async fn try_told(net: &Net, client: &Arc<ClientConfig>) -> io::Result<String> {
+async fn try_description(net: &Net, client: &Arc<ClientConfig>) -> io::Result<String> {
     let mut session = net.session_for("localhost", client).await?;
     ask(&mut session, "/").await;
     let (text, end) = read_to_end(&mut session).await;
@@ -45,9 +45,9 @@ async fn try_told(net: &Net, client: &Arc<ClientConfig>) -> io::Result<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_application_sees_what_was_negotiated() {
+async fn a_handler_gets_the_negotiated_parameters() {
     let world = World::new();
-    let (_server, net) = world.serve(tell);
+    let (_server, net) = world.serve(describe);
     for (versions, is_named, expected) in [
         (
             TLS12,
@@ -71,17 +71,17 @@ async fn the_application_sees_what_was_negotiated() {
             ..Client::new(&world.authority)
         };
         let client = client.config();
-        let first = told(&net, &client).await;
-        let second = told(&net, &client).await;
+        let first = description(&net, &client).await;
+        let second = description(&net, &client).await;
         let end = second.rsplit(' ').next().unwrap();
         assert_eq!(format!("{first}, then {end}"), expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn plain_http_is_answered_in_plain_words() {
+async fn plain_http_gets_a_response_of_400() {
     let world = World::new();
-    let (server, net) = world.serve(tell);
+    let (server, net) = world.serve(describe);
     for head in [
         "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "\r\nPOST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
@@ -95,16 +95,16 @@ async fn plain_http_is_answered_in_plain_words() {
             head.starts_with("HTTP/1.1 400 Bad Request\r\nDate: "),
             "{head}"
         );
-        assert_eq!(body, "this port speaks TLS; ask with https://\n");
+        assert_eq!(body, "this port requires TLS; use https://\n");
         drop(client);
     }
     common::settle().await;
     assert_eq!(server.stats().connections, 0);
 }
 
-/// A page that came over plain HTTP may be anybody's on the way.
+/// A page from plain HTTP may have been changed on the way.
 #[tokio::test(start_paused = true)]
-async fn the_servers_own_origin_is_that_of_https() {
+async fn the_servers_own_origin_is_https() {
     let world = World::new();
     let config =
         common::config().upgrader(Upgrader::new().allow_origin("https://b.example").unwrap());
@@ -131,9 +131,9 @@ async fn the_servers_own_origin_is_that_of_https() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn garbage_gets_an_alert() {
+async fn an_invalid_handshake_gets_an_alert() {
     let world = World::new();
-    let (server, net) = world.serve(tell);
+    let (server, net) = world.serve(describe);
     for garbage in [
         &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0][..], // an empty ClientHello
         &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3, 4, 5],
@@ -158,7 +158,7 @@ async fn read_to_end_bytes(from: &mut common::Tap) -> (Vec<u8>, io::Result<usize
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_may_stall_at_every_byte() {
+async fn a_stalled_handshake_delays_no_other_client() {
     let world = World::new();
     let topic = Topic::new(Retention::default());
     let (server, net) = world.serve(follow(&topic));
@@ -176,7 +176,7 @@ async fn a_handshake_may_stall_at_every_byte() {
         let stalled = Vec::from_iter((0..whole).map(|may_write| {
             let mut tap = net.connect(common::WIDE);
             tap.may_write = may_write;
-            // Sessions that were resumed would say less.
+            // A new configuration, because resumed sessions have shorter handshakes.
             let client = Client {
                 versions,
                 ..Client::new(&world.authority)
@@ -186,7 +186,7 @@ async fn a_handshake_may_stall_at_every_byte() {
             let connector = tokio_rustls::TlsConnector::from(client);
             tokio::spawn(async move {
                 let ended = match connector.connect(name, tap).await {
-                    // A client of TLS 1.3 is done when it has begun to write its last words.
+                    // A client of TLS 1.3 is done before its last message has arrived.
                     Ok(mut session) => read_to_end(&mut session).await.1.err().unwrap(),
                     Err(error) => error,
                 };
@@ -197,7 +197,10 @@ async fn a_handshake_may_stall_at_every_byte() {
         assert_eq!(begin(&mut healthy).await, "");
         common::publish(&topic, 1..3);
         assert_eq!(read(&mut healthy).await, common::published(1..3));
-        assert!(start.elapsed() < Duration::from_secs(1), "nobody waited");
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "a client had to wait"
+        );
 
         for (at, stalled) in stalled.into_iter().enumerate() {
             let (kind, time) = stalled.await.unwrap();
@@ -212,9 +215,9 @@ async fn a_handshake_may_stall_at_every_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn protocols_are_agreed_upon_or_refused_with_an_alert() {
+async fn protocols_are_negotiated_or_refused_with_an_alert() {
     let world = World::new();
-    let (_server, net) = world.serve(tell);
+    let (_server, net) = world.serve(describe);
     for (alpn, agreed) in [
         (&[][..], Ok(None)),
         (&["http/1.1"], Ok(Some("http/1.1"))),
@@ -239,7 +242,7 @@ async fn protocols_are_agreed_upon_or_refused_with_an_alert() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
+async fn a_client_gets_the_certificate_for_the_requested_name() {
     let (authority, dir) = (Authority::new(), common::Dir::new());
     let mut files: Option<PemFiles> = None;
     let mut identities = Vec::new();
@@ -257,14 +260,14 @@ async fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
         identities.push(identity);
     }
     let tls = files.unwrap().load().unwrap();
-    let (_server, net) = common::serve(common::config(), tls, tell);
+    let (_server, net) = common::serve(common::config(), tls, describe);
     for (name, is_named, expected) in [
         ("first.test", true, Some(0)),
         ("a.wild.test", true, Some(1)),
         ("WILD.test", true, Some(1)),
         ("localhost", true, Some(2)),
         ("first.test", false, Some(0)),
-        ("127.0.0.1", true, None), // An address is no name: the first, which is for another.
+        ("127.0.0.1", true, None), // Not sent as a name, so the first certificate is used.
         ("a.a.wild.test", true, None),
         ("elsewhere.test", true, None),
     ] {
@@ -284,7 +287,7 @@ fn shown(session: &common::Session) -> CertificateDer<'static> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_certificates_are_asked_for() {
+async fn client_certificates_are_requested_and_verified() {
     let (clients, others) = (Authority::new(), Authority::new());
     let some = Some(clients.certify(&["client.test"]));
     let bad = Some(others.certify(&["client.test"]));
@@ -311,16 +314,16 @@ async fn client_certificates_are_asked_for() {
         (&not_asked, &bad, UNSEEN),
     ] {
         for versions in [TLS13, TLS12] {
-            let (_server, net) = world.serve(tell);
+            let (_server, net) = world.serve(describe);
             let client = Client {
                 versions,
                 identity: identity.clone(),
                 ..Client::new(&world.authority)
             };
-            match (try_told(&net, &client.config()).await, expected) {
-                (Ok(told), Ok(expected)) => assert!(told.ends_with(expected), "{told}"),
+            match (try_description(&net, &client.config()).await, expected) {
+                (Ok(found), Ok(expected)) => assert!(found.ends_with(expected), "{found}"),
                 (Err(error), Err(expected)) => {
-                    // Without a certificate, TLS 1.2 has another alert.
+                    // The alerts of TLS 1.2 differ.
                     let text = error.to_string();
                     assert!(text.starts_with("received fatal alert"), "{text}");
                     if versions == TLS13 {

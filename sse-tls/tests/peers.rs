@@ -1,6 +1,6 @@
-//! What other people's TLS says to ours: `openssl` and `curl`, as installed.
+//! Interoperability with `openssl` and `curl`.
 //!
-//! They are ignored unless asked for, since `cargo test` needs nothing but Rust:
+//! These tests are ignored by default, so that `cargo test` needs nothing but Rust. Run them with
 //! `cargo test -p sse-tls --test peers -- --ignored`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -20,14 +20,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::{Duration, timeout};
 
-/// Runs a command that has to succeed, in the directory.
+/// Runs a command in the directory and asserts success.
 async fn run(dir: &Dir, command: &str) -> String {
     let (text, is_success) = try_run(dir, command, "").await;
     assert!(is_success, "{command}: {text}");
     text
 }
 
-/// Runs a command, and gives what it says on both outputs, and whether it succeeds.
+/// Runs a command. Returns both outputs, and whether it succeeded.
 async fn try_run(dir: &Dir, command: &str, input: &str) -> (String, bool) {
     let mut child = Command::new("sh")
         .args(["-c", &format!("exec 2>&1; {command}")])
@@ -41,14 +41,14 @@ async fn try_run(dir: &Dir, command: &str, input: &str) -> (String, bool) {
     stdin.write_all(input.as_bytes()).await.unwrap();
     let output = timeout(Duration::from_secs(30), child.wait_with_output());
     let output = output.await.expect(command).unwrap();
-    drop(stdin); // Until then, for `s_client` ends with it.
+    drop(stdin); // Kept open until here, because `s_client` ends with its input.
     (
         String::from_utf8_lossy(&output.stdout).into_owned(),
         output.status.success(),
     )
 }
 
-/// An authority and what it has signed, made by `openssl`.
+/// Makes an authority.
 async fn authority(dir: &Dir, name: &str) {
     run(
         dir,
@@ -61,6 +61,7 @@ async fn authority(dir: &Dir, name: &str) {
     .await;
 }
 
+/// Makes a key and a certificate signed by `authority`.
 async fn sign(dir: &Dir, authority: &str, name: &str, new_key: &str) -> (PathBuf, PathBuf) {
     let commands = format!(
         "openssl req {new_key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr
@@ -119,7 +120,7 @@ impl World {
         }
     }
 
-    /// What `s_client` says and is told.
+    /// Runs `openssl s_client` with a request, and returns its output.
     async fn s_client(&self, options: &str) -> (String, bool) {
         let port = self.address.port();
         let command = format!(
@@ -150,33 +151,33 @@ fn seen(request: &Request) -> Response {
 }
 
 #[track_caller]
-fn assert_says((text, is_success): &(String, bool), expected: &str) {
-    let says = text.contains(expected);
-    assert!(*is_success && says, "no {expected:?} in {text}");
+fn assert_succeeds((text, is_success): &(String, bool), expected: &str) {
+    let is_found = text.contains(expected);
+    assert!(*is_success && is_found, "no {expected:?} in {text}");
 }
 
 #[track_caller]
 fn assert_fails((text, is_success): &(String, bool), expected: &str) {
-    let says = text.contains(expected);
-    assert!(!*is_success && says, "no {expected:?} in {text}");
+    let is_found = text.contains(expected);
+    assert!(!*is_success && is_found, "no {expected:?} in {text}");
 }
 
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
-async fn openssl_speaks_both_versions_and_resumes() {
+async fn openssl_connects_with_both_versions_and_resumes() {
     let world = World::new(|_, files| files).await;
     for (option, version) in [("-tls1_2", "TLSv1_2"), ("-tls1_3", "TLSv1_3")] {
         let first = world.s_client(&format!("{option} -sess_out session")).await;
         let expected = format!("seen: {version}, localhost, no certificate, new");
-        assert_says(&first, &expected);
-        assert_says(&first, "Verify return code: 0 (ok)");
-        assert_says(&first, "closed"); // by close_notify: anything else is an error
+        assert_succeeds(&first, &expected);
+        assert_succeeds(&first, "Verify return code: 0 (ok)");
+        assert_succeeds(&first, "closed"); // by close_notify: anything else is an error
         let again = world.s_client(&format!("{option} -sess_in session")).await;
         let expected = format!("seen: {version}, localhost, no certificate, resumed");
-        assert_says(&again, &expected);
+        assert_succeeds(&again, &expected);
     }
     assert_fails(&world.s_client("-tls1_1").await, "alert");
-    assert_says(
+    assert_succeeds(
         &world.s_client("-alpn h2,http/1.1").await,
         "ALPN protocol: http/1.1",
     );
@@ -202,17 +203,17 @@ async fn client_certificates_are_verified() {
         for version in ["-tls1_2", "-tls1_3"] {
             let with = |name| format!("{version} -cert {name}.pem -key {name}.key");
             let client = world.s_client(&with("client")).await;
-            assert_says(&client, ", a certificate");
+            assert_succeeds(&client, ", a certificate");
             let stranger = world.s_client(&with("stranger")).await;
             assert_fails(&stranger, "alert unknown ca");
             let nobody = world.s_client(version).await;
             match without {
-                Some(expected) => assert_says(&nobody, expected),
+                Some(expected) => assert_succeeds(&nobody, expected),
                 None => assert_fails(&nobody, "alert"),
             }
         }
         let curl = "--cacert ca.pem --cert client.pem --key client.key";
-        assert_says(&world.curl(curl, "/").await, ", a certificate");
+        assert_succeeds(&world.curl(curl, "/").await, ", a certificate");
     }
 }
 
@@ -234,8 +235,8 @@ async fn curl_follows_a_stream_to_its_end() {
     };
     let (stream, ()) = tokio::join!(world.curl("--cacert ca.pem", "/events"), publishing);
     // Without close_notify, curl would fail: "unexpected eof while reading".
-    assert_says(&stream, &common::published(0..100));
-    assert_says(&stream, "event: close\ndata: \n\n");
+    assert_succeeds(&stream, &common::published(0..100));
+    assert_succeeds(&stream, "event: close\ndata: \n\n");
 
     for (options, version) in [
         ("--tls-max 1.2", "TLSv1_2"),
@@ -243,8 +244,8 @@ async fn curl_follows_a_stream_to_its_end() {
         ("--http1.0", "TLSv1_3"),
         ("--http2", "TLSv1_3"),
     ] {
-        let told = world.curl(&format!("--cacert ca.pem {options}"), "/").await;
-        assert_says(&told, &format!("seen: {version}, localhost"));
+        let found = world.curl(&format!("--cacert ca.pem {options}"), "/").await;
+        assert_succeeds(&found, &format!("seen: {version}, localhost"));
     }
     let distrust = world.curl("--cacert other-ca.pem", "/").await;
     assert_fails(&distrust, "unable to get local issuer certificate");
@@ -256,13 +257,13 @@ async fn curl_follows_a_stream_to_its_end() {
         "",
     )
     .await;
-    assert_says(&plain, "HTTP/1.1 400 Bad Request");
-    assert_says(&plain, "this port speaks TLS; ask with https://");
+    assert_succeeds(&plain, "HTTP/1.1 400 Bad Request");
+    assert_succeeds(&plain, "this port requires TLS; use https://");
 }
 
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
-async fn keys_are_read_as_openssl_writes_them() {
+async fn every_key_format_of_openssl_is_read() {
     let dir = Dir::new();
     authority(&dir, "ca").await;
     for (new_key, convert, begins) in [
@@ -289,20 +290,20 @@ async fn keys_are_read_as_openssl_writes_them() {
         let text = std::fs::read_to_string(&key).unwrap();
         assert!(text.starts_with(begins), "{text}");
         let tls = PemFiles::new(certificate, &key).load().unwrap();
-        shake_hands(&dir, tls).await;
-        refuse_encrypted(&dir, &key, convert).await;
+        assert_handshake_succeeds(&dir, tls).await;
+        assert_encrypted_is_refused(&dir, &key, convert).await;
     }
 }
 
-async fn shake_hands(dir: &Dir, tls: TlsConfig) {
+async fn assert_handshake_succeeds(dir: &Dir, tls: TlsConfig) {
     let inner = Dir::new();
     std::fs::copy(dir.path("ca.pem"), inner.path("ca.pem")).unwrap();
     let world = World::with(inner, tls);
-    assert_says(&world.s_client("").await, "Verify return code: 0 (ok)");
+    assert_succeeds(&world.s_client("").await, "Verify return code: 0 (ok)");
 }
 
-async fn refuse_encrypted(dir: &Dir, key: &Path, convert: &str) {
-    // In the form that the key has: that of OpenSSL of old, or PKCS #8.
+async fn assert_encrypted_is_refused(dir: &Dir, key: &Path, convert: &str) {
+    // In the same format as the key: traditional or PKCS #8.
     let encrypt = match convert.split(' ').nth(1) {
         Some("ec") => "openssl ec -aes128 -passout pass:hello",
         Some("rsa") => "openssl rsa -traditional -aes128 -passout pass:hello",
@@ -320,7 +321,7 @@ async fn refuse_encrypted(dir: &Dir, key: &Path, convert: &str) {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} has an encrypted private key; decrypt it with openssl pkey -in FILE -out PLAIN",
+            "{} contains an encrypted private key; decrypt it with openssl pkey -in FILE -out PLAIN",
             secret.display()
         )
     );
@@ -328,7 +329,7 @@ async fn refuse_encrypted(dir: &Dir, key: &Path, convert: &str) {
 
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
-async fn the_certificate_may_change_under_a_stream() {
+async fn a_stream_continues_while_the_certificate_is_replaced() {
     let dir = Dir::new();
     authority(&dir, "ca").await;
     let (certificate, key) = sign(&dir, "ca", "server", EC).await;
@@ -357,12 +358,12 @@ async fn the_certificate_may_change_under_a_stream() {
         topic.finish(None).unwrap();
     };
     let (stream, ()) = tokio::join!(world.curl("--cacert ca.pem", "/events"), replacing);
-    assert_says(&stream, &common::published(0..20));
+    assert_succeeds(&stream, &common::published(0..20));
 }
 
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
-async fn garbage_on_the_port_hurts_nobody() {
+async fn garbage_on_the_port_does_not_affect_other_clients() {
     let world = World::new(|_, files| files).await;
     let mut garbage = 1_u32;
     for len in (1..3000).step_by(97) {
@@ -378,5 +379,5 @@ async fn garbage_on_the_port_hurts_nobody() {
         let reading = socket.read_to_end(&mut answer);
         let _ = timeout(Duration::from_secs(5), reading).await.unwrap();
     }
-    assert_says(&world.curl("--cacert ca.pem", "/").await, "seen: TLSv1_3");
+    assert_succeeds(&world.curl("--cacert ca.pem", "/").await, "seen: TLSv1_3");
 }

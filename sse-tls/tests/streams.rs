@@ -1,4 +1,4 @@
-//! Streams over TLS: the same as over anything else, and how they end.
+//! Streams over TLS, and how they end.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,13 +19,14 @@ use tokio::time::{Instant, sleep};
 const DATA: u8 = 23;
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_is_one_record() {
+async fn events_that_are_published_together_share_a_record() {
     let world = World::new();
     let topic = Topic::new(Retention::events(10_000));
     let (_server, net) = world.serve(follow(&topic));
     let mut session = net.get("/", &world.client()).await;
     begin(&mut session).await;
-    for (events, records) in [(1, 1), (100, 1), (2000, 3)] {
+    // The last is more than a slice of the log, and a record holds 16 KiB.
+    for (events, records) in [(1, 1), (100, 1), (2000, 4)] {
         session.get_ref().0.wire.records();
         publish(&topic, 1000..1000 + events);
         let text = read(&mut session).await;
@@ -37,7 +38,7 @@ async fn a_burst_is_one_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_idle_gets_heartbeats() {
+async fn an_idle_client_gets_heartbeats() {
     let world = World::new();
     let topic = Topic::new(Retention::default());
     let (_server, net) = world.serve(follow(&topic));
@@ -50,7 +51,7 @@ async fn whoever_is_idle_gets_heartbeats() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_as_it_should_says_so() {
+async fn a_stream_that_ends_regularly_ends_with_close_notify() {
     let world = World::new();
     let topic = Topic::new(Retention::default());
     let finished = Topic::new(Retention::default());
@@ -92,22 +93,22 @@ async fn a_stream_that_ends_as_it_should_says_so() {
     let mut session = net.get("/", &client).await;
     begin(&mut session).await;
     let drained = tokio::spawn(server.drain(Duration::from_secs(1)));
-    let (goodbye, end) = read_to_end(&mut session).await;
-    assert!(goodbye.starts_with("retry: "), "{goodbye}");
+    let (rest, end) = read_to_end(&mut session).await;
+    assert!(rest.starts_with("retry: "), "{rest}");
     assert!(end.is_ok());
     drained.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_cut_does_not_say_that_it_ends() {
+async fn a_stream_that_is_cut_ends_without_close_notify() {
     let world = World::new();
     let topic = Topic::new(Retention::default());
     let ends = Arc::new(Mutex::new(Vec::new()));
-    let (told, followed) = (Arc::clone(&ends), topic.clone());
+    let (sink, followed) = (Arc::clone(&ends), topic.clone());
     let handler = move |request: Request| {
-        let told = Arc::clone(&told);
+        let sink = Arc::clone(&sink);
         let answer = request.follow(&followed);
-        ready(answer.on_end(move |end| told.lock().unwrap().push(end)))
+        ready(answer.on_end(move |end| sink.lock().unwrap().push(end)))
     };
     let (_server, net) = world.serve(handler);
     let name = "localhost".try_into().unwrap();
@@ -133,7 +134,7 @@ async fn a_stream_that_is_cut_does_not_say_that_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_progress_is_progress() {
+async fn a_slow_client_that_makes_progress_stays_connected() {
     let world = World::new();
     let topic = Topic::new(Retention::default());
     let (_server, net) = world.serve(follow(&topic));
@@ -159,10 +160,11 @@ async fn slow_progress_is_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_falls_behind_is_told_of_the_gap() {
+async fn a_client_that_lags_gets_a_gap_event() {
     let world = World::new();
     let topic = Topic::new(
-        TopicConfig::from(Retention::events(10)).slow_clients(sse_net::SlowClients::SkipAhead),
+        TopicConfig::from(Retention::events(10).backlog(Duration::ZERO, 0))
+            .slow_clients(sse_net::SlowClients::SkipAhead),
     );
     let (_server, net) = world.serve(follow(&topic));
     let name = "localhost".try_into().unwrap();
@@ -182,7 +184,7 @@ async fn a_client_that_falls_behind_is_told_of_the_gap() {
         match event.event() {
             "gap" => ids.push(None),
             _ => {
-                assert_eq!(event.data(), data, "an event is torn");
+                assert_eq!(event.data(), data, "an event is incomplete");
                 ids.push(event.last_event_id().parse::<u32>().ok());
             }
         }
@@ -194,7 +196,7 @@ async fn a_client_that_falls_behind_is_told_of_the_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_is_noticed() {
+async fn a_client_that_disconnects_is_removed() {
     let world = World::new();
     let topic = Topic::new(Retention::default());
     let (server, net) = world.serve(follow(&topic));
@@ -207,7 +209,7 @@ async fn a_client_that_leaves_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_waits_for_room_too() {
+async fn close_notify_waits_until_the_client_reads() {
     const ROOM: usize = 4096;
     let world = World::new();
     let topic = Topic::new(Retention::default());
@@ -217,7 +219,7 @@ async fn the_end_waits_for_room_too() {
     let mut session = connector.connect(name, net.connect(ROOM)).await.unwrap();
     ask(&mut session, "/").await;
     begin(&mut session).await;
-    // With what a record adds, this fills the pipe to the last byte.
+    // With the overhead of a record, this fills the pipe exactly.
     let frame = "id: 1\ndata: \n\n".len();
     let data = "x".repeat(ROOM - 22 - frame);
     topic.publish(&Event::new().id(1).data(&*data)).unwrap();

@@ -1,4 +1,4 @@
-//! A server program as its clients meet it: a process behind a socket.
+//! A server program as a child process, and clients for it.
 
 #![allow(
     dead_code,
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use sse_core::{Events, MessageEvent};
 
-/// Beyond this, something that has to happen has not.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A test fails when it has waited this long.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Server {
     child: Child,
@@ -23,7 +23,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on a free port, and waits until it says where it listens.
+    /// Starts `program` on a free port and waits until it prints its address.
     pub fn start(program: &str, args: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", program, args)
     }
@@ -49,7 +49,7 @@ impl Server {
 
     pub fn connect(&self) -> TcpStream {
         let conn = TcpStream::connect(self.addr).unwrap();
-        conn.set_read_timeout(Some(PATIENCE)).unwrap();
+        conn.set_read_timeout(Some(TIMEOUT)).unwrap();
         conn
     }
 
@@ -71,7 +71,7 @@ impl Server {
         assert!(kill.unwrap().success());
     }
 
-    /// The exit status, and what was said after the first line.
+    /// Waits for the end. Returns the exit status and the output after the first line.
     pub fn wait(&mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap();
         let mut said = String::new();
@@ -87,8 +87,8 @@ impl Drop for Server {
     }
 }
 
-/// The head of the answer, and a reader of what follows.
-pub fn answer<R: Read>(conn: R) -> (String, BufReader<R>) {
+/// Reads the response head. Returns it and a reader of the body.
+pub fn response<R: Read>(conn: R) -> (String, BufReader<R>) {
     let mut reader = BufReader::new(conn);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -97,17 +97,17 @@ pub fn answer<R: Read>(conn: R) -> (String, BufReader<R>) {
     (head, reader)
 }
 
-/// The whole answer.
-pub fn answer_to_end(conn: impl Read) -> (String, String) {
-    let (head, mut rest) = answer(conn);
+/// Reads the response to its end. Returns the head and the body.
+pub fn response_to_end(conn: impl Read) -> (String, String) {
+    let (head, mut rest) = response(conn);
     let mut body = String::new();
     rest.read_to_string(&mut body).unwrap();
     (head, body)
 }
 
-/// The events of a stream as they come.
+/// Reads the events of a stream as they arrive.
 pub fn events(conn: impl Read) -> impl Iterator<Item = MessageEvent<'static>> {
-    let (head, rest) = answer(conn);
+    let (head, rest) = response(conn);
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(
         head.contains("\r\nContent-Type: text/event-stream\r\n"),

@@ -1,4 +1,4 @@
-//! The wire form of what `bare` and `hyper` send: that of the library.
+//! The wire form of events in `bare` and `hyper`, the same as in the library.
 
 /// The response head.
 pub const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\

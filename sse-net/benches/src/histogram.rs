@@ -1,8 +1,8 @@
-//! Latencies, to within 3 %.
+//! A histogram of latencies with an error of at most 3 %.
 
 use std::time::Duration;
 
-/// How often which latency occurred.
+/// The number of occurrences of each latency.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -35,7 +35,7 @@ impl Histogram {
         Duration::from_nanos(self.max)
     }
 
-    /// The latency below which this share of all lies.
+    /// Returns the latency below which this share of all latencies lies.
     pub fn quantile(&self, share: f64) -> Duration {
         let rank = (self.count as f64 * share) as u64;
         let mut seen = 0;
@@ -47,7 +47,7 @@ impl Histogram {
     }
 }
 
-/// So many leading bits of a number tell its bucket.
+/// The number of leading bits that select a bucket.
 const BITS: u32 = 5;
 
 fn bucket(nanos: u64) -> usize {
@@ -55,7 +55,7 @@ fn bucket(nanos: u64) -> usize {
     ((shift as usize) << BITS) + (nanos >> shift) as usize
 }
 
-/// The end of a bucket.
+/// Returns the end of a bucket.
 fn top(bucket: usize) -> u64 {
     let shift = (bucket >> BITS).saturating_sub(1);
     ((bucket - (shift << BITS) + 1) as u64) << shift

@@ -1,4 +1,4 @@
-//! What the measuring programs share.
+//! Code shared by the measuring programs.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -13,11 +13,11 @@ pub mod load;
 pub mod probe;
 pub mod process;
 
-/// A listener on loopback that holds as many as arrive at once; port 0, or none, is a free one.
+/// Listens on loopback with a large backlog. Port 0 or `None` is any free port.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The listener cannot be opened.
 pub fn listen(port: Option<u16>) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

@@ -1,4 +1,4 @@
-//! Very many clients in one thread, which check what they get.
+//! Many clients in one thread, which check the events they receive.
 
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -19,18 +19,18 @@ use rustix::net::{
 use crate::feed;
 use crate::histogram::Histogram;
 
-/// What a client does.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Reads and checks events.
     Reader,
-    /// Reads events from the first that is kept, and checks them.
+    /// Reads events from the first retained one, and checks them.
     LateJoiner,
     /// Reads and counts bytes.
     Drain,
     /// Never reads.
     Stuck,
-    /// Sends its head one byte a second.
+    /// Sends its request head at one byte per second.
     SlowHead,
 }
 
@@ -56,24 +56,24 @@ pub struct Load {
     epoll: OwnedFd,
     clients: Vec<Client>,
     connected: u32,
-    /// How many have asked and not been answered.
+    /// The number of clients waiting for a response.
     waiting: usize,
     buffer: Vec<u8>,
-    /// When a part of the slow clients sent last, and which part is next.
+    /// When a group of the slow clients last sent a byte, and the next group.
     sent_slowly: (Instant, usize),
     report: Report,
 }
 
-/// What the clients got.
+/// What the clients have received.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     pub time: Duration,
     pub bytes: u64,
-    /// How long after it was due each event came.
+    /// The delay of each event after its due time.
     pub latency: Histogram,
-    /// Events that did not follow their predecessor.
+    /// The number of events that did not follow their predecessor.
     pub holes: u64,
-    /// Connections that the server closed, and those that were refused.
+    /// Connections that the server closed or refused.
     pub closed: u64,
 }
 
@@ -82,7 +82,7 @@ impl Report {
         self.latency.count() as f64
     }
 
-    /// Deliveries a second.
+    /// Returns the deliveries per second.
     pub fn rate(&self) -> f64 {
         self.deliveries() / self.time.as_secs_f64()
     }
@@ -93,11 +93,11 @@ impl Report {
 }
 
 impl Load {
-    /// No clients yet.
+    /// Creates a load without clients.
     ///
     /// # Errors
     ///
-    /// Too many open files.
+    /// The limit of open files is too low.
     pub fn new(server: SocketAddr) -> io::Result<Self> {
         Ok(Self {
             server,
@@ -111,11 +111,11 @@ impl Load {
         })
     }
 
-    /// Adds `count` clients, reading meanwhile.
+    /// Adds `count` clients, while the others read.
     ///
     /// # Errors
     ///
-    /// A connection that fails.
+    /// A connection fails.
     pub fn connect(&mut self, count: usize, kind: Kind) -> io::Result<()> {
         for n in 1..=count {
             let socket = self.open(kind)?;
@@ -133,7 +133,7 @@ impl Load {
             if !matches!(kind, Kind::Stuck | Kind::SlowHead) {
                 self.waiting += 1;
             }
-            // More at once than the server's backlog holds would be delayed by a second.
+            // A connection beyond the server's backlog would be delayed by a second.
             if n % 100 == 0 {
                 self.wait_for_answers(400)?;
             }
@@ -141,20 +141,20 @@ impl Load {
         self.wait_for_answers(0)
     }
 
-    /// Reads for a time, and reports that and what came since the last report.
+    /// Reads for a time, and reports everything since the last report.
     ///
     /// # Errors
     ///
-    /// None that a server can bring about.
+    /// Polling fails; a server cannot cause that.
     pub fn run(&mut self, time: Duration) -> io::Result<Report> {
         self.run_until(time, |_| false)
     }
 
-    /// Reads until enough has come, but no longer than `time`.
+    /// Reads until enough has arrived, at most for `time`.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// Those of [`run`](Self::run).
     pub fn run_until(
         &mut self,
         time: Duration,
@@ -172,7 +172,7 @@ impl Load {
         Ok(mem::take(&mut self.report))
     }
 
-    /// How many clients of a kind are connected.
+    /// Returns the number of connected clients of a kind.
     pub fn count(&self, kind: Kind) -> usize {
         let clients = self.clients.iter();
         clients
@@ -180,7 +180,7 @@ impl Load {
             .count()
     }
 
-    /// A connected socket, from one of many addresses, for each has only so many ports.
+    /// Connects from one of many addresses, because each has a limited number of ports.
     fn open(&mut self, kind: Kind) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
@@ -214,7 +214,7 @@ impl Load {
         Ok(())
     }
 
-    /// Reads until no more than `count` wait for an answer.
+    /// Reads until at most `count` clients wait for a response.
     fn wait_for_answers(&mut self, count: usize) -> io::Result<()> {
         let start = Instant::now();
         while self.waiting > count {
@@ -226,8 +226,8 @@ impl Load {
         Ok(())
     }
 
-    /// Sends a byte to each slow client once a second, one part of them after the other: they
-    /// do not know of each other.
+    /// Sends a byte for each slow client once per second, group by group, so that they are not
+    /// synchronized.
     fn send_slowly(&mut self) {
         let (last, part) = &mut self.sent_slowly;
         if last.elapsed() > SLICE {
@@ -239,26 +239,26 @@ impl Load {
     }
 }
 
-/// How a second is divided.
+/// The number of groups.
 const SLICE: Duration = Duration::from_millis(10);
 const SLICES: usize = 100;
 
-/// How much is read at once.
+/// The size of a read in bytes.
 const BUFFER: usize = 256 << 10;
 
 #[derive(Debug)]
 struct Client {
-    /// None when the server has closed it.
+    /// `None` after the server has closed the connection.
     socket: Option<OwnedFd>,
     kind: Kind,
-    /// How much of the request has been sent.
+    /// The number of bytes of the request that have been sent.
     sent: usize,
     is_answered: bool,
-    /// The beginning of a line.
+    /// The beginning of an incomplete line.
     rest: Vec<u8>,
     /// The sequence number of the next event.
     next: Option<u64>,
-    /// How long a line with data was.
+    /// The length of the last line with data.
     line: usize,
 }
 
@@ -296,12 +296,12 @@ impl Client {
         }
     }
 
-    /// Checks all lines, and gives the beginning of the last. All lines of other kinds than
-    /// those of the feed are skipped: heads, chunks, heartbeats.
+    /// Checks all complete lines, and returns the incomplete one. Other lines than those of
+    /// the feed are skipped: heads, chunks, heartbeats.
     fn check<'b>(&mut self, mut bytes: &'b [u8], report: &mut Report) -> &'b [u8] {
         let now = feed::now();
         loop {
-            // The lines with data are mostly of one length.
+            // Most lines with data have the same length.
             let end = match bytes.get(self.line) {
                 Some(b'\n') if bytes.starts_with(EVENT) => self.line,
                 _ => match memchr(b'\n', bytes) {
@@ -336,7 +336,7 @@ impl Client {
 
 const EVENT: &[u8] = b"data: {\"n\":";
 
-/// The number with which `text` begins, and what follows.
+/// Returns the number at the beginning of `text`, and the rest.
 fn number(text: &[u8]) -> (u64, &[u8]) {
     let mut number = 0;
     let mut text = text;

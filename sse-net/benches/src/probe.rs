@@ -1,4 +1,4 @@
-//! What a server owes others while many clients keep it busy.
+//! Measures new clients and another topic while many clients keep the server busy.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::feed;
 use crate::histogram::Histogram;
 
-/// What took longer is counted as this.
+/// The latency that stands for everything longer.
 pub const NEVER: Duration = Duration::from_secs(5);
 
-/// How long new clients wait for their response heads, and events of the topic `/second` take.
+/// The latencies of new clients' response heads, and of events of the topic `/second`.
 #[derive(Debug)]
 pub struct Probes {
     pub admission: Histogram,
@@ -23,7 +23,7 @@ impl Probes {
     ///
     /// # Errors
     ///
-    /// A server that closes a connection.
+    /// The server closes a connection.
     pub fn measure(server: SocketAddr, time: Duration) -> io::Result<Self> {
         thread::scope(|scope| {
             let second = scope.spawn(move || follow(server, time));
@@ -34,7 +34,7 @@ impl Probes {
     }
 }
 
-/// Connects again and again.
+/// Connects repeatedly.
 fn admit(server: SocketAddr, time: Duration) -> io::Result<Histogram> {
     let mut waits = Histogram::default();
     let start = Instant::now();
@@ -51,7 +51,7 @@ fn admit(server: SocketAddr, time: Duration) -> io::Result<Histogram> {
     Ok(waits)
 }
 
-/// Reads events that say when they were due.
+/// Reads events, whose data contains the due time.
 fn follow(server: SocketAddr, time: Duration) -> io::Result<Histogram> {
     let mut latency = Histogram::default();
     let mut reader = BufReader::new(get(server, "/second")?);

@@ -1,4 +1,4 @@
-//! A server process, and what it takes.
+//! A server process, and its use of CPU, memory and files.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A program beside this one that serves on a port of its own, pinned to core 0, or with
+/// A server program that runs on core 0, or with `--threads` on two cores.
 /// `--threads` to two cores.
 #[derive(Debug)]
 pub struct Server {
@@ -20,7 +20,7 @@ pub struct Server {
 impl Server {
     /// # Errors
     ///
-    /// A program that does not start to listen.
+    /// The program does not start to listen.
     pub fn start(command: &str) -> io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let cores = match command.contains("--threads") {
@@ -53,32 +53,32 @@ impl Server {
 
     /// # Errors
     ///
-    /// A process that has ended.
+    /// The process has ended.
     pub fn cpu(&self) -> io::Result<Cpu> {
         Cpu::of(self.child.id())
     }
 
     /// # Errors
     ///
-    /// A process that has ended.
+    /// The process has ended.
     pub fn memory(&self) -> io::Result<u64> {
         memory(self.child.id())
     }
 
-    /// How many file descriptors are open.
+    /// Returns the number of open file descriptors.
     ///
     /// # Errors
     ///
-    /// A process that has ended.
+    /// The process has ended.
     pub fn files(&self) -> io::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// Ends it, and gives what it printed.
+    /// Terminates the process, and returns its output.
     ///
     /// # Errors
     ///
-    /// A process that has ended before.
+    /// The process has ended before.
     pub fn stop(mut self) -> io::Result<String> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let mut printed = String::new();
@@ -96,11 +96,11 @@ impl Drop for Server {
     }
 }
 
-/// Bytes of memory that are this process's, its part of what is shared included.
+/// Returns the proportional set size of a process in bytes.
 ///
 /// # Errors
 ///
-/// No process `pid`.
+/// There is no process `pid`.
 pub fn memory(pid: u32) -> io::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
@@ -110,7 +110,7 @@ pub fn memory(pid: u32) -> io::Result<u64> {
         .ok_or(io::ErrorKind::InvalidData.into())
 }
 
-/// The CPU time of a process.
+/// The CPU time used by a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
     pub user: Duration,
@@ -120,10 +120,10 @@ pub struct Cpu {
 impl Cpu {
     /// # Errors
     ///
-    /// No process `pid`.
+    /// There is no process `pid`.
     pub fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // Fields 14 and 15; the second may have spaces in it and ends with a parenthesis.
+        // Fields 14 and 15; field 2 may contain spaces and ends with a parenthesis.
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
         let mut next = || match ticks.next() {

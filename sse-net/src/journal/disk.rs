@@ -1,11 +1,11 @@
-//! What is done with the files of a journal, and what is said when the system does not do it.
+//! File operations of a journal, with errors that name the operation and the path.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::{error, fmt};
 
-/// An open file, or a directory, that knows its path.
+/// An open file or directory, with its path for errors.
 #[derive(Debug)]
 pub(crate) struct Handle {
     file: File,
@@ -13,22 +13,22 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Creates a file, which must not be there yet.
+    /// Creates a file that must not exist.
     pub(crate) fn create(path: PathBuf) -> Result<Self, FileError> {
         let file = attempt("create", &path, || File::create_new(&path))?;
         Ok(Self { file, path })
     }
 
-    /// Opens a file to go on after `len` bytes of it.
+    /// Opens a file, truncates it to `len` bytes, and appends from there.
     pub(crate) fn open(path: PathBuf, len: u64) -> Result<Self, FileError> {
         let file = attempt("open", &path, || OpenOptions::new().write(true).open(&path))?;
         let mut handle = Self { file, path };
-        handle.cut(len)?;
+        handle.truncate(len)?;
         attempt("open", &handle.path, || handle.file.seek(SeekFrom::End(0)))?;
         Ok(handle)
     }
 
-    /// A directory, to be synced where files come and go.
+    /// Opens a directory, to be synced after files are created or deleted.
     pub(crate) fn directory(path: PathBuf) -> Result<Self, FileError> {
         let file = attempt("open", &path, || File::open(&path))?;
         Ok(Self { file, path })
@@ -45,12 +45,12 @@ impl Handle {
         })
     }
 
-    /// Cuts off what comes after `len` bytes.
-    pub(crate) fn cut(&self, len: u64) -> Result<(), FileError> {
-        attempt("cut", &self.path, || self.file.set_len(len))
+    /// Truncates the file to `len` bytes.
+    pub(crate) fn truncate(&self, len: u64) -> Result<(), FileError> {
+        attempt("truncate", &self.path, || self.file.set_len(len))
     }
 
-    /// Forces to the disk what has been written, where a system has that.
+    /// Forces written data to the disk. Directories are skipped on systems that cannot sync them.
     pub(crate) fn sync(&self) -> Result<(), FileError> {
         attempt("sync", &self.path, || match self.file.sync_data() {
             Err(_) if cfg!(not(unix)) && self.file.metadata()?.is_dir() => Ok(()),
@@ -59,6 +59,7 @@ impl Handle {
     }
 }
 
+/// Reads a whole file into `out`.
 pub(crate) fn read(path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
     attempt("read", path, || {
         out.clear();
@@ -67,7 +68,7 @@ pub(crate) fn read(path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
     })
 }
 
-/// Deletes a file, if it is there.
+/// Deletes a file. Succeeds if it does not exist.
 pub(crate) fn delete(path: &Path) -> Result<(), FileError> {
     attempt("delete", path, || match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -75,7 +76,7 @@ pub(crate) fn delete(path: &Path) -> Result<(), FileError> {
     })
 }
 
-/// Something could not be done with a file of a journal.
+/// A failed operation on a file of a journal.
 #[derive(Debug)]
 pub struct FileError {
     action: &'static str,
@@ -84,13 +85,13 @@ pub struct FileError {
 }
 
 impl FileError {
-    /// The file or the directory.
+    /// Returns the path of the file or directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the system says.
+    /// Returns the error of the operating system.
     #[must_use]
     pub const fn io_error(&self) -> &io::Error {
         &self.error
@@ -114,7 +115,7 @@ impl error::Error for FileError {
     }
 }
 
-/// To be used with `map_err`.
+/// Returns a function for `map_err` that adds the operation and the path.
 pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |error| FileError {
@@ -124,7 +125,7 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
     }
 }
 
-/// Does something with a file, unless a test lets that fail.
+/// Performs a file operation, unless a test injects a failure.
 fn attempt<T>(
     action: &'static str,
     path: &Path,

@@ -1,12 +1,16 @@
-//! A topic that survives a restart.
+//! Topics that survive a restart: settings, state, notices and errors.
 
 pub(crate) mod disk;
 #[cfg(test)]
 mod faults;
 mod open;
+mod segment_files;
 pub(crate) mod segments;
 mod sync_thread;
+#[cfg(test)]
+mod tests;
 pub(crate) mod writer;
+mod writer_thread;
 
 pub use disk::FileError;
 
@@ -20,7 +24,7 @@ use sse_core::Damage;
 
 use crate::trace;
 
-/// Where and how what a [`Topic`](crate::Topic) publishes is kept on disk.
+/// Settings of a topic's journal: the directory, when to sync, and limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,39 +47,42 @@ use crate::trace;
 /// # Ok::<(), sse_net::JournalError>(())
 /// ```
 ///
-/// # What can be relied on
+/// # Guarantees
 ///
-/// A subscriber sees an event only after it has been written to its file. So whatever anybody
-/// has seen is still there after the process has been killed, and with
-/// [`SyncPolicy::EveryEvent`] after a power failure too. Publishing does not wait for that: a
-/// thread of the topic's own writes what has been published meanwhile in one piece, and wakes
-/// the subscribers. That takes some tens of microseconds; what is published within half a
-/// millisecond after a write waits for the next one. Where nobody waits for events, they are
-/// written within 20 ms, or as soon as they are 1 MiB, or a quarter of the
-/// [bytes](sse_core::Retention::bytes) that the topic keeps: so much of what nobody has seen may
-/// be lost when the process is killed, or exits without [`Topic::flush`](crate::Topic::flush).
+/// A subscriber sees an event only after the event has been written to its file. So whatever a
+/// client has seen survives a crash of the process, and with [`SyncPolicy::EveryEvent`] a power
+/// failure.
 ///
-/// While a write is held up, by a disk that has too much to do, deliveries are, too; events wait
-/// in the log, and only its bytes bound them.
+/// Publishing does not wait for the disk, except with `EveryEvent`: a thread writes the published
+/// events in batches and then wakes the subscribers. A batch takes some tens of microseconds, and
+/// the next one starts at least half a millisecond later. Without waiting subscribers, events are
+/// written within 20 ms, or as soon as there are 1 MiB of them or a quarter of the topic's
+/// [bytes](sse_core::Retention::bytes). So much may be lost, never seen by a subscriber, when the
+/// process is killed or exits without [`Topic::flush`](crate::Topic::flush).
 ///
-/// When the disk is full, or can't be written for another reason, that is told, and the topic
-/// goes on without it: events are delivered and not kept. Once a second it is tried again. What
-/// the topic still keeps of what was missed then is written, and only the rest has been lost
-/// for the time after a restart. An event that was not kept may come back all the same, in its
-/// place: where a part of a write could not be taken back.
+/// A slow write delays delivery. Meanwhile events wait in the log, within its limits.
 ///
-/// A sync that fails counts as a failure of everything since the last one: a system that could
-/// not write a file may never try that again, though the next sync succeeds. The segment stays
-/// as it is, and what the topic still keeps of that time is written again to another, which is
-/// synced at once. What is in both comes back once.
+/// If a write fails, for example because the disk is full, the error is reported, and events are
+/// delivered without being stored. Writing is retried every second. When it succeeds, the events
+/// that the topic still retains are written; only those evicted meanwhile are missing after a
+/// restart. An event that could not be stored may still reappear after a restart, in its place,
+/// if a part of the failed write could not be removed.
+///
+/// If a sync fails, all events since the last sync count as not stored, because an operating
+/// system may drop unwritten data after it has reported an error. The segment is closed as it is,
+/// and the events that the topic still retains are written again to a new segment, which is
+/// synced at once. Events that are in both segments are restored once.
 ///
 /// # Files
 ///
-/// The directory holds segments, which are event streams that any reader can read: `cat *.sse`
-/// is all that is kept; after a sync that failed, some of it twice. Before each event stands a comment with its stamp and a checksum; see
-/// [`sse_core::Segment`]. Segments are named after their first stamp, or, where that is not later than
-/// the name of the one before, after that and with a number; the newest is written to, until it has an eighth of the [bytes](Self::bytes), or 16 MiB, or an eighth of the
-/// [age](Self::age). Old ones are deleted whole. `lock` is locked while the topic lives.
+/// The directory contains segment files. Each is an event stream that any SSE client can parse:
+/// `cat *.sse` prints all stored events, some of them twice after a failed sync. A comment before
+/// each event contains its ID and a checksum; see [`sse_core::Segment`].
+///
+/// A segment is named after its first ID. If that is not later than the name of the previous
+/// segment, it gets that name and a number. Events are appended to the newest segment until it
+/// has an eighth of the [bytes](Self::bytes), 16 MiB, or an eighth of the [age](Self::age). Old
+/// segments are deleted as a whole. The file `lock` is locked while the topic exists.
 #[derive(Clone)]
 pub struct Journal {
     pub(crate) dir: PathBuf,
@@ -88,7 +95,7 @@ pub struct Journal {
 pub(crate) type OnNotice = Arc<dyn Fn(&JournalNotice) + Send + Sync>;
 
 impl Journal {
-    /// A journal in this directory, which is created if need be.
+    /// Creates a journal in a directory, which is created if it does not exist.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -100,45 +107,47 @@ impl Journal {
         }
     }
 
-    /// When what has been written is forced to the disk: every second.
+    /// Sets when written events are forced to the disk. Default: every second.
     #[must_use]
     pub const fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
         self
     }
 
-    /// How many bytes there may be on disk: 1 GiB. Whatever the number, the newest segment
-    /// stays.
+    /// Sets the maximum size on disk in bytes. Default: 1 GiB. The newest segment always stays.
     ///
-    /// A topic restores of it what its own retention keeps. More is only for others who read
-    /// the files, and costs nothing else. Less, and a restart forgets more than the topic does.
+    /// A topic restores only what its own retention allows. A larger journal serves other readers
+    /// of the files; a smaller one restores less than the topic retains.
     #[must_use]
     pub const fn bytes(mut self, count: u64) -> Self {
         self.bytes = count;
         self
     }
 
-    /// How old what is kept may become: it does not matter. A segment is deleted when all in
-    /// it is older, but the newest stays.
+    /// Sets the maximum age of events. Default: unlimited.
+    ///
+    /// A segment is deleted when all of its events are older. The newest segment always stays.
     #[must_use]
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
 
-    /// Calls `tell` whenever there is something to tell: from [`Topic::open`](crate::Topic::open),
-    /// and later from a thread of the topic's, which writes nothing meanwhile.
+    /// Sets a callback for errors and recoveries.
+    ///
+    /// It is called from [`Topic::open`](crate::Topic::open) and from the thread that writes; no
+    /// event is written or delivered until it returns. A panic of the callback is caught.
     #[must_use]
-    pub fn on_notice(mut self, tell: impl Fn(&JournalNotice) + Send + Sync + 'static) -> Self {
-        self.on_notice = Some(Arc::new(tell));
+    pub fn on_notice(mut self, notify: impl Fn(&JournalNotice) + Send + Sync + 'static) -> Self {
+        self.on_notice = Some(Arc::new(notify));
         self
     }
 
-    pub(crate) fn tell(&self, notice: &JournalNotice) {
+    pub(crate) fn notify(&self, notice: &JournalNotice) {
         trace::journal(notice);
-        if let Some(tell) = &self.on_notice {
-            // Who panics here must not end what keeps the topic.
-            let _ = catch_unwind(AssertUnwindSafe(|| tell(notice)));
+        if let Some(notify) = &self.on_notice {
+            // A panic of the callback must not end the thread that writes.
+            let _ = catch_unwind(AssertUnwindSafe(|| notify(notice)));
         }
     }
 }
@@ -160,75 +169,81 @@ impl From<&Self> for Journal {
     }
 }
 
-/// When what has been written to a journal is forced to the disk.
+/// When written events are forced to the disk (synced).
 ///
-/// Until then it is in the memory of the operating system: a process that crashes or is killed
-/// loses nothing of it, a machine that crashes or loses power may. What is written when, and
-/// what a process may lose that nobody has seen, stands at [`Journal`].
+/// Until then they are in the operating system's memory: they survive a crash of the process, but
+/// not a crash of the machine or a power failure. [`Journal`] describes when events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {
-    /// When the operating system likes, after half a minute or so. With the machine what was
-    /// published since then is lost, and what survives of it may have holes, which are told.
+    /// The operating system decides, usually after about 30 s.
+    ///
+    /// A crash of the machine loses the events since then. Those that survive may have gaps,
+    /// which are reported.
     Never,
-    /// So long after it has been written at the latest, a thread of its own begins to. With the
-    /// machine what was published since the last sync is lost, though clients may have seen
-    /// it: with an ID that was lost, a client is told of a gap.
+    /// A thread syncs at the latest this long after a write.
+    ///
+    /// A crash of the machine loses the events since the last sync, though clients may have seen
+    /// them. A client that resumes with a lost ID receives a gap event.
     Interval(Duration),
-    /// Before publishing returns and before anybody sees it: nothing that anybody knows of is
-    /// lost, unless it can't be kept, which is [told](JournalNotice::NotKept) and
-    /// [returned](crate::Published::NotKept). Publishing waits for the disk, from 20 µs to 10 ms by its kind; those who publish
-    /// at the same time share a sync. In async code, publish from a thread that may wait, such
-    /// as that of Tokio's `spawn_blocking`.
+    /// Each event is synced before `publish` returns and before a subscriber sees it.
+    ///
+    /// No event that was seen is lost, unless storing fails, which is
+    /// [reported](JournalNotice::NotKept) and [returned](crate::Published::is_stored). Publishing
+    /// blocks for a sync, 20 µs to 10 ms depending on the disk; concurrent publishers share one.
+    /// In async code, publish from a blocking thread, such as one of Tokio's `spawn_blocking`.
     EveryEvent,
 }
 
 impl Default for SyncPolicy {
-    /// Every second.
+    /// Returns an interval of one second.
     fn default() -> Self {
         Self::Interval(Duration::from_secs(1))
     }
 }
 
-/// How a topic's journal is doing.
+/// The state of a topic's journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JournalState {
-    /// Whether what is published is being kept. It is not from an error on until everything
-    /// that the topic still keeps has been written.
+    /// Whether published events are being stored.
+    ///
+    /// After an error it is `false` until everything that the topic retains has been written.
     pub is_keeping: bool,
-    /// How many bytes of events have been published but not been written yet, or have to be
-    /// written again.
+    /// The bytes of events that have yet to be written, or to be written again.
     pub unwritten: usize,
-    /// How many segments there are on disk.
+    /// The number of segment files.
     pub segments: usize,
-    /// How many bytes they are.
+    /// The size of all segment files in bytes.
     pub bytes: u64,
 }
 
-/// What a journal has to tell.
+/// An error or a recovery, reported by a journal.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JournalNotice {
-    /// A part of a segment can't be read: it is skipped.
+    /// A part of a segment is damaged and was skipped.
     Damaged(PathBuf, Damage),
-    /// The newest segment did not end with a whole event, as after a crash: what was too much
-    /// has been cut off. No subscriber had seen it, unless the machine stopped before it was
-    /// synced, or it was damaged later.
+    /// The newest segment ended with an incomplete event, as after a crash, which was removed.
+    ///
+    /// No subscriber had seen it, unless the machine crashed before a sync, or the file was
+    /// damaged later.
     Torn(PathBuf, Damage),
-    /// From now on what is published is delivered but not kept.
+    /// Events cannot be written; from now on they are delivered but not stored.
     NotKept(FileError),
-    /// From now on it is kept again, and so is what was published meanwhile, but for what has
-    /// been [missed](Self::Missed).
+    /// Events are stored again, including those published meanwhile except the
+    /// [missed](Self::Missed) ones.
     KeptAgain,
-    /// So many bytes of events are not kept, because the topic has forgotten them before they
-    /// could be written; or not for sure, if they had been written but not synced.
+    /// This many bytes of events were evicted before they could be written.
+    ///
+    /// After a failed sync they may have been written, but not for certain.
     Missed(usize),
-    /// What has been published since the last sync might not outlast the machine, and what is
-    /// from now on is delivered but not kept. The system does not say how much of it is on
-    /// disk, so all of it that the topic still keeps is written anew, to another segment.
+    /// A sync failed: events since the last sync may not survive a crash of the machine.
+    ///
+    /// From now on events are delivered but not stored, until those since the last sync that the
+    /// topic still retains have been written again, to another segment.
     NotSynced(FileError),
-    /// An old segment takes room that it should not.
+    /// An old segment cannot be deleted, so that the journal exceeds its limits.
     NotDeleted(FileError),
 }
 
@@ -241,43 +256,43 @@ impl fmt::Display for JournalNotice {
                 let len = range.end - range.start;
                 write!(
                     f,
-                    "{}: the last {len} bytes, from byte {} on, are no whole event; they were cut off",
+                    "{}: the last {len} bytes, from byte {}, are not a complete event and were removed",
                     path.display(),
                     range.start
                 )
             }
             Self::NotKept(error) => write!(
                 f,
-                "{error}; events are delivered but not kept until that succeeds"
+                "{error}; events are delivered but not stored until writing succeeds"
             ),
-            Self::KeptAgain => f.write_str("events are kept again"),
+            Self::KeptAgain => f.write_str("events are stored again"),
             Self::Missed(bytes) => write!(
                 f,
-                "{bytes} bytes of events were forgotten before they could be kept; let the \
-                 topic keep more bytes, or publish less at once"
+                "{bytes} bytes of events were evicted before they could be stored; raise the \
+                 topic's retention, or publish more slowly"
             ),
             Self::NotSynced(error) => write!(
                 f,
-                "{error}; what was published since the last sync may be lost if the machine stops, \
-                 and events are delivered but not kept until that succeeds"
+                "{error}; events since the last sync may be lost if the machine crashes, and \
+                 events are delivered but not stored until writing succeeds"
             ),
             Self::NotDeleted(error) => write!(
                 f,
-                "{error}; until that succeeds, the journal grows beyond its bounds"
+                "{error}; the journal exceeds its limits until that succeeds"
             ),
         }
     }
 }
 
-/// Why a journal can't be opened.
+/// Why a journal cannot be opened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// A process, which may be this one, has it open.
+    /// This process or another one has the journal open.
     InUse(PathBuf),
-    /// A segment is of a format to come.
+    /// A segment has a newer format than this version reads.
     Version(PathBuf),
-    /// The system does not let us.
+    /// A file operation failed.
     File(FileError),
 }
 
@@ -286,13 +301,13 @@ impl fmt::Display for JournalError {
         match self {
             Self::InUse(dir) => write!(
                 f,
-                "the journal in {} is in use; end the process that has it open, or take another \
+                "the journal in {} is in use; end the process that has it open, or choose another \
                  directory",
                 dir.display()
             ),
             Self::Version(path) => write!(
                 f,
-                "{} is of a newer format; open the journal with the release that wrote it",
+                "{} has a newer format; open the journal with the version that wrote it",
                 path.display()
             ),
             Self::File(error) => error.fmt(f),

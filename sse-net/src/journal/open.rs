@@ -6,7 +6,7 @@ use sse_core::Cursor;
 
 use super::disk::failed;
 use super::segments::Segments;
-use super::writer::Keeper;
+use super::writer::Writer;
 use super::{Journal, JournalError, JournalState};
 use crate::config::TopicConfig;
 use crate::topic::{Shared, Storage, Topic, now};
@@ -30,12 +30,12 @@ impl Topic {
     /// [reported](Journal::on_notice) and skipped.
     pub fn open(config: impl Into<TopicConfig>, journal: &Journal) -> Result<Self, JournalError> {
         let config = config.into();
-        let mut tell = |notice| journal.tell(&notice);
-        let (segments, log) = Segments::open(journal, config.retention, now(), &mut tell)?;
+        let mut notify = |notice| journal.notify(&notice);
+        let (segments, log) = Segments::open(journal, config.retention, now(), &mut notify)?;
         let shared = Shared::new(config, log);
-        let keeper = Keeper::start(&shared, journal.clone(), segments);
-        let keeper = keeper.map_err(failed("write", &journal.dir))?;
-        Ok(Self::with_storage(shared, Arc::new(keeper)))
+        let writer = Writer::start(&shared, journal.clone(), segments);
+        let writer = writer.map_err(failed("write", &journal.dir))?;
+        Ok(Self::with_storage(shared, Arc::new(writer)))
     }
 
     /// Returns the state of the topic's journal; `None` if the topic has no journal.
@@ -64,7 +64,7 @@ impl Topic {
     }
 }
 
-impl Storage for Keeper {
+impl Storage for Writer {
     fn wait_stored(&self, start: Cursor, end: Cursor) -> bool {
         !self.is_awaited() || self.wait(start, end)
     }

@@ -1,4 +1,4 @@
-//! The thread that forces to the disk what a journal has written.
+//! The thread that forces written events to the disk at an interval.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,67 +11,67 @@ use super::disk::{FileError, Handle};
 use super::segments::Segments;
 use crate::journal::SyncPolicy;
 
-/// Syncs files now and then, so that writing does not wait for it.
+/// A thread that syncs files at an interval, so that writes do not wait for it.
 ///
-/// A system tells only once that it could not sync a file, and takes what it did not write for
-/// written from then on. So no file is tried again: everything after the last successful sync
-/// counts as not written.
-pub(crate) struct Syncer {
+/// After a failed sync, an operating system may drop the unwritten data, and the next sync of the
+/// file succeeds. So no file is synced again after an error: everything since the last successful
+/// sync counts as not written.
+pub(crate) struct SyncThread {
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is to be synced.
+/// The files to sync, shared with the thread.
 struct Queue {
     dirty: Mutex<Dirty>,
     changed: Condvar,
-    /// Held during a sync: who has it knows that no other is going on.
+    /// Held during a sync, so that only one runs at a time.
     syncing: Mutex<()>,
 }
 
 struct Dirty {
     files: Vec<Arc<Handle>>,
-    /// Everything before has been written to them, or synced before.
+    /// All events before this cursor have been written.
     written: Cursor,
-    /// Everything before is on disk.
+    /// All events before this cursor are on disk.
     synced: Cursor,
     failed: Option<FileError>,
     is_closing: bool,
 }
 
-impl Syncer {
-    /// Goes on after `cursor`. When a sync has failed, `call` says that it is time for
-    /// [`sync`](Self::sync).
+impl SyncThread {
+    /// Starts the thread if the policy needs one. Everything before `cursor` is on disk.
+    ///
+    /// `on_error` is called after a failed sync; [`sync`](Self::sync) then returns the error.
     pub(crate) fn start(
         policy: SyncPolicy,
         cursor: Cursor,
-        call: impl Fn() + Send + 'static,
+        on_error: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(cursor));
         let thread = match policy {
             SyncPolicy::Interval(interval) => {
                 let queue = Arc::clone(&queue);
                 let thread = thread::Builder::new().name("sse-journal-sync".to_owned());
-                Some(thread.spawn(move || queue.run(interval, call))?)
+                Some(thread.spawn(move || queue.run(interval, on_error))?)
             }
             SyncPolicy::Never | SyncPolicy::EveryEvent => None,
         };
         Ok(Self { queue, thread })
     }
 
-    /// Says that there is something to sync: what has been written up to `cursor`.
+    /// Queues the files that have been written up to `cursor`.
     pub(crate) fn mark(&self, segments: &Segments, cursor: Cursor) {
         if self.thread.is_some() {
             self.queue.mark(segments.to_sync(), cursor);
         }
     }
 
-    /// Syncs everything at once, unless that is the system's affair.
+    /// Syncs all queued files now.
     ///
     /// # Errors
     ///
-    /// What failed, since this was last called, and after which cursor that leaves in doubt
-    /// what has been written.
+    /// The first failure since the last call, and the cursor up to which events are on disk.
     pub(crate) fn sync(&self) -> Result<(), (FileError, Cursor)> {
         self.queue.sync();
         let mut dirty = self.queue.lock();
@@ -82,12 +82,12 @@ impl Syncer {
     }
 }
 
-impl Drop for Syncer {
+impl Drop for SyncThread {
     fn drop(&mut self) {
         self.queue.lock().is_closing = true;
         self.queue.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // Nothing in it panics.
+            let _ = thread.join(); // The thread does not panic.
         }
     }
 }
@@ -107,27 +107,27 @@ impl Queue {
         }
     }
 
-    fn run(&self, interval: Duration, call: impl Fn()) {
+    fn run(&self, interval: Duration, on_error: impl Fn()) {
         loop {
             let wait = |dirty: &mut Dirty| !dirty.is_closing && dirty.files.is_empty();
             drop(self.wait(None, wait));
-            // So long what comes meanwhile may wait, too.
+            // Collect more files during the interval.
             let wait = |dirty: &mut Dirty| !dirty.is_closing && dirty.files.len() < MAX_FILES;
             if self.wait(Some(interval), wait).is_closing {
-                return; // What is left is synced by who closes.
+                return; // The writer syncs the rest when it ends.
             }
             self.sync();
             if self.lock().failed.is_some() {
-                call();
+                on_error();
             }
         }
     }
 
-    /// Waits while there are too many files already.
+    /// Adds files to the queue. Blocks while it is full.
     fn mark<'a>(&self, files: impl Iterator<Item = &'a Arc<Handle>>, cursor: Cursor) {
         let mut dirty = self.wait(None, |dirty| dirty.files.len() >= MAX_FILES);
         if dirty.failed.is_some() {
-            return; // It has to be written anew.
+            return; // The events will be written again, to another file.
         }
         dirty.written = cursor;
         for file in files {
@@ -138,18 +138,18 @@ impl Queue {
         }
     }
 
-    /// Syncs what there is.
+    /// Syncs the queued files.
     fn sync(&self) {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dirty = self.lock();
         let (files, written) = (mem::take(&mut dirty.files), dirty.written);
         drop(dirty);
         self.changed.notify_all();
-        self.conclude(written, files.iter().try_for_each(|file| file.sync()));
+        self.finish_sync(written, files.iter().try_for_each(|file| file.sync()));
     }
 
-    /// Says what became of what had been `written`.
-    fn conclude(&self, written: Cursor, synced: Result<(), FileError>) {
+    /// Records the result of a sync up to `written`.
+    fn finish_sync(&self, written: Cursor, synced: Result<(), FileError>) {
         let mut dirty = self.lock();
         match synced {
             Ok(()) if dirty.failed.is_none() => dirty.synced = written,
@@ -186,8 +186,8 @@ impl Queue {
     }
 }
 
-/// How many files wait at most: each segment that ends before it is synced is one, and the
-/// system bounds how many a process has open.
+/// The maximum number of queued files. A full segment stays open until it is synced, and the
+/// number of open files is limited.
 const MAX_FILES: usize = 32;
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
     use crate::journal::disk::failed;
 
     #[test]
-    fn who_waits_while_a_sync_fails_goes_on() {
+    fn a_failed_sync_wakes_a_writer_that_waits_for_the_queue() {
         let queue = Queue::new(Cursor::default());
         let dir = std::env::temp_dir();
         let file = || Arc::new(Handle::directory(dir.clone()).unwrap());
@@ -216,13 +216,13 @@ mod tests {
             began.recv().unwrap();
             (0..1000).for_each(|_| thread::yield_now());
             let error = failed("sync", &dir)(io::Error::from_raw_os_error(5));
-            queue.conclude(Cursor::default(), Err(error));
+            queue.finish_sync(Cursor::default(), Err(error));
         });
         assert!(queue.lock().files.is_empty());
     }
 
     #[test]
-    fn files_do_not_pile_up() {
+    fn the_queue_of_files_is_bounded() {
         let queue = Queue::new(Cursor::default());
         thread::scope(|scope| {
             scope.spawn(|| queue.run(Duration::from_secs(3600), || panic!("nothing fails")));

@@ -12,7 +12,7 @@ mod waiters;
 pub(crate) use clock::now;
 pub use handle::Topic;
 pub use position::Start;
-pub(crate) use progress::{Attention, Progress, Storage};
+pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};
 pub(crate) use state::{Shared, State};
 pub use subscription::Subscription;

@@ -36,18 +36,18 @@ pub(crate) struct Progress {
     pub(crate) max_unwritten: usize,
     pub(crate) is_failing: bool,
     pub(crate) is_closing: bool,
-    pub(crate) attention: Attention,
+    pub(crate) wait: Wait,
 }
 
-/// What the writer waits for.
+/// What wakes the writer, besides a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attention {
-    /// Nothing: it looks by itself, soon.
-    Awake,
-    /// To be woken when a subscriber waits, or much is unwritten.
-    Dozing,
-    /// To be woken when anything is unwritten.
-    Resting,
+pub(crate) enum Wait {
+    /// Nothing: it is running, or the timer is short.
+    Timer,
+    /// A waiting subscriber, or many unwritten bytes.
+    Reader,
+    /// Any event.
+    Event,
 }
 
 impl Progress {
@@ -68,20 +68,20 @@ impl Progress {
             max_unwritten,
             is_failing: false,
             is_closing: false,
-            attention: Attention::Awake,
+            wait: Wait::Timer,
         }
     }
 
     /// Returns `true` if the writer has to be woken to write up to `tip`: once is enough.
     pub(crate) fn wakes(&mut self, tip: Cursor, has_waiting: bool) -> bool {
         let unwritten = self.written.distance(tip);
-        let wakes = match self.attention {
-            Attention::Awake => false,
-            Attention::Dozing => unwritten > 0 && has_waiting || unwritten >= self.max_unwritten,
-            Attention::Resting => unwritten > 0,
+        let wakes = match self.wait {
+            Wait::Timer => false,
+            Wait::Reader => unwritten > 0 && has_waiting || unwritten >= self.max_unwritten,
+            Wait::Event => unwritten > 0,
         };
         if wakes {
-            self.attention = Attention::Awake;
+            self.wait = Wait::Timer;
         }
         wakes
     }

@@ -83,9 +83,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stale_socket_file_is_replaced_but_no_other_file() {
-        let dir = std::env::temp_dir().join(format!("sse-net-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("events.sock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.sock");
 
         let live = bind_unix(&path).unwrap();
         let refused = bind_unix(&path).unwrap_err();
@@ -94,7 +93,7 @@ mod tests {
         assert!(path.exists());
         drop(bind_unix(&path).unwrap());
 
-        let file = dir.join("file");
+        let file = dir.path().join("file");
         std::fs::write(&file, "precious").unwrap();
         let refused = bind_unix(&file).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
@@ -106,6 +105,5 @@ mod tests {
             )
         );
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

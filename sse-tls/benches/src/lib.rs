@@ -1,3 +1,3 @@
-//! What the measuring programs share.
+//! Code shared by the measuring programs.
 
 pub mod load;

@@ -1,4 +1,4 @@
-//! Very many TLS clients in one thread, which check what they get.
+//! Many TLS clients in one thread, which check the events they receive.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,11 +16,11 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 const REQUEST: &[u8] =
     b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
 
-/// What clients go by that make a full handshake each time.
+/// Returns a client configuration without session resumption.
 ///
 /// # Errors
 ///
-/// A certificate that is none.
+/// The certificate is invalid.
 pub fn configure(authority: CertificateDer<'static>) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(authority)?;
@@ -41,21 +41,21 @@ pub struct Load {
     report: Report,
 }
 
-/// What the clients got.
+/// What the clients have received.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Report {
     pub events: u64,
     pub records: u64,
-    /// Events that did not follow their predecessor.
+    /// The number of events that did not follow their predecessor.
     pub holes: u64,
 }
 
 impl Load {
-    /// No clients yet.
+    /// Creates a load without clients.
     ///
     /// # Errors
     ///
-    /// Too many open files.
+    /// The limit of open files is too low.
     pub fn new(server: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
         Ok(Self {
             server,
@@ -66,11 +66,11 @@ impl Load {
         })
     }
 
-    /// Adds a client that has its response head, reading for the others meanwhile.
+    /// Adds a client and reads its response head, while the others read.
     ///
     /// # Errors
     ///
-    /// A connection that fails.
+    /// A connection fails.
     pub fn connect(&mut self) -> io::Result<()> {
         let client = Client::connect(self.server, &self.config)?;
         client.socket.set_nonblocking(true)?;
@@ -80,11 +80,11 @@ impl Load {
         self.turn(Duration::ZERO)
     }
 
-    /// Reads for a time, and reports what came meanwhile.
+    /// Reads for a time, and reports what arrived.
     ///
     /// # Errors
     ///
-    /// A connection that ends.
+    /// A connection ends.
     pub fn run(&mut self, time: Duration) -> io::Result<Report> {
         self.report = Report::default();
         let start = Instant::now();
@@ -108,7 +108,7 @@ impl Load {
 struct Client {
     socket: TcpStream,
     tls: ClientConnection,
-    /// The beginning of a line.
+    /// The beginning of an incomplete line.
     rest: Vec<u8>,
     /// The sequence number of the next event.
     next: Option<u64>,
@@ -166,11 +166,11 @@ impl Client {
     }
 }
 
-/// A full handshake, a request, and the beginning of its answer.
+/// Performs a full handshake and a request, and reads the beginning of the response.
 ///
 /// # Errors
 ///
-/// A connection that fails.
+/// A connection fails.
 pub fn shake_hands(
     server: SocketAddr,
     config: &Arc<ClientConfig>,

@@ -1,5 +1,4 @@
-//! Authorities, and servers and clients in memory, on a clock that stands still while anybody
-//! works.
+//! Certificate authorities, and servers and clients over in-memory pipes on a paused clock.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -21,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use sse_core::Event;
 use sse_net::{Config, Handler, Listener, Peer, Server, ServerHandle, Topic, Transport};
 use sse_tls::{PemFiles, TlsConfig, TlsListener};
+use tempfile::TempDir;
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -29,10 +29,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Room for whatever a test has a server say.
+/// A capacity of a pipe that no test fills.
 pub(crate) const WIDE: usize = 1 << 20;
 
-/// Who vouches for others.
+/// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -82,19 +82,16 @@ impl Identity {
     }
 }
 
-/// A directory that is gone with the test.
-pub(crate) struct Dir(PathBuf);
+/// A temporary directory.
+pub(crate) struct Dir(TempDir);
 
 impl Dir {
     pub(crate) fn new() -> Self {
-        let name = format!("sse-tls-{}-{}", std::process::id(), count());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(TempDir::new().unwrap())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -117,19 +114,13 @@ impl Dir {
     }
 }
 
-/// Another number each time.
+/// Returns another number at each call.
 fn count() -> usize {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// An authority, and what a server of the name `localhost` goes by.
+/// An authority, and a configuration for a server with the name `localhost`.
 pub(crate) struct World {
     pub(crate) authority: Authority,
     pub(crate) dir: Dir,
@@ -156,7 +147,7 @@ impl World {
         serve(config(), self.tls.clone(), handler)
     }
 
-    /// What a client goes by that trusts the authority.
+    /// Returns the configuration of a client that trusts the authority.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         Client::new(&self.authority).config()
     }
@@ -166,7 +157,7 @@ pub(crate) fn config() -> Config {
     Config::default().shards(1)
 }
 
-/// A server, and the net on which it is reached.
+/// Starts a server, and returns the network that connects to it.
 pub(crate) fn serve(
     config: Config,
     tls: impl Into<TlsConfig>,
@@ -200,9 +191,9 @@ impl Listener for Pipes {
 pub(crate) struct Net(mpsc::UnboundedSender<DuplexStream>);
 
 impl Net {
-    /// A connection on which nothing has been said yet, and on which `room` bytes may wait.
-    pub(crate) fn connect(&self, room: usize) -> Tap {
-        let (ours, theirs) = duplex(room);
+    /// Opens a connection that buffers `capacity` bytes.
+    pub(crate) fn connect(&self, capacity: usize) -> Tap {
+        let (ours, theirs) = duplex(capacity);
         self.0.send(theirs).unwrap();
         Tap {
             pipe: ours,
@@ -211,7 +202,7 @@ impl Net {
         }
     }
 
-    /// A session for `localhost`.
+    /// Opens a session for `localhost`.
     pub(crate) async fn session(&self, client: &Arc<ClientConfig>) -> Session {
         self.session_for("localhost", client).await.unwrap()
     }
@@ -226,7 +217,7 @@ impl Net {
         connector.connect(name, self.connect(WIDE)).await
     }
 
-    /// A session for `localhost` on which `path` has been asked for.
+    /// Opens a session for `localhost` and requests `path`.
     pub(crate) async fn get(&self, path: &str, client: &Arc<ClientConfig>) -> Session {
         let mut session = self.session(client).await;
         ask(&mut session, path).await;
@@ -236,20 +227,21 @@ impl Net {
 
 pub(crate) type Session = TlsStream<Tap>;
 
+/// Sends a request for `path`.
 pub(crate) async fn ask(to: &mut (impl AsyncWrite + Unpin), path: &str) {
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     to.write_all(head.as_bytes()).await.unwrap();
     to.flush().await.unwrap();
 }
 
-/// What comes until nothing more does.
+/// Reads until nothing more arrives.
 pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     while let Ok(Ok(1..)) = timeout(Duration::from_millis(1), from.read_buf(&mut text)).await {}
     String::from_utf8(text).unwrap()
 }
 
-/// What comes after the response head and the first `retry`.
+/// Reads a stream, and returns what follows the response head and the first `retry`.
 pub(crate) async fn begin(from: &mut (impl AsyncRead + Unpin)) -> String {
     let text = read(from).await;
     after_retry(&text)
@@ -257,16 +249,18 @@ pub(crate) async fn begin(from: &mut (impl AsyncRead + Unpin)) -> String {
         .to_owned()
 }
 
-/// All that comes, and how it ends: with `close_notify`, or cut off.
+/// Reads to the end. Returns an error unless it ends with `close_notify`.
 pub(crate) async fn read_to_end(from: &mut (impl AsyncRead + Unpin)) -> (String, io::Result<()>) {
     let mut text = Vec::new();
     let read = from.read_to_end(&mut text).await;
     (String::from_utf8(text).unwrap(), read.map(|_| ()))
 }
 
+/// Returns what follows the response head and the first block, which has `retry` and may have `id`.
 pub(crate) fn after_retry(text: &str) -> Option<&str> {
     let (head, body) = text.split_once("\r\n\r\n")?;
-    let (retry, rest) = body.strip_prefix("retry: ")?.split_once("\n\n")?;
+    let (block, rest) = body.split_once("\n\n")?;
+    let retry = block.lines().last()?.strip_prefix("retry: ")?;
     let is_stream = head.starts_with("HTTP/1.1 200 OK\r\n");
     (is_stream && retry.parse::<u32>().is_ok()).then_some(rest)
 }
@@ -285,7 +279,7 @@ pub(crate) type Versions = &'static [&'static SupportedProtocolVersion];
 pub(crate) const TLS12: Versions = &[&rustls::version::TLS12];
 pub(crate) const TLS13: Versions = &[&rustls::version::TLS13];
 
-/// What a client goes by.
+/// The settings of a client.
 pub(crate) struct Client<'a> {
     pub(crate) authority: &'a Authority,
     pub(crate) versions: Versions,
@@ -327,7 +321,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What has been on the wire.
+/// The bytes that a client has read, and the number it has written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wire(Arc<Mutex<Counts>>);
 
@@ -338,7 +332,7 @@ struct Counts {
 }
 
 impl Wire {
-    /// The records that have been read since the last call, each as its type and length.
+    /// Returns the type and length of each record read since the last call.
     pub(crate) fn records(&self) -> Vec<(u8, usize)> {
         let read = std::mem::take(&mut self.0.lock().unwrap().read);
         let mut rest = &read[..];
@@ -348,7 +342,7 @@ impl Wire {
             records.push((*kind, len));
             rest = &after[len..];
         }
-        assert_eq!(rest, b"", "a record is cut");
+        assert_eq!(rest, b"", "a record is incomplete");
         records
     }
 
@@ -362,7 +356,7 @@ impl Wire {
 pub(crate) struct Tap {
     pipe: DuplexStream,
     pub(crate) wire: Wire,
-    /// How many bytes more of what the client says arrive.
+    /// How many more bytes of the client arrive; the rest is dropped.
     pub(crate) may_write: usize,
 }
 
@@ -407,7 +401,7 @@ impl AsyncWrite for Tap {
     }
 }
 
-/// Lets everybody who can work do so.
+/// Lets all tasks run until they wait.
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

@@ -1,4 +1,4 @@
-//! axum's own `Sse` over a broadcast channel of events that have been made once.
+//! axum's `Sse` over a broadcast channel of prepared events.
 
 use std::error::Error;
 
@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use tokio::time::sleep;
 use tokio_stream::wrappers::BroadcastStream;
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::listen;
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,7 +32,7 @@ async fn publish(sender: broadcast::Sender<Event>, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         sleep(wait).await;
         let now = feed::now();
-        for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
+        for data in std::iter::from_fn(|| feed.pop(now)).take(BATCH) {
             let _ = sender.send(Event::default().id("1700000000000-0").data(data));
         }
     }

@@ -1,10 +1,10 @@
-//! The floor: bare loops over the same sockets, with the wire form of `fanout`.
+//! The lower bound: bare loops over the same sockets, with the wire form of `fanout`.
 //!
-//! Without further options, each event goes to each socket in a `send` of its own.
-//! `--coalesce` sends each socket everything that fell due since its last turn in one piece;
-//! `--tick MS` does so only every so many milliseconds. `--upgrade` accepts, reads, writes,
-//! closes. `--flood` writes to one socket in pieces of 64 KiB; with `--coalesce` it sends each
-//! socket another 64 KiB every turn, and skips what a socket does not take. `--second RATE` is
+//! By default, each event is sent to each socket with its own `send`.
+//! `--coalesce` sends each socket everything due since its last turn at once;
+//! `--tick MS` does so every `MS` milliseconds. `--upgrade` accepts, reads, writes,
+//! closes. `--flood` writes to one socket in blocks of 64 KiB; with `--coalesce` it sends each
+//! socket another 64 KiB every turn, and drops what a socket does not accept. `--second RATE` is
 //! the rate of another topic, `/second`.
 
 use std::error::Error;
@@ -17,7 +17,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::frame;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let coalesce = feed::flag(&mut args, "--coalesce") || tick.is_some();
     let options = Options::parse(args)?;
     let listener = TcpListener::bind(("127.0.0.1", options.port.unwrap_or(0)))?;
-    rustix::net::listen(&listener, 4096)?; // as many as may arrive at once
+    rustix::net::listen(&listener, 4096)?; // the largest usual backlog
     if is_upgrade {
         return Ok(upgrade(&listener)?);
     }
@@ -73,18 +73,18 @@ struct Bare {
     is_flood: bool,
     second: Feed,
     seconds: Vec<TcpStream>,
-    /// What fell due, from `begin` on.
+    /// The bytes of due events, from offset `begin` on.
     log: Vec<u8>,
     begin: usize,
     preload: Vec<u8>,
-    /// Those whose head has not come yet.
+    /// Clients whose request head is incomplete.
     arrivals: Vec<Option<TcpStream>>,
     subscribers: Vec<Subscriber>,
 }
 
 struct Subscriber {
     socket: TcpStream,
-    /// How far it has got in the log.
+    /// Its offset in the log.
     cursor: usize,
 }
 
@@ -129,7 +129,7 @@ impl Bare {
             frame::encode(&self.feed.store(), &mut self.log);
         }
         let now = feed::now();
-        for _ in 0..BURST {
+        for _ in 0..BATCH {
             let Some(data) = self.feed.pop(now) else {
                 break;
             };
@@ -180,7 +180,7 @@ impl Bare {
         });
     }
 
-    /// Drops everything, whoever has it.
+    /// Removes all bytes, read or not.
     fn skip_ahead(&mut self) {
         self.begin = self.end();
         self.log.clear();
@@ -189,7 +189,7 @@ impl Bare {
         }
     }
 
-    /// Drops what everybody has, now and then.
+    /// Removes bytes that all clients have, from time to time.
     fn forget(&mut self) {
         if self.log.len() > 16 << 20 {
             let cursors = self.subscribers.iter().map(|s| s.cursor);

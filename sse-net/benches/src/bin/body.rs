@@ -11,7 +11,7 @@ use sse_core::{Event, Retention};
 use sse_net::{Config, Responder, Topic};
 use tokio::time::sleep;
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::listen;
 
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let service = service_fn(move |request| {
             ready(Ok::<_, Infallible>(responder.follow(&request, &topic)))
         });
-        // One small buffer is cheaper to send than the three slices of a chunk.
+        // One small buffer costs less to send than the three slices of a chunk.
         let connection = http1::Builder::new()
             .writev(false)
             .serve_connection(TokioIo::new(socket), service);
@@ -40,7 +40,7 @@ async fn publish(topic: Topic, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         sleep(wait).await;
         let now = feed::now();
-        for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
+        for data in std::iter::from_fn(|| feed.pop(now)).take(BATCH) {
             topic.publish(&Event::new().data(data)).unwrap();
         }
     }

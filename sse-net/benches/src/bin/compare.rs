@@ -1,7 +1,7 @@
-//! Measures `fanout` beside bare loops and hyper, and prints a table of bars.
+//! Compares `fanout` with bare loops, hyper and axum, and prints a table of measurements.
 //!
-//! The servers run on core 0 and the load on core 1. All bars, or those whose names are
-//! given: `compare cpu memory`.
+//! The servers run on core 0 and the load on core 1. Arguments select measurements by name:
+//! `compare cpu memory`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -55,7 +55,7 @@ const BARS: &[(&str, Bar)] = &[
     ("stalled", stalled),
 ];
 
-/// A line of the table.
+/// A row of the table.
 struct Row(String);
 
 impl Row {
@@ -73,11 +73,11 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// CPU time per delivered event, beside a bare loop.
+/// Measures the CPU time per delivered event, compared with a bare loop.
 fn cpu() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (subscribers, rate) in [(100, 300), (10_000, 3)] {
-        // Turn by turn, so that what else the machine does hits both.
+        // Alternately, so that other load on the machine affects both.
         let (mut ours, mut bare) = (Delivered::default(), Delivered::default());
         for _ in 0..3 {
             ours.add(&Delivered::measure(
@@ -156,7 +156,7 @@ impl Delivered {
         self.cpu.user.as_secs_f64() * 1e6 / self.events
     }
 
-    /// The share of a core.
+    /// Returns the share of a core.
     fn share(&self) -> f64 {
         self.cpu.total().as_secs_f64() / self.seconds
     }
@@ -171,7 +171,7 @@ fn check(report: &Report) -> io::Result<()> {
     }
 }
 
-/// Deliveries a second when the rate rises until the p99 latency exceeds a second.
+/// Measures the deliveries per second at which the p99 latency exceeds a second.
 fn saturation() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (subscribers, rate) in [(1_000, 400), (10_000, 30)] {
@@ -199,11 +199,11 @@ fn saturation() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The most deliveries a second.
+/// The maximum of deliveries per second.
 #[derive(Debug, Clone, Copy, Default)]
 struct Saturated {
     rate: f64,
-    /// A second of the server's CPU time: it may have to share its core.
+    /// Per second of the server's CPU time, because it may share its core.
     rate_of_core: f64,
 }
 
@@ -235,7 +235,7 @@ fn saturate(command: &str, subscribers: usize) -> io::Result<Saturated> {
     Ok(best)
 }
 
-/// CPU time with a linger of 10 ms, beside a loop that sends each event at once.
+/// Measures the CPU time with a linger of 10 ms, compared with a loop without one.
 fn linger() -> io::Result<Vec<Row>> {
     let ours = match Delivered::measure("fanout --rate 1000 --linger 10", 100) {
         Ok(ours) => ours,
@@ -260,7 +260,7 @@ fn linger() -> io::Result<Vec<Row>> {
     ])
 }
 
-/// What an idle subscriber takes.
+/// Measures the memory of an idle subscriber.
 fn memory() -> io::Result<Vec<Row>> {
     let each = idle("fanout")?;
     let measured = format!("{each} bytes");
@@ -272,7 +272,7 @@ fn memory() -> io::Result<Vec<Row>> {
     )])
 }
 
-/// The memory that each of very many subscribers takes.
+/// Measures the memory per subscriber.
 fn idle(command: &str) -> io::Result<u64> {
     const SUBSCRIBERS: usize = 10_000;
     let server = Server::start(command)?;
@@ -283,7 +283,7 @@ fn idle(command: &str) -> io::Result<u64> {
     Ok(server.memory()?.saturating_sub(before) / SUBSCRIBERS as u64)
 }
 
-/// Connect, head, upgrade, close.
+/// Measures connect, request head, upgrade and close.
 fn upgrade() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (what, is_reset) in [("closed", false), ("reset", true)] {
@@ -304,7 +304,7 @@ fn upgrade() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The CPU time of one in microseconds.
+/// Returns the CPU time of one connection in microseconds.
 fn upgrades(command: &str, is_reset: bool) -> io::Result<f64> {
     const ROUNDS: usize = 300;
     const AT_ONCE: usize = 32;
@@ -334,7 +334,7 @@ fn upgrades(command: &str, is_reset: bool) -> io::Result<f64> {
     Ok(cpu.as_secs_f64() * 1e6 / (ROUNDS * AT_ONCE) as f64)
 }
 
-/// One subscriber, as fast as it takes.
+/// Measures the throughput to one subscriber.
 fn flood() -> io::Result<Vec<Row>> {
     let (mut ours, mut bare) = (0.0, 0.0);
     for _ in 0..2 {
@@ -351,7 +351,7 @@ fn flood() -> io::Result<Vec<Row>> {
     )])
 }
 
-/// Bytes a second.
+/// Returns the bytes per second.
 fn flooded(command: &str) -> io::Result<f64> {
     let server = Server::start(command)?;
     let mut load = Load::new(server.address())?;
@@ -362,7 +362,7 @@ fn flooded(command: &str) -> io::Result<f64> {
     Ok(report.bytes as f64 / report.time.as_secs_f64())
 }
 
-/// 10,000 stored events to one who joins late.
+/// Measures the replay of 10,000 events to a new client.
 fn late() -> io::Result<Vec<Row>> {
     let ours = joined("fanout --preload 10000")?;
     let bare = joined("bare --preload 10000")?;
@@ -376,7 +376,7 @@ fn late() -> io::Result<Vec<Row>> {
     )])
 }
 
-/// The median of many.
+/// Returns the median.
 fn joined(command: &str) -> io::Result<Duration> {
     let server = Server::start(command)?;
     let mut times = Vec::new();
@@ -395,7 +395,7 @@ fn joined(command: &str) -> io::Result<Duration> {
     Ok(times[times.len() / 2])
 }
 
-/// The healthy among those that never read, and those whose heads take for ever.
+/// Measures healthy clients among clients that never read or send their heads slowly.
 fn hostile() -> io::Result<Vec<Row>> {
     let command = "fanout --rate 25 --size 8192";
     let server = Server::start(command)?;
@@ -409,7 +409,7 @@ fn hostile() -> io::Result<Vec<Row>> {
 
     load.connect(1_000, Kind::Stuck)?;
     load.connect(1_000, Kind::SlowHead)?;
-    load.run(seconds(1))?; // While it connects, the load itself is late.
+    load.run(seconds(1))?; // The load itself is late while it connects.
     let among = load.run(seconds(40))?;
     let grown = server.memory()?.saturating_sub(memory) >> 20;
     let left = server.files()?.saturating_sub(files + 1_000);
@@ -434,7 +434,7 @@ fn hostile() -> io::Result<Vec<Row>> {
     ])
 }
 
-/// 10,000 clients that come and go ten times.
+/// Measures 10,000 clients that connect and disconnect ten times.
 fn churn() -> io::Result<Vec<Row>> {
     const SUBSCRIBERS: usize = 10_000;
     let server = Server::start("fanout --rate 1")?;
@@ -470,7 +470,7 @@ fn churn() -> io::Result<Vec<Row>> {
     ])
 }
 
-/// Topics as bodies of hyper's responses, beside axum's own streams.
+/// Compares topics as bodies of hyper's responses with axum's `Sse`.
 fn body() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (subscribers, rate) in [(100, 300), (10_000, 3)] {
@@ -502,7 +502,7 @@ fn body() -> io::Result<Vec<Row>> {
 
 const TWO: &str = "--threads 2";
 
-/// Two workers and a publisher on a thread of its own, beside a single thread.
+/// Compares two worker threads and a publisher thread with a single thread.
 fn threads() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (subscribers, rate) in [(100, 300), (10_000, 3)] {
@@ -527,7 +527,7 @@ fn threads() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The same, until the p99 latency exceeds a second.
+/// Measures the same until the p99 latency exceeds a second.
 fn threads_at_saturation() -> io::Result<Vec<Row>> {
     let [two, one] =
         [TWO, ""].map(|threads| saturate(&format!("fanout --ramp 2000:1.4:1:4 {threads}"), 1_000));
@@ -538,7 +538,7 @@ fn threads_at_saturation() -> io::Result<Vec<Row>> {
     Ok(vec![Row::new(what, &measured, "≥ 0.9 ×", ratio >= 0.9)])
 }
 
-/// What 2,000 clients of one topic leave to new clients, and to another topic.
+/// Measures new clients and another topic beside 2,000 clients of one topic.
 fn busy() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for rate in [200, 1_000] {
@@ -566,7 +566,7 @@ fn busy() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The same while the publisher publishes as fast as it can, beside a bare poll loop.
+/// Measures the same during a flood, compared with a bare poll loop.
 fn busy_at_flood() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let ours = probe(&format!("fanout {TWO} --flood"))?;
@@ -606,10 +606,10 @@ fn probe(command: &str) -> io::Result<Probes> {
     probing.join().map_err(|_| io::ErrorKind::Other)?
 }
 
-/// The memory that clients take which stall within a large event.
+/// Measures the memory of clients that stall within a large event.
 fn stalled() -> io::Result<Vec<Row>> {
     const EVENT: u64 = 10 << 20;
-    // An event every ten seconds: the first comes before the clients, the second to them.
+    // One event every ten seconds: the first before the clients connect, the second after.
     let server = Server::start(&format!("fanout {TWO} --rate 0.1 --size {EVENT}"))?;
     let mut load = Load::new(server.address())?;
     load.connect(1_000, Kind::Stuck)?;

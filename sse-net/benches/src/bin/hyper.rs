@@ -1,4 +1,4 @@
-//! hyper, which sends shared, pre-encoded frames from a broadcast channel.
+//! hyper with shared, encoded frames from a broadcast channel.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::{frame, listen};
 
 #[tokio::main(flavor = "current_thread")]
@@ -46,7 +46,7 @@ async fn publish(sender: broadcast::Sender<Bytes>, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         sleep(wait).await;
         let now = feed::now();
-        for data in std::iter::from_fn(|| feed.pop(now)).take(BURST) {
+        for data in std::iter::from_fn(|| feed.pop(now)).take(BATCH) {
             let mut bytes = Vec::new();
             frame::encode(&data, &mut bytes);
             let _ = sender.send(bytes.into());

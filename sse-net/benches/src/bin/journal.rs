@@ -1,5 +1,5 @@
-//! Measures what a journal costs beside a topic without one. Prints a table of bars;
-//! `journal DIR` says where the files go.
+//! Compares a topic with a journal with one without, and prints a table.
+//! `journal DIR` sets the directory of the files.
 
 use std::error::Error;
 use std::fs;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for round in 0..ROUNDS {
             let journal = Journal::new(dir.join(round.to_string()));
             let journal = journal.sync(SyncPolicy::Interval(Duration::from_secs(1)));
-            // Which comes first changes, since the first may find the machine in another state.
+            // The order alternates, because the first may find the machine in another state.
             let mut times = [[Duration::ZERO; 2]; 2];
             for at in [round % 2, 1 - round % 2] {
                 let topic = match at {
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 const ROUNDS: usize = 15;
 
-/// So much that nothing is missed, whatever the disk does.
+/// Large enough that no event is evicted before it is written.
 fn retention() -> Retention {
     Retention::events(100_000).bytes(1 << 30)
 }
@@ -79,13 +79,13 @@ fn row(name: &str, measured: &str, value: f64, target: f64) {
     println!("| journal: {name} | {measured} | ≤ {target} × | {verdict} |");
 }
 
-/// The time that this thread has worked.
+/// Returns the CPU time of this thread.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// The time that publishing an event takes, and the CPU time.
+/// Measures the time and the CPU time of publishing an event.
 fn publish(topic: &Topic, followers: usize, burst: usize, pause: Duration) -> [Duration; 2] {
     let count = if pause.is_zero() { 300_000 } else { 500 };
     let data = "x".repeat(70);
@@ -127,7 +127,7 @@ fn publish(topic: &Topic, followers: usize, burst: usize, pause: Duration) -> [D
     })
 }
 
-/// From publishing an event to reading it, in another thread.
+/// Measures the time from publishing an event to reading it in another thread.
 fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut medians = Vec::new();
     for policy in [

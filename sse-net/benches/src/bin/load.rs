@@ -1,9 +1,9 @@
-//! The load by itself: connects clients, and prints what they get, every second.
+//! The load alone: connects clients, and prints their results every second.
 //!
-//! `--port P --clients N --time SECONDS`, and `--stuck N`, `--slow-head N` for clients that
-//! never read, or send their heads one byte a second; `--late` for clients that ask for all
-//! that is stored, `--drain` for ones that don't check what they read; `--churn N` to close
-//! and connect all so many times; `--pid P` for what the server takes.
+//! `--port P --clients N --time SECONDS`. `--stuck N` and `--slow-head N` add clients that
+//! never read or send their heads at one byte per second; `--late` requests all retained
+//! events, `--drain` does not check what is read, `--churn N` closes and connects all clients
+//! `N` times, and `--pid P` prints the server's use of CPU and memory.
 
 use std::error::Error;
 use std::net::SocketAddr;

@@ -1,12 +1,12 @@
-//! Measures how long `publish` takes, and how long others hold the lock of the topic at most,
-//! while its log is read. Prints a table of bars; beside each case stands the same without
+//! Measures the time of `publish`, and the longest time that others hold the topic's lock,
+//! while its log is read. Prints a table that compares each case with the same without
 //! readers.
 //!
-//! The publisher has core 1 to itself, everything else runs on core 0. It publishes an event
-//! every 100 µs, and asks `is_finished` again and again between, which takes the lock and does
-//! nothing else: the longest of all these calls is the longest that another thread held the
-//! lock. A thread that is preempted looks the same, so this has the highest priority if it may,
-//! each case is measured many times for a short while, and the medians count.
+//! The publisher runs alone on core 1, everything else on core 0. It publishes an event
+//! every 100 µs, and calls `is_finished` in between, which only takes the lock:
+//! the longest of these calls is the longest time that another thread held the
+//! lock. A preempted thread looks the same, so the publisher has the highest priority if allowed,
+//! each case is measured in many short rounds, and the medians count.
 
 use std::error::Error;
 use std::future::ready;
@@ -65,10 +65,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 const HISTORY: usize = 1 << 30;
 const CLIENTS: usize = 500;
 
-/// Reads until it is over.
+/// Reads until the end.
 type Readers<'a> = dyn Fn(&AtomicBool) -> io::Result<()> + Sync + 'a;
 
-/// The latency of `publish`, and the longest call, as medians of many rounds.
+/// Measures `publish` and the longest call, as medians of many rounds.
 struct Calls {
     p50: Duration,
     p999: Duration,
@@ -87,7 +87,7 @@ impl Calls {
             let reading = scope.spawn(|| read(&is_over));
             let publishing = scope.spawn(|| -> io::Result<Self> {
                 pin(1)?;
-                thread::sleep(Duration::from_secs(1)); // The readers have begun.
+                thread::sleep(Duration::from_secs(1)); // The readers are running then.
                 let rounds = Vec::from_iter((0..ROUNDS).map(|_| round(topic)));
                 is_over.store(true, Relaxed);
                 let median = |of: &dyn Fn(&(Histogram, Duration)) -> Duration| {
@@ -107,7 +107,7 @@ impl Calls {
         })
     }
 
-    /// Prints the rows of a case, of which these are the calls without it.
+    /// Prints the rows of a case, compared with the calls without readers.
     fn print(&self, name: &str, beside: &Self) {
         let ratio = beside.p999.as_secs_f64() / self.p999.as_secs_f64();
         let measured = format!(
@@ -129,7 +129,7 @@ fn row(what: &str, measured: &str, target: &str, is_met: bool) {
     println!("| publish: {what} | {measured} | {target} | {verdict} |");
 }
 
-/// How long `publish` took, and the longest call of all.
+/// The time of `publish`, and the longest call.
 fn round(topic: &Topic) -> (Histogram, Duration) {
     let (mut calls, mut longest) = (Histogram::default(), Duration::ZERO);
     let data = "x".repeat(100);
@@ -146,7 +146,7 @@ fn round(topic: &Topic) -> (Histogram, Duration) {
             black_box(topic.is_finished());
         }
         longest = longest.max(begin.elapsed());
-        // Others are to get the lock, too.
+        // Leaves the lock to other threads.
         let end = Instant::now() + GAP;
         while Instant::now() < end {
             hint::spin_loop();
@@ -181,7 +181,7 @@ fn read_as_client(server: SocketAddr, is_over: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets many clients read at 40 kB/s what comes faster.
+/// Runs many clients that read at 40 kB/s, slower than events are published.
 fn read_slowly(server: SocketAddr, is_over: &AtomicBool) -> io::Result<()> {
     let mut sockets = Vec::new();
     for _ in 0..CLIENTS {
@@ -226,7 +226,7 @@ fn serve(topic: &Topic) -> io::Result<(ServerHandle, SocketAddr)> {
     Ok((server, address))
 }
 
-/// Pins this thread, and those that it starts from now on, to a core.
+/// Pins this thread and its future child threads to a core.
 fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);

@@ -1,7 +1,7 @@
-//! Measures how fast a topic is recorded, beside a bare `write(2)` loop, and prints the bar.
+//! Measures the speed of recording a topic, compared with a bare `write(2)` loop.
 //!
-//! Both write the same 64 MiB of 100-byte events to a file in the directory that is given, or
-//! in the one for temporary files. Neither waits for a disk.
+//! Both write the same 64 MiB of 100-byte events to a file in the given directory, by default
+//! the temporary directory. Neither syncs.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut wire = Vec::new();
     topic.subscribe(Start::Earliest).read(&mut wire).await?;
 
-    // Turn by turn, so that what else the machine does counts for both.
+    // Alternately, so that other load on the machine affects both.
     let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A topic that is over, and keeps all.
+/// Returns a finished topic that retains all events.
 fn topic() -> Topic {
     let topic = Topic::new(Retention::events(usize::MAX).bytes(usize::MAX));
     let data = "the quick brown fox ".repeat(5);
@@ -74,11 +74,11 @@ async fn record(path: &Path, topic: &Topic) -> Result<Duration, Box<dyn Error>> 
     let began = Instant::now();
     let recorder = kept.record(recorder, began.into()).await?;
     let time = began.elapsed();
-    drop(recorder); // To close a file takes its time, which is not the recorder's.
+    drop(recorder); // Closing the file takes time that is not the recorder's.
     Ok(time)
 }
 
 const ROUNDS: usize = 15;
 
-/// Of a thousand events each: 64 MiB in all.
+/// The number of batches of 1,000 events: 64 MiB together.
 const BURSTS: usize = 500;

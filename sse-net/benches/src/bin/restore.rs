@@ -1,5 +1,5 @@
-//! Measures how long it takes to open a journal of 1 GiB, and how much memory, beside reading its
-//! files. Prints a table of bars; `restore DIR` says where the files go.
+//! Measures time and memory of opening a journal of 1 GiB, compared with reading its files.
+//! `restore DIR` sets the directory of the files.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -62,12 +62,12 @@ fn publish(journal: &Journal, size: usize, has_own_ids: bool) -> Result<(), Box<
     Ok(())
 }
 
-/// Medians of some rounds.
+/// The medians of several rounds.
 struct Row {
     opening: Duration,
     reading: Duration,
     reading_to_stay: Duration,
-    /// The bytes of memory that the open topic took, and the most that opening it did.
+    /// The memory of the open topic in bytes, and the peak while opening it.
     memory: u64,
     peak: u64,
 }
@@ -86,7 +86,7 @@ impl Row {
             times[1].push(start.elapsed());
             drop(kept);
 
-            fs::write("/proc/self/clear_refs", "5")?; // The peak begins anew.
+            fs::write("/proc/self/clear_refs", "5")?; // Resets the peak.
             let before = status("VmRSS:")?;
             let start = Instant::now();
             let topic = Topic::open(retention, journal).map_err(io::Error::other)?;
@@ -143,7 +143,7 @@ fn read_once(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads all files into one buffer, of which each page is new to the process.
+/// Reads all files into one new buffer.
 fn read_to_stay(dir: &Path) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     kept.reserve_exact(usize::try_from(SIZE + (SIZE >> 3)).unwrap_or_default());
@@ -153,7 +153,7 @@ fn read_to_stay(dir: &Path) -> io::Result<Vec<u8>> {
     Ok(black_box(kept))
 }
 
-/// A number of bytes from what the system tells of this process.
+/// Returns a number of bytes from the status of this process.
 fn status(name: &str) -> io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));

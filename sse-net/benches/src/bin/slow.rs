@@ -1,8 +1,8 @@
-//! Shows after what time a client is cut that reads 8 kB/s without a pause, and by which
+//! Shows when a client that reads 8 kB/s without a pause is disconnected, and by which
 //! deadline, for several settings of the listener and of the client.
 //!
-//! All cases run at once. `slow SECONDS TIMEOUT...` says for how long, and which user timeouts
-//! are tried; by default, 120 seconds, and 30 and 60.
+//! All cases run at the same time. `slow SECONDS TIMEOUT...` sets the duration and the user
+//! timeouts; by default 120 seconds, and 30 and 60.
 
 use std::error::Error;
 use std::future::ready;
@@ -70,10 +70,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How much is there to be read at once.
+/// The number of bytes available at the start.
 const PAST: usize = 64 << 20;
 
-/// How much a client reads as fast as it can, where it does, and how fast it reads after that.
+/// The bytes that a client reads at full speed first, and its speed afterwards.
 const FAST: usize = 32 << 20;
 const RATE: usize = 8_000;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -86,7 +86,7 @@ struct Case {
     deadlines: Vec<Deadline>,
 }
 
-/// A server with a write timeout, and when and why it ended its stream.
+/// A server with a write timeout, and when and why it disconnected its client.
 struct Deadline {
     address: SocketAddr,
     end: Arc<Mutex<Option<(Duration, Disconnect)>>>,
@@ -166,7 +166,7 @@ impl Deadline {
 
 struct Client {
     socket: TcpStream,
-    /// How much it reads as fast as it can.
+    /// The number of bytes it reads at full speed.
     fast: usize,
 }
 
@@ -186,7 +186,7 @@ impl Client {
         })
     }
 
-    /// Reads what there is for a pause.
+    /// Reads at its speed for one interval.
     fn read(&mut self, buffer: &mut [u8]) {
         while self.fast > 0
             && let Ok(len @ 1..) = self.socket.read(buffer)

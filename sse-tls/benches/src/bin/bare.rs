@@ -1,5 +1,5 @@
-//! The floor: a bare loop of rustls over the sockets, with the wire form of `fanout`. Each event
-//! goes to each session as a record of its own, in a write of its own.
+//! The lower bound: a bare loop of rustls over the sockets, with the wire form of `fanout`. Each
+//! event is sent to each session as one record with one write.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -24,14 +24,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (certificate, key) = options.tls.as_ref().ok_or("--tls is needed")?;
     let config = configure(certificate, key)?;
     let listener = TcpListener::bind(("127.0.0.1", options.port.unwrap_or(0)))?;
-    rustix::net::listen(&listener, 4096)?; // as many as may arrive at once
+    rustix::net::listen(&listener, 4096)?; // the largest usual backlog
     let mut bare = Bare::new(listener, config, &options)?;
     loop {
         bare.turn()?;
     }
 }
 
-/// What the library has by default.
+/// The buffer size of the library.
 fn configure(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(key)?;
@@ -57,7 +57,7 @@ struct Bare {
 struct Session {
     socket: TcpStream,
     tls: ServerConnection,
-    /// Whether it has asked, and gets events.
+    /// Whether its request is complete and it receives events.
     is_subscriber: bool,
 }
 
@@ -150,7 +150,7 @@ impl Bare {
 }
 
 impl Session {
-    /// Reads what there is, and answers a head.
+    /// Reads available bytes, and responds to a complete head.
     fn serve(&mut self) -> io::Result<()> {
         loop {
             match self.tls.read_tls(&mut self.socket) {

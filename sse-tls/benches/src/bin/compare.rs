@@ -1,6 +1,6 @@
-//! Measures `fanout --tls` beside a bare loop of rustls, and prints a table of bars.
+//! Compares `fanout --tls` with a bare loop of rustls, and prints a table of measurements.
 //!
-//! The servers run on core 0 and the load on core 1. All bars, or those whose names are given:
+//! The servers run on core 0 and the load on core 1. Arguments select measurements by name:
 //! `compare cpu memory`.
 
 use std::error::Error;
@@ -41,7 +41,7 @@ fn row(what: &str, measured: &str, target: &str, is_met: bool) -> String {
     format!("| {what} | {measured} | {target} | {verdict} |")
 }
 
-/// What servers and clients go by: a certificate with an ECDSA key, as most have now.
+/// The certificate of servers and clients, with an ECDSA key.
 struct Bench {
     options: String,
     config: Arc<ClientConfig>,
@@ -75,10 +75,10 @@ impl Bench {
     }
 }
 
-/// CPU time per delivered event.
+/// Measures the CPU time per delivered event.
 fn cpu(bench: &Bench) -> Result<String, Box<dyn Error>> {
     let (mut ours, mut bare) = (Delivered::default(), Delivered::default());
-    // Turn by turn, so that what else the machine does hits both.
+    // Alternately, so that other load on the machine affects both.
     for _ in 0..3 {
         ours.add(bench, "fanout")?;
         bare.add(bench, "bare")?;
@@ -136,7 +136,7 @@ impl Delivered {
 }
 
 impl Bench {
-    /// The same over plain TCP.
+    /// Measures the same over plain TCP.
     fn plain(&self) -> Result<f64, Box<dyn Error>> {
         use sse_net_benches::load::{Kind, Load};
         let server = Server::start(&format!("fanout --rate {RATE}"))?;
@@ -150,7 +150,7 @@ impl Bench {
     }
 }
 
-/// What an idle subscriber takes.
+/// Measures the memory of an idle subscriber.
 fn memory(bench: &Bench) -> Result<String, Box<dyn Error>> {
     let (ours, bare) = (idle(bench, "fanout")?, idle(bench, "bare")?);
     let measured = format!("{ours} bytes (bare {bare})");
@@ -165,7 +165,7 @@ fn memory(bench: &Bench) -> Result<String, Box<dyn Error>> {
 fn idle(bench: &Bench, command: &str) -> Result<u64, Box<dyn Error>> {
     const SUBSCRIBERS: usize = 4000;
     let server = bench.start(command)?;
-    // What the first take once, and what a handshake leaves behind for the next.
+    // Excludes memory that is allocated once, and memory that handshakes reuse.
     drop(bench.load(&server, 100)?);
     let before = server.memory()?;
     let mut load = bench.load(&server, SUBSCRIBERS)?;
@@ -173,7 +173,7 @@ fn idle(bench: &Bench, command: &str) -> Result<u64, Box<dyn Error>> {
     Ok(server.memory()?.saturating_sub(before) / SUBSCRIBERS as u64)
 }
 
-/// Connect, full handshake, head, answer, close.
+/// Measures connect, full handshake, request, response and close.
 fn handshakes(bench: &Bench) -> Result<String, Box<dyn Error>> {
     let (mut ours, mut bare) = (0.0, 0.0);
     for _ in 0..5 {
@@ -189,7 +189,7 @@ fn handshakes(bench: &Bench) -> Result<String, Box<dyn Error>> {
     Ok(row("full handshakes", &measured, "≥ 0.95 ×", ratio >= 0.95))
 }
 
-/// The CPU time of one in microseconds.
+/// Returns the CPU time of one connection in microseconds.
 fn handshake(bench: &Bench, command: &str) -> Result<f64, Box<dyn Error>> {
     const ROUNDS: usize = 4000;
     let server = bench.start(command)?;

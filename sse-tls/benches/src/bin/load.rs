@@ -1,4 +1,4 @@
-//! The load by itself: `load PORT CERTIFICATE CLIENTS SECONDS`.
+//! The load alone: `load PORT CERTIFICATE CLIENTS SECONDS`.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! When certificates are valid.
+//! The validity periods of certificates.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,25 +9,25 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
 
-/// From when until when the certificate of a file is valid.
+/// The validity period of the certificate in a file.
 #[derive(Debug, Clone)]
-pub(crate) struct Validity {
+pub(super) struct Validity {
     file: PathBuf,
     not_before: UnixTime,
     not_after: UnixTime,
 }
 
 impl Validity {
-    /// That of the first certificate of a chain. If rustls does not say, it is always.
-    pub(crate) fn of(file: &Path, certificate: &CertificateDer<'_>) -> Self {
+    /// Returns the validity of a certificate; unlimited if rustls does not report it.
+    pub(super) fn of(file: &Path, certificate: &CertificateDer<'_>) -> Self {
         let mut validity = Self {
             file: file.to_owned(),
             not_before: at(0),
             not_after: at(u64::MAX),
         };
-        // Validity is the first that is judged, and what is wrong is told with its limit.
+        // rustls checks the validity first, and its error contains the limit.
         for now in [at(0), at(u64::MAX)] {
-            match judge(certificate, now) {
+            match verify(certificate, now) {
                 Err(CertificateError::NotValidYetContext { not_before, .. }) => {
                     validity.not_before = not_before;
                 }
@@ -40,7 +40,7 @@ impl Validity {
         validity
     }
 
-    pub(crate) fn warning(&self, now: UnixTime) -> Option<Warning> {
+    pub(super) fn warning(&self, now: UnixTime) -> Option<Warning> {
         let file = self.file.clone();
         if now > self.not_after {
             let since = system_time(self.not_after);
@@ -52,58 +52,64 @@ impl Validity {
         })
     }
 
-    pub(crate) fn not_after(&self) -> SystemTime {
+    pub(super) fn not_after(&self) -> SystemTime {
         system_time(self.not_after)
     }
 }
 
-/// Judges a certificate at a time, without anybody who vouches for it.
-fn judge(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
-    let judged = ParsedCertificate::try_from(certificate).and_then(|parsed| {
-        let nobody = RootCertStore::empty();
-        verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], now, &[])
+/// Verifies a certificate at a time, with no trusted authority.
+fn verify(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let verified = ParsedCertificate::try_from(certificate).and_then(|parsed| {
+        let no_roots = RootCertStore::empty();
+        verify_server_cert_signed_by_trust_anchor(&parsed, &no_roots, &[], now, &[])
     });
-    match judged {
+    match verified {
         Err(Error::InvalidCertificate(error)) => Err(error),
         _ => Ok(()),
     }
 }
 
-/// What is wrong with a certificate that is used all the same, since clients can be told to
-/// take it.
+/// A certificate that is in use though it has expired or is not valid yet.
+///
+/// It is used because clients can be configured to accept it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// It has expired.
+    /// The certificate has expired.
     Expired {
-        /// The file that it is in.
+        /// The certificate's file.
         file: PathBuf,
-        /// When it did.
+        /// When the certificate expired.
         since: SystemTime,
     },
-    /// It is not valid yet.
+    /// The certificate is not valid yet.
     NotYetValid {
-        /// The file that it is in.
+        /// The certificate's file.
         file: PathBuf,
-        /// When it will be.
+        /// When the certificate becomes valid.
         from: SystemTime,
     },
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (file, what, date, after) = match self {
-            Self::Expired { file, since } => (file, "expired on", since, "clients refuse it"),
+        let (file, what, date, advice) = match self {
+            Self::Expired { file, since } => (
+                file,
+                "expired on",
+                since,
+                "clients refuse it until it is renewed",
+            ),
             Self::NotYetValid { file, from } => (
                 file,
                 "is not valid before",
                 from,
-                "is this machine's clock right?",
+                "check the clock of this machine",
             ),
         };
         let file = file.display();
         let date = Date::of(*date);
-        write!(f, "the certificate in {file} {what} {date}; {after}")
+        write!(f, "the certificate in {file} {what} {date}; {advice}")
     }
 }
 
@@ -117,8 +123,8 @@ struct Date {
 impl Date {
     fn of(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Days since 1 March of the year 0: leap days come last in their years, years of 400
-        // years are alike, and months take turns of 153 days in 5.
+        // Days since 1 March of the year 0, so that a leap day is the last of its year. The
+        // calendar repeats every 400 years, and the lengths of months every 5 months (153 days).
         let days = since_epoch.as_secs() / 86_400 + 719_468;
         let (era, days) = (days / 146_097, days % 146_097);
         let year = (days - days / 1460 + days / 36_524 - days / 146_096) / 365;
@@ -142,7 +148,7 @@ const fn at(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
-/// The latest that RFC 5280 knows is the year 9999, which every system's clock can tell.
+/// Limits times to the year 9999, the last of RFC 5280; `SystemTime` may overflow beyond.
 fn system_time(time: UnixTime) -> SystemTime {
     const LATEST: u64 = 253_402_300_799;
     UNIX_EPOCH + Duration::from_secs(time.as_secs().min(LATEST))
@@ -153,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_those_of_the_calendar() {
+    fn dates_follow_the_gregorian_calendar() {
         for (seconds, date) in [
             (0, "1970-01-01"),
             (86_399, "1970-01-01"),

@@ -1,14 +1,14 @@
 // Streams inside axum, in Chromium over HTTP/2 and TLS.
 //
-//   AXUM      the axum binary (default: ../../target/debug/axum)
-//   CHROMIUM  the browser (default: /usr/bin/chromium)
+//   INSIDE_AXUM  the program (default: ../../target/debug/inside_axum)
+//   CHROMIUM     the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { launch, program, start } from "./common.mjs";
 
-const AXUM = program("axum");
+const AXUM = program("inside_axum");
 
 let browser;
 
@@ -19,11 +19,11 @@ before(async () => {
 after(() => browser?.close());
 
 test("eight streams to one host are open at once", async (t) => {
-  const server = await start(t, AXUM, "127.0.0.1:0");
+  const server = await start(t, AXUM, "--listen", "127.0.0.1:0");
   const page = await open(t, server);
   const protocol = await page.evaluate(() => performance.getEntriesByType("navigation")[0].nextHopProtocol);
   assert.equal(protocol, "h2");
-  // Each gets the next event while all the others are open. HTTP/1.1 would allow six, the page's own among them.
+  // Each gets an event while all the others are open. HTTP/1.1 would allow six connections.
   const got = await page.evaluate(async () => {
     const sources = Array.from({ length: 8 }, (_, at) => new EventSource(`/sse?${at}`));
     const opened = (source) => new Promise((resolve) => source.addEventListener("open", resolve));
@@ -36,7 +36,7 @@ test("eight streams to one host are open at once", async (t) => {
 });
 
 test("a stream ends with its close event, and with its page", async (t) => {
-  const server = await start(t, AXUM, "127.0.0.1:0");
+  const server = await start(t, AXUM, "--listen", "127.0.0.1:0");
   const page = await open(t, server);
   const tokens = await page.evaluate(async () => {
     const source = new EventSource("/ask");
@@ -57,7 +57,7 @@ test("a stream ends with its close event, and with its page", async (t) => {
 });
 
 test("a graceful shutdown ends the streams", async (t) => {
-  const server = await start(t, AXUM, "127.0.0.1:0");
+  const server = await start(t, AXUM, "--listen", "127.0.0.1:0");
   const page = await open(t, server);
   await page.evaluate(async () => {
     globalThis.source = new EventSource("/sse");
@@ -66,7 +66,7 @@ test("a graceful shutdown ends the streams", async (t) => {
   const since = Date.now();
   await server.stop("SIGINT");
   assert.ok(Date.now() - since < 1500, `it took ${Date.now() - since} ms`);
-  // The page comes back by itself when it may.
+  // The browser is reconnecting.
   assert.equal(await page.evaluate(() => source.readyState), 0);
 });
 

@@ -1,10 +1,11 @@
 //! The demo's page and feed inside axum, over HTTP/2 and TLS, and the tokens of a model.
 //!
-//! `cargo run --bin axum`, then open <https://localhost:31338/>; the browser asks about the
-//! certificate, which is made anew at every start. Or `curl -kN 'https://localhost:31338/ask'`,
-//! and Ctrl-C in the middle. An argument is another address to listen at.
+//! `cargo run --bin inside_axum`, then open <https://localhost:31338/>. The browser warns about
+//! the certificate, which is made at every start. `curl -kN https://localhost:31338/ask` streams
+//! tokens; Ctrl-C in the middle stops the model.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -13,8 +14,10 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use cli::{Ending, Signals};
 use sse_core::{Event, EventType, Retention};
 use sse_net::{Config, Heartbeat, LastEventId, Responder, Start, Tcp, Topic};
+use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
 #[derive(Clone)]
@@ -23,31 +26,30 @@ struct App {
     feed: Topic,
 }
 
-/// Follows the feed, with everything that the settings say.
+/// Follows the feed with the responder's settings, from the last ten events.
 async fn follow(State(app): State<App>, request: Request) -> impl IntoResponse {
     let history = Start::Last(10);
     app.responder.follow_from(&request, &app.feed, history)
 }
 
-/// Follows the feed without checking the request.
+/// Follows the feed with default settings, resuming after `Last-Event-ID`.
 async fn ticks(State(app): State<App>, id: LastEventId) -> impl IntoResponse {
     let subscription = app.feed.subscribe_after(id, Start::Live);
     app.responder.respond_with(subscription)
 }
 
-/// Streams the tokens of a model. When the client leaves, the body is dropped, and with it the
-/// model, wherever it is in its thoughts.
+/// Streams the tokens of a model. A client that disconnects drops the body and the model.
 async fn ask(State(app): State<App>, request: Request) -> impl IntoResponse {
     app.responder.stream(&request, async |mut stream| {
         let mut model = Model(0);
         while let Some(token) = model.next().await {
             stream.write_str(token).await?;
         }
-        stream.close().await // The page closes its EventSource, or it would ask again.
+        stream.close().await // On `close`, the page closes its EventSource instead of reconnecting.
     })
 }
 
-/// Takes its time.
+/// Yields a token every 300 ms.
 struct Model(usize);
 
 impl Model {
@@ -66,13 +68,22 @@ impl Drop for Model {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1);
-    let address = address.unwrap_or_else(|| "127.0.0.1:31338".to_owned());
-    // Its user timeout gives up who takes nothing: hyper has no such limit.
-    let listener = Tcp::default().bind(address)?.into_std()?;
-    println!("open https://localhost:{}/", listener.local_addr()?.port());
+fn main() -> ExitCode {
+    cli::run(USAGE, |args| {
+        let listen = args.listen_address("127.0.0.1:31338")?;
+        let runtime = Runtime::new().map_err(Ending::failure)?;
+        runtime.block_on(serve(&listen)).map_err(Ending::failure)
+    })
+}
+
+async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new()?;
+    // hyper has no write deadline; the user timeout of `Tcp` disconnects clients that stall.
+    let listener = cli::bind(listen, |address| Tcp::default().bind(address))?.into_std()?;
+    let port = listener.local_addr()?.port();
+    cli::print(format_args!(
+        "open https://localhost:{port}/ (Ctrl-C ends it)"
+    ));
 
     let responder = Responder::new(
         Config::default().heartbeat_form(Heartbeat::Event(EventType::from_static("heartbeat"))),
@@ -94,17 +105,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .handle(handle.clone())
         .serve(app.into_make_service());
     let shutdown = async {
-        let _ = tokio::signal::ctrl_c().await;
+        signals.next().await;
         handle.graceful_shutdown(None);
-        // Without this, a graceful shutdown waits for streams that never end.
+        // A graceful shutdown waits for every stream; `drain` ends them.
         responder.drain(GRACE).await;
     };
     let (served, ()) = tokio::join!(server, shutdown);
-    println!("goodbye");
+    cli::print("stopped");
     Ok(served?)
 }
 
-/// Within what time streams are ended.
+/// The time over which a drain spreads the disconnects.
 const GRACE: Duration = Duration::from_millis(500);
 
 async fn publish(feed: Topic) {
@@ -117,9 +128,18 @@ async fn publish(feed: Topic) {
     }
 }
 
-/// A certificate for localhost, signed by itself.
+/// Makes a self-signed certificate for localhost.
 async fn certificate() -> Result<RustlsConfig, Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = made.signing_key.serialize_der();
     Ok(RustlsConfig::from_der(vec![made.cert.der().to_vec()], key).await?)
 }
+
+const USAGE: &str = "\
+Usage: inside_axum [OPTIONS]
+
+Serves the demo's page and feed, and the tokens of a model at /ask, with axum over TLS.
+
+  --listen ADDR  the address to listen on (127.0.0.1:31338); :8080 is port 8080 on all
+                 addresses, and port 0 any free port
+  --help         print this text";
