@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Disconnect, Request, ServerHandle, Server, Start, Tcp, Topic};
+use sse_net::{Config, Disconnect, Request, Server, ServerHandle, Start, Tcp, Topic};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
