@@ -18,7 +18,11 @@ fn head(criterion: &mut Criterion) {
     let accepted = || {
         let head = checked()?;
         let accepting = upgrader.accept(&head)?;
-        Ok::<_, Rejection>(upgrader.reply(accepting, Some(&head), Some(UNIX_EPOCH)).encode())
+        Ok::<_, Rejection>(
+            upgrader
+                .reply(accepting, Some(&head), Some(UNIX_EPOCH))
+                .encode(),
+        )
     };
     assert_eq!(
         checked().unwrap().headers().count(),

@@ -38,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 };
                 times[at] = publish(&topic, followers, burst, Duration::from_micros(pause));
                 if at == 1 {
-                    assert!(topic.flush() && topic.journal_state().is_some_and(|state| state.is_keeping));
+                    assert!(
+                        topic.flush()
+                            && topic.journal_state().is_some_and(|state| state.is_keeping)
+                    );
                 }
             }
             fs::remove_dir_all(dir.join(round.to_string()))?;

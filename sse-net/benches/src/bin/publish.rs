@@ -22,7 +22,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use sse_core::{Event, Retention};
-use sse_net::{Config, Request, ServerHandle, Server, Start, Tcp, Topic};
+use sse_net::{Config, Request, Server, ServerHandle, Start, Tcp, Topic};
 use sse_net_benches::histogram::Histogram;
 
 fn main() -> Result<(), Box<dyn Error>> {

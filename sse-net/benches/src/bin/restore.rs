@@ -45,7 +45,10 @@ fn publish(journal: &Journal, size: usize, has_own_ids: bool) -> Result<(), Box<
     let data = "x".repeat(size);
     let topic = Topic::open(Retention::default().bytes(64 << 20), journal)?;
     let mut id = 10_000_000_u64;
-    while topic.journal_state().is_some_and(|state| state.bytes < SIZE) {
+    while topic
+        .journal_state()
+        .is_some_and(|state| state.bytes < SIZE)
+    {
         let events: Vec<_> = (0..(1 << 20) / (size + 60))
             .map(|_| {
                 id += 1;
