@@ -2,11 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// What is below a [`Stream`](crate::Stream) that is the body of an HTTP response.
 ///
@@ -116,10 +117,6 @@ impl Drop for Pipe {
         channel.is_ended = true;
         wake(channel, |channel| channel.reader.take());
     }
-}
-
-fn lock(channel: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
-    channel.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps a waker. The one that it replaces may be the last that a task hangs on, and is

@@ -2,11 +2,11 @@
 //! and wakes the shard's task if it waits.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, lock};
 
 /// What has been posted to a shard and not been taken. `A` is a connection that arrives.
 pub(crate) struct Mailbox<A>(Mutex<Mail<A>>);
@@ -100,7 +100,8 @@ impl<A: Send + 'static> Signal<A> {
     /// Returns the key and lets the signal be raised again: what happens from now on is not
     /// covered by what the shard does next.
     pub(crate) fn lower(&self) -> Key {
-        self.is_raised.store(false, Ordering::Release);
+        // Not a store: it also acquires what precedes the wake-ups that found it raised.
+        self.is_raised.swap(false, Ordering::AcqRel);
         self.key
     }
 }

@@ -5,7 +5,7 @@ mod subscription;
 mod waiters;
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::TryLockError;
 use std::time::Duration;
 use std::{error, fmt, io, slice};
 
@@ -23,6 +23,7 @@ use crate::disk::failed;
 use crate::journal::{Journal, JournalError, JournalState};
 use crate::keeper::{Keeper, Progress};
 use crate::segments::Segments;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
 /// One log of events, which any number of subscribers follow, each at its own pace.
 ///
@@ -557,8 +558,7 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that runs under the lock panics halfway, and nothing of others' runs there.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
