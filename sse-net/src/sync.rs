@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 pub(crate) use std::sync::atomic::AtomicBool;
-pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 /// Locks, also after a panic: nothing that runs under these locks panics halfway, and no code
 /// of others' runs there.

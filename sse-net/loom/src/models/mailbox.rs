@@ -100,8 +100,6 @@ impl Socket {
                 self.ready.load(Ordering::Relaxed) == 2
             })
         });
-        // The last signal may still come, and keeps the mailbox alive.
-        self.mailbox.post(|mail| mail.ready.clear());
     }
 }
 
