@@ -2,11 +2,11 @@
 //! shard's task if it waits.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Weak, lock};
 
 /// Mail for a shard that it has not taken yet. `A` is a connection that arrives.
 pub(crate) struct Mailbox<A>(Mutex<Mail<A>>);
@@ -82,7 +82,9 @@ pub(crate) enum Key {
 
 /// A waker that puts its key into a shard's ready list, once until the shard lowers it.
 pub(crate) struct Signal<A> {
-    mailbox: Arc<Mailbox<A>>,
+    /// A signal that is raised after the shard has ended stays in the mailbox, which must not
+    /// keep itself.
+    mailbox: Weak<Mailbox<A>>,
     key: Key,
     is_raised: AtomicBool,
 }
@@ -90,7 +92,7 @@ pub(crate) struct Signal<A> {
 impl<A: Send + 'static> Signal<A> {
     pub(crate) fn waker(mailbox: &Arc<Mailbox<A>>, key: Key) -> Waker {
         let signal = Self {
-            mailbox: Arc::clone(mailbox),
+            mailbox: Arc::downgrade(mailbox),
             key,
             is_raised: AtomicBool::new(false),
         };
@@ -113,8 +115,10 @@ impl<A: Send + 'static> Wake for Signal<A> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_raised.swap(true, Ordering::AcqRel) {
-            self.mailbox.post(|mail| mail.ready.push(Arc::clone(self)));
+        if !self.is_raised.swap(true, Ordering::AcqRel)
+            && let Some(mailbox) = self.mailbox.upgrade()
+        {
+            mailbox.post(|mail| mail.ready.push(Arc::clone(self)));
         }
     }
 }
@@ -127,5 +131,16 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     fn a_signal_is_small() {
         assert!(size_of::<Signal<()>>() <= 24);
+    }
+
+    #[test]
+    fn a_signal_that_nobody_takes_does_not_keep_the_mailbox() {
+        let mailbox = Arc::<Mailbox<()>>::default();
+        let waker = Signal::waker(&mailbox, Key::Group(1));
+        waker.wake_by_ref();
+        let ended = Arc::downgrade(&mailbox);
+        drop(mailbox);
+        assert!(ended.upgrade().is_none());
+        waker.wake();
     }
 }

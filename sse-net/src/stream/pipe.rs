@@ -2,11 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// The connection of a [`Stream`](crate::Stream) that writes the body of a response.
 ///
@@ -116,10 +117,6 @@ impl Drop for PipeWriter {
         channel.is_ended = true;
         wake(channel, |channel| channel.reader.take());
     }
-}
-
-fn lock(channel: &Mutex<Channel>) -> MutexGuard<'_, Channel> {
-    channel.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Registers a waker. The replaced one may be the last reference to a task, and is dropped

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use sse_core::{Cursor, Lagged, Log, Slice};
@@ -11,6 +10,7 @@ use super::clock::now;
 use super::progress::Storage;
 use super::state::{Shared, State};
 use crate::config::{SlowClients, TopicConfig};
+use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
 ///

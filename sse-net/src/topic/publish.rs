@@ -1,6 +1,5 @@
 //! Publishing: the path of an event into the log.
 
-use std::sync::MutexGuard;
 use std::{error, fmt, io, slice};
 
 use sse_core::{Encoded, Event, Evicted, LogId};
@@ -9,6 +8,7 @@ use super::clock::now;
 use super::handle::Topic;
 use super::state::State;
 use super::waiters::Wakers;
+use crate::sync::MutexGuard;
 
 impl Topic {
     /// Publishes an event.

@@ -1,6 +1,6 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::TryLockError;
 
 use sse_core::{Cursor, Log, Retention};
 use tokio::runtime::Handle;
@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
 use crate::config::TopicConfig;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
     pub(super) config: TopicConfig,
@@ -49,8 +50,7 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under the lock, and ours does not panic halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
