@@ -281,7 +281,6 @@ impl Ending {
 
     /// Returns the ending for an error whose sentence needs no addition.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
     pub fn failure(error: impl fmt::Display) -> Self {
         Self::Failure(error.to_string())
     }

@@ -24,6 +24,9 @@ pub(crate) struct Status {
     error: Option<PemError>,
 }
 
+/// A new configuration, and the validity of its certificates.
+type Reloaded = (Arc<ServerConfig>, Arc<[Validity]>);
+
 /// The files of a configuration.
 pub(crate) struct Source {
     files: PemFiles,
@@ -53,7 +56,7 @@ impl Source {
     }
 
     /// Reads the files, and returns a new configuration if they have changed.
-    fn reload(&mut self) -> Result<Option<(Arc<ServerConfig>, Arc<[Validity]>)>, PemError> {
+    fn reload(&mut self) -> Result<Option<Reloaded>, PemError> {
         let contents = self.files.read()?;
         let fingerprint = contents.fingerprint(&self.hasher);
         if fingerprint == self.fingerprint {
