@@ -1,0 +1,642 @@
+//! Any program of clients that join, stall, leave and reconnect while events are published,
+//! topics are finished and the server drains: every client reads the events in order, and
+//! misses none without a gap event.
+
+#![no_main]
+
+use std::collections::HashMap;
+use std::future::{pending, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use sse_core::{Decoded, Decoder, Event, MessageEvent, Retention};
+use sse_net::{
+    Answer, Config, Disconnect, Incoming, Listener, Peer, Running, Server, SlowClients, Topic,
+    TopicConfig, Transport,
+};
+use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    shards: bool,
+    /// How much a connection takes that its client does not read.
+    room: u16,
+    max_age: bool,
+    feeds: [FeedInput; FEEDS],
+    program: Vec<Operation>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct FeedInput {
+    events: u8,
+    has_backlog: bool,
+    skips_ahead: bool,
+    lingers: bool,
+    has_own_ids: bool,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Operation {
+    /// As a client that has seen nothing.
+    Join(u8, u8),
+    /// As one that comes back.
+    Reconnect(u8),
+    /// The client reads nothing.
+    Stall(u8),
+    /// It reads again.
+    Resume(u8),
+    /// It closes its half.
+    HalfClose(u8),
+    Leave(u8),
+    Publish(u8, Size),
+    /// A batch of as many events.
+    PublishAll(u8, Size, u8),
+    Finish(u8, bool),
+    /// Within this many quarters of a second.
+    Drain(u8),
+    /// For this many quarters of a second.
+    Wait(u8),
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+enum Size {
+    Small(u8),
+    Medium(u16),
+    /// More than 64 KiB, so that the event is a log chunk of its own.
+    Large(u8),
+}
+
+const FEEDS: usize = 2;
+const CLIENTS: usize = 4;
+
+/// Longer programs show nothing new and take long to run.
+const MAX_OPERATIONS: usize = 48;
+
+/// Fewer bytes than the bounds of any log, so that only their number evicts events.
+const MAX_BYTES: usize = 1 << 20;
+
+const QUARTER: Duration = Duration::from_millis(250);
+
+/// The longest time between two reads of a client that is not stalled.
+const STEP: Duration = Duration::from_secs(1);
+
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+fuzz_target!(|input: Input| {
+    fastrand::seed(0);
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("there is nothing that could fail");
+    runtime.block_on(async {
+        let mut world = World::new(&input);
+        world.join_all().await;
+        for operation in input.program.iter().take(MAX_OPERATIONS) {
+            world.perform(operation).await;
+            world.settle().await;
+        }
+        world.end().await;
+    });
+});
+
+/// A server with its clients, and what they have to see.
+struct World {
+    feeds: Vec<Feed>,
+    clients: Vec<Client>,
+    room: usize,
+    connect: mpsc::UnboundedSender<DuplexStream>,
+    connections: usize,
+    ends: Ends,
+    server: Option<Running>,
+    drain: Option<JoinHandle<()>>,
+}
+
+/// Why connections have ended, by their numbers.
+type Ends = Arc<Mutex<HashMap<usize, Disconnect>>>;
+
+impl World {
+    fn new(input: &Input) -> Self {
+        let feeds: Vec<_> = input.feeds.iter().map(Feed::new).collect();
+        let topics: Vec<_> = feeds.iter().map(|feed| feed.topic.clone()).collect();
+        let ends = Ends::default();
+        let (connect, pipes) = mpsc::unbounded_channel();
+        let config = Config {
+            shards: Some(1 + usize::from(input.shards)),
+            max_age: input.max_age.then_some(Duration::from_secs(6)),
+            write_timeout: WRITE_TIMEOUT,
+            heartbeat: Duration::from_secs(3),
+            ..Config::default()
+        };
+        let told = Arc::clone(&ends);
+        let server = Server::new(config)
+            .listen(Pipes(pipes))
+            .serve(move |request| ready(follow(&topics, &told, request)));
+        Self {
+            feeds,
+            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            room: 1024 + usize::from(input.room % (16 << 10)),
+            connect,
+            connections: 0,
+            ends,
+            server: Some(server),
+            drain: None,
+        }
+    }
+
+    async fn join_all(&mut self) {
+        for client in 0..CLIENTS {
+            self.clients[client].feed = client % FEEDS;
+            self.connect(client).await;
+        }
+    }
+
+    async fn perform(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Join(client, feed) => {
+                let client = usize::from(*client) % CLIENTS;
+                self.clients[client] = Client {
+                    feed: usize::from(*feed) % FEEDS,
+                    is_stalled: self.clients[client].is_stalled,
+                    ..Client::default()
+                };
+                self.connect(client).await;
+            }
+            Operation::Reconnect(client) => self.connect(usize::from(*client) % CLIENTS).await,
+            Operation::Stall(client) => {
+                self.client(*client).is_stalled = true;
+            }
+            Operation::Resume(client) => self.client(*client).is_stalled = false,
+            Operation::HalfClose(client) => {
+                if let Some(connection) = &mut self.client(*client).connection {
+                    let _ = connection.pipe.shutdown().await;
+                }
+            }
+            Operation::Leave(client) => self.client(*client).connection = None,
+            Operation::Publish(feed, size) => {
+                self.feeds[usize::from(*feed) % FEEDS].publish(*size, 1);
+            }
+            Operation::PublishAll(feed, size, count) => {
+                self.feeds[usize::from(*feed) % FEEDS].publish(*size, *count % 32);
+            }
+            Operation::Finish(feed, last) => {
+                self.feeds[usize::from(*feed) % FEEDS].finish(*last);
+            }
+            Operation::Drain(count) => self.drain(quarters(*count)),
+            Operation::Wait(count) => self.wait(quarters(*count)).await,
+        }
+    }
+
+    fn client(&mut self, client: u8) -> &mut Client {
+        &mut self.clients[usize::from(client) % CLIENTS]
+    }
+
+    async fn connect(&mut self, client: usize) {
+        if self.drain.is_some() {
+            return;
+        }
+        let number = self.connections;
+        self.connections += 1;
+        let (mut pipe, other) = tokio::io::duplex(self.room);
+        self.connect.send(other).expect("the server accepts");
+        let client = &mut self.clients[client];
+        let id = client.last_event_id.as_ref();
+        let id = id.map(|id| format!("Last-Event-ID: {id}\r\n"));
+        let request = format!(
+            "GET /{}?{number} HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+            client.feed,
+            id.unwrap_or_default(),
+        );
+        pipe.write_all(request.as_bytes())
+            .await
+            .expect("the server reads");
+        client.connection = Some(Connection::new(number, pipe));
+        // Let the server decide before anything else is published.
+        sleep(Duration::from_millis(1)).await;
+        if client.last_event_id.is_none() {
+            client.next = self.feeds[client.feed].sizes.len();
+            client.continues = Continues::Here;
+        }
+    }
+
+    fn drain(&mut self, window: Duration) {
+        if let Some(server) = self.server.take() {
+            self.drain = Some(tokio::spawn(async move {
+                let drained = timeout(window + Duration::from_millis(2100), server.drain(window));
+                drained.await.expect("a drain has an end");
+            }));
+        }
+    }
+
+    async fn wait(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            sleep((end - Instant::now()).min(STEP)).await;
+            self.settle().await;
+        }
+    }
+
+    /// Lets clients read until there is nothing more to read.
+    async fn settle(&mut self) {
+        loop {
+            // The clock goes on when no task has anything to do.
+            sleep(Duration::from_millis(1)).await;
+            let mut has_read = false;
+            for client in &mut self.clients {
+                has_read |= client.read(&self.feeds[client.feed], &self.ends);
+            }
+            if !has_read {
+                return;
+            }
+        }
+    }
+
+    async fn end(mut self) {
+        for client in &mut self.clients {
+            client.is_stalled = false;
+        }
+        self.wait(Duration::from_secs(1)).await;
+        if self.drain.is_none() {
+            self.check_caught_up().await;
+            for feed in &mut self.feeds {
+                feed.finish(false);
+            }
+            self.wait(Duration::from_secs(1)).await;
+            self.check_finished().await;
+            self.drain(Duration::ZERO);
+        }
+        let drain = self.drain.take().expect("the server drains");
+        while !drain.is_finished() {
+            self.wait(QUARTER).await;
+        }
+        drain.await.expect("it ends in time");
+        self.settle().await;
+        for client in &self.clients {
+            assert!(client.connection.is_none(), "{client:?} still streams");
+        }
+        for feed in &self.feeds {
+            assert_eq!(feed.topic.subscriptions(), 0);
+        }
+    }
+
+    /// Every client sees every event, if only when it comes back.
+    async fn check_caught_up(&mut self) {
+        for client in 0..CLIENTS {
+            if self.clients[client].connection.is_none() {
+                self.connect(client).await;
+            }
+        }
+        self.wait(Duration::from_secs(1)).await;
+        for client in &self.clients {
+            let feed = &self.feeds[client.feed];
+            assert_eq!(client.next, feed.sizes.len(), "{client:?}");
+            assert!(client.connection.is_some() || feed.is_finished || client.has_aged);
+        }
+    }
+
+    /// Every client comes to the end, which it is told again when it comes back.
+    async fn check_finished(&mut self) {
+        for client in 0..CLIENTS {
+            assert!(self.clients[client].connection.is_none());
+            self.connect(client).await;
+        }
+        self.settle().await;
+        for client in &self.clients {
+            assert_eq!(client.status, 204, "{client:?}");
+            assert!(client.connection.is_none(), "{client:?}");
+        }
+        self.settle().await;
+        let server = self.server.as_ref().expect("the server has not drained");
+        let stats = server.stats();
+        assert_eq!(stats.connections, 0, "{stats:?}");
+    }
+}
+
+/// Up to 8 s, in which every deadline passes.
+fn quarters(count: u8) -> Duration {
+    QUARTER * u32::from(count % 32)
+}
+
+fn follow(topics: &[Topic], ends: &Ends, request: Incoming) -> Answer {
+    let topic: usize = request.path()[1..].parse().expect("it is a feed's index");
+    let number = request.query().expect("there is the connection's number");
+    let number = number.parse().expect("it is a number");
+    let ends = Arc::clone(ends);
+    request.follow(&topics[topic]).on_end(move |reason| {
+        let ended = ends.lock().unwrap().insert(number, reason);
+        assert_eq!(ended, None, "it ends once");
+    })
+}
+
+struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Listener for Pipes {
+    type Handshake = std::future::Ready<io::Result<Transport>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        match self.0.recv().await {
+            Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
+            None => pending().await,
+        }
+    }
+}
+
+/// A topic, and the sizes of all events that have been published. An event is the number of
+/// those before it, and filling.
+struct Feed {
+    topic: Topic,
+    sizes: Vec<usize>,
+    bytes: usize,
+    events: usize,
+    has_own_ids: bool,
+    slow_clients: SlowClients,
+    is_finished: bool,
+}
+
+impl Feed {
+    fn new(input: &FeedInput) -> Self {
+        let events = usize::from(input.events).max(1);
+        let mut retention = Retention::events(events);
+        if !input.has_backlog {
+            retention = retention.backlog(Duration::ZERO, 0);
+        }
+        let slow_clients = match input.skips_ahead {
+            true => SlowClients::SkipAhead,
+            false => SlowClients::Disconnect,
+        };
+        let linger = match input.lingers {
+            true => Duration::from_millis(10),
+            false => Duration::ZERO,
+        };
+        Self {
+            topic: Topic::new(TopicConfig {
+                slow_clients,
+                linger,
+                ..retention.into()
+            }),
+            sizes: Vec::new(),
+            bytes: 0,
+            events,
+            has_own_ids: input.has_own_ids,
+            slow_clients,
+            is_finished: false,
+        }
+    }
+
+    fn publish(&mut self, size: Size, count: u8) {
+        if self.is_finished {
+            return;
+        }
+        let data: Vec<_> = (0..count).filter_map(|_| self.add(size)).collect();
+        let events: Vec<_> = data
+            .iter()
+            .map(|(id, data)| self.event(*id, data))
+            .collect();
+        self.topic.publish_all(&events).expect("it is not finished");
+    }
+
+    fn finish(&mut self, has_last: bool) {
+        let last = (has_last && !self.is_finished)
+            .then(|| self.add(Size::Small(0)))
+            .flatten();
+        let last = last.as_ref().map(|(id, data)| self.event(*id, data));
+        self.topic.finish(last.as_ref()).expect("it is small");
+        self.is_finished = true;
+    }
+
+    /// The number and the data of the next event, unless there have been too many.
+    fn add(&mut self, size: Size) -> Option<(usize, String)> {
+        let size = match size {
+            Size::Small(size) => size.into(),
+            Size::Medium(size) => size.into(),
+            Size::Large(size) => (64 << 10) + (usize::from(size) << 6),
+        };
+        self.bytes += size;
+        if self.bytes > MAX_BYTES {
+            return None;
+        }
+        let number = self.sizes.len();
+        self.sizes.push(size);
+        Some((number, data(number, size)))
+    }
+
+    fn event<'a>(&self, number: usize, data: &'a str) -> Event<'a> {
+        let event = Event::new().data(data);
+        if self.has_own_ids {
+            let number = i32::try_from(number).expect("there are few");
+            return event.id(number);
+        }
+        event
+    }
+
+    /// Whether a client may have missed the event with this number.
+    fn may_have_evicted(&self, number: usize) -> bool {
+        self.sizes.len() - number > self.events
+    }
+}
+
+fn data(number: usize, size: usize) -> String {
+    let filling = char::from(b'a' + u8::try_from(number % 26).expect("it is small"));
+    let mut data = format!("{number} ");
+    data.extend(std::iter::repeat_n(filling, size));
+    data
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    feed: usize,
+    connection: Option<Connection>,
+    is_stalled: bool,
+    last_event_id: Option<String>,
+    /// The number of the event that it has to see next.
+    next: usize,
+    continues: Continues,
+    /// The status of the last response.
+    status: u16,
+    /// Whether a stream of its own has reached the maximum age.
+    has_aged: bool,
+}
+
+/// What a client may see next.
+#[derive(Debug, Default)]
+enum Continues {
+    /// The next event.
+    #[default]
+    Here,
+    /// After a gap, the event with this ID.
+    At(String),
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: usize,
+    pipe: DuplexStream,
+    head: Vec<u8>,
+    has_head: bool,
+    decoder: Decoder,
+    /// Whether the first block has been read.
+    is_open: bool,
+    /// The last bytes of the body.
+    tail: Vec<u8>,
+}
+
+impl Connection {
+    fn new(number: usize, pipe: DuplexStream) -> Self {
+        Self {
+            number,
+            pipe,
+            head: Vec::new(),
+            has_head: false,
+            decoder: Decoder::new().max_line(MAX_BYTES).max_event(MAX_BYTES),
+            is_open: false,
+            tail: Vec::new(),
+        }
+    }
+
+    /// Whether it has been read up to the end of an event or of a heartbeat.
+    fn is_between_events(&self) -> bool {
+        self.tail.ends_with(b"\n\n") || self.tail == b"\n:\n"
+    }
+
+    /// Reads what there is; `None` at the end.
+    fn read(&mut self) -> Option<Vec<u8>> {
+        let (mut read, mut part) = (Vec::new(), [0; 16 << 10]);
+        loop {
+            let mut buffer = ReadBuf::new(&mut part);
+            let cx = &mut Context::from_waker(Waker::noop());
+            match Pin::new(&mut self.pipe).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Some(read),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    read.extend_from_slice(buffer.filled());
+                }
+                Poll::Ready(_) if read.is_empty() => return None,
+                Poll::Ready(_) => return Some(read),
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Reads what there is, and returns whether there was anything.
+    fn read(&mut self, feed: &Feed, ends: &Ends) -> bool {
+        if self.is_stalled {
+            return false;
+        }
+        let Some(mut connection) = self.connection.take() else {
+            return false;
+        };
+        match connection.read() {
+            Some(bytes) => {
+                self.take(&mut connection, &bytes, feed);
+                self.connection = Some(connection);
+                !bytes.is_empty()
+            }
+            None => {
+                let reason = ends.lock().unwrap().get(&connection.number).copied();
+                self.check_end(&connection, reason, feed);
+                true
+            }
+        }
+    }
+
+    fn take(&mut self, connection: &mut Connection, bytes: &[u8], feed: &Feed) {
+        let mut rest = bytes;
+        if !connection.has_head {
+            connection.head.extend_from_slice(bytes);
+            let head = &connection.head;
+            let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") else {
+                return;
+            };
+            self.status = match &head[..13] {
+                b"HTTP/1.1 200 " => 200,
+                b"HTTP/1.1 204 " => 204,
+                other => panic!("{}", String::from_utf8_lossy(other)),
+            };
+            connection.has_head = true;
+            rest = &bytes[bytes.len() - (head.len() - end - 4)..];
+        }
+        connection.tail.extend_from_slice(rest);
+        let surplus = connection.tail.len().saturating_sub(3);
+        connection.tail.drain(..surplus);
+        while let Some(item) = connection.decoder.decode(&mut rest).expect("it is small") {
+            match item {
+                Decoded::Event(event) if event.event_type() == "gap" => {
+                    self.check_gap(event.data(), connection.is_open, feed);
+                }
+                Decoded::Event(event) => self.check_event(&event, feed),
+                Decoded::Retry(_) => connection.is_open = true,
+                Decoded::Comment(text) => assert_eq!(text, ""),
+                other => panic!("{other:?}"),
+            }
+        }
+        let id = connection.decoder.last_event_id();
+        if !id.is_empty() {
+            self.last_event_id = Some(id.to_owned());
+        }
+    }
+
+    fn check_event(&mut self, event: &MessageEvent<'_>, feed: &Feed) {
+        let number = event.data().split(' ').next();
+        let number: usize = number.unwrap_or_default().parse().expect("it is ours");
+        match std::mem::take(&mut self.continues) {
+            Continues::Here => assert_eq!(number, self.next),
+            Continues::At(id) => {
+                assert_eq!(event.last_event_id(), id);
+                assert!(self.next < number && feed.may_have_evicted(number - 1));
+            }
+        }
+        assert!(
+            event.data() == data(number, feed.sizes[number]),
+            "it is torn"
+        );
+        self.next = number + 1;
+    }
+
+    fn check_gap(&mut self, gap: &str, is_open: bool, feed: &Feed) {
+        assert!(feed.may_have_evicted(self.next), "nothing is missing");
+        let asked = match (&self.last_event_id, is_open) {
+            (Some(id), false) => format!("\"{id}\""),
+            (None, false) => panic!("it has asked for nothing"),
+            (_, true) => {
+                assert_eq!(feed.slow_clients, SlowClients::SkipAhead);
+                "null".to_owned()
+            }
+        };
+        let from = gap.strip_prefix(&format!("{{\"asked\":{asked},\"from\":\""));
+        let from = from.and_then(|from| from.strip_suffix("\"}"));
+        self.continues = Continues::At(from.expect(gap).to_owned());
+    }
+
+    fn check_end(&mut self, connection: &Connection, reason: Option<Disconnect>, feed: &Feed) {
+        if self.status == 204 {
+            return assert!(feed.is_finished); // The server waits until it is closed.
+        }
+        let is_whole = connection.has_head && connection.is_between_events();
+        match reason.expect("its end is told") {
+            Disconnect::Finished => {
+                assert!(feed.is_finished && is_whole);
+                assert_eq!(self.next, feed.sizes.len());
+            }
+            Disconnect::FellBehind => {
+                assert!(feed.slow_clients == SlowClients::Disconnect && is_whole);
+                assert!(feed.may_have_evicted(self.next));
+            }
+            Disconnect::MaxAge => {
+                assert!(is_whole);
+                self.has_aged = true;
+            }
+            // It may have been cut off.
+            Disconnect::WriteTimeout | Disconnect::Drained => {}
+            reason => panic!("{reason:?}"),
+        }
+    }
+}
