@@ -71,7 +71,7 @@ impl Input<'_> {
     fn to_event(&self) -> Event<'_> {
         let event = Event::new();
         let event = self.id().into_iter().fold(event, Event::id);
-        let event = self.event().into_iter().fold(event, Event::event);
+        let event = self.event_type().into_iter().fold(event, Event::event);
         let event = self.retry.into_iter().fold(event, Event::retry);
         let event = self.comment.into_iter().fold(event, Event::comment);
         self.data.into_iter().fold(event, Event::data)
@@ -95,7 +95,7 @@ impl Input<'_> {
         }
         if let Some(data) = self.data {
             let [event_type, id] = [
-                self.event().map(|text| text.to_string()),
+                self.event_type().map(|text| text.to_string()),
                 self.id().map(|text| text.to_string()),
             ]
             .map(Option::unwrap_or_default);
@@ -113,7 +113,7 @@ impl Input<'_> {
             assert_eq!(stream.set_id(id).is_ok(), self.id().is_some());
         }
         if let Some(event) = self.event {
-            assert_eq!(stream.set_event(event).is_ok(), self.event().is_some());
+            assert_eq!(stream.set_event(event).is_ok(), self.event_type().is_some());
         }
         if let Some(retry) = self.retry {
             stream.set_retry(retry);

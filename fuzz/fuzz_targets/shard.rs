@@ -16,7 +16,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sse_core::{Decoded, Decoder, Event, MessageEvent, Retention};
 use sse_net::{
-    Answer, Config, Disconnect, Incoming, Listener, Peer, Running, Server, SlowClients, Topic,
+    Answer, Config, Disconnect, Listener, Peer, Request, Server, ServerHandle, SlowClients, Topic,
     TopicConfig, Transport,
 };
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -117,7 +117,7 @@ struct World {
     connect: mpsc::UnboundedSender<DuplexStream>,
     connections: usize,
     ends: Ends,
-    server: Option<Running>,
+    server: Option<ServerHandle>,
     drain: Option<JoinHandle<()>>,
 }
 
@@ -130,13 +130,11 @@ impl World {
         let topics: Vec<_> = feeds.iter().map(|feed| feed.topic.clone()).collect();
         let ends = Ends::default();
         let (connect, pipes) = mpsc::unbounded_channel();
-        let config = Config {
-            shards: Some(1 + usize::from(input.shards)),
-            max_age: input.max_age.then_some(Duration::from_secs(6)),
-            write_timeout: WRITE_TIMEOUT,
-            heartbeat: Duration::from_secs(3),
-            ..Config::default()
-        };
+        let config = Config::default()
+            .shards(1 + usize::from(input.shards))
+            .max_age(input.max_age.then_some(Duration::from_secs(6)))
+            .write_timeout(WRITE_TIMEOUT)
+            .heartbeat(Duration::from_secs(3));
         let told = Arc::clone(&ends);
         let server = Server::new(config)
             .listen(Pipes(pipes))
@@ -326,7 +324,7 @@ fn quarters(count: u8) -> Duration {
     QUARTER * u32::from(count % 32)
 }
 
-fn follow(topics: &[Topic], ends: &Ends, request: Incoming) -> Answer {
+fn follow(topics: &[Topic], ends: &Ends, request: Request) -> Answer {
     let topic: usize = request.path()[1..].parse().expect("it is a feed's index");
     let number = request.query().expect("there is the connection's number");
     let number = number.parse().expect("it is a number");
@@ -378,11 +376,11 @@ impl Feed {
             false => Duration::ZERO,
         };
         Self {
-            topic: Topic::new(TopicConfig {
-                slow_clients,
-                linger,
-                ..retention.into()
-            }),
+            topic: Topic::new(
+                TopicConfig::from(retention)
+                    .slow_clients(slow_clients)
+                    .linger(linger),
+            ),
             sizes: Vec::new(),
             bytes: 0,
             events,
@@ -569,7 +567,7 @@ impl Client {
         connection.tail.drain(..surplus);
         while let Some(item) = connection.decoder.decode(&mut rest).expect("it is small") {
             match item {
-                Decoded::Event(event) if event.event_type() == "gap" => {
+                Decoded::Event(event) if event.event() == "gap" => {
                     self.check_gap(event.data(), connection.is_open, feed);
                 }
                 Decoded::Event(event) => self.check_event(&event, feed),

@@ -39,7 +39,9 @@ fn serve(conn: &mut Conn<'_>) -> Result<(), UpgradeError> {
     let request = upgrader.read_with(conn, |_| Ok(()))?;
     let mut stream = match request.path() {
         "/sse" => request.accept()?,
-        "/page" => return request.respond(Response::new(200).with_body("text/html", "<h1>Hey</h1>")),
+        "/page" => {
+            return request.respond(Response::new(200).with_body("text/html", "<h1>Hey</h1>"));
+        }
         _ => return request.reject(Rejection::NOT_FOUND),
     };
     let _ = stream.write_str(DATA);

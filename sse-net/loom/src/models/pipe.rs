@@ -5,7 +5,7 @@ use loom::future::block_on;
 use loom::thread;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::pipe::{Outlet, pipe};
+use crate::pipe::{PipeReader, pipe};
 
 /// As much as may wait, so that a second write has to.
 const FULL: &[u8] = &[b'x'; 16 << 10];
@@ -50,7 +50,7 @@ pub(super) fn drop_idle_reader() {
 }
 
 /// Reads to the end and returns the number of bytes.
-async fn read_to_end(reader: &Outlet) -> usize {
+async fn read_to_end(reader: &PipeReader) -> usize {
     let mut len = 0;
     while let Some(bytes) = poll_fn(|cx| reader.poll_take(cx)).await {
         len += bytes.len();
