@@ -394,7 +394,7 @@ fn a_silent_connection_is_closed() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(
             text(&output.stderr),
-            "the connection was lost: nothing came within 300ms\n"
+            "the connection was lost: nothing was received within 300ms\n"
         );
     }
 }

@@ -252,7 +252,7 @@ fn a_response_without_content_has_no_body() {
 }
 
 #[test]
-#[should_panic(expected = "a final status is one from 200 to 599")]
+#[should_panic(expected = "a status code of a response is from 200 to 599")]
 fn a_response_has_a_final_status() {
     let _ = Response::new(101);
 }

@@ -210,7 +210,7 @@ async fn a_panic_of_a_handler_is_answered_with_500() {
     for path in ["/at-once", "/later"] {
         let answer = net.get(path).await.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\nDate: "));
-        assert!(answer.ends_with("\r\n\r\nthe server failed to answer; it has logged why\n"));
+        assert!(answer.ends_with("\r\n\r\nthe server failed to respond; it has logged why\n"));
     }
     let answer = net.get("/").await.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
