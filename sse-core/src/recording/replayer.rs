@@ -15,7 +15,7 @@ use crate::event::EventId;
 /// have the time zero. An incomplete event at the end is dropped.
 ///
 /// The replayer does not wait: each item has a time, and the caller waits for it or not.
-/// [`Pace`] makes that faster or slower.
+/// [`Pace`](crate::Pace) makes that faster or slower.
 ///
 /// ```
 /// use std::thread;

@@ -76,12 +76,6 @@ impl Topic {
         }
     }
 
-    /// Returns the settings.
-    #[must_use]
-    pub fn config(&self) -> &TopicConfig {
-        &self.shared.config
-    }
-
     /// Returns `true` if the topic has been [finished](Self::finish).
     #[must_use]
     pub fn is_finished(&self) -> bool {

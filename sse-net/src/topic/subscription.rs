@@ -50,7 +50,7 @@ impl Topic {
     ) -> Subscription {
         let asked = last_event_id.into();
         let mut state = self.lock();
-        let unknown_id = self.config().unknown_id;
+        let unknown_id = self.shared.config.unknown_id;
         let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_id);
         state.subscriptions += 1;
         if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
