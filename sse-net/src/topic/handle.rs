@@ -42,12 +42,11 @@ use crate::sync::{Arc, MutexGuard};
 /// use sse_core::Retention;
 /// use sse_net::{SlowClients, Topic, TopicConfig};
 ///
-/// let quotes = Topic::new(TopicConfig {
-///     retention: Retention::events(100).age(Duration::from_secs(60)),
-///     slow_clients: SlowClients::SkipAhead,
-///     linger: Duration::from_millis(10),
-///     ..TopicConfig::default()
-/// });
+/// let config = TopicConfig::default()
+///     .retention(Retention::events(100).age(Duration::from_secs(60)))
+///     .slow_clients(SlowClients::SkipAhead)
+///     .linger(Duration::from_millis(10));
+/// let quotes = Topic::new(config);
 /// # let _ = quotes;
 /// ```
 #[derive(Clone)]
