@@ -1,5 +1,7 @@
 //! The errors of the encoder and of streams: sentences, sources and kinds.
 
+#![cfg(all(feature = "http", feature = "json"))]
+
 use std::error::Error;
 use std::{fmt, io};
 

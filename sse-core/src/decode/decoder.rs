@@ -144,12 +144,14 @@ impl Decoder {
     /// So between events, but not at the start, where a byte order mark may be, nor where an LF
     /// may complete a CRLF.
     #[inline]
+    #[cfg(feature = "recording")]
     pub(crate) const fn is_at_line(&self) -> bool {
         self.interpreter.is_at_line()
     }
 
     /// Returns whether no event has begun since the last one.
     #[inline]
+    #[cfg(feature = "recording")]
     pub(crate) const fn is_between_events(&self) -> bool {
         self.interpreter.is_between_events()
     }

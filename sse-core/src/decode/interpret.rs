@@ -73,11 +73,13 @@ impl Interpreter {
     }
 
     #[inline]
+    #[cfg(feature = "recording")]
     pub(super) const fn is_at_line(&self) -> bool {
         self.bom == 3 && !self.after_cr && self.is_between_events()
     }
 
     #[inline]
+    #[cfg(feature = "recording")]
     pub(super) const fn is_between_events(&self) -> bool {
         let has_fields = !self.data.is_empty() || !self.event_type.is_empty() || self.has_id;
         let is_within_line = !self.line.is_empty() || matches!(self.bom, 1 | 2);

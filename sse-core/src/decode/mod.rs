@@ -11,5 +11,6 @@ mod utf8;
 pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use events::Events;
+#[cfg(feature = "recording")]
 pub(crate) use interpret::MAX_IDLE;
 pub use message::{Decoded, MessageEvent};
