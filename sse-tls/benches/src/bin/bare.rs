@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, ServerConnection};
 
-use sse_net_benches::feed::{self, BURST, Feed, Options};
+use sse_net_benches::feed::{self, BATCH, Feed, Options};
 use sse_net_benches::frame;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -97,7 +97,7 @@ impl Bare {
         }
         let now = feed::now();
         let mut event = Vec::new();
-        for _ in 0..BURST {
+        for _ in 0..BATCH {
             let Some(data) = self.feed.pop(now) else {
                 break;
             };
