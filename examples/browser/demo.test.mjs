@@ -325,8 +325,12 @@ async function observe(t, port) {
   t.after(() => request.destroy());
   const [response] = await once(request, "response");
   response.on("error", () => {});
+  let id;
   createInterface({ input: response }).on("line", (line) => {
-    if (line.startsWith("id: ")) feed.ids.push(line.slice("id: ".length));
+    // The first block has the ID of the position, and no data.
+    if (line.startsWith("id: ")) id = line.slice("id: ".length);
+    else if (line.startsWith("data: ") && id !== undefined) feed.ids.push(id);
+    if (line === "" || line.startsWith("data: ")) id = undefined;
   });
   return feed;
 }
