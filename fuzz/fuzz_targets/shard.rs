@@ -565,7 +565,8 @@ impl Client {
         connection.tail.extend_from_slice(rest);
         let surplus = connection.tail.len().saturating_sub(3);
         connection.tail.drain(..surplus);
-        while let Some(item) = connection.decoder.decode(&mut rest).expect("it is small") {
+        let mut chunk = connection.decoder.chunk(rest);
+        while let Some(item) = chunk.next().expect("it is small") {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {
                     self.check_gap(event.data(), connection.is_open, feed);
@@ -576,6 +577,7 @@ impl Client {
                 other => panic!("{other:?}"),
             }
         }
+        drop(chunk);
         let id = connection.decoder.last_event_id();
         if !id.is_empty() {
             self.last_event_id = Some(id.to_owned());

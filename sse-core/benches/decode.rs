@@ -167,8 +167,8 @@ impl Sink for Collect {
 fn ours(chunks: &[Bytes], sink: &mut impl Sink) {
     let mut decoder = Decoder::new();
     for chunk in chunks {
-        let mut input = &chunk[..];
-        while let Some(decoded) = decoder.decode(&mut input).unwrap() {
+        let mut chunk = decoder.chunk(chunk);
+        while let Some(decoded) = chunk.next().unwrap() {
             if let Decoded::Event(event) = decoded {
                 sink.event(event.last_event_id(), event.data());
             }

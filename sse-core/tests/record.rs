@@ -216,8 +216,8 @@ proptest! {
         let end = (at(1), b"\n\n".to_vec());
         for (at, piece) in pieces.iter().chain([&end]) {
             recorder.record(*at, piece).unwrap();
-            let mut piece = &piece[..];
-            while let Some(decoded) = decoder.decode(&mut piece).unwrap() {
+            let mut chunk = decoder.chunk(piece);
+            while let Some(decoded) = chunk.next().unwrap() {
                 items.push(decoded.into_owned());
                 times.push(*at);
             }
@@ -636,10 +636,11 @@ fn record(stream: &[(Duration, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// What a client sees that knows of no times.
-fn items(mut wire: &[u8]) -> Vec<Decoded<'static>> {
+fn items(wire: &[u8]) -> Vec<Decoded<'static>> {
     let mut decoder = Decoder::new();
+    let mut chunk = decoder.chunk(wire);
     let mut items = Vec::new();
-    while let Some(item) = decoder.decode(&mut wire).unwrap() {
+    while let Some(item) = chunk.next().unwrap() {
         items.push(item.into_owned());
     }
     items
