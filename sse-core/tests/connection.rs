@@ -318,7 +318,7 @@ fn every_error_of_a_stream_can_be_returned_from_a_handler() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever arrives, and however it is split: one response of the library's, or a stream.
+    /// Any input, split in any way, yields one response of the library or a stream.
     #[test]
     fn no_request_injects_into_its_response(
         request in hostile_request(),

@@ -116,7 +116,7 @@
 //! - **Events are never torn**, whatever a client does.
 //! - **Losses are reported.** A client that has missed events gets a `gap` event, and the
 //!   application a count.
-//! - **Delivered events are kept**: with a journal, an event that a client has received is
+//! - **Delivered events are stored**: with a journal, an event that a client has received is
 //!   restored after the process was killed.
 //! - **Dead connections are found**: a client that closes at once, one that vanishes by
 //!   heartbeats and write deadlines. The future of a handler or a per-client stream ends with its

@@ -371,7 +371,7 @@ async fn a_stream_whose_body_is_dropped_is_closed() {
     let error = io::Error::from(stream.write_str("more").await.unwrap_err());
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
-        (io::ErrorKind::BrokenPipe, "the client is gone")
+        (io::ErrorKind::BrokenPipe, "the client has disconnected")
     );
 
     let (response, mut stream) = responder.upgrade(&get("/")).unwrap();

@@ -10,7 +10,6 @@ use std::{env, fs};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A server program that runs on core 0, or with `--threads` on two cores.
-/// `--threads` to two cores.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -23,9 +22,10 @@ impl Server {
     /// The program does not start to listen.
     pub fn start(command: &str) -> io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let cores = match command.contains("--threads") {
-            true => "0,1",
-            false => "0",
+        let cores = if command.contains("--threads") {
+            "0,1"
+        } else {
+            "0"
         };
         let mut words = command.split_whitespace();
         let name = words.next().unwrap_or_default();
