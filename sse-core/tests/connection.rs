@@ -400,7 +400,9 @@ fn decides(
     expected: &str,
 ) {
     let mut peer = Peer::sends(format!("{method} / HTTP/1.0\r\n\r\n"));
-    let request = Upgrader::new().read(&mut peer).expect("it is a request");
+    let request = Upgrader::new()
+        .read(&mut peer)
+        .expect("the request is valid");
     decide(request).expect("the connection takes all");
     assert_eq!(peer.output(), expected);
     assert_eq!(peer.done.len(), 2);

@@ -402,7 +402,7 @@ fn segment(log: &Log) -> Vec<u8> {
 
 fn restored(file: &[u8]) -> Restored {
     let mut restored = Restored::default();
-    for record in Segment::new(file).expect("it is well-formed").flatten() {
+    for record in Segment::new(file).expect("the header is valid").flatten() {
         assert!(restored.push(&record));
     }
     restored
@@ -422,7 +422,7 @@ fn restored_of(file: &[u8], indices: &[usize]) -> Restored {
 fn restore(file: &[u8], retention: Retention) -> Log {
     let mut log = new_log(retention);
     log.restore(restored(file), at(10));
-    let since = LogId::parse("7-0").expect("it is well-formed");
+    let since = LogId::parse("7-0").expect("the ID is valid");
     drop(log.finish_restoring(since, at(10), at(10)));
     log
 }
@@ -430,7 +430,7 @@ fn restore(file: &[u8], retention: Retention) -> Log {
 /// Returns the sequence numbers of the records, and the damaged ranges.
 fn read(file: &[u8]) -> (Vec<u64>, Vec<std::ops::Range<usize>>) {
     let (mut sequences, mut damages) = (Vec::new(), Vec::new());
-    for item in Segment::new(file).expect("it is well-formed") {
+    for item in Segment::new(file).expect("the header is valid") {
         match item {
             Ok(record) => sequences.push(record.id().sequence()),
             Err(damage) => damages.push(damage.range()),
@@ -458,7 +458,7 @@ fn ids(text: &str) -> String {
 
 /// Describes how a client with this ID resumes.
 fn answer(log: &Log, id: &str) -> String {
-    match log.resume(Some(&EventId::new(id).expect("it is well-formed"))) {
+    match log.resume(Some(&EventId::new(id).expect("the ID is valid"))) {
         Resume::Resumed(cursor) => format!("resumed {}", ids(&text(log, cursor))),
         Resume::Gap(cursor) => format!("gap {}", ids(&text(log, cursor))),
         other => format!("{other:?}"),

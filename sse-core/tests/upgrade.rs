@@ -363,6 +363,11 @@ fn no_setting_injects_a_header() {
     );
     refuses("X", "\0", "the header value has a NUL at byte 0; remove it");
     refuses(
+        "X",
+        "\x7f",
+        "the header value has '\\u{7f}' at byte 0; remove it",
+    );
+    refuses(
         "X\r\nY",
         "a",
         "the header name has a carriage return at byte 1; remove it",

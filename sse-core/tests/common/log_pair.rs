@@ -194,11 +194,11 @@ impl Pair {
         }
         assert_eq!(log.resume(None), Resume::New);
         for event in &self.events {
-            self.check_resume(&EventId::new(&event.id).expect("it is a valid ID"));
+            self.check_resume(&EventId::new(&event.id).expect("the ID is valid"));
         }
         if let Some((millis, sequence)) = self.origin {
             self.check_resume(
-                &EventId::new(format!("{millis}-{sequence}")).expect("it is a valid ID"),
+                &EventId::new(format!("{millis}-{sequence}")).expect("the ID is valid"),
             );
         }
     }
