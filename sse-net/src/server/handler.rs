@@ -7,8 +7,8 @@ use super::request::Request;
 
 /// Answers requests: a function, a type of the application, or [`Routes`](crate::Routes).
 ///
-/// A function with state is [`serve_with`](crate::Server::serve_with)'s. A type may hold the state,
-/// too:
+/// For a function with state, use [`serve_with`](crate::Server::serve_with). A type may hold the
+/// state, too:
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -51,7 +51,7 @@ where
     }
 }
 
-/// A function and the state that it gets a clone of.
+/// A function, and the state of which each call gets a clone.
 pub(super) struct WithState<S, F> {
     pub(super) state: S,
     pub(super) handler: F,
