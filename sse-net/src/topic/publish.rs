@@ -115,7 +115,7 @@ impl Topic {
                 Some((_, encoded)) => state.log.append_encoded(encoded, now),
                 None => state.log.append(event, now),
             };
-            id = (!event.has_id()).then_some(appended.id);
+            id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
         let end = state.log.tip();
@@ -150,7 +150,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// Returns the ID that the topic gave the event; `None` if the publisher had set one.
+    /// Returns the ID that the topic assigned; `None` if the event had a publisher's ID.
     #[must_use]
     pub const fn id(&self) -> Option<LogId> {
         self.id
