@@ -12,7 +12,6 @@
 //! Compilers vectorise such loops only for the oldest processor of an architecture.
 //! `fearless_simd` compiles them for newer ones too, and selects at run time.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use fearless_simd::prelude::*;
@@ -185,10 +184,10 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
     while at < text.len() {
         let mut mask = special_bytes(simd, text, at);
         clean = if mask == 0 { clean + 1 } else { 0 };
-        let mut slots = offsets[count..].as_chunks_mut::<AT_ONCE>().0.iter_mut();
+        let slots = &mut offsets[count..];
         count += mask.count_ones() as usize;
         // Without a branch for each offset: how many there are is hard to predict.
-        while let Some(slots) = slots.next() {
+        for slots in slots.as_chunks_mut::<AT_ONCE>().0 {
             for slot in slots {
                 *slot = (at as u16).wrapping_add(mask.trailing_zeros() as u16);
                 mask &= mask.wrapping_sub(1);
@@ -229,19 +228,63 @@ fn special_bytes<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
     })
 }
 
-/// Appends a part of `text`.
-///
-/// For less than a block, a whole block is copied and the excess truncated, which is faster
-/// because the compiler knows the length.
-#[inline(always)]
-pub(crate) fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
-    match text[part.start..].first_chunk::<BLOCK>() {
-        Some(block) if part.len() <= BLOCK => {
-            let len = out.len() + part.len();
-            out.extend_from_slice(block);
-            out.truncate(len);
+/// The line ends of a text of at most [`MAX`](Self::MAX) blocks, of which there is at least one.
+pub(crate) struct LineEndMasks<'m> {
+    /// A bit for each line end, for each block.
+    masks: &'m [u64],
+    /// The current block, and those of its bits that have not been returned.
+    block: usize,
+    mask: u64,
+    total: usize,
+}
+
+impl<'m> LineEndMasks<'m> {
+    pub(crate) const MAX: usize = GROUP;
+
+    #[inline(always)]
+    pub(crate) fn find<S: Simd>(simd: S, text: &[u8], masks: &'m mut [u64; GROUP]) -> Option<Self> {
+        let blocks = text.len().div_ceil(BLOCK);
+        let masks = &mut masks[..blocks];
+        let mut count = 0;
+        for (block, mask) in masks.iter_mut().enumerate() {
+            // If the first lines are long, the others probably are.
+            if block == LONG_LINE_BLOCKS && count == 0 {
+                let (whole, rest) = text.as_chunks();
+                if is_unbroken(simd, whole)
+                    && !rest.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+                {
+                    return None;
+                }
+            }
+            *mask = line_ends(simd, text, block * BLOCK);
+            count += mask.count_ones() as usize;
         }
-        _ => out.extend_from_slice(&text[part]),
+        (count > 0).then_some(Self {
+            mask: masks[0],
+            masks,
+            block: 0,
+            total: count,
+        })
+    }
+
+    /// Returns the number of line ends.
+    pub(crate) const fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Iterator for LineEndMasks<'_> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        while self.mask == 0 {
+            self.block += 1;
+            self.mask = *self.masks.get(self.block)?;
+        }
+        let end = self.block * BLOCK + self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
+        Some(end)
     }
 }
 
