@@ -8,6 +8,7 @@ mod publish;
 mod state;
 mod subscription;
 mod waiters;
+mod watch;
 
 pub(crate) use clock::now;
 pub use handle::Topic;

@@ -52,12 +52,12 @@ impl Topic {
         let mut state = self.lock();
         let unknown_id = self.shared.config.unknown_id;
         let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_id);
-        state.subscriptions += 1;
-        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+        let watchers = state.add_subscription();
+        if state.runtime.is_none() && state.subscriptions as usize > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
-        drop(evicted);
+        drop((evicted, watchers));
         Subscription {
             topic: self.clone(),
             cursor,
@@ -346,9 +346,9 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.topic.lock();
         let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
+        let watchers = state.remove_subscription();
         drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
     }
 }
 
