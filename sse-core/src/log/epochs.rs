@@ -104,6 +104,21 @@ impl Epochs {
         self.current.last
     }
 
+    /// Assigns the next `count` IDs.
+    pub fn next_ids(&mut self, count: usize, now: Duration) -> Ids {
+        let number = self.number();
+        let mut last = self.current.last;
+        let first = last.next_at(now, number);
+        if count > 0 {
+            last = first;
+        }
+        for _ in 1..count {
+            last = last.next_of(number);
+        }
+        self.current.last = last;
+        Ids { next: first, last }
+    }
+
     /// Returns the last ID that was assigned, or the first one of the epoch.
     #[must_use]
     pub const fn last(&self) -> LogId {
@@ -138,6 +153,23 @@ impl Epochs {
 
     fn number(&self) -> u16 {
         self.current.first.epoch()
+    }
+}
+
+/// IDs that a hub has assigned to a batch of events.
+#[derive(Debug)]
+pub struct Ids {
+    next: LogId,
+    last: LogId,
+}
+
+impl Iterator for Ids {
+    type Item = LogId;
+
+    fn next(&mut self) -> Option<LogId> {
+        let next = (self.next <= self.last).then_some(self.next)?;
+        self.next = next.next_of(next.epoch());
+        Some(next)
     }
 }
 

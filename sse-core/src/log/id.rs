@@ -73,7 +73,8 @@ impl LogId {
     /// Returns the number of the [epoch](crate::Epochs) that assigned the ID.
     #[must_use]
     pub const fn epoch(self) -> u16 {
-        (self.sequence % Self::STEP) as u16
+        let [.., high, low] = self.sequence.to_be_bytes();
+        u16::from_be_bytes([high, low])
     }
 
     /// Returns the event ID.
@@ -128,6 +129,12 @@ impl LogId {
     pub(crate) fn next_at(self, now: Duration, epoch: u16) -> Self {
         let now = Self::new(millis(now), epoch.into());
         if now > self { now } else { self.next_of(epoch) }
+    }
+}
+
+impl From<LogId> for EventId<'_> {
+    fn from(id: LogId) -> Self {
+        id.event_id()
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 pub use cursor::Cursor;
 pub use encoded::Encoded;
-pub use epochs::{Epoch, Epochs, KnownId};
+pub use epochs::{Epoch, Epochs, Ids, KnownId};
 pub use id::LogId;
 use id::LogIdText;
 pub use now::Now;
@@ -66,7 +66,7 @@ use crate::event::encode;
 /// );
 ///
 /// let seen = EventId::from_static("1700000000000-0");
-/// let Resume::Resumed(cursor) = log.resume(Some(&seen)) else { panic!() };
+/// let (Resume::Resumed, cursor) = log.resume(Some(&seen)) else { panic!() };
 /// let slice = log.slice(cursor..log.end())?.unwrap();
 /// assert_eq!(slice.bytes(), "id: 1700000000000-1\ndata: two\n\n");
 ///
@@ -205,6 +205,13 @@ impl Log {
     /// of bytes evicts them. Events that were visible stay visible.
     pub fn hold(&mut self, after: Option<Cursor>) {
         self.held = after.map_or(Cursor::MAX, |after| after.max(self.end()));
+    }
+
+    /// Holds back the events after an ID, like [`hold`](Self::hold).
+    pub fn hold_after(&mut self, id: LogId) {
+        let next = self.seek(|entry| entry.id <= id);
+        let cursor = next.map_or(self.tip(), |next| next.start);
+        self.hold(Some(cursor));
     }
 
     /// Adds an event whose bytes have been appended to the newest chunk.

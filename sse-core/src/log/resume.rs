@@ -7,17 +7,15 @@ use super::now::Now;
 use super::{Log, OwnIds};
 use crate::event::EventId;
 
-/// Where a client with a last event ID resumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a client with a last event ID resumes, from the best case to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resume {
     /// The client has no ID.
     New,
-    /// The client has missed nothing and continues at the cursor.
-    Resumed(Cursor),
+    /// The client has missed nothing.
+    Resumed,
     /// The client has missed events, which were evicted, or lost before a restart.
-    ///
-    /// The events after its ID that are still retained begin at the cursor.
-    Gap(Cursor),
+    Gap,
     /// The ID is not known.
     ///
     /// It comes from another log or another run, or its event was evicted too long ago.
@@ -27,16 +25,20 @@ pub enum Resume {
 impl Log {
     /// Finds where a client resumes that has received events up to `last_event_id`.
     ///
+    /// After a gap, it is before the oldest retained event after that ID. For a client without an
+    /// ID it is the end, and for an unknown ID the beginning of the replay window.
+    ///
     /// The empty ID counts as none. Of several events with the same ID, the newest counts. IDs
     /// of the log are found by binary search, those of publishers by hashing. To a log
     /// [of a hub](Self::of_hub) no ID is known: the hub judges them.
     #[must_use]
-    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
+    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> (Resume, Cursor) {
+        let unknown = (Resume::Unknown, self.window().min(self.end()));
         let Some(id) = last_event_id.filter(|id| !id.as_str().is_empty()) else {
-            return Resume::New;
+            return (Resume::New, self.end());
         };
         let Some(own_ids) = &self.own else {
-            return Resume::Unknown;
+            return unknown;
         };
         let log_id = LogId::parse(id.as_str());
         let end = |entry: &Entry| entry.has_id(id, log_id).then_some(entry.end);
@@ -45,13 +47,13 @@ impl Log {
         let evicted = own_ids.last_evicted.as_ref().and_then(end);
         match own.max(given).max(evicted) {
             // No client has received a held event: the ID equals one of this log by chance.
-            Some(end) => Resume::Resumed(end.min(self.end())),
+            Some(end) => (Resume::Resumed, end.min(self.end())),
             None => match log_id {
                 Some(id) if own_ids.origin == Some(id) && own_ids.last_evicted.is_none() => {
-                    Resume::Resumed(self.begin())
+                    (Resume::Resumed, self.begin())
                 }
-                Some(id) if self.has_lost(own_ids, id) => Resume::Gap(self.after(id)),
-                _ => Resume::Unknown,
+                Some(id) if self.has_lost(own_ids, id) => (Resume::Gap, self.after(id)),
+                _ => unknown,
             },
         }
     }
@@ -75,7 +77,7 @@ impl Log {
             Some(before) => before.event_id(),
             None => self.origin(now.into())?.event_id(),
         };
-        (self.resume(Some(&id)) == Resume::Resumed(cursor)).then_some(id)
+        (self.resume(Some(&id)) == (Resume::Resumed, cursor)).then_some(id)
     }
 
     /// Returns the cursor before the first event with a later ID, among those that are not held

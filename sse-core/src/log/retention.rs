@@ -80,6 +80,12 @@ impl Retention {
         self.bytes
     }
 
+    /// Returns the bound of [`age`](Self::age).
+    #[must_use]
+    pub const fn max_age(&self) -> Duration {
+        self.age
+    }
+
     /// Whether this many events, bytes, or this age of the oldest exceed the replay window.
     #[must_use]
     pub fn is_exceeded(&self, events: usize, bytes: usize, age: Duration) -> bool {
