@@ -113,7 +113,7 @@ impl Topic {
     /// All clients of a server that follow the topic share one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().subscriptions as usize
+        self.lock().subscriptions.count()
     }
 
     /// Returns the first events in `range` that lie together in the log.
@@ -176,7 +176,7 @@ impl fmt::Debug for Topic {
         f.debug_struct("Topic")
             .field("name", &self.name())
             .field("events", &state.log.len())
-            .field("subscriptions", &state.subscriptions)
+            .field("subscriptions", &state.subscriptions.count())
             .field("is_finished", &state.is_finished)
             .finish_non_exhaustive()
     }

@@ -49,7 +49,7 @@ impl Topic {
         let asked = last_event_id.into();
         let (mut state, found) = self.find(asked.as_ref(), start);
         let watchers = state.add_subscription();
-        if state.runtime.is_none() && state.subscriptions as usize > Wakers::FEW {
+        if state.runtime.is_none() && state.subscriptions.count() > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
