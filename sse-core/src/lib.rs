@@ -130,8 +130,9 @@ pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
 mod http;
 #[cfg(feature = "http")]
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
-    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Headers, MEDIA_TYPE, Rejection,
+    Reply, Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError,
+    Upgrader,
 };
 
 // Encoded events in memory.

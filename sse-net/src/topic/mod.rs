@@ -12,6 +12,7 @@ mod several;
 mod state;
 mod subscription;
 mod waiters;
+mod watch;
 
 pub(crate) use clock::now;
 pub use handle::Topic;

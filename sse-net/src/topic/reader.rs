@@ -31,11 +31,12 @@ impl Topic {
     /// Creates a reader that continues after the event with this ID, or begins at `start`.
     pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
         let (mut state, found) = self.find(asked, start);
-        state.subscriptions += 1;
-        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+        let watchers = state.add_subscription();
+        if state.runtime.is_none() && state.subscriptions as usize > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
+        drop(watchers);
         Reader {
             topic: self.clone(),
             cursor: found.cursor,
@@ -156,8 +157,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.topic.lock();
         let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
+        let watchers = state.remove_subscription();
         drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
     }
 }

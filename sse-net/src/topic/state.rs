@@ -37,6 +37,7 @@ impl Shared {
                 log,
                 waiters: Waiters::default(),
                 subscriptions: 0,
+                watchers: None,
                 runtime: None,
                 is_finished: false,
                 progress: None,
@@ -72,7 +73,9 @@ impl Shared {
 pub(crate) struct State {
     pub(crate) log: Log,
     pub(super) waiters: Waiters,
-    pub(super) subscriptions: usize,
+    pub(super) subscriptions: u32,
+    /// The wakers of [`Topic::watched`](super::Topic::watched) and `unwatched`, once there were some.
+    pub(super) watchers: Option<Box<Waiters>>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
     pub(super) is_finished: bool,

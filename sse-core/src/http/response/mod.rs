@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::date::imf_fixdate;
 use crate::event::FieldError;
-pub(crate) use headers::Headers;
+pub use headers::Headers;
 use headers::{check_value, encode_line};
 pub use rejection::Rejection;
 pub use reply::Reply;
@@ -93,7 +93,14 @@ impl Response {
         Ok(self)
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets headers. Each replaces any of the same name, except `Set-Cookie`.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
     ///
     /// # Errors
     ///
@@ -164,11 +171,6 @@ impl Response {
 
     pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
         &mut self.headers
-    }
-
-    pub(crate) fn with_headers(mut self, headers: Headers) -> Self {
-        self.headers = headers;
-        self
     }
 }
 
