@@ -22,7 +22,7 @@ use crate::http::list::is_token_byte;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headers(Cow<'static, [Header]>);
 
-pub(super) type Header = (Cow<'static, str>, Cow<'static, str>);
+pub(crate) type Header = (Cow<'static, str>, Cow<'static, str>);
 
 impl Headers {
     /// Creates an empty list. Costs nothing.
@@ -48,7 +48,7 @@ impl Headers {
         Ok(self)
     }
 
-    pub(super) const fn constant(headers: &'static [Header]) -> Self {
+    pub(crate) const fn constant(headers: &'static [Header]) -> Self {
         Self(Cow::Borrowed(headers))
     }
 
