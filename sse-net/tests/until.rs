@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::{Ends, Kind, Net, config, is_jittered, over_all_servers, publish, published, settle};
-use sse_core::Retention;
+use sse_core::{Event, EventId, Events, Retention};
 use sse_net::{Answer, Config, Disconnect, Request, Snapshot, Stream, Topic};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -296,16 +296,11 @@ where
     let mut subscription = topic.subscribe(sse_net::Start::Live);
     Box::pin(async move {
         while let Some(bytes) = subscription.read_bytes().await.unwrap() {
-            let mut bytes = &bytes[..];
-            let mut decoder = sse_core::Decoder::new();
-            while let Some(decoded) = decoder.decode(&mut bytes).unwrap() {
-                let sse_core::Decoded::Event(event) = decoded else {
-                    continue;
-                };
-                let id = sse_core::EventId::new(event.last_event_id()).unwrap();
-                stream
-                    .send(&sse_core::Event::new().id(id).data(event.data()))
-                    .await?;
+            for event in Events::new(&bytes[..]) {
+                let event = event?;
+                let id = EventId::new(event.last_event_id()).unwrap();
+                let copied = Event::new().id(id).data(event.data());
+                stream.send(&copied).await?;
             }
         }
         Ok(())
