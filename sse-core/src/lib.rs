@@ -52,7 +52,7 @@
 //! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
 //! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
-//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -131,7 +131,8 @@ mod http;
 #[cfg(feature = "http")]
 pub use http::{
     BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
-    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    Request, RequestBody, Response, ResponseHead, ResponseHeadError, ResponseHeadReader,
+    UpgradeError, Upgrader,
 };
 
 // Encoded events in memory.
