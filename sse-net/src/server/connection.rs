@@ -9,9 +9,11 @@ use sse_core::{Head, Rejection};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, Kind, encode_response};
+use super::body::{Body, Incoming};
 use super::inner::{Inner, Phase};
 use super::per_client::PerClient;
 use super::request::Request;
+use crate::config::Config;
 use crate::shard::Arrival;
 use crate::stats::Disconnect;
 use crate::trace;
@@ -29,9 +31,9 @@ pub(super) struct Connection {
     pub(super) is_refused: bool,
 }
 
-/// A head with the number of bytes that came after it, or the refusal of one, with the head as
-/// far as it could be read.
-type HeadResult = Result<(Head, usize), (Rejection, Option<Head>)>;
+/// A head with the bytes that came after it, or the refusal of one, with the head as far as it
+/// could be read.
+type HeadResult = Result<(Head, Vec<u8>), (Rejection, Option<Head>)>;
 
 impl Connection {
     /// Serves the connection until it ends, is handed to a shard, or is cut off by a drain.
@@ -67,15 +69,20 @@ impl Connection {
                 return Box::pin(transport.finish(&bytes, config.write_timeout)).await;
             }
         };
+        let (body, incoming, after) = Body::of(&head, early);
         let request = Request {
             head: Arc::new(head),
+            body,
             peer: self.peer,
             upgrader: upgrader.clone(),
-            retry: config.retry,
+            retry: Some(config.retry),
+            max_json: config.max_json,
+            is_accept_ignored: false,
             extension,
         };
-        let mut presence = Presence::new(config.max_input.saturating_sub(early));
-        match self.answer(request, &mut transport, &mut presence).await {
+        let mut presence = Presence::new(config.max_input.saturating_sub(after));
+        let answering = self.answer(request, incoming, &mut transport, &mut presence);
+        match answering.await {
             Ok(answer) => self.respond(answer, transport, presence).await,
             Err(reason) => {
                 self.inner.stats.add_disconnect(reason);
@@ -114,7 +121,7 @@ impl Connection {
                         .because("the connection ended within the request head"))),
                     mut piece => {
                         let read = reader.read(&mut piece);
-                        Ok(read.map(|head| head.map(|head| (head, piece.len()))))
+                        Ok(read.map(|head| head.map(|head| (head, piece.to_vec()))))
                     }
                 });
             match read.await?? {
@@ -129,6 +136,7 @@ impl Connection {
     async fn answer(
         &self,
         request: Request,
+        incoming: Option<Incoming>,
         transport: &mut Transport,
         presence: &mut Presence,
     ) -> Result<Answer, Disconnect> {
@@ -147,7 +155,7 @@ impl Connection {
                 Ok(answer) => return Ok(answer),
                 Err(_) => (Rejection::INTERNAL_SERVER_ERROR, Disconnect::HandlerPanicked),
             },
-            reason = presence.left(transport) => return Err(reason),
+            reason = attend(incoming, transport, presence, config) => return Err(reason),
             () = elapsed(config.handler_timeout) => {
                 (Rejection::UNAVAILABLE.because(HANDLER_TIMED_OUT), Disconnect::HandlerTimedOut)
             }
@@ -182,6 +190,7 @@ impl Connection {
                 resume,
                 cursor,
                 mut opening,
+                sends_retry,
             } => {
                 opening.drain(..sent);
                 inner.stats.add_resume(resume);
@@ -190,6 +199,7 @@ impl Connection {
                     topic,
                     cursor,
                     opening,
+                    sends_retry,
                     on_end,
                     permit: self.permit,
                 });
@@ -199,6 +209,7 @@ impl Connection {
                 mut opening,
                 write,
                 is_detached,
+                sends_retry,
             } => {
                 opening.drain(..sent);
                 let mut phase = inner.phase.subscribe();
@@ -206,7 +217,7 @@ impl Connection {
                     transport,
                     presence,
                     opening,
-                    (write, is_detached),
+                    (write, is_detached, sends_retry),
                     async move { _ = phase.wait_for(|phase| *phase != Phase::Open).await },
                     (Arc::clone(&inner.config), Arc::clone(&inner.stats)),
                 );
@@ -218,6 +229,22 @@ impl Connection {
             }
         }
     }
+}
+
+/// Reads the body if the handler asks for it, and waits until the client disconnects.
+async fn attend(
+    incoming: Option<Incoming>,
+    transport: &mut Transport,
+    presence: &mut Presence,
+    config: &Config,
+) -> Disconnect {
+    if let Some(incoming) = incoming {
+        let serving = Box::pin(incoming.serve(transport, presence, config));
+        if let Err(reason) = serving.await {
+            return reason;
+        }
+    }
+    presence.left(transport).await
 }
 
 const HANDLER_TIMED_OUT: &str = "the server took too long to answer; come back later";

@@ -42,6 +42,7 @@ impl Driver {
             heartbeat_at: 0,
             leave_at,
             input: 0,
+            sends_retry: arrival.sends_retry,
             is_queued: false,
             unsent: None,
             on_end: arrival.on_end,

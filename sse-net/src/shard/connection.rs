@@ -34,6 +34,8 @@ pub(crate) struct Arrival {
     pub(crate) cursor: Cursor,
     /// The bytes before the first event: the response head and the opening blocks.
     pub(crate) opening: Vec<u8>,
+    /// Whether the stream ends with a reconnection time.
+    pub(crate) sends_retry: bool,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
 }
@@ -54,6 +56,8 @@ pub(super) struct Connection {
     pub(super) input: u32,
     /// Whether it is queued to catch up.
     pub(super) is_queued: bool,
+    /// Whether the stream ends with a reconnection time.
+    pub(super) sends_retry: bool,
     /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,

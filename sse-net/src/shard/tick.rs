@@ -135,9 +135,10 @@ impl Driver {
     /// Ends a stream with a jittered reconnection time.
     fn close_with_retry(&mut self, key: u32) -> Result<(), Disconnect> {
         let mut last = Vec::new();
-        Event::new()
-            .retry(jittered(self.config.retry))
-            .encode(&mut last);
+        if self.connections[key as usize].sends_retry {
+            let retry = jittered(self.config.retry);
+            Event::new().retry(retry).encode(&mut last);
+        }
         let reason = match self.drained {
             Some(_) => Disconnect::Drained,
             None => Disconnect::MaxAge,

@@ -243,7 +243,7 @@ impl Subscription {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
         let position = topic.lock().log.position_id(self.cursor, now());
