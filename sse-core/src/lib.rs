@@ -53,6 +53,7 @@
 //! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -134,6 +135,10 @@ pub use http::{
     Request, RequestBody, Response, ResponseHead, ResponseHeadError, ResponseHeadReader,
     UpgradeError, Upgrader,
 };
+
+// The shapes that clients of model endpoints expect.
+#[cfg(all(feature = "http", feature = "json"))]
+pub mod shapes;
 
 // Encoded events in memory.
 mod log;
