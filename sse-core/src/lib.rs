@@ -52,7 +52,8 @@
 //! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
 //! | read events | [`Events`], [`Decoder`], [`Chunk`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
-//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -131,9 +132,13 @@ mod http;
 #[cfg(feature = "http")]
 pub use http::{
     BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Headers, MEDIA_TYPE, Rejection,
-    Reply, Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError,
-    Upgrader,
+    Reply, Request, RequestBody, Response, ResponseHead, ResponseHeadError, ResponseHeadReader,
+    UpgradeError, Upgrader,
 };
+
+// The shapes that clients of model endpoints expect.
+#[cfg(all(feature = "http", feature = "json"))]
+pub mod shapes;
 
 // Encoded events in memory.
 mod log;

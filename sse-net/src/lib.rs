@@ -115,6 +115,7 @@
 //!   limit, deadline and interval, with its default.
 //! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, and a per-client stream.
 //!   [`Answer::until`]: end a stream with its token. [`Request::with_headers`]: set a cookie.
+//!   [`Request::json`]: the body of a `POST`, which [`Upgrader::allow_methods`] has to allow.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: sources of connections.
 //! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
@@ -167,7 +168,9 @@ mod unwind;
 pub use client::Client;
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
-pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
+pub use http::{
+    Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
+};
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};

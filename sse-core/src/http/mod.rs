@@ -16,4 +16,4 @@ pub use body::{BodyError, BodyLimits, BodyReader, Framing};
 pub use head::{Head, HeadReader};
 pub use response::{Headers, Rejection, Reply, Response};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
-pub use upgrade::{Request, UpgradeError, Upgrader};
+pub use upgrade::{Request, RequestBody, UpgradeError, Upgrader};

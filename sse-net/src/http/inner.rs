@@ -96,11 +96,12 @@ pub(super) struct Registration {
     heartbeat_interval: Duration,
     reason: Disconnect,
     on_end: OnEnd,
+    sends_retry: bool,
     _permit: Permit,
 }
 
 impl Registration {
-    pub(super) fn new(inner: Arc<Inner>, permit: Permit) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, permit: Permit, sends_retry: bool) -> Self {
         let heartbeat = inner.config.heartbeat.max(MIN_HEARTBEAT);
         let key = inner.wakers().insert(None);
         Self {
@@ -110,6 +111,7 @@ impl Registration {
             heartbeat_interval: heartbeat - heartbeat.mul_f64(fastrand::f64() / 10.0),
             reason: Disconnect::Gone,
             on_end: OnEnd::traced(),
+            sends_retry,
             inner,
             _permit: permit,
         }
@@ -166,9 +168,11 @@ impl Registration {
         &self.inner.stats
     }
 
-    /// Appends a block with the reconnection time.
+    /// Appends a block with the reconnection time, unless the stream has none.
     pub(super) fn append_retry(&self, out: &mut Vec<u8>) {
-        self.inner.append_retry(out);
+        if self.sends_retry {
+            self.inner.append_retry(out);
+        }
     }
 }
 

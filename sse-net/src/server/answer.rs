@@ -27,9 +27,11 @@ pub(super) enum Kind {
         resume: Resume,
         cursor: Cursor,
         opening: Vec<u8>,
+        sends_retry: bool,
     },
     Stream {
         opening: Vec<u8>,
+        sends_retry: bool,
         write: Write,
         is_detached: bool,
     },

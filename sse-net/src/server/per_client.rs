@@ -48,6 +48,8 @@ pub(crate) struct PerClient {
     heartbeat_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     heartbeat: Bytes,
+    /// Whether the stream ends with a reconnection time in a drain.
+    sends_retry: bool,
     /// The silence after which a heartbeat is due.
     silence: Duration,
     config: Arc<Config>,
@@ -62,7 +64,7 @@ impl PerClient {
         transport: Transport,
         presence: Presence,
         opening: Vec<u8>,
-        (write, is_detached): (Write, bool),
+        (write, is_detached, sends_retry): (Write, bool, bool),
         ends: impl Future<Output = Disconnect> + Send + 'static,
         (config, stats): (Arc<Config>, Arc<Stats>),
     ) -> Self {
@@ -90,6 +92,7 @@ impl PerClient {
             heartbeat_at: None,
             timer: Box::pin(sleep_until(Instant::now())),
             heartbeat: config.heartbeat_form.encode().into(),
+            sends_retry,
             // Up to 10 % early, so that clients do not all wake together.
             silence: silence - silence.mul_f64(fastrand::f64() / 10.0),
             config,
@@ -187,8 +190,10 @@ impl PerClient {
         if let Poll::Ready(Some(accepted)) = self.reader.poll_take(cx) {
             last.extend_from_slice(&accepted);
         }
-        let retry = jittered(self.config.retry);
-        Event::new().retry(retry).encode(&mut last);
+        if self.sends_retry {
+            let retry = jittered(self.config.retry);
+            Event::new().retry(retry).encode(&mut last);
+        }
         self.pending = last.into();
         self.is_over = true;
         self.reason = reason;

@@ -54,6 +54,7 @@ impl Driver {
             leave_at: self.now.saturating_add(ticks(wait)),
             leave_reason,
             input: 0,
+            sends_retry: arrival.sends_retry,
             is_queued: false,
             unsent: None,
             on_end: arrival.on_end,

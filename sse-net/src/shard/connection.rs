@@ -37,6 +37,8 @@ pub(crate) struct Arrival {
     pub(crate) opening: Vec<u8>,
     /// When the stream ends at the latest.
     pub(crate) expires_at: Option<Instant>,
+    /// Whether the stream ends with a reconnection time.
+    pub(crate) sends_retry: bool,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
 }
@@ -59,6 +61,8 @@ pub(super) struct Connection {
     pub(super) input: u32,
     /// Whether it is queued to catch up.
     pub(super) is_queued: bool,
+    /// Whether the stream ends with a reconnection time.
+    pub(super) sends_retry: bool,
     /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,

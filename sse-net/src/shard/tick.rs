@@ -144,9 +144,10 @@ impl Driver {
         reason: Disconnect,
     ) -> Result<(), Disconnect> {
         let mut last = Vec::new();
-        Event::new()
-            .retry(jittered(self.config.retry))
-            .encode(&mut last);
+        if self.connections[key as usize].sends_retry {
+            let retry = jittered(self.config.retry);
+            Event::new().retry(retry).encode(&mut last);
+        }
         self.connections[key as usize].close(last.into(), reason, self.now);
         self.catch_up(key)
     }

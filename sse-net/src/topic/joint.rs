@@ -73,7 +73,7 @@ impl JointReader {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         self.has_gaps = false;
         self.several.encode_opening(retry, out);
     }

@@ -38,7 +38,7 @@ pub(crate) struct Located {
 
 impl Located {
     /// Appends the bytes before the client's first event.
-    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.as_ref();
         topic.encode_opening(missed, self.cursor, self.position.clone(), retry, out);
     }
@@ -171,7 +171,8 @@ impl Topic {
 
     /// Appends the bytes before a client's first event: the gap event, if events after `missed`
     /// were missed, and a block with the reconnection time and the ID of the position, so that
-    /// a client that is cut off before its first event resumes.
+    /// a client that is cut off before its first event resumes. Without a reconnection time
+    /// there is no block: some clients take every block for an event.
     ///
     /// In this order, a client that has received the ID has received the gap event, too.
     pub(super) fn encode_opening(
@@ -179,12 +180,15 @@ impl Topic {
         missed: Option<&EventId<'_>>,
         cursor: Cursor,
         position: Option<EventId<'static>>,
-        retry: Duration,
+        retry: Option<Duration>,
         out: &mut Vec<u8>,
     ) {
         if missed.is_some() {
             out.extend_from_slice(&self.gap_event(missed, cursor));
         }
+        let Some(retry) = retry else {
+            return;
+        };
         let block = Event::new().retry(retry);
         match position {
             Some(id) => block.id(id),

@@ -145,7 +145,7 @@ impl Reader {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
         let position = topic.position_id(self.cursor);

@@ -258,7 +258,7 @@ impl Subscription {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         match &mut self.0 {
             Source::One(reader) => reader.encode_opening(retry, out),
             Source::Several(reader) => reader.encode_opening(retry, out),

@@ -128,7 +128,11 @@ impl Transport {
     }
 
     /// Writes all bytes; each write has to progress within the timeout.
-    async fn write_all(&mut self, mut bytes: &[u8], write_timeout: Duration) -> io::Result<()> {
+    pub(crate) async fn write_all(
+        &mut self,
+        mut bytes: &[u8],
+        write_timeout: Duration,
+    ) -> io::Result<()> {
         while !bytes.is_empty() {
             match timeout(write_timeout, self.write(bytes)).await?? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
