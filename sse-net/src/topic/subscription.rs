@@ -12,9 +12,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 use super::handle::Topic;
-use super::position::Start;
 use super::waiters::{Place, Wakers};
-use crate::config::SlowClients;
+use crate::config::{SlowClients, Start};
 
 impl Topic {
     /// Subscribes from `start` on.
