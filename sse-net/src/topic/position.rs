@@ -1,4 +1,4 @@
-//! Where a client begins or continues, and what it gets before its first event.
+//! The position at which a client begins or resumes, and the bytes before its first event.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) struct Located {
     pub(crate) cursor: Cursor,
     /// The ID with which a client resumes at the cursor.
     position: Option<EventId<'static>>,
-    /// Whether no event will ever follow.
+    /// Whether the topic is finished and has no event after the cursor.
     pub(crate) is_over: bool,
     /// The client's last event ID, if events after it were missed.
     missed: Option<EventId<'static>>,

@@ -98,7 +98,7 @@ impl State {
         self.waiters.take(self.runtime.as_ref())
     }
 
-    /// Returns `true` if no event will ever follow `cursor`.
+    /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
     }
