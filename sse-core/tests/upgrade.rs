@@ -4,7 +4,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use sse_core::{HeadReader, Rejection, Response, UpgradeError, Upgrader};
+use sse_core::{HeadReader, Headers, Rejection, Response, UpgradeError, Upgrader};
 
 mod common;
 use common::peer::{ACCEPTED, HEY, Peer, refusal, response, serve};
@@ -343,6 +343,10 @@ fn no_setting_injects_a_header() {
                 .header(name, value)
                 .unwrap_err()
                 .to_string(),
+            sentence
+        );
+        assert_eq!(
+            Headers::new().with(name, value).unwrap_err().to_string(),
             sentence
         );
     }

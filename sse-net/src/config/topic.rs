@@ -1,3 +1,5 @@
+//! The settings of a topic.
+
 use std::time::Duration;
 
 use sse_core::{EventType, Retention};

@@ -31,6 +31,10 @@ use crate::unwind::catch_async;
 /// a refused request gets a response, too. `Date` and `Connection` are left to the HTTP server.
 /// Cheap to clone; all clones share limits, counters and drain.
 ///
+/// Headers of one response, such as `Set-Cookie`, are added to the returned
+/// [`http::Response`], whose types check them. Its [`Body`] ends the stream
+/// [early](Body::until) and reports its [end](Body::on_end).
+///
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
 /// connections: `head_timeout`, `handler_timeout`, `max_input`, `max_connections_per_address`,
 /// `shards` and the sizes of heads. `max_connections` limits the number of streams.

@@ -157,7 +157,10 @@ fn end_event(end: &RunEnd<'_>) -> Option<Event<'static>> {
         RunEnd::Failed(_) => ("failed", "the run has failed"),
         RunEnd::Panicked => ("panicked", "the run has failed"),
         RunEnd::Stopped => ("stopped", "the run was stopped"),
-        RunEnd::Unfollowed => ("unfollowed", "the run was stopped, because nobody followed it"),
+        RunEnd::Unfollowed => (
+            "unfollowed",
+            "the run was stopped, because nobody followed it",
+        ),
         RunEnd::Interrupted => ("interrupted", "the run ended with a restart of the server"),
     };
     let data = format!(r#"{{"reason":"{reason}","message":"{message}"}}"#);

@@ -286,7 +286,10 @@ impl Registry {
             return Err(StartError::TooManyKept { max });
         }
         if let Some((prefix, max)) = config.prefix(key)
-            && state.of_prefix.get(prefix).is_some_and(|count| *count >= max)
+            && state
+                .of_prefix
+                .get(prefix)
+                .is_some_and(|count| *count >= max)
         {
             return Err(StartError::TooManyOfPrefix { max });
         }
@@ -437,16 +440,20 @@ impl State {
     }
 
     /// Returns a time at which a run may have expired, or `None` if none is kept or remembered.
-    /// A run that ends from now on does not expire earlier.
+    /// A run that ends from now on does not expire much earlier.
     fn next_expiry(&self, config: &RunsConfig, now: Instant) -> Option<Instant> {
-        if self.ended.is_empty() && self.gone.is_empty() {
-            return None;
-        }
-        let ended = self.ended.front().map_or(now, |past| past.at);
-        let gone = self.gone.front().and_then(|past| past.at.checked_add(config.remember));
-        ended.checked_add(config.keep).into_iter().chain(gone).min()
+        let first =
+            |queue: &VecDeque<Past>, age| queue.front().map(|past| past.at.checked_add(age));
+        let ended = first(&self.ended, config.keep);
+        let gone = first(&self.gone, config.remember);
+        let first = ended.into_iter().chain(gone).flatten().min()?;
+        let latest = now.checked_add(config.keep).unwrap_or(first);
+        Some(first.min(latest).max(now + PAUSE))
     }
 }
+
+/// The minimum time between two sweeps.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Past {
     fn is_older(&self, age: Duration, now: Instant) -> bool {

@@ -126,7 +126,7 @@ impl Topic {
     /// All clients of a server that follow the topic share one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().subscriptions
+        self.lock().subscriptions as usize
     }
 
     /// Returns the first events in `range` that lie together in the log.

@@ -2,7 +2,7 @@
 
 use std::sync::TryLockError;
 
-use sse_core::{Cursor, Log, Retention};
+use sse_core::{Cursor, Log, LogId, Retention};
 use tokio::runtime::Handle;
 
 use super::hub::NewestId;
@@ -37,6 +37,7 @@ impl Shared {
                 log,
                 waiters: Waiters::default(),
                 subscriptions: 0,
+                watchers: None,
                 runtime: None,
                 is_finished: false,
                 progress: None,
@@ -72,7 +73,9 @@ impl Shared {
 pub(crate) struct State {
     pub(crate) log: Log,
     pub(super) waiters: Waiters,
-    pub(super) subscriptions: usize,
+    pub(super) subscriptions: u32,
+    /// The wakers of [`Topic::watched`](super::Topic::watched) and `unwatched`, once there were some.
+    pub(super) watchers: Option<Box<Waiters>>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
     pub(super) is_finished: bool,
@@ -101,5 +104,10 @@ impl State {
     /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
+    }
+
+    /// Returns `true` if no event will ever have a later ID than this one of the hub.
+    pub(super) fn is_over_after(&self, position: LogId) -> bool {
+        self.is_finished && position >= self.log.newest_id()
     }
 }

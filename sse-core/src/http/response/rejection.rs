@@ -104,7 +104,7 @@ impl Rejection {
         self
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
     ///
     /// # Errors
     ///

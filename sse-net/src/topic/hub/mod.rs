@@ -123,7 +123,9 @@ impl Hub {
     pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<Topic> {
         let found = self.0.names().with_prefix(prefix);
         let topics = found.into_iter();
-        topics.map(|shared| Topic::of_hub(shared, Arc::clone(&self.0))).collect()
+        topics
+            .map(|shared| Topic::of_hub(shared, Arc::clone(&self.0)))
+            .collect()
     }
 
     /// Returns the number of topics.
@@ -135,9 +137,15 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HubShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("topics", &self.topics())
-            .field("visible", &self.0.order().visible())
+            .field("topics", &self.names().count())
+            .field("visible", &self.order().visible())
             .finish_non_exhaustive()
     }
 }
@@ -145,6 +153,11 @@ impl fmt::Debug for Hub {
 impl HubShared {
     pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
         lock(&self.order)
+    }
+
+    /// How long events that follow a delivery wait.
+    pub(super) fn linger(&self) -> Duration {
+        self.config.linger()
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -189,9 +202,16 @@ impl HubShared {
     }
 
     /// Removes a topic although it is held and retains events.
+    ///
+    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
+    /// of its last event.
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
-        let mut dropped = Dropped::new();
-        self.names().forget(topic, now(), time, &mut dropped);
+        let (now, mut dropped) = (now(), Dropped::new());
+        let end = self.order().assign(1, now).next();
+        let until = now.steady.saturating_add(time);
+        if let Some(end) = end {
+            self.names().forget(topic, end, until, &mut dropped);
+        }
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
