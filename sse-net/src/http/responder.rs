@@ -79,12 +79,13 @@ impl Responder {
         Self(Arc::new(Inner::new(config)))
     }
 
-    /// Responds with the events of `topic`, after the client's last event ID or from now on.
+    /// Responds with the events of `topic`, after the client's last event ID or from
+    /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///
     /// See [`Request::follow`](crate::Request::follow).
     #[must_use]
     pub fn follow<B>(&self, request: &Request<B>, topic: &Topic) -> http::Response<Body> {
-        self.follow_from(request, topic, Start::Live)
+        self.follow_from(request, topic, topic.start())
     }
 
     /// Responds with the events of `topic`, after the client's last event ID or from `start`.
