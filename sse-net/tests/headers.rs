@@ -79,25 +79,34 @@ async fn headers_of_one_answer_do_not_affect_another() {
 
 #[cfg(feature = "http")]
 #[tokio::test(start_paused = true)]
-async fn a_response_of_a_responder_may_get_headers() {
+async fn a_responder_sets_headers_of_its_responses() {
     use http::HeaderValue;
     use http::header::SET_COOKIE;
 
     for is_http2 in [false, true] {
-        let responder = sse_net::Responder::new(config());
+        let responder = sse_net::Responder::new(config()).with_headers(headers());
         let topic = Topic::new(Retention::default());
         let net = common::http::serve(is_http2, move |request| {
-            let mut response = responder.follow(&request, &topic);
-            for cookie in ["a=1", "b=2"] {
-                let cookie = HeaderValue::from_static(cookie);
-                response.headers_mut().append(SET_COOKIE, cookie);
-            }
+            let mut response = match request.uri().path() {
+                "/follow" => responder.follow(&request, &topic),
+                _ => responder.reject(&request, Rejection::NOT_FOUND),
+            };
+            let cookie = HeaderValue::from_static("c=3");
+            response.headers_mut().append(SET_COOKIE, cookie);
             response
         });
-        let response = net.get("/").await.wait().await;
-        let response = response.to_ascii_lowercase();
-        for line in ["\r\nset-cookie: a=1\r\n", "\r\nset-cookie: b=2\r\n"] {
-            assert!(response.contains(line), "{response}");
+        for path in ["/follow", "/other"] {
+            let response = net.get(path).await.wait().await;
+            let response = response.to_ascii_lowercase();
+            for line in [
+                "set-cookie: a=1; path=/",
+                "set-cookie: b=2",
+                "set-cookie: c=3",
+                "x-name: one",
+                "cache-control: no-store",
+            ] {
+                assert!(response.contains(&format!("\r\n{line}\r\n")), "{response}");
+            }
         }
     }
 }

@@ -95,6 +95,7 @@ impl Responder {
         response: impl Into<Response>,
         head: Option<&Head>,
     ) -> http::Response<Body> {
+        let response = response.into().with_headers(self.headers.clone());
         let reply = self.inner.config.upgrader.reply(response, head, None);
         let reply = reply.response();
         let body = Body::full(Bytes::copy_from_slice(reply.body()));

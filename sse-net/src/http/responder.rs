@@ -8,7 +8,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use futures_core::Stream as Events;
-use sse_core::{EventId, Head, Rejection, Response};
+use sse_core::{EventId, Head, Headers, Rejection, Response};
 
 use super::body::Body;
 use super::events::IntoEvent;
@@ -32,9 +32,8 @@ use crate::unwind::catch_async;
 /// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
 /// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).
 ///
-/// Headers of one response, such as `Set-Cookie`, are added to the returned
-/// [`http::Response`], whose types check them. Its [`Body`] ends the stream
-/// [early](Body::until) and reports its [end](Body::on_end).
+/// The [`Body`] of a response may end the stream [early](Body::until), and reports its
+/// [end](Body::on_end).
 ///
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
 /// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`, `max_connections_per_address`,
@@ -71,6 +70,8 @@ pub struct Responder {
     pub(super) inner: Arc<Inner>,
     pub(super) is_accept_ignored: bool,
     pub(super) sends_retry: bool,
+    /// The headers of the responses.
+    pub(super) headers: Headers,
 }
 
 #[expect(
@@ -85,6 +86,7 @@ impl Responder {
             inner: Arc::new(Inner::new(config)),
             is_accept_ignored: false,
             sends_retry: true,
+            headers: Headers::new(),
         }
     }
 
@@ -110,12 +112,25 @@ impl Responder {
         }
     }
 
-    /// Responds with the events of `topic`, after the client's last event ID or from now on.
+    /// Returns a clone that sets headers of its responses, such as `Set-Cookie`.
+    ///
+    /// See [`Request::with_headers`](crate::Request::with_headers). Further headers may be added
+    /// to the returned [`http::Response`].
+    #[must_use]
+    pub fn with_headers(&self, headers: Headers) -> Self {
+        Self {
+            headers,
+            ..self.clone()
+        }
+    }
+
+    /// Responds with the events of `topic`, after the client's last event ID or from
+    /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///
     /// See [`Request::follow`](crate::Request::follow).
     #[must_use]
     pub fn follow(&self, request: &impl RequestHead, topic: &Topic) -> http::Response<Body> {
-        self.follow_from(request, topic, Start::Live)
+        self.follow_from(request, topic, topic.start())
     }
 
     /// Responds with the events of `topic`, after the client's last event ID or from `start`.
@@ -180,7 +195,7 @@ impl Responder {
     /// use sse_core::Event;
     /// use sse_net::{Body, Responder};
     ///
-    /// fn follow(
+    /// fn follow<B>(
     ///     responder: &Responder,
     ///     request: &http::Request<B>,
     ///     events: impl Stream<Item = Event<'static>> + Send + 'static,

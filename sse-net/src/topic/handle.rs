@@ -10,7 +10,7 @@ use super::clock::now;
 use super::hub::{HubShared, random_epoch};
 use super::progress::Storage;
 use super::state::{Shared, State};
-use crate::config::{SlowClients, TopicConfig};
+use crate::config::{SlowClients, Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -100,6 +100,19 @@ impl Topic {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.shared.name().map(|name| &**name)
+    }
+
+    /// Removes the topic from its hub. Whoever holds a handle continues to read it; the hub makes a
+    /// new topic of this name. For `time`, it remembers what has been evicted thereby.
+    pub(crate) fn forget(&self, time: Duration) {
+        if let Owner::Hub(hub) = &self.owner {
+            hub.forget(&self.shared, time);
+        }
+    }
+
+    /// Returns where a client without a last event ID begins.
+    pub(crate) fn start(&self) -> Start {
+        self.shared.config.start
     }
 
     /// Returns `true` if the topic has been [finished](Self::finish).

@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::handle::Topic;
-use super::position::Start;
 use super::waiters::{Place, Wakers};
+use crate::config::Start;
 
 /// A reader of one topic. Dropping it unsubscribes.
 #[derive(Debug)]
