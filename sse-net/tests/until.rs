@@ -296,12 +296,8 @@ where
     let mut subscription = topic.subscribe(sse_net::Start::Live);
     Box::pin(async move {
         while let Some(bytes) = subscription.read_bytes().await.unwrap() {
-            let mut bytes = &bytes[..];
-            let mut decoder = sse_core::Decoder::new();
-            while let Some(decoded) = decoder.decode(&mut bytes).unwrap() {
-                let sse_core::Decoded::Event(event) = decoded else {
-                    continue;
-                };
+            for event in sse_core::Events::new(&bytes[..]) {
+                let event = event.unwrap();
                 let id = sse_core::EventId::new(event.last_event_id()).unwrap();
                 stream
                     .send(&sse_core::Event::new().id(id).data(event.data()))
