@@ -1,5 +1,7 @@
 //! Runs: started once, followed from any ID, stopped, kept, and forgotten.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::future::{pending, ready};
 use std::io;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use crate::unwind::catch;
 )]
 pub trait Until<Kind>: sealed::Sealed<Kind> {}
 
-impl Until<SystemTime> for SystemTime {}
+impl Until<Self> for SystemTime {}
 
 impl<F: Future<Output = ()> + Send + 'static> Until<()> for F {}
 
@@ -36,9 +36,9 @@ mod sealed {
         fn into_end(self) -> (Option<Instant>, Option<Signal>);
     }
 
-    impl Sealed<SystemTime> for SystemTime {
+    impl Sealed<Self> for SystemTime {
         fn into_end(self) -> (Option<Instant>, Option<Signal>) {
-            let wait = self.duration_since(SystemTime::now()).unwrap_or_default();
+            let wait = self.duration_since(Self::now()).unwrap_or_default();
             (Instant::now().checked_add(wait), None)
         }
     }
