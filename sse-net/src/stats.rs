@@ -22,14 +22,16 @@ pub enum Disconnect {
     FellBehind,
     /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,
+    /// The stream reached the time or the future of [`until`](crate::Answer::until).
+    Expired,
     /// The stream is complete: its topic was finished, or its future resolved. Also the end of
     /// a response that is not a stream.
     Finished,
     /// The server drained or stopped.
     Drained,
-    /// The future of a per-client stream resolved to an error of its own.
+    /// The future of a per-client stream resolved to an error of the application.
     HandlerFailed,
-    /// The handler or the future of a per-client stream panicked.
+    /// The handler, the future of a per-client stream or that of `until` panicked.
     HandlerPanicked,
     /// The handler took longer than [`handler_timeout`](crate::Config::handler_timeout).
     HandlerTimedOut,
@@ -59,7 +61,7 @@ impl Disconnect {
 /// The counters of a server at one time, most of them since its start.
 ///
 /// A snapshot costs some atomic loads, and each count an atomic addition. The counters are read
-/// one after the other, so they may differ by what is counted meanwhile.
+/// one after the other, so events that are counted meanwhile may be missing in some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -93,11 +95,13 @@ pub struct Snapshot {
     pub fell_behind: u64,
     /// Streams that ended at their maximum age.
     pub max_age: u64,
+    /// Streams that ended at the time or the future of [`until`](crate::Answer::until).
+    pub expired: u64,
     /// Streams that were complete.
     pub finished: u64,
     /// Streams that were drained.
     pub drained: u64,
-    /// Per-client streams whose future resolved to an error of its own.
+    /// Per-client streams whose future resolved to an error of the application.
     pub handler_failures: u64,
     /// Handlers and futures of per-client streams that panicked.
     pub handler_panics: u64,
@@ -151,6 +155,7 @@ impl Stats {
             write_timeouts: ended(Disconnect::WriteTimeout),
             fell_behind: ended(Disconnect::FellBehind),
             max_age: ended(Disconnect::MaxAge),
+            expired: ended(Disconnect::Expired),
             finished: ended(Disconnect::Finished),
             drained: ended(Disconnect::Drained),
             handler_failures: ended(Disconnect::HandlerFailed),
@@ -173,8 +178,8 @@ impl Stats {
     pub(crate) fn add_resume(&self, resume: Resume) {
         match resume {
             Resume::New => return,
-            Resume::Resumed(_) => &self.resumed,
-            Resume::Gap(_) => &self.gaps,
+            Resume::Resumed => &self.resumed,
+            Resume::Gap => &self.gaps,
             Resume::Unknown => &self.unknown_ids,
         }
         .fetch_add(1, Relaxed);

@@ -1,11 +1,11 @@
 //! Checks the wake-up protocols of `sse-net` in every interleaving of small programs, with up
-//! to three preemptions: a topic and its subscribers, a shard's mailbox and signals, the two
+//! to three preemptions: a topic, its subscribers and its source, a shard's mailbox and signals, the two
 //! ends of a pipe. A lost wake-up is a deadlock, which [`loom`] reports.
 //!
 //! The production files are included as they are. They take their locks from `crate::sync`,
 //! which here are loom's. With an argument, only models with that text in their names run.
 
-// A model calls some of what the files declare.
+// The models call only some of the included functions.
 #![allow(dead_code, unused_imports)]
 
 mod models;

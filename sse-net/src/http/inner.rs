@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use crate::config::{Config, jittered};
 use crate::stats::{Disconnect, Stats};
 use crate::transport::limit::{Limit, Permit};
 use crate::transport::on_end::OnEnd;
+use crate::transport::until::Signal;
 
 /// The shortest interval of heartbeats, as on a server.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(250);
@@ -140,7 +141,17 @@ impl Registration {
         self.on_end.add(hook);
     }
 
-    /// Sets the reason that is counted when this is dropped. Default: the client is gone.
+    /// Adds a future that ends the stream.
+    pub(super) fn add_signal(&mut self, signal: Signal) {
+        self.on_end.add_signal(signal);
+    }
+
+    /// Resolves to the reason for which one of the futures of `until` ends the stream.
+    pub(super) fn poll_signals(&mut self, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        self.on_end.poll_signals(cx)
+    }
+
+    /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::Gone`].
     pub(super) const fn set_reason(&mut self, reason: Disconnect) {
         self.reason = reason;
     }

@@ -32,6 +32,10 @@ use crate::unwind::catch_async;
 /// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
 /// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).
 ///
+/// Headers of one response, such as `Set-Cookie`, are added to the returned
+/// [`http::Response`], whose types check them. Its [`Body`] ends the stream
+/// [early](Body::until) and reports its [end](Body::on_end).
+///
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
 /// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`, `max_connections_per_address`,
 /// `shards` and the sizes of heads. `max_connections` limits the number of streams.
@@ -136,8 +140,8 @@ impl Responder {
     /// Responds with a per-client stream that the future of `write` writes, with back-pressure.
     ///
     /// See [`Request::stream`](crate::Request::stream). The body polls the future and sends
-    /// heartbeats meanwhile. When the client is gone, the HTTP server drops the body, and with
-    /// it the future wherever it waits. If the future fails, so does the body, and the HTTP
+    /// heartbeats meanwhile. When the client disconnects, the HTTP server drops the body and the
+    /// future, wherever it waits. If the future fails, so does the body, and the HTTP
     /// server aborts the response.
     #[must_use]
     pub fn stream<F>(
@@ -206,7 +210,7 @@ impl Responder {
     /// Returns a response and the per-client stream that writes its body.
     ///
     /// The stream may be written from any task once the response has been returned to the HTTP
-    /// server. When the client is gone, its calls fail, and [`Stream::closed`] returns.
+    /// server. After the client disconnects, its calls fail, and [`Stream::closed`] returns.
     ///
     /// ```
     /// use sse_net::{Body, Responder};

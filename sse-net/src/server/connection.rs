@@ -1,12 +1,12 @@
 //! The task of a connection, from its handshake to its response or its shard.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sse_core::{Head, Rejection};
-use tokio::time::{sleep, timeout};
+use sse_core::{Head, Headers, Rejection};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answer::{Answer, Kind, encode_response};
 use super::body::{Body, Incoming};
@@ -45,7 +45,7 @@ impl Connection {
         tokio::select! {
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
             served = trace::connection(&peer, serving) => {
-                // An I/O error concerns nobody but this client; the counters have its kind.
+                // An I/O error concerns only this client, and is counted already.
                 if served.is_err() {
                     inner.stats.add_disconnect(Disconnect::Panicked);
                 }
@@ -79,6 +79,7 @@ impl Connection {
             max_json: config.max_json,
             is_accept_ignored: false,
             extension,
+            headers: Headers::new(),
         };
         let mut presence = Presence::new(config.max_input.saturating_sub(after));
         let answering = self.answer(request, incoming, &mut transport, &mut presence);
@@ -176,7 +177,7 @@ impl Connection {
         presence: Presence,
     ) -> io::Result<()> {
         let inner = &self.inner;
-        let on_end = answer.on_end;
+        let (mut on_end, expires_at) = (answer.on_end, answer.expires_at);
         let sent = presence.sent();
         match answer.kind {
             Kind::Respond(bytes) => {
@@ -200,6 +201,7 @@ impl Connection {
                     cursor,
                     opening,
                     sends_retry,
+                    expires_at,
                     on_end,
                     permit: self.permit,
                 });
@@ -213,12 +215,19 @@ impl Connection {
             } => {
                 opening.drain(..sent);
                 let mut phase = inner.phase.subscribe();
+                let mut signals = on_end.take_signals();
                 let stream = PerClient::new(
                     transport,
                     presence,
                     opening,
                     (write, is_detached, sends_retry),
-                    async move { _ = phase.wait_for(|phase| *phase != Phase::Open).await },
+                    async move {
+                        tokio::select! {
+                            _ = phase.wait_for(|phase| *phase != Phase::Open) => Disconnect::Drained,
+                            () = until(expires_at) => Disconnect::Expired,
+                            reason = poll_fn(|cx| signals.poll(cx)) => reason,
+                        }
+                    },
                     (Arc::clone(&inner.config), Arc::clone(&inner.stats)),
                 );
                 let running = catch_async("a per-client stream", stream.run());
@@ -248,6 +257,14 @@ async fn attend(
 }
 
 const HANDLER_TIMED_OUT: &str = "the server took too long to answer; come back later";
+
+/// Resolves at a time, or never.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
 
 async fn elapsed(time: Option<Duration>) {
     match time {

@@ -35,8 +35,8 @@ pub(crate) struct PerClient {
     /// The handler's future, until it resolves.
     writer: Option<Writer>,
     reader: PipeReader,
-    /// Resolves at the end of a drain's window.
-    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Resolves to the reason for which the stream ends early, such as a drain.
+    ends: Pin<Box<dyn Future<Output = Disconnect> + Send>>,
     /// The bytes to write next, which end at the end of an event.
     pending: Bytes,
     is_flushed: bool,
@@ -59,13 +59,13 @@ pub(crate) struct PerClient {
 type Writer = Pin<Box<dyn Future<Output = Result<io::Result<()>, Panicked>> + Send>>;
 
 impl PerClient {
-    /// Starts a stream with `opening`. A detached one has its future in a task of its own.
+    /// Starts a stream with `opening`. The future of a detached one runs in a separate task.
     pub(crate) fn new(
         transport: Transport,
         presence: Presence,
         opening: Vec<u8>,
         (write, is_detached, sends_retry): (Write, bool, bool),
-        drain: impl Future<Output = ()> + Send + 'static,
+        ends: impl Future<Output = Disconnect> + Send + 'static,
         (config, stats): (Arc<Config>, Arc<Stats>),
     ) -> Self {
         let (pipe, reader) = pipe();
@@ -83,7 +83,7 @@ impl PerClient {
                 Box::pin(writing)
             }),
             reader,
-            drain: Box::pin(drain),
+            ends: Box::pin(ends),
             pending: opening.into(),
             is_flushed: false,
             is_over: false,
@@ -105,7 +105,10 @@ impl PerClient {
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return reason;
         }
-        if matches!(self.reason, Disconnect::Finished | Disconnect::Drained) {
+        if matches!(
+            self.reason,
+            Disconnect::Finished | Disconnect::Drained | Disconnect::Expired
+        ) {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }
@@ -150,7 +153,7 @@ impl PerClient {
         Poll::Pending
     }
 
-    /// Polls the handler's future, and ends the stream at the end of a drain's window.
+    /// Polls the handler's future, and ends the stream early if it has to.
     fn poll_writer(&mut self, cx: &mut Context<'_>) {
         if let Some(writer) = &mut self.writer
             && let Poll::Ready(written) = writer.as_mut().poll(cx)
@@ -158,8 +161,10 @@ impl PerClient {
             self.reason = reason(&written);
             self.writer = None;
         }
-        if !self.is_over && self.drain.as_mut().poll(cx).is_ready() {
-            self.end_for_drain(cx);
+        if !self.is_over
+            && let Poll::Ready(reason) = self.ends.as_mut().poll(cx)
+        {
+            self.end_with_retry(reason, cx);
         }
     }
 
@@ -179,7 +184,7 @@ impl PerClient {
 
     /// Ends the stream with a jittered reconnection time, after the events that the pipe has
     /// accepted.
-    fn end_for_drain(&mut self, cx: &mut Context<'_>) {
+    fn end_with_retry(&mut self, reason: Disconnect, cx: &mut Context<'_>) {
         self.writer = None;
         let mut last = self.pending.to_vec();
         if let Poll::Ready(Some(accepted)) = self.reader.poll_take(cx) {
@@ -191,7 +196,7 @@ impl PerClient {
         }
         self.pending = last.into();
         self.is_over = true;
-        self.reason = Disconnect::Drained;
+        self.reason = reason;
     }
 
     /// Resolves when no bytes are pending and the connection is flushed.

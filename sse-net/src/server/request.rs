@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sse_core::{Event, EventId, Head, MEDIA_TYPE, Rejection, Response, Upgrader};
+use sse_core::{Event, EventId, Head, Headers, MEDIA_TYPE, Rejection, Response, Upgrader};
 
 use super::answer::{Answer, Kind, encode_response};
 use super::body::Body;
@@ -47,6 +47,8 @@ pub struct Request {
     pub(super) max_json: u64,
     pub(super) is_accept_ignored: bool,
     pub(super) extension: Option<Extension>,
+    /// The headers of the answer.
+    pub(super) headers: Headers,
 }
 
 impl Request {
@@ -157,6 +159,33 @@ impl Request {
         self.extension.as_ref()?.downcast_ref()
     }
 
+    /// Sets headers of the answer, be it a stream or a response.
+    ///
+    /// Each replaces any of the same name, except `Set-Cookie`: an answer may set several
+    /// cookies. Headers of all streams belong to the [`Upgrader`].
+    ///
+    /// ```
+    /// use sse_net::{Answer, FieldError, Headers, Rejection, Request, Topic};
+    ///
+    /// fn session_cookie(session: &str) -> Result<Headers, FieldError> {
+    ///     let cookie = format!("session={session}; Path=/; Secure; HttpOnly");
+    ///     Headers::new().with("Set-Cookie", cookie)
+    /// }
+    ///
+    /// fn follow(request: Request, feed: &Topic, session: &str) -> Answer {
+    ///     match session_cookie(session) {
+    ///         Ok(headers) => request.with_headers(headers).follow(feed),
+    ///         Err(_) => request.reject(Rejection::BAD_REQUEST),
+    ///     }
+    /// }
+    /// # let _ = follow;
+    /// ```
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
     /// Streams `topic` to the client: it resumes, or starts with the next event.
     pub fn follow(self, topic: &Topic) -> Answer {
         self.follow_from(topic, Start::Live)
@@ -212,7 +241,7 @@ impl Request {
 
     /// Like [`stream`](Self::stream), but the future continues when the client disconnects.
     ///
-    /// It runs as a task of its own, for work that must be completed in any case. After the
+    /// It runs in a separate task, for work that must be completed in any case. After the
     /// disconnect, [`Stream::closed`] returns and calls of the stream fail with
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe).
     pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
@@ -296,11 +325,16 @@ impl Request {
         if self.head.method() == "HEAD" {
             return Err(self.answer(accepting));
         }
-        Ok(encode_response(&self.upgrader, accepting, Some(&self.head)))
+        Ok(self.encode(accepting))
     }
 
     fn answer(&self, response: impl Into<Response>) -> Answer {
-        let bytes = encode_response(&self.upgrader, response, Some(&self.head));
-        Answer::new(Kind::Respond(bytes))
+        Answer::new(Kind::Respond(self.encode(response)))
+    }
+
+    /// Returns the wire form of a response, with the headers of the answer.
+    fn encode(&self, response: impl Into<Response>) -> Vec<u8> {
+        let response = response.into().with_headers(self.headers.clone());
+        encode_response(&self.upgrader, response, Some(&self.head))
     }
 }

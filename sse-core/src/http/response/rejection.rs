@@ -117,7 +117,7 @@ impl Rejection {
         self
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 mod mailbox;
 mod pipe;
 mod topic;
+mod watch;
 
 /// Every model and what it shows.
 pub(crate) const ALL: &[(&str, fn())] = &[
@@ -14,13 +15,28 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "topic: the events of two publishers are read",
         topic::publish_twice,
     ),
-    ("topic: its end is read", topic::finish),
     (
-        "topic: a subscriber that leaves takes no other's waker",
+        "topic: a subscriber reads the end of the topic",
+        topic::finish,
+    ),
+    (
+        "topic: dropping a subscription keeps the waker of another one",
         topic::unsubscribe,
     ),
     (
-        "mailbox: mail that is posted while the shard goes to sleep is taken",
+        "watch: the first subscriber is noticed by a source that is about to wait",
+        watch::subscribe,
+    ),
+    (
+        "watch: the end of the last of two subscriptions is noticed",
+        watch::unsubscribe,
+    ),
+    (
+        "watch: a subscriber that replaces another is noticed",
+        watch::replace,
+    ),
+    (
+        "mailbox: mail posted while the shard is about to wait is taken",
         mailbox::post,
     ),
     (
@@ -32,23 +48,20 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         mailbox::raise_twice,
     ),
     (
-        "mailbox: the end of the handle is taken after its arrivals",
+        "mailbox: a close is taken after the arrivals before it",
         mailbox::close,
     ),
     (
         "pipe: a writer waits for room and a reader for bytes",
         pipe::fill,
     ),
+    ("pipe: dropping the writer ends the body", pipe::drop_writer),
     (
-        "pipe: a writer that leaves ends the body",
-        pipe::drop_writer,
-    ),
-    (
-        "pipe: a reader that leaves fails a writer that waits for room",
+        "pipe: dropping the reader fails a writer that waits for room",
         pipe::drop_reader,
     ),
     (
-        "pipe: a reader that leaves fails a writer that waits for that",
+        "pipe: dropping the reader fails a writer that waits for its end",
         pipe::drop_idle_reader,
     ),
 ];
