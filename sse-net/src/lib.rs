@@ -155,6 +155,7 @@ mod config;
 mod http;
 mod journal;
 mod recording;
+mod runs;
 mod server;
 mod shard;
 mod stats;
@@ -173,6 +174,7 @@ pub use http::{
 };
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
+pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::{

@@ -296,9 +296,9 @@ where
     let mut subscription = topic.subscribe(sse_net::Start::Live);
     Box::pin(async move {
         while let Some(bytes) = subscription.read_bytes().await.unwrap() {
-            let mut bytes = &bytes[..];
             let mut decoder = sse_core::Decoder::new();
-            while let Some(decoded) = decoder.decode(&mut bytes).unwrap() {
+            let mut chunk = decoder.chunk(&bytes);
+            while let Some(decoded) = chunk.next().unwrap() {
                 let sse_core::Decoded::Event(event) = decoded else {
                     continue;
                 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sse_core::{Event, EventType, Upgrader};
 
 pub use self::hub::HubConfig;
-pub use self::topic::{SlowClients, TopicConfig, UnknownId};
+pub use self::topic::{SlowClients, Start, TopicConfig, UnknownId};
 
 /// Settings of a [`Server`](crate::Server): limits, deadlines and intervals.
 ///

@@ -110,12 +110,13 @@ impl Responder {
         }
     }
 
-    /// Responds with the events of `topic`, after the client's last event ID or from now on.
+    /// Responds with the events of `topic`, after the client's last event ID or from
+    /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///
     /// See [`Request::follow`](crate::Request::follow).
     #[must_use]
     pub fn follow(&self, request: &impl RequestHead, topic: &Topic) -> http::Response<Body> {
-        self.follow_from(request, topic, Start::Live)
+        self.follow_from(request, topic, topic.start())
     }
 
     /// Responds with the events of `topic`, after the client's last event ID or from `start`.

@@ -85,7 +85,7 @@ impl Answer {
     ///
     /// A time is exact to 250 ms and costs nothing. It is converted to a duration when this is
     /// called: if the clock is set later, the stream does not notice. A time that has passed
-    /// ends the stream after its first block. A future costs two allocations; it is polled by
+    /// ends the stream after its first block. A future costs three allocations; it is polled by
     /// the task that drives the stream, so it must not block. It is dropped with the stream.
     ///
     /// ```

@@ -186,9 +186,10 @@ impl Request {
         self
     }
 
-    /// Streams `topic` to the client: it resumes, or starts with the next event.
+    /// Streams `topic` to the client: it resumes, or starts where
+    /// [`TopicConfig::start`](crate::TopicConfig::start) says.
     pub fn follow(self, topic: &Topic) -> Answer {
-        self.follow_from(topic, Start::Live)
+        self.follow_from(topic, topic.start())
     }
 
     /// Streams `topic` to the client: it resumes, or starts at `start`.

@@ -47,10 +47,11 @@ impl Routes {
         Self::default()
     }
 
-    /// Streams `topic` at `path`: a client resumes, or starts with the next event.
+    /// Streams `topic` at `path`: a client resumes, or starts where
+    /// [`TopicConfig::start`](crate::TopicConfig::start) says.
     #[must_use]
     pub fn topic(self, path: &str, topic: &Topic) -> Self {
-        self.topic_from(path, topic, Start::Live)
+        self.topic_from(path, topic, topic.start())
     }
 
     /// Streams `topic` at `path`: a client resumes, or starts at `start`.

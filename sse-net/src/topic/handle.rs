@@ -10,7 +10,7 @@ use super::clock::now;
 use super::hub::{HubShared, random_epoch};
 use super::progress::Storage;
 use super::state::{Shared, State};
-use crate::config::{SlowClients, TopicConfig};
+use crate::config::{SlowClients, Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -102,6 +102,19 @@ impl Topic {
         self.shared.name().map(|name| &**name)
     }
 
+    /// Removes the topic from its hub. Whoever holds a handle continues to read it; the hub makes a
+    /// new topic of this name. For `time`, it remembers what has been evicted thereby.
+    pub(crate) fn forget(&self, time: Duration) {
+        if let Owner::Hub(hub) = &self.owner {
+            hub.forget(&self.shared, time);
+        }
+    }
+
+    /// Returns where a client without a last event ID begins.
+    pub(crate) fn start(&self) -> Start {
+        self.shared.config.start
+    }
+
     /// Returns `true` if the topic has been [finished](Self::finish).
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -113,7 +126,7 @@ impl Topic {
     /// All clients of a server that follow the topic share one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().subscriptions as usize
+        self.lock().subscriptions.count()
     }
 
     /// Returns the first events in `range` that lie together in the log.
@@ -176,7 +189,7 @@ impl fmt::Debug for Topic {
         f.debug_struct("Topic")
             .field("name", &self.name())
             .field("events", &state.log.len())
-            .field("subscriptions", &state.subscriptions)
+            .field("subscriptions", &state.subscriptions.count())
             .field("is_finished", &state.is_finished)
             .finish_non_exhaustive()
     }

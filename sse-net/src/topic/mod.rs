@@ -17,7 +17,6 @@ mod watch;
 pub(crate) use clock::now;
 pub use handle::Topic;
 pub use hub::{Hub, TooManyTopics};
-pub use position::Start;
 pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};
 pub(crate) use reader::Reader;
@@ -25,6 +24,8 @@ pub use several::FollowError;
 pub(crate) use state::{Shared, State};
 pub use subscription::Subscription;
 pub(crate) use waiters::Wakers;
+
+pub use crate::config::Start;
 
 #[cfg(test)]
 mod tests;

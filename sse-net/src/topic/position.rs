@@ -8,20 +8,8 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::Judged;
 use super::state::State;
-use crate::config::UnknownId;
+use crate::config::{Start, UnknownId};
 use crate::sync::MutexGuard;
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Start {
-    /// With the next event that is published.
-    #[default]
-    Live,
-    /// With at most this many of the last events of the replay window.
-    Last(usize),
-    /// With the whole replay window.
-    Earliest,
-}
 
 /// Where a client continues.
 #[derive(Debug)]

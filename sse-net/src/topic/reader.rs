@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::handle::Topic;
-use super::position::Start;
 use super::waiters::{Place, Wakers};
+use crate::config::Start;
 
 /// A reader of one topic. Dropping it unsubscribes.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Topic {
     pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
         let (mut state, found) = self.find(asked, start);
         let watchers = state.add_subscription();
-        if state.runtime.is_none() && state.subscriptions as usize > Wakers::FEW {
+        if state.runtime.is_none() && state.subscriptions.count() > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);

@@ -8,8 +8,8 @@ use sse_core::{Batch, Cursor, Event, EventId, Lagged, LogId, Resume};
 
 use super::handle::Topic;
 use super::hub::HubShared;
-use super::position::Start;
 use super::state::Shared;
+use crate::config::Start;
 use crate::sync::Arc;
 
 /// Topics of one hub that a client follows together, and where it continues.

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::hub::NewestId;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
+use super::watch::Subscriptions;
 use crate::config::TopicConfig;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
@@ -36,7 +37,7 @@ impl Shared {
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
-                subscriptions: 0,
+                subscriptions: Subscriptions::default(),
                 watchers: None,
                 runtime: None,
                 is_finished: false,
@@ -73,8 +74,8 @@ impl Shared {
 pub(crate) struct State {
     pub(crate) log: Log,
     pub(super) waiters: Waiters,
-    pub(super) subscriptions: u32,
-    /// The wakers of [`Topic::watched`](super::Topic::watched) and `unwatched`, once there were some.
+    pub(super) subscriptions: Subscriptions,
+    /// The wakers of tasks in `watched` and `unwatched`, once there were some.
     pub(super) watchers: Option<Box<Waiters>>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,

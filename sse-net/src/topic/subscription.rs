@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::handle::Topic;
 use super::joint::{JointReader, Read};
-use super::position::Start;
 use super::reader::Reader;
 use super::several::{Choice, FollowError, Several};
-use crate::config::SlowClients;
+use crate::config::{SlowClients, Start};
 
 impl Topic {
     /// Subscribes from `start` on.

@@ -84,7 +84,7 @@ impl Future for Watcher<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let mut state = self.topic.lock();
-        if (state.subscriptions > 0) == self.awaits_subscriber {
+        if (state.subscriptions.0 > 0) == self.awaits_subscriber {
             return Poll::Ready(());
         }
         let watchers = state.watchers.get_or_insert_default();
@@ -102,30 +102,47 @@ impl Drop for Watcher<'_> {
         if self.place.is_some() {
             let mut state = self.topic.lock();
             let place = self.place.take();
-            let waker = state.watchers.as_mut().and_then(|all| all.remove(place));
+            let watchers = state.watchers.as_mut();
+            let waker = watchers.and_then(|watchers| watchers.remove(place));
             drop(state);
             drop(waker);
         }
     }
 }
 
+/// The number of a topic's subscriptions, which only the functions below change.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(u32);
+
+impl Subscriptions {
+    pub(super) const fn count(&self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl State {
     /// Counts a subscription, and returns the wakers of watchers if it is the first.
+    ///
+    /// The caller drops them without the lock, which calls them.
+    #[must_use]
     pub(super) fn add_subscription(&mut self) -> Wakers {
-        self.subscriptions += 1;
+        self.subscriptions.0 += 1;
         self.take_watchers(1)
     }
 
     /// Removes a subscription, and returns the wakers of watchers if it was the last.
+    ///
+    /// The caller drops them without the lock, which calls them.
+    #[must_use]
     pub(super) fn remove_subscription(&mut self) -> Wakers {
-        self.subscriptions -= 1;
+        self.subscriptions.0 -= 1;
         self.take_watchers(0)
     }
 
     /// Takes the wakers of watchers if there are now `count` subscriptions.
     fn take_watchers(&mut self, count: u32) -> Wakers {
         match &mut self.watchers {
-            Some(watchers) if self.subscriptions == count => watchers.take(None),
+            Some(watchers) if self.subscriptions.0 == count => watchers.take(None),
             _ => Wakers::default(),
         }
     }
