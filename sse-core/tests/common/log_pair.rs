@@ -192,7 +192,7 @@ impl Pair {
             let expected = self.cursor(self.end_before(before));
             assert_eq!(log.last(count), expected, "{count}");
         }
-        assert_eq!(log.resume(None), Resume::New);
+        assert_eq!(log.resume(None), (Resume::New, log.end()));
         for event in &self.events {
             self.check_resume(&EventId::new(&event.id).expect("the ID is valid"));
         }
@@ -213,18 +213,18 @@ impl Pair {
             .origin
             .map(|(millis, sequence)| format!("{millis}-{sequence}"));
         let expected = match found {
-            _ if id.as_str().is_empty() => Resume::New,
+            _ if id.as_str().is_empty() => (Resume::New, self.log.end()),
             // All events after the last evicted one are retained.
             Some(at) if at + 1 >= self.retained => {
-                Resume::Resumed(self.cursor(self.events[at].end))
+                (Resume::Resumed, self.cursor(self.events[at].end))
             }
             _ if origin.as_deref() == Some(id.as_str()) && self.retained == 0 => {
-                Resume::Resumed(self.cursor(0))
+                (Resume::Resumed, self.cursor(0))
             }
             _ if self.may_be_evicted(id) => {
-                Resume::Gap(self.cursor(self.end_before(self.retained)))
+                (Resume::Gap, self.cursor(self.end_before(self.retained)))
             }
-            _ => Resume::Unknown,
+            _ => (Resume::Unknown, self.log.window()),
         };
         assert_eq!(self.log.resume(Some(id)), expected, "{id:?}");
     }

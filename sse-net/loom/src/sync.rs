@@ -1,6 +1,6 @@
 //! loom's locks, for the wake-up protocols.
 
-pub(crate) use loom::sync::atomic::AtomicBool;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 // `Wake` needs the standard library's `Arc`.
 pub(crate) use std::sync::{Arc, Weak};

@@ -1,3 +1,5 @@
+//! The settings of a topic.
+
 use std::time::Duration;
 
 use sse_core::{EventType, Retention};
@@ -23,6 +25,7 @@ pub struct TopicConfig {
     pub(crate) max_event: usize,
     pub(crate) slow_clients: SlowClients,
     pub(crate) gap_type: EventType<'static>,
+    pub(crate) start: Start,
     pub(crate) unknown_id: UnknownId,
     pub(crate) linger: Duration,
 }
@@ -34,6 +37,7 @@ impl Default for TopicConfig {
             max_event: 16 << 20,
             slow_clients: SlowClients::default(),
             gap_type: EventType::from_static("gap"),
+            start: Start::default(),
             unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
         }
@@ -76,10 +80,18 @@ impl TopicConfig {
     /// The type of the event that reports missed events to a client.
     ///
     /// Default: `gap`. Its data is a JSON object: `asked` is the client's last event ID or
-    /// `null`; `from` is the ID of the next event, or `null` if none is retained. The event
-    /// has no ID.
+    /// `null`; `from` is the ID of the next event, or `null` if none is retained; `topic` is the
+    /// name of the topic, if it is one of a [`Hub`](crate::Hub). The event has no ID.
     pub fn gap_type(mut self, event_type: EventType<'static>) -> Self {
         self.gap_type = event_type;
+        self
+    }
+
+    /// The start for a client without a last event ID, unless the application passes another.
+    ///
+    /// Default: [`Start::Live`].
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
         self
     }
 
@@ -102,6 +114,18 @@ impl TopicConfig {
         self.linger = time;
         self
     }
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With the next event that is published.
+    #[default]
+    Live,
+    /// With at most this many of the last events of the replay window.
+    Last(usize),
+    /// With the whole replay window.
+    Earliest,
 }
 
 /// The treatment of a client whose next event has been evicted.

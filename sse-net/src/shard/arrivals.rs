@@ -1,5 +1,9 @@
 //! Connections that arrive at a shard, become ready, and leave.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::connection::{Arrival, Connection};
 use super::driver::Driver;
 use super::group::Group;
@@ -29,9 +33,16 @@ impl Driver {
         let members = &mut self.groups[group as usize].members;
         let entry = self.connections.vacant_entry();
         let key = compact(entry.key());
-        let leave_at = match self.drained {
-            Some(_) => self.now,
-            None => self.now.saturating_add(ticks(self.config.age())),
+        let age = self.config.age();
+        let until = arrival.expires_at.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        let (wait, leave_reason) = if self.drained.is_some() {
+            (Duration::ZERO, Disconnect::Drained)
+        } else if until < age {
+            (until, Disconnect::Expired)
+        } else {
+            (age, Disconnect::MaxAge)
         };
         let mut connection = Box::new(Connection {
             transport: arrival.transport,
@@ -40,8 +51,10 @@ impl Driver {
             place: compact(members.len()),
             position: arrival.cursor,
             heartbeat_at: 0,
-            leave_at,
+            leave_at: self.now.saturating_add(ticks(wait)),
+            leave_reason,
             input: 0,
+            sends_retry: arrival.sends_retry,
             is_queued: false,
             unsent: None,
             on_end: arrival.on_end,

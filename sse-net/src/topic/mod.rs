@@ -2,21 +2,30 @@
 
 mod clock;
 mod handle;
+mod hub;
+mod joint;
 mod position;
 mod progress;
 mod publish;
+mod reader;
+mod several;
 mod state;
 mod subscription;
 mod waiters;
+mod watch;
 
 pub(crate) use clock::now;
 pub use handle::Topic;
-pub use position::Start;
+pub use hub::{Hub, TooManyTopics};
 pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};
+pub(crate) use reader::Reader;
+pub use several::FollowError;
 pub(crate) use state::{Shared, State};
 pub use subscription::Subscription;
 pub(crate) use waiters::Wakers;
+
+pub use crate::config::Start;
 
 #[cfg(test)]
 mod tests;
