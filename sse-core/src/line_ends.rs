@@ -213,8 +213,12 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
 /// The number of offsets that are listed at most: those of some eighty small events.
 const LISTED: usize = 256 + BLOCK;
 
+/// The number of blocks whose masks are found at once. For more bytes `memset` and `memcpy` are
+/// slower on some machines, where they change to `rep stosb` and `rep movsb`.
+const MASKS: usize = 16;
+
 /// The number of offsets that are listed without a branch.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
 /// The number of bytes of a long line that are skipped at once.
 const SKIP: usize = 16 * BLOCK;
@@ -230,10 +234,10 @@ pub(crate) struct LineEndMasks<'m> {
 }
 
 impl<'m> LineEndMasks<'m> {
-    pub(crate) const MAX: usize = GROUP;
+    pub(crate) const MAX: usize = MASKS;
 
     #[inline(always)]
-    pub(crate) fn find<S: Simd>(simd: S, text: &[u8], masks: &'m mut [u64; GROUP]) -> Option<Self> {
+    pub(crate) fn find<S: Simd>(simd: S, text: &[u8], masks: &'m mut [u64; MASKS]) -> Option<Self> {
         let blocks = text.len().div_ceil(BLOCK);
         let masks = &mut masks[..blocks];
         let mut count = 0;
