@@ -177,17 +177,15 @@ impl Connection {
                 finished
             }
             Kind::Follow {
-                topic,
+                follows,
                 resume,
-                cursor,
                 mut opening,
             } => {
                 opening.drain(..sent);
                 inner.stats.add_resume(resume);
                 inner.next_shard().admit(Arrival {
                     transport,
-                    topic,
-                    cursor,
+                    follows,
                     opening,
                     on_end,
                     permit: self.permit,
