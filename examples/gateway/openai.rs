@@ -25,7 +25,7 @@ pub(crate) struct Completion {
 }
 
 /// Starts the model. An error before the first token is a response.
-pub(crate) fn begin(question: Question) -> Result<Reply, Error> {
+pub(crate) fn begin(question: &Question) -> Result<Reply, Error> {
     if question.model != model::NAME {
         let message = format!(
             "there is no model {:?}; use {:?}",

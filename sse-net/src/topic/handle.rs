@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use sse_core::{Cursor, Lagged, Log, Slice};
 
-use super::clock::now;
 use super::hub::{HubShared, random_epoch};
 use super::progress::Storage;
 use super::state::{Shared, State};
-use crate::config::{SlowClients, Start, TopicConfig};
+use crate::config::{Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -136,15 +135,13 @@ impl Topic {
         state.log.slice(range.start..end)
     }
 
-    /// Evicts events that have become too old.
-    pub(crate) fn evict(&self) {
-        let evicted = self.lock().log.evict(now());
-        drop(evicted);
-    }
-
     /// Identifies the topic for as long as it lives.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn storage(&self) -> Option<&dyn Storage> {
@@ -159,15 +156,6 @@ impl Topic {
             Owner::Hub(hub) => Some(hub),
             Owner::Alone | Owner::Stored(_) => None,
         }
-    }
-
-    pub(crate) fn slow_clients(&self) -> SlowClients {
-        self.shared.config.slow_clients
-    }
-
-    /// How long events that follow a delivery wait.
-    pub(crate) fn linger(&self) -> Duration {
-        self.shared.config.linger
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,15 +1,17 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
 use std::sync::TryLockError;
+use std::time::Duration;
 
 use sse_core::{Cursor, Log, LogId, Retention};
 use tokio::runtime::Handle;
 
+use super::clock::now;
 use super::hub::NewestId;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
-use super::watch::Subscriptions;
-use crate::config::TopicConfig;
+use super::watched::Subscriptions;
+use crate::config::{SlowClients, TopicConfig};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
@@ -55,6 +57,27 @@ impl Shared {
 
     pub(crate) fn retention(&self) -> Retention {
         self.config.retention
+    }
+
+    /// Returns `true` if the topic may have events after this position. It may err only on that
+    /// side, and takes no lock.
+    pub(crate) fn may_have_after(&self, position: LogId) -> bool {
+        self.newest.load() > position
+    }
+
+    /// Evicts events that have become too old.
+    pub(crate) fn evict(&self) {
+        let evicted = self.lock().log.evict(now());
+        drop(evicted);
+    }
+
+    pub(crate) fn slow_clients(&self) -> SlowClients {
+        self.config.slow_clients
+    }
+
+    /// How long events that follow a delivery wait.
+    pub(crate) fn linger(&self) -> Duration {
+        self.config.linger
     }
 
     /// Locks the state, unless it is locked already.

@@ -331,7 +331,7 @@ impl Subscription {
             Source::One(reader) => (reader.topic(), reader.gap_event()),
             Source::Several(reader) => (reader.lagged(), reader.gap_event()),
         };
-        match topic.slow_clients() {
+        match topic.shared.slow_clients() {
             SlowClients::Disconnect => None,
             SlowClients::SkipAhead => Some(gap.into()),
         }
