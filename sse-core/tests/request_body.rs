@@ -118,7 +118,7 @@ fn a_body_that_fails_at_byte_n_is_an_error() {
             .then_fails(io::ErrorKind::ConnectionReset);
         match echo(&upgrader(), &mut peer) {
             Err(UpgradeError::Io(error)) => {
-                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset)
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
             }
             other => panic!("{other:?}"),
         }
