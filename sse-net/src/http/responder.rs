@@ -27,9 +27,10 @@ use crate::unwind::catch_async;
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
 ///
 /// It checks requests as a [`Server`](crate::Server) does and responds with the same headers;
-/// a refused request gets a response, too. The method and the body are the application's matter,
-/// `Date` and `Connection` the HTTP server's. Of a request it takes what an extractor leaves, see
-/// [`RequestHead`]. Cheap to clone; all clones share limits, counters and drain.
+/// a refused request gets a response, too. The application checks the method and reads the body;
+/// the HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a request, such
+/// as the parts that an extractor leaves. Cheap to clone; all clones share limits, counters and
+/// drain.
 ///
 /// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
 /// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).

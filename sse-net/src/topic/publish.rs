@@ -88,8 +88,8 @@ impl Topic {
     /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them.
     ///
     /// The hub's lock is released once the topic is locked. So the events are appended in the
-    /// order of their IDs, and whoever reads the hub's last ID and then locks a topic finds all
-    /// of the topic's events up to that ID.
+    /// order of their IDs, and a reader that reads the hub's last ID and then locks a topic finds
+    /// all of the topic's events up to that ID.
     fn enter(
         &self,
         count: usize,
