@@ -53,6 +53,7 @@
 //! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -84,6 +85,8 @@
 //! All are on by default. Without them, the crate has the encoder, the decoder, [`Stream`] and
 //! [`Log`], with few dependencies.
 //!
+//! - `client`: what a client does when a stream ends, fails or redirects; it includes `http` and
+//!   `json`.
 //! - `http`: request and response heads, bodies, and [`Upgrader`].
 //! - `json`: event data serialised as JSON.
 //! - `recording`: [`Recorder`], [`Replayer`], and the [`Segment`]s of a journal.
@@ -133,6 +136,10 @@ pub use http::{
     BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
     Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
 };
+
+// Streams from servers that come and go.
+#[cfg(feature = "client")]
+pub mod client;
 
 // Encoded events in memory.
 mod log;
