@@ -108,7 +108,9 @@
 //! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
 //!   recording in real time.
-//! - [`Client`]: for tests of a running server. More for tests is in [`sse_core::testing`].
+//! - [`EventSource`], [`Connect`], [`Client`]: follow a server across failures, or read a
+//!   response once. [`BlockingClient`]: the same without a runtime.
+//! - [`testing`]: a client for tests of a running server.
 //!
 //! # Guarantees
 //!
@@ -148,12 +150,15 @@ mod shard;
 mod stats;
 mod stream;
 mod sync;
+pub mod testing;
 mod topic;
 mod trace;
 mod transport;
 mod unwind;
 
-pub use client::Client;
+pub use client::{
+    BlockingClient, BlockingConnection, BlockingConnector, Client, Connect, Connector, Direct,
+};
 pub use config::{AtCapacity, Config, Heartbeat, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
 pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
@@ -161,6 +166,7 @@ pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState,
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
+pub use sse_core::client::{ClientError, EventSource, Item, Url};
 pub use sse_core::{
     Cursor, Event, EventId, EventType, FieldError, Head, Lagged, Rejection, Response, ResponseHead,
     Resume, Retention, UpgradeError, Upgrader,

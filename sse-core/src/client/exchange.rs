@@ -28,6 +28,7 @@ impl Machine {
         match judge(&head, &self.source, &self.target) {
             Verdict::Open => {
                 self.decoder.restart();
+                self.has_opened = true;
                 self.is_resuming = self.source.is_resumable && !self.source.is_repeatable;
                 self.request = Vec::new();
                 self.queue.push_opened(Opened {

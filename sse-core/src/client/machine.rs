@@ -60,6 +60,8 @@ pub struct Machine {
     pub(super) sent: usize,
     pub(super) attempts: u64,
     pub(super) events: u64,
+    /// Whether a stream has been opened.
+    pub(super) has_opened: bool,
     /// Whether the call has been opened, so that it is only ever resumed.
     pub(super) is_resuming: bool,
     /// When the deadline for everything passes; known from the first step on.
@@ -156,6 +158,7 @@ impl Machine {
             sent: 0,
             attempts: 0,
             events: 0,
+            has_opened: false,
             is_resuming: false,
             deadline: None,
             source,
@@ -345,10 +348,24 @@ impl Machine {
     }
 
     /// Reports that the connection could not be opened or has failed.
+    ///
+    /// While the step is [`Step::Connect`], errors of the kinds
+    /// [`Unsupported`](io::ErrorKind::Unsupported) and
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) are final, as is
+    /// [`InvalidData`](io::ErrorKind::InvalidData) before the first response.
     pub fn fail(&mut self, now: Duration, error: io::Error) {
         match self.state {
             State::Connecting { .. } => {
-                self.disconnect(now, ClientError::Connect(error), Delay::Backoff);
+                let is_final = match error.kind() {
+                    io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => true,
+                    // Such as an invalid certificate, which may be renewed later.
+                    io::ErrorKind::InvalidData => !self.has_opened,
+                    _ => false,
+                };
+                match ClientError::Connect(error) {
+                    error if is_final => self.finish(Err(error)),
+                    error => self.disconnect(now, error, Delay::Backoff),
+                }
             }
             State::Exchanging { .. } | State::Open { .. } => {
                 self.disconnect(now, ClientError::Lost(error), Delay::Backoff);
@@ -392,6 +409,12 @@ impl Machine {
     /// Returns the next item.
     pub fn next_item(&mut self) -> Option<Item<'_>> {
         self.queue.pop()
+    }
+
+    /// Whether the stream is open.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
     }
 
     /// Whether nothing will follow the items in the queue.
