@@ -144,8 +144,8 @@ pub mod client;
 // Encoded events in memory.
 mod log;
 pub use log::{
-    Appended, Begun, Cursor, Encoded, Evicted, Lagged, Log, LogId, Now, Restored, Resume,
-    Retention, Slice,
+    Appended, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log, LogId,
+    Now, Restored, Resume, Retention, Slice,
 };
 
 // Encoded events on disk.

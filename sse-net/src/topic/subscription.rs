@@ -11,8 +11,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-#[cfg(feature = "http")]
-use super::clock::now;
 use super::handle::Topic;
 use super::position::Start;
 use super::waiters::{Place, Wakers};
@@ -28,8 +26,8 @@ impl Topic {
     /// Subscribes after the event with this ID, or from `start` on if there is no ID.
     ///
     /// If events after that ID were evicted, or the ID is not known, the first read returns
-    /// [`Lagged`]. The next read continues with the oldest retained event, or as
-    /// [`unknown_id`](crate::TopicConfig::unknown_id) says.
+    /// [`Lagged`]. The next read continues with the oldest retained event, or after an unknown ID
+    /// as set by [`unknown_id`](crate::TopicConfig::unknown_id).
     ///
     /// ```
     /// use sse_core::{Event, EventId, Retention};
@@ -49,25 +47,19 @@ impl Topic {
         start: Start,
     ) -> Subscription {
         let asked = last_event_id.into();
-        let mut state = self.lock();
-        let unknown_id = self.shared.config.unknown_id;
-        let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_id);
+        let (mut state, found) = self.find(asked.as_ref(), start);
         state.subscriptions += 1;
         if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
-        drop(evicted);
         Subscription {
             topic: self.clone(),
-            cursor,
+            cursor: found.cursor,
             place: None,
             lingers_until: None,
-            resume,
-            missed: match resume {
-                Resume::Gap(_) | Resume::Unknown => asked,
-                Resume::New | Resume::Resumed(_) => None,
-            },
+            resume: found.resume,
+            missed: found.missed(asked.as_ref()),
         }
     }
 }
@@ -235,7 +227,7 @@ impl Subscription {
         Some(self.topic.gap_event(Some(&asked), self.cursor))
     }
 
-    /// Returns `true` if no event will ever follow.
+    /// Returns `true` if the topic is finished and all events have been read.
     #[cfg(feature = "http")]
     pub(crate) fn is_over(&self) -> bool {
         self.topic.lock().is_over(self.cursor)
@@ -246,7 +238,7 @@ impl Subscription {
     pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
-        let position = topic.lock().log.position_id(self.cursor, now());
+        let position = topic.position_id(self.cursor);
         topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
     }
 
@@ -258,8 +250,8 @@ impl Subscription {
     /// Writes all events to `writer` until the topic is finished, and returns their bytes.
     ///
     /// Flushes the writer whenever it has caught up. A subscription that begins with a gap
-    /// writes the gap event first, as a client receives it. A writer that lags is treated as
-    /// [`slow_clients`](crate::TopicConfig::slow_clients) says: with [`SlowClients::SkipAhead`]
+    /// writes the gap event first, as a client receives it. If the writer lags, the topic's
+    /// [`slow_clients`](crate::TopicConfig::slow_clients) apply: with [`SlowClients::SkipAhead`]
     /// the gap event is written, otherwise this returns an error.
     ///
     /// When this is cancelled, a part of an event may have been written. To stop between two
