@@ -31,7 +31,7 @@
 //!
 //! # Reading
 //!
-//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in parts of any
+//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in chunks of any
 //! size, and also returns comments and reconnection times.
 //!
 //! ```
@@ -50,7 +50,7 @@
 //! | to | use |
 //! | --- | --- |
 //! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
-//! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
+//! | read events | [`Events`], [`Decoder`], [`Chunk`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
 //! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
@@ -126,7 +126,7 @@ pub use stream::{CloseError, Outbox, SendError, Stream};
 
 // Events from any reader.
 mod decode;
-pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
+pub use decode::{Chunk, DecodeError, Decoded, Decoder, Events, MessageEvent};
 
 // Heads and bodies of HTTP/1, and the upgrade of a connection.
 #[cfg(feature = "http")]

@@ -83,12 +83,13 @@ impl Machine {
     }
 
     /// Decodes a part of the content. Returns `false` if the stream has ended within it.
-    fn decode(&mut self, now: Duration, mut part: &[u8]) -> bool {
+    fn decode(&mut self, now: Duration, part: &[u8]) -> bool {
         if self.source.settings.has_content {
             self.queue.push_content(part);
         }
-        loop {
-            let event = match self.decoder.decode(&mut part) {
+        let mut chunk = self.decoder.chunk(part);
+        let result = loop {
+            let event = match chunk.next() {
                 Ok(Some(Decoded::Event(event))) => event,
                 Ok(Some(Decoded::Retry(retry))) => {
                     self.queue.push_retry(retry);
@@ -99,33 +100,33 @@ impl Machine {
                     continue;
                 }
                 Ok(None) => return true,
-                Err(error) => {
-                    self.finish(Err(ClientError::Decode(error)));
-                    return false;
-                }
+                Err(error) => break Err(ClientError::Decode(error)),
             };
             let meaning = terminal::judge(&event, &self.source.terminals);
+            self.backoff.reset();
+            if let State::Open { last_event, .. } = &mut self.state {
+                *last_event = now;
+            }
             if matches!(meaning, Meaning::Ordinary | Meaning::Last) {
                 let is_gap = event.event() == self.source.gap_type.as_str();
                 self.queue.push_event(&event, is_gap);
                 self.events += 1;
             }
-            self.backoff.reset();
-            if let State::Open { last_event, .. } = &mut self.state {
-                *last_event = now;
+            match meaning {
+                Meaning::Ordinary => {}
+                Meaning::Last | Meaning::End => break Ok(()),
+                Meaning::Error => {
+                    break Err(ClientError::Reported {
+                        event_type: event.event().to_owned(),
+                        data: event.data().to_owned(),
+                        events: self.events,
+                    });
+                }
             }
-            let result = match meaning {
-                Meaning::Ordinary => continue,
-                Meaning::Last | Meaning::End => Ok(()),
-                Meaning::Error => Err(ClientError::Reported {
-                    event_type: event.event().to_owned(),
-                    data: event.data().to_owned(),
-                    events: self.events,
-                }),
-            };
-            self.finish(result);
-            return false;
-        }
+        };
+        drop(chunk);
+        self.finish(result);
+        false
     }
 
     pub(super) fn read_refusal(&mut self, now: Duration, mut bytes: &[u8]) {

@@ -9,14 +9,14 @@ use crate::http::list::is_token_byte;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Headers(Cow<'static, [Header]>);
 
-pub(super) type Header = (Cow<'static, str>, Cow<'static, str>);
+pub(crate) type Header = (Cow<'static, str>, Cow<'static, str>);
 
 impl Headers {
     pub(crate) const fn new() -> Self {
         Self(Cow::Borrowed(&[]))
     }
 
-    pub(super) const fn constant(headers: &'static [Header]) -> Self {
+    pub(crate) const fn constant(headers: &'static [Header]) -> Self {
         Self(Cow::Borrowed(headers))
     }
 

@@ -5,7 +5,6 @@ mod rejection;
 mod reply;
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -136,7 +135,11 @@ impl Response {
     /// The version is HTTP/1.1 for a client of 1.0, too (RFC 9110, 6.2). The connection always
     /// ends with the response, so nothing is chunked.
     fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        let mut status = itoa::Buffer::new();
+        let status = status.format(self.status);
+        for part in ["HTTP/1.1 ", status, " ", phrase(self.status), "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         let has_date = self.headers.has("Date");
         if let Some(date) = date.filter(|_| !has_date) {
             encode_line("Date", &imf_fixdate(date), out);

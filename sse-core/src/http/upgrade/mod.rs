@@ -323,13 +323,10 @@ impl Upgrader {
             return Err(Rejection::NOT_ACCEPTABLE);
         }
         self.0.check_origin(head)?;
-        let mut headers = self.0.headers.clone();
-        headers.add_default("Cache-Control", "no-cache, no-transform");
-        headers.add_default("X-Accel-Buffering", "no");
         let retry = self.0.retry.filter(|_| !is_head_only);
         let beginning = retry.map_or_else(Vec::new, encode_retry);
         Ok(Response::new(200)
-            .with_headers(headers)
+            .with_headers(self.0.headers.clone())
             .with_body(MEDIA_TYPE, beginning)
             .open())
     }

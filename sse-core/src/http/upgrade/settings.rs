@@ -99,13 +99,22 @@ impl Default for Settings {
             hosts: Vec::new(),
             origins: Origins::Unchecked,
             credentials: false,
-            headers: Headers::new(),
+            headers: DEFAULT_HEADERS,
             retry: None,
             is_https: false,
             clock: None,
         }
     }
 }
+
+/// The headers of a response that accepts. They are not copied until one is added.
+const DEFAULT_HEADERS: Headers = Headers::constant(&[
+    (
+        Cow::Borrowed("Cache-Control"),
+        Cow::Borrowed("no-cache, no-transform"),
+    ),
+    (Cow::Borrowed("X-Accel-Buffering"), Cow::Borrowed("no")),
+]);
 
 /// The origins whose pages may read responses.
 #[derive(Debug, Clone)]
