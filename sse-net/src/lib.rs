@@ -165,6 +165,8 @@ mod trace;
 mod transport;
 mod unwind;
 
+#[cfg(feature = "http")]
+pub use client::BodyEvents;
 pub use client::{
     BlockingClient, BlockingConnection, BlockingConnector, Client, Connect, Connector, Direct,
 };

@@ -247,6 +247,12 @@ impl EventSource {
         self
     }
 
+    /// Whether the URL requires TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.is_https()
+    }
+
     pub(super) fn set_header(&mut self, name: String, value: String) {
         self.headers
             .retain(|(other, _)| !other.eq_ignore_ascii_case(&name));

@@ -1,6 +1,8 @@
 //! Clients: what `sse_core::client` decides, done over sockets and HTTP libraries.
 
 mod blocking;
+#[cfg(feature = "http")]
+mod body_events;
 mod connect;
 mod connector;
 #[cfg(feature = "http")]
@@ -9,6 +11,8 @@ mod follow;
 mod link;
 
 pub use blocking::{BlockingClient, BlockingConnection, BlockingConnector};
+#[cfg(feature = "http")]
+pub use body_events::BodyEvents;
 pub use connect::Connect;
 pub use connector::{Connector, Direct};
 pub use follow::Client;
