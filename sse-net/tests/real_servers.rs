@@ -186,7 +186,7 @@ async fn nginx_in_front_of_this_library() {
                     Item::Opened(_) => {
                         opened += 1;
                         topic
-                            .publish(&Event::new().event(TICK).data(opened))
+                            .publish(&Event::new().event(TICK).data(opened.to_string()))
                             .unwrap();
                     }
                     Item::Event(event) if event.event() == "tick" => {
