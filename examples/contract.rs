@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 
 async fn serve(listen: &str) -> Result<(), Ending> {
     let failed = |error| Ending::Failure(format!("can't listen on {listen:?}: {error}"));
-    let listener = cli::bind(listen, |address| std::net::TcpListener::bind(address)).map_err(failed)?;
+    let listener =
+        cli::bind(listen, |address| std::net::TcpListener::bind(address)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = TcpListener::from_std(listener).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

@@ -100,7 +100,7 @@ impl<'o> Recording<'o> {
                         };
                     }
                     let is_asked = matches!(&reason, ClientError::Status(response)
-                        if response.head().retry_delay().is_some());
+                        if response.head().header("retry-after").is_some());
                     has_answered |= is_asked;
                     if !has_answered {
                         return Err(Ending::Failure(why));

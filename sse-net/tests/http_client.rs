@@ -68,7 +68,9 @@ async fn a_client_follows_and_reconnects_over_hyper() {
             match client.next_item().await.unwrap().unwrap() {
                 Item::Opened(_) => {
                     opened += 1;
-                    topic.publish(&Event::new().data(opened.to_string())).unwrap();
+                    topic
+                        .publish(&Event::new().data(opened.to_string()))
+                        .unwrap();
                 }
                 Item::Event(event) if event.event() == "message" => {
                     received += 1;

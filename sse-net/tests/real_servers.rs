@@ -124,7 +124,7 @@ fn nginx(dir: &std::path::Path, upstream: u16, directives: &str) -> (Process, u1
         .unwrap()
         .port();
     let config = format!(
-        "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error warn;
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error warn;
          events {{ worker_connections 64; }}
          http {{
              access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;

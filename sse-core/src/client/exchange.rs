@@ -46,13 +46,14 @@ impl Machine {
                 self.target = target;
                 self.begin_connecting(now);
             }
-            Verdict::Retry(delay) if self.has_retries() => {
+            Verdict::Retry if self.has_retries() => {
+                let delay = self.retry_delay(now, &head);
                 // As if the request had not left: the server refused it.
                 self.sent = 0;
                 let reason = refusal(ErrorResponse::new(head));
                 self.disconnect(now, reason, delay.map_or(Delay::Backoff, Delay::Asked));
             }
-            Verdict::Retry(_) | Verdict::Refuse => {
+            Verdict::Retry | Verdict::Refuse => {
                 self.state = State::Refused {
                     response: Box::new(ErrorResponse::new(head)),
                     deadline: now.saturating_add(self.source.settings.head_timeout),
@@ -60,6 +61,12 @@ impl Machine {
             }
             Verdict::Fail(error) => self.finish(Err(error)),
         }
+    }
+
+    /// Returns the delay that the server asks for.
+    fn retry_delay(&self, now: Duration, head: &ResponseHead) -> Option<Duration> {
+        let here = self.epoch.and_then(|epoch| epoch.checked_add(now));
+        head.retry_delay().or_else(|| head.retry_after(here?))
     }
 
     pub(super) fn read_content(&mut self, now: Duration, mut bytes: &[u8]) {

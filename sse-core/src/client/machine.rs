@@ -1,7 +1,7 @@
 //! What a client does next.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -64,6 +64,8 @@ pub struct Machine {
     pub(super) has_opened: bool,
     /// Whether the call has been opened, so that it is only ever resumed.
     pub(super) is_resuming: bool,
+    /// The system's time when the steady clock was zero.
+    pub(super) epoch: Option<SystemTime>,
     /// When the deadline for everything passes; known from the first step on.
     deadline: Option<Duration>,
 }
@@ -160,9 +162,19 @@ impl Machine {
             events: 0,
             has_opened: false,
             is_resuming: false,
+            epoch: None,
             deadline: None,
             source,
         }
+    }
+
+    /// Sets the system's time when `now` is zero. Default: unknown.
+    ///
+    /// It is used for a `Retry-After` that is a date, in a response without `Date`.
+    #[must_use]
+    pub const fn with_epoch(mut self, epoch: SystemTime) -> Self {
+        self.epoch = Some(epoch);
+        self
     }
 
     /// Returns what to do next.

@@ -156,10 +156,7 @@ impl Queue {
     /// Returns the memory of an empty queue, for a client that waits for a long time.
     pub(super) fn shrink(&mut self) {
         if self.entries.is_empty() {
-            self.reuse();
-            self.entries.shrink_to(MAX_IDLE_ENTRIES);
-            self.text.shrink_to(MAX_IDLE_TEXT);
-            self.content = Vec::new();
+            *self = Self::default();
         }
     }
 
@@ -172,7 +169,3 @@ impl Queue {
         }
     }
 }
-
-/// What an empty queue keeps, so that a client of small events does not allocate for each.
-const MAX_IDLE_ENTRIES: usize = 4;
-const MAX_IDLE_TEXT: usize = 256;

@@ -1,7 +1,5 @@
 //! What a response head means for a client.
 
-use std::time::Duration;
-
 use super::error::{ClientError, ErrorResponse, RedirectError};
 use super::request::Target;
 use super::source::EventSource;
@@ -16,8 +14,8 @@ pub(super) enum Verdict {
     End,
     /// The request is sent again to this target.
     Follow(Target),
-    /// The request may be sent again, after this delay if the server asks for one.
-    Retry(Option<Duration>),
+    /// The request may be sent again.
+    Retry,
     /// The response is final, and its body is kept.
     Refuse,
     /// The response is final.
@@ -39,7 +37,7 @@ pub(super) fn judge(head: &ResponseHead, source: &EventSource, target: &Target) 
                 Err(error) => Verdict::Fail(ClientError::Redirect(error)),
             }
         }
-        408 | 425 | 429 | 500..=599 if !source.is_strict => Verdict::Retry(head.retry_delay()),
+        408 | 425 | 429 | 500..=599 if !source.is_strict => Verdict::Retry,
         _ => Verdict::Refuse,
     }
 }

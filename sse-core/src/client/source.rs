@@ -256,6 +256,7 @@ impl EventSource {
     pub(super) fn set_header(&mut self, name: String, value: String) {
         self.headers
             .retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
+        self.headers.reserve_exact(1);
         self.headers.push((name, value));
     }
 }

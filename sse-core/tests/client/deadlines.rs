@@ -1,6 +1,6 @@
 //! Deadlines and delays.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sse_core::client::{EventSource, Machine, Step};
 
@@ -162,4 +162,14 @@ fn the_servers_times_are_bounded() {
         let delay = delay(&mut world).as_secs_f64();
         assert!((least..=most).contains(&delay), "{header}: {delay}");
     }
+    // Without `Date`, the system's clock is used.
+    let mut world = World::new(feed());
+    world.machine = world
+        .machine
+        .with_epoch(SystemTime::UNIX_EPOCH + secs(784_111_776));
+    world.feed(Bytes(
+        "HTTP/1.1 503 X\r\nRetry-After: Sun, 06 Nov 1994 08:49:47 GMT\r\n\r\n",
+    ));
+    let delay = delay(&mut world).as_secs_f64();
+    assert!((10.0..=11.0).contains(&delay), "{delay}");
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sse_core::MessageEvent;
 use sse_core::client::{ClientError, EventSource, Item, Machine, Step, Url};
@@ -67,7 +67,7 @@ pub trait BlockingConnection: Read + Write + Send {
 impl BlockingClient {
     pub(super) fn new(source: EventSource, connector: impl BlockingConnector) -> Self {
         Self {
-            machine: Machine::new(source, fastrand::u64(..)),
+            machine: Machine::new(source, fastrand::u64(..)).with_epoch(SystemTime::now()),
             connector: Box::new(connector),
             hook: None,
             connection: None,

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sse_core::MessageEvent;
 use sse_core::client::{ClientError, EventSource, Item, Machine, Step};
@@ -24,7 +24,7 @@ use super::link::{BoxError, Dialer, Link, Wire};
 /// application takes items is slowed down by TCP.
 ///
 /// ```no_run
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 /// use sse_net::{ClientError, Connect, EventSource};
 ///
 /// # async fn complete(key: &str, prompt: &str) -> Result<String, Box<dyn std::error::Error>> {
@@ -62,7 +62,7 @@ struct Timer {
 impl Client {
     pub(super) fn new(source: EventSource, dialer: Dialer) -> Self {
         Self {
-            machine: Machine::new(source, fastrand::u64(..)),
+            machine: Machine::new(source, fastrand::u64(..)).with_epoch(SystemTime::now()),
             dialer,
             hook: None,
             link: Link::Closed,
