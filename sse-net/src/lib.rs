@@ -120,7 +120,9 @@
 //! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
 //!   recording in real time.
-//! - [`Client`]: for tests of a running server. More for tests is in [`sse_core::testing`].
+//! - [`EventSource`], [`Connect`], [`Client`]: follow a server across failures, or read a
+//!   response once. [`BlockingClient`]: the same without a runtime.
+//! - [`testing`]: a client for tests of a running server.
 //!
 //! # Guarantees
 //!
@@ -161,12 +163,17 @@ mod shard;
 mod stats;
 mod stream;
 mod sync;
+pub mod testing;
 mod topic;
 mod trace;
 mod transport;
 mod unwind;
 
-pub use client::Client;
+#[cfg(feature = "http")]
+pub use client::BodyEvents;
+pub use client::{
+    BlockingClient, BlockingConnection, BlockingConnector, Client, Connect, Connector, Direct,
+};
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
 pub use http::{
@@ -177,6 +184,7 @@ pub use recording::{Player, Tee};
 pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
+pub use sse_core::client::{ClientError, EventSource, Item, Url};
 pub use sse_core::{
     Cursor, Event, EventId, EventType, FieldError, Head, Headers, Lagged, Rejection, Response,
     ResponseHead, Resume, Retention, UpgradeError, Upgrader,
