@@ -189,7 +189,7 @@ fn clients_resume_by_publishers_ids() {
     ] {
         asked(&log, Some(id), expected);
     }
-    assert_eq!(log.resume(Some(&5.into())), Resume::Resumed(log.end()));
+    assert_eq!(log.resume(Some(&5.into())), (Resume::Resumed, log.end()));
 }
 
 #[test]
@@ -378,7 +378,7 @@ fn a_position_id_resumes_at_that_position_or_there_is_none() {
     let id = |log: &mut Log, cursor| {
         let id = log.position_id(cursor, at(7));
         let resumed = id.as_ref().map(|id| log.resume(Some(id)));
-        assert!(resumed.is_none_or(|resumed| resumed == Resume::Resumed(cursor)));
+        assert!(resumed.is_none_or(|resumed| resumed == (Resume::Resumed, cursor)));
         id.map(|id| id.to_string())
     };
     // The ID was used again.
@@ -461,7 +461,7 @@ fn a_batch_beyond_the_window_is_retained_for_the_backlog() {
             "a client that joins gets the window"
         );
         assert_eq!(read(&log, log.last(9)), "5");
-        let Resume::Resumed(cursor) = log.resume(Some(&4.into())) else {
+        let (Resume::Resumed, cursor) = log.resume(Some(&4.into())) else {
             panic!()
         };
         assert_eq!(read(&log, cursor), "5");
@@ -493,15 +493,15 @@ fn a_position_has_an_id_with_which_a_client_resumes() {
     assert_eq!(id(&mut log, origin), "6-0", "an ID before all events");
     assert_eq!(id(&mut log, origin), "6-0");
     let resumes = |log: &Log, id: &str| log.resume(Some(&EventId::new(id).unwrap()));
-    assert_eq!(resumes(&log, "6-0"), Resume::Resumed(origin));
+    assert_eq!(resumes(&log, "6-0"), (Resume::Resumed, origin));
     log.append(&Event::new().data("x"), at(7));
     let first = log.end();
     log.append(&Event::new().data("x"), at(7));
-    assert_eq!(resumes(&log, "6-0"), Resume::Resumed(origin));
+    assert_eq!(resumes(&log, "6-0"), (Resume::Resumed, origin));
     assert_eq!(id(&mut log, first), "7-0");
     log.append(&Event::new().data("x"), at(7));
     assert_eq!(id(&mut log, first), "7-0", "the last one evicted");
-    assert_eq!(resumes(&log, "6-0"), Resume::Gap(first));
+    assert_eq!(resumes(&log, "6-0"), (Resume::Gap, first));
     let end = log.end();
     assert_eq!(id(&mut log, end), "7-2");
 
@@ -544,7 +544,7 @@ fn every_event_has_an_id_and_a_blank_line() {
         assert_eq!(slice.bytes(), expected, "{event:?}");
         let stamped = log.resume(Some(&EventId::from_static("9-0")));
         assert_eq!(
-            stamped == Resume::Resumed(end),
+            stamped == (Resume::Resumed, end),
             expected.contains("id: 9-0"),
             "{event:?}",
         );
@@ -753,15 +753,15 @@ fn read(log: &Log, cursor: Cursor) -> String {
 fn asked(log: &Log, id: Option<&str>, expected: &str) {
     let id = id.map(|id| EventId::new(id).expect("one line"));
     let answer = match log.resume(id.as_ref()) {
-        Resume::New => "fresh".to_owned(),
-        Resume::Resumed(cursor) => {
+        (Resume::New, _) => "fresh".to_owned(),
+        (Resume::Resumed, cursor) => {
             format!("resumed with {}", log.count(cursor, log.end()))
         }
-        Resume::Gap(cursor) => {
+        (Resume::Gap, cursor) => {
             assert_eq!(cursor, log.begin());
             "gap".to_owned()
         }
-        Resume::Unknown => "unknown".to_owned(),
+        (Resume::Unknown, _) => "unknown".to_owned(),
     };
     assert_eq!(answer, expected, "asked {id:?}");
 }

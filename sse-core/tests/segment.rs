@@ -227,9 +227,9 @@ fn a_client_with_a_lost_id_resumes_after_the_gap() {
         let expected = expected.map(|(whole, ids)| (whole, ids.to_owned()));
         let ids = |cursor| ids(&text(&log, cursor));
         let found = match log.resume(Some(&EventId::new(id).unwrap())) {
-            Resume::Resumed(cursor) => Some((true, ids(cursor))),
-            Resume::Gap(cursor) => Some((false, ids(cursor))),
-            Resume::New | Resume::Unknown => None,
+            (Resume::Resumed, cursor) => Some((true, ids(cursor))),
+            (Resume::Gap, cursor) => Some((false, ids(cursor))),
+            (Resume::New | Resume::Unknown, _) => None,
         };
         assert_eq!(found, expected, "{id}");
     }
@@ -307,7 +307,7 @@ fn held_events_are_retained_but_not_visible() {
     let resumed = log.resume(Some(&EventId::from_static("7-4")));
     assert_eq!(
         resumed,
-        Resume::Resumed(before),
+        (Resume::Resumed, before),
         "no client has received it"
     );
 
@@ -459,8 +459,8 @@ fn ids(text: &str) -> String {
 /// How a client with this ID resumes, in words.
 fn answer(log: &Log, id: &str) -> String {
     match log.resume(Some(&EventId::new(id).expect("it is well-formed"))) {
-        Resume::Resumed(cursor) => format!("resumed {}", ids(&text(log, cursor))),
-        Resume::Gap(cursor) => format!("gap {}", ids(&text(log, cursor))),
+        (Resume::Resumed, cursor) => format!("resumed {}", ids(&text(log, cursor))),
+        (Resume::Gap, cursor) => format!("gap {}", ids(&text(log, cursor))),
         other => format!("{other:?}"),
     }
 }

@@ -82,6 +82,7 @@
 //! | event | a message of a stream: type, ID, data; encoded once, when it is published |
 //! | event ID | the name of an event, which a client sends back as its last event ID |
 //! | topic | a log of events that clients follow |
+//! | hub | a set of named topics that share one order of IDs |
 //! | log | the retained events of a topic, in memory, in order |
 //! | retention | the number, bytes and age of the events that a log keeps |
 //! | evict | remove the oldest events from a log |
@@ -154,7 +155,7 @@ mod transport;
 mod unwind;
 
 pub use client::Client;
-pub use config::{AtCapacity, Config, Heartbeat, SlowClients, TopicConfig, UnknownId};
+pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
 pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
@@ -167,7 +168,7 @@ pub use sse_core::{
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
-pub use topic::{PublishError, Published, Start, Subscription, Topic};
+pub use topic::{Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic};
 #[cfg(unix)]
 pub use transport::bind_unix;
 pub use transport::{Listener, Peer, Tcp, Transport};

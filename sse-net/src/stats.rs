@@ -173,8 +173,8 @@ impl Stats {
     pub(crate) fn add_resume(&self, resume: Resume) {
         match resume {
             Resume::New => return,
-            Resume::Resumed(_) => &self.resumed,
-            Resume::Gap(_) => &self.gaps,
+            Resume::Resumed => &self.resumed,
+            Resume::Gap => &self.gaps,
             Resume::Unknown => &self.unknown_ids,
         }
         .fetch_add(1, Relaxed);

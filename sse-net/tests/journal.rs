@@ -215,7 +215,7 @@ fn old_segments_are_deleted() {
     );
     assert!(matches!(
         topic.resume(Some(&EventId::from(949))),
-        Resume::Resumed(_)
+        Resume::Resumed
     ));
     assert!(matches!(
         topic.resume(Some(&EventId::from(948))),

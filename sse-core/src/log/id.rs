@@ -20,7 +20,7 @@ use crate::event::EventId;
 /// assert!(LogId::parse("9-0") < LogId::parse("10-0"));
 /// assert_eq!(LogId::parse("01-1"), None, "there is one spelling");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId {
     millis: u64,
     sequence: u64,
@@ -30,12 +30,18 @@ impl LogId {
     /// Two numbers of up to 20 digits and the hyphen.
     pub(crate) const MAX_LEN: usize = 41;
 
+    /// The distance between two sequence numbers of one epoch.
+    pub(crate) const STEP: u64 = 1 << 16;
+
     /// The first ID of a time since the Unix epoch.
     pub(crate) fn at(time: Duration) -> Self {
-        Self {
-            millis: millis(time),
-            sequence: 0,
-        }
+        Self::new(millis(time), 0)
+    }
+
+    /// Creates the ID of this time, in milliseconds since the Unix epoch, and sequence number.
+    #[must_use]
+    pub const fn new(millis: u64, sequence: u64) -> Self {
+        Self { millis, sequence }
     }
 
     /// Parses the text that [`Display`](fmt::Display) writes, and no other spelling.
@@ -64,6 +70,13 @@ impl LogId {
         self.sequence
     }
 
+    /// Returns the number of the [epoch](crate::Epochs) that assigned the ID.
+    #[must_use]
+    pub const fn epoch(self) -> u16 {
+        let [.., high, low] = self.sequence.to_be_bytes();
+        u16::from_be_bytes([high, low])
+    }
+
     /// Returns the event ID.
     pub(crate) fn event_id(self) -> EventId<'static> {
         self.text(&mut [0; Self::MAX_LEN]).into_owned()
@@ -84,13 +97,10 @@ impl LogId {
         EventId::trusted(text.into())
     }
 
-    /// Returns the first ID of the millisecond before, or this ID at the epoch.
-    pub(crate) const fn before(self) -> Self {
+    /// Returns the first ID of an epoch in the millisecond before, or this ID at the Unix epoch.
+    pub(crate) const fn before(self, epoch: u16) -> Self {
         match self.millis.checked_sub(1) {
-            Some(millis) => Self {
-                millis,
-                sequence: 0,
-            },
+            Some(millis) => Self::new(millis, epoch as u64),
             None => self,
         }
     }
@@ -99,11 +109,32 @@ impl LogId {
     pub(crate) const fn next(self) -> Self {
         match self.sequence.checked_add(1) {
             Some(sequence) => Self { sequence, ..self },
-            None => Self {
-                millis: self.millis.saturating_add(1),
-                sequence: 0,
-            },
+            None => Self::new(self.millis.saturating_add(1), 0),
         }
+    }
+
+    /// Returns the next ID of an epoch.
+    pub(crate) const fn next_of(self, epoch: u16) -> Self {
+        let sequence = self.sequence - self.sequence % Self::STEP + epoch as u64;
+        if sequence > self.sequence {
+            return Self { sequence, ..self };
+        }
+        match sequence.checked_add(Self::STEP) {
+            Some(sequence) => Self { sequence, ..self },
+            None => Self::new(self.millis.saturating_add(1), epoch as u64),
+        }
+    }
+
+    /// Returns the first ID of an epoch at the time `now` or later that follows this one.
+    pub(crate) fn next_at(self, now: Duration, epoch: u16) -> Self {
+        let now = Self::new(millis(now), epoch.into());
+        if now > self { now } else { self.next_of(epoch) }
+    }
+}
+
+impl From<LogId> for EventId<'_> {
+    fn from(id: LogId) -> Self {
+        id.event_id()
     }
 }
 

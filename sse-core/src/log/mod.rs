@@ -3,6 +3,7 @@
 mod chunk;
 mod cursor;
 mod encoded;
+mod epochs;
 mod id;
 mod now;
 mod read;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 pub use cursor::Cursor;
 pub use encoded::Encoded;
+pub use epochs::{Epoch, Epochs, Ids, KnownId};
 pub use id::LogId;
 use id::LogIdText;
 pub use now::Now;
@@ -46,6 +48,8 @@ use crate::event::encode;
 /// `<unix-milliseconds>-<sequence>`. Those rise even when the clock is set back. The log has no
 /// clock: time is an argument, either [`Now`] or a [`Duration`] since the Unix epoch.
 ///
+/// Several logs may share one order of IDs; see [`Log::of_hub`].
+///
 /// ```
 /// use std::time::Duration;
 /// use sse_core::{Event, EventId, Log, Resume, Retention};
@@ -62,7 +66,7 @@ use crate::event::encode;
 /// );
 ///
 /// let seen = EventId::from_static("1700000000000-0");
-/// let Resume::Resumed(cursor) = log.resume(Some(&seen)) else { panic!() };
+/// let (Resume::Resumed, cursor) = log.resume(Some(&seen)) else { panic!() };
 /// let slice = log.slice(cursor..log.end())?.unwrap();
 /// assert_eq!(slice.bytes(), "id: 1700000000000-1\ndata: two\n\n");
 ///
@@ -80,38 +84,72 @@ pub struct Log {
     oldest: Front,
     /// The first event of the replay window, not before `oldest`.
     window: Front,
+    /// The last evicted event has this ID, or an earlier one if none was evicted.
+    evicted: LogId,
+    /// `None` in a hub, which assigns and judges all IDs.
+    own: Option<Box<OwnIds>>,
+    /// Events after this cursor are held back. It is [`Cursor::MAX`] if none is.
+    held: Cursor,
+}
+
+/// The IDs of a log that assigns them, and those of its publishers.
+#[derive(Debug, Default)]
+struct OwnIds {
+    /// The number of the epoch, if IDs say which run of the log they are from.
+    epoch: Option<u16>,
     /// The end of the last retained event with each publisher's ID.
-    own_ids: HashMap<Arc<str>, Cursor>,
-    /// The evicted event that ends at `oldest`.
+    published: HashMap<Arc<str>, Cursor>,
+    /// The evicted event that ends at the oldest retained one.
     last_evicted: Option<Entry>,
-    /// The ID before the first event, once [`position_id`](Self::position_id) has returned it.
+    /// The ID before the first event, once [`Log::position_id`] has returned it.
     origin: Option<LogId>,
     /// The first assigned ID. Earlier ones belong to another log.
     first_id: Option<LogId>,
     /// The last ID that earlier runs may have assigned. IDs up to it without an event were lost.
     restored_until: Option<LogId>,
-    /// Events after this cursor are held back. It is [`Cursor::MAX`] if none is.
-    held: Cursor,
-    id_text: LogIdText,
+    text: LogIdText,
 }
 
 impl Log {
     /// Creates an empty log.
     #[must_use]
     pub fn new(retention: Retention) -> Self {
+        Self::with_ids(retention, LogId::default(), Some(Box::default()))
+    }
+
+    /// Creates an empty log whose IDs say which run of the log they are from.
+    ///
+    /// Their sequence numbers begin with `epoch`, a random number, and rise in steps of 65,536.
+    /// So an ID of another log is not taken for one of this log; see [`Epochs`].
+    #[must_use]
+    pub fn with_epoch(retention: Retention, epoch: u16) -> Self {
+        let own = OwnIds {
+            epoch: Some(epoch),
+            ..OwnIds::default()
+        };
+        Self::with_ids(retention, LogId::default(), Some(Box::new(own)))
+    }
+
+    /// Creates an empty log that shares one order of IDs with others.
+    ///
+    /// The caller assigns the IDs: [`append_as`](Self::append_as) takes one, and `Epochs` makes
+    /// them. Positions are IDs: [`after`](Self::after) finds the cursor of one. Events up to
+    /// `evicted` count as evicted.
+    #[must_use]
+    pub fn of_hub(retention: Retention, evicted: LogId) -> Self {
+        Self::with_ids(retention, evicted, None)
+    }
+
+    fn with_ids(retention: Retention, evicted: LogId, own: Option<Box<OwnIds>>) -> Self {
         Self {
             retention,
             full: VecDeque::new(),
             newest: Tail::default(),
             oldest: Front::default(),
             window: Front::default(),
-            own_ids: HashMap::new(),
-            last_evicted: None,
-            origin: None,
-            first_id: None,
-            restored_until: None,
+            evicted,
+            own,
             held: Cursor::MAX,
-            id_text: LogIdText::default(),
         }
     }
 
@@ -123,17 +161,14 @@ impl Log {
         let now = now.into();
         let id = self.next_id(now.unix);
         let own_id: Option<Arc<str>> = event.id.as_ref().map(|id| id.as_str().into());
-        match own_id {
-            Some(_) => event.encode(&mut self.newest.bytes),
-            None => {
-                let id = EventId::trusted(self.id_text.of(id).into());
+        match (&own_id, &mut self.own) {
+            (None, Some(own)) => {
+                let id = EventId::trusted(own.text.of(id).into());
                 encode::event_with_id(&mut self.newest.bytes, event, Some(&id));
             }
+            _ => event.encode(&mut self.newest.bytes),
         }
-        let end = self.newest.start.advance(self.newest.bytes.len());
-        let entry = self.entry_of(end, id, own_id, now);
-        self.push_entry(entry);
-        self.appended(id, now)
+        self.push_newest(id, own_id, now)
     }
 
     /// Appends an encoded event, like [`append`](Self::append).
@@ -142,23 +177,26 @@ impl Log {
     pub fn append_encoded(&mut self, event: Encoded, now: impl Into<Now>) -> Appended {
         let now = now.into();
         let id = self.next_id(now.unix);
-        let own_id = event.own_id.clone();
-        let bytes = event.into_bytes(id);
-        let end = self.newest.end().advance(bytes.len());
-        let entry = self.entry_of(end, id, own_id, now);
-        if bytes.len() >= MIN_LONG {
-            self.close_newest();
-            self.push_chunk(Chunk {
-                start: self.newest.start,
-                rank: self.newest.rank,
-                bytes,
-                entries: vec![entry],
-            });
-        } else {
-            self.newest.bytes.extend_from_slice(&bytes);
-            self.push_entry(entry);
-        }
-        self.appended(id, now)
+        self.push_encoded(id, event, now)
+    }
+
+    /// Appends an event to a log [of a hub](Self::of_hub), under an ID that the hub assigned.
+    ///
+    /// The ID has to be later than those before. It replaces a publisher's ID.
+    pub fn append_as(&mut self, id: LogId, event: &Event<'_>, now: impl Into<Now>) -> Appended {
+        let text = &mut [0; LogId::MAX_LEN];
+        encode::event_with_id(&mut self.newest.bytes, event, Some(&id.text(text)));
+        self.push_newest(id, None, now.into())
+    }
+
+    /// Appends an encoded event without a publisher's ID, like [`append_as`](Self::append_as).
+    pub fn append_encoded_as(
+        &mut self,
+        id: LogId,
+        event: Encoded,
+        now: impl Into<Now>,
+    ) -> Appended {
+        self.push_encoded(id, event, now.into())
     }
 
     /// Holds back the events `after` a cursor, or none with `None`.
@@ -169,11 +207,47 @@ impl Log {
         self.held = after.map_or(Cursor::MAX, |after| after.max(self.end()));
     }
 
-    fn entry_of(&mut self, end: Cursor, id: LogId, own_id: Option<Arc<str>>, now: Now) -> Entry {
-        if let Some(id) = &own_id {
-            self.own_ids.insert(Arc::clone(id), end);
+    /// Holds back the events after an ID, like [`hold`](Self::hold).
+    pub fn hold_after(&mut self, id: LogId) {
+        let next = self.seek(|entry| entry.id <= id);
+        let cursor = next.map_or(self.tip(), |next| next.start);
+        self.hold(Some(cursor));
+    }
+
+    /// Adds an event whose bytes have been appended to the newest chunk.
+    fn push_newest(&mut self, id: LogId, own_id: Option<Arc<str>>, now: Now) -> Appended {
+        let end = self.newest.start.advance(self.newest.bytes.len());
+        let entry = self.entry_of(end, id, own_id, now);
+        self.push_entry(entry);
+        self.appended(id, now)
+    }
+
+    fn push_encoded(&mut self, id: LogId, event: Encoded, now: Now) -> Appended {
+        let own_id = event.own_id.clone();
+        let bytes = event.into_bytes(id);
+        if bytes.len() < MIN_LONG {
+            self.newest.bytes.extend_from_slice(&bytes);
+            return self.push_newest(id, own_id, now);
         }
-        self.first_id.get_or_insert(id);
+        let end = self.newest.end().advance(bytes.len());
+        let entry = self.entry_of(end, id, own_id, now);
+        self.close_newest();
+        self.push_chunk(Chunk {
+            start: self.newest.start,
+            rank: self.newest.rank,
+            bytes,
+            entries: vec![entry],
+        });
+        self.appended(id, now)
+    }
+
+    fn entry_of(&mut self, end: Cursor, id: LogId, own_id: Option<Arc<str>>, now: Now) -> Entry {
+        if let Some(own) = &mut self.own {
+            if let Some(id) = &own_id {
+                own.published.insert(Arc::clone(id), end);
+            }
+            own.first_id.get_or_insert(id);
+        }
         let newest = self.newest_entry().map_or(0, |entry| entry.appended);
         Entry {
             end,
@@ -225,11 +299,13 @@ impl Log {
 
     /// Returns an ID later than all earlier ones, even when the clock was set back.
     fn next_id(&self, now: Duration) -> LogId {
-        let now = LogId::at(now);
+        let own = self.own.as_deref();
         let newest = self.newest_entry().map(|entry| entry.id);
-        match newest.or(self.origin) {
-            Some(newest) => now.max(newest.next()),
-            None => now,
+        let newest = newest.or(own.and_then(|own| own.origin));
+        match (own.and_then(|own| own.epoch), newest) {
+            (Some(epoch), newest) => newest.unwrap_or_default().next_at(now, epoch),
+            (None, Some(newest)) => LogId::at(now).max(newest.next()),
+            (None, None) => LogId::at(now),
         }
     }
 

@@ -7,6 +7,7 @@ use std::{error, fmt};
 use super::Log;
 use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
+use super::id::LogId;
 use super::slice::Slice;
 use crate::event::EventId;
 
@@ -21,17 +22,47 @@ impl Log {
     /// [`Lagged`] when an event after the start was evicted.
     pub fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
         if range.start < self.begin() {
-            return Err(Lagged {
-                begin: self.begin(),
-            });
+            return Err(self.lagged());
         }
+        Ok(self.slice_of(
+            |entry| entry.end <= range.start,
+            |entry| entry.end <= range.end,
+        ))
+    }
+
+    /// Returns the first events after the ID `after` and up to the ID `until`, like
+    /// [`slice`](Self::slice). They may be held back.
+    ///
+    /// # Errors
+    ///
+    /// [`Lagged`] when an event after the start was evicted.
+    pub fn slice_between(&self, after: LogId, until: LogId) -> Result<Option<Slice>, Lagged> {
+        if after < self.evicted {
+            return Err(self.lagged());
+        }
+        Ok(self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until))
+    }
+
+    fn lagged(&self) -> Lagged {
+        Lagged {
+            begin: self.begin(),
+        }
+    }
+
+    /// Returns the first events that are not `before` and are still `within`.
+    fn slice_of(
+        &self,
+        before: impl Fn(&Entry) -> bool,
+        within: impl Fn(&Entry) -> bool,
+    ) -> Option<Slice> {
         let indices = |entries: &[Entry]| {
-            [range.start, range.end].map(|at| entries.partition_point(|entry| entry.end <= at))
+            [
+                entries.partition_point(&before),
+                entries.partition_point(&within),
+            ]
         };
-        let at = self
-            .full
-            .partition_point(|chunk| chunk.end() <= range.start);
-        Ok(match self.full.get(at) {
+        let is_before = |chunk: &Arc<Chunk>| chunk.entries.last().is_some_and(&before);
+        match self.full.get(self.full.partition_point(is_before)) {
             Some(chunk) => {
                 let [from, to] = indices(&chunk.entries);
                 Slice::new(Arc::clone(chunk), from, to)
@@ -43,7 +74,7 @@ impl Log {
                 }
                 _ => None,
             },
-        })
+        }
     }
 
     /// Returns the cursor before the last `count` events, at most those of the replay window.
@@ -104,6 +135,12 @@ impl Log {
     #[must_use]
     pub fn settled(&self) -> Cursor {
         self.newest.start.max(self.begin())
+    }
+
+    /// Returns the ID that was assigned to the newest event, or the greatest evicted ID.
+    #[must_use]
+    pub fn newest_id(&self) -> LogId {
+        self.newest_entry().map_or(self.evicted, |newest| newest.id)
     }
 
     /// Returns the number of retained events.

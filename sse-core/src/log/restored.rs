@@ -122,13 +122,18 @@ impl Log {
             let Some(first) = chunk.entries.first() else {
                 continue;
             };
-            self.first_id.get_or_insert(first.id);
+            let first_id = first.id;
             self.close_newest();
             chunk.move_to(self.newest.start, self.newest.rank);
             for entry in &mut chunk.entries {
                 entry.appended = entry.appended.min(now);
-                if let Some(id) = &entry.own_id {
-                    self.own_ids.insert(Arc::clone(id), entry.end);
+            }
+            if let Some(own) = &mut self.own {
+                own.first_id.get_or_insert(first_id);
+                for entry in &chunk.entries {
+                    if let Some(id) = &entry.own_id {
+                        own.published.insert(Arc::clone(id), entry.end);
+                    }
                 }
             }
             self.push_chunk(chunk);
@@ -146,9 +151,11 @@ impl Log {
         until: Duration,
         now: impl Into<Now>,
     ) -> Evicted {
-        self.first_id = Some(since);
         let newest = self.newest_entry().map(|entry| entry.id);
-        self.restored_until = newest.max(Some(LogId::at(until)));
+        if let Some(own) = &mut self.own {
+            own.first_id = Some(since);
+            own.restored_until = newest.max(Some(LogId::at(until)));
+        }
         self.evict(now)
     }
 }

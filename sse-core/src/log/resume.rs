@@ -1,23 +1,21 @@
 //! Where a client resumes.
 
-use super::Log;
 use super::chunk::Entry;
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::Now;
+use super::{Log, OwnIds};
 use crate::event::EventId;
 
-/// Where a client with a last event ID resumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a client with a last event ID resumes, from the best case to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resume {
     /// The client has no ID.
     New,
-    /// The client has missed nothing and continues at the cursor.
-    Resumed(Cursor),
+    /// The client has missed nothing.
+    Resumed,
     /// The client has missed events, which were evicted, or lost before a restart.
-    ///
-    /// The events after its ID that are still retained begin at the cursor.
-    Gap(Cursor),
+    Gap,
     /// The ID is not known.
     ///
     /// It comes from another log or another run, or its event was evicted too long ago.
@@ -27,27 +25,35 @@ pub enum Resume {
 impl Log {
     /// Finds where a client resumes that has received events up to `last_event_id`.
     ///
+    /// After a gap, it is before the oldest retained event after that ID. For a client without an
+    /// ID it is the end, and for an unknown ID the beginning of the replay window.
+    ///
     /// The empty ID counts as none. Of several events with the same ID, the newest counts. IDs
-    /// of the log are found by binary search, those of publishers by hashing.
+    /// of the log are found by binary search, those of publishers by hashing. To a log
+    /// [of a hub](Self::of_hub) no ID is known: the hub judges them.
     #[must_use]
-    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
+    pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> (Resume, Cursor) {
+        let unknown = (Resume::Unknown, self.window().min(self.end()));
         let Some(id) = last_event_id.filter(|id| !id.as_str().is_empty()) else {
-            return Resume::New;
+            return (Resume::New, self.end());
+        };
+        let Some(own_ids) = &self.own else {
+            return unknown;
         };
         let log_id = LogId::parse(id.as_str());
         let end = |entry: &Entry| entry.has_id(id, log_id).then_some(entry.end);
-        let own = self.own_ids.get(id.as_str()).copied();
+        let own = own_ids.published.get(id.as_str()).copied();
         let given = log_id.and_then(|id| self.entry(id)).and_then(end);
-        let evicted = self.last_evicted.as_ref().and_then(end);
+        let evicted = own_ids.last_evicted.as_ref().and_then(end);
         match own.max(given).max(evicted) {
             // No client has received a held event: the ID equals one of this log by chance.
-            Some(end) => Resume::Resumed(end.min(self.end())),
+            Some(end) => (Resume::Resumed, end.min(self.end())),
             None => match log_id {
-                Some(id) if self.origin == Some(id) && self.last_evicted.is_none() => {
-                    Resume::Resumed(self.begin())
+                Some(id) if own_ids.origin == Some(id) && own_ids.last_evicted.is_none() => {
+                    (Resume::Resumed, self.begin())
                 }
-                Some(id) if self.has_lost(id) => Resume::Gap(self.after(id)),
-                _ => Resume::Unknown,
+                Some(id) if self.has_lost(own_ids, id) => (Resume::Gap, self.after(id)),
+                _ => unknown,
             },
         }
     }
@@ -65,29 +71,57 @@ impl Log {
         if cursor < self.begin() {
             return None;
         }
-        let before = self.entry_before(cursor).or(self.last_evicted.as_ref());
+        let before = self.entry_before(cursor);
+        let before = before.or(self.own.as_ref()?.last_evicted.as_ref());
         let id = match before {
             Some(before) => before.event_id(),
             None => self.origin(now.into())?.event_id(),
         };
-        (self.resume(Some(&id)) == Resume::Resumed(cursor)).then_some(id)
+        (self.resume(Some(&id)) == (Resume::Resumed, cursor)).then_some(id)
+    }
+
+    /// Returns the cursor before the first event with a later ID, among those that are not held
+    /// back.
+    #[must_use]
+    pub fn after(&self, id: LogId) -> Cursor {
+        let next = self.seek(|entry| entry.id <= id);
+        let start = next.map_or(self.tip(), |place| place.start);
+        start.clamp(self.begin(), self.end())
+    }
+
+    /// Returns the ID that was assigned to the last event before `cursor`, or, if that was
+    /// evicted, the greatest evicted ID.
+    #[must_use]
+    pub fn id_before(&self, cursor: Cursor) -> LogId {
+        let before = self.entry_before(cursor);
+        before.map_or(self.evicted, |before| before.id)
+    }
+
+    /// Returns the greatest evicted ID. A client that resumes before it has missed events.
+    #[must_use]
+    pub const fn evicted(&self) -> LogId {
+        self.evicted
     }
 
     /// Returns the ID before the first event, or `None` for a restored log.
     ///
     /// The earlier run may have assigned that ID.
     fn origin(&mut self, now: Now) -> Option<LogId> {
-        if self.origin.is_none() && self.restored_until.is_none() {
+        let own = self.own.as_deref()?;
+        if own.origin.is_none() && own.restored_until.is_none() {
+            let epoch = own.epoch.unwrap_or_default();
             let first = self.seek(|_| false).map(|first| first.entry);
             let origin = match first {
                 Some(first) if first.own_id.is_some() => return None,
-                Some(first) => first.id.before(),
-                None => LogId::at(now.unix).before(),
+                Some(first) => first.id,
+                None => LogId::at(now.unix),
             };
-            self.origin = Some(origin);
-            self.first_id = self.first_id.min(Some(origin)).or(Some(origin));
+            let origin = origin.before(epoch);
+            let own = self.own.as_deref_mut()?;
+            own.origin = Some(origin);
+            own.first_id = own.first_id.min(Some(origin)).or(Some(origin));
         }
-        self.origin
+        self.own.as_ref()?.origin
     }
 
     fn entry(&self, id: LogId) -> Option<&Entry> {
@@ -105,17 +139,12 @@ impl Log {
     }
 
     /// Whether the ID is in the range of events that were evicted or lost.
-    fn has_lost(&self, id: LogId) -> bool {
-        let evicted = self.last_evicted.as_ref().map(|entry| entry.id);
-        let last = evicted.max(self.restored_until);
-        let times = self.first_id.zip(last);
+    fn has_lost(&self, own: &OwnIds, id: LogId) -> bool {
+        let evicted = own.last_evicted.as_ref().map(|entry| entry.id);
+        let last = evicted.max(own.restored_until);
+        let times = own.first_id.zip(last);
+        let is_of_epoch = own.epoch.is_none_or(|epoch| epoch == id.epoch());
         times.is_some_and(|(first, last)| (first..=last).contains(&id))
-    }
-
-    /// Returns the cursor before the first event with a later ID.
-    fn after(&self, id: LogId) -> Cursor {
-        let next = self.seek(|entry| entry.id <= id);
-        let start = next.map_or(self.tip(), |place| place.start);
-        start.clamp(self.begin(), self.end())
+            && (is_of_epoch || Some(id) <= own.restored_until)
     }
 }

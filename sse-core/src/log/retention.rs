@@ -80,6 +80,12 @@ impl Retention {
         self.bytes
     }
 
+    /// Returns the bound of [`age`](Self::age).
+    #[must_use]
+    pub const fn max_age(&self) -> Duration {
+        self.age
+    }
+
     /// Whether this many events, bytes, or this age of the oldest exceed the replay window.
     #[must_use]
     pub fn is_exceeded(&self, events: usize, bytes: usize, age: Duration) -> bool {
@@ -143,10 +149,10 @@ impl Log {
             front.cursor.distance(tip) > bytes || is_surplus && !is_held
         });
         // Removing publishers' IDs takes time, and a whole batch may be evicted at once.
-        let most = if self.own_ids.is_empty() {
-            u64::MAX
-        } else {
+        let most = if self.has_published_ids() {
             self.oldest.rank + MAX_OWN_IDS
+        } else {
+            u64::MAX
         };
         let window = self.window.rank.min(most);
         let oldest = self.advance(self.oldest, |front, entry| {
@@ -158,6 +164,16 @@ impl Log {
             return Evicted::default();
         }
         self.evict_before(oldest)
+    }
+
+    /// Returns `true` if even the newest event is older than the retention allows, or there is
+    /// none. It is retained nevertheless.
+    #[must_use]
+    pub fn has_expired(&self, now: impl Into<Now>) -> bool {
+        let now = millis(now.into().steady);
+        let age = self.retention.age.max(self.retention.backlog_age);
+        let newest = self.newest_entry();
+        newest.is_none_or(|newest| now.saturating_sub(newest.appended) > millis(age))
     }
 
     /// Returns the first event from `front` on that has not expired, or the newest.
@@ -195,7 +211,7 @@ impl Log {
     }
 
     fn evict_before(&mut self, oldest: Front) -> Evicted {
-        if !self.own_ids.is_empty() {
+        if self.has_published_ids() {
             self.remove_own_ids(oldest);
         }
         let before = match oldest.at {
@@ -205,7 +221,12 @@ impl Log {
                 None => self.newest.entries.get(at - 1),
             },
         };
-        self.last_evicted = before.cloned();
+        if let Some(before) = before {
+            self.evicted = before.id;
+            if let Some(own) = &mut self.own {
+                own.last_evicted = Some(before.clone());
+            }
+        }
         let evicted = Evicted(self.full.drain(..oldest.chunk).collect());
         self.window.chunk -= oldest.chunk;
         self.oldest = Front { chunk: 0, ..oldest };
@@ -213,7 +234,15 @@ impl Log {
         evicted
     }
 
+    fn has_published_ids(&self) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| !own.published.is_empty())
+    }
+
     fn remove_own_ids(&mut self, oldest: Front) {
+        let Some(own) = &mut self.own else {
+            return;
+        };
         let mut from = self.oldest.at;
         for index in 0..=oldest.chunk {
             let entries = match self.full.get(index) {
@@ -227,9 +256,9 @@ impl Log {
             };
             for entry in &entries[from..to] {
                 if let Some(id) = &entry.own_id
-                    && self.own_ids.get(id) == Some(&entry.end)
+                    && own.published.get(id) == Some(&entry.end)
                 {
-                    self.own_ids.remove(id);
+                    own.published.remove(id);
                 }
             }
             from = 0;
@@ -250,7 +279,9 @@ impl Log {
         }
         if has_dropped || moves {
             self.full.shrink_to(4 * self.full.len());
-            self.own_ids.shrink_to(4 * self.own_ids.len());
+            if let Some(own) = &mut self.own {
+                own.published.shrink_to(4 * own.published.len());
+            }
         }
     }
 }

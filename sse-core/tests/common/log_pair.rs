@@ -189,7 +189,7 @@ impl Pair {
             let expected = self.cursor(self.end_before(before));
             assert_eq!(log.last(count), expected, "{count}");
         }
-        assert_eq!(log.resume(None), Resume::New);
+        assert_eq!(log.resume(None), (Resume::New, log.end()));
         for event in &self.events {
             self.ask(&EventId::new(&event.id).expect("it was one before"));
         }
@@ -208,16 +208,16 @@ impl Pair {
             .origin
             .map(|(millis, sequence)| format!("{millis}-{sequence}"));
         let expected = match found {
-            _ if id.as_str().is_empty() => Resume::New,
+            _ if id.as_str().is_empty() => (Resume::New, self.log.end()),
             // The last evicted one is as good as kept: what comes after it is.
-            Some(at) if at + 1 >= self.kept => Resume::Resumed(self.cursor(self.events[at].end)),
+            Some(at) if at + 1 >= self.kept => (Resume::Resumed, self.cursor(self.events[at].end)),
             _ if origin.as_deref() == Some(id.as_str()) && self.kept == 0 => {
-                Resume::Resumed(self.cursor(0))
+                (Resume::Resumed, self.cursor(0))
             }
             _ if self.is_of_evicted_time(id) => {
-                Resume::Gap(self.cursor(self.end_before(self.kept)))
+                (Resume::Gap, self.cursor(self.end_before(self.kept)))
             }
-            _ => Resume::Unknown,
+            _ => (Resume::Unknown, self.log.window()),
         };
         assert_eq!(self.log.resume(Some(id)), expected, "{id:?}");
     }

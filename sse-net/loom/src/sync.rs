@@ -1,6 +1,6 @@
 //! The locks of the wake-up protocols, by loom.
 
-pub(crate) use loom::sync::atomic::AtomicBool;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 // `Wake` is implemented for these only.
 pub(crate) use std::sync::{Arc, Weak};

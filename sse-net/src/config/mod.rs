@@ -1,11 +1,13 @@
 //! The settings of servers and topics.
 
+mod hub;
 mod topic;
 
 use std::time::Duration;
 
 use sse_core::{Event, EventType, Upgrader};
 
+pub use self::hub::HubConfig;
 pub use self::topic::{SlowClients, TopicConfig, UnknownId};
 
 /// Settings of a [`Server`](crate::Server): limits, deadlines and intervals.

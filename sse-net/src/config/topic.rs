@@ -76,8 +76,8 @@ impl TopicConfig {
     /// The type of the event that reports missed events to a client.
     ///
     /// Default: `gap`. Its data is a JSON object: `asked` is the client's last event ID or
-    /// `null`; `from` is the ID of the next event, or `null` if none is retained. The event
-    /// has no ID.
+    /// `null`; `from` is the ID of the next event, or `null` if none is retained; `topic` is the
+    /// name of the topic, if it is one of a [`Hub`](crate::Hub). The event has no ID.
     pub fn gap_type(mut self, event_type: EventType<'static>) -> Self {
         self.gap_type = event_type;
         self

@@ -41,7 +41,7 @@ use crate::trace;
 ///
 /// // After a restart of the program, or of the machine:
 /// let orders = Topic::open(Retention::events(10_000), &journal)?;
-/// assert!(matches!(orders.resume(Some(&EventId::from(1))), Resume::Resumed(_)));
+/// assert_eq!(orders.resume(Some(&EventId::from(1))), Resume::Resumed);
 /// # drop(orders);
 /// # std::fs::remove_dir_all(&dir).unwrap();
 /// # Ok::<(), sse_net::JournalError>(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sse_core::{Cursor, Lagged, Log, Slice};
 
 use super::clock::now;
+use super::hub::{HubShared, random_epoch};
 use super::progress::Storage;
 use super::state::{Shared, State};
 use crate::config::{SlowClients, TopicConfig};
@@ -18,6 +19,8 @@ use crate::sync::{Arc, MutexGuard};
 /// caught up; it never waits for a subscriber. The log is the only queue: a subscriber is an
 /// offset into it. Cheap to clone; all clones are the same topic. An idle topic costs a few
 /// hundred bytes, so there may be one for each user.
+///
+/// Topics that clients follow together belong to a [`Hub`](crate::Hub).
 ///
 /// ```
 /// use sse_core::{Event, Retention};
@@ -52,7 +55,17 @@ use crate::sync::{Arc, MutexGuard};
 #[derive(Clone)]
 pub struct Topic {
     pub(super) shared: Arc<Shared>,
-    pub(super) storage: Option<Arc<dyn Storage>>,
+    pub(super) owner: Owner,
+}
+
+/// What a topic belongs to.
+#[derive(Clone)]
+pub(super) enum Owner {
+    /// It stands alone: a hub of one, whose IDs the log assigns under the topic's own lock.
+    Alone,
+    /// It stands alone, and its events are stored.
+    Stored(Arc<dyn Storage>),
+    Hub(Arc<HubShared>),
 }
 
 impl Topic {
@@ -60,10 +73,10 @@ impl Topic {
     #[must_use]
     pub fn new(config: impl Into<TopicConfig>) -> Self {
         let config = config.into();
-        let log = Log::new(config.retention);
+        let log = Log::with_epoch(config.retention, random_epoch());
         Self {
             shared: Shared::new(config, log),
-            storage: None,
+            owner: Owner::Alone,
         }
     }
 
@@ -71,8 +84,22 @@ impl Topic {
     pub(crate) fn with_storage(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
         Self {
             shared,
-            storage: Some(storage),
+            owner: Owner::Stored(storage),
         }
+    }
+
+    /// Creates the handle of a topic of a hub.
+    pub(super) const fn of_hub(shared: Arc<Shared>, hub: Arc<HubShared>) -> Self {
+        Self {
+            shared,
+            owner: Owner::Hub(hub),
+        }
+    }
+
+    /// Returns the topic's name in its [`Hub`](crate::Hub), or `None` if it stands alone.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.shared.name().map(|name| &**name)
     }
 
     /// Returns `true` if the topic has been [finished](Self::finish).
@@ -108,7 +135,17 @@ impl Topic {
     }
 
     pub(crate) fn storage(&self) -> Option<&dyn Storage> {
-        self.storage.as_deref()
+        match &self.owner {
+            Owner::Stored(storage) => Some(&**storage),
+            Owner::Alone | Owner::Hub(_) => None,
+        }
+    }
+
+    pub(crate) const fn hub(&self) -> Option<&Arc<HubShared>> {
+        match &self.owner {
+            Owner::Hub(hub) => Some(hub),
+            Owner::Alone | Owner::Stored(_) => None,
+        }
     }
 
     pub(crate) fn slow_clients(&self) -> SlowClients {
@@ -125,10 +162,19 @@ impl Topic {
     }
 }
 
+impl Drop for Topic {
+    fn drop(&mut self) {
+        if let Owner::Hub(hub) = &self.owner {
+            hub.release(&self.shared);
+        }
+    }
+}
+
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Topic")
+            .field("name", &self.name())
             .field("events", &state.log.len())
             .field("subscriptions", &state.subscriptions)
             .field("is_finished", &state.is_finished)

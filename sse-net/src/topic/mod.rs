@@ -2,6 +2,7 @@
 
 mod clock;
 mod handle;
+mod hub;
 mod position;
 mod progress;
 mod publish;
@@ -11,6 +12,7 @@ mod waiters;
 
 pub(crate) use clock::now;
 pub use handle::Topic;
+pub use hub::{Hub, TooManyTopics};
 pub use position::Start;
 pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use sse_core::{Cursor, Event, EventId, Evicted, Resume};
+use sse_core::{Cursor, Event, EventId, Evicted, KnownId, Log, LogId, Resume};
 
 use super::clock::now;
 use super::handle::Topic;
+use super::hub::Judged;
 use super::state::State;
 use crate::config::UnknownId;
+use crate::sync::MutexGuard;
 
 /// Where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,32 +51,69 @@ impl Topic {
     /// [`Request::follow`](crate::Request::follow).
     #[must_use]
     pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
-        let mut state = self.lock();
-        let evicted = state.log.evict(now());
-        let resume = state.log.resume(last_event_id);
+        let (state, found) = self.find(last_event_id, Start::Live);
         drop(state);
-        drop(evicted);
-        resume
+        found.resume
     }
 
     /// Finds where a client continues after `asked`, or begins.
     pub(crate) fn locate(&self, asked: Option<&EventId<'_>>, start: Start) -> Located {
-        let mut state = self.lock();
-        let unknown_id = self.shared.config.unknown_id;
-        let (resume, cursor, evicted) = state.locate(asked, start, unknown_id);
-        let is_over = state.is_over(cursor);
-        let position = state.log.position_id(cursor, now());
+        let (mut state, found) = self.find(asked, start);
+        let is_over = state.is_over(found.cursor);
+        let position = match found.position {
+            Some(position) => Some(position.into()),
+            None => state.log.position_id(found.cursor, now()),
+        };
         drop(state);
-        drop(evicted);
         Located {
+            resume: found.resume,
+            cursor: found.cursor,
+            position,
+            is_over,
+            missed: found.missed(asked),
+        }
+    }
+
+    /// Locks the topic and finds where to continue after `asked`, or to begin. The caller drops
+    /// what was found after the lock.
+    pub(super) fn find(
+        &self,
+        asked: Option<&EventId<'_>>,
+        start: Start,
+    ) -> (MutexGuard<'_, State>, Found) {
+        let judged = self.hub().map(|hub| hub.order().judge(asked));
+        let mut state = self.lock();
+        let evicted = state.log.evict(now());
+        let (log, unknown_id) = (&state.log, self.shared.config.unknown_id);
+        let (resume, cursor, position) = match judged {
+            Some(judged) => {
+                let (resume, position) = judged.find(log, start, unknown_id);
+                (resume, log.after(position), Some(position))
+            }
+            None => {
+                let (resume, cursor) = find(log, asked, start, unknown_id);
+                (resume, cursor, None)
+            }
+        };
+        let found = Found {
             resume,
             cursor,
             position,
-            is_over,
-            missed: match resume {
-                Resume::Gap(_) | Resume::Unknown => asked.map(|id| id.clone().into_owned()),
-                Resume::New | Resume::Resumed(_) => None,
-            },
+            _evicted: evicted,
+        };
+        (state, found)
+    }
+
+    /// Returns an ID with which a client resumes at the cursor, if there is one.
+    #[cfg(feature = "http")]
+    pub(super) fn position_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
+        match self.hub() {
+            Some(hub) => {
+                let origin = hub.order().epochs.origin();
+                let before = self.lock().log.id_before(cursor);
+                Some(before.max(origin).into())
+            }
+            None => self.lock().log.position_id(cursor, now()),
         }
     }
 
@@ -85,11 +124,14 @@ impl Topic {
         struct Gap<'a> {
             asked: Option<&'a str>,
             from: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            topic: Option<&'a str>,
         }
         let from = self.lock().log.next_event_id(cursor);
         let gap = Gap {
             asked: asked.map(EventId::as_str),
             from: from.as_ref().map(EventId::as_str),
+            topic: self.name(),
         };
         let event = Event::new().event(&self.shared.config.gap_type);
         let mut out = Vec::new();
@@ -122,25 +164,70 @@ impl Topic {
     }
 }
 
-impl State {
-    /// Finds where to continue after `asked`, or to begin.
-    pub(super) fn locate(
-        &mut self,
-        asked: Option<&EventId<'_>>,
-        start: Start,
-        unknown_id: UnknownId,
-    ) -> (Resume, Cursor, Evicted) {
-        let evicted = self.log.evict(now());
-        let resume = self.log.resume(asked);
-        let cursor = match (resume, unknown_id) {
-            (Resume::Resumed(cursor) | Resume::Gap(cursor), _) => cursor,
-            (Resume::Unknown, UnknownId::ReplayAll) => self.log.window().min(self.log.end()),
-            (Resume::Unknown, UnknownId::StartLive) | (Resume::New, _) => match start {
-                Start::Live => self.log.end(),
-                Start::Last(count) => self.log.last(count),
-                Start::Earliest => self.log.window().min(self.log.end()),
-            },
-        };
-        (resume, cursor, evicted)
+/// Where a client continues in one topic.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) resume: Resume,
+    pub(super) cursor: Cursor,
+    /// The position in the hub, if the topic is one of a hub.
+    pub(super) position: Option<LogId>,
+    /// What was evicted before. Its memory is freed without a lock.
+    _evicted: Evicted,
+}
+
+impl Found {
+    /// Returns the client's ID if it has missed events after it.
+    pub(super) fn missed(&self, asked: Option<&EventId<'_>>) -> Option<EventId<'static>> {
+        let has_missed = matches!(self.resume, Resume::Gap | Resume::Unknown);
+        asked
+            .filter(|_| has_missed)
+            .map(|id| id.clone().into_owned())
     }
+}
+
+impl Judged {
+    /// Finds where the client continues in a topic, or begins: after this position.
+    pub(super) fn find(&self, log: &Log, start: Start, unknown_id: UnknownId) -> (Resume, LogId) {
+        let window = || log.id_before(log.window());
+        let begin = || match start {
+            Start::Live => self.visible,
+            Start::Last(count) => log.id_before(log.last(count)),
+            Start::Earliest => window(),
+        };
+        let resumed = |id: LogId| {
+            if id < log.evicted() {
+                (Resume::Gap, log.evicted())
+            } else {
+                (Resume::Resumed, id)
+            }
+        };
+        let (resume, position) = match (self.asked, unknown_id) {
+            (None, _) => (Resume::New, begin()),
+            (Some((id, KnownId::Position)), _) => resumed(id),
+            (Some((_, KnownId::Lost(last))), _) => (Resume::Gap, resumed(last).1),
+            (Some((_, KnownId::Unknown)), UnknownId::ReplayAll) => (Resume::Unknown, window()),
+            (Some((_, KnownId::Unknown)), UnknownId::StartLive) => (Resume::Unknown, begin()),
+        };
+        // No event comes before it, and a client that comes back with it is known.
+        (resume, position.max(self.origin))
+    }
+}
+
+/// Finds where the client continues in the log of a topic that stands alone, or begins.
+fn find(
+    log: &Log,
+    asked: Option<&EventId<'_>>,
+    start: Start,
+    unknown_id: UnknownId,
+) -> (Resume, Cursor) {
+    let (resume, cursor) = log.resume(asked);
+    let begins =
+        resume == Resume::New || resume == Resume::Unknown && unknown_id == UnknownId::StartLive;
+    let cursor = match start {
+        Start::Live if begins => log.end(),
+        Start::Last(count) if begins => log.last(count),
+        Start::Earliest if begins => log.window().min(log.end()),
+        _ => cursor,
+    };
+    (resume, cursor)
 }

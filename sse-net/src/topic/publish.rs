@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io, slice};
 
-use sse_core::{Encoded, Event, Evicted, LogId};
+use sse_core::{Encoded, Event, Evicted, Ids, LogId, Now};
 
 use super::clock::now;
 use super::handle::Topic;
@@ -22,8 +22,8 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`PublishError`]: the topic has been finished, or the event is too large. Nothing was
-    /// published.
+    /// [`PublishError`]: the topic has been finished, or the event is too large, or it has an ID
+    /// and the topic is one of a hub. Nothing was published.
     pub fn publish(&self, event: &Event<'_>) -> Result<Published, PublishError> {
         self.publish_all(slice::from_ref(event))
     }
@@ -38,11 +38,9 @@ impl Topic {
     /// As [`publish`](Self::publish); none of the events was published.
     pub fn publish_all(&self, events: &[Event<'_>]) -> Result<Published, PublishError> {
         let large = self.encode_large(events)?;
-        let state = self.lock();
-        if state.is_finished {
-            return Err(PublishError::Finished);
-        }
-        Ok(self.append(state, events, large))
+        let now = now();
+        let (state, ids) = self.enter(events.len(), now)?;
+        Ok(self.append(state, ids, events, large, now))
     }
 
     /// Ends the topic, after a `last` event if there is one.
@@ -67,20 +65,49 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`PublishError::TooLarge`]: the topic has not been finished.
+    /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
         let large = self.encode_large(events)?;
-        let mut state = self.lock();
-        if !state.is_finished {
-            state.is_finished = true;
-            self.append(state, events, large);
+        let now = now();
+        match self.enter(events.len(), now) {
+            Ok((mut state, ids)) => {
+                state.is_finished = true;
+                self.append(state, ids, events, large, now);
+                Ok(())
+            }
+            Err(PublishError::Finished) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
-    /// Encodes the events that are too large to be encoded under the lock, with their indices.
+    /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them.
+    ///
+    /// The hub's lock is released once the topic is locked. So the events are appended in the
+    /// order of their IDs, and whoever reads the hub's last ID and then locks a topic finds all
+    /// of the topic's events up to that ID.
+    fn enter(
+        &self,
+        count: usize,
+        now: Now,
+    ) -> Result<(MutexGuard<'_, State>, Option<Ids>), PublishError> {
+        let mut order = self.hub().map(|hub| hub.order());
+        let state = self.lock();
+        if state.is_finished {
+            return Err(PublishError::Finished);
+        }
+        let ids = order
+            .as_mut()
+            .map(|order| self.shared.assign(order, count, now));
+        Ok((state, ids))
+    }
+
+    /// Checks the events, and encodes those that are too large to be encoded under the lock.
+    /// Returns these with their indices.
     fn encode_large(&self, events: &[Event<'_>]) -> Result<Vec<(usize, Encoded)>, PublishError> {
+        if self.hub().is_some() && events.iter().any(Event::has_id) {
+            return Err(PublishError::OwnId);
+        }
         let max = self.shared.config.max_event;
         let is_large = |(_, event): &(usize, &Event<'_>)| {
             let len = event.text_len();
@@ -103,17 +130,22 @@ impl Topic {
     fn append(
         &self,
         mut state: MutexGuard<'_, State>,
+        mut ids: Option<Ids>,
         events: &[Event<'_>],
         large: Vec<(usize, Encoded)>,
+        now: Now,
     ) -> Published {
-        let now = now();
         let start = state.log.tip();
         let (mut id, mut evicted) = (None, Evicted::default());
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
-            let appended = match large.next_if(|(at, _)| *at == index) {
-                Some((_, encoded)) => state.log.append_encoded(encoded, now),
-                None => state.log.append(event, now),
+            let encoded = large.next_if(|(at, _)| *at == index);
+            let log = &mut state.log;
+            let appended = match (ids.as_mut().and_then(Iterator::next), encoded) {
+                (None, None) => log.append(event, now),
+                (None, Some((_, encoded))) => log.append_encoded(encoded, now),
+                (Some(id), None) => log.append_as(id, event, now),
+                (Some(id), Some((_, encoded))) => log.append_encoded_as(id, encoded, now),
             };
             id = (!event.has_id()).then_some(appended.id);
             evicted.append(appended.evicted);
@@ -132,7 +164,7 @@ impl Topic {
             self.shared.writer.notify_one();
         }
         wakers.wake();
-        let storage = self.storage.as_ref();
+        let storage = self.storage();
         let is_stored = storage.is_none_or(|storage| storage.wait_stored(start, end));
         Published { id, is_stored }
     }
@@ -173,6 +205,8 @@ impl Published {
 pub enum PublishError {
     /// The topic has been [finished](Topic::finish).
     Finished,
+    /// The event has an ID of its publisher's, but the IDs of a [`Hub`](crate::Hub) are its own.
+    OwnId,
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -186,6 +220,10 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Finished => f.write_str("the topic has been finished; it accepts no events"),
+            Self::OwnId => f.write_str(
+                "the event has an ID, but a hub assigns the IDs of its topics; publish it without \
+                 one, or in a topic that stands alone",
+            ),
             Self::TooLarge { len, max } => write!(
                 f,
                 "the event has {len} bytes and the topic accepts {max}; raise `max_event` or \

@@ -5,24 +5,34 @@ use std::sync::TryLockError;
 use sse_core::{Cursor, Log, Retention};
 use tokio::runtime::Handle;
 
+use super::hub::NewestId;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
 use crate::config::TopicConfig;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
-    pub(super) config: TopicConfig,
+    pub(super) config: Arc<TopicConfig>,
     state: Mutex<State>,
     /// Wakes the storage's writer.
     pub(crate) writer: Condvar,
     /// Wakes publishers that wait for the writer.
     pub(crate) synced: Condvar,
+    /// The newest ID that a hub has assigned to the topic.
+    pub(super) newest: NewestId,
+    /// `None` for a topic that stands alone.
+    name: Option<Arc<str>>,
 }
 
 impl Shared {
-    pub(crate) fn new(config: TopicConfig, log: Log) -> Arc<Self> {
+    pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: Log) -> Arc<Self> {
+        Self::named(config.into(), log, None)
+    }
+
+    pub(super) fn named(config: Arc<TopicConfig>, log: Log, name: Option<Arc<str>>) -> Arc<Self> {
         Arc::new(Self {
             config,
+            newest: NewestId::new(log.newest_id()),
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
@@ -33,10 +43,15 @@ impl Shared {
             }),
             writer: Condvar::new(),
             synced: Condvar::new(),
+            name,
         })
     }
 
-    pub(crate) const fn retention(&self) -> Retention {
+    pub(super) const fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
         self.config.retention
     }
 

@@ -11,8 +11,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-#[cfg(feature = "http")]
-use super::clock::now;
 use super::handle::Topic;
 use super::position::Start;
 use super::waiters::{Place, Wakers};
@@ -49,25 +47,19 @@ impl Topic {
         start: Start,
     ) -> Subscription {
         let asked = last_event_id.into();
-        let mut state = self.lock();
-        let unknown_id = self.shared.config.unknown_id;
-        let (resume, cursor, evicted) = state.locate(asked.as_ref(), start, unknown_id);
+        let (mut state, found) = self.find(asked.as_ref(), start);
         state.subscriptions += 1;
         if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
-        drop(evicted);
         Subscription {
             topic: self.clone(),
-            cursor,
+            cursor: found.cursor,
             place: None,
             lingers_until: None,
-            resume,
-            missed: match resume {
-                Resume::Gap(_) | Resume::Unknown => asked,
-                Resume::New | Resume::Resumed(_) => None,
-            },
+            resume: found.resume,
+            missed: found.missed(asked.as_ref()),
         }
     }
 }
@@ -246,7 +238,7 @@ impl Subscription {
     pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
-        let position = topic.lock().log.position_id(self.cursor, now());
+        let position = topic.position_id(self.cursor);
         topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
     }
 

@@ -1,0 +1,111 @@
+use std::sync::Arc;
+
+use sse_core::Retention;
+
+use super::TopicConfig;
+
+/// Settings of a [`Hub`](crate::Hub) and its topics.
+///
+/// A [`TopicConfig`] or a [`Retention`] alone converts into one.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_net::{Hub, HubConfig, Retention, TopicConfig};
+///
+/// let day = Duration::from_secs(24 * 3600);
+/// let inboxes = TopicConfig::from(Retention::events(100).age(day));
+/// let hub = Hub::new(HubConfig::default().topics("inbox/", inboxes).max_topics(200_000));
+/// # let _ = hub;
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct HubConfig {
+    default: Arc<TopicConfig>,
+    /// Prefixes of names, the longest first, each with the settings of its topics.
+    prefixes: Vec<(Box<str>, Arc<TopicConfig>)>,
+    pub(crate) max_topics: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        let hour = std::time::Duration::from_secs(3600);
+        Self::from(Retention::default().age(hour))
+    }
+}
+
+impl From<TopicConfig> for HubConfig {
+    fn from(config: TopicConfig) -> Self {
+        Self {
+            default: Arc::new(config),
+            prefixes: Vec::new(),
+            max_topics: 1 << 17,
+        }
+    }
+}
+
+impl From<Retention> for HubConfig {
+    fn from(retention: Retention) -> Self {
+        TopicConfig::from(retention).into()
+    }
+}
+
+impl HubConfig {
+    /// The settings of topics whose names begin with `prefix`. The longest prefix counts.
+    ///
+    /// Default: the settings that the configuration was made from. Those of
+    /// [`HubConfig::default`] are the defaults of [`TopicConfig`] with an age of one hour. The
+    /// age is also how long an absent client resumes in a topic that nobody uses meanwhile: a
+    /// topic is dropped when its last event is older and nobody holds it.
+    pub fn topics(mut self, prefix: &str, config: impl Into<TopicConfig>) -> Self {
+        self.prefixes.retain(|(known, _)| **known != *prefix);
+        let place = self
+            .prefixes
+            .partition_point(|(known, _)| known.len() > prefix.len());
+        let config = Arc::new(config.into());
+        self.prefixes.insert(place, (prefix.into(), config));
+        self
+    }
+
+    /// The maximum number of topics.
+    ///
+    /// Default: 131,072. A topic costs some 500 bytes while it is empty. More are refused with
+    /// [`TooManyTopics`](crate::TooManyTopics), since names may come from requests.
+    pub fn max_topics(mut self, count: usize) -> Self {
+        self.max_topics = count;
+        self
+    }
+
+    /// Returns the settings of the topic with this name.
+    pub(crate) fn topic(&self, name: &str) -> &Arc<TopicConfig> {
+        let longest = self
+            .prefixes
+            .iter()
+            .find(|(prefix, _)| name.starts_with(&**prefix));
+        longest.map_or(&self.default, |(_, config)| config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_of_a_name_counts() {
+        let config = |max| TopicConfig::default().max_event(max);
+        let hub = HubConfig::from(config(0))
+            .topics("a", config(9))
+            .topics("ab/", config(3))
+            .topics("b", config(4))
+            .topics("a", config(1));
+        for (name, expected) in [
+            ("", 0),
+            ("c", 0),
+            ("a", 1),
+            ("ab", 1),
+            ("ab/c", 3),
+            ("bab/", 4),
+        ] {
+            assert_eq!(hub.topic(name).max_event, expected, "{name}");
+        }
+    }
+}

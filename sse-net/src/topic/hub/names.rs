@@ -1,0 +1,142 @@
+//! The topics of a hub by their names, and what is kept of those that are gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use sse_core::{LogId, Now};
+
+use crate::sync::Arc;
+use crate::topic::state::Shared;
+
+/// The topics of a hub.
+///
+/// A topic is dropped when nobody holds it and all of its events have expired. Its greatest ID
+/// is kept with its name for the age of its retention: a client that was away for less gets no
+/// gap event because of topics that it does not follow. After that, the number becomes a part
+/// of the hub's floor, with which every topic that is created anew begins.
+///
+/// Nobody waits for that: creating a topic looks at two others, so that the number of topics
+/// that could be dropped does not grow.
+#[derive(Default)]
+pub(super) struct Names {
+    slots: HashMap<Arc<str>, Slot>,
+    /// All names in the order in which they are looked at. Some may be of dropped topics.
+    queue: VecDeque<Arc<str>>,
+    count: usize,
+    /// The greatest ID of the topics whose names have been dropped.
+    floor: LogId,
+}
+
+enum Slot {
+    Live(Arc<Shared>),
+    Gone(Box<Gone>),
+}
+
+/// What is kept of a topic that was dropped.
+struct Gone {
+    evicted: LogId,
+    until: Duration,
+}
+
+/// Topics that were dropped. Their memory is freed without a lock.
+pub(super) type Dropped = Vec<Arc<Shared>>;
+
+impl Names {
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
+        match self.slots.get(name) {
+            Some(Slot::Live(topic)) => Some(Arc::clone(topic)),
+            _ => None,
+        }
+    }
+
+    /// Adds a topic, which `create` makes with the greatest ID that counts as evicted.
+    pub(super) fn insert(
+        &mut self,
+        name: &str,
+        create: impl FnOnce(Arc<str>, LogId) -> Arc<Shared>,
+    ) -> Arc<Shared> {
+        let (name, evicted) = match self.slots.remove_entry(name) {
+            Some((name, Slot::Gone(gone))) => (name, gone.evicted),
+            _ => {
+                let name: Arc<str> = name.into();
+                self.queue.push_back(Arc::clone(&name));
+                (name, self.floor)
+            }
+        };
+        let topic = create(Arc::clone(&name), evicted);
+        self.slots.insert(name, Slot::Live(Arc::clone(&topic)));
+        self.count += 1;
+        topic
+    }
+
+    /// Returns the number of topics.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Looks at `count` names, and drops what is not used any more at the time `now`.
+    pub(super) fn sweep(&mut self, count: usize, now: Now, dropped: &mut Dropped) {
+        for _ in 0..count.min(self.queue.len()) {
+            let Some(name) = self.queue.pop_front() else {
+                return;
+            };
+            match self.slots.get_key_value(&name) {
+                // The topic was dropped, and perhaps created anew.
+                Some((current, _)) if !Arc::ptr_eq(current, &name) => continue,
+                None => continue,
+                Some((_, Slot::Live(topic))) if Arc::strong_count(topic) == 1 => {
+                    let topic = Arc::clone(topic);
+                    self.drop_expired(&topic, now, dropped);
+                }
+                Some((_, Slot::Gone(gone))) if gone.until <= now.steady => {
+                    self.floor = self.floor.max(gone.evicted);
+                    self.slots.remove(&name);
+                    continue;
+                }
+                Some(_) => {}
+            }
+            self.queue.push_back(name);
+        }
+    }
+
+    /// Drops a topic unless it retains events, or there is a reference to it besides the
+    /// caller's and this one.
+    pub(super) fn drop_expired(&mut self, topic: &Arc<Shared>, now: Now, dropped: &mut Dropped) {
+        let Some(name) = topic.name() else {
+            return;
+        };
+        if Arc::strong_count(topic) > 2 {
+            return;
+        }
+        let mut state = topic.lock();
+        let evicted = state.log.evict(now);
+        let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
+        drop(state);
+        drop(evicted);
+        if !has_expired || !self.is_current(name, topic) {
+            return;
+        }
+        self.count -= 1;
+        if newest <= self.floor {
+            self.slots.remove(name);
+        } else if let Some(slot) = self.slots.get_mut(name) {
+            *slot = Slot::Gone(Box::new(Gone {
+                evicted: newest,
+                until: now.steady.saturating_add(topic.retention().max_age()),
+            }));
+        }
+        dropped.push(Arc::clone(topic));
+    }
+
+    fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {
+        matches!(self.slots.get(name), Some(Slot::Live(current)) if Arc::ptr_eq(current, topic))
+    }
+}
+
+#[cfg(test)]
+impl Names {
+    /// The numbers of names and of places in the queue.
+    pub(super) fn lens(&self) -> (usize, usize) {
+        (self.slots.len(), self.queue.len())
+    }
+}

@@ -1,0 +1,72 @@
+//! The order of a hub: the last ID, and the ID up to which events are visible.
+
+use std::hash::{BuildHasher, RandomState};
+
+use sse_core::{Epochs, EventId, Ids, KnownId, LogId, Now};
+
+/// What the hub's lock protects.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) epochs: Epochs,
+    /// The mark: events after it are not visible yet. `None` without a journal or an engine;
+    /// then each event is visible at once.
+    held: Option<LogId>,
+}
+
+impl Order {
+    pub(super) fn new(epochs: Epochs) -> Self {
+        Self { epochs, held: None }
+    }
+
+    /// Assigns the next `count` IDs.
+    pub(super) fn assign(&mut self, count: usize, now: Now) -> Ids {
+        self.epochs.next_ids(count, now.unix)
+    }
+
+    /// Returns the ID up to which all events of the hub are visible.
+    pub(crate) fn visible(&self) -> LogId {
+        self.held.unwrap_or(self.epochs.last())
+    }
+
+    /// Moves the mark.
+    pub(super) fn set_visible(&mut self, id: LogId) {
+        self.held = Some(id);
+    }
+
+    pub(super) const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Judges the last event ID of a client.
+    pub(crate) fn judge(&self, last_event_id: Option<&EventId<'_>>) -> Judged {
+        let visible = self.visible();
+        let text = last_event_id
+            .map(EventId::as_str)
+            .filter(|id| !id.is_empty());
+        Judged {
+            visible,
+            origin: self.epochs.origin(),
+            asked: text.map(|text| match LogId::parse(text) {
+                Some(id) => (id, self.epochs.judge(id, visible)),
+                None => (LogId::default(), KnownId::Unknown),
+            }),
+        }
+    }
+}
+
+/// The last event ID of a client, judged, and the position of a client that joins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judged {
+    pub(crate) visible: LogId,
+    /// A position before all events.
+    pub(crate) origin: LogId,
+    /// `None` for a client without an ID.
+    pub(crate) asked: Option<(LogId, KnownId)>,
+}
+
+/// Returns a random number for an epoch.
+pub(crate) fn random_epoch() -> u16 {
+    // Its keys come from the operating system.
+    let [high, low, ..] = RandomState::new().hash_one(()).to_be_bytes();
+    u16::from_be_bytes([high, low])
+}

@@ -1,0 +1,287 @@
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use sse_core::{Event, EventId, Resume, Retention};
+
+use super::*;
+use crate::topic::{PublishError, Start, Subscription};
+
+const AGE: Duration = Duration::from_secs(60);
+
+fn hub() -> Hub {
+    Hub::new(Retention::events(2).age(AGE).backlog(Duration::ZERO, 0))
+}
+
+fn publish(topic: &Topic) -> LogId {
+    let published = topic.publish(&Event::new().data("x")).unwrap();
+    published.id().unwrap()
+}
+
+fn poll(subscription: &mut Subscription) -> Option<String> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    match subscription.poll_bytes(cx) {
+        Poll::Ready(bytes) => Some(String::from_utf8(bytes.unwrap().unwrap().to_vec()).unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+/// Looks at all names when the retention's age has passed `times` times.
+fn sweep(hub: &Hub, times: u32) {
+    let mut now = now();
+    now.steady += times * (AGE + Duration::from_millis(1));
+    let mut dropped = Dropped::new();
+    let mut names = hub.0.names();
+    names.sweep(1000, now, &mut dropped);
+    drop(names);
+}
+
+#[test]
+fn ids_rise_over_all_topics() {
+    let hub = hub();
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let ids = [publish(&a), publish(&b), publish(&b), publish(&a)];
+    assert!(ids.is_sorted(), "{ids:?}");
+    assert!(ids.iter().all(|id| id.epoch() == ids[0].epoch()));
+    let batch = [Event::new().data("x"), Event::new().data("x".repeat(9000))];
+    let last = b.publish_all(&batch).unwrap().id().unwrap();
+    assert!(ids[3] < last && last < publish(&a));
+    assert_eq!(hub.topic("a").unwrap().name(), Some("a"));
+    assert_eq!(hub.topics(), 2);
+}
+
+#[test]
+fn a_publishers_id_is_refused() {
+    let topic = hub().topic("a").unwrap();
+    let event = Event::new().id(1).data("x");
+    for error in [
+        topic.publish(&event).unwrap_err(),
+        topic
+            .publish_all(&[Event::new(), event.clone()])
+            .unwrap_err(),
+        topic.finish(Some(&event)).unwrap_err(),
+    ] {
+        assert_eq!(error, PublishError::OwnId);
+        assert_eq!(
+            error.to_string(),
+            "the event has an ID, but a hub assigns the IDs of its topics; publish it without \
+             one, or in a topic that stands alone"
+        );
+    }
+    assert!(!topic.is_finished());
+}
+
+#[test]
+fn the_number_of_topics_is_limited() {
+    let config = HubConfig::from(Retention::events(2)).max_topics(2);
+    let hub = Hub::new(config);
+    let a = hub.topic("a").unwrap();
+    publish(&hub.topic("b").unwrap());
+    let error = hub.topic("c").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the hub has 2 topics in use, the most it allows; raise `max_topics` or check the names \
+         that clients ask for"
+    );
+    assert!(hub.topic("a").is_ok() && hub.topic("b").is_ok());
+    drop(a);
+    assert!(
+        hub.topic("c").is_ok(),
+        "the first one is not in use any more"
+    );
+}
+
+#[test]
+fn a_topic_is_dropped_when_it_is_empty_and_nobody_holds_it() {
+    let hub = hub();
+    let a = hub.topic("a").unwrap();
+    let also_a = a.clone();
+    drop(a);
+    assert_eq!(hub.topics(), 1);
+    let subscription = also_a.subscribe(Start::Live);
+    drop(also_a);
+    assert_eq!(hub.topics(), 1, "a subscription holds it");
+    drop(subscription);
+    assert_eq!(hub.topics(), 0);
+
+    publish(&hub.topic("b").unwrap());
+    assert_eq!(hub.topics(), 1);
+    sweep(&hub, 0);
+    assert_eq!(hub.topics(), 1, "it retains an event");
+    let b = hub.topic("b").unwrap();
+    sweep(&hub, 1);
+    assert_eq!(hub.topics(), 1, "it is held");
+    drop(b);
+    sweep(&hub, 1);
+    assert_eq!(hub.topics(), 0);
+}
+
+#[test]
+fn many_topics_that_come_and_go_leave_nothing() {
+    let hub = hub();
+    for number in 0..1000 {
+        drop(hub.topic(number.to_string()));
+        drop(hub.topic("again"));
+    }
+    let names = hub.0.names();
+    assert!(names.lens() <= (0, 4), "{:?}", names.lens());
+}
+
+#[test]
+fn a_gap_is_known_after_the_topic_was_dropped() {
+    let hub = hub();
+    let resume = |name: &str, id: LogId| hub.topic(name).unwrap().resume(Some(&id.into()));
+    let other = hub.topic("other").unwrap();
+    let before = publish(&other);
+    publish(&hub.topic("a").unwrap());
+    let after = publish(&other);
+    assert_eq!(resume("a", before), Resume::Resumed);
+    sweep(&hub, 1);
+    assert_eq!(
+        resume("a", before),
+        Resume::Gap,
+        "its event was dropped with it"
+    );
+    assert_eq!(resume("a", after), Resume::Resumed);
+    assert_eq!(resume("b", before), Resume::Resumed, "it is another topic");
+
+    drop(hub.topic("a"));
+    sweep(&hub, 2);
+    assert_eq!(resume("b", before), Resume::Gap, "the name is dropped, too");
+    assert_eq!(resume("b", after), Resume::Resumed);
+    assert_eq!(resume("a", before), Resume::Gap);
+    assert_eq!(hub.0.names().lens().0, 1, "only the other one");
+}
+
+#[test]
+fn a_client_resumes_by_the_ids_of_its_hub_only() {
+    let hub = hub();
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let start = hub.0.order().epochs.origin();
+    let ids = [publish(&b), publish(&a), publish(&b), publish(&b)];
+    let last = publish(&b);
+    for (id, expected, lag) in [
+        (start.to_string(), Resume::Resumed, 1),
+        (ids[0].to_string(), Resume::Resumed, 1),
+        (ids[1].to_string(), Resume::Resumed, 0),
+        (last.to_string(), Resume::Resumed, 0),
+        // Of the future: it was lost.
+        (
+            LogId::new(last.millis() + 1000, last.sequence()).to_string(),
+            Resume::Gap,
+            0,
+        ),
+        // Of another hub, another run, or another kind.
+        (
+            LogId::new(last.millis(), last.sequence() + 1).to_string(),
+            Resume::Unknown,
+            1,
+        ),
+        (
+            LogId::new(1, start.sequence()).to_string(),
+            Resume::Unknown,
+            1,
+        ),
+        ("1".to_owned(), Resume::Unknown, 1),
+        (String::new(), Resume::New, 0),
+    ] {
+        let subscription = a.subscribe_after(EventId::new(&id).unwrap().into_owned(), Start::Live);
+        assert_eq!(subscription.resume(), expected, "{id}");
+        assert_eq!(subscription.lag() > 0, lag > 0, "{id}");
+    }
+    // It has evicted its first two events.
+    for (id, expected) in [
+        (start, Resume::Gap),
+        (ids[0], Resume::Gap),
+        (ids[1], Resume::Gap),
+        (ids[2], Resume::Resumed),
+        (ids[3], Resume::Resumed),
+    ] {
+        assert_eq!(b.resume(Some(&id.into())), expected, "{id}");
+    }
+}
+
+#[test]
+fn a_position_is_told_with_which_a_client_resumes() {
+    let hub = hub();
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    for count in 0..4 {
+        for start in [Start::Live, Start::Last(1), Start::Last(9), Start::Earliest] {
+            let located = a.locate(None, start);
+            let mut opening = Vec::new();
+            located.encode_opening(&a, Duration::from_secs(1), &mut opening);
+            let text = String::from_utf8(opening).unwrap();
+            let id = text
+                .lines()
+                .find_map(|line| line.strip_prefix("id: "))
+                .unwrap();
+            let back = a.locate(Some(&EventId::new(id).unwrap()), Start::Live);
+            assert_eq!(
+                (back.resume, back.cursor),
+                (Resume::Resumed, located.cursor),
+                "{start:?} with {count} events"
+            );
+        }
+        publish(&a);
+        publish(&b);
+    }
+}
+
+#[test]
+fn events_after_the_mark_are_not_visible() {
+    let hub = hub();
+    let start = hub.0.order().visible();
+    hub.0.set_visible(start, &[]);
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let mut subscription = a.subscribe(Start::Live);
+    let ids = [publish(&a), publish(&b), publish(&a)];
+    assert_eq!(poll(&mut subscription), None);
+    assert_eq!(
+        a.resume(Some(&ids[0].into())),
+        Resume::Gap,
+        "nobody has received it"
+    );
+    hub.0
+        .set_visible(ids[1], &[Arc::clone(&a.shared), Arc::clone(&b.shared)]);
+    let expected = |id: LogId| Some(format!("id: {id}\ndata: x\n\n"));
+    assert_eq!(poll(&mut subscription), expected(ids[0]));
+    assert_eq!(poll(&mut subscription), None);
+    assert_eq!(poll(&mut b.subscribe(Start::Earliest)), expected(ids[1]));
+    hub.0.set_visible(ids[2], &[Arc::clone(&a.shared)]);
+    assert_eq!(poll(&mut subscription), expected(ids[2]));
+}
+
+/// When an ID is visible, every smaller one of the hub is.
+#[test]
+fn a_reader_of_the_last_id_finds_every_event_before_it() {
+    const COUNT: usize = 5000;
+    let hub = Hub::new(Retention::events(usize::MAX));
+    let topics = ["a", "b", "c"].map(|name| hub.topic(name).unwrap());
+    let publishers = topics.clone().map(|topic| {
+        thread::spawn(move || (0..COUNT).map(|_| publish(&topic)).collect::<Vec<_>>())
+    });
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(_, counts)| *counts != [COUNT; 3]) {
+        let visible = hub.0.order().visible();
+        let is_newer = topics
+            .each_ref()
+            .map(|topic| topic.shared.newest.load() > visible);
+        let counts = topics.each_ref().map(|topic| {
+            let log = &topic.lock().log;
+            log.count(log.begin(), log.after(visible))
+        });
+        // Events up to the ID are found by this number, too, without a lock.
+        for (topic, is_newer) in topics.iter().zip(is_newer) {
+            let newest = topic.lock().log.newest_id();
+            assert!(is_newer || newest <= visible || topic.shared.newest.load() > visible);
+        }
+        seen.push((visible, counts));
+    }
+    let published = publishers.map(|publisher| publisher.join().unwrap());
+    for (visible, counts) in seen {
+        let expected = published
+            .each_ref()
+            .map(|ids| ids.partition_point(|id| *id <= visible));
+        assert_eq!(counts, expected);
+    }
+}
