@@ -158,7 +158,9 @@ pub use client::Client;
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
 pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
-pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
+pub use journal::{
+    FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
+};
 pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.

@@ -8,7 +8,7 @@ use sse_core::{Cursor, Lagged, Log, Slice};
 
 use super::clock::now;
 use super::hub::{HubShared, random_epoch};
-use super::progress::Storage;
+use super::source::Storage;
 use super::state::{Shared, State};
 use crate::config::{SlowClients, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
@@ -80,7 +80,7 @@ impl Topic {
         }
     }
 
-    /// Creates a topic whose events are stored. `shared` has a [`Progress`](super::Progress).
+    /// Creates a topic whose events are stored.
     pub(crate) fn with_storage(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
         Self {
             shared,
@@ -134,10 +134,11 @@ impl Topic {
         Arc::as_ptr(&self.shared).addr()
     }
 
-    pub(crate) fn storage(&self) -> Option<&dyn Storage> {
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         match &self.owner {
-            Owner::Stored(storage) => Some(&**storage),
-            Owner::Alone | Owner::Hub(_) => None,
+            Owner::Stored(storage) => Some(storage),
+            Owner::Hub(hub) => hub.storage(),
+            Owner::Alone => None,
         }
     }
 

@@ -4,21 +4,21 @@ mod clock;
 mod handle;
 mod hub;
 mod position;
-mod progress;
 mod publish;
+mod source;
 mod state;
 mod subscription;
 mod waiters;
 
 pub(crate) use clock::now;
 pub use handle::Topic;
+pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use hub::{Hub, TooManyTopics};
 pub use position::Start;
-pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};
-pub(crate) use state::{Shared, State};
+pub(crate) use source::{News, Retained, Source, Storage};
+pub(crate) use state::Shared;
 pub use subscription::Subscription;
-pub(crate) use waiters::Wakers;
 
 #[cfg(test)]
 mod tests;
