@@ -76,8 +76,12 @@ impl Restored {
     #[must_use]
     pub fn contains(&self, id: LogId) -> bool {
         let has = |entries: &[Entry]| entries.binary_search_by_key(&id, |entry| entry.id).is_ok();
-        let at = self.full.partition_point(|chunk| chunk.entries.last().is_some_and(|last| last.id < id));
-        self.full.get(at).map_or_else(|| has(&self.newest.entries), |chunk| has(&chunk.entries))
+        let at = self
+            .full
+            .partition_point(|chunk| chunk.entries.last().is_some_and(|last| last.id < id));
+        self.full
+            .get(at)
+            .map_or_else(|| has(&self.newest.entries), |chunk| has(&chunk.entries))
     }
 
     fn into_chunks(mut self) -> impl Iterator<Item = Chunk> {
@@ -88,7 +92,7 @@ impl Restored {
     /// Appends an event and returns `true`, or returns `false` if its ID is not later than
     /// that of the last one.
     pub(crate) fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
-        // The greatest possible ID would have none after it.
+        // No ID could follow the greatest possible one.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {
             self.newest.bytes.extend_from_slice(event);

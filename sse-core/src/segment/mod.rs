@@ -194,7 +194,10 @@ pub struct UnknownVersion {
 impl fmt::Display for UnknownVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version } = self;
-        write!(f, "the segment has format {version}, and this release reads format 2")
+        write!(
+            f,
+            "the segment has format {version}, and this release reads format 2"
+        )
     }
 }
 

@@ -123,7 +123,9 @@ pub(super) fn check_version(bytes: &[u8]) -> Result<(), UnknownVersion> {
         return Ok(());
     };
     let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
-    let version = str::from_utf8(line).ok().and_then(|line| line.split(' ').next());
+    let version = str::from_utf8(line)
+        .ok()
+        .and_then(|line| line.split(' ').next());
     match version.and_then(|version| version.parse().ok()) {
         Some(version) if version != 2 => Err(UnknownVersion { version }),
         _ => Ok(()),

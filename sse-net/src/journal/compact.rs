@@ -46,7 +46,8 @@ impl Compaction {
         let overhead = retained.events * Record::LEN + retained.name_bytes;
         let kept = (retained.bytes + overhead) as u64;
         let dead = total.saturating_sub(kept + self.residue);
-        let are_many = self.files.len() > MAX_FILES + usize::try_from(total / self.segment_bytes).unwrap_or(0);
+        let are_many =
+            self.files.len() > MAX_FILES + usize::try_from(total / self.segment_bytes).unwrap_or(0);
         if !are_many && dead < self.segment_bytes.max(kept / 2) {
             return Ok(None);
         }
@@ -57,7 +58,11 @@ impl Compaction {
             let _ = self.disk.remove(&temporary); // It is deleted before the next attempt, too.
         }
         compacted.map(|mut compacted| {
-            let left = total - self.files[..compacted.count].iter().map(|file| file.len).sum::<u64>();
+            let left = total
+                - self.files[..compacted.count]
+                    .iter()
+                    .map(|file| file.len)
+                    .sum::<u64>();
             compacted.residue = (left + compacted.file.len).saturating_sub(kept);
             Some(compacted)
         })
@@ -70,13 +75,20 @@ impl Compaction {
         temporary: &Path,
         pause: &mut dyn FnMut(),
     ) -> Result<Compacted, FileError> {
-        self.disk.remove(temporary).map_err(failed("delete", temporary))?;
-        let output = self.disk.create(temporary).map_err(failed("create", temporary))?;
+        self.disk
+            .remove(temporary)
+            .map_err(failed("delete", temporary))?;
+        let output = self
+            .disk
+            .create(temporary)
+            .map_err(failed("create", temporary))?;
         let mut copy = Copy::new(retained, temporary, output);
         let (mut count, mut read, mut buffer) = (0, 0, Vec::new());
         for file in &self.files {
             let path = path(&self.dir, file.number);
-            self.disk.read(&path, &mut buffer).map_err(failed("read", &path))?;
+            self.disk
+                .read(&path, &mut buffer)
+                .map_err(failed("read", &path))?;
             copy.add(&buffer, pause)?;
             (count, read) = (count + 1, read + file.len);
             if read.saturating_sub(copy.len) >= goal {
@@ -142,7 +154,10 @@ impl<'a> Copy<'a> {
             match block {
                 Block::Record(Record { id, topic, event }) => {
                     spans.add_record(id);
-                    let evicted = self.retained.evicted.get(topic.as_deref().unwrap_or_default());
+                    let evicted = self
+                        .retained
+                        .evicted
+                        .get(topic.as_deref().unwrap_or_default());
                     if evicted.is_some_and(|evicted| *evicted < id) {
                         Record::encode(id, topic.as_deref(), event, &mut self.bytes);
                     } else {
@@ -177,7 +192,11 @@ impl<'a> Copy<'a> {
     }
 
     fn drop_event(&mut self, id: LogId, name: Option<&str>) {
-        let dropped = match self.retained.evicted.get_key_value(name.unwrap_or_default()) {
+        let dropped = match self
+            .retained
+            .evicted
+            .get_key_value(name.unwrap_or_default())
+        {
             Some((name, _)) => self.dropped.entry(name).or_default(),
             // The hub does not know the topic any more.
             None => self.state.floor.get_or_insert_default(),

@@ -160,7 +160,11 @@ impl FileError {
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { action, path, error } = self;
+        let Self {
+            action,
+            path,
+            error,
+        } = self;
         write!(f, "can't {action} {}: {error}", path.display())
     }
 }

@@ -12,8 +12,9 @@ use super::bell::Bell;
 use super::disk::{FileError, failed};
 use super::helper::Helper;
 use super::notice::{JournalError, JournalState};
+use super::segments::Segments;
 use super::writer::{Rest, Writer};
-use super::{Journal, SyncPolicy, WhileFailing, restore};
+use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::lock;
 use crate::topic::{
@@ -139,7 +140,7 @@ impl Handle {
     fn start(
         source: Source,
         journal: &Journal,
-        segments: super::segments::Segments,
+        segments: Segments,
         last: LogId,
     ) -> Result<Arc<Self>, JournalError> {
         let link = Arc::new(Link::default());
@@ -152,8 +153,10 @@ impl Handle {
         };
         let writer = Writer::new(source, journal, segments, for_writer, last, now())?;
         let helper = Arc::clone(&link);
-        let spawned = spawn("sse-journal-sync", move || helper.helper.run(&|| helper.bell.ring()))
-            .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
+        let spawned = spawn("sse-journal-sync", move || {
+            helper.helper.run(&|| helper.bell.ring())
+        })
+        .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
         spawned.map_err(failed("start a thread for", &dir))?;
         Ok(Arc::new(handle))
     }
@@ -255,7 +258,10 @@ impl Link {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
 }
 
 /// The writer's thread.

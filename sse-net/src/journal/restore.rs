@@ -80,7 +80,8 @@ fn list(segments: &Segments) -> Result<Vec<SegmentFile>, JournalError> {
         if let Some(number) = number(&path) {
             files.push(SegmentFile { number, len });
         } else if path.extension().is_some_and(|extension| extension == "sse") {
-            disk.read(&path, &mut buffer).map_err(failed("read", &path))?;
+            disk.read(&path, &mut buffer)
+                .map_err(failed("read", &path))?;
             parse(&buffer, &path)?;
         }
     }
@@ -128,8 +129,9 @@ impl Contents {
         for (name, pieces) in events {
             let topic = self.topics.entry(name).or_default();
             for mut events in pieces.into_iter().rev() {
-                while let Some(later) =
-                    topic.events.pop_if(|later: &mut Restored| events.last() >= later.first())
+                while let Some(later) = topic
+                    .events
+                    .pop_if(|later: &mut Restored| events.last() >= later.first())
                 {
                     events = events.merge(&later);
                 }
@@ -142,12 +144,18 @@ impl Contents {
         if self.epochs.is_empty() && !state.epochs.is_empty() {
             self.epochs.clone_from(&state.epochs);
             let past = &state.epochs[..state.epochs.len() - 1];
-            self.ends = past.iter().map(|epoch| (epoch.first.epoch(), epoch.last)).collect();
+            self.ends = past
+                .iter()
+                .map(|epoch| (epoch.first.epoch(), epoch.last))
+                .collect();
         }
         self.synced = self.synced.max(state.synced.unwrap_or_default());
         self.floor = self.floor.max(state.floor.unwrap_or_default());
         for (id, name) in &state.evicted {
-            let topic = self.topics.entry(name.clone().unwrap_or_default()).or_default();
+            let topic = self
+                .topics
+                .entry(name.clone().unwrap_or_default())
+                .or_default();
             topic.evicted = topic.evicted.max(*id);
         }
     }
@@ -252,7 +260,8 @@ impl SegmentContents {
     fn push(&mut self, record: &Record<'_>) {
         let name = record.topic.as_deref().unwrap_or_default();
         if !self.events.contains_key(name) {
-            self.events.insert(name.to_owned(), vec![Restored::default()]);
+            self.events
+                .insert(name.to_owned(), vec![Restored::default()]);
         }
         let Some(pieces) = self.events.get_mut(name) else {
             return;
@@ -283,13 +292,19 @@ impl SegmentContents {
 fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
     let mut aside: PathBuf = path.with_extension("unreadable");
     for copy in 1.. {
-        let paths = journal.disk.list(&journal.dir).map_err(failed("read", &journal.dir))?;
+        let paths = journal
+            .disk
+            .list(&journal.dir)
+            .map_err(failed("read", &journal.dir))?;
         if !paths.iter().any(|(path, _)| *path == aside) {
             break;
         }
         aside = path.with_extension(format!("unreadable-{copy}"));
     }
-    journal.disk.rename(path, &aside).map_err(failed("rename", path))?;
+    journal
+        .disk
+        .rename(path, &aside)
+        .map_err(failed("rename", path))?;
     let _ = journal.notify(&JournalNotice::SetAside(path.to_owned(), aside));
     Ok(())
 }

@@ -105,7 +105,12 @@ impl Segments {
             let path = path(&self.dir, file.number);
             output.write(bytes).map_err(failed("write", &path))?;
             file.len += bytes.len() as u64;
-            if self.unsynced.files.last().is_none_or(|(last, _)| *last != path) {
+            if self
+                .unsynced
+                .files
+                .last()
+                .is_none_or(|(last, _)| *last != path)
+            {
                 self.unsynced.files.push((path, Arc::clone(output)));
             }
         }
@@ -145,19 +150,27 @@ impl Segments {
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
         let paths = self.disk.list(&self.dir);
-        if paths.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if paths
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
             self.lock = None;
             self.closed.clear();
         }
         let paths = paths.map_err(failed("read", &self.dir))?;
         let there: HashSet<_> = paths.iter().filter_map(|(path, _)| number(path)).collect();
         let newest = self.newest.iter().map(|(file, _)| file);
-        let gone = self.closed.iter().chain(newest).find(|file| !there.contains(&file.number));
+        let gone = self
+            .closed
+            .iter()
+            .chain(newest)
+            .find(|file| !there.contains(&file.number));
         let Some(gone) = gone.map(|file| path(&self.dir, file.number)) else {
             return Ok(());
         };
         self.closed.retain(|file| there.contains(&file.number));
-        self.newest.take_if(|(file, _)| !there.contains(&file.number));
+        self.newest
+            .take_if(|(file, _)| !there.contains(&file.number));
         Err(failed("find", &gone)(io::ErrorKind::NotFound.into()))
     }
 

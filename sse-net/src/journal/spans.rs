@@ -58,7 +58,10 @@ impl Spans {
             spans.extend(self.first.map(|first| (first, self.last)));
         }
         for (after, before) in self.holes {
-            if let Some(span) = spans.iter_mut().find(|span| span.0 < before && before <= span.1) {
+            if let Some(span) = spans
+                .iter_mut()
+                .find(|span| span.0 < before && before <= span.1)
+            {
                 let rest = (before, span.1);
                 span.1 = after.max(span.0);
                 spans.push(rest);

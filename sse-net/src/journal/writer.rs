@@ -149,7 +149,9 @@ impl Writer {
                 self.compact();
             }
             if !self.is_failing() {
-                self.segments.check().inspect_err(|_| self.safe = LogId::default())?;
+                self.segments
+                    .check()
+                    .inspect_err(|_| self.safe = LogId::default())?;
             }
         }
         self.sync_if_due(now)?;
@@ -165,7 +167,9 @@ impl Writer {
             State::Idle if self.is_closing => return self.close(),
             State::Idle => {
                 let sync_at = self.sync_at.filter(|_| self.link.helper.is_free());
-                return Ok(Rest::Until(sync_at.unwrap_or(self.check_at).min(self.check_at)));
+                return Ok(Rest::Until(
+                    sync_at.unwrap_or(self.check_at).min(self.check_at),
+                ));
             }
             State::Writing => {
                 self.write(now)?;
@@ -214,7 +218,8 @@ impl Writer {
             _ if self.state == State::Recovering => {}
             SyncPolicy::Never => self.safe = until,
             SyncPolicy::Interval(interval) => {
-                self.sync_at.get_or_insert(now.steady.saturating_add(interval));
+                self.sync_at
+                    .get_or_insert(now.steady.saturating_add(interval));
             }
             SyncPolicy::EveryEvent => self.sync()?,
         }
@@ -338,7 +343,9 @@ impl Writer {
         self.goal.until = news.until;
         self.goal.topics.append(&mut news.topics);
         self.goal.topics.sort_unstable_by_key(Arc::as_ptr);
-        self.goal.topics.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        self.goal
+            .topics
+            .dedup_by(|one, other| Arc::ptr_eq(one, other));
     }
 
     fn recover(&mut self, now: Now) -> Result<(), FileError> {
@@ -427,7 +434,11 @@ impl Writer {
                         self.safe = until;
                     }
                     let synced = Some(until);
-                    SegmentState { synced, ..SegmentState::default() }.encode(&mut self.batch);
+                    SegmentState {
+                        synced,
+                        ..SegmentState::default()
+                    }
+                    .encode(&mut self.batch);
                     self.update(|_| {});
                 }
                 Done::Synced(_, Err(error)) => return Err(error),
@@ -461,7 +472,9 @@ impl Writer {
                 self.residue = compacted.residue;
                 let replaced = self.segments.closed.get(compacted.count - 1);
                 if replaced.is_some_and(|file| file.number == compacted.file.number) {
-                    self.segments.closed.splice(..compacted.count, [compacted.file]);
+                    self.segments
+                        .closed
+                        .splice(..compacted.count, [compacted.file]);
                 }
                 self.update(|_| {});
                 compacted.error

@@ -142,7 +142,7 @@ impl Request {
 
     /// Like [`stream`](Self::stream), but the future continues when the client disconnects.
     ///
-    /// It runs as a task of its own, for work that must be completed in any case. After the
+    /// It runs in a separate task, for work that must be completed in any case. After the
     /// disconnect, [`Stream::closed`] returns and calls of the stream fail with
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe).
     pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer

@@ -3,8 +3,11 @@
 mod clock;
 mod handle;
 mod hub;
+mod joint;
 mod position;
 mod publish;
+mod reader;
+mod several;
 mod source;
 mod state;
 mod subscription;
@@ -12,10 +15,12 @@ mod waiters;
 
 pub(crate) use clock::now;
 pub use handle::Topic;
-pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use hub::{Hub, TooManyTopics};
+pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use position::Start;
 pub use publish::{PublishError, Published};
+pub(crate) use reader::Reader;
+pub use several::FollowError;
 pub(crate) use source::{News, Retained, Source, Storage};
 pub(crate) use state::Shared;
 pub use subscription::Subscription;

@@ -97,7 +97,10 @@ impl Topic {
         if state.is_finished {
             return Err(PublishError::Finished);
         }
-        if self.storage().is_some_and(|storage| storage.bounds_backlog()) {
+        if self
+            .storage()
+            .is_some_and(|storage| storage.bounds_backlog())
+        {
             let waiting = state.log.end().distance(state.log.tip());
             if waiting > self.shared.config.retention.max_bytes() / 2 {
                 return Err(PublishError::BacklogFull);
@@ -112,7 +115,7 @@ impl Topic {
     /// Checks the events, and encodes those that are too large to be encoded under the lock.
     /// Returns these with their indices.
     fn encode_large(&self, events: &[Event<'_>]) -> Result<Vec<(usize, Encoded)>, PublishError> {
-        if self.hub().is_some() && events.iter().any(Event::has_id) {
+        if self.hub().is_some() && events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
         }
         let max = self.shared.config.max_event;
@@ -153,7 +156,7 @@ impl Topic {
                 (Some(id), None) => log.append_as(id, event, now),
                 (Some(id), Some((_, encoded))) => log.append_encoded_as(id, encoded, now),
             };
-            id = (!event.has_id()).then_some(appended.id);
+            id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
         let last = state.log.newest_id();
@@ -188,7 +191,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// Returns the ID that the topic gave the event; `None` if the publisher had set one.
+    /// Returns the ID that the topic assigned; `None` if the event had a publisher's ID.
     #[must_use]
     pub const fn id(&self) -> Option<LogId> {
         self.id
@@ -197,7 +200,9 @@ impl Published {
 
 impl fmt::Debug for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Published").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Published")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

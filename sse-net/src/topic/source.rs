@@ -96,7 +96,10 @@ impl Source {
             Self::Hub(hub) => hub.order().epochs.iter().collect(),
             Self::Topic(topic) => {
                 let state = topic.lock();
-                state.log.epochs().map_or_else(Vec::new, |epochs| epochs.iter().collect())
+                state
+                    .log
+                    .epochs()
+                    .map_or_else(Vec::new, |epochs| epochs.iter().collect())
             }
         }
     }

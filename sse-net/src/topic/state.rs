@@ -1,6 +1,6 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
-use sse_core::{Cursor, Log, Retention};
+use sse_core::{Cursor, Log, LogId, Retention};
 use tokio::runtime::Handle;
 
 use super::hub::NewestId;
@@ -65,8 +65,13 @@ impl State {
         self.waiters.take(self.runtime.as_ref())
     }
 
-    /// Returns `true` if no event will ever follow `cursor`.
+    /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
+    }
+
+    /// Returns `true` if no event will ever have a later ID than this one of the hub.
+    pub(super) fn is_over_after(&self, position: LogId) -> bool {
+        self.is_finished && position >= self.log.newest_id()
     }
 }

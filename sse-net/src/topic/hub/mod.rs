@@ -36,6 +36,7 @@ mod order;
 mod tests;
 
 use std::ops::Deref;
+use std::time::Duration;
 use std::{error, fmt};
 
 use sse_core::{Epochs, Ids, Log, LogId, Now, Restored};
@@ -137,9 +138,15 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HubShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("topics", &self.topics())
-            .field("visible", &self.0.order().visible())
+            .field("topics", &self.names().count())
+            .field("visible", &self.order().visible())
             .finish_non_exhaustive()
     }
 }
@@ -219,6 +226,11 @@ impl HubCore {
         lock(&self.order)
     }
 
+    /// How long events that follow a delivery wait.
+    pub(super) fn linger(&self) -> Duration {
+        self.config.linger()
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         lock(&self.names)
     }
@@ -290,7 +302,9 @@ impl RestoredTopic {
     /// Appends the events to an empty log, and holds back what follows.
     pub(crate) fn into_log(self, mut log: Log) -> Log {
         let now = now();
-        self.events.into_iter().for_each(|events| log.restore(events, now));
+        self.events
+            .into_iter()
+            .for_each(|events| log.restore(events, now));
         drop(log.evict(now));
         log.hold(Some(log.tip()));
         log
