@@ -38,14 +38,24 @@ impl Hub {
     /// is that of another release, or if files cannot be opened, read or written. Damage is not an
     /// error: it is [reported](Journal::on_notice) and skipped.
     pub fn open(config: impl Into<HubConfig>, journal: &Journal) -> Result<Self, JournalError> {
+        let (hub, opened) = Self::open_idle(config, journal)?;
+        opened.start(journal)?;
+        Ok(hub)
+    }
+
+    /// Opens a hub whose journal has no threads yet.
+    pub(super) fn open_idle(
+        config: impl Into<HubConfig>,
+        journal: &Journal,
+    ) -> Result<(Self, Opened), JournalError> {
         let (segments, contents) = restore::open(journal, None)?;
         let epochs = Epochs::restore(contents.epochs, random_epoch(), now().unix);
         let topics = contents.topics.into_iter();
         let hub = HubCore::restore(config.into(), epochs, contents.floor, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
-        let handle = Handle::start(source, journal, segments, contents.last)?;
-        Ok(Self::with_storage(hub, handle))
+        let (handle, opened) = Handle::open(source, journal, segments, contents.last)?;
+        Ok((Self::with_storage(hub, handle), opened))
     }
 
     /// Waits until all published events are on disk, with every [`SyncPolicy`].
@@ -88,7 +98,8 @@ impl Topic {
         let log = Log::with_epochs(config.retention, epochs, restored.evicted);
         let shared = Shared::new(config, restored.into_log(log));
         let source = Source::Topic(Arc::clone(&shared));
-        let handle = Handle::start(source, journal, segments, contents.last)?;
+        let (handle, opened) = Handle::open(source, journal, segments, contents.last)?;
+        opened.start(journal)?;
         Ok(Self::with_storage(shared, handle))
     }
 
@@ -136,29 +147,41 @@ struct Handle {
     is_holding: bool,
 }
 
+/// A journal that has been opened.
+pub(super) struct Opened {
+    pub(super) writer: Writer,
+    pub(super) link: Arc<Link>,
+}
+
+impl Opened {
+    /// Starts the threads.
+    fn start(self, journal: &Journal) -> Result<(), JournalError> {
+        let Self { writer, link } = self;
+        let helping = Arc::clone(&link);
+        let spawned = spawn("sse-journal-sync", move || {
+            helping.helper.run(&|| helping.bell.ring())
+        })
+        .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
+        Ok(spawned.map_err(failed("start a thread for", &journal.dir))?)
+    }
+}
+
 impl Handle {
-    fn start(
+    fn open(
         source: Source,
         journal: &Journal,
         segments: Segments,
         last: LogId,
-    ) -> Result<Arc<Self>, JournalError> {
+    ) -> Result<(Arc<Self>, Opened), JournalError> {
         let link = Arc::new(Link::default());
-        let (for_writer, journal) = (Arc::clone(&link), journal.clone());
-        let dir = journal.dir.clone();
         let handle = Self {
             link: Arc::clone(&link),
             source: source.clone(),
             is_holding: journal.while_failing == WhileFailing::Hold,
         };
-        let writer = Writer::new(source, journal, segments, for_writer, last, now())?;
-        let helper = Arc::clone(&link);
-        let spawned = spawn("sse-journal-sync", move || {
-            helper.helper.run(&|| helper.bell.ring())
-        })
-        .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
-        spawned.map_err(failed("start a thread for", &dir))?;
-        Ok(Arc::new(handle))
+        let (writing, journal) = (Arc::clone(&link), journal.clone());
+        let writer = Writer::new(source, journal, segments, writing, last, now())?;
+        Ok((Arc::new(handle), Opened { writer, link }))
     }
 
     fn of(storage: Option<&Arc<dyn Storage>>) -> Result<&Self, JournalError> {

@@ -9,6 +9,8 @@ mod notice;
 mod restore;
 mod segments;
 mod spans;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use disk::FileError;

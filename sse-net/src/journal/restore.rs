@@ -60,6 +60,9 @@ pub(super) fn open(
         contents.topics.clear();
         contents.read(journal, &mut files, retention)?;
     }
+    if let Some(current) = contents.epochs.last_mut() {
+        current.last = current.last.max(contents.last);
+    }
     for epoch in &mut contents.epochs {
         epoch.last = epoch.last.min(contents.last).max(epoch.first);
     }

@@ -116,6 +116,11 @@ impl Hub {
         self.0.storage()
     }
 
+    #[cfg(test)]
+    pub(crate) fn visible(&self) -> LogId {
+        self.0.order().visible()
+    }
+
     /// Returns the topic with this name, and creates it if need be.
     ///
     /// A name is any text. Whether a client may follow the topic is for the caller to decide.
