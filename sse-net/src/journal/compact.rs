@@ -168,7 +168,16 @@ impl<'a> Copy<'a> {
                     spans.add_state(&state);
                     self.add_state(state);
                 }
-                Block::Unread { id, topic, .. } => self.drop_event(id, topic.as_deref()),
+                Block::Unread { id, topic, damage } => {
+                    // Another segment may have it. If none does, the next start reports it.
+                    let evicted = self
+                        .retained
+                        .evicted
+                        .get(topic.as_deref().unwrap_or_default());
+                    if evicted.is_some_and(|evicted| *evicted < id) {
+                        self.bytes.extend_from_slice(&bytes[damage.range()]);
+                    }
+                }
                 Block::Damage(_) => spans.add_damage(),
             }
             if self.bytes.len() >= MAX_WRITE {
