@@ -55,7 +55,11 @@ async fn the_topics_of_a_hub_continue_after_a_restart() {
         let mut published = Vec::new();
         for number in 0..30 {
             let topic = hub.topic(format!("topic {}", number % 3)).unwrap();
-            published.push(topic.publish(&Event::new().data(number.to_string())).unwrap());
+            published.push(
+                topic
+                    .publish(&Event::new().data(number.to_string()))
+                    .unwrap(),
+            );
         }
         stored(published.last().unwrap()).await;
         let seen = published[9].id().unwrap();
@@ -65,10 +69,17 @@ async fn the_topics_of_a_hub_continue_after_a_restart() {
         assert_eq!(hub.topics(), 3);
         let topic = hub.topic("topic 1").unwrap();
         assert_eq!(retained(&topic), "1 4 7 10 13 16 19 22 25 28");
-        assert_eq!(topic.resume(Some(&seen.into())), Resume::Resumed, "{policy:?}");
+        assert_eq!(
+            topic.resume(Some(&seen.into())),
+            Resume::Resumed,
+            "{policy:?}"
+        );
         let next = topic.publish(&Event::new().data("30")).unwrap();
         assert!(next.id() > published[29].id());
-        assert_eq!(hub.topic("other").unwrap().resume(Some(&seen.into())), Resume::Resumed);
+        assert_eq!(
+            hub.topic("other").unwrap().resume(Some(&seen.into())),
+            Resume::Resumed
+        );
         assert!(dir.notices().is_empty());
     }
 }
@@ -147,8 +158,12 @@ async fn publishers_own_ids_are_the_same_after_a_restart() {
     let dir = Dir::new();
     let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
     for event in [
-        Event::new().id(EventId::from_static("")).data("the empty ID resets"),
-        Event::new().id(EventId::from_static("x y")).data("a space within it"),
+        Event::new()
+            .id(EventId::from_static(""))
+            .data("the empty ID resets"),
+        Event::new()
+            .id(EventId::from_static("x y"))
+            .data("a space within it"),
         Event::new()
             .comment("first")
             .id(EventId::from_static("commented"))
@@ -156,7 +171,9 @@ async fn publishers_own_ids_are_the_same_after_a_restart() {
         Event::new().comment("alone"),
         Event::new().id(EventId::from_static("twice")).data("once"),
         Event::new().id(EventId::from_static("twice")).data("again"),
-        Event::new().id(EventId::from_static("7-3")).data("like an ID of the log"),
+        Event::new()
+            .id(EventId::from_static("7-3"))
+            .data("like an ID of the log"),
         Event::new()
             .id(EventId::from_static("99999999999999-0"))
             .data("like a future ID of the log"),
@@ -169,7 +186,16 @@ async fn publishers_own_ids_are_the_same_after_a_restart() {
         let lag = topic.subscribe_after(id.clone(), Start::Live).lag();
         (lag, topic.resume(Some(&id)))
     };
-    let own = ["", "x y", "commented", "twice", "7-3", "99999999999999-0", "unknown", "7-4"];
+    let own = [
+        "",
+        "x y",
+        "commented",
+        "twice",
+        "7-3",
+        "99999999999999-0",
+        "unknown",
+        "7-4",
+    ];
     let before = (bytes(&topic), own.map(|id| resume(&topic, id)));
     drop(topic);
     let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
@@ -200,9 +226,19 @@ async fn without_a_journal_nothing_is_stored() {
     let hub = Hub::new(HubConfig::default());
     assert_eq!(hub.journal_state(), None);
     let error = hub.sync().await.unwrap_err();
-    assert_eq!(error.to_string(), "there is no journal; open the hub or the topic with one");
-    let published = hub.topic("a").unwrap().publish(&Event::new().data("")).unwrap();
-    assert!(matches!(published.stored().await, Err(JournalError::NoJournal)));
+    assert_eq!(
+        error.to_string(),
+        "there is no journal; open the hub or the topic with one"
+    );
+    let published = hub
+        .topic("a")
+        .unwrap()
+        .publish(&Event::new().data(""))
+        .unwrap();
+    assert!(matches!(
+        published.stored().await,
+        Err(JournalError::NoJournal)
+    ));
 }
 
 #[cfg(target_os = "linux")]
@@ -244,7 +280,10 @@ async fn a_full_disk_is_reported_and_retained_events_are_stored_later() {
         for _ in 1..10 {
             last = Some(topic.publish(&Event::new().data(&data)).unwrap());
         }
-        assert!(matches!(last.unwrap().stored().await, Err(JournalError::Failed(_))));
+        assert!(matches!(
+            last.unwrap().stored().await,
+            Err(JournalError::Failed(_))
+        ));
         assert!(!topic.journal_state().unwrap().is_storing);
         wait_for(|| ids(&topic).len() == 10).await;
 
@@ -254,7 +293,10 @@ async fn a_full_disk_is_reported_and_retained_events_are_stored_later() {
         let before = bytes(&topic);
         drop(topic);
         let notices = dir.notices();
-        assert!(notices[0].contains("No space left on device (os error 28)"), "{notices:?}");
+        assert!(
+            notices[0].contains("No space left on device (os error 28)"),
+            "{notices:?}"
+        );
         assert_eq!(notices[1..], ["events are stored again"]);
         let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
         assert_eq!(bytes(&topic), before, "once and in order");
@@ -274,20 +316,27 @@ impl Disk {
             .arg(dir)
             .stderr(std::process::Stdio::null())
             .status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(dir.to_owned()))
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Self(dir.to_owned()))
     }
 }
 
 #[cfg(target_os = "linux")]
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
     }
 }
 
 async fn publish(topic: &Topic, numbers: std::ops::Range<u32>) {
     for number in numbers {
-        topic.publish(&Event::new().data(number.to_string())).unwrap();
+        topic
+            .publish(&Event::new().data(number.to_string()))
+            .unwrap();
     }
     topic.sync().await.unwrap();
 }
@@ -330,7 +379,9 @@ fn lines(topic: &Topic, prefix: &str) -> Vec<String> {
 
 /// Returns the segment files of a directory, the oldest first.
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sse");
     let mut segments: Vec<_> = entries.filter(is_segment).collect();
     segments.sort();

@@ -1,8 +1,8 @@
 //! The state machine that writes events and moves the mark.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 
 use sse_core::{LogId, Now, Record, SegmentState, Slice, Span};
 
@@ -149,9 +149,7 @@ impl Writer {
                 self.compact();
             }
             if !self.is_failing() {
-                self.segments
-                    .check()
-                    .inspect_err(|_| self.safe = LogId::default())?;
+                self.check_files()?;
             }
         }
         self.sync_if_due(now)?;
@@ -183,6 +181,8 @@ impl Writer {
                 return Ok(Rest::Until(retry_at));
             }
             State::Failed { .. } => {
+                let _ = self.check_files(); // What is gone is written again.
+                self.written = self.safe;
                 self.segments.prepare()?;
                 self.goal = self.source.news_after(self.safe);
                 self.seen = self.goal.until;
@@ -197,6 +197,15 @@ impl Writer {
             }
         }
         Ok(Rest::None)
+    }
+
+    /// Returns an error if a file is gone. Then nothing is safe any more.
+    fn check_files(&mut self) -> Result<(), FileError> {
+        self.segments.check().inspect_err(|error| {
+            if error.io_error().kind() == io::ErrorKind::NotFound {
+                self.safe = LogId::default();
+            }
+        })
     }
 
     fn finish_batch(&mut self, now: Now) {
@@ -398,8 +407,19 @@ impl Writer {
     /// Syncs in this thread.
     fn sync(&mut self) -> Result<(), FileError> {
         self.segments.take_unsynced().sync(&*self.segments.disk)?;
-        (self.synced, self.safe) = (self.written, self.written);
+        self.safe = self.written;
+        self.note_synced(self.written);
         Ok(())
+    }
+
+    /// Notes in the journal that a sync has succeeded, with the next batch.
+    fn note_synced(&mut self, until: LogId) {
+        self.synced = until;
+        let state = SegmentState {
+            synced: Some(until),
+            ..SegmentState::default()
+        };
+        state.encode(&mut self.batch);
     }
 
     /// Lets the helper sync if that is due, or syncs at once if many files wait for it.
@@ -429,16 +449,10 @@ impl Writer {
         while let Some(done) = self.link.helper.take_done() {
             match done {
                 Done::Synced(until, Ok(())) => {
-                    self.synced = until;
+                    self.note_synced(until);
                     if self.journal.sync != SyncPolicy::Never {
                         self.safe = until;
                     }
-                    let synced = Some(until);
-                    SegmentState {
-                        synced,
-                        ..SegmentState::default()
-                    }
-                    .encode(&mut self.batch);
                     self.update(|_| {});
                 }
                 Done::Synced(_, Err(error)) => return Err(error),

@@ -99,7 +99,10 @@ fn assert_recovers(
         numbers(before + 5),
         "once and in order: {context}"
     );
-    assert_eq!(process.notices(), [""; 0], "{context}");
+    let mut notices = process.notices();
+    // What could not be deleted.
+    notices.retain(|notice| !notice.contains("cannot be read as a segment"));
+    assert_eq!(notices, [""; 0], "{context}");
 }
 
 #[test]
@@ -294,21 +297,17 @@ fn a_failed_compaction_is_reported_and_tried_again() {
         let retention = Retention::events(3).backlog(Duration::ZERO, 0);
         let mut process = Process::start_with(retention, &journal(&disk, NEVER));
         publish(&mut process, 0..10);
-        let (path, times) = match action {
-            "remove" => ("segment-", 1),
-            "sync_dir" => ("", 1),
-            _ => ("", 1),
-        };
-        let path = if matches!(action, "create" | "write" | "sync") {
-            "compacting"
-        } else {
-            path
+        // The journal creates and writes other files, too.
+        let path = match action {
+            "create" | "write" | "sync" => "compacting",
+            "remove" => "segment-",
+            _ => "",
         };
         disk.fail(Fault {
             action,
             path,
             after: 0,
-            times,
+            times: 1,
             error: EIO,
         });
         for number in (10..400).step_by(10) {

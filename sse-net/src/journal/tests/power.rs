@@ -69,7 +69,8 @@ impl Model {
         for id in self.events.range(..=promised).map(|(id, _)| id) {
             assert!(
                 kept.contains_key(id),
-                "{context}: {id} was promised, up to {promised}"
+                "{context}: {id} was promised, up to {promised}, {:?}",
+                process.notices()
             );
         }
         let last = kept.keys().next_back().copied().unwrap_or_default();
@@ -159,6 +160,18 @@ fn program(seed: u64) {
                         model.synced
                     }
                 };
+                if std::env::var("SSE_DUMP").is_ok() {
+                    println!("operation {operation}: promised {promised}");
+                    for path in disk.paths() {
+                        println!(
+                            "{}\n{}",
+                            path.display(),
+                            String::from_utf8_lossy(&disk.read_file(&path))
+                                .replace('\0', "0")
+                                .replace("xxxx", "")
+                        );
+                    }
+                }
                 process = Process::start(&journal(&disk, policy));
                 model.check(&process, promised, &context);
             }
