@@ -106,7 +106,7 @@ fn damage_is_reported_and_skipped() {
         ("a byte of the state", with(18, b'x'), "! 0 1 2 3"),
         ("a byte of an event", with(event, b'x'), "s 0 ?1 2 3"),
         ("a byte of a comment", with(comment, b'x'), "s 0 ! 2 3"),
-        ("no blank line", with(ends[2] - 1, b'x'), "s 0 ?1 2 3"),
+        ("no blank line", with(ends[2] - 1, b'x'), "s 0 ?1 3"),
         ("a missing byte", [&file[..event], &file[event + 1..]].concat(), "s 0 ?1 2 3"),
         ("a further byte", [&file[..event], b"x", &file[event..]].concat(), "s 0 ?1 2 3"),
         ("further line ends", [&file[..ends[1]], b"\n\n", &file[ends[1]..]].concat(), "s 0 ! 1 2 3"),

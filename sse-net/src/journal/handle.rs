@@ -54,7 +54,8 @@ impl Hub {
         let hub = HubCore::restore(config.into(), epochs, contents.floor, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
-        let (handle, opened) = Handle::open(source, journal, segments, contents.last)?;
+        let (handle, opened) =
+            Handle::open(source, journal, segments, [contents.synced, contents.last])?;
         Ok((Self::with_storage(hub, handle), opened))
     }
 
@@ -98,7 +99,8 @@ impl Topic {
         let log = Log::with_epochs(config.retention, epochs, restored.evicted);
         let shared = Shared::new(config, restored.into_log(log));
         let source = Source::Topic(Arc::clone(&shared));
-        let (handle, opened) = Handle::open(source, journal, segments, contents.last)?;
+        let (handle, opened) =
+            Handle::open(source, journal, segments, [contents.synced, contents.last])?;
         opened.start(journal)?;
         Ok(Self::with_storage(shared, handle))
     }
@@ -171,7 +173,7 @@ impl Handle {
         source: Source,
         journal: &Journal,
         segments: Segments,
-        last: LogId,
+        ids: [LogId; 2],
     ) -> Result<(Arc<Self>, Opened), JournalError> {
         let link = Arc::new(Link::default());
         let handle = Self {
@@ -180,7 +182,7 @@ impl Handle {
             is_holding: journal.while_failing == WhileFailing::Hold,
         };
         let (writing, journal) = (Arc::clone(&link), journal.clone());
-        let writer = Writer::new(source, journal, segments, writing, last, now())?;
+        let writer = Writer::new(source, journal, segments, writing, ids, now())?;
         Ok((Arc::new(handle), Opened { writer, link }))
     }
 

@@ -28,7 +28,8 @@ pub(super) struct Contents {
     /// The last ID of each of them but the last.
     ends: HashMap<u16, LogId>,
     pub(super) last: LogId,
-    synced: LogId,
+    /// Up to where the journal is known to be on disk.
+    pub(super) synced: LogId,
     /// Events up to this ID count as evicted in all topics.
     begin: LogId,
     /// Those up to this one in topics that have no events.
@@ -57,6 +58,7 @@ pub(super) fn open(
     contents.read(journal, &mut files, retention)?;
     if let Some(cut) = contents.judge(journal) {
         (contents.until, contents.last) = (Some(cut), cut);
+        contents.synced = contents.synced.min(cut);
         contents.topics.clear();
         contents.read(journal, &mut files, retention)?;
     }

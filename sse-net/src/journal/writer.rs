@@ -85,25 +85,26 @@ pub(super) enum Rest {
 
 impl Writer {
     /// Begins a segment for a run of the hub or topic. All events are restored ones, up to `last`.
+    ///
+    /// Those after `synced` are written again: nobody knows whether they are on disk.
     pub(super) fn new(
         source: Source,
         journal: Journal,
         segments: Segments,
         link: Arc<Link>,
-        last: LogId,
+        [synced, last]: [LogId; 2],
         now: Now,
     ) -> Result<Self, FileError> {
+        let is_never = journal.sync == SyncPolicy::Never;
+        let safe = if is_never { last } else { synced };
+        let goal = source.news_after(safe);
         let mut writer = Self {
-            source,
-            journal,
-            segments,
-            link,
-            state: State::Idle,
-            goal: News::default(),
-            seen: last,
-            written: last,
-            safe: last,
-            synced: LogId::default(),
+            state: State::Recovering,
+            seen: goal.until,
+            goal,
+            written: safe,
+            safe,
+            synced,
             reached: last,
             batch: Vec::new(),
             pause_until: Duration::ZERO,
@@ -114,11 +115,21 @@ impl Writer {
             residue: 0,
             missed: (0, LogId::default()),
             is_closing: false,
+            source,
+            journal,
+            segments,
+            link,
         };
-        writer.append()?;
-        if writer.journal.sync != SyncPolicy::Never {
+        writer.write(now)?;
+        while writer.written < writer.goal.until {
+            writer.write(now)?;
+        }
+        if is_never {
+            writer.safe = writer.written;
+        } else {
             writer.sync()?;
         }
+        writer.finish_batch(now);
         writer.update(|_| {});
         Ok(writer)
     }
@@ -312,7 +323,7 @@ impl Writer {
 
     /// Appends the batch to the newest segment.
     fn append(&mut self) -> Result<(), FileError> {
-        let (source, from, synced) = (&self.source, self.written, self.synced.max(self.safe));
+        let (source, from, synced) = (&self.source, self.written, self.synced);
         let head = || {
             let mut epochs = source.epochs();
             if let Some(current) = epochs.last_mut() {
@@ -400,6 +411,7 @@ impl Writer {
     fn close(&mut self) -> Result<Rest, FileError> {
         if self.journal.sync != SyncPolicy::Never {
             self.sync()?;
+            let _ = self.append(); // It spares the next start work.
         }
         Ok(Rest::End)
     }

@@ -72,7 +72,12 @@ impl Process {
                 Rest::None => {}
                 Rest::Pause(until) => self.now.steady = self.now.steady.max(until),
                 Rest::Until(until) if until <= self.now.steady || self.writer.is_due() => {}
-                rest => return rest,
+                rest => {
+                    self.link.helper.work(&|| {});
+                    if !self.writer.is_due() {
+                        return rest;
+                    }
+                }
             }
         }
         panic!("the writer has no rest");
