@@ -101,14 +101,14 @@
 //! | shard | a task that drives the connections of thousands of subscribers |
 //! | handler | the function of the application that answers requests |
 //! | per-client stream | a stream that a handler's future writes for one client only |
-//! | journal | the files from which a topic is restored after a restart |
+//! | journal | the files from which a hub or a topic is restored after a restart |
 //! | drain | end all streams within a time, so that clients reconnect elsewhere |
 //!
 //! # Where to look
 //!
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
 //!   batching, and [slow clients](SlowClients).
-//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: the events
+//! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.

@@ -176,6 +176,7 @@ impl<'a> Copy<'a> {
                         .get(topic.as_deref().unwrap_or_default());
                     if evicted.is_some_and(|evicted| *evicted < id) {
                         self.bytes.extend_from_slice(&bytes[damage.range()]);
+                        self.bytes.push(b'\n'); // The next comment begins a line.
                     }
                 }
                 Block::Damage(_) => spans.add_damage(),

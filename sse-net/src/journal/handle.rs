@@ -152,18 +152,16 @@ struct Handle {
 /// A journal that has been opened.
 pub(super) struct Opened {
     pub(super) writer: Writer,
-    pub(super) link: Arc<Link>,
+    pub(super) helper: Helper,
 }
 
 impl Opened {
     /// Starts the threads.
     fn start(self, journal: &Journal) -> Result<(), JournalError> {
-        let Self { writer, link } = self;
-        let helping = Arc::clone(&link);
-        let spawned = spawn("sse-journal-sync", move || {
-            helping.helper.run(&|| helping.bell.ring())
-        })
-        .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
+        let Self { writer, helper } = self;
+        let link = Arc::clone(&helper.link);
+        let spawned = spawn("sse-journal-sync", move || helper.run())
+            .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
         Ok(spawned.map_err(failed("start a thread for", &journal.dir))?)
     }
 }
@@ -181,9 +179,9 @@ impl Handle {
             source: source.clone(),
             is_holding: journal.while_failing == WhileFailing::Hold,
         };
-        let (writing, journal) = (Arc::clone(&link), journal.clone());
-        let writer = Writer::new(source, journal, segments, writing, ids, now())?;
-        Ok((Arc::new(handle), Opened { writer, link }))
+        let journal = journal.clone();
+        let (writer, helper) = Writer::new(source, journal, segments, link, ids, now())?;
+        Ok((Arc::new(handle), Opened { writer, helper }))
     }
 
     fn of(storage: Option<&Arc<dyn Storage>>) -> Result<&Self, JournalError> {
@@ -244,7 +242,6 @@ impl Drop for Handle {
 #[derive(Default)]
 pub(super) struct Link {
     pub(super) bell: Bell,
-    pub(super) helper: Helper,
     pub(super) status: watch::Sender<Status>,
     sync_to: Mutex<LogId>,
     is_closing: AtomicBool,
@@ -306,8 +303,7 @@ fn run(mut writer: Writer, link: &Link) {
                     link.bell.wait(until(time));
                 }
             }
-            Rest::End => break,
+            Rest::End => return,
         }
     }
-    link.helper.close();
 }

@@ -1,15 +1,16 @@
 //! The state machine that writes events and moves the mark.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use std::{io, mem};
 
 use sse_core::{LogId, Now, Record, SegmentState, Slice, Span};
 
-use super::compact::Compaction;
+use super::compact::{Compacted, Compaction};
 use super::disk::FileError;
 use super::handle::{Link, Status};
-use super::helper::{CompactionResult, Done, Job};
+use super::helper::{Done, Helper, Job, SyncKey};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::{Journal, SyncPolicy, WhileFailing};
@@ -41,7 +42,14 @@ pub(super) struct Writer {
     sync_at: Option<Duration>,
     check_at: Duration,
     compact_at: Duration,
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+    /// What has been taken from `done`.
+    finished: Option<Done>,
+    is_syncing: bool,
     is_compacting: bool,
+    /// The number of failures. Syncs that began before the last one do not count.
+    failures: u64,
     /// Of the last compaction; see [`Compaction`].
     residue: u64,
     /// Topics that have evicted events before they were written, and the last such event.
@@ -94,16 +102,20 @@ impl Writer {
         link: Arc<Link>,
         [synced, last]: [LogId; 2],
         now: Now,
-    ) -> Result<Self, FileError> {
-        let is_never = journal.sync == SyncPolicy::Never;
-        let safe = if is_never { last } else { synced };
-        let goal = source.news_after(safe);
+    ) -> Result<(Self, Helper), FileError> {
+        let ((jobs, to_do), (done_by, done)) = (channel(), channel());
+        let helper = Helper {
+            jobs: to_do,
+            done: done_by,
+            link: Arc::clone(&link),
+        };
+        let goal = source.news_after(synced);
         let mut writer = Self {
             state: State::Recovering,
             seen: goal.until,
             goal,
-            written: safe,
-            safe,
+            written: synced,
+            safe: synced,
             synced,
             reached: last,
             batch: Vec::new(),
@@ -111,7 +123,12 @@ impl Writer {
             sync_at: None,
             check_at: now.steady + CHECK,
             compact_at: now.steady + COMPACT,
+            jobs,
+            done,
+            finished: None,
+            is_syncing: false,
             is_compacting: false,
+            failures: 0,
             residue: 0,
             missed: (0, LogId::default()),
             is_closing: false,
@@ -124,14 +141,11 @@ impl Writer {
         while writer.written < writer.goal.until {
             writer.write(now)?;
         }
-        if is_never {
-            writer.safe = writer.written;
-        } else {
-            writer.sync()?;
-        }
+        // Whatever the policy: IDs of this run have to be known after a power failure.
+        writer.sync()?;
         writer.finish_batch(now);
         writer.update(|_| {});
-        Ok(writer)
+        Ok((writer, helper))
     }
 
     /// Does the next piece of work.
@@ -141,11 +155,12 @@ impl Writer {
     }
 
     /// Returns `true` if a step has something to do.
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn is_due(&mut self) -> bool {
+        self.finished = self.finished.take().or_else(|| self.done.try_recv().ok());
         let wants_sync = self.link.sync_wanted() > self.synced && !self.is_failing();
         self.source.last() > self.seen
-            || wants_sync && self.link.helper.is_free()
-            || self.link.helper.has_done()
+            || wants_sync && !self.is_syncing
+            || self.finished.is_some()
             || self.link.is_closing() && !self.is_closing
     }
 
@@ -175,7 +190,7 @@ impl Writer {
             }
             State::Idle if self.is_closing => return self.close(),
             State::Idle => {
-                let sync_at = self.sync_at.filter(|_| self.link.helper.is_free());
+                let sync_at = self.sync_at.filter(|_| !self.is_syncing);
                 return Ok(Rest::Until(
                     sync_at.unwrap_or(self.check_at).min(self.check_at),
                 ));
@@ -183,7 +198,7 @@ impl Writer {
             State::Writing => {
                 self.write(now)?;
                 self.show();
-                if self.written == self.goal.until {
+                if self.written >= self.goal.until {
                     self.finish_batch(now);
                 }
             }
@@ -202,7 +217,7 @@ impl Writer {
             State::Recovering => {
                 self.deliver(now);
                 self.write(now)?;
-                if self.written == self.goal.until {
+                if self.written >= self.goal.until {
                     self.recover(now)?;
                 }
             }
@@ -232,7 +247,7 @@ impl Writer {
     fn write(&mut self, now: Now) -> Result<(), FileError> {
         let until = self.collect();
         self.append()?;
-        self.written = until;
+        self.written = until.max(self.written);
         self.reached = self.reached.max(until);
         match self.journal.sync {
             _ if self.state == State::Recovering => {}
@@ -387,7 +402,7 @@ impl Writer {
         self.batch.clear();
         self.written = self.safe;
         self.sync_at = None;
-        self.link.helper.forget_sync();
+        self.failures += 1;
         let was_failing = self.is_failing();
         self.state = State::Failed {
             retry_at: now.steady + RETRY,
@@ -445,36 +460,61 @@ impl Writer {
         if self.segments.unsynced() > MAX_UNSYNCED {
             self.sync()?;
             self.sync_at = None;
-        } else if self.link.helper.is_free() {
-            self.sync_at = None;
-            let job = Job {
-                files: self.segments.take_unsynced(),
-                disk: Arc::clone(&self.segments.disk),
+        } else if !self.is_syncing {
+            (self.sync_at, self.is_syncing) = (None, true);
+            let key = SyncKey {
                 until: self.written,
+                failures: self.failures,
             };
-            self.link.helper.sync(job);
+            let files = self.segments.take_unsynced();
+            self.give(Job::Sync(files, Arc::clone(&self.segments.disk), key));
         }
         Ok(())
     }
 
+    /// Gives the helper a job. It ends after the writer.
+    fn give(&self, job: Job) {
+        let _ = self.jobs.send(job);
+    }
+
     fn finish_jobs(&mut self) -> Result<(), FileError> {
-        while let Some(done) = self.link.helper.take_done() {
+        while let Some(done) = self.finished.take().or_else(|| self.done.try_recv().ok()) {
             match done {
-                Done::Synced(until, Ok(())) => {
-                    self.note_synced(until);
-                    if self.journal.sync != SyncPolicy::Never {
-                        self.safe = until;
+                Done::Synced(key, synced) => {
+                    self.is_syncing = false;
+                    if key.failures == self.failures {
+                        synced?;
+                        self.note_synced(key.until);
+                        if self.journal.sync != SyncPolicy::Never {
+                            self.safe = key.until;
+                        }
                     }
-                    self.update(|_| {});
                 }
-                Done::Synced(_, Err(error)) => return Err(error),
                 Done::Compacted(compacted) => {
                     self.is_compacting = false;
-                    self.finish_compaction(compacted);
+                    let error = match compacted {
+                        Ok(Some(compacted)) => self.use_compacted(compacted),
+                        Ok(None) => None,
+                        Err(error) => Some(error),
+                    };
+                    if let Some(error) = error {
+                        self.notify(&JournalNotice::NotCompacted(error));
+                    }
                 }
             }
+            self.update(|_| {});
         }
         Ok(())
+    }
+
+    fn use_compacted(&mut self, compacted: Compacted) -> Option<FileError> {
+        let Compacted { count, file, .. } = compacted;
+        let replaced = self.segments.closed.get(count - 1);
+        if replaced.is_some_and(|replaced| replaced.number == file.number) {
+            self.segments.closed.splice(..count, [file]);
+        }
+        self.residue = compacted.residue;
+        compacted.error
     }
 
     fn compact(&mut self) {
@@ -489,28 +529,7 @@ impl Writer {
             segment_bytes: self.journal.segment_bytes,
             residue: self.residue,
         };
-        self.link.helper.compact(compaction, self.source.clone());
-    }
-
-    fn finish_compaction(&mut self, compacted: CompactionResult) {
-        let error = match compacted {
-            Ok(Some(compacted)) => {
-                self.residue = compacted.residue;
-                let replaced = self.segments.closed.get(compacted.count - 1);
-                if replaced.is_some_and(|file| file.number == compacted.file.number) {
-                    self.segments
-                        .closed
-                        .splice(..compacted.count, [compacted.file]);
-                }
-                self.update(|_| {});
-                compacted.error
-            }
-            Ok(None) => None,
-            Err(error) => Some(error),
-        };
-        if let Some(error) = error {
-            self.notify(&JournalNotice::NotCompacted(error));
-        }
+        self.give(Job::Compact(compaction, self.source.clone()));
     }
 
     fn report_missed(&mut self) {

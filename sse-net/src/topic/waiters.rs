@@ -40,10 +40,6 @@ impl Waiters {
         self.wakers.try_remove(place.key)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
-    }
-
     /// Takes all wakers, which the caller calls without a lock.
     pub(crate) fn take(&mut self, runtime: Option<&Handle>) -> Wakers {
         self.round += 1;

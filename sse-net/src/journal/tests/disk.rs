@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use fastrand::Rng;
 
@@ -13,7 +13,7 @@ use crate::journal::disk::{Disk, Output};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
-pub(super) struct MemoryDisk(Arc<Mutex<State>>);
+pub(super) struct MemoryDisk(Arc<(Mutex<State>, Condvar)>);
 
 #[derive(Default)]
 struct State {
@@ -27,6 +27,8 @@ struct State {
     /// Rises when the folder is removed: its locks are those of another folder.
     folder: u64,
     faults: Vec<Fault>,
+    /// An operation that does not return.
+    stalled: Option<&'static str>,
     /// How often each operation was called.
     pub(super) calls: BTreeMap<&'static str, usize>,
 }
@@ -68,6 +70,12 @@ impl MemoryDisk {
         self.lock().faults.push(fault);
     }
 
+    /// Lets an operation wait until it is `None`.
+    pub(super) fn stall(&self, action: Option<&'static str>) {
+        self.lock().stalled = action;
+        self.0.1.notify_all();
+    }
+
     pub(super) fn repair(&self) {
         self.lock().faults.clear();
     }
@@ -93,13 +101,14 @@ impl MemoryDisk {
             .iter()
             .map(|file| file.lose_power(rng))
             .collect();
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             files,
             synced_names: names.clone(),
             names,
             has_dir: state.has_dir,
             ..State::default()
-        })))
+        };
+        Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
@@ -143,13 +152,16 @@ impl MemoryDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.0.lock().unwrap()
     }
 
     /// Counts a call, and fails if a fault matches.
     fn call(&self, action: &'static str, path: &Path) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         *state.calls.entry(action).or_default() += 1;
+        while state.stalled == Some(action) {
+            state = self.0.1.wait(state).unwrap();
+        }
         state.inject(action, path)?;
         if !state.has_dir && action != "create_dir" && action != "write" && action != "sync" {
             return Err(io::ErrorKind::NotFound.into());
@@ -214,7 +226,7 @@ impl File {
         // The length may not have been written, either.
         for range in self.dropped.iter().chain(&self.unsynced).rev() {
             if range.end == len && rng.bool() {
-                len = rng.usize(range.clone());
+                len = rng.usize(range.start..=range.end);
             }
         }
         bytes.truncate(len);

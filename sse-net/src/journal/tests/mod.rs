@@ -11,6 +11,7 @@ use std::time::Duration;
 use sse_core::{Event, LogId, Now, Retention};
 
 use super::handle::{Link, Opened};
+use super::helper::Helper;
 use super::writer::{Rest, Writer};
 use super::{Journal, SyncPolicy};
 use crate::config::HubConfig;
@@ -27,6 +28,7 @@ const EVERY: SyncPolicy = SyncPolicy::EveryEvent;
 struct Process {
     hub: Hub,
     writer: Writer,
+    helper: Helper,
     link: Arc<Link>,
     now: Now,
     notices: Arc<Mutex<Vec<String>>>,
@@ -49,11 +51,12 @@ impl Process {
         let journal = journal
             .clone()
             .on_notice(move |notice| noted.lock().unwrap().push(notice.to_string()));
-        let (hub, Opened { writer, link }) = Hub::open_idle(config, &journal).unwrap();
+        let (hub, Opened { writer, helper }) = Hub::open_idle(config, &journal).unwrap();
         Self {
             hub,
             writer,
-            link,
+            link: Arc::clone(&helper.link),
+            helper,
             now: now(),
             notices,
         }
@@ -67,13 +70,13 @@ impl Process {
     /// Steps until there is nothing to do at this time.
     fn settle(&mut self) -> Rest {
         for _ in 0..10_000 {
-            self.link.helper.work(&|| {});
+            self.helper.work_all();
             match self.step() {
                 Rest::None => {}
                 Rest::Pause(until) => self.now.steady = self.now.steady.max(until),
                 Rest::Until(until) if until <= self.now.steady || self.writer.is_due() => {}
                 rest => {
-                    self.link.helper.work(&|| {});
+                    self.helper.work_all();
                     if !self.writer.is_due() {
                         return rest;
                     }

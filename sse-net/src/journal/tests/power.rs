@@ -132,7 +132,7 @@ fn program(seed: u64) {
                 process.step();
                 process.advance(Duration::from_millis(rng.u64(..2)));
             }
-            75..85 => process.link.helper.work(&|| {}),
+            75..85 => process.helper.work_all(),
             85..92 => process.advance(Duration::from_millis(rng.u64(..400))),
             92..94 => drop(process.settle()),
             94..96 => {
