@@ -32,8 +32,9 @@ pub(super) struct Writer {
     seen: LogId,
     /// Up to where events have been written to segments that count.
     written: LogId,
-    /// Up to where events are as safe as the policy says. `written` falls back to it.
+    /// Up to where events are as safe as the policy says.
     safe: LogId,
+    /// Up to where events are known to be on disk. After a failure, `written` falls back to it.
     synced: LogId,
     /// The last ID that was ever written. Events that are evicted before it are not missed.
     reached: LogId,
@@ -61,8 +62,8 @@ pub(super) struct Writer {
 ///           events                     written, and synced if the policy says so
 ///   Idle ──────────> Writing ─────────────────────────────────────────────────> Idle
 ///    ^                  │
-///    │                  │ an error: the segment is abandoned, and only what is
-///    │                  v safe counts as written
+///    │                  │ an error: the segment is abandoned, and only what has
+///    │                  v been synced counts as written
 ///    │  a second later Failed <──── an error ────┐
 ///    │                  │                        │
 ///    │                  └────────────────> Recovering
@@ -208,9 +209,9 @@ impl Writer {
             }
             State::Failed { .. } => {
                 let _ = self.check_files(); // What is gone is written again.
-                self.written = self.safe;
+                self.fall_back();
                 self.segments.prepare()?;
-                self.goal = self.source.news_after(self.safe);
+                self.goal = self.source.news_after(self.synced);
                 self.seen = self.goal.until;
                 self.state = State::Recovering;
             }
@@ -229,9 +230,14 @@ impl Writer {
     fn check_files(&mut self) -> Result<(), FileError> {
         self.segments.check().inspect_err(|error| {
             if error.io_error().kind() == io::ErrorKind::NotFound {
-                self.safe = LogId::default();
+                self.synced = LogId::default();
             }
         })
+    }
+
+    /// Goes back to what is known to be on disk.
+    const fn fall_back(&mut self) {
+        (self.written, self.safe) = (self.synced, self.synced);
     }
 
     fn finish_batch(&mut self, now: Now) {
@@ -400,7 +406,7 @@ impl Writer {
     fn fail(&mut self, error: &FileError, now: Now) -> Rest {
         self.segments.abandon(self.state == State::Recovering);
         self.batch.clear();
-        self.written = self.safe;
+        self.fall_back();
         self.sync_at = None;
         self.failures += 1;
         let was_failing = self.is_failing();
@@ -411,7 +417,7 @@ impl Writer {
         // What was being written is delivered with the next step.
         self.update(|status| status.failure = Some(error.clone()));
         if !was_failing {
-            self.goal = self.source.news_after(self.safe);
+            self.goal = self.source.news_after(self.synced);
             self.seen = self.goal.until;
             if self.journal.while_failing == WhileFailing::Deliver {
                 self.source.set_visible(self.goal.until, &self.goal.topics);

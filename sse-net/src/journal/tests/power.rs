@@ -160,18 +160,6 @@ fn program(seed: u64) {
                         model.synced
                     }
                 };
-                if std::env::var("SSE_DUMP").is_ok() {
-                    println!("operation {operation}: promised {promised}");
-                    for path in disk.paths() {
-                        println!(
-                            "{}\n{}",
-                            path.display(),
-                            String::from_utf8_lossy(&disk.read_file(&path))
-                                .replace('\0', "0")
-                                .replace("xxxx", "")
-                        );
-                    }
-                }
                 process = Process::start(&journal(&disk, policy));
                 model.check(&process, promised, &context);
             }
