@@ -128,16 +128,17 @@ impl<'o> Recording<'o> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Ending> {
-        let mut rest = bytes;
         let mut events = 0;
+        let mut chunk = self.decoder.chunk(bytes);
         let decoded = loop {
-            match self.decoder.decode(&mut rest) {
+            match chunk.next() {
                 Ok(Some(Decoded::Event(_))) => events += 1,
                 Ok(Some(_)) => {}
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
+        drop(chunk);
         let recorded = self.recorder.record(self.at(), bytes);
         recorded.map_err(|error| self.write_error(&error))?;
         self.events.fetch_add(events, Ordering::Relaxed);

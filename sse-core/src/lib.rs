@@ -31,7 +31,7 @@
 //!
 //! # Reading
 //!
-//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in parts of any
+//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in chunks of any
 //! size, and also returns comments and reconnection times.
 //!
 //! ```
@@ -50,9 +50,10 @@
 //! | to | use |
 //! | --- | --- |
 //! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
-//! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
+//! | read events | [`Events`], [`Decoder`], [`Chunk`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
-//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -123,16 +124,21 @@ pub use stream::{CloseError, Outbox, SendError, Stream};
 
 // Events from any reader.
 mod decode;
-pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
+pub use decode::{Chunk, DecodeError, Decoded, Decoder, Events, MessageEvent};
 
 // Heads and bodies of HTTP/1, and the upgrade of a connection.
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
-    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Headers, MEDIA_TYPE, Rejection,
+    Reply, Request, RequestBody, Response, ResponseHead, ResponseHeadError, ResponseHeadReader,
+    UpgradeError, Upgrader,
 };
+
+// The shapes that clients of model endpoints expect.
+#[cfg(all(feature = "http", feature = "json"))]
+pub mod shapes;
 
 // Encoded events in memory.
 mod log;

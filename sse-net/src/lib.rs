@@ -107,12 +107,15 @@
 //! # Where to look
 //!
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
-//!   batching, and [slow clients](SlowClients).
+//!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
+//!   follow.
 //! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.
 //! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, and a per-client stream.
+//!   [`Answer::until`]: end a stream with its token. [`Request::with_headers`]: set a cookie.
+//!   [`Request::json`]: the body of a `POST`, which [`Upgrader::allow_methods`] has to allow.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: sources of connections.
 //! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
@@ -152,6 +155,7 @@ mod config;
 mod http;
 mod journal;
 mod recording;
+mod runs;
 mod server;
 mod shard;
 mod stats;
@@ -165,16 +169,19 @@ mod unwind;
 pub use client::Client;
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
-pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
+pub use http::{
+    Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
+};
 pub use journal::{
     FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
 };
 pub use recording::{Player, Tee};
+pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::{
-    Cursor, Event, EventId, EventType, FieldError, Head, Lagged, Rejection, Response, ResponseHead,
-    Resume, Retention, UpgradeError, Upgrader,
+    Cursor, Event, EventId, EventType, FieldError, Head, Headers, Lagged, Rejection, Response,
+    ResponseHead, Resume, Retention, UpgradeError, Upgrader,
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
@@ -183,7 +190,7 @@ pub use topic::{
 };
 #[cfg(unix)]
 pub use transport::bind_unix;
-pub use transport::{Listener, Peer, Tcp, Transport};
+pub use transport::{Listener, Peer, Tcp, Transport, Until};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

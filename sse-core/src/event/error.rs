@@ -55,6 +55,8 @@ pub enum Field {
     Origin,
     /// A host name that the server accepts requests for.
     Host,
+    /// A request method that the server allows.
+    Method,
 }
 
 /// What is wrong with a text.
@@ -109,6 +111,7 @@ impl fmt::Display for FieldError {
             Fault::Malformed => match self.field {
                 Field::Origin => f.write_str("is malformed; write it like https://example.org"),
                 Field::Host => f.write_str("is malformed; write it like example.org:8080"),
+                Field::Method => f.write_str("asks for a tunnel, not a stream; leave it out"),
                 _ => f.write_str("is malformed"),
             },
             Fault::Reserved => {
@@ -127,6 +130,7 @@ impl fmt::Display for Field {
             Self::HeaderValue => "header value",
             Self::Origin => "origin",
             Self::Host => "host",
+            Self::Method => "method",
         })
     }
 }

@@ -14,6 +14,6 @@ mod upgrade;
 pub use accept::MEDIA_TYPE;
 pub use body::{BodyError, BodyLimits, BodyReader, Framing};
 pub use head::{Head, HeadReader};
-pub use response::{Rejection, Reply, Response};
+pub use response::{Headers, Rejection, Reply, Response};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
-pub use upgrade::{Request, UpgradeError, Upgrader};
+pub use upgrade::{Request, RequestBody, UpgradeError, Upgrader};

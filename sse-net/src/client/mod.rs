@@ -237,11 +237,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Client<C> {
 
     async fn item(&mut self) -> io::Result<Option<Decoded<'static>>> {
         loop {
-            let mut rest = &self.part[self.decoded..];
-            let item = self.decoder.decode(&mut rest)?.map(Decoded::into_owned);
-            self.decoded = self.part.len() - rest.len();
-            if item.is_some() {
-                return Ok(item);
+            // A line at a time, because `read` returns what comes after the item.
+            let rest = &self.part[self.decoded..];
+            if let Some(line) = rest
+                .split_inclusive(|byte| matches!(byte, b'\r' | b'\n'))
+                .next()
+            {
+                self.decoded += line.len();
+                if let Some(item) = self.decoder.chunk(line).next()? {
+                    return Ok(Some(item.into_owned()));
+                }
+                continue;
             }
             match self.next_part().await? {
                 Some(part) => (self.part, self.decoded) = (part, 0),

@@ -4,21 +4,23 @@ use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
-use sse_core::{Cursor, EventId, Lagged, Resume, Slice};
+use sse_core::{Cursor, EventId, Lagged, LogId, Resume, Slice};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::handle::Topic;
-use super::position::Start;
 use super::waiters::{Place, Wakers};
+use crate::config::Start;
 
 /// A reader of one topic. Dropping it unsubscribes.
 #[derive(Debug)]
 pub(crate) struct Reader {
     topic: Topic,
     cursor: Cursor,
+    /// In a hub, the ID up to which it has read.
+    position: LogId,
     /// The place of its waker, now or before.
-    place: Option<Place>,
+    place: Place,
     /// Until when events after the last read wait, if the topic lingers.
     lingers_until: Option<Instant>,
     /// Whether it resumed.
@@ -31,15 +33,17 @@ impl Topic {
     /// Creates a reader that continues after the event with this ID, or begins at `start`.
     pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
         let (mut state, found) = self.find(asked, start);
-        state.subscriptions += 1;
-        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+        let watchers = state.add_subscription();
+        if state.runtime.is_none() && state.subscriptions.count() > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
+        drop(watchers);
         Reader {
             topic: self.clone(),
             cursor: found.cursor,
-            place: None,
+            position: found.position.unwrap_or_default(),
+            place: Place::NONE,
             lingers_until: None,
             resume: found.resume,
             missed: found.missed(asked),
@@ -60,8 +64,8 @@ impl Reader {
         let mut state = self.topic.lock();
         match state.log.slice(self.cursor..state.log.end()) {
             Ok(Some(slice)) => {
-                self.cursor = slice.end();
-                let linger = self.topic.linger();
+                (self.cursor, self.position) = (slice.end(), slice.last_id());
+                let linger = self.topic.shared.linger();
                 // Events that are left over have waited long enough.
                 let lingers = !linger.is_zero() && slice.end() == state.log.end();
                 drop(state);
@@ -76,13 +80,13 @@ impl Reader {
             Ok(None) => {
                 let waker = cx.waker().clone();
                 let replaced = state.waiters.remove(self.place);
-                self.place = Some(state.waiters.insert(waker));
+                self.place = state.waiters.insert(waker);
                 drop(state);
                 drop(replaced);
                 Poll::Pending
             }
             Err(lagged) => {
-                self.cursor = lagged.begin;
+                (self.cursor, self.position) = (lagged.begin, state.log.evicted());
                 Poll::Ready(Err(lagged))
             }
         }
@@ -92,7 +96,7 @@ impl Reader {
     pub(super) fn try_slice(&mut self) -> Result<Option<Slice>, Lagged> {
         let slice = self.topic.slice(self.cursor..Cursor::MAX)?;
         if let Some(slice) = &slice {
-            self.cursor = slice.end();
+            (self.cursor, self.position) = (slice.end(), slice.last_id());
         }
         Ok(slice)
     }
@@ -110,6 +114,11 @@ impl Reader {
         self.cursor
     }
 
+    /// Returns the ID up to which the reader of a hub's topic has read.
+    pub(crate) const fn position(&self) -> LogId {
+        self.position
+    }
+
     /// Returns the number of unread bytes.
     pub(super) fn lag(&self) -> usize {
         self.cursor.distance(self.topic.lock().log.end())
@@ -124,12 +133,12 @@ impl Reader {
     /// report them again.
     pub(super) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
         let asked = self.missed.take()?;
-        Some(self.topic.gap_event(Some(&asked), self.cursor))
+        Some(self.topic.shared.gap_event(Some(&asked), self.cursor))
     }
 
     /// Returns the event that reports that the reader lagged.
     pub(super) fn gap_event(&self) -> Vec<u8> {
-        self.topic.gap_event(None, self.cursor)
+        self.topic.shared.gap_event(None, self.cursor)
     }
 
     /// Returns `true` if no event will ever follow.
@@ -140,7 +149,7 @@ impl Reader {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
         let position = topic.position_id(self.cursor);
@@ -152,8 +161,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.topic.lock();
         let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
+        let watchers = state.remove_subscription();
         drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
     }
 }

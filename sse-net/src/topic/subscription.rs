@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::handle::Topic;
 use super::joint::{JointReader, Read};
-use super::position::Start;
 use super::reader::Reader;
 use super::several::{Choice, FollowError, Several};
-use crate::config::SlowClients;
+use crate::config::{SlowClients, Start};
 
 impl Topic {
     /// Subscribes from `start` on.
@@ -125,14 +124,21 @@ impl Subscription {
         last_event_id: impl Into<Option<EventId<'static>>>,
         start: Start,
     ) -> Result<Self, FollowError> {
-        let asked = last_event_id.into();
-        Ok(match Choice::of(topics)? {
+        Ok(Self::to_choice(
+            Choice::of(topics)?,
+            last_event_id.into(),
+            start,
+        ))
+    }
+
+    pub(crate) fn to_choice(choice: Choice, asked: Option<EventId<'static>>, start: Start) -> Self {
+        match choice {
             Choice::One(topic) => topic.subscribe_after(asked, start),
             Choice::Several(hub, topics) => {
                 let several = Several::locate(hub, topics, asked.as_ref(), start);
                 Self(Source::Several(Box::new(JointReader::new(several))))
             }
-        })
+        }
     }
 
     /// Waits for events, appends them to `out` and returns the number of bytes.
@@ -258,7 +264,7 @@ impl Subscription {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         match &mut self.0 {
             Source::One(reader) => reader.encode_opening(retry, out),
             Source::Several(reader) => reader.encode_opening(retry, out),
@@ -332,7 +338,7 @@ impl Subscription {
             Source::One(reader) => (reader.topic(), reader.gap_event()),
             Source::Several(reader) => (reader.lagged(), reader.gap_event()),
         };
-        match topic.slow_clients() {
+        match topic.shared.slow_clients() {
             SlowClients::Disconnect => None,
             SlowClients::SkipAhead => Some(gap.into()),
         }
