@@ -101,7 +101,7 @@
 //! | shard | a task that drives the connections of thousands of subscribers |
 //! | handler | the function of the application that answers requests |
 //! | per-client stream | a stream that a handler's future writes for one client only |
-//! | journal | the files from which a topic is restored after a restart |
+//! | journal | the files from which a hub or a topic is restored after a restart |
 //! | drain | end all streams within a time, so that clients reconnect elsewhere |
 //!
 //! # Where to look
@@ -109,7 +109,7 @@
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
 //!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
 //!   follow.
-//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: the events
+//! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.
@@ -179,7 +179,9 @@ pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicCon
 pub use http::{
     Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
 };
-pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
+pub use journal::{
+    FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
+};
 pub use recording::{Player, Tee};
 pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
