@@ -1,5 +1,7 @@
 //! Command lines, messages, signals and exit statuses, shared by the programs.
 
+mod client;
+
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -8,6 +10,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fmt};
+
+pub use client::{ClientOptions, not_a_url};
 
 /// Runs a program and returns its exit status.
 ///

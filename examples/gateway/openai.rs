@@ -25,6 +25,7 @@ pub(crate) struct Completion {
 }
 
 /// Starts the model. An error before the first token is a response.
+#[expect(clippy::needless_pass_by_value, reason = "made for `and_then`")]
 pub(crate) fn begin(question: Question) -> Result<Reply, Error> {
     if question.model != model::NAME {
         let message = format!(

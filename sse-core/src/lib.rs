@@ -54,6 +54,7 @@
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
 //! | stream as OpenAI or Anthropic do | [`shapes`] |
+//! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -85,6 +86,8 @@
 //! All are on by default. Without them, the crate has the encoder, the decoder, [`Stream`] and
 //! [`Log`], with few dependencies.
 //!
+//! - `client`: what a client does when a stream ends, fails or redirects; it includes `http` and
+//!   `json`.
 //! - `http`: request and response heads, bodies, and [`Upgrader`].
 //! - `json`: event data serialised as JSON.
 //! - `recording`: [`Recorder`], [`Replayer`], and the [`Segment`]s of a journal.
@@ -136,6 +139,10 @@ pub use http::{
     UpgradeError, Upgrader,
 };
 
+// Streams from servers that come and go.
+#[cfg(feature = "client")]
+pub mod client;
+
 // The shapes that clients of model endpoints expect.
 #[cfg(all(feature = "http", feature = "json"))]
 pub mod shapes;
@@ -151,7 +158,7 @@ pub use log::{
 #[cfg(feature = "recording")]
 mod segment;
 #[cfg(feature = "recording")]
-pub use segment::{Damage, Record, Segment, UnknownVersion};
+pub use segment::{Block, Damage, Record, Segment, SegmentState, Span, UnknownVersion};
 
 // Event streams with the times of their events.
 #[cfg(feature = "recording")]

@@ -236,7 +236,7 @@ impl Server {
                         request.follow(&followed)
                     } else {
                         let topic = followed.clone();
-                        request.stream(move |stream| copy(topic, stream))
+                        request.stream(move |stream| copy(&topic, stream))
                     };
                     let Ending::Answer(answer) = end(Ending::Answer(answer)) else {
                         unreachable!("an answer stays one")
@@ -259,7 +259,7 @@ impl Server {
                         shared.follow(&request, &followed)
                     } else {
                         let topic = followed.clone();
-                        shared.stream(&request, move |stream| copy(topic, stream))
+                        shared.stream(&request, move |stream| copy(&topic, stream))
                     };
                     response.map(|body| {
                         let Ending::Body(body) = end(Ending::Body(body)) else {
@@ -289,7 +289,7 @@ impl Server {
 }
 
 /// Copies the events of a topic to a per-client stream.
-fn copy<C>(topic: Topic, mut stream: Stream<C>) -> Written
+fn copy<C>(topic: &Topic, mut stream: Stream<C>) -> Written
 where
     C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {

@@ -73,6 +73,7 @@ impl Slice {
             count,
             len: self.start().distance(position),
             position,
+            id: count.checked_sub(1).map(|last| entries[last].id),
         }
     }
 
@@ -109,12 +110,6 @@ impl Slice {
         Self::new(Arc::clone(&self.chunk), self.from, to)
     }
 
-    /// Returns the ID of the event at the end of the first `count`.
-    pub(super) fn id_at(&self, count: usize) -> Option<LogId> {
-        let at = (self.from + count).checked_sub(1)?;
-        (count > 0).then(|| self.chunk.entries[at].id)
-    }
-
     /// Returns the number of wire bytes.
     pub(super) fn len(&self) -> usize {
         self.start().distance(self.end())
@@ -135,4 +130,6 @@ pub struct Begun {
     pub len: usize,
     /// The cursor after the last of them.
     pub position: Cursor,
+    /// The ID that the log assigned to the last of them.
+    pub id: Option<LogId>,
 }

@@ -186,9 +186,8 @@ impl Connection {
                 finished
             }
             Kind::Follow {
-                topic,
+                follows,
                 resume,
-                cursor,
                 mut opening,
                 sends_retry,
             } => {
@@ -196,8 +195,7 @@ impl Connection {
                 inner.stats.add_resume(resume);
                 inner.next_shard().admit(Arrival {
                     transport,
-                    topic,
-                    cursor,
+                    follows,
                     opening,
                     expires_at,
                     sends_retry,

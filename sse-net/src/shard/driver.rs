@@ -16,11 +16,14 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
 
 use super::connection::{Arrival, Connection};
+use super::feed::Feed;
 use super::group::Group;
-use super::mailbox::{Mailbox, Signal};
+use super::joint::Joint;
+use super::mailbox::{Key, Mailbox, Signal};
 use super::work::{TICK, Tick, Work, ticks};
 use crate::config::Config;
 use crate::stats::Stats;
+use crate::topic::HubShared;
 
 /// The length of a turn, after which the shard yields to the runtime.
 const TURN: Duration = Duration::from_millis(1);
@@ -33,9 +36,11 @@ pub(super) struct Driver {
     /// Boxed, so that they fit in the gaps between the runtime's registrations of sockets, which
     /// are aligned to 128 bytes.
     pub(super) connections: Slab<Box<Connection>>,
-    pub(super) groups: Slab<Group>,
-    /// Groups by the addresses of their topics.
-    pub(super) group_of_topic: HashMap<usize, u32>,
+    pub(super) feeds: Slab<Feed>,
+    /// Feeds by the addresses of their topics.
+    pub(super) feed_of_topic: HashMap<usize, u32>,
+    /// What connections follow that follow several topics.
+    pub(super) joints: Slab<Joint>,
     pub(super) queue: VecDeque<Work>,
     /// Connections that catch up. They may be many, so one alternates with one piece of other
     /// work.
@@ -48,8 +53,11 @@ pub(super) struct Driver {
     /// The bytes written in this part of the work.
     pub(super) written: usize,
     pub(super) heartbeat: Bytes,
-    /// The groups whose topics linger, with the ends of their waits.
-    lingering: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// The groups and connections whose events linger, with the ends of their waits.
+    lingering: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Until when events of a hub linger, by its address: for connections that follow several
+    /// of its topics.
+    hub_lingers: HashMap<usize, Instant>,
     linger: Pin<Box<Sleep>>,
     pub(super) furthest_lag: Arc<AtomicUsize>,
     started: Instant,
@@ -87,8 +95,9 @@ impl Driver {
             stats,
             mailbox,
             connections: Slab::new(),
-            groups: Slab::new(),
-            group_of_topic: HashMap::new(),
+            feeds: Slab::new(),
+            feed_of_topic: HashMap::new(),
+            joints: Slab::new(),
             queue: VecDeque::new(),
             lagging: VecDeque::new(),
             arrivals: VecDeque::new(),
@@ -96,6 +105,7 @@ impl Driver {
             half_closed: HashSet::new(),
             written: 0,
             lingering: BinaryHeap::new(),
+            hub_lingers: HashMap::new(),
             linger: Box::pin(sleep_until(Instant::now())),
             started: Instant::now(),
             interval,
@@ -213,13 +223,16 @@ impl Driver {
                 return;
             }
             self.lingering.pop();
-            self.queue_pass(key);
+            match key {
+                Key::Connection(key) => self.queue_connection(key),
+                Key::Group(key) => self.queue_pass(key),
+            }
         }
     }
 
     /// Queues a pass over a group, unless one is queued already.
     pub(super) fn queue_pass(&mut self, key: u32) {
-        let Some(group) = self.groups.get_mut(key as usize) else {
+        let Some(group) = self.group_mut(key) else {
             return; // The last member has left since the group became ready.
         };
         if group.is_queued {
@@ -229,8 +242,31 @@ impl Driver {
         self.queue.push_back(Work::Pass(key));
     }
 
-    /// Delays the next pass over a group.
-    pub(super) fn linger(&mut self, key: u32, until: Instant) {
+    /// Returns the feed with this key if it is a group.
+    pub(super) fn group_mut(&mut self, key: u32) -> Option<&mut Group> {
+        self.feeds.get_mut(key as usize)?.group_mut()
+    }
+
+    /// Delays the next pass over a group, or the next batch of a connection.
+    pub(super) fn linger(&mut self, key: Key, until: Instant) {
         self.lingering.push(Reverse((until, key)));
+    }
+
+    /// Returns until when events of the hub linger. If they do not, they do from now on.
+    pub(super) fn hub_lingers(&mut self, hub: &Arc<HubShared>) -> Option<Instant> {
+        let time = hub.linger();
+        if time.is_zero() {
+            return None;
+        }
+        let (now, address) = (Instant::now(), Arc::as_ptr(hub).addr());
+        let until = self.hub_lingers.get(&address).copied();
+        if let Some(until) = until.filter(|until| *until > now) {
+            return Some(until);
+        }
+        self.hub_lingers.retain(|_, until| *until > now);
+        if let Some(until) = now.checked_add(time) {
+            self.hub_lingers.insert(address, until);
+        }
+        None
     }
 }

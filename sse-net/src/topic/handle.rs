@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use sse_core::{Cursor, Lagged, Log, Slice};
 
-use super::clock::now;
 use super::hub::{HubShared, random_epoch};
-use super::progress::Storage;
+use super::source::Storage;
 use super::state::{Shared, State};
-use crate::config::{SlowClients, Start, TopicConfig};
+use crate::config::{Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -80,7 +79,7 @@ impl Topic {
         }
     }
 
-    /// Creates a topic whose events are stored. `shared` has a [`Progress`](super::Progress).
+    /// Creates a topic whose events are stored.
     pub(crate) fn with_storage(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
         Self {
             shared,
@@ -136,21 +135,20 @@ impl Topic {
         state.log.slice(range.start..end)
     }
 
-    /// Evicts events that have become too old.
-    pub(crate) fn evict(&self) {
-        let evicted = self.lock().log.evict(now());
-        drop(evicted);
-    }
-
     /// Identifies the topic for as long as it lives.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
     }
 
-    pub(crate) fn storage(&self) -> Option<&dyn Storage> {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         match &self.owner {
-            Owner::Stored(storage) => Some(&**storage),
-            Owner::Alone | Owner::Hub(_) => None,
+            Owner::Stored(storage) => Some(storage),
+            Owner::Hub(hub) => hub.storage(),
+            Owner::Alone => None,
         }
     }
 
@@ -159,15 +157,6 @@ impl Topic {
             Owner::Hub(hub) => Some(hub),
             Owner::Alone | Owner::Stored(_) => None,
         }
-    }
-
-    pub(crate) fn slow_clients(&self) -> SlowClients {
-        self.shared.config.slow_clients
-    }
-
-    /// How long events that follow a delivery wait.
-    pub(crate) fn linger(&self) -> Duration {
-        self.shared.config.linger
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

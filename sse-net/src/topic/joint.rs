@@ -17,7 +17,7 @@ use super::waiters::Place;
 pub(crate) struct JointReader {
     several: Several,
     /// For each topic the place of its waker, and whether its end has been reported.
-    places: Vec<(Option<Place>, bool)>,
+    places: Vec<(Place, bool)>,
     lingers_until: Option<Instant>,
     /// Whether the gaps before the beginning have not been reported yet.
     has_gaps: bool,
@@ -41,7 +41,7 @@ impl JointReader {
         }
         let has_gaps = several.gaps().next().is_some();
         Self {
-            places: vec![(None, false); several.topics.len()],
+            places: vec![(Place::NONE, false); several.topics.len()],
             lingers_until: None,
             has_gaps,
             lagged: 0,
@@ -61,7 +61,7 @@ impl JointReader {
     /// Returns the event that reports the last error.
     pub(super) fn gap_event(&self) -> Vec<u8> {
         let from = self.several.topics[self.lagged].from;
-        self.lagged().gap_event_after(None, from)
+        self.lagged().shared.gap_event_after(None, from)
     }
 
     /// Takes the events that report gaps before the beginning.
@@ -101,7 +101,7 @@ impl JointReader {
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
                     let topic = &self.several.topics[index].topic;
-                    return Poll::Ready(Ok(Some(Read::End(topic.end_event()))));
+                    return Poll::Ready(Ok(Some(Read::End(topic.shared.end_event()))));
                 }
                 Wait::Ended(None) => return Poll::Ready(Ok(None)),
                 Wait::Pending if !self.has_new() => return Poll::Pending,
@@ -162,7 +162,7 @@ impl JointReader {
                 return Wait::Ended(Some(index));
             }
             let replaced = state.waiters.remove(*place);
-            *place = Some(state.waiters.insert(waker));
+            *place = state.waiters.insert(waker);
             drop(state);
             drop(replaced);
         }

@@ -7,7 +7,7 @@ use sse_core::{Cursor, Event, EventId, EventType, Evicted, KnownId, Log, LogId, 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Judged;
-use super::state::State;
+use super::state::{Shared, State};
 use crate::config::{Start, UnknownId};
 use crate::sync::MutexGuard;
 
@@ -116,6 +116,36 @@ impl Topic {
         }
     }
 
+    /// Appends the bytes before a client's first event: the gap event, if events after `missed`
+    /// were missed, and a block with the reconnection time and the ID of the position, so that
+    /// a client that is cut off before its first event resumes. Without a reconnection time
+    /// there is no block: some clients take every block for an event.
+    ///
+    /// In this order, a client that has received the ID has received the gap event, too.
+    pub(super) fn encode_opening(
+        &self,
+        missed: Option<&EventId<'_>>,
+        cursor: Cursor,
+        position: Option<EventId<'static>>,
+        retry: Option<Duration>,
+        out: &mut Vec<u8>,
+    ) {
+        if missed.is_some() {
+            out.extend_from_slice(&self.shared.gap_event(missed, cursor));
+        }
+        let Some(retry) = retry else {
+            return;
+        };
+        let block = Event::new().retry(retry);
+        match position {
+            Some(id) => block.id(id),
+            None => block,
+        }
+        .encode(out);
+    }
+}
+
+impl Shared {
     /// Encodes the event that reports a gap: with the last event ID that the client sent, and
     /// the ID of the event at `cursor`, with which it continues.
     pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
@@ -130,9 +160,9 @@ impl Topic {
         let gap = Gap {
             asked: asked.map(EventId::as_str),
             from: from.as_ref().map(EventId::as_str),
-            topic: self.name(),
+            topic: self.name().map(|name| &**name),
         };
-        let event = Event::new().event(&self.shared.config.gap_type);
+        let event = Event::new().event(&self.config.gap_type);
         let mut out = Vec::new();
         event.json_data(&gap).unwrap_or_default().encode(&mut out);
         out
@@ -151,38 +181,12 @@ impl Topic {
             topic: Option<&'a str>,
         }
         let event = Event::new().event(CLOSE);
-        let end = End { topic: self.name() };
+        let end = End {
+            topic: self.name().map(|name| &**name),
+        };
         let mut out = Vec::new();
         event.json_data(&end).unwrap_or_default().encode(&mut out);
         out
-    }
-
-    /// Appends the bytes before a client's first event: the gap event, if events after `missed`
-    /// were missed, and a block with the reconnection time and the ID of the position, so that
-    /// a client that is cut off before its first event resumes. Without a reconnection time
-    /// there is no block: some clients take every block for an event.
-    ///
-    /// In this order, a client that has received the ID has received the gap event, too.
-    pub(super) fn encode_opening(
-        &self,
-        missed: Option<&EventId<'_>>,
-        cursor: Cursor,
-        position: Option<EventId<'static>>,
-        retry: Option<Duration>,
-        out: &mut Vec<u8>,
-    ) {
-        if missed.is_some() {
-            out.extend_from_slice(&self.gap_event(missed, cursor));
-        }
-        let Some(retry) = retry else {
-            return;
-        };
-        let block = Event::new().retry(retry);
-        match position {
-            Some(id) => block.id(id),
-            None => block,
-        }
-        .encode(out);
     }
 }
 

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
-use sse_core::{Cursor, EventId, Lagged, Resume, Slice};
+use sse_core::{Cursor, EventId, Lagged, LogId, Resume, Slice};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -17,8 +17,10 @@ use crate::config::Start;
 pub(crate) struct Reader {
     topic: Topic,
     cursor: Cursor,
+    /// In a hub, the ID up to which it has read.
+    position: LogId,
     /// The place of its waker, now or before.
-    place: Option<Place>,
+    place: Place,
     /// Until when events after the last read wait, if the topic lingers.
     lingers_until: Option<Instant>,
     /// Whether it resumed.
@@ -40,7 +42,8 @@ impl Topic {
         Reader {
             topic: self.clone(),
             cursor: found.cursor,
-            place: None,
+            position: found.position.unwrap_or_default(),
+            place: Place::NONE,
             lingers_until: None,
             resume: found.resume,
             missed: found.missed(asked),
@@ -61,8 +64,8 @@ impl Reader {
         let mut state = self.topic.lock();
         match state.log.slice(self.cursor..state.log.end()) {
             Ok(Some(slice)) => {
-                self.cursor = slice.end();
-                let linger = self.topic.linger();
+                (self.cursor, self.position) = (slice.end(), slice.last_id());
+                let linger = self.topic.shared.linger();
                 // Events that are left over have waited long enough.
                 let lingers = !linger.is_zero() && slice.end() == state.log.end();
                 drop(state);
@@ -77,17 +80,13 @@ impl Reader {
             Ok(None) => {
                 let waker = cx.waker().clone();
                 let replaced = state.waiters.remove(self.place);
-                self.place = Some(state.waiters.insert(waker));
-                let wakes_writer = state.wakes_writer();
+                self.place = state.waiters.insert(waker);
                 drop(state);
-                if wakes_writer {
-                    self.topic.shared.writer.notify_one();
-                }
                 drop(replaced);
                 Poll::Pending
             }
             Err(lagged) => {
-                self.cursor = lagged.begin;
+                (self.cursor, self.position) = (lagged.begin, state.log.evicted());
                 Poll::Ready(Err(lagged))
             }
         }
@@ -97,7 +96,7 @@ impl Reader {
     pub(super) fn try_slice(&mut self) -> Result<Option<Slice>, Lagged> {
         let slice = self.topic.slice(self.cursor..Cursor::MAX)?;
         if let Some(slice) = &slice {
-            self.cursor = slice.end();
+            (self.cursor, self.position) = (slice.end(), slice.last_id());
         }
         Ok(slice)
     }
@@ -115,6 +114,11 @@ impl Reader {
         self.cursor
     }
 
+    /// Returns the ID up to which the reader of a hub's topic has read.
+    pub(crate) const fn position(&self) -> LogId {
+        self.position
+    }
+
     /// Returns the number of unread bytes.
     pub(super) fn lag(&self) -> usize {
         self.cursor.distance(self.topic.lock().log.end())
@@ -129,12 +133,12 @@ impl Reader {
     /// report them again.
     pub(super) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
         let asked = self.missed.take()?;
-        Some(self.topic.gap_event(Some(&asked), self.cursor))
+        Some(self.topic.shared.gap_event(Some(&asked), self.cursor))
     }
 
     /// Returns the event that reports that the reader lagged.
     pub(super) fn gap_event(&self) -> Vec<u8> {
-        self.topic.gap_event(None, self.cursor)
+        self.topic.shared.gap_event(None, self.cursor)
     }
 
     /// Returns `true` if no event will ever follow.

@@ -126,9 +126,8 @@ impl Several {
     pub(crate) fn encode_gaps(&self, out: &mut Vec<u8>) {
         for followed in &self.topics {
             if followed.resume >= Resume::Gap {
-                let gap = followed
-                    .topic
-                    .gap_event_after(self.asked.as_ref(), followed.from);
+                let topic = &followed.topic.shared;
+                let gap = topic.gap_event_after(self.asked.as_ref(), followed.from);
                 out.extend_from_slice(&gap);
             }
         }

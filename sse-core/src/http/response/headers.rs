@@ -158,7 +158,7 @@ fn check_name(name: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-pub(super) fn check_value(value: &str) -> Result<(), FieldError> {
+pub(crate) fn check_value(value: &str) -> Result<(), FieldError> {
     match value
         .bytes()
         .position(|byte| byte.is_ascii_control() && byte != b'\t')

@@ -1,4 +1,4 @@
-//! The topics of a hub by their names, and what is kept of those that are gone.
+//! The topics of a hub by their names, and the last IDs of dropped topics.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use crate::sync::Arc;
+use crate::topic::source::Retained;
 use crate::topic::state::Shared;
 
 /// The topics of a hub.
@@ -42,6 +43,30 @@ struct Gone {
 pub(super) type Dropped = Vec<Arc<Shared>>;
 
 impl Names {
+    pub(super) fn with_floor(floor: LogId) -> Self {
+        Self {
+            floor,
+            ..Self::default()
+        }
+    }
+
+    /// Returns all topics.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Live(topic) => Some(topic),
+            Slot::Gone(_) => None,
+        })
+    }
+
+    /// Adds the names of topics that were dropped, each with its greatest ID.
+    pub(super) fn add_gone(&self, retained: &mut Retained) {
+        for (name, slot) in &self.slots {
+            if let Slot::Gone(gone) = slot {
+                retained.evicted.insert(Arc::clone(name), gone.evicted);
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
         match self.slots.get(name) {
             Some(Slot::Live(topic)) => Some(Arc::clone(topic)),
@@ -74,7 +99,7 @@ impl Names {
         self.count
     }
 
-    /// Looks at `count` names, and drops what is not used any more at the time `now`.
+    /// Checks `count` names, and drops those that are unused at the time `now`.
     pub(super) fn sweep(&mut self, count: usize, now: Now, dropped: &mut Dropped) {
         for _ in 0..count.min(self.queue.len()) {
             let Some(name) = self.queue.pop_front() else {
