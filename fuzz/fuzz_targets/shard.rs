@@ -568,7 +568,8 @@ impl Client {
         connection.last_bytes.extend_from_slice(rest);
         let surplus = connection.last_bytes.len().saturating_sub(3);
         connection.last_bytes.drain(..surplus);
-        while let Some(item) = connection.decoder.decode(&mut rest).expect("the stream is within the limits") {
+        let mut chunk = connection.decoder.chunk(rest);
+        while let Some(item) = chunk.next().expect("the stream is within the limits") {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {
                     self.check_gap(event.data(), connection.is_open, feed);
@@ -579,6 +580,7 @@ impl Client {
                 other => panic!("{other:?}"),
             }
         }
+        drop(chunk);
         let id = connection.decoder.last_event_id();
         if !id.is_empty() {
             self.last_event_id = Some(id.to_owned());
@@ -605,15 +607,15 @@ impl Client {
     fn check_gap(&mut self, gap: &str, is_open: bool, feed: &Feed) {
         assert!(feed.may_have_evicted(self.next), "no event was evicted");
         let asked = match (&self.last_event_id, is_open) {
-            (Some(id), false) => format!("\"{id}\""),
+            (Some(id), false) => format!(""{id}""),
             (None, false) => panic!("a client without an ID cannot have a gap"),
             (_, true) => {
                 assert_eq!(feed.slow_clients, SlowClients::SkipAhead);
                 "null".to_owned()
             }
         };
-        let from = gap.strip_prefix(&format!("{{\"asked\":{asked},\"from\":\""));
-        let from = from.and_then(|from| from.strip_suffix("\"}"));
+        let from = gap.strip_prefix(&format!("{{"asked":{asked},"from":""));
+        let from = from.and_then(|from| from.strip_suffix(""}"));
         self.continues = Continues::At(from.expect(gap).to_owned());
     }
 

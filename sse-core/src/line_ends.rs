@@ -12,11 +12,10 @@
 //! Compilers vectorise such loops only for the oldest processor of an architecture.
 //! `fearless_simd` compiles them for newer ones too, and selects at run time.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use fearless_simd::prelude::*;
-use fearless_simd::{Level, u8x64};
+use fearless_simd::{Level, dispatch, u8x64};
 
 /// The vector instructions of this processor.
 pub(crate) static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
@@ -80,7 +79,7 @@ impl<S: Simd> Iterator for LineEnds<'_, S> {
                 return None;
             }
             self.block = self.next;
-            self.ends = line_ends(self.simd, self.text, self.block);
+            self.ends = mask::<_, false>(self.simd, self.text, self.block);
             // Continue at an aligned address: an unaligned load takes twice as long.
             self.next += BLOCK - self.text.as_ptr().addr().wrapping_add(self.block) % BLOCK;
             self.ends &= u64::MAX >> (BLOCK - (self.next - self.block));
@@ -95,19 +94,188 @@ impl<S: Simd> Iterator for LineEnds<'_, S> {
     }
 }
 
-/// Appends a part of `text`.
+/// The offsets of the next CRs, LFs and NULs of a text that grows.
 ///
-/// For less than a block, a whole block is copied and the excess truncated, which is faster
-/// because the compiler knows the length.
-#[inline(always)]
-pub(crate) fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
-    match text[part.start..].first_chunk::<BLOCK>() {
-        Some(block) if part.len() <= BLOCK => {
-            let len = out.len() + part.len();
-            out.extend_from_slice(block);
-            out.truncate(len);
+/// An event of a hundred bytes has three line ends. A search for each takes longer than all the
+/// rest of its decoding, so many are listed at once. NUL is listed because an ID with one is
+/// ignored: so no other search is needed.
+#[derive(Debug, Clone)]
+pub(crate) struct LineEndList {
+    /// Offsets from `base`: those from `next` to `count` have not been returned.
+    offsets: [u16; LISTED],
+    base: usize,
+    next: usize,
+    count: usize,
+    /// The offset up to which the text has been searched.
+    searched: usize,
+}
+
+impl LineEndList {
+    pub(crate) const fn new() -> Self {
+        Self {
+            offsets: [0; LISTED],
+            base: 0,
+            next: 0,
+            count: 0,
+            searched: 0,
         }
-        _ => out.extend_from_slice(&text[part]),
+    }
+
+    /// Returns the listed offsets, and what they count from.
+    #[inline(always)]
+    pub(crate) fn listed(&self) -> (usize, &[u16]) {
+        let listed = self.offsets.get(self.next..self.count);
+        (self.base, listed.unwrap_or_default())
+    }
+
+    #[inline(always)]
+    pub(crate) const fn skip(&mut self, count: usize) {
+        self.next += count;
+    }
+
+    /// Returns the next offset.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, text: &[u8]) -> Option<usize> {
+        if self.next == self.count {
+            self.search(text);
+        }
+        let (base, listed) = self.listed();
+        let end = base + usize::from(*listed.first()?);
+        self.next += 1;
+        Some(end)
+    }
+
+    /// Lists more, if all listed ones have been returned.
+    #[inline(never)]
+    pub(crate) fn search(&mut self, text: &[u8]) {
+        while self.next == self.count && self.searched < text.len() {
+            (self.base, self.next) = (self.searched, 0);
+            let part = &text[self.base..];
+            let part = &part[..part.len().min(usize::from(u16::MAX))];
+            let offsets = &mut self.offsets;
+            let (count, searched) = dispatch!(*LEVEL, simd => list(simd, part, offsets));
+            self.count = count;
+            self.searched += searched;
+        }
+    }
+
+    /// Follows the removal of the first `len` bytes of the text, whose offsets were returned.
+    pub(crate) const fn remove_text(&mut self, len: usize) {
+        // The offsets that are left are found again.
+        self.searched = if self.next == self.count {
+            self.searched.saturating_sub(len)
+        } else {
+            0
+        };
+        (self.next, self.count) = (0, 0);
+    }
+}
+
+/// Lists the offsets of special bytes until there is no room for another block of them.
+///
+/// Returns their number, and the number of bytes that have been searched.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the text is shorter than 64 KiB"
+)]
+fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, usize) {
+    let (mut count, mut at, mut clean) = (0, 0, 0);
+    while at < text.len() {
+        let mut mask = mask::<_, true>(simd, text, at);
+        clean = if mask == 0 { clean + 1 } else { 0 };
+        let slots = &mut offsets[count..];
+        count += mask.count_ones() as usize;
+        // Without a branch for each offset: how many there are is hard to predict.
+        for slots in slots.as_chunks_mut::<AT_ONCE>().0 {
+            for slot in slots {
+                *slot = (at as u16).wrapping_add(mask.trailing_zeros() as u16);
+                mask &= mask.wrapping_sub(1);
+            }
+            if mask == 0 {
+                break;
+            }
+        }
+        at += BLOCK;
+        if count > LISTED - BLOCK - AT_ONCE {
+            break;
+        }
+        while clean >= LONG_LINE_BLOCKS
+            && let Some(rest) = text.get(at..at + SKIP)
+            && is_unbroken(simd, rest.as_chunks().0)
+        {
+            at += SKIP;
+        }
+    }
+    (count, at.min(text.len()))
+}
+
+/// The number of offsets that are listed at most: those of some eighty small events.
+const LISTED: usize = 256 + BLOCK;
+
+/// The number of offsets that are listed without a branch.
+const AT_ONCE: usize = 4;
+
+/// The number of bytes of a long line that are skipped at once.
+const SKIP: usize = 16 * BLOCK;
+
+/// The line ends of a text of at most [`MAX`](Self::MAX) blocks, of which there is at least one.
+pub(crate) struct LineEndMasks<'m> {
+    /// A bit for each line end, for each block.
+    masks: &'m [u64],
+    /// The current block, and those of its bits that have not been returned.
+    block: usize,
+    mask: u64,
+    total: usize,
+}
+
+impl<'m> LineEndMasks<'m> {
+    pub(crate) const MAX: usize = GROUP;
+
+    #[inline(always)]
+    pub(crate) fn find<S: Simd>(simd: S, text: &[u8], masks: &'m mut [u64; GROUP]) -> Option<Self> {
+        let blocks = text.len().div_ceil(BLOCK);
+        let masks = &mut masks[..blocks];
+        let mut count = 0;
+        for (block, ends) in masks.iter_mut().enumerate() {
+            // If the first lines are long, the others probably are.
+            if block == LONG_LINE_BLOCKS && count == 0 {
+                let (whole, rest) = text.as_chunks();
+                if is_unbroken(simd, whole)
+                    && !rest.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+                {
+                    return None;
+                }
+            }
+            *ends = mask::<_, false>(simd, text, block * BLOCK);
+            count += ends.count_ones() as usize;
+        }
+        (count > 0).then_some(Self {
+            mask: masks[0],
+            masks,
+            block: 0,
+            total: count,
+        })
+    }
+
+    /// Returns the number of line ends.
+    pub(crate) const fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Iterator for LineEndMasks<'_> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        while self.mask == 0 {
+            self.block += 1;
+            self.mask = *self.masks.get(self.block)?;
+        }
+        let end = self.block * BLOCK + self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
+        Some(end)
     }
 }
 
@@ -128,31 +296,34 @@ fn is_unbroken<S: Simd>(simd: S, group: &[[u8; BLOCK]]) -> bool {
     !least.simd_le(b'\r').any_true()
 }
 
-/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR or an LF.
+/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR, an LF or, if asked
+/// for, a NUL.
 #[inline(always)]
-fn line_ends<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
+fn mask<S: Simd, const NUL: bool>(simd: S, text: &[u8], offset: usize) -> u64 {
     let rest = &text[offset..];
     if let Some(block) = rest.first_chunk() {
-        ends_of_block(simd, block)
+        mask_of_block::<S, NUL>(simd, block)
     } else if let Some(block) = text.last_chunk() {
-        ends_of_block(simd, block) >> (BLOCK - rest.len())
+        mask_of_block::<S, NUL>(simd, block) >> (BLOCK - rest.len())
     } else {
-        let mut block = [0; BLOCK];
+        let mut block = [b'x'; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
-        ends_of_block(simd, &block)
+        mask_of_block::<S, NUL>(simd, &block)
     }
 }
 
+// Not a closure: that would be compiled for the oldest processor.
 #[inline(always)]
-fn ends_of_block<S: Simd>(simd: S, block: &[u8; BLOCK]) -> u64 {
+fn mask_of_block<S: Simd, const NUL: bool>(simd: S, block: &[u8; BLOCK]) -> u64 {
     let block = u8x64::from_slice(simd, block);
-    (block.simd_eq(b'\n') | block.simd_eq(b'\r')).to_bitmask()
+    let ends = block.simd_eq(b'\n') | block.simd_eq(b'\r');
+    let ends = if NUL { ends | block.simd_eq(0) } else { ends };
+    ends.to_bitmask()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fearless_simd::dispatch;
 
     #[test]
     fn line_ends_are_found_at_every_offset() {

@@ -13,7 +13,13 @@ mod upgrade;
 
 pub use accept::MEDIA_TYPE;
 pub use body::{BodyError, BodyLimits, BodyReader, Framing};
+#[cfg(feature = "client")]
+pub(crate) use head::is_authority;
 pub use head::{Head, HeadReader};
-pub use response::{Rejection, Reply, Response};
+#[cfg(feature = "client")]
+pub(crate) use list::{is_token, is_token_byte};
+#[cfg(feature = "client")]
+pub(crate) use response::check_header_value;
+pub use response::{Headers, Rejection, Reply, Response};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
-pub use upgrade::{Request, UpgradeError, Upgrader};
+pub use upgrade::{Request, RequestBody, UpgradeError, Upgrader};

@@ -21,8 +21,19 @@ impl Driver {
         if !self.connections.contains(key as usize) {
             return; // It has been removed since it became ready.
         }
-        if let Err(reason) = self.read_input(key).and_then(|()| self.catch_up(key)) {
+        let served = self.end_if_expired(key);
+        let served = served.and_then(|()| self.read_input(key));
+        if let Err(reason) = served.and_then(|()| self.catch_up(key)) {
             self.remove_connection(key, reason);
+        }
+    }
+
+    /// Ends the stream if a future of `until` has resolved.
+    fn end_if_expired(&mut self, key: u32) -> Result<(), Disconnect> {
+        let connection = &mut self.connections[key as usize];
+        match connection.poll_signals() {
+            Poll::Ready(reason) if !connection.is_closing() => self.close_with_retry(key, reason),
+            _ => Ok(()),
         }
     }
 

@@ -36,7 +36,8 @@ pub(crate) enum Read {
 impl JointReader {
     pub(super) fn new(several: Several) -> Self {
         for followed in &several.topics {
-            followed.topic.lock().subscriptions += 1;
+            let watchers = followed.topic.lock().add_subscription();
+            drop(watchers);
         }
         let has_gaps = several.gaps().next().is_some();
         Self {
@@ -72,7 +73,7 @@ impl JointReader {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         self.has_gaps = false;
         self.several.encode_opening(retry, out);
     }
@@ -190,9 +191,9 @@ impl Drop for JointReader {
         for (followed, (place, _)) in self.several.topics.iter().zip(&self.places) {
             let mut state = followed.topic.lock();
             let waker = state.waiters.remove(*place);
-            state.subscriptions -= 1;
+            let watchers = state.remove_subscription();
             drop(state);
-            drop(waker); // Without the lock; see `Waiters::remove`.
+            drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
         }
     }
 }

@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::handle::Topic;
-use super::position::Start;
 use super::waiters::{Place, Wakers};
+use crate::config::Start;
 
 /// A reader of one topic. Dropping it unsubscribes.
 #[derive(Debug)]
@@ -33,11 +33,12 @@ impl Topic {
     /// Creates a reader that continues after the event with this ID, or begins at `start`.
     pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
         let (mut state, found) = self.find(asked, start);
-        state.subscriptions += 1;
-        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+        let watchers = state.add_subscription();
+        if state.runtime.is_none() && state.subscriptions.count() > Wakers::FEW {
             state.runtime = Handle::try_current().ok();
         }
         drop(state);
+        drop(watchers);
         Reader {
             topic: self.clone(),
             cursor: found.cursor,
@@ -80,11 +81,7 @@ impl Reader {
                 let waker = cx.waker().clone();
                 let replaced = state.waiters.remove(self.place);
                 self.place = state.waiters.insert(waker);
-                let wakes_writer = state.wakes_writer();
                 drop(state);
-                if wakes_writer {
-                    self.topic.shared.writer.notify_one();
-                }
                 drop(replaced);
                 Poll::Pending
             }
@@ -152,7 +149,7 @@ impl Reader {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
         let position = topic.position_id(self.cursor);
@@ -164,8 +161,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.topic.lock();
         let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
+        let watchers = state.remove_subscription();
         drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
     }
 }

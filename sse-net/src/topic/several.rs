@@ -8,8 +8,8 @@ use sse_core::{Batch, Cursor, Event, EventId, Lagged, LogId, Resume};
 
 use super::handle::Topic;
 use super::hub::HubShared;
-use super::position::Start;
 use super::state::Shared;
+use crate::config::Start;
 use crate::sync::Arc;
 
 /// Topics of one hub that a client follows together, and where it continues.
@@ -135,12 +135,12 @@ impl Several {
 
     /// Appends the bytes before a client's first event, like
     /// [`Located::encode_opening`](super::position::Located::encode_opening).
-    pub(crate) fn encode_opening(&self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&self, retry: Option<Duration>, out: &mut Vec<u8>) {
         self.encode_gaps(out);
-        Event::new()
-            .retry(retry)
-            .id(EventId::from(self.position))
-            .encode(out);
+        if let Some(retry) = retry {
+            let block = Event::new().retry(retry).id(EventId::from(self.position));
+            block.encode(out);
+        }
     }
 }
 

@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::handle::Topic;
 use super::joint::{JointReader, Read};
-use super::position::Start;
 use super::reader::Reader;
 use super::several::{Choice, FollowError, Several};
-use crate::config::SlowClients;
+use crate::config::{SlowClients, Start};
 
 impl Topic {
     /// Subscribes from `start` on.
@@ -265,7 +264,7 @@ impl Subscription {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         match &mut self.0 {
             Source::One(reader) => reader.encode_opening(retry, out),
             Source::Several(reader) => reader.encode_opening(retry, out),

@@ -22,7 +22,7 @@ pub(crate) struct Waiters {
 }
 
 /// The place of a subscriber's waker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     round: u64,
     key: u32,
@@ -70,10 +70,6 @@ impl Waiters {
             FIRST => self.first.take(),
             key => self.others.try_remove(key as usize),
         }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.others.is_empty()
     }
 
     /// Takes all wakers, which the caller calls without a lock.

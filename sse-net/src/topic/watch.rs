@@ -21,7 +21,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(topic: &Topic) -> Self {
-        topic.lock().subscriptions += 1;
+        let watchers = topic.lock().add_subscription();
+        drop(watchers);
         Self {
             topic: Arc::clone(&topic.shared),
             place: Place::NONE,
@@ -49,9 +50,9 @@ impl Watch {
     pub(crate) fn end(self, hub: &Arc<HubShared>) -> Topic {
         let mut state = self.topic.lock();
         let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
+        let watchers = state.remove_subscription();
         drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
         Topic::of_hub(self.topic, Arc::clone(hub))
     }
 }

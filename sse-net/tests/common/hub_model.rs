@@ -325,8 +325,13 @@ impl Client {
         run: usize,
         finished: &[bool; TOPICS],
     ) {
-        let (mut rest, mut is_opening) = (block, false);
-        while let Some(item) = connection.decoder.decode(&mut rest).expect("it is small") {
+        let (mut items, mut is_opening) = (Vec::new(), false);
+        let mut chunk = connection.decoder.chunk(block);
+        while let Some(item) = chunk.next().expect("it is small") {
+            items.push(item.into_owned());
+        }
+        drop(chunk);
+        for item in items {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {
                     let topic = named(event.data());

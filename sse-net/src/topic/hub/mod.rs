@@ -35,10 +35,11 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Epochs, Ids, Log, LogId, Now};
+use sse_core::{Epochs, Ids, Log, LogId, Now, Restored};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
@@ -46,8 +47,9 @@ use self::order::Order;
 pub(crate) use self::order::{Judged, random_epoch};
 use super::clock::now;
 use super::handle::Topic;
+use super::source::{Retained, Storage};
 use super::state::Shared;
-use crate::config::HubConfig;
+use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// A set of named topics with one order of IDs, so that one connection follows many of them.
@@ -75,8 +77,14 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 #[derive(Clone)]
 pub struct Hub(Arc<HubShared>);
 
-/// What the handles of a hub and of its topics share.
+/// What the handles of a hub and of its topics share. A storage is closed with the last of them.
 pub(crate) struct HubShared {
+    core: Arc<HubCore>,
+    storage: Option<Arc<dyn Storage>>,
+}
+
+/// A hub without its storage, which reads from it.
+pub(crate) struct HubCore {
     config: HubConfig,
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
@@ -89,11 +97,28 @@ impl Hub {
     #[must_use]
     pub fn new(config: impl Into<HubConfig>) -> Self {
         let epochs = Epochs::new(random_epoch(), now().unix);
+        let core = HubCore::new(config.into(), epochs, Names::default());
         Self(Arc::new(HubShared {
-            config: config.into(),
-            order: Mutex::new(Order::new(epochs)),
-            names: Mutex::default(),
+            core: Arc::new(core),
+            storage: None,
         }))
+    }
+
+    /// Creates a hub whose events are stored.
+    pub(crate) fn with_storage(core: Arc<HubCore>, storage: Arc<dyn Storage>) -> Self {
+        Self(Arc::new(HubShared {
+            core,
+            storage: Some(storage),
+        }))
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.0.storage()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn visible(&self) -> LogId {
+        self.0.order().visible()
     }
 
     /// Returns the topic with this name, and creates it if need be.
@@ -105,8 +130,27 @@ impl Hub {
     /// [`TooManyTopics`]: the hub has [`max_topics`](HubConfig::max_topics) already, all of them
     /// in use.
     pub fn topic(&self, name: impl AsRef<str>) -> Result<Topic, TooManyTopics> {
-        let shared = self.0.topic(name.as_ref())?;
+        let name = name.as_ref();
+        self.topic_with(name, self.0.config.topic(name))
+    }
+
+    /// Like [`topic`](Self::topic), with these settings if the topic is created.
+    pub(crate) fn topic_with(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+    ) -> Result<Topic, TooManyTopics> {
+        let shared = self.0.topic(name, config)?;
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
+    }
+
+    /// Returns the topics whose names begin with `prefix`.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<Topic> {
+        let found = self.0.names().with_prefix(prefix);
+        let topics = found.into_iter();
+        topics
+            .map(|shared| Topic::of_hub(shared, Arc::clone(&self.0)))
+            .collect()
     }
 
     /// Returns the number of topics.
@@ -132,6 +176,76 @@ impl fmt::Debug for HubShared {
 }
 
 impl HubShared {
+    pub(crate) const fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.storage.as_ref()
+    }
+}
+
+impl Deref for HubShared {
+    type Target = HubCore;
+
+    fn deref(&self) -> &HubCore {
+        &self.core
+    }
+}
+
+/// The events of a topic of an earlier run.
+#[derive(Default)]
+pub(crate) struct RestoredTopic {
+    /// The oldest first.
+    pub(crate) events: Vec<Restored>,
+    pub(crate) evicted: LogId,
+}
+
+impl HubCore {
+    fn new(config: HubConfig, epochs: Epochs, names: Names) -> Self {
+        Self {
+            config,
+            order: Mutex::new(Order::new(epochs)),
+            names: Mutex::new(names),
+        }
+    }
+
+    /// Restores a hub, all of whose events are visible. A storage moves the mark from now on.
+    ///
+    /// `floor` is the greatest evicted ID of topics that are not in `topics`.
+    pub(crate) fn restore(
+        config: HubConfig,
+        epochs: Epochs,
+        floor: LogId,
+        topics: impl Iterator<Item = (String, RestoredTopic)>,
+    ) -> Self {
+        let hub = Self::new(config, epochs, Names::with_floor(floor));
+        let last = hub.order().epochs.last();
+        hub.order().set_visible(last);
+        hub.order().take_news();
+        for (name, restored) in topics {
+            let create = |name: Arc<str>, _| {
+                let config = Arc::clone(hub.config.topic(&name));
+                let log = Log::of_hub(config.retention, restored.evicted);
+                Shared::named(config, restored.into_log(log), Some(name))
+            };
+            hub.names().insert(&name, create);
+        }
+        hub
+    }
+
+    /// Returns the topics with events after an ID.
+    pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
+        let names = self.names();
+        let topics = names.live().filter(|topic| topic.newest.load() > id);
+        topics.cloned().collect()
+    }
+
+    /// Adds what the topics retain.
+    pub(super) fn retained(&self, retained: &mut Retained) {
+        let names = self.names();
+        names.add_gone(retained);
+        let topics: Vec<_> = names.live().cloned().collect();
+        drop(names);
+        topics.iter().for_each(|topic| retained.add(topic));
+    }
+
     pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
         lock(&self.order)
     }
@@ -145,7 +259,7 @@ impl HubShared {
         lock(&self.names)
     }
 
-    fn topic(&self, name: &str) -> Result<Arc<Shared>, TooManyTopics> {
+    fn topic(&self, name: &str, config: &Arc<TopicConfig>) -> Result<Arc<Shared>, TooManyTopics> {
         let mut names = self.names();
         if let Some(topic) = names.get(name) {
             return Ok(topic);
@@ -156,7 +270,7 @@ impl HubShared {
             names.sweep(SWEEP_FULL, now, &mut dropped);
         }
         let topic = if names.count() < max {
-            Ok(names.insert(name, |name, evicted| self.create(name, evicted)))
+            Ok(names.insert(name, |name, evicted| self.create(name, config, evicted)))
         } else {
             Err(TooManyTopics { max })
         };
@@ -165,13 +279,12 @@ impl HubShared {
         topic
     }
 
-    fn create(&self, name: Arc<str>, evicted: LogId) -> Arc<Shared> {
-        let config = Arc::clone(self.config.topic(&name));
+    fn create(&self, name: Arc<str>, config: &Arc<TopicConfig>, evicted: LogId) -> Arc<Shared> {
         let mut log = Log::of_hub(config.retention, evicted);
         if self.order().is_held() {
             log.hold(Some(log.end()));
         }
-        Shared::named(config, log, Some(name))
+        Shared::named(Arc::clone(config), log, Some(name))
     }
 
     /// Drops a topic if this is its last handle and its events have expired.
@@ -183,35 +296,54 @@ impl HubShared {
         self.names().drop_expired(topic, now(), &mut dropped);
     }
 
+    /// Removes a topic although it is held and retains events.
+    ///
+    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
+    /// of its last event.
+    pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
+        let (now, mut dropped) = (now(), Dropped::new());
+        let end = self.order().assign(1, now).next();
+        let until = now.steady.saturating_add(time);
+        if let Some(end) = end {
+            self.names().forget(topic, end, until, &mut dropped);
+        }
+    }
+
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
     ///
     /// `topics` are those that have events between the mark and `id`. The mark moves first: a
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a journal and an engine move the mark")
-    )]
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
         self.order().set_visible(id);
         for topic in topics {
-            let mut state = topic.lock();
-            state.log.hold_after(id);
-            let wakers = state.take_wakers();
-            drop(state);
-            wakers.wake();
+            topic.set_visible(id);
         }
     }
 }
 
 impl Shared {
     /// Takes the IDs of `count` events, with the hub and the topic locked.
-    pub(super) fn assign(&self, order: &mut Order, count: usize, now: Now) -> Ids {
+    pub(super) fn assign(self: &Arc<Self>, order: &mut Order, count: usize, now: Now) -> Ids {
         let ids = order.assign(count, now);
         if count > 0 {
+            order.note(self, self.newest.load());
             self.newest.store(order.epochs.last());
         }
         ids
+    }
+}
+
+impl RestoredTopic {
+    /// Appends the events to an empty log, and holds back what follows.
+    pub(crate) fn into_log(self, mut log: Log) -> Log {
+        let now = now();
+        self.events
+            .into_iter()
+            .for_each(|events| log.restore(events, now));
+        drop(log.evict(now));
+        log.hold(Some(log.tip()));
+        log
     }
 }
 

@@ -1,4 +1,4 @@
-//! The topics of a hub by their names, and what is kept of those that are gone.
+//! The topics of a hub by their names, and the last IDs of dropped topics.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use crate::sync::Arc;
+use crate::topic::source::Retained;
 use crate::topic::state::Shared;
 
 /// The topics of a hub.
@@ -42,6 +43,30 @@ struct Gone {
 pub(super) type Dropped = Vec<Arc<Shared>>;
 
 impl Names {
+    pub(super) fn with_floor(floor: LogId) -> Self {
+        Self {
+            floor,
+            ..Self::default()
+        }
+    }
+
+    /// Returns all topics.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Live(topic) => Some(topic),
+            Slot::Gone(_) => None,
+        })
+    }
+
+    /// Adds the names of topics that were dropped, each with its greatest ID.
+    pub(super) fn add_gone(&self, retained: &mut Retained) {
+        for (name, slot) in &self.slots {
+            if let Slot::Gone(gone) = slot {
+                retained.evicted.insert(Arc::clone(name), gone.evicted);
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
         match self.slots.get(name) {
             Some(Slot::Live(topic)) => Some(Arc::clone(topic)),
@@ -74,7 +99,7 @@ impl Names {
         self.count
     }
 
-    /// Looks at `count` names, and drops what is not used any more at the time `now`.
+    /// Checks `count` names, and drops those that are unused at the time `now`.
     pub(super) fn sweep(&mut self, count: usize, now: Now, dropped: &mut Dropped) {
         for _ in 0..count.min(self.queue.len()) {
             let Some(name) = self.queue.pop_front() else {
@@ -113,19 +138,55 @@ impl Names {
         let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
         drop(state);
         drop(evicted);
-        if !has_expired || !self.is_current(name, topic) {
+        if has_expired {
+            self.remove(
+                topic,
+                name,
+                newest,
+                now.steady.saturating_add(topic.retention().max_age()),
+            );
+            dropped.push(Arc::clone(topic));
+        }
+    }
+
+    /// Drops a topic, and remembers until a time that everything up to `end` counts as evicted.
+    pub(super) fn forget(
+        &mut self,
+        topic: &Arc<Shared>,
+        end: LogId,
+        until: Duration,
+        dropped: &mut Dropped,
+    ) {
+        if let Some(name) = topic.name() {
+            self.remove(topic, name, end, until);
+            dropped.push(Arc::clone(topic));
+        }
+    }
+
+    /// Removes a topic, of which events up to `evicted` count as evicted until a time.
+    fn remove(&mut self, topic: &Arc<Shared>, name: &Arc<str>, evicted: LogId, until: Duration) {
+        if !self.is_current(name, topic) {
             return;
         }
         self.count -= 1;
-        if newest <= self.floor {
+        if evicted <= self.floor {
             self.slots.remove(name);
         } else if let Some(slot) = self.slots.get_mut(name) {
-            *slot = Slot::Gone(Box::new(Gone {
-                evicted: newest,
-                until: now.steady.saturating_add(topic.retention().max_age()),
-            }));
+            *slot = Slot::Gone(Box::new(Gone { evicted, until }));
         }
-        dropped.push(Arc::clone(topic));
+    }
+
+    /// Returns the topics whose names begin with `prefix`.
+    pub(super) fn with_prefix(&self, prefix: &str) -> Vec<Arc<Shared>> {
+        let named = self
+            .slots
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix));
+        let topics = named.filter_map(|(_, slot)| match slot {
+            Slot::Live(topic) => Some(Arc::clone(topic)),
+            Slot::Gone(_) => None,
+        });
+        topics.collect()
     }
 
     fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {
