@@ -121,11 +121,12 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
 /// Publishes due events, all that are due at the same time as one batch.
 async fn publish(topics: &[Topic], mut feed: Feed) {
+    let mut turn = 0;
     while let Some(wait) = feed.wait() {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        publish_due(topics, &mut feed);
+        publish_due(topics, &mut turn, &mut feed);
         yield_now().await;
     }
     std::future::pending::<()>().await;
@@ -133,22 +134,24 @@ async fn publish(topics: &[Topic], mut feed: Feed) {
 
 /// Like `publish`, on its own thread.
 fn publish_on_thread(topics: &[Topic], mut feed: Feed) {
+    let mut turn = 0;
     while let Some(wait) = feed.wait() {
         thread::sleep(wait);
-        publish_due(topics, &mut feed);
+        publish_due(topics, &mut turn, &mut feed);
     }
 }
 
 /// Publishes a batch to one topic, or event after event to several in turn.
-fn publish_due(topics: &[Topic], feed: &mut Feed) {
+fn publish_due(topics: &[Topic], turn: &mut usize, feed: &mut Feed) {
     let now = feed::now();
     let batch = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BATCH));
     let events = Vec::from_iter(batch.iter().map(|data| Event::new().data(data)));
     match topics {
         [topic] => _ = topic.publish_all(&events),
         topics => {
-            for (event, topic) in events.iter().zip(topics.iter().cycle()) {
-                let _ = topic.publish(event);
+            for event in &events {
+                let _ = topics[*turn % topics.len()].publish(event);
+                *turn += 1;
             }
         }
     }
