@@ -102,7 +102,11 @@ impl PerClient {
 
     /// Runs the stream to its end and returns the reason.
     pub(crate) async fn run(mut self) -> Disconnect {
-        poll_fn(|cx| Poll::Ready(self.join_opening(cx))).await;
+        poll_fn(|cx| {
+            self.join_opening(cx);
+            Poll::Ready(())
+        })
+        .await;
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return reason;
         }
