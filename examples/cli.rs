@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fmt};
 
-pub use client::{ClientOptions, not_a_url};
+pub use client::{ClientOptions, connect, not_a_url};
 
 /// Runs a program and returns its exit status.
 ///
@@ -67,6 +67,30 @@ pub fn url_host(address: SocketAddr) -> String {
     } else {
         address.to_string()
     }
+}
+
+/// Returns text as it is written in HTML.
+#[must_use]
+pub fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// Returns a script that npm has installed for the pages of the examples.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn script(path: &str) -> Result<String, Ending> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/node_modules");
+    let path = format!("{folder}/{path}");
+    std::fs::read_to_string(&path).map_err(|error| {
+        Ending::Failure(format!(
+            "{path} can't be read: {error}; run `npm ci` in examples/browser"
+        ))
+    })
 }
 
 /// A progress line on standard error, if that is a terminal. Dropping it erases the line.

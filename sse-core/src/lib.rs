@@ -52,8 +52,9 @@
 //! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
 //! | read events | [`Events`], [`Decoder`], [`Chunk`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
-//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
 //! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
+//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -133,19 +134,24 @@ pub use decode::{Chunk, DecodeError, Decoded, Decoder, Events, MessageEvent};
 mod http;
 #[cfg(feature = "http")]
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
-    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Headers, MEDIA_TYPE, Rejection,
+    Reply, Request, RequestBody, Response, ResponseHead, ResponseHeadError, ResponseHeadReader,
+    UpgradeError, Upgrader,
 };
 
 // Streams from servers that come and go.
 #[cfg(feature = "client")]
 pub mod client;
 
+// The shapes that clients of model endpoints expect.
+#[cfg(all(feature = "http", feature = "json"))]
+pub mod shapes;
+
 // Encoded events in memory.
 mod log;
 pub use log::{
-    Appended, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log, LogId,
-    Now, Restored, Resume, Retention, Slice,
+    Appended, Batch, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log,
+    LogId, Now, Restored, Resume, Retention, Slice,
 };
 
 // Encoded events on disk.

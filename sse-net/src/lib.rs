@@ -107,12 +107,15 @@
 //! # Where to look
 //!
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
-//!   batching, and [slow clients](SlowClients).
+//!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
+//!   follow.
 //! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.
 //! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, and a per-client stream.
+//!   [`Answer::until`]: end a stream with its token. [`Request::with_headers`]: set a cookie.
+//!   [`Request::json`]: the body of a `POST`, which [`Upgrader::allow_methods`] has to allow.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: sources of connections.
 //! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
@@ -154,6 +157,7 @@ mod config;
 mod http;
 mod journal;
 mod recording;
+mod runs;
 mod server;
 mod shard;
 mod stats;
@@ -172,22 +176,27 @@ pub use client::{
 };
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
-pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
+pub use http::{
+    Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
+};
 pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
 pub use recording::{Player, Tee};
+pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::client::{ClientError, EventSource, Item, Url};
 pub use sse_core::{
-    Cursor, Event, EventId, EventType, FieldError, Head, Lagged, Rejection, Response, ResponseHead,
-    Resume, Retention, UpgradeError, Upgrader,
+    Cursor, Event, EventId, EventType, FieldError, Head, Headers, Lagged, Rejection, Response,
+    ResponseHead, Resume, Retention, UpgradeError, Upgrader,
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
-pub use topic::{Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic};
+pub use topic::{
+    FollowError, Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic,
+};
 #[cfg(unix)]
 pub use transport::bind_unix;
-pub use transport::{Listener, Peer, Tcp, Transport};
+pub use transport::{Listener, Peer, Tcp, Transport, Until};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

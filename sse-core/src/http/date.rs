@@ -30,10 +30,9 @@ pub(crate) fn imf_fixdate(time: SystemTime) -> String {
 /// Appends the last two digits of `number`. Every response has a date, and formatting it with
 /// `format!` takes longer than all the rest of the response.
 fn push_two_digits(date: &mut String, number: u64) {
-    let number = number % 100;
-    for digit in [number / 10, number % 10] {
-        date.push(char::from_digit(digit as u32, 10).unwrap_or_default());
-    }
+    const DIGITS: &[u8; 10] = b"0123456789";
+    date.push(DIGITS[(number / 10 % 10) as usize].into());
+    date.push(DIGITS[(number % 10) as usize].into());
 }
 
 /// Returns the year, the month from 0 and the day from 1 in the Gregorian calendar.

@@ -17,9 +17,9 @@ pub use body::{BodyError, BodyLimits, BodyReader, Framing};
 pub(crate) use head::is_authority;
 pub use head::{Head, HeadReader};
 #[cfg(feature = "client")]
-pub(crate) use list::{is_token, is_token_byte};
+pub(crate) use list::is_token_byte;
 #[cfg(feature = "client")]
 pub(crate) use response::check_header_value;
-pub use response::{Rejection, Reply, Response};
+pub use response::{Headers, Rejection, Reply, Response};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
-pub use upgrade::{Request, UpgradeError, Upgrader};
+pub use upgrade::{Request, RequestBody, UpgradeError, Upgrader};

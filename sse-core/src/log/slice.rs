@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
 use super::id::LogId;
 
@@ -53,7 +53,7 @@ impl Slice {
     /// Returns the events that end after `cursor`, or `None` if there are none.
     #[must_use]
     pub fn after(&self, cursor: Cursor) -> Option<Self> {
-        let from = self.index_after(cursor);
+        let from = self.index_of(|entry| entry.end <= cursor);
         Self::new(Arc::clone(&self.chunk), from, self.to)
     }
 
@@ -73,6 +73,7 @@ impl Slice {
             count,
             len: self.start().distance(position),
             position,
+            id: count.checked_sub(1).map(|last| entries[last].id),
         }
     }
 
@@ -89,9 +90,34 @@ impl Slice {
         self.chunk.entries[self.from].id
     }
 
-    fn index_after(&self, cursor: Cursor) -> usize {
+    /// Returns the ID that the log assigned to the last event.
+    #[must_use]
+    pub fn last_id(&self) -> LogId {
+        self.chunk.entries[self.to - 1].id
+    }
+
+    /// Returns the events with IDs later than `id`, or `None` if there are none.
+    #[must_use]
+    pub fn after_id(&self, id: LogId) -> Option<Self> {
+        let from = self.index_of(|entry| entry.id <= id);
+        Self::new(Arc::clone(&self.chunk), from, self.to)
+    }
+
+    /// Returns the events with IDs up to `limit` that are also `before` another ID.
+    pub(super) fn until(&self, limit: LogId, before: Option<LogId>) -> Option<Self> {
+        let is_before = |id| before.is_none_or(|before| id < before);
+        let to = self.index_of(|entry| entry.id <= limit && is_before(entry.id));
+        Self::new(Arc::clone(&self.chunk), self.from, to)
+    }
+
+    /// Returns the number of wire bytes.
+    pub(super) fn len(&self) -> usize {
+        self.start().distance(self.end())
+    }
+
+    fn index_of(&self, is_before: impl Fn(&Entry) -> bool) -> usize {
         let entries = &self.chunk.entries[self.from..self.to];
-        self.from + entries.partition_point(|entry| entry.end <= cursor)
+        self.from + entries.partition_point(is_before)
     }
 }
 
@@ -104,4 +130,6 @@ pub struct Begun {
     pub len: usize,
     /// The cursor after the last of them.
     pub position: Cursor,
+    /// The ID that the log assigned to the last of them.
+    pub id: Option<LogId>,
 }

@@ -1,5 +1,5 @@
 //! Checks the wake-up protocols of `sse-net` in every interleaving of small programs, with up
-//! to three preemptions: a topic and its subscribers, a shard's mailbox and signals, the two
+//! to three preemptions: a topic, its subscribers and its source, a shard's mailbox and signals, the two
 //! ends of a pipe. A lost wake-up is a deadlock, which [`loom`] reports.
 //!
 //! The production files are included as they are. They take their locks from `crate::sync`,

@@ -1,3 +1,5 @@
+//! The settings of a topic.
+
 use std::time::Duration;
 
 use sse_core::{EventType, Retention};
@@ -23,6 +25,7 @@ pub struct TopicConfig {
     pub(crate) max_event: usize,
     pub(crate) slow_clients: SlowClients,
     pub(crate) gap_type: EventType<'static>,
+    pub(crate) start: Start,
     pub(crate) unknown_id: UnknownId,
     pub(crate) linger: Duration,
 }
@@ -34,6 +37,7 @@ impl Default for TopicConfig {
             max_event: 16 << 20,
             slow_clients: SlowClients::default(),
             gap_type: EventType::from_static("gap"),
+            start: Start::default(),
             unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
         }
@@ -83,6 +87,14 @@ impl TopicConfig {
         self
     }
 
+    /// The start for a client without a last event ID, unless the application passes another.
+    ///
+    /// Default: [`Start::Live`].
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
     /// The start for a client whose last event ID the topic does not know.
     ///
     /// Default: [`UnknownId::ReplayAll`], because the client may have missed any retained
@@ -102,6 +114,18 @@ impl TopicConfig {
         self.linger = time;
         self
     }
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With the next event that is published.
+    #[default]
+    Live,
+    /// With at most this many of the last events of the replay window.
+    Last(usize),
+    /// With the whole replay window.
+    Earliest,
 }
 
 /// The treatment of a client whose next event has been evicted.

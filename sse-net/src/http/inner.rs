@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use crate::config::{Config, jittered};
 use crate::stats::{Disconnect, Stats};
 use crate::transport::limit::{Limit, Permit};
 use crate::transport::on_end::OnEnd;
+use crate::transport::until::Signal;
 
 /// The shortest interval of heartbeats, as on a server.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(250);
@@ -95,11 +96,12 @@ pub(super) struct Registration {
     heartbeat_interval: Duration,
     reason: Disconnect,
     on_end: OnEnd,
+    sends_retry: bool,
     _permit: Permit,
 }
 
 impl Registration {
-    pub(super) fn new(inner: Arc<Inner>, permit: Permit) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, permit: Permit, sends_retry: bool) -> Self {
         let heartbeat = inner.config.heartbeat.max(MIN_HEARTBEAT);
         let key = inner.wakers().insert(None);
         Self {
@@ -109,6 +111,7 @@ impl Registration {
             heartbeat_interval: heartbeat - heartbeat.mul_f64(fastrand::f64() / 10.0),
             reason: Disconnect::Gone,
             on_end: OnEnd::traced(),
+            sends_retry,
             inner,
             _permit: permit,
         }
@@ -138,6 +141,16 @@ impl Registration {
         self.on_end.add(hook);
     }
 
+    /// Adds a future that ends the stream.
+    pub(super) fn add_signal(&mut self, signal: Signal) {
+        self.on_end.add_signal(signal);
+    }
+
+    /// Resolves to the reason for which one of the futures of `until` ends the stream.
+    pub(super) fn poll_signals(&mut self, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        self.on_end.poll_signals(cx)
+    }
+
     /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::Gone`].
     pub(super) const fn set_reason(&mut self, reason: Disconnect) {
         self.reason = reason;
@@ -155,9 +168,11 @@ impl Registration {
         &self.inner.stats
     }
 
-    /// Appends a block with the reconnection time.
+    /// Appends a block with the reconnection time, unless the stream has none.
     pub(super) fn append_retry(&self, out: &mut Vec<u8>) {
-        self.inner.append_retry(out);
+        if self.sends_retry {
+            self.inner.append_retry(out);
+        }
     }
 }
 

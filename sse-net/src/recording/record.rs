@@ -115,7 +115,8 @@ impl<W: Write> Writing<W> {
                 Ok(Some(bytes)) => batch.push(bytes),
                 Ok(None) => self.is_over = true,
                 Err(lagged) if batch.is_empty() => {
-                    batch.push(self.subscription.gap_event_or(lagged)?);
+                    let gap = self.subscription.gap_event();
+                    batch.push(gap.ok_or_else(|| io::Error::other(lagged))?);
                 }
                 Err(lagged) => {
                     *next = Some(Err(lagged)); // after what has been read

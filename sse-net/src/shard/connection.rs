@@ -17,11 +17,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use sse_core::{Cursor, Slice};
+use sse_core::{Begun, Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use crate::stats::Disconnect;
-use crate::topic::Topic;
+use crate::topic::{Several, Topic};
 use crate::trace;
 use crate::transport::Transport;
 use crate::transport::limit::Permit;
@@ -30,30 +31,45 @@ use crate::transport::on_end::OnEnd;
 /// A connection that is handed over to a shard.
 pub(crate) struct Arrival {
     pub(crate) transport: Transport,
-    pub(crate) topic: Topic,
-    pub(crate) cursor: Cursor,
+    pub(crate) follows: Follow,
     /// The bytes before the first event: the response head and the opening blocks.
     pub(crate) opening: Vec<u8>,
+    /// When the stream ends at the latest.
+    pub(crate) expires_at: Option<Instant>,
+    /// Whether the stream ends with a reconnection time.
+    pub(crate) sends_retry: bool,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
+}
+
+/// What an arriving connection follows, and where it continues.
+pub(crate) enum Follow {
+    One { topic: Topic, cursor: Cursor },
+    Several(Box<Several>),
 }
 
 pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) waker: Waker,
-    pub(super) group: u32,
-    /// The index among the group's members.
+    /// The key of the feed that it follows, or [`SEVERAL`].
+    pub(super) feed: u32,
+    /// The index among the group's members, or the key of its [`Joint`](super::joint::Joint).
     pub(super) place: u32,
-    /// All events of the topic before this have been written, or are in `unsent`.
+    /// All events of the topic before this have been written, or are in `unsent`. Of several
+    /// topics, the `Joint` has the position.
     pub(super) position: Cursor,
     /// The tick at which a heartbeat is due, unless something is written before.
     pub(super) heartbeat_at: u32,
     /// The tick at which the stream is ended.
     pub(super) leave_at: u32,
+    /// The reason for ending it then, unless it is a drain.
+    pub(super) leave_reason: Disconnect,
     /// The bytes that the peer has sent after its request.
     pub(super) input: u32,
     /// Whether it is queued to catch up.
     pub(super) is_queued: bool,
+    /// Whether the stream ends with a reconnection time.
+    pub(super) sends_retry: bool,
     /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,
@@ -97,7 +113,27 @@ impl Written {
     }
 }
 
+/// What a connection follows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Follows {
+    /// The feed with this key, which is a group.
+    One(u32),
+    /// Several, as the `Joint` with this key says.
+    Several(u32),
+}
+
+/// The feed of a connection that follows several. One more field would cost each of very many
+/// connections 16 bytes.
+pub(super) const SEVERAL: u32 = u32::MAX;
+
 impl Connection {
+    pub(super) const fn follows(&self) -> Follows {
+        match self.feed {
+            SEVERAL => Follows::Several(self.place),
+            feed => Follows::One(feed),
+        }
+    }
+
     /// Writes as much of `bytes` as the connection takes now, up to [`MAX_WRITE`].
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> Result<Written, Disconnect> {
         let cx = &mut Context::from_waker(&self.waker);
@@ -174,12 +210,12 @@ impl Connection {
     }
 
     /// Keeps the rest of the event in which the connection stopped taking a slice. Returns the
-    /// number of events that it has begun.
-    pub(super) fn keep_unsent(&mut self, slice: &Slice, taken: usize, since: u32) -> usize {
+    /// events that it has begun.
+    pub(super) fn keep_unsent(&mut self, slice: &Slice, taken: usize, since: u32) -> Begun {
         let begun = slice.begun(taken);
         self.position = begun.position;
         self.set_unsent(slice.bytes().slice(taken..begun.len), since);
-        begun.count
+        begun
     }
 
     /// Keeps bytes before the position. Few bytes are copied, so that they do not hold a whole
@@ -197,6 +233,12 @@ impl Connection {
         }));
     }
 
+    /// Resolves to the reason for which one of the futures of `until` ends the stream.
+    pub(super) fn poll_signals(&mut self) -> Poll<Disconnect> {
+        let cx = &mut Context::from_waker(&self.waker);
+        self.on_end.poll_signals(cx)
+    }
+
     /// Ends the stream after the unsent bytes and `last`.
     pub(super) fn close(&mut self, last: Bytes, reason: Disconnect, now: u32) {
         let unsent = self.unsent.get_or_insert_with(|| {
@@ -207,6 +249,12 @@ impl Connection {
             })
         });
         unsent.close = Some(Close { last, reason });
+    }
+
+    /// Returns `true` if the stream ends after its unsent bytes.
+    pub(super) fn is_closing(&self) -> bool {
+        let unsent = self.unsent.as_ref();
+        unsent.is_some_and(|unsent| unsent.close.is_some())
     }
 
     /// Drops the connection.

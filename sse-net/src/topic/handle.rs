@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use sse_core::{Cursor, Lagged, Log, Slice};
 
-use super::clock::now;
 use super::hub::{HubShared, random_epoch};
 use super::progress::Storage;
 use super::state::{Shared, State};
-use crate::config::{SlowClients, TopicConfig};
+use crate::config::{Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -102,6 +101,19 @@ impl Topic {
         self.shared.name().map(|name| &**name)
     }
 
+    /// Removes the topic from its hub. Whoever holds a handle continues to read it; the hub makes a
+    /// new topic of this name. For `time`, it remembers what has been evicted thereby.
+    pub(crate) fn forget(&self, time: Duration) {
+        if let Owner::Hub(hub) = &self.owner {
+            hub.forget(&self.shared, time);
+        }
+    }
+
+    /// Returns where a client without a last event ID begins.
+    pub(crate) fn start(&self) -> Start {
+        self.shared.config.start
+    }
+
     /// Returns `true` if the topic has been [finished](Self::finish).
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -113,7 +125,7 @@ impl Topic {
     /// All clients of a server that follow the topic share one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().subscriptions
+        self.lock().subscriptions.count()
     }
 
     /// Returns the first events in `range` that lie together in the log.
@@ -123,15 +135,13 @@ impl Topic {
         state.log.slice(range.start..end)
     }
 
-    /// Evicts events that have become too old.
-    pub(crate) fn evict(&self) {
-        let evicted = self.lock().log.evict(now());
-        drop(evicted);
-    }
-
     /// Identifies the topic for as long as it lives.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn storage(&self) -> Option<&dyn Storage> {
@@ -146,15 +156,6 @@ impl Topic {
             Owner::Hub(hub) => Some(hub),
             Owner::Alone | Owner::Stored(_) => None,
         }
-    }
-
-    pub(crate) fn slow_clients(&self) -> SlowClients {
-        self.shared.config.slow_clients
-    }
-
-    /// How long events that follow a delivery wait.
-    pub(crate) fn linger(&self) -> Duration {
-        self.shared.config.linger
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,7 +177,7 @@ impl fmt::Debug for Topic {
         f.debug_struct("Topic")
             .field("name", &self.name())
             .field("events", &state.log.len())
-            .field("subscriptions", &state.subscriptions)
+            .field("subscriptions", &state.subscriptions.count())
             .field("is_finished", &state.is_finished)
             .finish_non_exhaustive()
     }

@@ -3,22 +3,33 @@
 mod clock;
 mod handle;
 mod hub;
+mod joint;
 mod position;
 mod progress;
 mod publish;
+mod reader;
+mod several;
 mod state;
 mod subscription;
 mod waiters;
+mod watch;
+mod watched;
 
 pub(crate) use clock::now;
 pub use handle::Topic;
+pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
-pub use position::Start;
 pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};
+pub(crate) use reader::Reader;
+pub use several::FollowError;
+pub(crate) use several::{Choice, Missed, Several, next_batch};
 pub(crate) use state::{Shared, State};
 pub use subscription::Subscription;
 pub(crate) use waiters::Wakers;
+pub(crate) use watch::Watch;
+
+pub use crate::config::Start;
 
 #[cfg(test)]
 mod tests;

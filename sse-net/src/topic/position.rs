@@ -2,26 +2,14 @@
 
 use std::time::Duration;
 
-use sse_core::{Cursor, Event, EventId, Evicted, KnownId, Log, LogId, Resume};
+use sse_core::{Cursor, Event, EventId, EventType, Evicted, KnownId, Log, LogId, Resume};
 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Judged;
-use super::state::State;
-use crate::config::UnknownId;
+use super::state::{Shared, State};
+use crate::config::{Start, UnknownId};
 use crate::sync::MutexGuard;
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Start {
-    /// With the next event that is published.
-    #[default]
-    Live,
-    /// With at most this many of the last events of the replay window.
-    Last(usize),
-    /// With the whole replay window.
-    Earliest,
-}
 
 /// Where a client continues.
 #[derive(Debug)]
@@ -38,7 +26,7 @@ pub(crate) struct Located {
 
 impl Located {
     /// Appends the bytes before the client's first event.
-    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.as_ref();
         topic.encode_opening(missed, self.cursor, self.position.clone(), retry, out);
     }
@@ -81,24 +69,35 @@ impl Topic {
         asked: Option<&EventId<'_>>,
         start: Start,
     ) -> (MutexGuard<'_, State>, Found) {
-        let judged = self.hub().map(|hub| hub.order().judge(asked));
+        if let Some(hub) = self.hub() {
+            return self.find_judged(hub.order().judge(asked), start);
+        }
         let mut state = self.lock();
         let evicted = state.log.evict(now());
-        let (log, unknown_id) = (&state.log, self.shared.config.unknown_id);
-        let (resume, cursor, position) = match judged {
-            Some(judged) => {
-                let (resume, position) = judged.find(log, start, unknown_id);
-                (resume, log.after(position), Some(position))
-            }
-            None => {
-                let (resume, cursor) = find(log, asked, start, unknown_id);
-                (resume, cursor, None)
-            }
-        };
+        let (resume, cursor) = find(&state.log, asked, start, self.shared.config.unknown_id);
         let found = Found {
             resume,
             cursor,
-            position,
+            position: None,
+            _evicted: evicted,
+        };
+        (state, found)
+    }
+
+    /// Locks a topic of a hub that has judged the client's ID, like [`find`](Self::find).
+    pub(super) fn find_judged(
+        &self,
+        judged: Judged,
+        start: Start,
+    ) -> (MutexGuard<'_, State>, Found) {
+        let mut state = self.lock();
+        let evicted = state.log.evict(now());
+        let unknown_id = self.shared.config.unknown_id;
+        let (resume, position) = judged.find(&state.log, start, unknown_id);
+        let found = Found {
+            resume,
+            cursor: state.log.after(position),
+            position: Some(position),
             _evicted: evicted,
         };
         (state, found)
@@ -117,6 +116,36 @@ impl Topic {
         }
     }
 
+    /// Appends the bytes before a client's first event: the gap event, if events after `missed`
+    /// were missed, and a block with the reconnection time and the ID of the position, so that
+    /// a client that is cut off before its first event resumes. Without a reconnection time
+    /// there is no block: some clients take every block for an event.
+    ///
+    /// In this order, a client that has received the ID has received the gap event, too.
+    pub(super) fn encode_opening(
+        &self,
+        missed: Option<&EventId<'_>>,
+        cursor: Cursor,
+        position: Option<EventId<'static>>,
+        retry: Option<Duration>,
+        out: &mut Vec<u8>,
+    ) {
+        if missed.is_some() {
+            out.extend_from_slice(&self.shared.gap_event(missed, cursor));
+        }
+        let Some(retry) = retry else {
+            return;
+        };
+        let block = Event::new().retry(retry);
+        match position {
+            Some(id) => block.id(id),
+            None => block,
+        }
+        .encode(out);
+    }
+}
+
+impl Shared {
     /// Encodes the event that reports a gap: with the last event ID that the client sent, and
     /// the ID of the event at `cursor`, with which it continues.
     pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
@@ -131,36 +160,33 @@ impl Topic {
         let gap = Gap {
             asked: asked.map(EventId::as_str),
             from: from.as_ref().map(EventId::as_str),
-            topic: self.name(),
+            topic: self.name().map(|name| &**name),
         };
-        let event = Event::new().event(&self.shared.config.gap_type);
+        let event = Event::new().event(&self.config.gap_type);
         let mut out = Vec::new();
         event.json_data(&gap).unwrap_or_default().encode(&mut out);
         out
     }
 
-    /// Appends the bytes before a client's first event: the gap event, if events after `missed`
-    /// were missed, and a block with the reconnection time and the ID of the position, so that
-    /// a client that is cut off before its first event resumes.
-    ///
-    /// In this order, a client that has received the ID has received the gap event, too.
-    pub(super) fn encode_opening(
-        &self,
-        missed: Option<&EventId<'_>>,
-        cursor: Cursor,
-        position: Option<EventId<'static>>,
-        retry: Duration,
-        out: &mut Vec<u8>,
-    ) {
-        if missed.is_some() {
-            out.extend_from_slice(&self.gap_event(missed, cursor));
+    /// Encodes the gap event for a client of a hub, which continues after this ID.
+    pub(crate) fn gap_event_after(&self, asked: Option<&EventId<'_>>, from: LogId) -> Vec<u8> {
+        let cursor = self.lock().log.after(from);
+        self.gap_event(asked, cursor)
+    }
+
+    /// Encodes the event that reports that this one of several topics has ended.
+    pub(crate) fn end_event(&self) -> Vec<u8> {
+        #[derive(serde::Serialize)]
+        struct End<'a> {
+            topic: Option<&'a str>,
         }
-        let block = Event::new().retry(retry);
-        match position {
-            Some(id) => block.id(id),
-            None => block,
-        }
-        .encode(out);
+        let event = Event::new().event(CLOSE);
+        let end = End {
+            topic: self.name().map(|name| &**name),
+        };
+        let mut out = Vec::new();
+        event.json_data(&end).unwrap_or_default().encode(&mut out);
+        out
     }
 }
 
@@ -186,6 +212,15 @@ impl Found {
 }
 
 impl Judged {
+    /// Returns the client's position, or the one after which it lost events.
+    pub(super) fn position(&self) -> Option<LogId> {
+        match self.asked? {
+            (id, KnownId::Position) => Some(id),
+            (_, KnownId::Lost(last)) => Some(last),
+            (_, KnownId::Unknown) => None,
+        }
+    }
+
     /// Finds where the client continues in a topic, or begins: after this position.
     pub(super) fn find(&self, log: &Log, start: Start, unknown_id: UnknownId) -> (Resume, LogId) {
         let window = || log.id_before(log.window());
@@ -212,6 +247,9 @@ impl Judged {
         (resume, position.max(self.origin))
     }
 }
+
+/// The type of the event that reports the end of one of several topics.
+const CLOSE: EventType<'static> = EventType::from_static("close");
 
 /// Finds where the client continues in the log of a topic that stands alone, or begins.
 fn find(

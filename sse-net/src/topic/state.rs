@@ -1,14 +1,17 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
 use std::sync::TryLockError;
+use std::time::Duration;
 
-use sse_core::{Cursor, Log, Retention};
+use sse_core::{Cursor, Log, LogId, Retention};
 use tokio::runtime::Handle;
 
+use super::clock::now;
 use super::hub::NewestId;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
-use crate::config::TopicConfig;
+use super::watched::Subscriptions;
+use crate::config::{SlowClients, TopicConfig};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
@@ -36,7 +39,8 @@ impl Shared {
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
-                subscriptions: 0,
+                subscriptions: Subscriptions::default(),
+                watchers: None,
                 runtime: None,
                 is_finished: false,
                 progress: None,
@@ -53,6 +57,27 @@ impl Shared {
 
     pub(crate) fn retention(&self) -> Retention {
         self.config.retention
+    }
+
+    /// Returns `true` if the topic may have events after this position. It may err only on that
+    /// side, and takes no lock.
+    pub(crate) fn may_have_after(&self, position: LogId) -> bool {
+        self.newest.load() > position
+    }
+
+    /// Evicts events that have become too old.
+    pub(crate) fn evict(&self) {
+        let evicted = self.lock().log.evict(now());
+        drop(evicted);
+    }
+
+    pub(crate) fn slow_clients(&self) -> SlowClients {
+        self.config.slow_clients
+    }
+
+    /// How long events that follow a delivery wait.
+    pub(crate) fn linger(&self) -> Duration {
+        self.config.linger
     }
 
     /// Locks the state, unless it is locked already.
@@ -72,7 +97,9 @@ impl Shared {
 pub(crate) struct State {
     pub(crate) log: Log,
     pub(super) waiters: Waiters,
-    pub(super) subscriptions: usize,
+    pub(super) subscriptions: Subscriptions,
+    /// The wakers of tasks in `watched` and `unwatched`, once there were some.
+    pub(super) watchers: Option<Box<Waiters>>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
     pub(super) is_finished: bool,
@@ -101,5 +128,10 @@ impl State {
     /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
+    }
+
+    /// Returns `true` if no event will ever have a later ID than this one of the hub.
+    pub(super) fn is_over_after(&self, position: LogId) -> bool {
+        self.is_finished && position >= self.log.newest_id()
     }
 }

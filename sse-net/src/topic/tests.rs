@@ -1,3 +1,5 @@
+//! Topics and subscriptions, without a server.
+
 use std::mem;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::date::imf_fixdate;
 use crate::event::FieldError;
-pub(crate) use headers::Headers;
+pub use headers::Headers;
 #[cfg(feature = "client")]
 pub(crate) use headers::check_value as check_header_value;
 use headers::{check_value, encode_line};
@@ -94,7 +94,14 @@ impl Response {
         Ok(self)
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets headers. Each replaces any of the same name, except `Set-Cookie`.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
     ///
     /// # Errors
     ///
@@ -170,11 +177,6 @@ impl Response {
     pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
         &mut self.headers
     }
-
-    pub(crate) fn with_headers(mut self, headers: Headers) -> Self {
-        self.headers = headers;
-        self
-    }
 }
 
 #[track_caller]
@@ -207,9 +209,13 @@ const fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
         421 => "Misdirected Request",
+        422 => "Unprocessable Content",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

@@ -35,6 +35,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
 use std::{error, fmt};
 
 use sse_core::{Epochs, Ids, Log, LogId, Now};
@@ -46,7 +47,7 @@ pub(crate) use self::order::{Judged, random_epoch};
 use super::clock::now;
 use super::handle::Topic;
 use super::state::Shared;
-use crate::config::HubConfig;
+use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// A set of named topics with one order of IDs, so that one connection follows many of them.
@@ -104,8 +105,27 @@ impl Hub {
     /// [`TooManyTopics`]: the hub has [`max_topics`](HubConfig::max_topics) already, all of them
     /// in use.
     pub fn topic(&self, name: impl AsRef<str>) -> Result<Topic, TooManyTopics> {
-        let shared = self.0.topic(name.as_ref())?;
+        let name = name.as_ref();
+        self.topic_with(name, self.0.config.topic(name))
+    }
+
+    /// Like [`topic`](Self::topic), with these settings if the topic is created.
+    pub(crate) fn topic_with(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+    ) -> Result<Topic, TooManyTopics> {
+        let shared = self.0.topic(name, config)?;
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
+    }
+
+    /// Returns the topics whose names begin with `prefix`.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<Topic> {
+        let found = self.0.names().with_prefix(prefix);
+        let topics = found.into_iter();
+        topics
+            .map(|shared| Topic::of_hub(shared, Arc::clone(&self.0)))
+            .collect()
     }
 
     /// Returns the number of topics.
@@ -117,9 +137,15 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HubShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("topics", &self.topics())
-            .field("visible", &self.0.order().visible())
+            .field("topics", &self.names().count())
+            .field("visible", &self.order().visible())
             .finish_non_exhaustive()
     }
 }
@@ -129,11 +155,16 @@ impl HubShared {
         lock(&self.order)
     }
 
+    /// How long events that follow a delivery wait.
+    pub(super) fn linger(&self) -> Duration {
+        self.config.linger()
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         lock(&self.names)
     }
 
-    fn topic(&self, name: &str) -> Result<Arc<Shared>, TooManyTopics> {
+    fn topic(&self, name: &str, config: &Arc<TopicConfig>) -> Result<Arc<Shared>, TooManyTopics> {
         let mut names = self.names();
         if let Some(topic) = names.get(name) {
             return Ok(topic);
@@ -144,7 +175,7 @@ impl HubShared {
             names.sweep(SWEEP_FULL, now, &mut dropped);
         }
         let topic = if names.count() < max {
-            Ok(names.insert(name, |name, evicted| self.create(name, evicted)))
+            Ok(names.insert(name, |name, evicted| self.create(name, config, evicted)))
         } else {
             Err(TooManyTopics { max })
         };
@@ -153,13 +184,12 @@ impl HubShared {
         topic
     }
 
-    fn create(&self, name: Arc<str>, evicted: LogId) -> Arc<Shared> {
-        let config = Arc::clone(self.config.topic(&name));
+    fn create(&self, name: Arc<str>, config: &Arc<TopicConfig>, evicted: LogId) -> Arc<Shared> {
         let mut log = Log::of_hub(config.retention, evicted);
         if self.order().is_held() {
             log.hold(Some(log.end()));
         }
-        Shared::named(config, log, Some(name))
+        Shared::named(Arc::clone(config), log, Some(name))
     }
 
     /// Drops a topic if this is its last handle and its events have expired.
@@ -169,6 +199,19 @@ impl HubShared {
         }
         let mut dropped = Dropped::new();
         self.names().drop_expired(topic, now(), &mut dropped);
+    }
+
+    /// Removes a topic although it is held and retains events.
+    ///
+    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
+    /// of its last event.
+    pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
+        let (now, mut dropped) = (now(), Dropped::new());
+        let end = self.order().assign(1, now).next();
+        let until = now.steady.saturating_add(time);
+        if let Some(end) = end {
+            self.names().forget(topic, end, until, &mut dropped);
+        }
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.

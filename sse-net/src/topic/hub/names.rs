@@ -113,19 +113,55 @@ impl Names {
         let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
         drop(state);
         drop(evicted);
-        if !has_expired || !self.is_current(name, topic) {
+        if has_expired {
+            self.remove(
+                topic,
+                name,
+                newest,
+                now.steady.saturating_add(topic.retention().max_age()),
+            );
+            dropped.push(Arc::clone(topic));
+        }
+    }
+
+    /// Drops a topic, and remembers until a time that everything up to `end` counts as evicted.
+    pub(super) fn forget(
+        &mut self,
+        topic: &Arc<Shared>,
+        end: LogId,
+        until: Duration,
+        dropped: &mut Dropped,
+    ) {
+        if let Some(name) = topic.name() {
+            self.remove(topic, name, end, until);
+            dropped.push(Arc::clone(topic));
+        }
+    }
+
+    /// Removes a topic, of which events up to `evicted` count as evicted until a time.
+    fn remove(&mut self, topic: &Arc<Shared>, name: &Arc<str>, evicted: LogId, until: Duration) {
+        if !self.is_current(name, topic) {
             return;
         }
         self.count -= 1;
-        if newest <= self.floor {
+        if evicted <= self.floor {
             self.slots.remove(name);
         } else if let Some(slot) = self.slots.get_mut(name) {
-            *slot = Slot::Gone(Box::new(Gone {
-                evicted: newest,
-                until: now.steady.saturating_add(topic.retention().max_age()),
-            }));
+            *slot = Slot::Gone(Box::new(Gone { evicted, until }));
         }
-        dropped.push(Arc::clone(topic));
+    }
+
+    /// Returns the topics whose names begin with `prefix`.
+    pub(super) fn with_prefix(&self, prefix: &str) -> Vec<Arc<Shared>> {
+        let named = self
+            .slots
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix));
+        let topics = named.filter_map(|(_, slot)| match slot {
+            Slot::Live(topic) => Some(Arc::clone(topic)),
+            Slot::Gone(_) => None,
+        });
+        topics.collect()
     }
 
     fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {

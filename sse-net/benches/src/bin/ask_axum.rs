@@ -1,0 +1,34 @@
+//! The endpoint of `ask` with axum's `Json` and `Sse`.
+
+use std::error::Error;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use tokio_stream::{Stream, StreamExt};
+
+use sse_net_benches::feed::Options;
+use sse_net_benches::listen;
+use sse_net_benches::tokens::{COUNT, Question, Tokens};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse(std::env::args().skip(1).collect())?;
+    let listener = listen(options.port)?;
+    let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
+    let app = Router::new()
+        .route("/first", get(async || stream(1)))
+        .route("/tokens", get(async || stream(COUNT)))
+        .route(
+            "/ask",
+            post(async |Json(question): Json<Question>| stream(question.text.len().min(1))),
+        );
+    axum::serve(listener, app).await?;
+    Ok(())
+}
+
+fn stream(count: usize) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let events = Tokens::new(count).map(|token| Event::default().json_data(token));
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
