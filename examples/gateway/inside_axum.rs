@@ -36,7 +36,7 @@ pub(crate) async fn serve(listener: TcpListener, mut signals: Signals) -> io::Re
         .await
 }
 
-/// Extractors take the request apart, and the responder takes what is left.
+/// Extractors consume parts of the request, and the responder reads the rest.
 async fn chat_completions(
     State(responder): State<Responder>,
     parts: Parts,

@@ -1,4 +1,4 @@
-//! A made-up model, which repeats what it is asked.
+//! A model for tests, which repeats the question.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -25,7 +25,8 @@ pub(crate) struct Completion {
 }
 
 /// Starts the model. An error before the first token is a response.
-pub(crate) fn begin(question: &Question) -> Result<Reply, Error> {
+#[expect(clippy::needless_pass_by_value, reason = "made for `and_then`")]
+pub(crate) fn begin(question: Question) -> Result<Reply, Error> {
     if question.model != model::NAME {
         let message = format!(
             "there is no model {:?}; use {:?}",

@@ -79,7 +79,7 @@ impl<S: Simd> Iterator for LineEnds<'_, S> {
                 return None;
             }
             self.block = self.next;
-            self.ends = line_ends(self.simd, self.text, self.block);
+            self.ends = mask::<_, false>(self.simd, self.text, self.block);
             // Continue at an aligned address: an unaligned load takes twice as long.
             self.next += BLOCK - self.text.as_ptr().addr().wrapping_add(self.block) % BLOCK;
             self.ends &= u64::MAX >> (BLOCK - (self.next - self.block));
@@ -182,7 +182,7 @@ impl LineEndList {
 fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, usize) {
     let (mut count, mut at, mut clean) = (0, 0, 0);
     while at < text.len() {
-        let mut mask = special_bytes(simd, text, at);
+        let mut mask = mask::<_, true>(simd, text, at);
         clean = if mask == 0 { clean + 1 } else { 0 };
         let slots = &mut offsets[count..];
         count += mask.count_ones() as usize;
@@ -219,15 +219,6 @@ const AT_ONCE: usize = 4;
 /// The number of bytes of a long line that are skipped at once.
 const SKIP: usize = 16 * BLOCK;
 
-/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR, an LF or a NUL.
-#[inline(always)]
-fn special_bytes<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
-    mask(text, offset, |block| {
-        let block = u8x64::from_slice(simd, block);
-        (block.simd_eq(b'\n') | block.simd_eq(b'\r') | block.simd_eq(0)).to_bitmask()
-    })
-}
-
 /// The line ends of a text of at most [`MAX`](Self::MAX) blocks, of which there is at least one.
 pub(crate) struct LineEndMasks<'m> {
     /// A bit for each line end, for each block.
@@ -246,7 +237,7 @@ impl<'m> LineEndMasks<'m> {
         let blocks = text.len().div_ceil(BLOCK);
         let masks = &mut masks[..blocks];
         let mut count = 0;
-        for (block, mask) in masks.iter_mut().enumerate() {
+        for (block, ends) in masks.iter_mut().enumerate() {
             // If the first lines are long, the others probably are.
             if block == LONG_LINE_BLOCKS && count == 0 {
                 let (whole, rest) = text.as_chunks();
@@ -256,8 +247,8 @@ impl<'m> LineEndMasks<'m> {
                     return None;
                 }
             }
-            *mask = line_ends(simd, text, block * BLOCK);
-            count += mask.count_ones() as usize;
+            *ends = mask::<_, false>(simd, text, block * BLOCK);
+            count += ends.count_ones() as usize;
         }
         (count > 0).then_some(Self {
             mask: masks[0],
@@ -305,28 +296,29 @@ fn is_unbroken<S: Simd>(simd: S, group: &[[u8; BLOCK]]) -> bool {
     !least.simd_le(b'\r').any_true()
 }
 
-/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR or an LF.
+/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR, an LF or, if asked
+/// for, a NUL.
 #[inline(always)]
-fn line_ends<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
-    mask(text, offset, |block| {
-        let block = u8x64::from_slice(simd, block);
-        (block.simd_eq(b'\n') | block.simd_eq(b'\r')).to_bitmask()
-    })
-}
-
-/// Returns the mask of the block at `offset`, of which a part may be beyond the end of `text`.
-#[inline(always)]
-fn mask(text: &[u8], offset: usize, of_block: impl Fn(&[u8; BLOCK]) -> u64) -> u64 {
+fn mask<S: Simd, const NUL: bool>(simd: S, text: &[u8], offset: usize) -> u64 {
     let rest = &text[offset..];
     if let Some(block) = rest.first_chunk() {
-        of_block(block)
+        mask_of_block::<S, NUL>(simd, block)
     } else if let Some(block) = text.last_chunk() {
-        of_block(block) >> (BLOCK - rest.len())
+        mask_of_block::<S, NUL>(simd, block) >> (BLOCK - rest.len())
     } else {
-        let mut block = [1; BLOCK];
+        let mut block = [b'x'; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
-        of_block(&block)
+        mask_of_block::<S, NUL>(simd, &block)
     }
+}
+
+// Not a closure: that would be compiled for the oldest processor.
+#[inline(always)]
+fn mask_of_block<S: Simd, const NUL: bool>(simd: S, block: &[u8; BLOCK]) -> u64 {
+    let block = u8x64::from_slice(simd, block);
+    let ends = block.simd_eq(b'\n') | block.simd_eq(b'\r');
+    let ends = if NUL { ends | block.simd_eq(0) } else { ends };
+    ends.to_bitmask()
 }
 
 #[cfg(test)]

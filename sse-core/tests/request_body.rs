@@ -118,7 +118,7 @@ fn a_body_that_fails_at_byte_n_is_an_error() {
             .then_fails(io::ErrorKind::ConnectionReset);
         match echo(&upgrader(), &mut peer) {
             Err(UpgradeError::Io(error)) => {
-                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset)
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
             }
             other => panic!("{other:?}"),
         }
@@ -242,7 +242,7 @@ fn a_preflight_lists_the_allowed_methods() {
     assert_eq!(peer.output(), response(&expected, ""));
 }
 
-/// A listed origin may send what it may read.
+/// An origin that may read responses may send requests, too.
 #[test]
 fn a_page_of_an_allowed_origin_may_send() {
     let listed = upgrader().allow_origin("https://b").unwrap();

@@ -1,4 +1,4 @@
-//! A cursor over what a part of the input completes.
+//! A cursor over the items that a part of the input completes.
 
 use super::decoder::Decoder;
 use super::error::DecodeError;

@@ -25,7 +25,7 @@ impl CommonEvent {
         let event_type = lines.field(b"event: ")?.filter(|value| !value.is_empty());
         let data = lines.field(b"data: ")??;
         let blank = lines.field(b"")??;
-        let len = lines.at - text.line();
+        let len = lines.taken();
         if !blank.is_empty() || len > max_len {
             return None;
         }
@@ -39,29 +39,37 @@ impl CommonEvent {
     }
 }
 
-/// The lines of a text of which the ends are listed.
-struct Lines<'t> {
+/// The lines of the commonest form at the front of a text, as far as their ends are listed.
+pub(super) struct Lines<'t> {
     text: &'t [u8],
     base: usize,
     ends: std::slice::Iter<'t, u16>,
+    start: usize,
     at: usize,
 }
 
 impl<'t> Lines<'t> {
     #[inline(always)]
-    fn new(text: &'t Text) -> Self {
+    pub(super) fn new(text: &'t Text) -> Self {
         let (base, ends) = text.listed_ends();
         Self {
             text: text.as_str().as_bytes(),
             base,
             ends: ends.iter(),
+            start: text.line(),
             at: text.line(),
         }
     }
 
+    /// Returns the length of the lines so far.
+    #[inline(always)]
+    pub(super) const fn taken(&self) -> usize {
+        self.at - self.start
+    }
+
     /// Returns the value of a line that starts with `name`, or `Some(None)` if it does not.
     #[inline(always)]
-    fn field<const N: usize>(&mut self, name: &[u8; N]) -> Option<Option<Range<usize>>> {
+    pub(super) fn field<const N: usize>(&mut self, name: &[u8; N]) -> Option<Option<Range<usize>>> {
         if self.text.get(self.at..)?.first_chunk() != Some(name) {
             return Some(None);
         }

@@ -156,8 +156,10 @@ impl Decoder {
     #[inline(always)]
     fn find_common(&mut self) -> Option<Found> {
         let interpreter = &mut self.interpreter;
-        if interpreter.stage != Stage::Between {
-            return None;
+        match interpreter.stage {
+            Stage::Between => {}
+            Stage::Dispatched => interpreter.clear(),
+            Stage::Within => return None,
         }
         // Within this length no limit can be exceeded.
         let max_len = interpreter.max_line.min(interpreter.max_event);
@@ -232,12 +234,10 @@ impl Decoder {
         }
     }
 
-    /// Returns the number of taken bytes after the last event, if they are whole lines or less
-    /// than one.
-    ///
-    /// Otherwise they belong to an event that has not ended.
+    /// Returns the number of taken bytes after the item just found, if it is not within an event.
+    #[inline]
     #[cfg(feature = "recording")]
-    pub(crate) fn between_events(&self) -> Option<usize> {
+    pub(crate) fn after_event(&self) -> Option<usize> {
         (self.interpreter.stage != Stage::Within).then(|| self.text.pending())
     }
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::MAX_IDLE;
+use super::common_event::Lines;
+use super::data::Data;
 use super::error::DecodeError;
 use super::line::{Line, parse_retry};
 use super::text::Text;
@@ -16,7 +18,7 @@ pub(super) struct Interpreter {
     pub(super) max_event: usize,
     pub(super) stage: Stage,
     /// The data buffer: the data lines of the event so far, each with an LF after it.
-    data: String,
+    data: Data,
     /// The value of the event's only data line so far, within the text. It is not copied if the
     /// event ends before the text is compacted.
     only_line: Option<Range<usize>>,
@@ -58,7 +60,7 @@ impl Interpreter {
             max_line,
             max_event,
             stage: Stage::Between,
-            data: String::new(),
+            data: Data::new(),
             only_line: None,
             event_type: String::new(),
             id: String::new(),
@@ -77,9 +79,6 @@ impl Interpreter {
 
     /// Interprets lines until something is complete or no line has ended.
     pub(super) fn interpret(&mut self, text: &mut Text) -> Result<Option<Found>, DecodeError> {
-        if self.stage == Stage::Dispatched {
-            self.clear();
-        }
         while let Some(line) = text.next_line() {
             self.check_line(line.len())?;
             let end = line.end;
@@ -89,10 +88,11 @@ impl Interpreter {
                     let range = end - value.len()..end;
                     self.push_only_line(text);
                     self.check_data(value.len())?;
-                    if self.data.is_empty() {
+                    if self.data.len() == 0 {
                         self.only_line = Some(range);
                     } else {
-                        push_line(&mut self.data, value);
+                        self.data.push_line(text.as_str(), range);
+                        self.push_common_lines(text);
                     }
                 }
                 Line::Blank => {
@@ -103,7 +103,7 @@ impl Interpreter {
                     let data = self.only_line.take();
                     // "If the data buffer is an empty string, set the data buffer and the
                     // event type buffer to the empty string and return."
-                    if data.is_none() && self.data.is_empty() {
+                    if data.is_none() && self.data.len() == 0 {
                         self.clear();
                     } else {
                         self.stage = Stage::Dispatched;
@@ -163,13 +163,29 @@ impl Interpreter {
 
     /// Returns the buffered data of an event.
     pub(super) fn data(&self) -> &str {
-        self.data.strip_suffix('\n').unwrap_or_default()
+        self.data.as_str()
     }
 
     fn push_only_line(&mut self, text: &Text) {
         if let Some(line) = self.only_line.take() {
-            push_line(&mut self.data, &text.as_str()[line]);
+            self.data.push_line(text.as_str(), line);
         }
+    }
+
+    /// Takes the data lines that follow, as long as they have the commonest form.
+    fn push_common_lines(&mut self, text: &mut Text) {
+        let mut lines = Lines::new(text);
+        let mut count = 0;
+        let mut len = 0;
+        while let Some(Some(value)) = lines.field(b"data: ")
+            && self.check_line(value.len() + 6).is_ok()
+            && self.check_data(value.len()).is_ok()
+        {
+            self.data.push_line(text.as_str(), value);
+            count += 1;
+            len = lines.taken();
+        }
+        text.skip(len, count);
     }
 
     const fn check_line(&self, len: usize) -> Result<(), DecodeError> {
@@ -191,21 +207,18 @@ impl Interpreter {
         }
     }
 
-    fn clear(&mut self) {
+    /// Empties the buffers, after an event.
+    #[inline(never)]
+    pub(super) fn clear(&mut self) {
         self.stage = Stage::Between;
-        for text in [&mut self.data, &mut self.event_type, &mut self.id] {
+        self.data.clear();
+        for text in [&mut self.event_type, &mut self.id] {
             text.clear();
             if text.capacity() > MAX_IDLE {
                 *text = String::new();
             }
         }
     }
-}
-
-fn push_line(data: &mut String, line: &str) {
-    data.reserve(line.len() + 1);
-    data.push_str(line);
-    data.push('\n');
 }
 
 #[inline(always)]

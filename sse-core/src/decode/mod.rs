@@ -2,6 +2,7 @@
 
 mod chunk;
 mod common_event;
+mod data;
 mod decoder;
 mod error;
 mod events;

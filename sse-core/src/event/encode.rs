@@ -165,7 +165,7 @@ fn short_lines<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
 /// Appending to a vector checks and stores its length each time, and each waits for the one
 /// before: with four appends a line, that is most of the time. So room for a part of the text is
 /// made at once, and lines are copied into it as whole blocks, of which the next line overwrites
-/// what is too much.
+/// the surplus.
 #[inline(always)]
 fn long_lines<S: Simd, const N: usize>(simd: S, out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
     // Enough for a single line and the blank line after it; more lines grow the buffer.
@@ -205,7 +205,7 @@ fn long_lines<S: Simd, const N: usize>(simd: S, out: &mut Vec<u8>, name: &[u8; N
     out.push(b'\n');
 }
 
-/// Writes into bytes that are there already, and may overwrite a block after what is written.
+/// Writes into existing bytes, and may overwrite a block after the written ones.
 struct BlockWriter<'a> {
     bytes: &'a mut [u8],
     written: usize,

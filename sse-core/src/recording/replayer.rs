@@ -183,13 +183,12 @@ impl<R: BufRead> Replayer<R> {
             }
             let found = self.decoder.find();
             self.ended = found.is_err();
-            let found = found?;
-            if let Some(pending) = self.decoder.between_events() {
-                self.whole = self.taken - pending as u64;
-            }
-            let Some(found) = found else {
+            let Some(found) = found? else {
                 return Ok(false);
             };
+            if let Some(rest) = self.decoder.after_event() {
+                self.whole = self.taken - rest as u64;
+            }
             if let Some(time) = self.decoder.comment(&found).and_then(parse_time) {
                 self.time = time;
                 continue;

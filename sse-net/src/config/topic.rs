@@ -28,6 +28,7 @@ pub struct TopicConfig {
     pub(crate) start: Start,
     pub(crate) unknown_id: UnknownId,
     pub(crate) linger: Duration,
+    pub(crate) event_type: Option<EventType<'static>>,
 }
 
 impl Default for TopicConfig {
@@ -40,6 +41,7 @@ impl Default for TopicConfig {
             start: Start::default(),
             unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
+            event_type: None,
         }
     }
 }
@@ -101,6 +103,15 @@ impl TopicConfig {
     /// event, for example while the server restarted.
     pub fn unknown_id(mut self, start: UnknownId) -> Self {
         self.unknown_id = start;
+        self
+    }
+
+    /// The type of events that have data and no type.
+    ///
+    /// Default: none, which browsers dispatch as `message`. With a type of its own for each
+    /// topic, a page that follows several can tell them apart.
+    pub fn event_type(mut self, event_type: EventType<'static>) -> Self {
+        self.event_type = Some(event_type);
         self
     }
 

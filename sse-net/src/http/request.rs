@@ -67,7 +67,10 @@ impl RequestHead for NoRequest {}
 /// use sse_net::{Body, NoRequest, Responder};
 ///
 /// fn ask(responder: &Responder, question: String) -> http::Response<Body> {
-///     responder.stream(&NoRequest, async move |mut stream| stream.write_str(&question).await)
+///     responder.stream(&NoRequest, async move |mut stream| {
+///         stream.write_str(&question).await?;
+///         stream.close().await
+///     })
 /// }
 /// # let _ = ask;
 /// ```

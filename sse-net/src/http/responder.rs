@@ -1,5 +1,6 @@
 //! Responses to the requests of an HTTP server.
 
+use std::borrow::Borrow;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -19,15 +20,17 @@ use crate::config::Config;
 use crate::stats::Snapshot;
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeWriter, pipe};
-use crate::topic::{Start, Subscription, Topic};
+use crate::topic::{Choice, Start, Subscription, Topic};
+use crate::trace;
 use crate::unwind::catch_async;
 
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
 ///
 /// It checks requests as a [`Server`](crate::Server) does and responds with the same headers;
-/// a refused request gets a response, too. The method and the body are the application's matter,
-/// `Date` and `Connection` the HTTP server's. Of a request it takes what an extractor leaves, see
-/// [`RequestHead`]. Cheap to clone; all clones share limits, counters and drain.
+/// a refused request gets a response, too. The application checks the method and reads the body;
+/// the HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a request, such
+/// as the parts that an extractor leaves. Cheap to clone; all clones share limits, counters and
+/// drain.
 ///
 /// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
 /// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).
@@ -149,6 +152,48 @@ impl Responder {
         };
         self.check(request)
             .and_then(|head| self.follow_after(&head, subscribe))
+            .unwrap_or_else(|response| response)
+    }
+
+    /// Responds with the events of several topics of a hub, after the client's last event ID or
+    /// from now on.
+    ///
+    /// See [`Request::follow_all`](crate::Request::follow_all).
+    #[must_use]
+    pub fn follow_all(
+        &self,
+        request: &impl RequestHead,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+    ) -> http::Response<Body> {
+        self.follow_all_from(request, topics, Start::Live)
+    }
+
+    /// Responds with the events of several topics of a hub, after the client's last event ID or
+    /// from `start` in each of them.
+    ///
+    /// See [`Request::follow_all_from`](crate::Request::follow_all_from).
+    #[must_use]
+    pub fn follow_all_from(
+        &self,
+        request: &impl RequestHead,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        start: Start,
+    ) -> http::Response<Body> {
+        let choose = |head: &Head| {
+            Choice::of(topics).map_err(|error| {
+                trace::follow_error(&error);
+                self.reply(Rejection::INTERNAL_SERVER_ERROR, Some(head))
+            })
+        };
+        let follow = |head: Head| {
+            let choice = choose(&head)?;
+            self.follow_after(&head, |head| {
+                let asked = head.last_event_id().map(EventId::into_owned);
+                Subscription::to_choice(choice, asked, start)
+            })
+        };
+        self.check(request)
+            .and_then(follow)
             .unwrap_or_else(|response| response)
     }
 

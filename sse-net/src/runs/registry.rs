@@ -44,7 +44,7 @@ use crate::unwind::{Panicked, catch, catch_async};
 ///         run.finish(Some(&Event::new().data("[DONE]")))
 ///     });
 ///     match run {
-///         Ok(run) => request.follow(&run), // the same run for everyone who asks the same
+///         Ok(run) => request.follow(&run), // clients with the same question share a run
 ///         Err(full) => request.reject(full.into()),
 ///     }
 /// }

@@ -82,7 +82,10 @@ impl Request {
     ///         Ok(question) => question,
     ///         Err(rejection) => return request.reject(rejection),
     ///     };
-    ///     request.stream(async move |mut stream| stream.write_str(&question.text).await)
+    ///     request.stream(async move |mut stream| {
+    ///         stream.write_str(&question.text).await?;
+    ///         stream.close().await
+    ///     })
     /// }
     /// # let _ = ask;
     /// ```

@@ -37,6 +37,8 @@ impl Topic {
     ///
     /// As [`publish`](Self::publish); none of the events was published.
     pub fn publish_all(&self, events: &[Event<'_>]) -> Result<Published, PublishError> {
+        let typed = self.typed(events);
+        let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
         let (state, ids) = self.enter(events.len(), now)?;
@@ -68,6 +70,8 @@ impl Topic {
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
+        let typed = self.typed(events);
+        let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
         match self.enter(events.len(), now) {
@@ -84,8 +88,8 @@ impl Topic {
     /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them.
     ///
     /// The hub's lock is released once the topic is locked. So the events are appended in the
-    /// order of their IDs, and whoever reads the hub's last ID and then locks a topic finds all
-    /// of the topic's events up to that ID.
+    /// order of their IDs, and a reader that reads the hub's last ID and then locks a topic finds
+    /// all of the topic's events up to that ID.
     fn enter(
         &self,
         count: usize,
@@ -100,6 +104,17 @@ impl Topic {
             .as_mut()
             .map(|order| self.shared.assign(order, count, now));
         Ok((state, ids))
+    }
+
+    /// Returns the events with the topic's type, if it has one.
+    fn typed<'a>(&'a self, events: &'a [Event<'_>]) -> Option<Vec<Event<'a>>> {
+        let event_type = self.shared.config.event_type.as_ref()?;
+        Some(
+            events
+                .iter()
+                .map(|event| event.or_type(event_type))
+                .collect(),
+        )
     }
 
     /// Checks the events, and encodes those that are too large to be encoded under the lock.

@@ -1,8 +1,8 @@
 //! Waiting for the first subscriber of a topic, and for the last one to leave.
 //!
 //! The protocol is that of subscribers and publishers: under the topic's lock, a watcher that has
-//! to wait leaves a waker, and whoever changes the answer takes all wakers. They are called after
-//! the lock.
+//! to wait leaves a waker, and the first and the last subscriber take all wakers and call them
+//! after the lock.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

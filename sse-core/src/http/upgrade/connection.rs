@@ -9,7 +9,7 @@ use crate::http::response::{Rejection, Reply};
 /// Ends the server's half of a connection.
 pub(super) type ShutDown<C> = fn(&mut C) -> io::Result<()>;
 
-/// Reads a head, and returns what has arrived after it.
+/// Reads a head, and returns the bytes after it.
 pub(super) fn read_head(
     reader: &mut HeadReader,
     conn: &mut impl Read,

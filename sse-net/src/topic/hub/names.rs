@@ -1,4 +1,4 @@
-//! The topics of a hub by their names, and what is kept of those that are gone.
+//! The topics of a hub by their names, and the last IDs of dropped topics.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Names {
         self.count
     }
 
-    /// Looks at `count` names, and drops what is not used any more at the time `now`.
+    /// Checks `count` names, and drops those that are unused at the time `now`.
     pub(super) fn sweep(&mut self, count: usize, now: Now, dropped: &mut Dropped) {
         for _ in 0..count.min(self.queue.len()) {
             let Some(name) = self.queue.pop_front() else {
