@@ -67,7 +67,9 @@ impl ClientOptions {
     /// [`Ending::Failure`] if the trusted certificates cannot be read.
     pub fn tls(&self, source: &EventSource) -> Result<Option<TlsConnector>, Ending> {
         if let Some(ca) = &self.ca {
-            return TlsConnector::trusting(ca).map(Some).map_err(Ending::failure);
+            return TlsConnector::trusting(ca)
+                .map(Some)
+                .map_err(Ending::failure);
         }
         match TlsConnector::new() {
             Ok(tls) => Ok(Some(tls)),
