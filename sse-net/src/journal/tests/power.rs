@@ -75,7 +75,7 @@ impl Model {
         }
         let last = kept.keys().next_back().copied().unwrap_or_default();
         // Every client either gets all events after its last one, or a gap.
-        for (&seen, _) in &self.events {
+        for &seen in self.events.keys() {
             for name in TOPICS {
                 let topic = process.hub.topic(name).unwrap();
                 let resume = topic.resume(Some(&seen.into()));
