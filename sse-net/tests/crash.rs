@@ -41,6 +41,7 @@ fn events_that_a_client_has_seen_survive_a_kill() {
         if round % 5 == 0 {
             let mut publisher = Publisher::start(dir.path(), "nothing");
             late_follower.follow(publisher.port);
+            thread::sleep(Duration::from_millis(300)); // Enough to compact.
             publisher.kill();
         }
     }
