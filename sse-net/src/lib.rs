@@ -174,6 +174,7 @@
 //!   becomes a `Stream` of the crate `futures-core`, and such a stream of events becomes a body.
 //! - `axum`: handlers of axum may return a [`Subscription`] and the responses of a `Responder`,
 //!   and may take a `LastEventId`.
+//! - `futures-core`: a [`Client`] is a `Stream` of that crate.
 //! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
 //!   connections, ends of streams, panics, and notices of journals.
 
