@@ -230,6 +230,7 @@ impl Log {
     }
 
     /// Adds an event whose bytes have been appended to the newest chunk.
+    #[inline]
     fn push_newest(&mut self, id: LogId, own_id: Option<Arc<str>>, now: Now) -> Appended {
         let end = self.newest.start.advance(self.newest.bytes.len());
         let entry = self.entry_of(end, id, own_id, now);

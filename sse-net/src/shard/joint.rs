@@ -30,7 +30,11 @@ pub(super) struct Joint {
     pub(super) links: Box<[Link]>,
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
-    from: Option<Box<[LogId]>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "it is rarely there, and a pointer is enough"
+    )]
+    from: Option<Box<Vec<LogId>>>,
 }
 
 /// A feed that the connection follows.
@@ -68,7 +72,7 @@ impl Joint {
             hub,
             position,
             links: links.into(),
-            from: is_needed.then(|| from.into()),
+            from: is_needed.then(|| Box::new(from)),
         }
     }
 
@@ -91,7 +95,7 @@ impl Joint {
         let count = self.links.len();
         let from = self
             .from
-            .get_or_insert_with(|| vec![LogId::default(); count].into());
+            .get_or_insert_with(|| Box::new(vec![LogId::default(); count]));
         from[index] = id;
     }
 
@@ -197,5 +201,16 @@ impl Joint {
             log.after(self.after(index)).distance(log.end())
         });
         lags.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn what_a_connection_follows_is_small() {
+        assert!(size_of::<Joint>() <= 48, "{}", size_of::<Joint>());
     }
 }

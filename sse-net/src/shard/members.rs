@@ -8,7 +8,7 @@ use super::feed::{Feed, Single};
 use super::group::Group;
 use super::joint::{Joint, Link};
 use super::mailbox::{Key, Signal};
-use super::work::compact;
+use super::work::{compact, make_room};
 use crate::sync::Arc;
 use crate::topic::{HubShared, Several, Topic, Watch};
 
@@ -62,6 +62,7 @@ impl Driver {
             from.push(followed.from);
         }
         let joint = Joint::new(several.hub, several.position, links, from);
+        make_room(&mut self.joints);
         compact(self.joints.insert(joint))
     }
 
@@ -73,6 +74,7 @@ impl Driver {
         }
         let watch = Watch::new(topic);
         let feed = Feed::Single(Single { watch, member });
+        make_room(&mut self.feeds);
         let key = compact(self.feeds.insert(feed));
         self.feed_of_topic.insert(topic.address(), key);
         key

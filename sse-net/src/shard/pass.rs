@@ -87,6 +87,8 @@ impl Driver {
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
         let bytes = pass.slice.bytes();
+        // Each member's part ends with the slice.
+        let (start, end, last_id) = (pass.slice.start(), pass.slice.end(), pass.slice.last_id());
         let (mut events, mut taken_bytes) = (0, 0);
         let (mut leaving, mut behind) = (Vec::new(), Vec::new());
         let members = &self.feeds[key as usize].group()?.members;
@@ -104,6 +106,7 @@ impl Driver {
             }
             let follows = connection.follows();
             let part = match follows {
+                Follows::One(_) if connection.position == start => Part::All,
                 Follows::One(_) => pass.part_after(connection.position),
                 Follows::Several(joint) => {
                     let joint = &self.joints[joint as usize];
@@ -124,12 +127,12 @@ impl Driver {
             let bytes = part.map_or_else(|| bytes.clone(), Slice::bytes);
             let position = match connection.try_write(&bytes) {
                 Ok(Written::All) => {
-                    connection.position = slice.end();
+                    connection.position = end;
                     events += slice.count();
                     taken_bytes += bytes.len();
                     connection.heartbeat_at =
                         next_heartbeat(self.now, self.config.heartbeat, member);
-                    Some(slice.last_id())
+                    Some(last_id)
                 }
                 Ok(written) => {
                     let taken = written.taken(bytes.len());

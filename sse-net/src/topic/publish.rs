@@ -91,6 +91,7 @@ impl Topic {
     /// The hub's lock is released once the topic is locked. So the events are appended in the
     /// order of their IDs, and a reader that reads the hub's last ID and then locks a topic finds
     /// all of the topic's events up to that ID.
+    #[inline]
     fn enter(
         &self,
         count: usize,

@@ -74,6 +74,9 @@ impl Waiters {
 
     /// Takes all wakers, which the caller calls without a lock.
     pub(crate) fn take(&mut self, runtime: Option<&Handle>) -> Wakers {
+        if self.first.is_none() && self.others.is_empty() {
+            return Wakers::default();
+        }
         self.round += 1;
         let next = Slab::with_capacity(self.others.len());
         Wakers {
