@@ -60,11 +60,12 @@ async fn data(client: &mut Client) -> String {
 
 async fn closed(client: &mut Client) -> (String, Duration) {
     loop {
-        match client.next_item().await.unwrap().unwrap() {
-            Item::Closed(Closed {
-                reason, retry_in, ..
-            }) => return (reason.to_string(), retry_in),
-            _ => {}
+        let item = client.next_item().await.unwrap().unwrap();
+        if let Item::Closed(Closed {
+            reason, retry_in, ..
+        }) = item
+        {
+            return (reason.to_string(), retry_in);
         }
     }
 }
