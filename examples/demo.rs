@@ -194,10 +194,10 @@ fn show_progress(feed: Topic, recording: Option<String>) -> Progress {
             format!("{len} bytes recorded")
         });
         let journaled = feed.journal_state().map(|journal| {
-            if journal.is_keeping {
+            if journal.is_storing {
                 format!("{} bytes in the journal", journal.bytes)
             } else {
-                format!("{} bytes not in the journal", journal.unwritten)
+                "the journal has failed".to_owned()
             }
         });
         Vec::from_iter(recorded.into_iter().chain(journaled)).join(", ")

@@ -158,7 +158,7 @@ pub use log::{
 #[cfg(feature = "recording")]
 mod segment;
 #[cfg(feature = "recording")]
-pub use segment::{Damage, Record, Segment, UnknownVersion};
+pub use segment::{Block, Damage, Record, Segment, SegmentState, Span, UnknownVersion};
 
 // Event streams with the times of their events.
 #[cfg(feature = "recording")]

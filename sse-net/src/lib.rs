@@ -83,6 +83,30 @@
 //! # }
 //! ```
 //!
+//! # Many topics on one stream
+//!
+//! ```
+//! use sse_net::{Answer, Event, Hub, HubConfig, Rejection, Request};
+//!
+//! # fn user(request: &Request) -> Option<String> { request.query().map(str::to_owned) }
+//! let hub = Hub::new(HubConfig::default());
+//! let followed = hub.clone();
+//! let handle = move |request: Request| {
+//!     let Some(user) = user(&request) else {
+//!         return std::future::ready(request.reject(Rejection::UNAUTHORIZED));
+//!     };
+//!     let names = ["news".to_owned(), format!("inbox/{user}")];
+//!     let topics: Result<Vec<_>, _> = names.map(|name| followed.topic(name)).into_iter().collect();
+//!     std::future::ready(match topics {
+//!         Ok(topics) => request.follow_all(&topics), // one Last-Event-ID resumes both
+//!         Err(_) => request.reject(Rejection::UNAVAILABLE),
+//!     })
+//! };
+//! hub.topic("inbox/alice")?.publish(&Event::new().data("hey"))?;
+//! # let _ = handle;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Glossary
 //!
 //! | term | meaning |
@@ -101,7 +125,7 @@
 //! | shard | a task that drives the connections of thousands of subscribers |
 //! | handler | the function of the application that answers requests |
 //! | per-client stream | a stream that a handler's future writes for one client only |
-//! | journal | the files from which a topic is restored after a restart |
+//! | journal | the files from which a hub or a topic is restored after a restart |
 //! | drain | end all streams within a time, so that clients reconnect elsewhere |
 //!
 //! # Where to look
@@ -109,7 +133,9 @@
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
 //!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
 //!   follow.
-//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: the events
+//! - [`Hub`], [`HubConfig`], [`Request::follow_all`], [`Subscription::to`]: many topics with one
+//!   order of IDs, on one stream.
+//! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.
@@ -180,7 +206,9 @@ pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicCon
 pub use http::{
     Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
 };
-pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
+pub use journal::{
+    FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
+};
 pub use recording::{Player, Tee};
 pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};

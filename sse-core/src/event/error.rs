@@ -115,8 +115,8 @@ impl fmt::Display for FieldError {
             Fault::Malformed => match self.field {
                 Field::Origin => f.write_str("is malformed; write it like https://example.org"),
                 Field::Host => f.write_str("is malformed; write it like example.org:8080"),
-                Field::Url => f.write_str("is malformed; write it like https://example.org/path"),
                 Field::Method => f.write_str("asks for a tunnel, not a stream; leave it out"),
+                Field::Url => f.write_str("is malformed; write it like https://example.org/path"),
                 _ => f.write_str("is malformed"),
             },
             Fault::Reserved => {

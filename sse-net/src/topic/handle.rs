@@ -7,7 +7,7 @@ use std::time::Duration;
 use sse_core::{Cursor, Lagged, Log, Slice};
 
 use super::hub::{HubShared, random_epoch};
-use super::progress::Storage;
+use super::source::Storage;
 use super::state::{Shared, State};
 use crate::config::{Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
@@ -79,7 +79,7 @@ impl Topic {
         }
     }
 
-    /// Creates a topic whose events are stored. `shared` has a [`Progress`](super::Progress).
+    /// Creates a topic whose events are stored.
     pub(crate) fn with_storage(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
         Self {
             shared,
@@ -144,10 +144,11 @@ impl Topic {
         &self.shared
     }
 
-    pub(crate) fn storage(&self) -> Option<&dyn Storage> {
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         match &self.owner {
-            Owner::Stored(storage) => Some(&**storage),
-            Owner::Alone | Owner::Hub(_) => None,
+            Owner::Stored(storage) => Some(storage),
+            Owner::Hub(hub) => hub.storage(),
+            Owner::Alone => None,
         }
     }
 

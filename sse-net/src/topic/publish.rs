@@ -6,16 +6,16 @@ use sse_core::{Encoded, Event, Evicted, Ids, LogId, Now};
 
 use super::clock::now;
 use super::handle::Topic;
+use super::source::Storage;
 use super::state::State;
 use super::waiters::Wakers;
-use crate::sync::MutexGuard;
+use crate::sync::{Arc, MutexGuard};
 
 impl Topic {
     /// Publishes an event.
     ///
-    /// Never waits, and works from any thread, within a runtime or without. The exception is a
-    /// journal that syncs [every event](crate::SyncPolicy::EveryEvent): then this waits for the
-    /// disk. Costs one encoding and one wake-up per waiting [`Subscription`](crate::Subscription)
+    /// Never waits, and works from any thread, within a runtime or without. With a journal,
+    /// [`Published::stored`] waits until the event has been stored. Costs one encoding and one wake-up per waiting [`Subscription`](crate::Subscription)
     /// (more than 100 are woken from a task); a server waits in one subscription per shard.
     ///
     /// An event without an ID gets one from the log; see [`Log`](sse_core::Log).
@@ -23,7 +23,8 @@ impl Topic {
     /// # Errors
     ///
     /// [`PublishError`]: the topic has been finished, or the event is too large, or it has an ID
-    /// and the topic is one of a hub. Nothing was published.
+    /// and the topic is one of a hub, or a journal that holds events back is too far behind.
+    /// Nothing was published.
     pub fn publish(&self, event: &Event<'_>) -> Result<Published, PublishError> {
         self.publish_all(slice::from_ref(event))
     }
@@ -100,6 +101,15 @@ impl Topic {
         if state.is_finished {
             return Err(PublishError::Finished);
         }
+        if self
+            .storage()
+            .is_some_and(|storage| storage.bounds_backlog())
+        {
+            let waiting = state.log.end().distance(state.log.tip());
+            if waiting > self.shared.config.retention.max_bytes() / 2 {
+                return Err(PublishError::BacklogFull);
+            }
+        }
         let ids = order
             .as_mut()
             .map(|order| self.shared.assign(order, count, now));
@@ -150,7 +160,6 @@ impl Topic {
         large: Vec<(usize, Encoded)>,
         now: Now,
     ) -> Published {
-        let start = state.log.tip();
         let (mut id, mut evicted) = (None, Evicted::default());
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
@@ -165,23 +174,21 @@ impl Topic {
             id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
-        let end = state.log.tip();
-        let wakes_writer = state.wakes_writer();
-        // A storage's writer wakes the subscribers itself, once it has written the events.
-        let wakers = if state.log.end() == end {
+        let last = state.log.newest_id();
+        // A storage wakes the subscribers itself, once the events are visible.
+        let wakers = if state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
         };
         drop(state);
         drop(evicted);
-        if wakes_writer {
-            self.shared.writer.notify_one();
-        }
         wakers.wake();
-        let storage = self.storage();
-        let is_stored = storage.is_none_or(|storage| storage.wait_stored(start, end));
-        Published { id, is_stored }
+        let storage = self.storage().cloned();
+        if let Some(storage) = &storage {
+            storage.wake();
+        }
+        Published { id, last, storage }
     }
 }
 
@@ -190,10 +197,12 @@ impl Topic {
 const SMALL: usize = 8 << 10;
 
 /// An event that a topic has accepted, or the last one of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Published {
     id: Option<LogId>,
-    is_stored: bool,
+    /// The ID that the log gave the event, also if its publisher had set one.
+    pub(crate) last: LogId,
+    pub(crate) storage: Option<Arc<dyn Storage>>,
 }
 
 impl Published {
@@ -202,15 +211,19 @@ impl Published {
     pub const fn id(&self) -> Option<LogId> {
         self.id
     }
+}
 
-    /// Returns `false` if the journal was to sync the event and could not.
-    ///
-    /// That happens only with [`SyncPolicy::EveryEvent`](crate::SyncPolicy::EveryEvent). The
-    /// event is delivered, but may not be on disk. The reason is
-    /// [reported](crate::Journal::on_notice).
-    #[must_use]
-    pub const fn is_stored(&self) -> bool {
-        self.is_stored
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Published {
+    fn eq(&self, other: &Self) -> bool {
+        self.last == other.last
     }
 }
 
@@ -222,6 +235,10 @@ pub enum PublishError {
     Finished,
     /// The event has an ID of its publisher's, but the IDs of a [`Hub`](crate::Hub) are its own.
     OwnId,
+    /// Half of the bytes that the topic retains wait for its journal.
+    ///
+    /// That happens only with [`WhileFailing::Hold`](crate::WhileFailing::Hold).
+    BacklogFull,
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -238,6 +255,10 @@ impl fmt::Display for PublishError {
             Self::OwnId => f.write_str(
                 "the event has an ID, but a hub assigns the IDs of its topics; publish it without \
                  one, or in a topic that stands alone",
+            ),
+            Self::BacklogFull => f.write_str(
+                "too many events wait for the journal, which has failed or is slow; publish again \
+                 later",
             ),
             Self::TooLarge { len, max } => write!(
                 f,

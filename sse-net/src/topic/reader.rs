@@ -81,11 +81,7 @@ impl Reader {
                 let waker = cx.waker().clone();
                 let replaced = state.waiters.remove(self.place);
                 self.place = state.waiters.insert(waker);
-                let wakes_writer = state.wakes_writer();
                 drop(state);
-                if wakes_writer {
-                    self.topic.shared.writer.notify_one();
-                }
                 drop(replaced);
                 Poll::Pending
             }

@@ -1,6 +1,5 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
-use std::sync::TryLockError;
 use std::time::Duration;
 
 use sse_core::{Cursor, Log, LogId, Retention};
@@ -8,19 +7,14 @@ use tokio::runtime::Handle;
 
 use super::clock::now;
 use super::hub::NewestId;
-use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
 use super::watched::Subscriptions;
 use crate::config::{SlowClients, TopicConfig};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
     pub(super) config: Arc<TopicConfig>,
     state: Mutex<State>,
-    /// Wakes the storage's writer.
-    pub(crate) writer: Condvar,
-    /// Wakes publishers that wait for the writer.
-    pub(crate) synced: Condvar,
     /// The newest ID that a hub has assigned to the topic.
     pub(super) newest: NewestId,
     /// `None` for a topic that stands alone.
@@ -43,15 +37,12 @@ impl Shared {
                 watchers: None,
                 runtime: None,
                 is_finished: false,
-                progress: None,
             }),
-            writer: Condvar::new(),
-            synced: Condvar::new(),
             name,
         })
     }
 
-    pub(super) const fn name(&self) -> Option<&Arc<str>> {
+    pub(crate) const fn name(&self) -> Option<&Arc<str>> {
         self.name.as_ref()
     }
 
@@ -80,15 +71,6 @@ impl Shared {
         self.config.linger
     }
 
-    /// Locks the state, unless it is locked already.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -103,23 +85,9 @@ pub(crate) struct State {
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
     pub(super) is_finished: bool,
-    /// `None` unless the events are stored.
-    pub(crate) progress: Option<Box<Progress>>,
 }
 
 impl State {
-    /// Returns `true` if the storage's writer has to be woken.
-    pub(super) fn wakes_writer(&mut self) -> bool {
-        let (tip, has_waiting) = (self.log.tip(), self.has_waiting());
-        let progress = self.progress.as_mut();
-        progress.is_some_and(|progress| progress.wakes(tip, has_waiting))
-    }
-
-    /// Returns `true` if a subscriber that has caught up waits.
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiters.is_empty()
-    }
-
     /// Takes the wakers of the subscribers that wait.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
         self.waiters.take(self.runtime.as_ref())

@@ -330,6 +330,7 @@ impl Client {
         while let Some(item) = chunk.next().expect("it is small") {
             items.push(item.into_owned());
         }
+        drop(chunk);
         for item in items {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {

@@ -1,5 +1,6 @@
 //! Programs of two or three threads, each of which ends in every interleaving.
 
+mod bell;
 mod mailbox;
 mod pipe;
 mod topic;
@@ -23,6 +24,11 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "topic: dropping a subscription keeps the waker of another one",
         topic::unsubscribe,
     ),
+    (
+        "bell: an event that is published while the writer is about to wait is written",
+        bell::ring,
+    ),
+    ("bell: the events of two publishers are written", bell::ring_twice),
     (
         "watch: the first subscriber is noticed by a source that is about to wait",
         watch::subscribe,

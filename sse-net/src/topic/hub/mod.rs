@@ -35,10 +35,11 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Epochs, Ids, Log, LogId, Now};
+use sse_core::{Epochs, Ids, Log, LogId, Now, Restored};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
@@ -46,6 +47,7 @@ use self::order::Order;
 pub(crate) use self::order::{Judged, random_epoch};
 use super::clock::now;
 use super::handle::Topic;
+use super::source::{Retained, Storage};
 use super::state::Shared;
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -75,8 +77,14 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 #[derive(Clone)]
 pub struct Hub(Arc<HubShared>);
 
-/// What the handles of a hub and of its topics share.
+/// What the handles of a hub and of its topics share. A storage is closed with the last of them.
 pub(crate) struct HubShared {
+    core: Arc<HubCore>,
+    storage: Option<Arc<dyn Storage>>,
+}
+
+/// A hub without its storage, which reads from it.
+pub(crate) struct HubCore {
     config: HubConfig,
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
@@ -89,11 +97,28 @@ impl Hub {
     #[must_use]
     pub fn new(config: impl Into<HubConfig>) -> Self {
         let epochs = Epochs::new(random_epoch(), now().unix);
+        let core = HubCore::new(config.into(), epochs, Names::default());
         Self(Arc::new(HubShared {
-            config: config.into(),
-            order: Mutex::new(Order::new(epochs)),
-            names: Mutex::default(),
+            core: Arc::new(core),
+            storage: None,
         }))
+    }
+
+    /// Creates a hub whose events are stored.
+    pub(crate) fn with_storage(core: Arc<HubCore>, storage: Arc<dyn Storage>) -> Self {
+        Self(Arc::new(HubShared {
+            core,
+            storage: Some(storage),
+        }))
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.0.storage()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn visible(&self) -> LogId {
+        self.0.order().visible()
     }
 
     /// Returns the topic with this name, and creates it if need be.
@@ -151,6 +176,76 @@ impl fmt::Debug for HubShared {
 }
 
 impl HubShared {
+    pub(crate) const fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.storage.as_ref()
+    }
+}
+
+impl Deref for HubShared {
+    type Target = HubCore;
+
+    fn deref(&self) -> &HubCore {
+        &self.core
+    }
+}
+
+/// The events of a topic of an earlier run.
+#[derive(Default)]
+pub(crate) struct RestoredTopic {
+    /// The oldest first.
+    pub(crate) events: Vec<Restored>,
+    pub(crate) evicted: LogId,
+}
+
+impl HubCore {
+    fn new(config: HubConfig, epochs: Epochs, names: Names) -> Self {
+        Self {
+            config,
+            order: Mutex::new(Order::new(epochs)),
+            names: Mutex::new(names),
+        }
+    }
+
+    /// Restores a hub, all of whose events are visible. A storage moves the mark from now on.
+    ///
+    /// `floor` is the greatest evicted ID of topics that are not in `topics`.
+    pub(crate) fn restore(
+        config: HubConfig,
+        epochs: Epochs,
+        floor: LogId,
+        topics: impl Iterator<Item = (String, RestoredTopic)>,
+    ) -> Self {
+        let hub = Self::new(config, epochs, Names::with_floor(floor));
+        let last = hub.order().epochs.last();
+        hub.order().set_visible(last);
+        hub.order().take_news();
+        for (name, restored) in topics {
+            let create = |name: Arc<str>, _| {
+                let config = Arc::clone(hub.config.topic(&name));
+                let log = Log::of_hub(config.retention, restored.evicted);
+                Shared::named(config, restored.into_log(log), Some(name))
+            };
+            hub.names().insert(&name, create);
+        }
+        hub
+    }
+
+    /// Returns the topics with events after an ID.
+    pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
+        let names = self.names();
+        let topics = names.live().filter(|topic| topic.newest.load() > id);
+        topics.cloned().collect()
+    }
+
+    /// Adds what the topics retain.
+    pub(super) fn retained(&self, retained: &mut Retained) {
+        let names = self.names();
+        names.add_gone(retained);
+        let topics: Vec<_> = names.live().cloned().collect();
+        drop(names);
+        topics.iter().for_each(|topic| retained.add(topic));
+    }
+
     pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
         lock(&self.order)
     }
@@ -219,30 +314,36 @@ impl HubShared {
     /// `topics` are those that have events between the mark and `id`. The mark moves first: a
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a journal and an engine move the mark")
-    )]
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
         self.order().set_visible(id);
         for topic in topics {
-            let mut state = topic.lock();
-            state.log.hold_after(id);
-            let wakers = state.take_wakers();
-            drop(state);
-            wakers.wake();
+            topic.set_visible(id);
         }
     }
 }
 
 impl Shared {
     /// Takes the IDs of `count` events, with the hub and the topic locked.
-    pub(super) fn assign(&self, order: &mut Order, count: usize, now: Now) -> Ids {
+    pub(super) fn assign(self: &Arc<Self>, order: &mut Order, count: usize, now: Now) -> Ids {
         let ids = order.assign(count, now);
         if count > 0 {
+            order.note(self, self.newest.load());
             self.newest.store(order.epochs.last());
         }
         ids
+    }
+}
+
+impl RestoredTopic {
+    /// Appends the events to an empty log, and holds back what follows.
+    pub(crate) fn into_log(self, mut log: Log) -> Log {
+        let now = now();
+        self.events
+            .into_iter()
+            .for_each(|events| log.restore(events, now));
+        drop(log.evict(now));
+        log.hold(Some(log.tip()));
+        log
     }
 }
 

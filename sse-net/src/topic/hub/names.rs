@@ -6,6 +6,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use crate::sync::Arc;
+use crate::topic::source::Retained;
 use crate::topic::state::Shared;
 
 /// The topics of a hub.
@@ -42,6 +43,30 @@ struct Gone {
 pub(super) type Dropped = Vec<Arc<Shared>>;
 
 impl Names {
+    pub(super) fn with_floor(floor: LogId) -> Self {
+        Self {
+            floor,
+            ..Self::default()
+        }
+    }
+
+    /// Returns all topics.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Live(topic) => Some(topic),
+            Slot::Gone(_) => None,
+        })
+    }
+
+    /// Adds the names of topics that were dropped, each with its greatest ID.
+    pub(super) fn add_gone(&self, retained: &mut Retained) {
+        for (name, slot) in &self.slots {
+            if let Slot::Gone(gone) = slot {
+                retained.evicted.insert(Arc::clone(name), gone.evicted);
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
         match self.slots.get(name) {
             Some(Slot::Live(topic)) => Some(Arc::clone(topic)),

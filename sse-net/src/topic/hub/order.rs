@@ -1,26 +1,54 @@
 //! The order of a hub: the last ID, and the ID up to which events are visible.
 
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 
 use sse_core::{Epochs, EventId, Ids, KnownId, LogId, Now};
 
+use crate::sync::Arc;
+use crate::topic::source::News;
+use crate::topic::state::Shared;
+
 /// What the hub's lock protects.
-#[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) epochs: Epochs,
     /// The mark: events after it are not visible yet. `None` without a journal or an engine;
     /// then each event is visible at once.
     held: Option<LogId>,
+    /// The topics with events after `taken`, while there is a mark.
+    changed: Vec<Arc<Shared>>,
+    taken: LogId,
 }
 
 impl Order {
     pub(super) fn new(epochs: Epochs) -> Self {
-        Self { epochs, held: None }
+        Self {
+            epochs,
+            held: None,
+            changed: Vec::new(),
+            taken: LogId::default(),
+        }
     }
 
     /// Assigns the next `count` IDs.
     pub(super) fn assign(&mut self, count: usize, now: Now) -> Ids {
         self.epochs.next_ids(count, now.unix)
+    }
+
+    /// Notes that a topic gets events. `newest` is the ID of its last one before.
+    pub(super) fn note(&mut self, topic: &Arc<Shared>, newest: LogId) {
+        if self.held.is_some() && newest <= self.taken {
+            self.changed.push(Arc::clone(topic));
+        }
+    }
+
+    /// Returns the topics with events since the last call.
+    pub(crate) fn take_news(&mut self) -> News {
+        self.taken = self.epochs.last();
+        News {
+            until: self.taken,
+            topics: mem::take(&mut self.changed),
+        }
     }
 
     /// Returns the ID up to which all events of the hub are visible.
