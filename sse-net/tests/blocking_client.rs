@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sse_core::MessageEvent;
 use sse_net::{Connect, EventSource, Item};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
@@ -49,7 +50,7 @@ fn a_stream_is_resumed_until_204() {
         .reconnection_time(Duration::ZERO)
         .min_delay(Duration::from_millis(1));
     let events: Vec<_> = source.connect_blocking().map(Result::unwrap).collect();
-    let events: Vec<_> = events.iter().map(|event| event.data()).collect();
+    let events: Vec<_> = events.iter().map(MessageEvent::data).collect();
     assert_eq!(events, ["a", "b"]);
     let requests = serving.join().unwrap();
     assert!(requests[1].contains("Last-Event-ID: 1\r\n"));

@@ -50,17 +50,17 @@ async fn a_thousand_cuts_lose_and_repeat_nothing() {
 
     let publishing = topic.clone();
     let publisher = tokio::spawn(async move {
-        let mut published = 0_u64;
+        let mut published = 0_usize;
         while cuts.load(Ordering::Relaxed) < CUTS {
             published += 1;
-            let data = format!("{published}\n{}", "x".repeat(published as usize % 200));
+            let data = format!("{published}\n{}", "x".repeat(published % 200));
             publishing.publish(&Event::new().data(data)).unwrap();
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
         publishing.finish(None).unwrap();
         published
     });
-    let mut received = 0_u64;
+    let mut received = 0_usize;
     let following = async {
         while let Some(item) = client.next_item().await.unwrap() {
             if let Item::Event(event) = item {
@@ -86,7 +86,7 @@ async fn cut(socket: TcpStream, client: DuplexStream, cuts: Arc<AtomicU64>) {
     };
     let request = async {
         let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
-        std::future::pending::<()>().await
+        std::future::pending::<()>().await;
     };
     let response = async {
         let mut buffer = vec![0; 4096];

@@ -77,7 +77,7 @@ proptest! {
                     now = until;
                 }
                 Step::Connect { .. } => {
-                    serve(&mut machine, &mut now, connections.next(), &mut published)?;
+                    serve(&mut machine, &mut now, connections.next().as_ref(), &mut published)?;
                 }
                 Step::Exchange { deadline } => now = deadline,
                 _ => break,
@@ -102,7 +102,7 @@ proptest! {
 fn serve(
     machine: &mut Machine,
     now: &mut Duration,
-    connection: Option<Connection>,
+    connection: Option<&Connection>,
     published: &mut usize,
 ) -> Result<(), TestCaseError> {
     if let Some(Connection::Refuse) = connection {
@@ -117,7 +117,7 @@ fn serve(
         .find_map(|line| line.strip_prefix("Last-Event-ID: "));
     let id: usize = id.map_or(0, |id| id.parse().unwrap());
     prop_assert_eq!(id, *published, "the client has received what was whole");
-    let (events, torn, piece, chunked, end) = match connection {
+    let (events, torn, piece, chunked, end) = match connection.cloned() {
         None => {
             machine.receive(*now, b"HTTP/1.1 204 No Content\r\n\r\n");
             return Ok(());
