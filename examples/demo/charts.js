@@ -1,6 +1,6 @@
 // Small charts: a line over the last values of a thing, drawn on a canvas.
 
-const MAX_POINTS = 60;
+const MAX_POINTS = 40;
 
 // Appends a value to the chart and draws it. The line has the colour of the canvas's text.
 export function addPoint(canvas, value) {

@@ -66,8 +66,8 @@ fn config() -> HubConfig {
         .max_topics(MAX_TOPICS)
 }
 
-/// The number of past events that a new client gets of each topic.
-const HISTORY: usize = 12;
+/// The number of past events that a new client gets of each topic: all of the values.
+const HISTORY: usize = 24;
 
 const MAX_TOPICS: usize = 10_000;
 

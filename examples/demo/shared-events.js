@@ -15,12 +15,12 @@
 // follows every topic that some tab follows, and sends all events to all tabs; a tab gets the types for which it
 // listens. A browser without SharedWorker (Chrome on Android) has a connection for each tab, by the same code.
 //
-// A tab that opens late first gets the newest events that the worker has kept: 50 of each type.
+// A tab that opens late first gets the newest events that the worker retains: 50 of each type.
 //
 // The script and the stream have to be of the page's origin. Pages share a connection if their URL of the stream is
 // the same, so whatever decides who may see what belongs into a cookie or that URL.
 
-const KEPT_EVENTS = 50;
+const MAX_RETAINED = 50;
 
 // In a page: an `EventTarget` like `EventSource`, with `follow` to choose and switch topics.
 export class SharedEvents extends EventTarget {
@@ -34,9 +34,10 @@ export class SharedEvents extends EventTarget {
     super();
     this.url = new URL(url, location.href).href;
     this.#port = this.#attach();
-    // Nothing tells the worker that a tab is closed, but the tab itself. It may come back from the cache of pages.
-    addEventListener("pagehide", () => this.#port.postMessage({ topics: [] }));
-    addEventListener("pageshow", ({ persisted }) => persisted && this.follow(this.#topics));
+    // The worker cannot see that a tab is closed.
+    addEventListener("pagehide", () => this.#port.postMessage({ leaves: true }));
+    // A page from the browser's cache of pages has missed events, and its worker may have ended.
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   }
 
   // Follows exactly these topics, and connects again if the connection is closed.
@@ -84,10 +85,11 @@ export class SharedEvents extends EventTarget {
 class Connection {
   #url;
   #source;
-  #followed = ""; // the topics of the source, separated by commas
+  #followed = []; // the topics of the source
+  #lastEventId = "";
   #tabs = new Map(); // from the port of a tab to its topics
   #types = new Set();
-  #kept = []; // the newest events of each type, in the order of their arrival
+  #retained = []; // the newest events of each type, in the order of their arrival
   #known = new Set(); // those that a new source may repeat
 
   constructor(url) {
@@ -95,9 +97,12 @@ class Connection {
   }
 
   add(port) {
-    port.onmessage = ({ data: { topics, type } }) => {
-      if (type) this.#listen(type);
+    port.onmessage = ({ data: { topics, type, leaves } }) => {
+      if (type) return this.#listen(type);
+      if (leaves) this.#tabs.delete(port);
       else this.#follow(port, topics);
+      this.#switch();
+      this.#send({ type: "tabs", data: this.#tabs.size });
     };
   }
 
@@ -109,30 +114,28 @@ class Connection {
 
   #follow(port, topics) {
     const isNew = !this.#tabs.has(port);
-    if (topics.length > 0) this.#tabs.set(port, topics);
-    else this.#tabs.delete(port);
-    this.#switch();
-    if (isNew && topics.length > 0) {
-      this.#kept.forEach((event) => port.postMessage(this.#message(event)));
-      // A tab that joins an open stream does not see it open.
-      if (this.#state() === EventSource.OPEN) port.postMessage(this.#message({ type: "open" }));
-    }
-    this.#send({ type: "tabs", data: this.#tabs.size });
+    this.#tabs.set(port, topics);
+    if (!isNew) return;
+    this.#retained.forEach((event) => port.postMessage(this.#message(event)));
+    // A tab that joins an open stream does not see it open.
+    if (this.#state() === EventSource.OPEN) port.postMessage(this.#message({ type: "open" }));
   }
 
   // Follows the topics of all tabs together. `EventSource` has one URL for its life, and reconnects with it, so
-  // other topics need another source. It begins with the newest events of each topic, for those that are new; the
-  // others are known by their IDs.
+  // other topics need another source. With fewer topics it continues after the last event. With a topic more it
+  // begins with the newest events of each, and those that have been received are known by their IDs.
   #switch() {
-    const followed = [...new Set([...this.#tabs.values()].flat())].sort().join();
-    if (followed === this.#followed && this.#state() !== EventSource.CLOSED) return;
+    const followed = [...new Set([...this.#tabs.values()].flat())].sort();
+    if (followed.join() === this.#followed.join() && this.#state() !== EventSource.CLOSED) return;
+    const isSubset = followed.every((topic) => this.#followed.includes(topic));
     this.#followed = followed;
     this.#source?.close();
     this.#source = undefined;
-    this.#known = new Set(this.#kept.map(nameOf));
-    if (followed === "") return;
+    if (followed.length === 0) return;
     const url = new URL(this.#url);
-    url.searchParams.set("topics", followed);
+    url.searchParams.set("topics", followed.join());
+    if (isSubset && this.#lastEventId) url.searchParams.set("lastEventId", this.#lastEventId);
+    this.#known = new Set(this.#retained.map(nameOf));
     this.#source = new EventSource(url);
     for (const type of ["open", "error", ...this.#types]) this.#source.addEventListener(type, this.#pass);
   }
@@ -145,17 +148,18 @@ class Connection {
     if (target !== this.#source) return;
     const event = { type, data, lastEventId };
     if (data !== undefined) {
+      this.#lastEventId = lastEventId;
       if (this.#known.delete(nameOf(event))) return;
-      this.#keep(event);
+      this.#retain(event);
     }
     this.#send(event);
   };
 
-  // Keeps an event for tabs that open later.
-  #keep(event) {
-    this.#kept.push(event);
-    const ofType = this.#kept.filter(({ type }) => type === event.type);
-    if (ofType.length > KEPT_EVENTS) this.#kept.splice(this.#kept.indexOf(ofType[0]), 1);
+  // Retains an event for tabs that open later.
+  #retain(event) {
+    this.#retained.push(event);
+    const ofType = this.#retained.filter(({ type }) => type === event.type);
+    if (ofType.length > MAX_RETAINED) this.#retained.splice(this.#retained.indexOf(ofType[0]), 1);
   }
 
   #send(event) {

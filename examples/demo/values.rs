@@ -1,4 +1,4 @@
-//! The values: made-up water levels of a dozen rivers, measured while somebody looks.
+//! The values: made-up water levels of a dozen rivers, measured while the topic has clients.
 
 use std::io;
 use std::pin::pin;
@@ -11,10 +11,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub(crate) const TOPIC: &str = "values";
 
-/// The values come in turn, so the last dozen events have the newest value of each river.
+/// The values come in turn, from the first river after each start, so the last two dozen events
+/// have the newest value of each river.
 pub(crate) fn config() -> TopicConfig {
     let value = EventType::from_static("value");
-    TopicConfig::from(Retention::events(RIVERS.len())).event_type(value)
+    TopicConfig::from(Retention::events(2 * RIVERS.len())).event_type(value)
 }
 
 pub(crate) fn topic(hub: &Hub) -> Result<Topic, TooManyTopics> {
@@ -25,9 +26,9 @@ pub(crate) fn topic(hub: &Hub) -> Result<Topic, TooManyTopics> {
 pub(crate) async fn publish_while_watched(values: Topic) -> io::Result<()> {
     loop {
         values.watched().await;
-        cli::print("somebody looks: the rivers are measured");
+        cli::print("the values have a client: measuring begins");
         measure(&values).await?;
-        cli::print("nobody looks: the rivers are not measured");
+        cli::print("the values have no client: measuring ends");
     }
 }
 
@@ -48,11 +49,11 @@ async fn measure(values: &Topic) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the topic has had no client for some time: a browser that reconnects comes back.
+/// Waits until the topic has had no client for [`STOP_DELAY`].
 async fn all_left(values: &Topic) {
     loop {
         values.unwatched().await;
-        if timeout(PATIENCE, values.watched()).await.is_err() {
+        if timeout(STOP_DELAY, values.watched()).await.is_err() {
             return;
         }
     }
@@ -81,7 +82,7 @@ const RIVERS: [&str; 12] = [
 ];
 
 /// The time between two values.
-const EVERY: Duration = Duration::from_millis(250);
+const EVERY: Duration = Duration::from_millis(100);
 
-/// The time without clients after which the measuring stops; longer than a reconnection takes.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The time without clients after which the measuring stops; longer than the reconnection time of browsers.
+const STOP_DELAY: Duration = Duration::from_secs(3);

@@ -45,7 +45,7 @@ fn each_request_gets_its_response() {
         (
             "OPTIONS /",
             "204 No Content",
-            "Allow: GET, HEAD, OPTIONS\r\n",
+            "Allow: GET, HEAD, POST, OPTIONS\r\n",
             "",
         ),
         (
