@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fmt};
 
-pub use client::{ClientOptions, not_a_url};
+pub use client::{ClientOptions, connect, not_a_url};
 
 /// Runs a program and returns its exit status.
 ///

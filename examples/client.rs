@@ -60,26 +60,24 @@ impl ClientOptions {
         })
     }
 
-    /// Returns a client of the source, over TLS if its URL is `https`.
+    /// Returns what opens TLS sessions for the source, and for what it redirects to.
     ///
     /// # Errors
     ///
     /// [`Ending::Failure`] if the trusted certificates cannot be read.
-    pub fn connect(&self, source: EventSource) -> Result<Client, Ending> {
-        let is_https = source.is_https();
-        match &self.ca {
-            Some(ca) => {
-                let tls = TlsConnector::trusting(ca).map_err(Ending::failure)?;
-                Ok(source.connect_with(tls))
-            }
-            None => match TlsConnector::new() {
-                Ok(tls) => Ok(source.connect_with(tls)),
-                // A system without certificates can do without them.
-                Err(_) if !is_https => Ok(source.connect()),
-                Err(error) => Err(Ending::Failure(format!(
-                    "the system's certificates can't be used: {error}; name yours with --ca"
-                ))),
-            },
+    pub fn tls(&self, source: &EventSource) -> Result<Option<TlsConnector>, Ending> {
+        if let Some(ca) = &self.ca {
+            return TlsConnector::trusting(ca)
+                .map(Some)
+                .map_err(Ending::failure);
+        }
+        match TlsConnector::new() {
+            Ok(tls) => Ok(Some(tls)),
+            // A system without certificates can do without them.
+            Err(_) if !source.is_https() => Ok(None),
+            Err(error) => Err(Ending::Failure(format!(
+                "the system's certificates can't be used: {error}; name yours with --ca"
+            ))),
         }
     }
 
@@ -108,6 +106,15 @@ impl ClientOptions {
         let id = EventId::new(id).map_err(|error| Ending::Usage(error.to_string()))?;
         self.last_event_id = Some(id);
         Ok(())
+    }
+}
+
+/// Returns a client of the source.
+#[must_use]
+pub fn connect(source: EventSource, tls: Option<TlsConnector>) -> Client {
+    match tls {
+        Some(tls) => source.connect_with(tls),
+        None => source.connect(),
     }
 }
 

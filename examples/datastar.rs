@@ -78,7 +78,7 @@ fn page() -> Response {
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
         let listen = args.listen_address("127.0.0.1:31341")?;
-        let script = cli::script("@starfederation/datastar/dist/bundles/datastar.js")?;
+        let script = cli::script("@starfederation/datastar/dist/datastar.js")?;
         let runtime = Runtime::new().map_err(Ending::failure)?;
         runtime
             .block_on(serve(&listen, script))

@@ -2,14 +2,18 @@
 //!
 //! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
 //! run on separate threads. `--flood` publishes without pause. `--second RATE` is the rate
-//! of another topic, `/second`.
+//! of another topic, `/second`. With `--topics N --follow K`, the events go to N topics of a hub
+//! in turn, and each client follows K of them. `--help` lists all options.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use sse_core::{Event, Retention};
-use sse_net::{Config, Request, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix};
+use sse_net::{
+    Config, Hub, HubConfig, Request, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix,
+};
 use sse_tls::{PemFiles, TlsListener};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,12 +45,18 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         1 => SlowClients::Disconnect,
         _ => SlowClients::SkipAhead,
     };
-    let topic = Topic::new(
-        TopicConfig::default()
-            .retention(Retention::events(usize::MAX).bytes(bytes))
-            .linger(options.linger)
-            .slow_clients(slow_clients),
-    );
+    let config = TopicConfig::default()
+        .retention(Retention::events(usize::MAX).bytes(bytes))
+        .linger(options.linger)
+        .slow_clients(slow_clients);
+    let hub = Hub::new(HubConfig::from(config.clone()).max_topics(options.topics));
+    let topics = match options.topics {
+        1 => vec![Topic::new(config)],
+        count => (0..count)
+            .map(|number| hub.topic(number.to_string()))
+            .collect::<Result<_, _>>()?,
+    };
+    let topic = topics[0].clone();
     let second = Topic::new(TopicConfig::default());
     let mut feed = Feed::new(&options);
     for _ in 0..options.preload {
@@ -67,28 +77,33 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.unix {
         server = server.listen(bind_unix(path)?);
     }
-    let followed = (topic.clone(), second.clone());
+    let (followed, of_path) = (topics.clone(), second.clone());
+    let clients = AtomicUsize::new(0);
     let server = server.serve(move |request: Request| {
         std::future::ready(match request.path() {
-            "/second" => request.follow(&followed.1),
-            _ => request.follow(&followed.0),
+            "/second" => request.follow(&of_path),
+            _ => {
+                let first = clients.fetch_add(1, Ordering::Relaxed);
+                let numbers = (first..first + options.follow).map(|number| number % followed.len());
+                request.follow_all(numbers.map(|number| &followed[number]))
+            }
         })
     });
 
     let publishing = async {
         match (options.threads, options.flood) {
             (1, true) => flood(&topic, feed, || server.stats().bytes).await,
-            (1, false) => publish(&topic, feed).await,
+            (1, false) => publish(&topics, feed).await,
             (_, is_flood) => {
                 let feed_of_second = Feed::second(&options);
                 thread::spawn(move || {
-                    publish_on_thread(&second, feed_of_second);
+                    publish_on_thread(&[second], feed_of_second);
                 });
                 thread::spawn(move || {
                     if is_flood {
                         flood_on_thread(&topic, feed);
                     } else {
-                        publish_on_thread(&topic, feed);
+                        publish_on_thread(&topics, feed);
                     }
                 });
                 std::future::pending::<()>().await;
@@ -105,30 +120,41 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// Publishes due events, all that are due at the same time as one batch.
-async fn publish(topic: &Topic, mut feed: Feed) {
+async fn publish(topics: &[Topic], mut feed: Feed) {
+    let mut turn = 0;
     while let Some(wait) = feed.wait() {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        publish_due(topic, &mut feed);
+        publish_due(topics, &mut turn, &mut feed);
         yield_now().await;
     }
     std::future::pending::<()>().await;
 }
 
 /// Like `publish`, on its own thread.
-fn publish_on_thread(topic: &Topic, mut feed: Feed) {
+fn publish_on_thread(topics: &[Topic], mut feed: Feed) {
+    let mut turn = 0;
     while let Some(wait) = feed.wait() {
         thread::sleep(wait);
-        publish_due(topic, &mut feed);
+        publish_due(topics, &mut turn, &mut feed);
     }
 }
 
-fn publish_due(topic: &Topic, feed: &mut Feed) {
+/// Publishes a batch to one topic, or event after event to several in turn.
+fn publish_due(topics: &[Topic], turn: &mut usize, feed: &mut Feed) {
     let now = feed::now();
     let batch = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BATCH));
     let events = Vec::from_iter(batch.iter().map(|data| Event::new().data(data)));
-    let _ = topic.publish_all(&events);
+    match topics {
+        [topic] => _ = topic.publish_all(&events),
+        topics => {
+            for event in &events {
+                let _ = topics[*turn % topics.len()].publish(event);
+                *turn += 1;
+            }
+        }
+    }
 }
 
 /// Publishes as fast as the only subscriber reads.

@@ -19,6 +19,7 @@ use serde::Serialize;
 use sse_core::MessageEvent;
 use sse_core::client::{Closed, Opened};
 use sse_net::{Client, EventSource, Item};
+use sse_tls::TlsConnector;
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         let runtime = runtime.map_err(Ending::failure)?;
         let printed = runtime.block_on(async {
             let mut signals = Signals::new().map_err(Ending::failure)?;
-            let client = options.client.connect(options.source.clone())?;
+            let client = cli::connect(options.source.clone(), options.tls.clone());
             tokio::select! {
                 printed = print(client, &options) => printed,
                 () = signals.next() => Ok(()),
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 
 struct Options {
     source: EventSource,
-    client: ClientOptions,
+    tls: Option<TlsConnector>,
     form: Form,
     has_comments: bool,
 }
@@ -94,8 +95,8 @@ impl Options {
             source = source.with_content();
         }
         Ok(Self {
+            tls: client.tls(&source)?,
             source,
-            client,
             form,
             has_comments,
         })

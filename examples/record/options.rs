@@ -2,10 +2,11 @@
 
 use cli::{Args, ClientOptions, Ending, not_a_url};
 use sse_net::EventSource;
+use sse_tls::TlsConnector;
 
 pub(crate) struct Options {
     pub(crate) source: EventSource,
-    pub(crate) client: ClientOptions,
+    pub(crate) tls: Option<TlsConnector>,
     pub(crate) file: String,
     pub(crate) continues: bool,
     pub(crate) once: bool,
@@ -28,8 +29,8 @@ impl Options {
             .map_err(|_| Ending::Usage("record takes a URL and a file".to_owned()))?;
         let source = EventSource::get(&url).map_err(|_| not_a_url(&url))?;
         Ok(Self {
+            tls: client.tls(&source)?,
             source: client.apply(source)?.with_content(),
-            client,
             file,
             continues,
             once,

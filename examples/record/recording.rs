@@ -57,7 +57,7 @@ impl<'o> Recording<'o> {
         let mut recording = Self {
             options,
             recorder: Recorder::new(file),
-            client: options.client.connect(source)?,
+            client: cli::connect(source, options.tls.clone()),
             before,
             began: Instant::now(),
             events: Arc::default(),

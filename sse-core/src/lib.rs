@@ -53,8 +53,8 @@
 //! | read events | [`Events`], [`Decoder`], [`Chunk`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
-//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
+//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |

@@ -83,6 +83,30 @@
 //! # }
 //! ```
 //!
+//! # Many topics on one stream
+//!
+//! ```
+//! use sse_net::{Answer, Event, Hub, HubConfig, Rejection, Request};
+//!
+//! # fn user(request: &Request) -> Option<String> { request.query().map(str::to_owned) }
+//! let hub = Hub::new(HubConfig::default());
+//! let followed = hub.clone();
+//! let handle = move |request: Request| {
+//!     let Some(user) = user(&request) else {
+//!         return std::future::ready(request.reject(Rejection::UNAUTHORIZED));
+//!     };
+//!     let names = ["news".to_owned(), format!("inbox/{user}")];
+//!     let topics: Result<Vec<_>, _> = names.map(|name| followed.topic(name)).into_iter().collect();
+//!     std::future::ready(match topics {
+//!         Ok(topics) => request.follow_all(&topics), // one Last-Event-ID resumes both
+//!         Err(_) => request.reject(Rejection::UNAVAILABLE),
+//!     })
+//! };
+//! hub.topic("inbox/alice")?.publish(&Event::new().data("hey"))?;
+//! # let _ = handle;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Glossary
 //!
 //! | term | meaning |
@@ -109,6 +133,8 @@
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
 //!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
 //!   follow.
+//! - [`Hub`], [`HubConfig`], [`Request::follow_all`], [`Subscription::to`]: many topics with one
+//!   order of IDs, on one stream.
 //! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
@@ -148,6 +174,7 @@
 //!   becomes a `Stream` of the crate `futures-core`, and such a stream of events becomes a body.
 //! - `axum`: handlers of axum may return a [`Subscription`] and the responses of a `Responder`,
 //!   and may take a `LastEventId`.
+//! - `futures-core`: a [`Client`] is a `Stream` of that crate.
 //! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
 //!   connections, ends of streams, panics, and notices of journals.
 

@@ -181,7 +181,7 @@ async fn nginx_in_front_of_this_library() {
         let mut received = 0_u64;
         let mut opened = 0;
         let following = async {
-            while opened < 4 {
+            while opened < 4 || received < 3 {
                 match client.next_item().await.unwrap().unwrap() {
                     Item::Opened(_) => {
                         opened += 1;
@@ -198,7 +198,6 @@ async fn nginx_in_front_of_this_library() {
             }
         };
         timeout(Duration::from_secs(30), following).await.unwrap();
-        assert!(received >= 3, "{directives}: {received}");
         if is_prompt {
             let sent = Instant::now();
             topic

@@ -15,6 +15,7 @@ mod backoff;
 mod ending;
 mod error;
 mod exchange;
+mod inputs;
 mod item;
 mod machine;
 mod queue;

@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use super::url::Url;
 use crate::decode::MessageEvent;
 use crate::event::{EventId, EventType, Fault, Field, FieldError};
-use crate::http::{check_header_value, is_token, is_token_byte};
+use crate::http::{check_header_value, is_token_byte};
 
 /// An event source: a request, and how a client follows its response.
 ///
@@ -92,12 +92,18 @@ impl EventSource {
     ///
     /// # Errors
     ///
-    /// The method is not a token (RFC 9110, 9.1), or the text is not a [`Url`].
+    /// The method is not a token (RFC 9110, 9.1) or is `CONNECT`, or the text is not a [`Url`].
     pub fn request(
         method: &str,
         url: impl TryInto<Url, Error: Into<FieldError>>,
     ) -> Result<Self, FieldError> {
-        if !is_token(method) || method == "CONNECT" {
+        if method.is_empty() {
+            return Err(FieldError::new(Field::Method, Fault::Empty));
+        }
+        if let Some(offset) = method.bytes().position(|byte| !is_token_byte(byte)) {
+            return Err(FieldError::character(Field::Method, method, offset));
+        }
+        if method == "CONNECT" {
             return Err(FieldError::new(Field::Method, Fault::Malformed));
         }
         let url = url.try_into().map_err(Into::into)?;

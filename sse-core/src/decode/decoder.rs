@@ -139,7 +139,7 @@ impl Decoder {
             *input = &[];
             return;
         }
-        self.interpreter.detach(&self.text);
+        self.interpreter.push_only_line(&self.text);
         self.text.compact();
         self.text.push(input);
     }

@@ -141,11 +141,6 @@ impl Interpreter {
         Ok(None)
     }
 
-    /// Copies what refers to the text, which is about to change.
-    pub(super) fn detach(&mut self, text: &Text) {
-        self.push_only_line(text);
-    }
-
     /// Commits the ID of an event.
     #[inline(always)]
     pub(super) fn commit_id(&mut self, id: &str) {
@@ -166,7 +161,9 @@ impl Interpreter {
         self.data.as_str()
     }
 
-    fn push_only_line(&mut self, text: &Text) {
+    /// Copies the only data line into the buffer: another one follows, or the text is about to
+    /// change.
+    pub(super) fn push_only_line(&mut self, text: &Text) {
         if let Some(line) = self.only_line.take() {
             self.data.push_line(text.as_str(), line);
         }

@@ -20,7 +20,7 @@ pub(super) struct Text {
     /// Whether the last line ended in a CR at the end of the text, which an LF may follow as part
     /// of the same line end.
     after_cr: bool,
-    /// Whether a NUL of the current line is not listed any more.
+    /// Whether a NUL of the current line has been passed, so that it is not listed any more.
     has_nul: bool,
 }
 
@@ -123,7 +123,7 @@ impl Text {
         self.ends.listed()
     }
 
-    /// Returns whether the current line has a NUL, among the bytes that lines were searched in.
+    /// Returns whether a NUL of the current line has been passed.
     pub(super) const fn has_nul(&self) -> bool {
         self.has_nul
     }

@@ -17,7 +17,7 @@ pub use body::{BodyError, BodyLimits, BodyReader, Framing};
 pub(crate) use head::is_authority;
 pub use head::{Head, HeadReader};
 #[cfg(feature = "client")]
-pub(crate) use list::{is_token, is_token_byte};
+pub(crate) use list::is_token_byte;
 #[cfg(feature = "client")]
 pub(crate) use response::check_header_value;
 pub use response::{Headers, Rejection, Reply, Response};

@@ -281,6 +281,10 @@ impl Log {
 
     /// Adds the entry of an event whose bytes have been appended to the newest chunk.
     fn push_entry(&mut self, entry: Entry) {
+        if self.newest.entries.capacity() == 0 {
+            // Very many logs have one event.
+            self.newest.entries.reserve_exact(1);
+        }
         self.newest.entries.push(entry);
         let max_len = self.max_chunk();
         if self.newest.bytes.len() >= max_len {

@@ -23,19 +23,31 @@ pub struct Token {
     finish_reason: Option<&'static str>,
 }
 
-/// Yields tokens one by one: each becomes ready only when its task is polled again.
+/// Yields tokens: all at once, or each only when its task is polled again.
 #[derive(Debug)]
 pub struct Tokens {
     left: usize,
     is_ready: bool,
+    yields: bool,
 }
 
 impl Tokens {
+    /// Creates tokens that are ready at once.
     #[must_use]
-    pub const fn new(count: usize) -> Self {
+    pub const fn ready(count: usize) -> Self {
         Self {
             left: count,
             is_ready: false,
+            yields: false,
+        }
+    }
+
+    /// Creates tokens that become ready one by one.
+    #[must_use]
+    pub const fn one_by_one(count: usize) -> Self {
+        Self {
+            yields: true,
+            ..Self::ready(count)
         }
     }
 }
@@ -48,7 +60,7 @@ impl Stream for Tokens {
             return Poll::Ready(None);
         }
         self.is_ready = !self.is_ready;
-        if self.is_ready {
+        if self.is_ready && self.yields {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

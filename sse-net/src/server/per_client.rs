@@ -102,6 +102,11 @@ impl PerClient {
 
     /// Runs the stream to its end and returns the reason.
     pub(crate) async fn run(mut self) -> Disconnect {
+        poll_fn(|cx| {
+            self.join_opening(cx);
+            Poll::Ready(())
+        })
+        .await;
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return reason;
         }
@@ -165,6 +170,16 @@ impl PerClient {
             && let Poll::Ready(reason) = self.ends.as_mut().poll(cx)
         {
             self.end_with_retry(reason, cx);
+        }
+    }
+
+    /// Adds the first events to the opening, if they are ready at once: one write for both.
+    fn join_opening(&mut self, cx: &mut Context<'_>) {
+        self.poll_writer(cx);
+        match self.reader.poll_take(cx) {
+            Poll::Ready(Some(bytes)) => self.pending = [&self.pending[..], &bytes].concat().into(),
+            Poll::Ready(None) => self.is_over = true,
+            Poll::Pending => {}
         }
     }
 

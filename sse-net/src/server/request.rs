@@ -216,7 +216,8 @@ impl Request {
     /// with its name, in JSON as `{"topic":"…"}`. The stream ends when all have been finished;
     /// a client that has seen all events then gets 204.
     ///
-    /// The client costs some 200 bytes more than one that follows one topic. The response is 500
+    /// The client costs some 200 bytes more than one that follows one topic, and each event a
+    /// look at its other topics, so some tens of them are ordinary. The response is 500
     /// if the topics do not belong to one hub, or there is none, which is logged with the feature
     /// `tracing`.
     ///

@@ -88,7 +88,8 @@ enum Source {
 /// What a subscription has read.
 pub(crate) struct Next {
     pub(crate) bytes: Bytes,
-    /// The number of events.
+    /// The number of events, for the counters of bodies.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "bodies count events"))]
     pub(crate) count: usize,
 }
 

@@ -24,14 +24,17 @@ async fn handle(mut request: Request) -> Answer {
     match (request.method(), request.path()) {
         ("GET", "/first") => request
             .without_retry()
-            .stream(|stream| write(stream, Tokens::new(1))),
+            .stream(|stream| write(stream, Tokens::ready(1))),
         ("GET", "/tokens") => request
             .without_retry()
-            .stream(|stream| write(stream, Tokens::new(COUNT))),
+            .stream(|stream| write(stream, Tokens::one_by_one(COUNT))),
+        ("GET", "/burst") => request
+            .without_retry()
+            .stream(|stream| write(stream, Tokens::ready(COUNT))),
         ("POST", "/ask") => match request.json::<Question>().await {
             Ok(question) => request
                 .without_retry()
-                .stream(move |stream| write(stream, Tokens::new(question.text.len().min(1)))),
+                .stream(move |stream| write(stream, Tokens::ready(question.text.len().min(1)))),
             Err(rejection) => request.reject(rejection),
         },
         _ => request.reject(Rejection::NOT_FOUND),

@@ -18,17 +18,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = listen(options.port)?;
     let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
     let app = Router::new()
-        .route("/first", get(async || stream(1)))
-        .route("/tokens", get(async || stream(COUNT)))
+        .route("/first", get(async || stream(Tokens::ready(1))))
+        .route("/tokens", get(async || stream(Tokens::one_by_one(COUNT))))
+        .route("/burst", get(async || stream(Tokens::ready(COUNT))))
         .route(
             "/ask",
-            post(async |Json(question): Json<Question>| stream(question.text.len().min(1))),
+            post(async |Json(question): Json<Question>| {
+                stream(Tokens::ready(question.text.len().min(1)))
+            }),
         );
     axum::serve(listener, app).await?;
     Ok(())
 }
 
-fn stream(count: usize) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let events = Tokens::new(count).map(|token| Event::default().json_data(token));
+fn stream(tokens: Tokens) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let events = tokens.map(|token| Event::default().json_data(token));
     Sse::new(events).keep_alive(KeepAlive::default())
 }
