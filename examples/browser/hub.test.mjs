@@ -47,7 +47,11 @@ test("three topics share a connection and are switched", async (t) => {
 
   for (const topic of ["values", "inbox", "feed"]) await page.uncheck(`[value=${topic}]`);
   await until("no stream", () => wire.open(), (open) => open === 0);
-  assert.equal((await read(page)).state, "idle");
+  const idle = await read(page);
+  assert.equal(idle.state, "idle");
+  await page.check("[value=feed]");
+  const back = await until("the feed", () => read(page), ({ feed }) => feed.length > idle.feed.length + 3);
+  assertRises(back.feed);
 });
 
 test("a second tab shares the connection of the first", async (t) => {
