@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use common::{Server, TIMEOUT, events, response, response_to_end};
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../demo.html");
+const PAGE: &str = include_str!("../demo/feed.html");
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
@@ -45,7 +45,7 @@ fn each_request_gets_its_response() {
         (
             "OPTIONS /",
             "204 No Content",
-            "Allow: GET, HEAD, OPTIONS\r\n",
+            "Allow: GET, HEAD, POST, OPTIONS\r\n",
             "",
         ),
         (

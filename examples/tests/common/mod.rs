@@ -71,6 +71,13 @@ impl Server {
         assert!(kill.unwrap().success());
     }
 
+    /// Waits for the next line of the output.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
     /// Waits for the end. Returns the exit status and the output after the first line.
     pub fn wait(&mut self) -> (Option<i32>, String) {
         let status = self.child.wait().unwrap();
