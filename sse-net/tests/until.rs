@@ -238,10 +238,11 @@ impl Server {
                         let topic = followed.clone();
                         request.stream(move |stream| copy(&topic, stream))
                     };
-                    let Ending::Answer(answer) = end(Ending::Answer(answer)) else {
-                        unreachable!("an answer stays one")
-                    };
-                    ready(reported.watch(answer))
+                    match end(Ending::Answer(answer)) {
+                        Ending::Answer(answer) => ready(reported.watch(answer)),
+                        #[cfg(feature = "http")]
+                        Ending::Body(_) => unreachable!("an answer stays one"),
+                    }
                 });
                 Self {
                     net,

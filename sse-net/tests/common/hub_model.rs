@@ -6,7 +6,7 @@
 //! never an event twice, never a smaller ID after a greater one. After a restart its ID is
 //! another hub's, and must not be taken for one's own.
 
-use std::future::{Future, Ready, pending, ready};
+use std::future::{Ready, pending, ready};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -152,7 +152,7 @@ impl World {
             14 if argument == 0 => self.restart().await,
             _ => sleep(Duration::from_millis(rest as u64)).await,
         }
-        if operation % 3 > 0 {
+        if !operation.is_multiple_of(3) {
             self.settle().await;
         }
     }
@@ -510,12 +510,10 @@ struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
 impl Listener for Pipes {
     type Handshake = Ready<io::Result<Transport>>;
 
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Handshake, Peer)>> + Send {
-        async {
-            match self.0.recv().await {
-                Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
-                None => pending().await,
-            }
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        match self.0.recv().await {
+            Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
+            None => pending().await,
         }
     }
 }
