@@ -62,7 +62,8 @@ fn events_that_a_client_has_seen_survive_a_kill() {
         assert!(client.seen.into_iter().eq(1..=last), "once and in order");
     }
     assert!((1..=last).contains(&stored));
-    assert!(most_segments < 200, "they are compacted: {most_segments}");
+    // Each of the processes begins one, and fills some.
+    assert!(most_segments < 150, "they are compacted: {most_segments}");
 }
 
 fn segments(dir: &Path) -> usize {

@@ -208,7 +208,7 @@ impl Contents {
         for (id, name) in &self.unread {
             let topic = self.topics.entry(name.clone()).or_default();
             let is_elsewhere = topic.events.iter().any(|events| events.contains(*id));
-            if is_elsewhere || !self.ends.get(&id.epoch()).is_none_or(|end| id <= end) {
+            if is_elsewhere || self.ends.get(&id.epoch()).is_some_and(|end| id > end) {
                 continue;
             }
             if *id <= self.synced {

@@ -145,6 +145,7 @@ impl Writer {
         // Whatever the policy: IDs of this run have to be known after a power failure.
         writer.sync()?;
         writer.finish_batch(now);
+        writer.compact();
         writer.update(|_| {});
         Ok((writer, helper))
     }
@@ -331,7 +332,7 @@ impl Writer {
     /// again.
     fn skip(&mut self, topic: &Shared, evicted: LogId) {
         let state = SegmentState {
-            evicted: vec![(evicted, topic.name().map(|name| name.to_string()))],
+            evicted: vec![(evicted, topic.name().map(ToString::to_string))],
             ..SegmentState::default()
         };
         state.encode(&mut self.batch);
