@@ -40,15 +40,15 @@ fn events_that_a_client_has_seen_survive_a_kill() {
         // This client follows only every fifth round.
         if round % 5 == 0 {
             let mut publisher = Publisher::start(dir.path(), "nothing");
-            late_follower.follow(publisher.port);
+            late_follower.follow_until(publisher.port, publisher.newest[0]);
             publisher.kill();
         }
     }
     let mut publisher = Publisher::start(dir.path(), "nothing");
-    late_follower.follow(publisher.port);
-    followers
-        .iter_mut()
-        .for_each(|follower| follower.follow(publisher.port));
+    late_follower.follow_until(publisher.port, publisher.newest[0]);
+    for (follower, newest) in followers.iter_mut().zip(publisher.newest) {
+        follower.follow_until(publisher.port, newest);
+    }
     publisher.kill();
 
     let last = followers[0].seen.len() as u64;
@@ -110,9 +110,9 @@ fn publisher() {
     let server = Server::new(Config::default())
         .listen(listener)
         .serve(routes);
-    println!("port {port}");
+    let [a, b, busy] = numbers;
+    println!("port {port} {a} {b} {busy}");
     if policy == "nothing" {
-        topics.iter().for_each(|topic| topic.finish(None).unwrap());
         thread::sleep(Duration::from_secs(60));
     }
     loop {
@@ -155,6 +155,8 @@ struct Publisher {
     process: Child,
     output: BufReader<ChildStdout>,
     port: u16,
+    /// The newest number of each topic at its start.
+    newest: [u64; 3],
 }
 
 impl Publisher {
@@ -168,15 +170,17 @@ impl Publisher {
             .unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
-        let port = loop {
+        let (port, newest) = loop {
             line.clear();
             assert_ne!(
                 output.read_line(&mut line).unwrap(),
                 0,
                 "the publisher has ended"
             );
-            if let Some(port) = line.trim().strip_prefix("port ") {
-                break port.parse().unwrap();
+            if let Some(figures) = line.trim().strip_prefix("port ") {
+                let figures: Vec<u64> = figures.split(' ').map(|n| n.parse().unwrap()).collect();
+                let [port, newest @ ..]: [u64; 4] = figures[..].try_into().unwrap();
+                break (u16::try_from(port).unwrap(), newest);
             }
             let is_loss = line.contains(" damaged") || line.contains(" lost");
             assert!(!is_loss, "{line}");
@@ -185,6 +189,7 @@ impl Publisher {
             process,
             output,
             port,
+            newest,
         }
     }
 
@@ -225,6 +230,14 @@ impl Client {
 
     /// Reads until the stream ends.
     fn follow(&mut self, port: u16) {
+        self.follow_until(port, u64::MAX);
+    }
+
+    /// Reads until the stream ends, or has come to this number.
+    fn follow_until(&mut self, port: u16, last: u64) {
+        if self.seen.last().copied().unwrap_or_default() >= last {
+            return;
+        }
         let Ok(mut conn) = TcpStream::connect(("127.0.0.1", port)) else {
             return;
         };
@@ -250,7 +263,11 @@ impl Client {
                 continue;
             }
             self.last_id = event.last_event_id().to_owned();
-            self.seen.push(event.data().trim().parse().unwrap());
+            let number = event.data().trim().parse().unwrap();
+            self.seen.push(number);
+            if number >= last {
+                return;
+            }
         }
     }
 }
