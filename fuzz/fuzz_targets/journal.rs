@@ -46,7 +46,10 @@ fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
         match block {
             Written::Event(id, topic, data) => {
                 let mut event = Vec::new();
-                Event::new().id(u64::from(*id)).data(*data).encode(&mut event);
+                Event::new()
+                    .id(u64::from(*id))
+                    .data(*data)
+                    .encode(&mut event);
                 Record::encode(log_id(*id), *topic, &event, &mut file);
             }
             Written::State(from, to, evicted) => state(*from, *to, evicted).encode(&mut file),
@@ -77,14 +80,22 @@ fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
     let left = read(&damaged);
     for (block, place) in whole.iter().zip(ends.windows(2)) {
         let is_touched = place[0] < end + 1 && start < place[1] + 1;
-        assert!(is_touched || left.contains(block), "{block:?} was not touched");
+        assert!(
+            is_touched || left.contains(block),
+            "{block:?} was not touched"
+        );
     }
 }
 
 fn state(from: u16, to: Option<u16>, evicted: &[(u16, Option<&str>)]) -> SegmentState {
-    let evicted = evicted.iter().map(|(id, name)| (log_id(*id), name.map(str::to_owned)));
+    let evicted = evicted
+        .iter()
+        .map(|(id, name)| (log_id(*id), name.map(str::to_owned)));
     SegmentState {
-        spans: vec![Span { from: log_id(from), to: to.map(log_id) }],
+        spans: vec![Span {
+            from: log_id(from),
+            to: to.map(log_id),
+        }],
         evicted: evicted.collect(),
         ..SegmentState::default()
     }

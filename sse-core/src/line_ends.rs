@@ -264,16 +264,13 @@ mod tests {
     fn line_ends_are_found_at_every_offset() {
         for len in [0, 1, 63, 64, 65, 127, 400, 577, 5000] {
             for end in (0..=len).filter(|end| len < 130 || end % 61 == 0 || *end == len) {
-                for filler in [b'x', b'\t', b'\0', 0xff] {
-                    for byte in [b'\r', b'\n'] {
+                for filler in [b'x', b'\t', 0xff] {
+                    for byte in [b'\r', b'\n', b'\0'] {
                         let mut text = vec![filler; len];
                         text[end..].fill(byte);
-                        for level in [*LEVEL, Level::baseline()] {
-                            let found = dispatch!(level, simd => {
-                                LineEnds::new(simd, &text).collect::<Vec<_>>()
-                            });
-                            assert!(found.into_iter().eq(end..len), "{byte} from {end} to {len}");
-                        }
+                        let mut list = LineEndList::new();
+                        let found = std::iter::from_fn(|| list.next(&text));
+                        assert!(found.eq(end..len), "{byte} from {end} to {len}");
                     }
                 }
             }

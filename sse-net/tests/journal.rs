@@ -62,8 +62,8 @@ async fn the_topics_of_a_hub_continue_after_a_restart() {
             );
         }
         stored(published.last().unwrap()).await;
-        let seen = published[9].id().unwrap();
-        drop(hub);
+        let (seen, last) = (published[9].id().unwrap(), published[29].id());
+        drop((hub, published));
 
         let hub = Hub::open(HubConfig::default(), &journal).unwrap();
         assert_eq!(hub.topics(), 3);
@@ -75,7 +75,7 @@ async fn the_topics_of_a_hub_continue_after_a_restart() {
             "{policy:?}"
         );
         let next = topic.publish(&Event::new().data("30")).unwrap();
-        assert!(next.id() > published[29].id());
+        assert!(next.id() > last);
         assert_eq!(
             hub.topic("other").unwrap().resume(Some(&seen.into())),
             Resume::Resumed

@@ -9,11 +9,20 @@ use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, lock};
 /// The thread arms the bell, then looks once more whether there is something to do, and then
 /// waits. What it looks at is behind a lock, so that either it sees what a caller has done before
 /// ringing, or the caller sees that the bell is armed.
-#[derive(Default)]
 pub(crate) struct Bell {
     is_armed: AtomicBool,
     lock: Mutex<()>,
     rung: Condvar,
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self {
+            is_armed: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            rung: Condvar::new(),
+        }
+    }
 }
 
 impl Bell {

@@ -204,6 +204,8 @@ impl Topic {
 const SMALL: usize = 8 << 10;
 
 /// An event that a topic has accepted, or the last one of a batch.
+///
+/// With a journal, it keeps the journal open, like a handle of the topic.
 #[derive(Clone)]
 pub struct Published {
     id: Option<LogId>,

@@ -136,7 +136,11 @@ fn publish(topic: &Topic, followers: usize, batch: usize, pause: Duration) -> [D
 fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..9 {
-        let policy = [None, Some(SyncPolicy::default()), Some(SyncPolicy::EveryEvent)][round % 3];
+        let policy = [
+            None,
+            Some(SyncPolicy::default()),
+            Some(SyncPolicy::EveryEvent),
+        ][round % 3];
         let folder = dir.join(format!("latency-{round}"));
         let topic = match policy {
             None => Topic::new(retention()),
@@ -146,9 +150,14 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
     }
     let percentile = |times: &[Duration], part: usize| times[times.len() * part / 1000];
     all.iter_mut().for_each(|times| times.sort());
-    let [without, with, synced] = all.map(|times| (percentile(&times, 500), percentile(&times, 990)));
+    let [without, with, synced] =
+        all.map(|times| (percentile(&times, 500), percentile(&times, 990)));
     let more = with.1.saturating_sub(without.1);
-    let verdict = if more <= Duration::from_millis(1) { "ok" } else { "**missed**" };
+    let verdict = if more <= Duration::from_millis(1) {
+        "ok"
+    } else {
+        "**missed**"
+    };
     println!(
         "| journal: from publishing to the socket, median and p99 | {:.0?} and {:.0?}, every event \
          synced {:.0?} and {:.0?}, without {:.0?} and {:.0?} | p99 ≤ 1 ms more | {verdict} |",
@@ -161,12 +170,17 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
 fn latencies(topic: &Topic) -> Result<Vec<Duration>, Box<dyn Error>> {
     const COUNT: u32 = 10_000;
     let start = Instant::now();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let _guard = runtime.enter();
     let listener = Tcp::default().bind(("127.0.0.1", 0))?;
     let port = listener.local_addr()?.port();
     let routes = Routes::new().topic("/", topic);
-    let server = Server::new(Config::default()).listen(listener).serve(routes);
+    let server = Server::new(Config::default())
+        .listen(listener)
+        .serve(routes);
     let mut conn = TcpStream::connect(("127.0.0.1", port))?;
     conn.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
     let reader = thread::spawn(move || {
@@ -201,7 +215,9 @@ fn latencies(topic: &Topic) -> Result<Vec<Duration>, Box<dyn Error>> {
 /// Measures the size of a journal with 999 busy topics and a quiet one.
 fn size(dir: &Path) -> Result<(), Box<dyn Error>> {
     const SEGMENT: u64 = 1 << 20;
-    let journal = Journal::new(dir.join("size")).segment_bytes(SEGMENT).sync(SyncPolicy::Never);
+    let journal = Journal::new(dir.join("size"))
+        .segment_bytes(SEGMENT)
+        .sync(SyncPolicy::Never);
     let retention = Retention::events(20).backlog(Duration::ZERO, 0);
     let hub = Hub::open(retention, &journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
