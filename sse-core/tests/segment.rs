@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sse_core::{
-    Block, Epoch, Epochs, Event, EventId, Log, LogId, Record, Restored, Resume, Retention, Segment,
-    SegmentState, Span, UnknownVersion,
+    Block, Epoch, Epochs, Event, EventId, Finish, Log, LogId, Record, Restored, Resume, Retention,
+    Segment, SegmentState, Span, UnknownVersion,
 };
 
 #[test]
@@ -47,7 +47,8 @@ fn a_segment_is_an_event_stream_of_this_form() {
 }
 
 const STATE: &str = ":epoch 5-3 6-3\n:epoch 7-0 7-0\n:span 6-3\n:span 1-1 2-2\n:synced 6-3\n\
-                     :floor 1-0\n:evicted 2-0\n:evicted 3-0 a\\r b\n";
+                     :floor 1-0\n:evicted 2-0\n:evicted 3-0 a\\r b\n\
+                     :finished 3-0 4-0 a\\r b\n";
 
 fn state() -> SegmentState {
     SegmentState {
@@ -77,6 +78,11 @@ fn state() -> SegmentState {
             (LogId::new(2, 0), None),
             (LogId::new(3, 0), Some("a\r b".to_owned())),
         ],
+        finished: vec![Finish {
+            last: LogId::new(3, 0),
+            id: LogId::new(4, 0),
+            topic: "a\r b".to_owned(),
+        }],
     }
 }
 

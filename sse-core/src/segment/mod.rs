@@ -28,7 +28,7 @@ use std::{error, fmt};
 use memchr::memmem::{self, Finder};
 
 pub use record::Record;
-pub use state::{SegmentState, Span};
+pub use state::{Finish, SegmentState, Span};
 
 use crate::log::LogId;
 use record::Header;

@@ -19,6 +19,19 @@ pub struct SegmentState {
     pub floor: Option<LogId>,
     /// The greatest evicted ID of some topics, each with its name in a hub.
     pub evicted: Vec<(LogId, Option<String>)>,
+    /// Topics of a hub that accept no more events.
+    pub finished: Vec<Finish>,
+}
+
+/// The end of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// The ID of the topic's last event.
+    pub last: LogId,
+    /// The ID at which the topic ended: that of an event published with the end, or one of its own.
+    pub id: LogId,
+    /// The topic's name.
+    pub topic: String,
 }
 
 /// A range of IDs.
@@ -49,6 +62,9 @@ impl SegmentState {
         }
         for (id, name) in &self.evicted {
             push_line("evicted", [Some(*id), None], name.as_deref(), out);
+        }
+        for Finish { last, id, topic } in &self.finished {
+            push_line("finished", [Some(*last), Some(*id)], Some(topic), out);
         }
         let crc = hex(crc32fast::hash(&out[at..]));
         out[at - 1 - crc.len()..at - 1].copy_from_slice(&crc);
@@ -92,6 +108,14 @@ impl SegmentState {
             "evicted" => {
                 let name = second.map(|name| unescape(name).into_owned());
                 self.evicted.push((id, name));
+            }
+            "finished" => {
+                let (own, name) = second?.split_once(' ')?;
+                self.finished.push(Finish {
+                    last: id,
+                    id: LogId::parse(own)?,
+                    topic: unescape(name).into_owned(),
+                });
             }
             _ => {}
         }

@@ -199,6 +199,13 @@ impl<'a> Copy<'a> {
         for (id, name) in state.evicted {
             self.drop_event(id, name.as_deref());
         }
+        for finish in state.finished {
+            // Not those of topics that the hub does not know, or that began anew.
+            let evicted = self.retained.evicted.get(&*finish.topic);
+            if evicted.is_some_and(|evicted| *evicted <= finish.id) {
+                self.state.finished.push(finish);
+            }
+        }
     }
 
     fn drop_event(&mut self, id: LogId, name: Option<&str>) {

@@ -95,6 +95,7 @@ impl Topic {
         let restored = contents.topics.remove("").unwrap_or_else(|| RestoredTopic {
             events: Vec::new(),
             evicted: contents.floor,
+            finish: None,
         });
         let log = Log::with_epochs(config.retention, epochs, restored.evicted);
         let shared = Shared::new(config, restored.into_log(log));

@@ -3,6 +3,7 @@
 mod bell;
 mod compact;
 mod disk;
+mod ends;
 mod handle;
 mod helper;
 mod notice;

@@ -163,6 +163,16 @@ impl Contents {
                 .or_default();
             topic.evicted = topic.evicted.max(*id);
         }
+        for finish in &state.finished {
+            if !self.has(finish.id) {
+                continue;
+            }
+            let topic = self.topics.entry(finish.topic.clone()).or_default();
+            let known = topic.finish.as_ref().map(|known| known.id);
+            if known.is_none_or(|known| known < finish.id) {
+                topic.finish = Some(finish.clone());
+            }
+        }
     }
 
     /// Whether an event counts. Those after the end of their epoch had been lost at an earlier

@@ -30,6 +30,9 @@ impl Spans {
             self.stated.push((span.from, span.to));
             self.last = self.last.max(span.from);
         }
+        for finish in &state.finished {
+            self.last = self.last.max(finish.id);
+        }
         // No event comes before the first ID of its epoch.
         let begin = state.epochs.last().map(|current| current.first);
         self.last = self.last.max(begin.unwrap_or_default());

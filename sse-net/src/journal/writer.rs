@@ -9,6 +9,7 @@ use sse_core::{LogId, Now, Record, SegmentState, Slice, Span};
 
 use super::compact::{Compacted, Compaction};
 use super::disk::FileError;
+use super::ends::ends;
 use super::handle::{Link, Status};
 use super::helper::{Done, Helper, Job, SyncKey};
 use super::notice::JournalNotice;
@@ -280,6 +281,7 @@ impl Writer {
         let mut until = self.goal.until;
         let mut slices = Vec::new();
         let topics = mem::take(&mut self.goal.topics);
+        let removed = mem::take(&mut self.goal.removed);
         for topic in &topics {
             let end = self.take_slices(topic, max, &mut slices);
             until = until.min(end);
@@ -292,11 +294,18 @@ impl Writer {
         if topics.len() > 1 {
             events.sort_by_key(|(id, ..)| *id);
         }
+        let mut ends = ends(&topics, &removed, self.written, until)
+            .into_iter()
+            .peekable();
         for (id, topic, event) in events {
+            while let Some((_, state)) = ends.next_if(|(end, _)| *end <= id) {
+                state.encode(&mut self.batch);
+            }
             let name = topic.name().map(|name| &**name);
             Record::encode(id, name, event, &mut self.batch);
         }
-        self.goal.topics = topics;
+        ends.for_each(|(_, state)| state.encode(&mut self.batch));
+        (self.goal.topics, self.goal.removed) = (topics, removed);
         until
     }
 
@@ -384,6 +393,7 @@ impl Writer {
         }
         self.goal.until = news.until;
         self.goal.topics.append(&mut news.topics);
+        self.goal.removed.append(&mut news.removed);
         self.goal.topics.sort_unstable_by_key(Arc::as_ptr);
         self.goal
             .topics

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sse_core::{Event, EventType, Retention};
 
 use super::end::RunEnd;
-use crate::config::TopicConfig;
+use crate::config::{HubConfig, TopicConfig};
 use crate::topic::Start;
 
 /// Settings of [`Runs`](crate::Runs).
@@ -30,6 +30,7 @@ pub struct RunsConfig {
     pub(super) max_running: usize,
     pub(super) max_runs: usize,
     pub(super) max_remembered: usize,
+    pub(super) max_key: usize,
     pub(super) per_prefix: Option<(char, usize)>,
     pub(super) keep: Duration,
     pub(super) remember: Duration,
@@ -47,6 +48,7 @@ impl Default for RunsConfig {
             max_running: 1_000,
             max_runs: 10_000,
             max_remembered: 100_000,
+            max_key: 1_024,
             per_prefix: None,
             keep: Duration::from_secs(600),
             remember: Duration::from_secs(24 * 3600),
@@ -104,9 +106,19 @@ impl RunsConfig {
 
     /// The maximum number of keys that are remembered; the oldest are forgotten first.
     ///
-    /// Default: 100,000. A key costs some 150 bytes.
+    /// Default: 100,000. A key costs some 150 bytes and its length. A key counts again each time
+    /// that a run of it has expired.
     pub fn max_remembered(mut self, count: usize) -> Self {
         self.max_remembered = count;
+        self
+    }
+
+    /// The maximum length of a key in bytes.
+    ///
+    /// Default: 1,024. A longer one is refused with
+    /// [`StartError::KeyTooLong`](crate::StartError). A journal writes the key with each event.
+    pub fn max_key(mut self, bytes: usize) -> Self {
+        self.max_key = bytes;
         self
     }
 
@@ -147,6 +159,16 @@ impl RunsConfig {
     {
         self.end_event = Arc::new(event);
         self
+    }
+}
+
+impl HubConfig {
+    /// The settings of the topics of [`Runs`](crate::Runs) in this hub.
+    ///
+    /// Needed only with a [journal](crate::Hub::open), so that the hub restores as much of a run
+    /// as was kept.
+    pub fn runs(self, config: &RunsConfig) -> Self {
+        self.topics(&config.name_prefix, TopicConfig::clone(&config.topic))
     }
 }
 

@@ -20,7 +20,8 @@ pub enum RunEnd<'a> {
     Stopped,
     /// Nobody followed the run for [that time](crate::RunsConfig::stop_unfollowed).
     Unfollowed,
-    /// The process ended during the run. A later one found the run in its journal.
+    /// The runtime or the process ended during the run. After the process, a later one found the
+    /// run in its journal.
     Interrupted,
 }
 
@@ -41,6 +42,13 @@ pub enum StartError {
     /// There are [`max_per_prefix`](crate::RunsConfig::max_per_prefix) runs whose keys begin alike.
     TooManyOfPrefix {
         /// The maximum.
+        max: usize,
+    },
+    /// The key is longer than [`max_key`](crate::RunsConfig::max_key).
+    KeyTooLong {
+        /// The length of the key in bytes.
+        len: usize,
+        /// The maximum in bytes.
         max: usize,
     },
     /// The hub has no room for another topic.
@@ -65,6 +73,11 @@ impl fmt::Display for StartError {
                 "{max} runs of this prefix are going on, the most that is allowed; wait for one \
                  to end, or raise `max_per_prefix`"
             ),
+            Self::KeyTooLong { len, max } => write!(
+                f,
+                "the key of the run has {len} bytes, and {max} are allowed; use a hash of it, or \
+                 raise `max_key`"
+            ),
             Self::Hub(full) => full.fmt(f),
         }
     }
@@ -79,12 +92,13 @@ impl From<TooManyTopics> for StartError {
 }
 
 impl From<StartError> for Rejection {
-    /// Returns 429 for a limit of the key's prefix, and 503 otherwise.
+    /// Returns 429 for a limit of the key's prefix, 400 for a long key, and 503 otherwise.
     fn from(error: StartError) -> Self {
         match error {
             StartError::TooManyOfPrefix { .. } => {
                 Self::new(429, "too many runs are going on; wait for one to end")
             }
+            StartError::KeyTooLong { .. } => Self::new(400, "the key of the run is too long"),
             _ => Self::UNAVAILABLE.because("too many runs are going on; try again later"),
         }
     }

@@ -15,8 +15,10 @@ mod config;
 mod end;
 mod registry;
 mod run;
+mod state;
 
 pub use config::RunsConfig;
 pub use end::{RunEnd, RunGone, StartError};
-pub use registry::{Runs, RunsSnapshot};
+pub use registry::Runs;
 pub use run::Run;
+pub use state::RunsSnapshot;

@@ -1,10 +1,9 @@
 //! The registry of runs, and the tasks that do their work.
 
-use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::future::pending;
 use std::time::Duration;
-use std::{fmt, mem};
+use std::{fmt, mem, thread};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::config::RunsConfig;
 use super::end::{RunEnd, RunGone, StartError};
 use super::run::Run;
+use super::state::{Entry, RunsSnapshot, State};
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::{Hub, Topic};
 use crate::unwind::{Panicked, catch, catch_async};
@@ -63,67 +63,24 @@ struct Registry {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
-struct State {
-    runs: HashMap<Arc<str>, Entry>,
-    /// The number of runs that are going on, by the prefixes of their keys.
-    of_prefix: HashMap<Box<str>, usize>,
-    /// Runs that have ended, in the order of their ends. Some may have been replaced.
-    ended: VecDeque<Past>,
-    /// Keys that are only remembered.
-    gone: VecDeque<Past>,
-    counts: RunsSnapshot,
-    /// Whether a task waits for the next run to expire.
-    is_swept: bool,
-}
-
-enum Entry {
-    Running(Run, Arc<Notify>),
-    Ended(Run),
-    Gone,
-}
-
-/// A run that has ended, at this time.
-struct Past {
-    key: Arc<str>,
-    at: Instant,
-}
-
-/// The counters of [`Runs`] at one time, most of them since their creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct RunsSnapshot {
-    /// Runs that are going on.
-    pub running: usize,
-    /// Runs that have ended and are kept.
-    pub kept: usize,
-    /// Keys of runs that are remembered only.
-    pub remembered: usize,
-    /// Runs that were started.
-    pub started: u64,
-    /// Calls of [`Runs::start`] that found a run of the key.
-    pub found: u64,
-    /// Calls of [`Runs::start`] that were refused at a limit.
-    pub refused: u64,
-    /// Runs whose work resolved to `Ok`.
-    pub completed: u64,
-    /// Runs whose work resolved to an error.
-    pub failed: u64,
-    /// Runs whose work panicked.
-    pub panicked: u64,
-    /// Runs that were stopped.
-    pub stopped: u64,
-    /// Runs that were stopped because nobody followed them.
-    pub unfollowed: u64,
-    /// Runs that an earlier process had not ended.
-    pub interrupted: u64,
-}
-
 impl Runs {
     /// Creates a registry of runs whose topics are in `hub`.
     ///
-    /// Runs that a hub's journal has kept are found again. Those that had not ended are ended,
-    /// with [`RunEnd::Interrupted`].
+    /// With a [journal](Hub::open), the runs of an earlier process are found again, and kept from
+    /// now on. Those that it had not ended are ended, with [`RunEnd::Interrupted`]. Keys that it
+    /// only remembered are unknown. The hub's configuration has to know the settings of the
+    /// runs, see [`HubConfig::runs`](crate::HubConfig::runs); otherwise the hub restores what its
+    /// own settings retain.
+    ///
+    /// ```no_run
+    /// use sse_net::{Hub, HubConfig, Journal, Runs, RunsConfig};
+    ///
+    /// let config = RunsConfig::default();
+    /// let hub = Hub::open(HubConfig::default().runs(&config), &Journal::new("runs"))?;
+    /// let runs = Runs::new(hub, config);
+    /// # let _ = runs;
+    /// # Ok::<(), sse_net::JournalError>(())
+    /// ```
     #[must_use]
     pub fn new(hub: Hub, config: RunsConfig) -> Self {
         let topics = hub.with_prefix(&config.name_prefix);
@@ -160,28 +117,28 @@ impl Runs {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
+        let runtime = Handle::current();
         let stop = Arc::new(Notify::new());
         let run = match self.0.enter(key.as_ref(), &stop)? {
             Entered::Found(run) => return Ok(run),
             Entered::New(run) => run,
         };
-        let (registry, worked) = (Arc::clone(&self.0), run.clone());
-        tokio::spawn(async move {
+        let (task, worked) = (Task::new(&self.0, &run), run.clone());
+        runtime.spawn(async move {
             let work = catch_async("the work of a run", async {
                 work(worked.clone()).await.map_err(Into::into)
             });
-            let after = registry.config.stop_unfollowed;
+            let after = task.registry.config.stop_unfollowed;
             tokio::select! {
                 biased;
-                () = stop.notified() => registry.end(&worked, &RunEnd::Stopped),
-                () = unfollowed(&worked, after) => registry.end(&worked, &RunEnd::Unfollowed),
+                () = stop.notified() => task.end(&RunEnd::Stopped),
+                () = unfollowed(&worked, after) => task.end(&RunEnd::Unfollowed),
                 done = work => match done {
-                    Ok(Ok(())) => registry.end(&worked, &RunEnd::Completed),
-                    Ok(Err(error)) => registry.end(&worked, &RunEnd::Failed(&*error)),
-                    Err(Panicked) => registry.end(&worked, &RunEnd::Panicked),
+                    Ok(Ok(())) => task.end(&RunEnd::Completed),
+                    Ok(Err(error)) => task.end(&RunEnd::Failed(&*error)),
+                    Err(Panicked) => task.end(&RunEnd::Panicked),
                 },
             }
-            registry.sweep();
         });
         Ok(run)
     }
@@ -192,16 +149,15 @@ impl Runs {
     ///
     /// [`RunGone`] if there is none. It converts into a [`Rejection`](crate::Rejection).
     pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunGone> {
-        let mut expired = Vec::new();
         let mut state = self.0.lock();
-        state.expire(&self.0.config, Instant::now(), &mut expired);
+        let expired = state.expire(&self.0.config, Instant::now());
         let found = match state.runs.get(key.as_ref()) {
             Some(Entry::Running(run, _) | Entry::Ended(run)) => Ok(run.clone()),
             Some(Entry::Gone) => Err(RunGone::Expired),
             None => Err(RunGone::Unknown),
         };
         drop(state);
-        forget(expired, &self.0.config);
+        drop(expired);
         found
     }
 
@@ -221,12 +177,11 @@ impl Runs {
     /// Returns the counters.
     #[must_use]
     pub fn snapshot(&self) -> RunsSnapshot {
-        let mut expired = Vec::new();
         let mut state = self.0.lock();
-        state.expire(&self.0.config, Instant::now(), &mut expired);
+        let expired = state.expire(&self.0.config, Instant::now());
         let counts = state.counts;
         drop(state);
-        forget(expired, &self.0.config);
+        drop(expired);
         counts
     }
 }
@@ -238,6 +193,41 @@ impl fmt::Debug for Runs {
             .field("running", &counts.running)
             .field("kept", &counts.kept)
             .finish_non_exhaustive()
+    }
+}
+
+/// The end of a run, also if its task is dropped with the runtime, or when dropping the work panics.
+struct Task {
+    registry: Arc<Registry>,
+    run: Option<Run>,
+}
+
+impl Task {
+    fn new(registry: &Arc<Registry>, run: &Run) -> Self {
+        Self {
+            registry: Arc::clone(registry),
+            run: Some(run.clone()),
+        }
+    }
+
+    fn end(mut self, end: &RunEnd<'_>) {
+        if let Some(run) = self.run.take() {
+            self.registry.end(&run, end);
+            self.registry.sweep();
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            let end = if thread::panicking() {
+                RunEnd::Panicked
+            } else {
+                RunEnd::Interrupted
+            };
+            self.registry.end(&run, &end);
+        }
     }
 }
 
@@ -253,9 +243,8 @@ impl Registry {
 
     /// Finds the run of `key`, or adds one.
     fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
-        let mut expired = Vec::new();
         let mut state = self.lock();
-        state.expire(&self.config, Instant::now(), &mut expired);
+        let expired = state.expire(&self.config, Instant::now());
         let entered = self.enter_locked(&mut state, key, stop);
         match &entered {
             Ok(Entered::New(_)) => state.counts.started += 1,
@@ -263,7 +252,7 @@ impl Registry {
             Err(_) => state.counts.refused += 1,
         }
         drop(state);
-        forget(expired, &self.config);
+        drop(expired);
         entered
     }
 
@@ -277,6 +266,10 @@ impl Registry {
             return Ok(Entered::Found(run.clone()));
         }
         let config = &self.config;
+        if key.len() > config.max_key {
+            let (len, max) = (key.len(), config.max_key);
+            return Err(StartError::KeyTooLong { len, max });
+        }
         if state.counts.running >= config.max_running {
             let max = config.max_running;
             return Err(StartError::TooManyRunning { max });
@@ -325,7 +318,8 @@ impl Registry {
                 state.of_prefix.remove(prefix);
             }
         }
-        state.keep(run.clone(), end);
+        state.count(end);
+        state.keep(run.clone());
     }
 
     fn finish(&self, topic: &Topic, end: &RunEnd<'_>) {
@@ -340,21 +334,21 @@ impl Registry {
         }
     }
 
-    /// Keeps a run of an earlier process.
+    /// Keeps a run of an earlier process, and ends it if that process did not.
     fn restore(&self, topic: Topic) {
-        let end = if topic.is_finished() {
-            RunEnd::Completed
-        } else {
-            RunEnd::Interrupted
-        };
-        self.finish(&topic, &end);
+        let is_interrupted = !topic.is_finished();
+        self.finish(&topic, &RunEnd::Interrupted);
         let key = topic.name().unwrap_or_default();
         let key = key.strip_prefix(&*self.config.name_prefix);
         let run = Run {
             key: key.unwrap_or_default().into(),
             topic,
         };
-        self.lock().keep(run, &end);
+        let mut state = self.lock();
+        if is_interrupted {
+            state.count(&RunEnd::Interrupted);
+        }
+        state.keep(run);
     }
 
     /// Forgets runs when they expire, in a task that ends when none is kept.
@@ -375,13 +369,13 @@ impl Registry {
 
     /// Forgets runs that have expired, and returns when the next one does.
     fn expire(&self) -> Option<Instant> {
-        let (now, mut expired) = (Instant::now(), Vec::new());
+        let now = Instant::now();
         let mut state = self.lock();
-        state.expire(&self.config, now, &mut expired);
+        let expired = state.expire(&self.config, now);
         let next = state.next_expiry(&self.config, now);
         state.is_swept = next.is_some();
         drop(state);
-        forget(expired, &self.config);
+        drop(expired);
         next
     }
 }
@@ -392,88 +386,6 @@ impl RunsConfig {
         let (separator, max) = self.per_prefix?;
         let prefix = key.split_once(separator);
         Some((prefix.map_or(key, |(prefix, _)| prefix), max))
-    }
-}
-
-impl State {
-    fn keep(&mut self, run: Run, end: &RunEnd<'_>) {
-        let counts = &mut self.counts;
-        *match end {
-            RunEnd::Completed => &mut counts.completed,
-            RunEnd::Failed(_) => &mut counts.failed,
-            RunEnd::Panicked => &mut counts.panicked,
-            RunEnd::Stopped => &mut counts.stopped,
-            RunEnd::Unfollowed => &mut counts.unfollowed,
-            RunEnd::Interrupted => &mut counts.interrupted,
-        } += 1;
-        counts.kept += 1;
-        self.ended.push_back(Past {
-            key: Arc::clone(&run.key),
-            at: Instant::now(),
-        });
-        self.runs.insert(Arc::clone(&run.key), Entry::Ended(run));
-    }
-
-    /// Forgets what has expired at the time `now`: first the events of a run, then its key.
-    fn expire(&mut self, config: &RunsConfig, now: Instant, expired: &mut Vec<Run>) {
-        while let Some(past) = pop_if(&mut self.ended, |past| past.is_older(config.keep, now)) {
-            if let Some(entry @ Entry::Ended(_)) = self.runs.get_mut(&past.key)
-                && let Entry::Ended(run) = mem::replace(entry, Entry::Gone)
-            {
-                expired.push(run);
-                self.counts.kept -= 1;
-                self.counts.remembered += 1;
-                self.gone.push_back(past);
-            }
-        }
-        let remembered = |counts: &RunsSnapshot, past: &Past| {
-            counts.remembered <= config.max_remembered && !past.is_older(config.remember, now)
-        };
-        while let Some(past) = pop_if(&mut self.gone, |past| !remembered(&self.counts, past)) {
-            // A later run of the key has another text at another address.
-            let current = self.runs.get_key_value(&past.key);
-            if current.is_some_and(|(key, _)| Arc::ptr_eq(key, &past.key)) {
-                self.runs.remove(&past.key);
-                self.counts.remembered -= 1;
-            }
-        }
-    }
-
-    /// Returns a time at which a run may have expired, or `None` if none is kept or remembered.
-    /// A run that ends from now on does not expire much earlier.
-    fn next_expiry(&self, config: &RunsConfig, now: Instant) -> Option<Instant> {
-        let first =
-            |queue: &VecDeque<Past>, age| queue.front().map(|past| past.at.checked_add(age));
-        let ended = first(&self.ended, config.keep);
-        let gone = first(&self.gone, config.remember);
-        let first = ended.into_iter().chain(gone).flatten().min()?;
-        let latest = now.checked_add(config.keep).unwrap_or(first);
-        Some(first.min(latest).max(now + PAUSE))
-    }
-}
-
-/// The minimum time between two sweeps.
-const PAUSE: Duration = Duration::from_secs(1);
-
-impl Past {
-    fn is_older(&self, age: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) >= age
-    }
-}
-
-/// Removes the first one if it is as asked.
-fn pop_if(queue: &mut VecDeque<Past>, is_due: impl FnOnce(&Past) -> bool) -> Option<Past> {
-    if is_due(queue.front()?) {
-        queue.pop_front()
-    } else {
-        None
-    }
-}
-
-/// Removes the topics of runs from the hub. Clients that still read keep theirs.
-fn forget(expired: Vec<Run>, config: &RunsConfig) {
-    for run in expired {
-        run.topic.forget(config.remember);
     }
 }
 

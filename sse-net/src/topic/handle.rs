@@ -117,7 +117,7 @@ impl Topic {
     /// Returns `true` if the topic has been [finished](Self::finish).
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.lock().is_finished
+        self.lock().end.is_some()
     }
 
     /// Returns the number of subscriptions.
@@ -179,7 +179,7 @@ impl fmt::Debug for Topic {
             .field("name", &self.name())
             .field("events", &state.log.len())
             .field("subscriptions", &state.subscriptions.count())
-            .field("is_finished", &state.is_finished)
+            .field("is_finished", &state.end.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -42,7 +42,7 @@ impl Topic {
         let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
-        let (state, ids) = self.enter(events.len(), now)?;
+        let (state, ids) = self.enter(events.len(), now, false)?;
         Ok(self.append(state, ids, events, large, now))
     }
 
@@ -50,7 +50,8 @@ impl Topic {
     ///
     /// Subscribers get the events that they have not read, and then the end of their stream.
     /// Browsers reconnect after that, and get 204 once they have seen everything, which stops
-    /// them. Finishing a finished topic changes nothing.
+    /// them. Finishing a finished topic changes nothing. A topic of a hub with a journal is still
+    /// finished after a restart.
     ///
     /// ```
     /// use sse_core::{Event, EventType};
@@ -75,9 +76,8 @@ impl Topic {
         let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
-        match self.enter(events.len(), now) {
-            Ok((mut state, ids)) => {
-                state.is_finished = true;
+        match self.enter(events.len(), now, true) {
+            Ok((state, ids)) => {
                 self.append(state, ids, events, large, now);
                 Ok(())
             }
@@ -86,7 +86,8 @@ impl Topic {
         }
     }
 
-    /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them.
+    /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them. With
+    /// `ends`, the topic accepts no more events after these.
     ///
     /// The hub's lock is released once the topic is locked. So the events are appended in the
     /// order of their IDs, and a reader that reads the hub's last ID and then locks a topic finds
@@ -96,10 +97,11 @@ impl Topic {
         &self,
         count: usize,
         now: Now,
+        ends: bool,
     ) -> Result<(MutexGuard<'_, State>, Option<Ids>), PublishError> {
         let mut order = self.hub().map(|hub| hub.order());
-        let state = self.lock();
-        if state.is_finished {
+        let mut state = self.lock();
+        if state.end.is_some() {
             return Err(PublishError::Finished);
         }
         if self
@@ -114,6 +116,11 @@ impl Topic {
         let ids = order
             .as_mut()
             .map(|order| self.shared.assign(order, count, now));
+        if ends {
+            let newest = state.log.newest_id();
+            let end = order.map(|mut order| self.shared.assign_end(&mut order, count, newest, now));
+            state.end = Some(end.unwrap_or_default());
+        }
         Ok((state, ids))
     }
 

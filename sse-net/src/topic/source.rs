@@ -32,6 +32,8 @@ pub(crate) struct News {
     /// All events up to this ID have been appended.
     pub(crate) until: LogId,
     pub(crate) topics: Vec<Arc<Shared>>,
+    /// Topics that were removed from the hub, each with the ID at which that happened.
+    pub(crate) removed: Vec<(LogId, Arc<str>)>,
 }
 
 /// What the topics retain.
@@ -68,6 +70,7 @@ impl Source {
             Self::Hub(hub) => News {
                 until: hub.order().take_news().until,
                 topics: hub.topics_after(id),
+                removed: hub.removed_after(id),
             },
             Self::Topic(topic) => Self::alone(topic),
         }
@@ -77,6 +80,7 @@ impl Source {
         News {
             until: topic.lock().log.newest_id(),
             topics: vec![Arc::clone(topic)],
+            removed: Vec::new(),
         }
     }
 
@@ -136,6 +140,9 @@ impl Shared {
     pub(super) fn set_visible(&self, id: LogId) {
         let mut state = self.lock();
         state.log.hold_after(id);
+        if let Some(end) = &mut state.end {
+            end.is_held &= end.id > id;
+        }
         let wakers = state.take_wakers();
         drop(state);
         wakers.wake();

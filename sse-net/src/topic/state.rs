@@ -27,6 +27,16 @@ impl Shared {
     }
 
     pub(super) fn named(config: Arc<TopicConfig>, log: Log, name: Option<Arc<str>>) -> Arc<Self> {
+        Self::restored(config, log, name, None)
+    }
+
+    /// Creates a topic that may have ended in an earlier run.
+    pub(super) fn restored(
+        config: Arc<TopicConfig>,
+        log: Log,
+        name: Option<Arc<str>>,
+        end: Option<End>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             newest: NewestId::new(log.newest_id()),
@@ -36,7 +46,7 @@ impl Shared {
                 subscriptions: Subscriptions::default(),
                 watchers: None,
                 runtime: None,
-                is_finished: false,
+                end,
             }),
             name,
         })
@@ -84,7 +94,18 @@ pub(crate) struct State {
     pub(super) watchers: Option<Box<Waiters>>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
-    pub(super) is_finished: bool,
+    pub(crate) end: Option<End>,
+}
+
+/// The end of a topic that has been finished. A topic that stands alone has no IDs here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct End {
+    /// The ID of the last event.
+    pub(crate) last: LogId,
+    /// The ID of the end itself, which is that of the last event if they were published together.
+    pub(crate) id: LogId,
+    /// Whether subscribers must not see the end yet, since a storage has not stored it.
+    pub(crate) is_held: bool,
 }
 
 impl State {
@@ -95,11 +116,15 @@ impl State {
 
     /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
-        self.is_finished && cursor >= self.log.tip()
+        self.has_visible_end() && cursor >= self.log.tip()
     }
 
     /// Returns `true` if no event will ever have a later ID than this one of the hub.
     pub(super) fn is_over_after(&self, position: LogId) -> bool {
-        self.is_finished && position >= self.log.newest_id()
+        self.has_visible_end() && position >= self.log.newest_id()
+    }
+
+    fn has_visible_end(&self) -> bool {
+        self.end.is_some_and(|end| !end.is_held)
     }
 }

@@ -39,7 +39,7 @@ use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Epochs, Ids, Log, LogId, Now, Restored};
+use sse_core::{Epochs, Finish, Ids, Log, LogId, Now, Restored};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
@@ -48,7 +48,7 @@ pub(crate) use self::order::{Judged, random_epoch};
 use super::clock::now;
 use super::handle::Topic;
 use super::source::{Retained, Storage};
-use super::state::Shared;
+use super::state::{End, Shared};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -195,6 +195,8 @@ pub(crate) struct RestoredTopic {
     /// The oldest first.
     pub(crate) events: Vec<Restored>,
     pub(crate) evicted: LogId,
+    /// How the topic ended, if it did not begin anew after that.
+    pub(crate) finish: Option<Finish>,
 }
 
 impl HubCore {
@@ -220,21 +222,46 @@ impl HubCore {
         hub.order().set_visible(last);
         hub.order().take_news();
         for (name, restored) in topics {
+            let finish = restored.finish.clone();
             let create = |name: Arc<str>, _| {
                 let config = Arc::clone(hub.config.topic(&name));
                 let log = Log::of_hub(config.retention, restored.evicted);
-                Shared::named(config, restored.into_log(log), Some(name))
+                let log = restored.into_log(log);
+                let end = finish.and_then(|finish| end(&finish, log.newest_id()));
+                Shared::restored(config, log, Some(name), end)
             };
-            hub.names().insert(&name, create);
+            let topic = hub.names().insert(&name, create);
+            hub.drop_removed(&topic);
         }
         hub
+    }
+
+    /// Drops a topic that an earlier run had removed.
+    fn drop_removed(&self, topic: &Arc<Shared>) {
+        let state = topic.lock();
+        let end = state.end.filter(|end| end.id == state.log.evicted());
+        drop(state);
+        if let Some(end) = end {
+            let (age, mut dropped) = (topic.retention().max_age().min(DAY), Dropped::new());
+            let until = now().steady.saturating_add(age);
+            self.names().forget(topic, end.id, until, &mut dropped);
+        }
     }
 
     /// Returns the topics with events after an ID.
     pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
         let names = self.names();
-        let topics = names.live().filter(|topic| topic.newest.load() > id);
+        let has_changed = |topic: &Shared| {
+            topic.newest.load() > id || topic.lock().end.is_some_and(|end| end.id > id)
+        };
+        let topics = names.live().filter(|topic| has_changed(topic));
         topics.cloned().collect()
+    }
+
+    /// Returns the topics that were removed after an ID.
+    pub(super) fn removed_after(&self, id: LogId) -> Vec<(LogId, Arc<str>)> {
+        let names = self.names();
+        names.removed().filter(|(end, _)| *end > id).collect()
     }
 
     /// Adds what the topics retain.
@@ -281,10 +308,13 @@ impl HubCore {
 
     fn create(&self, name: Arc<str>, config: &Arc<TopicConfig>, evicted: LogId) -> Arc<Shared> {
         let mut log = Log::of_hub(config.retention, evicted);
-        if self.order().is_held() {
+        let mut order = self.order();
+        if order.is_held() {
             log.hold(Some(log.end()));
         }
-        Shared::named(Arc::clone(config), log, Some(name))
+        let topic = Shared::named(Arc::clone(config), log, Some(name));
+        order.note_new(&topic);
+        topic
     }
 
     /// Drops a topic if this is its last handle and its events have expired.
@@ -302,11 +332,13 @@ impl HubCore {
     /// of its last event.
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
-        let end = self.order().assign(1, now).next();
+        let mut order = self.order();
+        order.assign(1, now);
+        order.note_removal(topic);
+        let end = order.epochs.last();
+        drop(order);
         let until = now.steady.saturating_add(time);
-        if let Some(end) = end {
-            self.names().forget(topic, end, until, &mut dropped);
-        }
+        self.names().forget(topic, end, until, &mut dropped);
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
@@ -332,6 +364,48 @@ impl Shared {
         }
         ids
     }
+}
+
+impl Shared {
+    /// Ends the topic after `count` events whose IDs have just been assigned, with the hub and
+    /// the topic locked. Its newest event was `newest` before.
+    ///
+    /// A storage moves the mark to the end, so an end without an event takes an ID.
+    pub(super) fn assign_end(
+        self: &Arc<Self>,
+        order: &mut Order,
+        count: usize,
+        newest: LogId,
+        now: Now,
+    ) -> End {
+        if !order.is_held() {
+            return End::default();
+        }
+        if count == 0 {
+            order.assign(1, now);
+            order.note(self, self.newest.load());
+        }
+        let id = order.epochs.last();
+        let last = if count == 0 { newest } else { id };
+        End {
+            last,
+            id,
+            is_held: true,
+        }
+    }
+}
+
+/// Returns the end of a restored topic whose newest event this is.
+///
+/// It does not count if the last event is missing, or if a later topic had the same name.
+fn end(finish: &Finish, newest: LogId) -> Option<End> {
+    let Finish { last, id, .. } = *finish;
+    let counts = newest <= id && (newest == last || id > last);
+    counts.then_some(End {
+        last,
+        id,
+        is_held: false,
+    })
 }
 
 impl RestoredTopic {
@@ -366,6 +440,9 @@ impl fmt::Display for TooManyTopics {
 }
 
 impl error::Error for TooManyTopics {}
+
+/// The maximum time for which the name of a removed topic is kept after a restart.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The number of names that are looked at for each topic that is created.
 const SWEEP: usize = 2;

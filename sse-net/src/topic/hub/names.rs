@@ -58,13 +58,18 @@ impl Names {
         })
     }
 
+    /// Returns the names of topics that were dropped, each with its greatest ID.
+    pub(super) fn removed(&self) -> impl Iterator<Item = (LogId, Arc<str>)> {
+        self.slots.iter().filter_map(|(name, slot)| match slot {
+            Slot::Gone(gone) => Some((gone.evicted, Arc::clone(name))),
+            Slot::Live(_) => None,
+        })
+    }
+
     /// Adds the names of topics that were dropped, each with its greatest ID.
     pub(super) fn add_gone(&self, retained: &mut Retained) {
-        for (name, slot) in &self.slots {
-            if let Slot::Gone(gone) = slot {
-                retained.evicted.insert(Arc::clone(name), gone.evicted);
-            }
-        }
+        let removed = self.removed().map(|(id, name)| (name, id));
+        retained.evicted.extend(removed);
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {

@@ -18,6 +18,8 @@ pub(crate) struct Order {
     /// The topics with events after `taken`, while there is a mark.
     changed: Vec<Arc<Shared>>,
     taken: LogId,
+    /// The topics that were removed since, each with the ID at which that happened.
+    removed: Vec<(LogId, Arc<str>)>,
 }
 
 impl Order {
@@ -27,6 +29,7 @@ impl Order {
             held: None,
             changed: Vec::new(),
             taken: LogId::default(),
+            removed: Vec::new(),
         }
     }
 
@@ -42,12 +45,30 @@ impl Order {
         }
     }
 
+    /// Notes a topic that has just been created, if it begins with an ID that has not been taken:
+    /// [`note`](Self::note) would take it for a topic that has been noted.
+    pub(super) fn note_new(&mut self, topic: &Arc<Shared>) {
+        if self.held.is_some() && topic.newest.load() > self.taken {
+            self.changed.push(Arc::clone(topic));
+        }
+    }
+
+    /// Notes that a topic is removed at the last ID.
+    pub(super) fn note_removal(&mut self, topic: &Shared) {
+        if self.held.is_some() {
+            let name = topic.name().cloned();
+            self.removed
+                .extend(name.map(|name| (self.epochs.last(), name)));
+        }
+    }
+
     /// Returns the topics with events since the last call.
     pub(crate) fn take_news(&mut self) -> News {
         self.taken = self.epochs.last();
         News {
             until: self.taken,
             topics: mem::take(&mut self.changed),
+            removed: mem::take(&mut self.removed),
         }
     }
 
