@@ -26,9 +26,6 @@ pub(crate) const BLOCK: usize = 64;
 /// The number of blocks without a line end after which the line is probably long.
 const LONG_LINE_BLOCKS: usize = 3;
 
-/// The number of blocks whose minimum is taken at once.
-const GROUP: usize = 64;
-
 /// The offsets of the next CRs, LFs and NULs of a text that grows.
 ///
 /// An event of a hundred bytes has three line ends. A search for each takes longer than all the

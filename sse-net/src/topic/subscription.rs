@@ -89,7 +89,10 @@ enum Source {
 pub(crate) struct Next {
     pub(crate) bytes: Bytes,
     /// The number of events, for the counters of bodies.
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "bodies count events"))]
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "bodies count events")
+    )]
     pub(crate) count: usize,
 }
 
