@@ -345,7 +345,7 @@ async fn a_client_is_a_stream() {
     assert_eq!(got, "ab");
 }
 
-/// An idle client needs less than 2.5 KB beside its connection, 512 bytes of them for the list of
+/// An idle client needs less than 2.6 KB beside its connection, 640 bytes of them for the list of
 /// line ends of its decoder.
 #[test]
 fn an_idle_client_is_small() {

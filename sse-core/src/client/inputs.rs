@@ -103,7 +103,7 @@ impl Machine {
 
     /// Reports that the connection could not be opened or has failed.
     ///
-    /// While the step is [`Step::Connect`], errors of the kinds
+    /// While the step is [`Step::Connect`](super::Step::Connect), errors of the kinds
     /// [`Unsupported`](io::ErrorKind::Unsupported) and
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) are final, as is
     /// [`InvalidData`](io::ErrorKind::InvalidData) before the first response.
