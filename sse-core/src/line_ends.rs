@@ -142,8 +142,9 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
     (count, at.min(text.len()))
 }
 
-/// The number of offsets that are listed at most: those of some eighty small events.
-const LISTED: usize = 256 + BLOCK;
+/// The number of offsets that are listed at most: those of some twenty small events. They are a part
+/// of every decoder, also of one that waits.
+const LISTED: usize = 64 + BLOCK;
 
 /// The number of blocks whose masks are found at once. For more bytes `memset` and `memcpy` are
 /// slower on some machines, where they change to `rep stosb` and `rep movsb`.
