@@ -62,7 +62,10 @@ fn read<'a>(
     let read = || -> Result<_, Rejection> {
         let mut body = RequestBody::new(head, limit)?;
         let is_empty = head.framing() == Framing::Length(0);
-        assert_eq!(body.interim().is_some(), head.expects_continue() && !is_empty);
+        assert_eq!(
+            body.interim().is_some(),
+            head.expects_continue() && !is_empty
+        );
         let mut taken = 0;
         for piece in pieces {
             let mut rest = piece;

@@ -325,8 +325,12 @@ fn quarters(count: u8) -> Duration {
 }
 
 fn follow(topics: &[Topic], ends: &Ends, request: Request) -> Answer {
-    let topic: usize = request.path()[1..].parse().expect("the path is the index of a feed");
-    let number = request.query().expect("the query is the number of the connection");
+    let topic: usize = request.path()[1..]
+        .parse()
+        .expect("the path is the index of a feed");
+    let number = request
+        .query()
+        .expect("the query is the number of the connection");
     let number = number.parse().expect("the query is a number");
     let ends = Arc::clone(ends);
     request.follow(&topics[topic]).on_end(move |reason| {
@@ -402,7 +406,9 @@ impl Feed {
             .iter()
             .map(|(id, data)| self.event(*id, data))
             .collect();
-        self.topic.publish_all(&events).expect("the topic is not finished");
+        self.topic
+            .publish_all(&events)
+            .expect("the topic is not finished");
     }
 
     fn finish(&mut self, has_last: bool) {
@@ -410,7 +416,9 @@ impl Feed {
             .then(|| self.add(Size::Small(0)))
             .flatten();
         let last = last.as_ref().map(|(id, data)| self.event(*id, data));
-        self.topic.finish(last.as_ref()).expect("the event is small");
+        self.topic
+            .finish(last.as_ref())
+            .expect("the event is small");
         self.is_finished = true;
     }
 
@@ -589,7 +597,10 @@ impl Client {
 
     fn check_event(&mut self, event: &MessageEvent<'_>, feed: &Feed) {
         let number = event.data().split(' ').next();
-        let number: usize = number.unwrap_or_default().parse().expect("the data begins with a number");
+        let number: usize = number
+            .unwrap_or_default()
+            .parse()
+            .expect("the data begins with a number");
         match std::mem::take(&mut self.continues) {
             Continues::Here => assert_eq!(number, self.next),
             Continues::At(id) => {
@@ -607,15 +618,15 @@ impl Client {
     fn check_gap(&mut self, gap: &str, is_open: bool, feed: &Feed) {
         assert!(feed.may_have_evicted(self.next), "no event was evicted");
         let asked = match (&self.last_event_id, is_open) {
-            (Some(id), false) => format!(""{id}""),
+            (Some(id), false) => format!("\"{id}\""),
             (None, false) => panic!("a client without an ID cannot have a gap"),
             (_, true) => {
                 assert_eq!(feed.slow_clients, SlowClients::SkipAhead);
                 "null".to_owned()
             }
         };
-        let from = gap.strip_prefix(&format!("{{"asked":{asked},"from":""));
-        let from = from.and_then(|from| from.strip_suffix(""}"));
+        let from = gap.strip_prefix(&format!("{{\"asked\":{asked},\"from\":\""));
+        let from = from.and_then(|from| from.strip_suffix("\"}"));
         self.continues = Continues::At(from.expect(gap).to_owned());
     }
 

@@ -59,7 +59,7 @@ impl Hub {
         Ok((Self::with_storage(hub, handle), opened))
     }
 
-    /// Waits until all published events are on disk, with every [`SyncPolicy`].
+    /// Waits until all published events are on disk, with every [`SyncPolicy`](crate::SyncPolicy).
     ///
     /// # Errors
     ///
@@ -123,9 +123,9 @@ impl Topic {
 }
 
 impl Published {
-    /// Waits until the event is as safe as the journal's [`SyncPolicy`] says.
+    /// Waits until the event is as safe as the journal's [`SyncPolicy`](crate::SyncPolicy) says.
     ///
-    /// With [`SyncPolicy::Never`] it has been written, else also synced.
+    /// With [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ impl Upgrader {
     ///
     /// This adds CORS headers, `Connection: close`, and `Date` if `now` is given. The body is
     /// left out for `HEAD`. Every response has to pass through here. For a head that could not
-    /// be read, pass [`HeadReader::refused`].
+    /// be read, pass [`HeadReader::refused`](crate::HeadReader::refused).
     #[must_use]
     pub fn reply(
         &self,

@@ -28,7 +28,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "bell: an event that is published while the writer is about to wait is written",
         bell::ring,
     ),
-    ("bell: the events of two publishers are written", bell::ring_twice),
+    (
+        "bell: the events of two publishers are written",
+        bell::ring_twice,
+    ),
     (
         "watch: the first subscriber is noticed by a source that is about to wait",
         watch::subscribe,
