@@ -19,6 +19,7 @@ impl Utf8 {
     }
 
     /// Returns the number of bytes that the next part may complete to a character.
+    #[cfg(feature = "recording")]
     pub(super) const fn pending(&self) -> usize {
         self.len
     }
