@@ -11,7 +11,8 @@ use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, lock};
 /// ringing, or the caller sees that the bell is armed.
 pub(crate) struct Bell {
     is_armed: AtomicBool,
-    lock: Mutex<()>,
+    /// Whether the bell has rung since the thread last waited.
+    has_rung: Mutex<bool>,
     rung: Condvar,
 }
 
@@ -19,7 +20,7 @@ impl Default for Bell {
     fn default() -> Self {
         Self {
             is_armed: AtomicBool::new(false),
-            lock: Mutex::new(()),
+            has_rung: Mutex::new(false),
             rung: Condvar::new(),
         }
     }
@@ -27,26 +28,29 @@ impl Default for Bell {
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        if self.is_armed.load(Ordering::Relaxed) && self.is_armed.swap(false, Ordering::Relaxed) {
-            drop(lock(&self.lock));
+        if self.is_armed.load(Ordering::Acquire) {
+            *lock(&self.has_rung) = true;
             self.rung.notify_one();
         }
     }
 
     pub(crate) fn arm(&self) {
-        self.is_armed.store(true, Ordering::Relaxed);
+        self.is_armed.store(true, Ordering::Release);
     }
 
     pub(crate) fn disarm(&self) {
-        self.is_armed.store(false, Ordering::Relaxed);
+        self.is_armed.store(false, Ordering::Release);
     }
 
     /// Waits until the bell rings or the time is over; sometimes for less.
     pub(crate) fn wait(&self, time: Duration) {
-        let guard = lock(&self.lock);
-        if self.is_armed.load(Ordering::Relaxed) {
-            drop(self.rung.wait_timeout(guard, time));
+        let mut has_rung = lock(&self.has_rung);
+        if !*has_rung {
+            let waited = self.rung.wait_timeout(has_rung, time);
+            has_rung = waited.map_or_else(|poisoned| poisoned.into_inner().0, |waited| waited.0);
         }
+        *has_rung = false;
+        drop(has_rung);
         self.disarm();
     }
 }
