@@ -54,6 +54,8 @@ test("the stream resumes after the network was interrupted, and nothing is misse
 
   wire.cut();
   const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+  // The page may have received an event earlier than the other client.
+  await until("the same event", () => feed.ids, (ids) => ids.includes(lost.lastEventId));
   assertShows(lost, { state: "reconnecting", of: feed.ids });
   assert.equal(lost.watching, "");
   assert.match(lost.notice, new RegExp(`Last-Event-ID: ${lost.lastEventId}\\b`));
