@@ -139,7 +139,7 @@ fn a_new_client_gets_the_last_ten_events_and_a_returning_one_those_it_missed() {
 
 #[test]
 fn a_client_that_missed_evicted_events_gets_a_gap_event() {
-    // The topic retains 1,000 events.
+    // The topic retains 1,000 events, and those younger than a second.
     let demo = start(&["--every", "0.001", "--count", "1500"]);
     let mut stream = events(demo.get("/sse", ""));
     let first = stream.next().unwrap().last_event_id().to_owned();
@@ -152,7 +152,8 @@ fn a_client_that_missed_evicted_events_gets_a_gap_event() {
         let data: Value = serde_json::from_str(gap.data()).unwrap();
         assert_eq!(data["asked"], asked);
         assert_eq!(data["from"], retained[0].last_event_id());
-        assert_eq!(retained.len(), 1000, "{asked}");
+        let count = retained.len();
+        assert!((1000..1500).contains(&count), "{asked}: {count}");
     }
 }
 
