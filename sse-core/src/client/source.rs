@@ -10,8 +10,8 @@ use super::settings::Settings;
 use super::terminal::Terminal;
 use super::url::Url;
 use crate::decode::MessageEvent;
-use crate::event::{EventId, EventType, Fault, Field, FieldError};
-use crate::http::{check_header_value, is_token_byte};
+use crate::event::{EventId, EventType, FieldError};
+use crate::http::{check_header_name, check_header_value, check_method};
 
 /// An event source: a request, and how a client follows its response.
 ///
@@ -97,15 +97,7 @@ impl EventSource {
         method: &str,
         url: impl TryInto<Url, Error: Into<FieldError>>,
     ) -> Result<Self, FieldError> {
-        if method.is_empty() {
-            return Err(FieldError::new(Field::Method, Fault::Empty));
-        }
-        if let Some(offset) = method.bytes().position(|byte| !is_token_byte(byte)) {
-            return Err(FieldError::character(Field::Method, method, offset));
-        }
-        if method == "CONNECT" {
-            return Err(FieldError::new(Field::Method, Fault::Malformed));
-        }
+        check_method(method)?;
         let url = url.try_into().map_err(Into::into)?;
         Ok(Self::with_method(method.to_owned().into(), url))
     }
@@ -156,7 +148,7 @@ impl EventSource {
         value: impl Into<String>,
     ) -> Result<Self, FieldError> {
         let (name, value) = (name.into(), value.into());
-        check_name(&name)?;
+        check_header_name(&name, &RESERVED)?;
         check_header_value(&value)?;
         self.set_header(name, value);
         Ok(self)
@@ -277,28 +269,14 @@ impl fmt::Debug for EventSource {
     }
 }
 
-fn check_name(name: &str) -> Result<(), FieldError> {
-    const RESERVED: [&str; 8] = [
-        "Connection",
-        "Content-Length",
-        "Expect",
-        "Last-Event-ID",
-        "TE",
-        "Trailer",
-        "Transfer-Encoding",
-        "Upgrade",
-    ];
-    if name.is_empty() {
-        return Err(FieldError::new(Field::HeaderName, Fault::Empty));
-    }
-    if let Some(offset) = name.bytes().position(|byte| !is_token_byte(byte)) {
-        return Err(FieldError::character(Field::HeaderName, name, offset));
-    }
-    if RESERVED
-        .iter()
-        .any(|reserved| reserved.eq_ignore_ascii_case(name))
-    {
-        return Err(FieldError::new(Field::HeaderName, Fault::Reserved));
-    }
-    Ok(())
-}
+/// The headers that the client sets itself.
+const RESERVED: [&str; 8] = [
+    "Connection",
+    "Content-Length",
+    "Expect",
+    "Last-Event-ID",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+];

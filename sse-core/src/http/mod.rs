@@ -16,10 +16,10 @@ pub use body::{BodyError, BodyLimits, BodyReader, Framing};
 #[cfg(feature = "client")]
 pub(crate) use head::is_authority;
 pub use head::{Head, HeadReader};
-#[cfg(feature = "client")]
-pub(crate) use list::is_token_byte;
-#[cfg(feature = "client")]
-pub(crate) use response::check_header_value;
 pub use response::{Headers, Rejection, Reply, Response};
+#[cfg(feature = "client")]
+pub(crate) use response::{check_header_name, check_header_value};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
+#[cfg(feature = "client")]
+pub(crate) use upgrade::check_method;
 pub use upgrade::{Request, RequestBody, UpgradeError, Upgrader};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::{Fault, Field, FieldError};
-use crate::http::list::is_token_byte;
+use crate::http::list::check_token;
 
 /// Headers of a response, with valid names and values, so that they cannot inject others.
 ///
@@ -58,7 +58,7 @@ impl Headers {
         name: Cow<'static, str>,
         value: Cow<'static, str>,
     ) -> Result<(), FieldError> {
-        check_name(&name)?;
+        check_name(&name, &RESERVED)?;
         check_value(&value)?;
         self.set(name, value);
         Ok(())
@@ -135,21 +135,10 @@ pub(super) fn encode_line(name: &str, value: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn check_name(name: &str) -> Result<(), FieldError> {
-    const RESERVED: [&str; 5] = [
-        "Connection",
-        "Content-Length",
-        "Content-Type",
-        "Transfer-Encoding",
-        "Upgrade",
-    ];
-    if name.is_empty() {
-        return Err(FieldError::new(Field::HeaderName, Fault::Empty));
-    }
-    if let Some(offset) = name.bytes().position(|byte| !is_token_byte(byte)) {
-        return Err(FieldError::character(Field::HeaderName, name, offset));
-    }
-    if RESERVED
+/// Checks that `name` is a token and none of the `reserved` names.
+pub(crate) fn check_name(name: &str, reserved: &[&str]) -> Result<(), FieldError> {
+    check_token(Field::HeaderName, name)?;
+    if reserved
         .iter()
         .any(|reserved| reserved.eq_ignore_ascii_case(name))
     {
@@ -167,3 +156,12 @@ pub(crate) fn check_value(value: &str) -> Result<(), FieldError> {
         None => Ok(()),
     }
 }
+
+/// The headers that [`Response`](super::Response) writes itself.
+const RESERVED: [&str; 5] = [
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Transfer-Encoding",
+    "Upgrade",
+];

@@ -13,7 +13,7 @@ use super::date::imf_fixdate;
 use crate::event::FieldError;
 pub use headers::Headers;
 #[cfg(feature = "client")]
-pub(crate) use headers::check_value as check_header_value;
+pub(crate) use headers::{check_name as check_header_name, check_value as check_header_value};
 use headers::{check_value, encode_line};
 pub use rejection::Rejection;
 pub use reply::Reply;

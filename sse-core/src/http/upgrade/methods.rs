@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::{Fault, Field, FieldError};
-use crate::http::list::is_token_byte;
+use crate::http::list::check_token;
 use crate::http::response::Rejection;
 
 /// The allowed methods, as the value of a header: `GET, HEAD`.
@@ -14,14 +14,7 @@ impl Methods {
     pub(super) fn new<'m>(methods: impl IntoIterator<Item = &'m str>) -> Result<Self, FieldError> {
         let methods = Vec::from_iter(methods);
         for method in &methods {
-            if let Some(offset) = method.bytes().position(|byte| !is_token_byte(byte)) {
-                return Err(FieldError::character(Field::Method, method, offset));
-            }
-            match *method {
-                "" => return Err(FieldError::new(Field::Method, Fault::Empty)),
-                "CONNECT" => return Err(FieldError::new(Field::Method, Fault::Malformed)),
-                _ => {}
-            }
+            check_method(method)?;
         }
         Ok(Self(methods.join(", ").into()))
     }
@@ -68,4 +61,13 @@ const DEFAULT: &str = "GET, HEAD";
 /// Whether a request with this method changes nothing: RFC 9110, 9.2.1.
 pub(super) fn is_safe(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
+/// Checks that a client may send this method: a token other than `CONNECT`.
+pub(crate) fn check_method(method: &str) -> Result<(), FieldError> {
+    check_token(Field::Method, method)?;
+    if method == "CONNECT" {
+        return Err(FieldError::new(Field::Method, Fault::Malformed));
+    }
+    Ok(())
 }

@@ -18,6 +18,8 @@ use super::response::Rejection;
 use crate::event::{Fault, Field, FieldError};
 use connection::ShutDown;
 use methods::Methods;
+#[cfg(feature = "client")]
+pub(crate) use methods::check_method;
 use settings::{Origins, Settings};
 
 pub use body::RequestBody;
