@@ -28,9 +28,10 @@ const LONG_LINE_BLOCKS: usize = 3;
 
 /// The offsets of the next CRs, LFs and NULs of a text that grows.
 ///
-/// An event of a hundred bytes has three line ends. A search for each takes longer than all the
-/// rest of its decoding, so many are listed at once. NUL is listed because an ID with one is
-/// ignored: so no other search is needed.
+/// An event of a hundred bytes has three line ends. Searching for each of them takes longer than
+/// everything else in its decoding, so one search lists those of twenty such events or more. NUL
+/// is listed because an ID that contains one is ignored, and finding it would need a second
+/// search.
 #[derive(Debug, Clone)]
 pub(crate) struct LineEndList {
     /// Offsets from `base`: those from `next` to `count` have not been returned.
@@ -142,8 +143,9 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
     (count, at.min(text.len()))
 }
 
-/// The number of offsets that are listed at most: those of some twenty small events. They are a part
-/// of every decoder, also of one that waits.
+/// The maximum number of listed offsets: those of at least twenty small events.
+///
+/// Every decoder contains the list, even one that waits, so a longer list costs memory for each.
 const LISTED: usize = 64 + BLOCK;
 
 /// The number of blocks whose masks are found at once. For more bytes `memset` and `memcpy` are

@@ -11,7 +11,7 @@
 //! - *UTF-8* (`utf8`) is validated for 2 KiB at once, not for each field, and the text is copied
 //!   to follow the unfinished line before it. So a line is always in one piece, and everything
 //!   below works on `&str`. The copy is a few percent of the time.
-//! - *Line ends* (`line_ends`) are listed for some eighty events at once.
+//! - *Line ends* (`line_ends`) are listed for at least twenty small events at once.
 //! - *An event of the commonest form* (`common_event`) is taken from the text without the buffers
 //!   of the standard, which `interpret` fills for any other.
 //!
