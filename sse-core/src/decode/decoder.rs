@@ -38,10 +38,6 @@ use crate::event::{EventId, EventType};
 /// assert_eq!(decoder.last_event_id(), "7");
 /// # Ok::<(), sse_core::DecodeError>(())
 /// ```
-///
-/// ```text
-///   bytes ──Utf8──> Text (lines) ──CommonEvent, or else Interpreter──> Found ──> Decoded
-/// ```
 #[derive(Debug, Clone)]
 pub struct Decoder {
     text: Text,
