@@ -69,7 +69,7 @@ impl Outcome {
         }
     }
 
-    /// Takes one item of each cursor; the next one goes on with the rest.
+    /// Takes one item from each cursor; the next cursor returns the item after it.
     fn of_dropped_cursors(decoder: &Decoder, bytes: &[u8]) -> Self {
         let mut decoder = decoder.clone();
         let (mut items, mut rest) = (Vec::new(), bytes);

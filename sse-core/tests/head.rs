@@ -513,7 +513,7 @@ fn a_head_may_be_as_large_as_the_limit() {
     assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
 }
 
-/// The status tells the peer which part is too large.
+/// The peer learns from the status which part is too large.
 #[test]
 fn a_long_request_line_is_414_and_long_headers_are_431() {
     let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";

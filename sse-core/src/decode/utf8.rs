@@ -26,8 +26,9 @@ impl Utf8 {
 
     /// Decodes from the front of `input` into `text`: at most [`WINDOW`] bytes, and at least one.
     ///
-    /// Well-formed text is taken as a whole. What follows the first ill-formed sequence is taken
-    /// up to the end of its line, so that after a line end each byte of `text` is one of `input`.
+    /// Well-formed input is decoded up to that maximum. Input that begins with an ill-formed
+    /// sequence is decoded up to the end of its line only, so that after a line end each byte of
+    /// `text` is one of `input`.
     pub(super) fn decode(&mut self, input: &mut &[u8], text: &mut String) {
         self.complete(input, text);
         let window = &input[..input.len().min(WINDOW)];

@@ -35,7 +35,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &Event<'_>) {
     event_with_id(out, event, event.id.as_ref());
 }
 
-/// Appends a whole event, with `id` instead of its own ID.
+/// Appends a whole event with the ID `id`; that of the event is ignored.
 #[inline(always)]
 pub(crate) fn event_with_id(out: &mut Vec<u8>, event: &Event<'_>, id: Option<&EventId<'_>>) {
     if let Some(text) = &event.comment {

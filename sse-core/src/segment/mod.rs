@@ -1,5 +1,4 @@
-//! The format of a segment file: the wire bytes of events, each after a comment that vouches for
-//! it, and states of the journal.
+//! The format of a segment file: events, each after a comment with checksums, and states.
 //!
 //! ```text
 //! :sse-journal 2 8e11a3f6                         format version, CRC-32 of the state's lines
@@ -12,11 +11,11 @@
 //!
 //! ```
 //!
-//! The comment of an event has the CRC-32 of its own rest, the CRC-32 and length of the event,
-//! the log's ID and, in a hub, the topic's name. A segment is itself an event stream, because
-//! lines that begin with a colon are comments. Two properties of the encoder make damage easy to
-//! skip: an event ends with its first blank line, and its own comments have a space or nothing
-//! after the colon, so they are never taken for the journal's.
+//! The comment of an event has the CRC-32 of the fields after it, the CRC-32 and the length of
+//! the event, the log's ID and, in a hub, the topic's name. A segment is itself an event stream,
+//! because lines that begin with a colon are comments. Two properties of the encoder make damage
+//! easy to skip: an event ends with its first blank line, and its own comments have a space or
+//! nothing after the colon, so they are never taken for the journal's.
 
 mod record;
 mod state;
@@ -89,7 +88,7 @@ impl<'a> Segment<'a> {
     ///
     /// # Errors
     ///
-    /// [`UnknownVersion`] if another release has written the file in a format of its own.
+    /// [`UnknownVersion`] if another release has written the file in another format version.
     /// Anything else that is wrong is [`Damage`].
     pub fn new(bytes: &'a [u8]) -> Result<Self, UnknownVersion> {
         state::check_version(bytes)?;
@@ -109,7 +108,7 @@ impl<'a> Segment<'a> {
             let is_one_event =
                 |event: &&[u8]| self.blank_line.find(event) == event.len().checked_sub(2);
             let event = event.filter(is_one_event);
-            if let Some(event) = event.filter(|event| header.vouches_for(event)) {
+            if let Some(event) = event.filter(|event| header.matches(event)) {
                 let Header { id, topic, .. } = header;
                 let record = Record { id, topic, event };
                 return Some((Block::Record(record), start + event.len()));

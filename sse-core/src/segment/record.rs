@@ -97,7 +97,8 @@ impl<'a> Header<'a> {
         })
     }
 
-    pub(super) fn vouches_for(&self, event: &[u8]) -> bool {
+    /// Whether the event has the checksum in the comment.
+    pub(super) fn matches(&self, event: &[u8]) -> bool {
         self.crc == hex(crc32fast::hash(event))
     }
 }

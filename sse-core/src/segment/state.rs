@@ -28,7 +28,9 @@ pub struct SegmentState {
 pub struct Finish {
     /// The ID of the topic's last event.
     pub last: LogId,
-    /// The ID at which the topic ended: that of an event published with the end, or one of its own.
+    /// The ID at which the topic ended.
+    ///
+    /// It is that of an event published with the end, or one assigned to the end alone.
     pub id: LogId,
     /// The topic's name.
     pub topic: String,
