@@ -80,7 +80,9 @@ fn random_id() -> String {
     format!("{high:016x}{low:016x}")
 }
 
-/// The page tells the end of the answer from a lost connection by this event.
+/// Returns the last event of a run, with the reason of its end.
+///
+/// Without it, the end of the answer would look to the page like a lost connection.
 fn end_event(end: &RunEnd<'_>) -> Option<Event<'static>> {
     let reason = match end {
         RunEnd::Completed => "completed",

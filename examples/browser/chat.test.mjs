@@ -4,10 +4,9 @@
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import net from "node:net";
 import { after, before, test } from "node:test";
 import { launch, program, start, until } from "./common.mjs";
+import { record } from "./proxy.mjs";
 
 let browser;
 
@@ -74,44 +73,11 @@ async function ask(page, question) {
 
 async function open(t) {
   const { port } = await start(t, program("chat"), "--listen", "127.0.0.1:0");
-  const wire = await proxy(t, port);
+  const wire = await record(t, port);
   const context = await browser.newContext();
   t.after(() => context.close());
   context.on("weberror", (error) => assert.fail(error.error()));
   const page = await context.newPage();
   await page.goto(`http://127.0.0.1:${wire.port}/`);
   return { context, page, wire };
-}
-
-// Forwards connections to the server. `cut` destroys all of them, and those that follow until `mend`.
-async function proxy(t, port) {
-  const sockets = new Set();
-  const wire = { isCut: false };
-  const destroyAll = () => sockets.forEach((socket) => socket.destroy());
-  wire.cut = () => {
-    wire.isCut = true;
-    destroyAll();
-  };
-  wire.mend = () => (wire.isCut = false);
-  const server = net.createServer((toBrowser) => {
-    if (wire.isCut) return toBrowser.destroy();
-    const toServer = net.connect(port, "127.0.0.1");
-    for (const [socket, other] of [[toBrowser, toServer], [toServer, toBrowser]]) {
-      sockets.add(socket);
-      socket.on("error", () => {}); // "close" follows
-      socket.on("close", () => {
-        sockets.delete(socket);
-        other.destroySoon();
-      });
-      socket.pipe(other);
-    }
-  });
-  t.after(() => {
-    destroyAll();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  wire.port = server.address().port;
-  return wire;
 }

@@ -80,16 +80,7 @@ fn each_request_gets_its_response() {
             "the method is not allowed; use GET\n",
         ),
     ] {
-        let conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
-        // The server reads the input of a refused peer to its end.
-        conn.shutdown(Shutdown::Write).unwrap();
-        let (head, found) = response_to_end(conn);
-        assert!(
-            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-            "{request}: {head}"
-        );
-        assert!(head.contains(header), "{request}: {head}");
-        assert_eq!(found, body, "{request}");
+        demo.check(request, status, header, body);
     }
 }
 

@@ -7,7 +7,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -63,6 +63,22 @@ impl Server {
         self.send(&format!(
             "GET {target} HTTP/1.1\r\nHost: demo\r\n{header}\r\n"
         ))
+    }
+
+    /// Sends a request, such as `GET /`, and checks the response: its status, a header that it
+    /// has, and its whole body.
+    #[track_caller]
+    pub fn check(&self, request: &str, status: &str, header: &str, body: &str) {
+        let conn = self.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
+        // The server reads the input of a refused peer to its end.
+        conn.shutdown(Shutdown::Write).unwrap();
+        let (head, found) = response_to_end(conn);
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{request}: {head}"
+        );
+        assert!(head.contains(header), "{request}: {head}");
+        assert_eq!(found, body, "{request}");
     }
 
     pub fn signal(&self, signal: &str) {

@@ -235,7 +235,7 @@ impl Config {
     /// Returns the age at which a stream that starts now is ended.
     pub(crate) fn age(&self) -> Duration {
         match self.max_age {
-            Some(age) => age - age.mul_f64(fastrand::f64() / 10.0).min(age),
+            Some(age) => shortened(age),
             None => Duration::MAX,
         }
     }
@@ -278,6 +278,11 @@ impl Heartbeat {
         .encode(&mut out);
         out
     }
+}
+
+/// Returns `time`, shortened at random by up to 10 %, so that clients do not all wake together.
+pub(crate) fn shortened(time: Duration) -> Duration {
+    time - time.mul_f64(fastrand::f64() / 10.0).min(time)
 }
 
 /// Returns `time`, lengthened at random by up to 50 %.

@@ -1,7 +1,7 @@
 //! What a responder shares with its bodies.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use slab::Slab;
 use sse_core::Event;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Config, jittered};
+use crate::config::{Config, jittered, shortened};
 use crate::stats::{Disconnect, Stats};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::transport::limit::{Limit, Permit};
 use crate::transport::on_end::OnEnd;
+use crate::transport::presence::LOOK;
 use crate::transport::until::Signal;
-
-/// The shortest interval of heartbeats, as on a server.
-const MIN_HEARTBEAT: Duration = Duration::from_millis(250);
 
 pub(super) struct Inner {
     pub(super) config: Config,
@@ -75,7 +74,7 @@ impl Inner {
     }
 
     fn wakers(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wakers)
     }
 }
 
@@ -102,13 +101,11 @@ pub(super) struct Registration {
 
 impl Registration {
     pub(super) fn new(inner: Arc<Inner>, permit: Permit, sends_retry: bool) -> Self {
-        let heartbeat = inner.config.heartbeat.max(MIN_HEARTBEAT);
         let key = inner.wakers().insert(None);
         Self {
             key,
             waker: None,
-            // Up to 10 % shorter, so that not all heartbeats are due at once.
-            heartbeat_interval: heartbeat - heartbeat.mul_f64(fastrand::f64() / 10.0),
+            heartbeat_interval: shortened(inner.config.heartbeat.max(LOOK)),
             reason: Disconnect::Gone,
             on_end: OnEnd::traced(),
             sends_retry,

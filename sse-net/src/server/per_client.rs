@@ -16,7 +16,7 @@ use sse_core::Event;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::config::{Config, jittered};
+use crate::config::{Config, jittered, shortened};
 use crate::stats::{Disconnect, Stats};
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeReader, pipe};
@@ -72,7 +72,6 @@ impl PerClient {
         // The task applies the write timeout to the connection, so the pipe needs none.
         let writing = write(Stream::new(Transport::new(pipe), Duration::MAX));
         let writing = catch_async("a per-client stream's future", writing);
-        let silence = config.heartbeat.max(LOOK);
         Self {
             transport,
             presence,
@@ -93,8 +92,7 @@ impl PerClient {
             timer: Box::pin(sleep_until(Instant::now())),
             heartbeat: config.heartbeat_form.encode().into(),
             sends_retry,
-            // Up to 10 % early, so that clients do not all wake together.
-            silence: silence - silence.mul_f64(fastrand::f64() / 10.0),
+            silence: shortened(config.heartbeat.max(LOOK)),
             config,
             stats,
         }

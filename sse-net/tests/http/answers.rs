@@ -1,6 +1,6 @@
 //! Responses, their headers, and the checks of requests.
 
-use std::future::{pending, ready};
+use std::future::ready;
 
 use http::Request;
 use http_body::Body as _;
@@ -8,7 +8,7 @@ use sse_core::{EventId, Rejection, Retention, Upgrader};
 use sse_net::{AtCapacity, Responder, Topic, last_event_id};
 
 use crate::common::{Net, config, http as server, strip_opening};
-use crate::{SECOND, common, get, next, poll, responder, skip_retry};
+use crate::{common, get, next, responder, skip_retry};
 
 #[tokio::test(start_paused = true)]
 async fn a_responder_answers_as_a_server_does() {
@@ -240,39 +240,5 @@ async fn the_number_of_streams_is_limited() {
         let stats = responder.stats();
         assert_eq!((stats.connections, stats.refused), (2, 1));
         drop((second, third));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clone_of_a_responder_may_ignore_accept_and_leave_out_retry() {
-    let topic = Topic::new(Retention::events(3));
-    let mut request = get("/");
-    let json = "application/json".parse().unwrap();
-    request.headers_mut().insert("accept", json);
-    let responder = responder();
-    assert_eq!(responder.follow(&request, &topic).status(), 406);
-    let any = responder.ignore_accept();
-    skip_retry(&mut any.follow(&request, &topic).into_body());
-
-    let plain = any.without_retry();
-    let mut follower = plain.follow(&request, &topic).into_body();
-    assert!(poll(&mut follower).is_pending());
-    let mut stream = plain
-        .stream(&request, async |mut stream| {
-            stream.write_str("hey").await?;
-            pending().await
-        })
-        .into_body();
-    assert_eq!(next(&mut stream).await.unwrap().unwrap(), "data: hey\n\n");
-    assert_eq!(
-        responder.stats().connections,
-        2,
-        "clones share the counters"
-    );
-    tokio::spawn(async move { responder.drain(SECOND).await });
-    for mut body in [follower, stream] {
-        while let Some(frame) = next(&mut body).await {
-            assert_eq!(frame.unwrap(), ":\n", "a heartbeat at most");
-        }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body::Body as _;
-use sse_core::{Event, EventId, Rejection, Retention};
-use sse_net::{Body, Config, LastEventId, NoRequest, Responder, Start, Topic, TopicConfig};
+use sse_core::{Event, EventId, Retention};
+use sse_net::{Body, Config, LastEventId, Responder, Start, Topic, TopicConfig};
 use tokio::task::coop;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
@@ -242,28 +242,4 @@ fn a_body_is_send_and_small() {
     fn is_send(_: impl Send + Unpin + 'static) {}
     is_send(responder().follow(&get("/"), &Topic::new(Retention::default())));
     assert!(size_of::<Body>() <= 40, "it is moved about a lot");
-}
-
-/// An extractor leaves the parts of a request, or nothing.
-#[tokio::test(start_paused = true)]
-async fn parts_and_no_request_get_streams() {
-    let topic = Topic::new(Retention::events(3));
-    publish(&topic, 0..5);
-    let (mut parts, ()) = get("/").into_parts();
-    parts.method = http::Method::POST;
-    parts.headers.insert("content-length", "5".parse().unwrap());
-    parts.headers.insert("last-event-id", "3".parse().unwrap());
-    let responder = responder();
-    let mut body = responder.follow(&parts, &topic).into_body();
-    skip_retry(&mut body);
-    assert_eq!(next(&mut body).await.unwrap().unwrap(), published(4..5));
-
-    let last = Start::Last(1);
-    let response = responder.follow_from(&NoRequest, &topic, last);
-    assert_eq!(response.status(), 200);
-    let mut body = response.into_body();
-    skip_retry(&mut body);
-    assert_eq!(next(&mut body).await.unwrap().unwrap(), published(4..5));
-    let rejected = responder.reject(&NoRequest, Rejection::UNAUTHORIZED);
-    assert_eq!(rejected.status(), 401);
 }
