@@ -171,7 +171,7 @@ impl Joint {
             }
             let feed = self.links[index].feed;
             let has_ended = match &mut feeds[feed as usize] {
-                Feed::Single(single) => single.watch.wait(waker, self.after(index)),
+                Feed::Single(single) => single.membership.wait(waker, self.after(index)),
                 Feed::Group(group) => group.has_ended(self.after(index)),
             };
             if has_ended {
