@@ -36,8 +36,7 @@ pub(crate) enum Read {
 impl JointReader {
     pub(super) fn new(several: Several) -> Self {
         for followed in &several.topics {
-            let watchers = followed.topic.lock().add_subscription();
-            drop(watchers);
+            followed.topic.shared.subscribe();
         }
         let has_gaps = several.gaps().next().is_some();
         Self {
@@ -161,10 +160,10 @@ impl JointReader {
             if is_last && !mem::replace(is_ended, true) {
                 return Wait::Ended(Some(index));
             }
-            let replaced = state.waiters.remove(*place);
-            *place = state.waiters.insert(waker);
+            let (renewed, replaced) = state.waiters.replace(*place, waker);
             drop(state);
             drop(replaced);
+            *place = renewed;
         }
         if is_over {
             Wait::Ended(None)
@@ -189,11 +188,7 @@ impl JointReader {
 impl Drop for JointReader {
     fn drop(&mut self) {
         for (followed, (place, _)) in self.several.topics.iter().zip(&self.places) {
-            let mut state = followed.topic.lock();
-            let waker = state.waiters.remove(*place);
-            let watchers = state.remove_subscription();
-            drop(state);
-            drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
+            followed.topic.shared.unsubscribe(*place);
         }
     }
 }

@@ -21,8 +21,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     pub(crate) fn new(topic: &Topic) -> Self {
-        let watchers = topic.lock().add_subscription();
-        drop(watchers);
+        topic.shared.subscribe();
         Self {
             topic: Arc::clone(&topic.shared),
             place: Place::NONE,
@@ -48,11 +47,7 @@ impl Membership {
 
     /// Unsubscribes, and returns the topic.
     pub(crate) fn end(self, hub: &Arc<HubShared>) -> Topic {
-        let mut state = self.topic.lock();
-        let waker = state.waiters.remove(self.place);
-        let watchers = state.remove_subscription();
-        drop(state);
-        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
+        self.topic.unsubscribe(self.place);
         Topic::of_hub(self.topic, Arc::clone(hub))
     }
 }
