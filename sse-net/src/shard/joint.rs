@@ -103,7 +103,7 @@ impl Joint {
         self.after(index) == ENDED
     }
 
-    /// Sets where the feed's member is, or returns `false` if it does not follow the feed.
+    /// Sets the place of the connection among the members of the feed's group.
     pub(super) fn set_place(&mut self, feed: u32, place: u32) {
         if let Some(link) = self.links.iter_mut().find(|link| link.feed == feed) {
             link.place = place;
