@@ -65,9 +65,12 @@ impl JointReader {
 
     /// Takes the events that report gaps before the beginning.
     pub(super) fn take_gap_events(&mut self) -> Option<Vec<u8>> {
+        if !mem::take(&mut self.has_gaps) {
+            return None;
+        }
         let mut gaps = Vec::new();
         self.several.encode_gaps(&mut gaps);
-        mem::take(&mut self.has_gaps).then_some(gaps)
+        Some(gaps)
     }
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
@@ -180,7 +183,7 @@ impl JointReader {
             topics,
             ..
         } = &self.several;
-        let is_new = |followed: &Followed| followed.topic.shared.newest.load() > *position;
+        let is_new = |followed: &Followed| followed.topic.shared.may_have_after(*position);
         hub.order().visible() > *position && topics.iter().any(is_new)
     }
 }
