@@ -119,7 +119,7 @@ impl Driver {
                 Written::Blocked(_) => return Ok(Progress::Blocked),
                 Written::Paused(_) => return Ok(Progress::Paused),
             }
-            connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+            connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, key);
             let Some(close) = &mut unsent.close else {
                 connection.unsent = None;
                 break;
@@ -172,7 +172,7 @@ impl Driver {
             Written::Blocked(_) => return Ok(Progress::Blocked),
             Written::Paused(_) => return Ok(Progress::Paused),
         }
-        connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+        connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, key);
         Ok(Progress::Done)
     }
 
@@ -211,16 +211,16 @@ impl Driver {
         if self.written >= PART_BYTES {
             return Next::Pause;
         }
-        let joint_key = joint;
-        if self.joints[joint as usize].has_new(&self.feeds) {
-            let hub = Arc::clone(&self.joints[joint as usize].hub);
+        let (joint_key, joint) = (joint, &self.joints[joint as usize]);
+        if !joint.hub.linger().is_zero() && joint.has_new(&self.feeds) {
+            let hub = Arc::clone(&joint.hub);
             if let Some(until) = self.hub_lingers(&hub) {
                 self.linger(Key::Connection(key), until);
                 return Next::Nothing;
             }
         }
         let waker = &self.connections[key as usize].waker;
-        let joint = &mut self.joints[joint as usize];
+        let joint = &mut self.joints[joint_key as usize];
         match joint.next(&mut self.feeds, waker) {
             NextOfJoint::Events(batch) => Next::Events(Events::Batch(batch, joint_key)),
             NextOfJoint::Missed(index) => {

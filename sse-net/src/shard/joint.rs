@@ -103,7 +103,7 @@ impl Joint {
         self.after(index) == ENDED
     }
 
-    /// Sets where the feed's member is, or returns `false` if it does not follow the feed.
+    /// Sets the place of the connection among the members of the feed's group.
     pub(super) fn set_place(&mut self, feed: u32, place: u32) {
         if let Some(link) = self.links.iter_mut().find(|link| link.feed == feed) {
             link.place = place;
@@ -171,7 +171,7 @@ impl Joint {
             }
             let feed = self.links[index].feed;
             let has_ended = match &mut feeds[feed as usize] {
-                Feed::Single(single) => single.watch.wait(waker, self.after(index)),
+                Feed::Single(single) => single.membership.wait(waker, self.after(index)),
                 Feed::Group(group) => group.has_ended(self.after(index)),
             };
             if has_ended {

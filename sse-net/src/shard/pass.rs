@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use sse_core::Slice;
+use tokio::time::Instant;
 
 use super::connection::{Follows, Written};
 use super::driver::Driver;
@@ -31,11 +31,12 @@ impl Driver {
 
     /// Takes a slice for the next pass, or registers the group's waker.
     fn begin_pass(&mut self, key: u32) {
-        let now = tokio::time::Instant::now();
         let Some(group) = self.group_mut(key) else {
             return;
         };
-        if let Some(until) = group.reader.lingers_until().filter(|until| *until > now) {
+        if let Some(until) = group.reader.lingers_until()
+            && until > Instant::now()
+        {
             return self.linger(Key::Group(key), until);
         }
         let cx = &mut Context::from_waker(&group.waker);
@@ -113,9 +114,13 @@ impl Driver {
                     joint.part_of(&pass, &self.feeds, key)
                 }
             };
-            let part = match &part {
-                Part::All => None,
-                Part::End(slice) => Some(slice),
+            let end_bytes;
+            let (slice, bytes) = match &part {
+                Part::All => (&pass.slice, &bytes),
+                Part::End(slice) => {
+                    end_bytes = slice.bytes();
+                    (slice, &end_bytes)
+                }
                 Part::Nothing => continue,
                 Part::CatchUp => {
                     behind.push(member);
@@ -123,15 +128,12 @@ impl Driver {
                 }
             };
             sends += 1;
-            let slice = part.unwrap_or(&pass.slice);
-            let bytes = part.map_or_else(|| bytes.clone(), Slice::bytes);
-            let position = match connection.try_write(&bytes) {
+            let position = match connection.try_write(bytes) {
                 Ok(Written::All) => {
                     connection.position = end;
                     events += slice.count();
                     taken_bytes += bytes.len();
-                    connection.heartbeat_at =
-                        next_heartbeat(self.now, self.config.heartbeat, member);
+                    connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, member);
                     Some(last_id)
                 }
                 Ok(written) => {

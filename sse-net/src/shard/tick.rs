@@ -136,7 +136,7 @@ impl Driver {
         if connection.unsent.is_some() {
             return Ok(());
         }
-        connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+        connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, key);
         self.stats.add_heartbeat();
         let written = connection.try_write(&self.heartbeat)?;
         let taken = written.taken(self.heartbeat.len());

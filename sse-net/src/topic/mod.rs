@@ -4,6 +4,7 @@ mod clock;
 mod handle;
 mod hub;
 mod joint;
+mod membership;
 mod position;
 mod publish;
 mod reader;
@@ -12,7 +13,6 @@ mod source;
 mod state;
 mod subscription;
 mod waiters;
-mod watch;
 mod watched;
 
 pub(crate) use clock::now;
@@ -20,6 +20,7 @@ pub use handle::Topic;
 pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
 pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
+pub(crate) use membership::Membership;
 pub use publish::{PublishError, Published};
 pub(crate) use reader::Reader;
 pub use several::FollowError;
@@ -27,7 +28,6 @@ pub(crate) use several::{Choice, Missed, Several, next_batch};
 pub(crate) use source::{News, Retained, Source, Storage};
 pub(crate) use state::Shared;
 pub use subscription::Subscription;
-pub(crate) use watch::Watch;
 
 pub use crate::config::Start;
 

@@ -117,9 +117,7 @@ impl Topic {
     }
 
     /// Appends the bytes before a client's first event: the gap event, if events after `missed`
-    /// were missed, and a block with the reconnection time and the ID of the position, so that
-    /// a client that is cut off before its first event resumes. Without a reconnection time
-    /// there is no block: some clients take every block for an event.
+    /// were missed, and then [the position](encode_position).
     ///
     /// In this order, a client that has received the ID has received the gap event, too.
     pub(super) fn encode_opening(
@@ -133,16 +131,27 @@ impl Topic {
         if missed.is_some() {
             out.extend_from_slice(&self.shared.gap_event(missed, cursor));
         }
-        let Some(retry) = retry else {
-            return;
-        };
-        let block = Event::new().retry(retry);
-        match position {
-            Some(id) => block.id(id),
-            None => block,
-        }
-        .encode(out);
+        encode_position(position, retry, out);
     }
+}
+
+/// Appends a block with the reconnection time and the ID of the position, so that a client that
+/// is cut off before its first event resumes. Without a reconnection time there is no block:
+/// some clients take every block for an event.
+pub(super) fn encode_position(
+    position: Option<EventId<'static>>,
+    retry: Option<Duration>,
+    out: &mut Vec<u8>,
+) {
+    let Some(retry) = retry else {
+        return;
+    };
+    let block = Event::new().retry(retry);
+    match position {
+        Some(id) => block.id(id),
+        None => block,
+    }
+    .encode(out);
 }
 
 impl Shared {

@@ -5,11 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sse_core::{Cursor, EventId, Lagged, LogId, Resume, Slice};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::handle::Topic;
-use super::waiters::{Place, Wakers};
+use super::waiters::Place;
 use crate::config::Start;
 
 /// A reader of one topic. Dropping it unsubscribes.
@@ -34,9 +33,6 @@ impl Topic {
     pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
         let (mut state, found) = self.find(asked, start);
         let watchers = state.add_subscription();
-        if state.runtime.is_none() && state.subscriptions.count() > Wakers::FEW {
-            state.runtime = Handle::try_current().ok();
-        }
         drop(state);
         drop(watchers);
         Reader {
@@ -79,9 +75,9 @@ impl Reader {
             Ok(None) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
             Ok(None) => {
                 let waker = cx.waker().clone();
-                let replaced = state.waiters.remove(self.place);
-                self.place = state.waiters.insert(waker);
+                let (place, replaced) = state.waiters.replace(self.place, waker);
                 drop(state);
+                self.place = place;
                 drop(replaced);
                 Poll::Pending
             }
@@ -159,10 +155,6 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.topic.lock();
-        let waker = state.waiters.remove(self.place);
-        let watchers = state.remove_subscription();
-        drop(state);
-        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
+        self.topic.shared.unsubscribe(self.place);
     }
 }

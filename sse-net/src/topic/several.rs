@@ -4,10 +4,11 @@ use std::borrow::Borrow;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Batch, Cursor, Event, EventId, Lagged, LogId, Resume};
+use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Resume};
 
 use super::handle::Topic;
 use super::hub::HubShared;
+use super::position::encode_position;
 use super::state::Shared;
 use crate::config::Start;
 use crate::sync::Arc;
@@ -137,10 +138,7 @@ impl Several {
     /// [`Located::encode_opening`](super::position::Located::encode_opening).
     pub(crate) fn encode_opening(&self, retry: Option<Duration>, out: &mut Vec<u8>) {
         self.encode_gaps(out);
-        if let Some(retry) = retry {
-            let block = Event::new().retry(retry).id(EventId::from(self.position));
-            block.encode(out);
-        }
+        encode_position(Some(self.position.into()), retry, out);
     }
 }
 
@@ -173,7 +171,7 @@ pub(crate) fn next_batch<'a>(
 ) -> Result<Option<Batch>, Missed> {
     let mut slices = Vec::new();
     for (index, (topic, after)) in topics.enumerate() {
-        if topic.newest.load() <= after {
+        if !topic.may_have_after(after) {
             continue;
         }
         let log = &topic.lock().log;

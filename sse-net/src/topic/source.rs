@@ -41,9 +41,11 @@ pub(crate) struct News {
 pub(crate) struct Retained {
     /// The greatest evicted ID of each topic. One that stands alone has the empty name.
     pub(crate) evicted: HashMap<Arc<str>, LogId>,
-    /// The number of retained events, the bytes of their topics' names, and their own.
+    /// The number of retained events.
     pub(crate) events: usize,
+    /// The bytes of the topics' names, once for each event.
     pub(crate) name_bytes: usize,
+    /// The wire bytes of the events.
     pub(crate) bytes: usize,
 }
 

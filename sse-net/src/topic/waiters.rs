@@ -60,6 +60,12 @@ impl Waiters {
         }
     }
 
+    /// Inserts the waker, and removes the one at that place like [`remove`](Self::remove).
+    pub(crate) fn replace(&mut self, place: Place, waker: Waker) -> (Place, Option<Waker>) {
+        let replaced = self.remove(place);
+        (self.insert(waker), replaced)
+    }
+
     /// Removes the waker at that place, unless its round is over. The caller drops it without
     /// a lock: it may be the last reference to a task that owns a subscription.
     pub(crate) fn remove(&mut self, place: Place) -> Option<Waker> {

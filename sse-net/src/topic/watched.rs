@@ -7,8 +7,10 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::runtime::Handle;
+
 use super::handle::Topic;
-use super::state::State;
+use super::state::{Shared, State};
 use super::waiters::{Place, Wakers};
 
 impl Topic {
@@ -88,8 +90,7 @@ impl Future for Watcher<'_> {
             return Poll::Ready(());
         }
         let watchers = state.watchers.get_or_insert_default();
-        let replaced = watchers.remove(self.place);
-        let place = watchers.insert(waker);
+        let (place, replaced) = watchers.replace(self.place, waker);
         drop(state);
         drop(replaced); // Without the lock; see `Waiters::remove`.
         self.place = place;
@@ -120,6 +121,24 @@ impl Subscriptions {
     }
 }
 
+impl Shared {
+    /// Counts a subscription.
+    pub(super) fn subscribe(&self) {
+        let watchers = self.lock().add_subscription();
+        drop(watchers);
+    }
+
+    /// Removes a subscription, and its waker at that place.
+    pub(super) fn unsubscribe(&self, place: Place) {
+        let mut state = self.lock();
+        state.subscriptions.0 -= 1;
+        let waker = state.waiters.remove(place);
+        let watchers = state.take_watchers(0);
+        drop(state);
+        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
+    }
+}
+
 impl State {
     /// Counts a subscription, and returns the wakers of watchers if it is the first.
     ///
@@ -127,16 +146,10 @@ impl State {
     #[must_use]
     pub(super) fn add_subscription(&mut self) -> Wakers {
         self.subscriptions.0 += 1;
+        if self.runtime.is_none() && self.subscriptions.count() > Wakers::FEW {
+            self.runtime = Handle::try_current().ok();
+        }
         self.take_watchers(1)
-    }
-
-    /// Removes a subscription, and returns the wakers of watchers if it was the last.
-    ///
-    /// The caller drops them without the lock, which calls them.
-    #[must_use]
-    pub(super) fn remove_subscription(&mut self) -> Wakers {
-        self.subscriptions.0 -= 1;
-        self.take_watchers(0)
     }
 
     /// Takes the wakers of watchers if there are now `count` subscriptions.

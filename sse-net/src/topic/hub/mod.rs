@@ -364,9 +364,7 @@ impl Shared {
         }
         ids
     }
-}
 
-impl Shared {
     /// Ends the topic after `count` events whose IDs have just been assigned, with the hub and
     /// the topic locked. Its newest event was `newest` before.
     ///

@@ -183,15 +183,11 @@ impl Names {
 
     /// Returns the topics whose names begin with `prefix`.
     pub(super) fn with_prefix(&self, prefix: &str) -> Vec<Arc<Shared>> {
-        let named = self
-            .slots
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix));
-        let topics = named.filter_map(|(_, slot)| match slot {
-            Slot::Live(topic) => Some(Arc::clone(topic)),
-            Slot::Gone(_) => None,
-        });
-        topics.collect()
+        let is_named = |topic: &&Arc<Shared>| {
+            let name = topic.name();
+            name.is_some_and(|name| name.starts_with(prefix))
+        };
+        self.live().filter(is_named).cloned().collect()
     }
 
     fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {

@@ -34,7 +34,6 @@ impl NewestId {
     }
 
     /// Returns the ID or a later one.
-    #[allow(dead_code, reason = "readers of several topics load it")]
     pub(crate) fn load(&self) -> LogId {
         let sequence = self.sequence.load(Ordering::Acquire);
         LogId::new(self.millis.load(Ordering::Relaxed), sequence)

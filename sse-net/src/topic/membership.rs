@@ -1,4 +1,4 @@
-//! A place in a topic of a hub for the waker of someone who follows several topics.
+//! A connection that follows several topics of a hub, in one of them.
 
 use std::task::Waker;
 
@@ -10,19 +10,18 @@ use super::state::Shared;
 use super::waiters::Place;
 use crate::sync::Arc;
 
-/// A subscription without a position, for one that follows several topics and waits in each.
+/// A subscription without a position, of a connection that follows several topics.
 ///
 /// There may be one for each of very many clients, so it does not hold the hub, which is needed
 /// to [end](Self::end) it.
-pub(crate) struct Watch {
+pub(crate) struct Membership {
     topic: Arc<Shared>,
     place: Place,
 }
 
-impl Watch {
+impl Membership {
     pub(crate) fn new(topic: &Topic) -> Self {
-        let watchers = topic.lock().add_subscription();
-        drop(watchers);
+        topic.shared.subscribe();
         Self {
             topic: Arc::clone(&topic.shared),
             place: Place::NONE,
@@ -48,11 +47,7 @@ impl Watch {
 
     /// Unsubscribes, and returns the topic.
     pub(crate) fn end(self, hub: &Arc<HubShared>) -> Topic {
-        let mut state = self.topic.lock();
-        let waker = state.waiters.remove(self.place);
-        let watchers = state.remove_subscription();
-        drop(state);
-        drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
+        self.topic.unsubscribe(self.place);
         Topic::of_hub(self.topic, Arc::clone(hub))
     }
 }
