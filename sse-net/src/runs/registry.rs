@@ -149,16 +149,12 @@ impl Runs {
     ///
     /// [`RunGone`] if there is none. It converts into a [`Rejection`](crate::Rejection).
     pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunGone> {
-        let mut state = self.0.lock();
-        let expired = state.expire(&self.0.config, Instant::now());
-        let found = match state.runs.get(key.as_ref()) {
-            Some(Entry::Running(run, _) | Entry::Ended(run)) => Ok(run.clone()),
-            Some(Entry::Gone) => Err(RunGone::Expired),
-            None => Err(RunGone::Unknown),
-        };
-        drop(state);
-        drop(expired);
-        found
+        self.0
+            .with_current(|state, _| match state.runs.get(key.as_ref()) {
+                Some(Entry::Running(run, _) | Entry::Ended(run)) => Ok(run.clone()),
+                Some(Entry::Gone) => Err(RunGone::Expired),
+                None => Err(RunGone::Unknown),
+            })
     }
 
     /// Stops the run of this key: its work is dropped where it waits.
@@ -177,12 +173,7 @@ impl Runs {
     /// Returns the counters.
     #[must_use]
     pub fn snapshot(&self) -> RunsSnapshot {
-        let mut state = self.0.lock();
-        let expired = state.expire(&self.0.config, Instant::now());
-        let counts = state.counts;
-        drop(state);
-        drop(expired);
-        counts
+        self.0.with_current(|state, _| state.counts)
     }
 }
 
@@ -241,19 +232,28 @@ impl Registry {
         lock(&self.state)
     }
 
-    /// Finds the run of `key`, or adds one.
-    fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
+    /// Forgets the runs that have expired, and looks at the others. Memory is freed after the lock.
+    fn with_current<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = Instant::now();
         let mut state = self.lock();
-        let expired = state.expire(&self.config, Instant::now());
-        let entered = self.enter_locked(&mut state, key, stop);
-        match &entered {
-            Ok(Entered::New(_)) => state.counts.started += 1,
-            Ok(Entered::Found(_)) => state.counts.found += 1,
-            Err(_) => state.counts.refused += 1,
-        }
+        let expired = state.expire(&self.config, now);
+        let found = look(&mut state, now);
         drop(state);
         drop(expired);
-        entered
+        found
+    }
+
+    /// Finds the run of `key`, or adds one.
+    fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
+        self.with_current(|state, _| {
+            let entered = self.enter_locked(state, key, stop);
+            match &entered {
+                Ok(Entered::New(_)) => state.counts.started += 1,
+                Ok(Entered::Found(_)) => state.counts.found += 1,
+                Err(_) => state.counts.refused += 1,
+            }
+            entered
+        })
     }
 
     fn enter_locked(
@@ -369,14 +369,11 @@ impl Registry {
 
     /// Forgets runs that have expired, and returns when the next one does.
     fn expire(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let expired = state.expire(&self.config, now);
-        let next = state.next_expiry(&self.config, now);
-        state.is_swept = next.is_some();
-        drop(state);
-        drop(expired);
-        next
+        self.with_current(|state, now| {
+            let next = state.next_expiry(&self.config, now);
+            state.is_swept = next.is_some();
+            next
+        })
     }
 }
 
