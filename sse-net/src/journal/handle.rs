@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::bell::Bell;
 use super::disk::{FileError, failed};
 use super::helper::Helper;
+use super::misses::Misses;
 use super::notice::{JournalError, JournalState};
 use super::segments::Segments;
 use super::writer::{Rest, Writer};
@@ -135,11 +136,10 @@ impl Published {
         let id = self.last;
         let handle = Handle::of(self.storage.as_ref())?;
         handle.wait(|status| status.stored >= id).await?;
-        let (after, until) = handle.link.status.borrow().missed;
-        if after < id && id <= until {
-            return Err(JournalError::Missed);
+        match handle.link.status.borrow().missed.has(self) {
+            true => Err(JournalError::Missed),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -253,8 +253,7 @@ pub(super) struct Link {
 pub(super) struct Status {
     pub(super) stored: LogId,
     pub(super) synced: LogId,
-    /// Some events after the first ID and up to the second one were evicted unwritten.
-    pub(super) missed: (LogId, LogId),
+    pub(super) missed: Misses,
     pub(super) failure: Option<FileError>,
     pub(super) segments: usize,
     pub(super) bytes: u64,

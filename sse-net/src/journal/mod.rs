@@ -6,6 +6,7 @@ mod disk;
 mod ends;
 mod handle;
 mod helper;
+mod misses;
 mod notice;
 mod restore;
 mod segments;

@@ -329,7 +329,7 @@ impl Writer {
                 }
                 Ok(None) => return until,
                 Err(_) => {
-                    self.skip(topic, evicted);
+                    self.skip(topic, at, evicted);
                     at = evicted;
                 }
             }
@@ -339,7 +339,7 @@ impl Writer {
 
     /// Notes that events of a topic have been evicted before they could be written, or written
     /// again.
-    fn skip(&mut self, topic: &Shared, evicted: LogId) {
+    fn skip(&mut self, topic: &Arc<Shared>, at: LogId, evicted: LogId) {
         let state = SegmentState {
             evicted: vec![(evicted, topic.name().map(ToString::to_string))],
             ..SegmentState::default()
@@ -347,8 +347,8 @@ impl Writer {
         state.encode(&mut self.batch);
         if evicted > self.reached {
             self.missed = (self.missed.0 + 1, evicted.max(self.missed.1));
-            let from = self.written;
-            self.update(|status| status.missed = (from, evicted));
+            let after = at.max(self.reached);
+            self.update(|status| status.missed.add(topic, after, evicted));
         }
     }
 

@@ -169,6 +169,7 @@ impl Topic {
         now: Now,
     ) -> Published {
         let (mut id, mut evicted) = (None, Evicted::default());
+        let before = state.log.newest_id();
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
             let encoded = large.next_if(|(at, _)| *at == index);
@@ -196,7 +197,13 @@ impl Topic {
         if let Some(storage) = &storage {
             storage.wake();
         }
-        Published { id, last, storage }
+        Published {
+            id,
+            before,
+            last,
+            topic: Arc::as_ptr(&self.shared).addr(),
+            storage,
+        }
     }
 }
 
@@ -210,8 +217,12 @@ const SMALL: usize = 8 << 10;
 #[derive(Clone)]
 pub struct Published {
     id: Option<LogId>,
+    /// The topic's last ID before.
+    pub(crate) before: LogId,
     /// The ID that the log gave the event, also if its publisher had set one.
     pub(crate) last: LogId,
+    /// The address of the topic.
+    pub(crate) topic: usize,
     pub(crate) storage: Option<Arc<dyn Storage>>,
 }
 
