@@ -1,9 +1,9 @@
 //! Hubs and topics that survive a restart: settings of their journals.
 
+mod batch;
 mod bell;
 mod compact;
 mod disk;
-mod ends;
 mod handle;
 mod helper;
 mod misses;
