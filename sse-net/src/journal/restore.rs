@@ -157,6 +157,7 @@ impl Contents {
                     });
                 }
                 Entry::Finished(end) if self.has(end.id) => {
+                    spans.add(end.id);
                     self.topic(Some(&end.topic.clone()), |topic| {
                         let known = topic.finish.take().filter(|known| known.id >= end.id);
                         topic.finish = known.or(Some(end));
