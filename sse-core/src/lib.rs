@@ -141,6 +141,10 @@ pub use log::{
     Now, Restored, Resume, Retention, Slice,
 };
 
+// Encoded events in memory, the newest of each key.
+mod keyed;
+pub use keyed::{KeyedFull, KeyedLog, KeyedRetention, KeysOfPart};
+
 // Encoded events on disk.
 #[cfg(feature = "recording")]
 mod segment;

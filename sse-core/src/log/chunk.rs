@@ -34,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) id: LogId,
     /// The time of appending by the steady clock, in milliseconds.
     pub(crate) appended: u64,
-    /// The publisher's ID. Without one, the event's ID is `id`.
+    /// The publisher's ID. Without one, the event's ID is `id`. In a keyed log it is the key.
     pub(crate) own_id: Option<Arc<str>>,
 }
 

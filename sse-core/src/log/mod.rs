@@ -16,14 +16,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
+pub(crate) use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 pub use cursor::Cursor;
 pub use encoded::Encoded;
 pub use epochs::{Epoch, Epochs, Ids, KnownId};
 pub use id::LogId;
 use id::LogIdText;
 pub use now::Now;
-use now::millis;
+pub(crate) use now::millis;
 pub use read::Lagged;
 pub use restored::Restored;
 pub use resume::Resume;

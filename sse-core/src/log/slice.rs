@@ -22,7 +22,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    pub(super) fn new(chunk: Arc<Chunk>, from: usize, to: usize) -> Option<Self> {
+    pub(crate) fn new(chunk: Arc<Chunk>, from: usize, to: usize) -> Option<Self> {
         (from < to).then_some(Self { chunk, from, to })
     }
 
@@ -87,6 +87,18 @@ impl Slice {
     #[must_use]
     pub fn first_id(&self) -> LogId {
         self.chunk.entries[self.from].id
+    }
+
+    /// Returns the ID that was assigned to the last event.
+    #[must_use]
+    pub fn last_id(&self) -> LogId {
+        self.chunk.entries[self.to - 1].id
+    }
+
+    /// Returns the ID and the key of each event of a keyed log.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (LogId, &Arc<str>)> {
+        let entries = self.chunk.entries[self.from..self.to].iter();
+        entries.filter_map(|entry| Some((entry.id, entry.own_id.as_ref()?)))
     }
 
     fn index_after(&self, cursor: Cursor) -> usize {

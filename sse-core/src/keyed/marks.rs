@@ -1,0 +1,142 @@
+//! Which events of a chunk are superseded.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::log::{Chunk, Tail};
+
+/// Marks for the superseded events of a chunk, beside it because readers share the chunk.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// A bit for each event; those beyond the last word are 0.
+    superseded: Vec<u64>,
+    /// The number of superseded events.
+    pub(super) events: usize,
+    /// Their bytes.
+    pub(super) bytes: usize,
+}
+
+impl Marks {
+    /// Marks an event.
+    pub(super) fn mark(&mut self, index: usize, bytes: usize) {
+        let (word, bit) = (index / 64, index % 64);
+        if self.superseded.len() <= word {
+            self.superseded.resize(word + 1, 0);
+        }
+        self.superseded[word] |= 1 << bit;
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Returns the first run of events from `index` on that are not superseded, before `end`.
+    fn next_run(&self, index: usize, end: usize) -> Option<Range<usize>> {
+        let start = self.next(index, end, |word| !word);
+        let stop = self.next(start, end, |word| word);
+        (start < stop).then_some(start..stop)
+    }
+
+    /// Returns the first index from `index` on whose bit `select` sets, or `end`.
+    fn next(&self, index: usize, end: usize, select: impl Fn(u64) -> u64) -> usize {
+        let mut index = index;
+        while index < end {
+            let word = self.superseded.get(index / 64).copied().unwrap_or_default();
+            let bits = select(word) >> (index % 64);
+            if bits != 0 {
+                return end.min(index + bits.trailing_zeros() as usize);
+            }
+            index = (index / 64 + 1) * 64;
+        }
+        end
+    }
+
+    /// Returns the first event in `range` that is not superseded, and whether all that follow
+    /// it are not, either.
+    pub(super) fn first_live(&self, range: Range<usize>) -> Option<(usize, bool)> {
+        let run = self.next_run(range.start, range.end)?;
+        Some((run.start, run.end == range.end))
+    }
+
+    /// Appends the events of `chunk` at these indices that are not superseded.
+    pub(super) fn copy_live<B: AsRef<[u8]>>(
+        &self,
+        chunk: &Chunk<B>,
+        range: Range<usize>,
+        out: &mut Tail,
+    ) {
+        let mut index = range.start;
+        while let Some(run) = self.next_run(index, range.end) {
+            let bytes = chunk.range(run.start, run.end);
+            let start = out.start.advance(out.bytes.len());
+            out.bytes
+                .extend_from_slice(&chunk.bytes.as_ref()[bytes.clone()]);
+            let first = chunk.start.advance(bytes.start);
+            out.entries
+                .extend(chunk.entries[run.clone()].iter().map(|entry| {
+                    let mut entry = entry.clone();
+                    entry.end = start.advance(first.distance(entry.end));
+                    entry
+                }));
+            index = run.end;
+        }
+    }
+}
+
+/// Returns an empty chunk with room for the events of another that are not superseded.
+pub(super) fn room_for<B>(chunk: &Chunk<B>, range: Range<usize>, bytes: usize) -> Tail {
+    Tail {
+        start: chunk.start,
+        rank: chunk.rank,
+        bytes: Vec::with_capacity(bytes),
+        entries: Vec::with_capacity(range.len()),
+    }
+}
+
+/// Returns the chunk as one that does not grow any more.
+pub(super) fn settled(chunk: Tail) -> Chunk {
+    Chunk {
+        start: chunk.start,
+        rank: chunk.rank,
+        bytes: Bytes::from(chunk.bytes),
+        entries: chunk.entries,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_across_words() {
+        for superseded in [
+            &[][..],
+            &[0],
+            &[63],
+            &[64],
+            &[0, 1, 2, 62, 63, 64, 65, 199],
+            &[128, 129, 130],
+        ] {
+            let mut marks = Marks::default();
+            for index in superseded {
+                marks.mark(*index, 1);
+            }
+            for (from, to) in [(0, 200), (1, 64), (63, 129), (64, 64), (199, 200)] {
+                let (mut at, mut live) = (from, Vec::new());
+                while let Some(run) = marks.next_run(at, to) {
+                    at = run.end;
+                    live.extend(run);
+                }
+                let expected = (from..to).filter(|index| !superseded.contains(index));
+                assert_eq!(
+                    live,
+                    expected.collect::<Vec<_>>(),
+                    "{superseded:?} {from}..{to}"
+                );
+            }
+        }
+    }
+}
