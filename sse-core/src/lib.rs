@@ -137,8 +137,8 @@ pub use http::{
 // Encoded events in memory.
 mod log;
 pub use log::{
-    Appended, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log, LogId,
-    Now, Restored, Resume, Retention, Slice,
+    Appended, Batch, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log,
+    LogId, Now, Restored, Resume, Retention, Slice,
 };
 
 // Encoded events in memory, the newest of each key.

@@ -62,13 +62,16 @@ fn removals_are_dropped_after_a_time() {
     for (now, expected, evicted) in [
         (13, "b2 -a3 -c5", 0),
         (14, "b2 -c5", 3),
-        (15, "b2 -c5", 3),
-        (16, "b2", 5),
+        (16, "b2 -c5", 3), // The newest event is retained.
     ] {
         drop(log.evict(at(now)));
         assert_eq!(read(&log, 0, u64::MAX), expected, "at {now}");
         assert_eq!(log.evicted(), LogId::new(evicted, 0));
     }
+    append(&mut log, 6, "d");
+    drop(log.evict(at(16)));
+    assert_eq!(read(&log, 0, u64::MAX), "b2 d6");
+    assert_eq!(log.evicted(), LogId::new(5, 0));
 }
 
 #[test]

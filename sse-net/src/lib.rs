@@ -168,7 +168,9 @@ pub use sse_core::{
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
-pub use topic::{Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic};
+pub use topic::{
+    FollowError, Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic,
+};
 #[cfg(unix)]
 pub use transport::bind_unix;
 pub use transport::{Listener, Peer, Tcp, Transport};

@@ -53,7 +53,7 @@ impl KeyedLog {
     /// Removes the superseded events of the newest chunk, and makes room for `max_len` bytes.
     fn compact_newest(&mut self, max_len: usize) {
         let count = self.newest.entries.len();
-        let mut copy = room_for(&self.newest, 0..count, max_len + max_len / 8);
+        let mut copy = room_for(self.newest.start, max_len + max_len / 8, count);
         self.newest_marks
             .copy_live(&self.newest, 0..count, &mut copy);
         self.newest = copy;
@@ -74,10 +74,8 @@ impl KeyedLog {
         };
         let parts = self.full.range(first..=last);
         let bytes = parts.clone().map(Part::live).sum();
-        let events: usize = parts.clone().map(|part| part.chunk.entries.len()).sum();
-        let mut copy = room_for(&self.full[first].chunk, 0..0, bytes);
-        copy.entries
-            .reserve(events - parts.clone().map(|part| part.marks.events).sum::<usize>());
+        let events = parts.clone().map(Part::live_events).sum();
+        let mut copy = room_for(self.full[first].chunk.start, bytes, events);
         for part in parts {
             let all = 0..part.chunk.entries.len();
             part.marks.copy_live(&part.chunk, all, &mut copy);
@@ -104,6 +102,11 @@ impl Part {
     /// Returns the bytes of the events that are not superseded.
     fn live(&self) -> usize {
         self.chunk.bytes.len() - self.marks.bytes
+    }
+
+    /// Returns the number of events that are not superseded.
+    fn live_events(&self) -> usize {
+        self.chunk.entries.len() - self.marks.events
     }
 }
 

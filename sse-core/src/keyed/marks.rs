@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::log::{Chunk, Tail};
+use crate::log::{Chunk, Cursor, Tail};
 
 /// Marks for the superseded events of a chunk, beside it because readers share the chunk.
 #[derive(Debug, Default)]
@@ -68,31 +68,30 @@ impl Marks {
         range: Range<usize>,
         out: &mut Tail,
     ) {
+        let ends = out.ends.get_or_insert_default();
         let mut index = range.start;
         while let Some(run) = self.next_run(index, range.end) {
-            let bytes = chunk.range(run.start, run.end);
-            let start = out.start.advance(out.bytes.len());
-            out.bytes
-                .extend_from_slice(&chunk.bytes.as_ref()[bytes.clone()]);
-            let first = chunk.start.advance(bytes.start);
-            out.entries
-                .extend(chunk.entries[run.clone()].iter().map(|entry| {
-                    let mut entry = entry.clone();
-                    entry.end = start.advance(first.distance(entry.end));
-                    entry
-                }));
+            let (bytes, start) = (chunk.range(run.start, run.end), out.bytes.len());
+            ends.extend(run.clone().map(|index| {
+                let end = chunk.range(index, index + 1).end;
+                compact(start + end - bytes.start)
+            }));
+            out.bytes.extend_from_slice(&chunk.bytes.as_ref()[bytes]);
+            out.entries.extend_from_slice(&chunk.entries[run.clone()]);
             index = run.end;
         }
     }
 }
 
-/// Returns an empty chunk with room for the events of another that are not superseded.
-pub(super) fn room_for<B>(chunk: &Chunk<B>, range: Range<usize>, bytes: usize) -> Tail {
+/// Returns an empty chunk with room for this many bytes and events of another, from the cursor
+/// `start` on.
+pub(super) fn room_for(start: Cursor, bytes: usize, events: usize) -> Tail {
     Tail {
-        start: chunk.start,
-        rank: chunk.rank,
+        start,
+        rank: 0,
         bytes: Vec::with_capacity(bytes),
-        entries: Vec::with_capacity(range.len()),
+        entries: Vec::with_capacity(events),
+        ends: Some(Vec::with_capacity(events)),
     }
 }
 
@@ -103,7 +102,13 @@ pub(super) fn settled(chunk: Tail) -> Chunk {
         rank: chunk.rank,
         bytes: Bytes::from(chunk.bytes),
         entries: chunk.entries,
+        ends: chunk.ends,
     }
+}
+
+/// Returns an offset in a chunk with copied events, which is never long.
+pub(super) fn compact(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub use self::read::KeysOfPart;
 pub use self::retention::{KeyedFull, KeyedRetention};
 
-use self::marks::Marks;
-use crate::log::{Chunk, Encoded, Entry, Evicted, LogId, Now, Tail, millis};
+use self::marks::{Marks, compact};
+use crate::log::{Chunk, Cursor, Encoded, Entry, Evicted, LogId, Now, Tail, millis};
 
 /// A log in which an event supersedes the one before it with the same key.
 ///
@@ -62,7 +62,8 @@ pub struct KeyedLog {
     /// Events after this ID are held back.
     visible: Option<LogId>,
     newest_id: LogId,
-    evicted: LogId,
+    /// The greatest ID of a removal that was dropped, and the cursor after it.
+    evicted: (LogId, Cursor),
     /// The bytes of all events that are not superseded, and of their keys.
     bytes: usize,
     /// The chunk that is looked at next for superseded events.
@@ -98,7 +99,7 @@ impl KeyedLog {
             held: VecDeque::new(),
             visible: None,
             newest_id: evicted,
-            evicted,
+            evicted: (evicted, Cursor::default()),
             bytes: 0,
             swept: 0,
         }
@@ -196,12 +197,16 @@ impl KeyedLog {
         Some(evicted)
     }
 
-    /// Drops removals that are older than the retention allows, at most 512 of them.
+    /// Drops removals that are older than the retention allows, at most 512 of them, and never
+    /// the newest event.
     pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
         let (now, max) = (millis(now.into().steady), millis(self.retention.removals));
         let mut evicted = Evicted::default();
         for _ in 0..DROPS {
-            let has_expired = |entry: &Entry| now.saturating_sub(entry.appended) > max;
+            // The newest event is retained, so that readers find the end.
+            let newest = self.newest_id;
+            let has_expired =
+                |entry: &Entry| now.saturating_sub(entry.appended) > max && entry.id != newest;
             if !self.drop_removal(&mut evicted, has_expired) {
                 break;
             }
@@ -274,6 +279,7 @@ impl KeyedLog {
                 rank: self.newest.rank,
                 bytes,
                 entries: vec![entry],
+                ends: None,
             };
             (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
             self.full.push_back(Part {
@@ -283,6 +289,9 @@ impl KeyedLog {
         } else {
             self.newest.bytes.extend_from_slice(&bytes);
             self.newest.entries.push(entry);
+            if let Some(ends) = &mut self.newest.ends {
+                ends.push(compact(self.newest.bytes.len()));
+            }
         }
     }
 
@@ -304,10 +313,10 @@ impl KeyedLog {
         if is_held || !qualifies(self.entry(place)) {
             return false;
         }
+        self.evicted = (id, self.entry(place).end);
         self.keys.remove(key);
         self.removals.pop_first();
         self.supersede(place, evicted);
-        self.evicted = self.evicted.max(id);
         true
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::marks::{Marks, room_for, settled};
 use super::{KeyedLog, Part, Place};
-use crate::log::{Chunk, Entry, LogId, Slice};
+use crate::log::{Chunk, Cursor, Entry, LogId, Now, Slice, millis};
 
 /// The keys of the events of one chunk; see [`KeyedLog::keys_after`].
 #[derive(Debug)]
@@ -19,16 +19,42 @@ pub struct KeysOfPart {
 }
 
 impl KeyedLog {
-    /// Returns the first events after the ID `after` and up to the ID `until` that are not
-    /// superseded and are in one chunk, or `None` if there are none. They may be held back.
+    /// Returns the first events of `range` that are not superseded and are in one chunk, or
+    /// `None` if there are none.
     ///
-    /// Costs at most a copy of them, 64 KiB, unless they are a whole chunk. A reader whose
-    /// position was before [`evicted`](Self::evicted) when that was set has missed removals.
+    /// Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
+    /// are held back. Costs at most a copy of the events, 64 KiB, unless they are a whole chunk.
+    /// A reader whose cursor was before [`evicted_end`](Self::evicted_end) when that was set has
+    /// missed removals.
+    #[must_use]
+    pub fn slice(&self, range: Range<Cursor>) -> Option<Slice> {
+        let slice = self.slice_of(
+            |entry| entry.end <= range.start,
+            |entry| entry.end <= range.end,
+        )?;
+        Some(slice.since(range.start))
+    }
+
+    /// Returns the first events after the ID `after` and up to the ID `until`, like
+    /// [`slice`](Self::slice). They may be held back.
     #[must_use]
     pub fn slice_between(&self, after: LogId, until: LogId) -> Option<Slice> {
-        let is_before = |part: &Part| part.last_id() <= after;
+        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until)
+    }
+
+    /// Returns the first events that are not `before` and are still `within`.
+    fn slice_of(
+        &self,
+        before: impl Fn(&Entry) -> bool,
+        within: impl Fn(&Entry) -> bool,
+    ) -> Option<Slice> {
+        let range_of = |entries: &[Entry]| {
+            let start = entries.partition_point(&before);
+            start..entries.partition_point(&within).max(start)
+        };
+        let is_before = |part: &Part| part.chunk.entries.last().is_some_and(&before);
         for part in self.full.range(self.full.partition_point(is_before)..) {
-            let range = range_of(&part.chunk, after, until);
+            let range = range_of(&part.chunk.entries);
             if range.is_empty() {
                 return None;
             }
@@ -40,8 +66,56 @@ impl KeyedLog {
                 None => {}
             }
         }
-        let range = range_of(&self.newest, after, until);
+        let range = range_of(&self.newest.entries);
         self.newest_marks.slice(&self.newest, range)
+    }
+
+    /// Returns the cursor before the first event with a later ID, among those that are not held
+    /// back.
+    #[must_use]
+    pub fn after(&self, id: LogId) -> Cursor {
+        let part = self.full.partition_point(|part| part.last_id() <= id);
+        let start = |chunk: &[Entry], start| {
+            let index = chunk.partition_point(|entry| entry.id <= id);
+            index
+                .checked_sub(1)
+                .map_or(start, |before| chunk[before].end)
+        };
+        match self.full.get(part) {
+            Some(part) => start(&part.chunk.entries, part.chunk.start),
+            None => start(&self.newest.entries, self.newest.start),
+        }
+    }
+
+    /// Returns the ID of the last event that ends at or before `cursor`, or the smallest ID.
+    #[must_use]
+    pub fn id_before(&self, cursor: Cursor) -> LogId {
+        let part = self.full.partition_point(|part| part.chunk.end() <= cursor);
+        let entries = match self.full.get(part) {
+            Some(part) => &part.chunk.entries,
+            None => &self.newest.entries,
+        };
+        let index = entries.partition_point(|entry| entry.end <= cursor);
+        match (index.checked_sub(1), part.checked_sub(1)) {
+            (Some(before), _) => entries[before].id,
+            (None, Some(before)) => self.full[before].last_id(),
+            (None, None) => LogId::default(),
+        }
+    }
+
+    /// Returns the cursor after the last event that is not held back.
+    #[must_use]
+    pub fn end(&self) -> Cursor {
+        match self.visible {
+            Some(visible) if visible < self.newest_id => self.after(visible),
+            _ => self.tip(),
+        }
+    }
+
+    /// Returns the cursor after the newest event, including events that are held back.
+    #[must_use]
+    pub fn tip(&self) -> Cursor {
+        self.newest.end()
     }
 
     /// Returns the encoded newest event of a key, whether or not it is held back, or `None` if
@@ -120,7 +194,27 @@ impl KeyedLog {
     /// discards all of them and reads the log from the beginning.
     #[must_use]
     pub const fn evicted(&self) -> LogId {
-        self.evicted
+        self.evicted.0
+    }
+
+    /// Returns the cursor after that removal.
+    #[must_use]
+    pub const fn evicted_end(&self) -> Cursor {
+        self.evicted.1
+    }
+
+    /// Whether there is no event but the newest one, which is a removal that has expired.
+    #[must_use]
+    pub fn has_expired(&self, now: impl Into<Now>) -> bool {
+        let (now, max) = (millis(now.into().steady), millis(self.retention.removals));
+        let Some((&newest, _)) = self.removals.last_key_value() else {
+            return self.is_empty();
+        };
+        let appended = self
+            .place_of(newest)
+            .map(|place| self.entry(place).appended);
+        let has_expired = appended.is_none_or(|appended| now.saturating_sub(appended) > max);
+        self.keys.len() == 1 && has_expired
     }
 
     /// Returns the place of an event that is not superseded.
@@ -170,20 +264,9 @@ impl Marks {
         let (from, _) = self.first_live(range.clone())?;
         let range = from..range.end;
         let bytes = chunk.range(range.start, range.end).len();
-        let mut copy = room_for(chunk, range.clone(), bytes);
-        copy.start = chunk.start_of(from);
+        let mut copy = room_for(chunk.start_of(from), bytes, range.len());
         self.copy_live(chunk, range, &mut copy);
         let to = copy.entries.len();
         Slice::new(Arc::new(settled(copy)), 0, to)
     }
-}
-
-/// Returns the indices of the events after the ID `after` and up to the ID `until`.
-fn range_of<B>(chunk: &Chunk<B>, after: LogId, until: LogId) -> Range<usize> {
-    let entries = &chunk.entries;
-    let start = entries.partition_point(|entry| entry.id <= after);
-    start
-        ..entries
-            .partition_point(|entry| entry.id <= until)
-            .max(start)
 }

@@ -1,5 +1,6 @@
 //! A log of encoded events with bounded memory.
 
+mod batch;
 mod chunk;
 mod cursor;
 mod encoded;
@@ -16,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use batch::Batch;
 pub(crate) use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 pub use cursor::Cursor;
 pub use encoded::Encoded;
@@ -237,6 +239,7 @@ impl Log {
             rank: self.newest.rank,
             bytes,
             entries: vec![entry],
+            ends: None,
         });
         self.appended(id, now)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
 use super::id::LogId;
 
@@ -19,11 +19,26 @@ pub struct Slice {
     /// The indices of the first event and of the one after the last.
     from: usize,
     to: usize,
+    /// A cursor before the first event and after the one before it in the log.
+    start: Cursor,
 }
 
 impl Slice {
     pub(crate) fn new(chunk: Arc<Chunk>, from: usize, to: usize) -> Option<Self> {
-        (from < to).then_some(Self { chunk, from, to })
+        let start = chunk.start_of(from);
+        (from < to).then_some(Self {
+            chunk,
+            from,
+            to,
+            start,
+        })
+    }
+
+    /// Returns the same slice for a reader at `cursor`, between which and the first event none
+    /// is left.
+    pub(crate) const fn since(mut self, cursor: Cursor) -> Self {
+        self.start = cursor;
+        self
     }
 
     /// Returns the wire bytes of the events, shared.
@@ -32,10 +47,10 @@ impl Slice {
         self.chunk.bytes.slice(self.chunk.range(self.from, self.to))
     }
 
-    /// Returns the cursor before the first event.
+    /// Returns the cursor before the first event, or that of the reader it was taken for.
     #[must_use]
-    pub fn start(&self) -> Cursor {
-        self.chunk.start_of(self.from)
+    pub const fn start(&self) -> Cursor {
+        self.start
     }
 
     /// Returns the cursor after the last event.
@@ -53,7 +68,7 @@ impl Slice {
     /// Returns the events that end after `cursor`, or `None` if there are none.
     #[must_use]
     pub fn after(&self, cursor: Cursor) -> Option<Self> {
-        let from = self.index_after(cursor);
+        let from = self.index_of(|entry| entry.end <= cursor);
         Self::new(Arc::clone(&self.chunk), from, self.to)
     }
 
@@ -62,17 +77,17 @@ impl Slice {
     /// A reader that has taken that much has at least a part of each.
     #[must_use]
     pub fn begun(&self, taken: usize) -> Begun {
-        let taken_to = self.start().advance(taken);
-        let entries = &self.chunk.entries[self.from..self.to];
         let count = match taken {
             0 => 0,
-            _ => (entries.partition_point(|entry| entry.end < taken_to) + 1).min(entries.len()),
+            _ => (self.chunk.ending_before(self.from, taken) + 1).min(self.to) - self.from,
         };
-        let position = self.chunk.start_of(self.from + count);
         Begun {
             count,
-            len: self.start().distance(position),
-            position,
+            len: self.chunk.range(self.from, self.from + count).len(),
+            position: match count {
+                0 => self.start,
+                _ => self.chunk.start_of(self.from + count),
+            },
         }
     }
 
@@ -89,7 +104,7 @@ impl Slice {
         self.chunk.entries[self.from].id
     }
 
-    /// Returns the ID that was assigned to the last event.
+    /// Returns the ID that the log assigned to the last event.
     #[must_use]
     pub fn last_id(&self) -> LogId {
         self.chunk.entries[self.to - 1].id
@@ -101,9 +116,34 @@ impl Slice {
         entries.filter_map(|entry| Some((entry.id, entry.own_id.as_ref()?)))
     }
 
-    fn index_after(&self, cursor: Cursor) -> usize {
+    /// Returns the events with IDs later than `id`, or `None` if there are none.
+    #[must_use]
+    pub fn after_id(&self, id: LogId) -> Option<Self> {
+        let from = self.index_of(|entry| entry.id <= id);
+        Self::new(Arc::clone(&self.chunk), from, self.to)
+    }
+
+    /// Returns the events with IDs up to `limit` that are also `before` another ID.
+    pub(super) fn until(&self, limit: LogId, before: Option<LogId>) -> Option<Self> {
+        let is_before = |id| before.is_none_or(|before| id < before);
+        let to = self.index_of(|entry| entry.id <= limit && is_before(entry.id));
+        Self::new(Arc::clone(&self.chunk), self.from, to)
+    }
+
+    /// Returns the ID of the event at the end of the first `count`.
+    pub(super) fn id_at(&self, count: usize) -> Option<LogId> {
+        let at = (self.from + count).checked_sub(1)?;
+        (count > 0).then(|| self.chunk.entries[at].id)
+    }
+
+    /// Returns the number of wire bytes.
+    pub(super) fn len(&self) -> usize {
+        self.chunk.range(self.from, self.to).len()
+    }
+
+    fn index_of(&self, is_before: impl Fn(&Entry) -> bool) -> usize {
         let entries = &self.chunk.entries[self.from..self.to];
-        self.from + entries.partition_point(|entry| entry.end <= cursor)
+        self.from + entries.partition_point(is_before)
     }
 }
 

@@ -105,7 +105,8 @@ impl KeyedPair {
     pub(crate) fn evict(&mut self, now: Duration) {
         drop(self.log.evict(now));
         while let Some(removal) = self.oldest_removal() {
-            if now.saturating_sub(self.events[removal].appended) <= self.limits.removals {
+            let age = now.saturating_sub(self.events[removal].appended);
+            if age <= self.limits.removals || removal + 1 == self.events.len() {
                 break;
             }
             self.drop_event(removal);
@@ -171,6 +172,7 @@ impl KeyedPair {
             self.read_as(&mut client, usize::MAX);
             assert_eq!(client.map, self.map(visible));
         }
+        self.check_cursors();
         let mut read = Vec::new();
         let mut after = LogId::default();
         while let Some(slice) = self.log.slice_between(after, LogId::new(u64::MAX, 0)) {
@@ -199,6 +201,39 @@ impl KeyedPair {
             assert_eq!(event.data(), format!("{key} {value}"));
         }
         assert!(self.log.get("absent").is_none());
+    }
+
+    /// Reading by cursors returns the same, from each event on.
+    fn check_cursors(&self) {
+        for start in 0..=self.visible() {
+            let mut cursor = self.log.after(LogId::new(start, 0));
+            let mut after = self.log.id_before(cursor);
+            assert!(after.millis() <= start);
+            while let Some(slice) = self.log.slice(cursor..self.log.end()) {
+                let until = LogId::new(self.visible(), 0);
+                let same = self.log.slice_between(after, until).unwrap();
+                assert_eq!((slice.bytes(), slice.count()), (same.bytes(), same.count()));
+                assert!(slice.start() == cursor && cursor < slice.end());
+                let mut len = 0;
+                for (count, (_, event)) in slice.events().enumerate() {
+                    let begun = slice.begun(len + 1);
+                    len += event.len();
+                    assert_eq!((begun.count, begun.len), (count + 1, len));
+                    assert_eq!(begun, slice.begun(len));
+                    let left = slice.after(begun.position);
+                    assert_eq!(
+                        left.map_or(0, |left| left.bytes().len()),
+                        slice.bytes().len() - len
+                    );
+                }
+                (cursor, after) = (slice.end(), slice.last_id());
+            }
+            assert!(
+                self.log
+                    .slice_between(after, LogId::new(self.visible(), 0))
+                    .is_none()
+            );
+        }
     }
 
     fn push(&mut self, id: u64, key: &str, value: Option<&str>, now: Duration) {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use sse_core::Retention;
 
@@ -28,7 +29,7 @@ pub struct HubConfig {
 
 impl Default for HubConfig {
     fn default() -> Self {
-        let hour = std::time::Duration::from_secs(3600);
+        let hour = Duration::from_secs(3600);
         Self::from(Retention::default().age(hour))
     }
 }
@@ -55,13 +56,15 @@ impl HubConfig {
     /// Default: the settings that the configuration was made from. Those of
     /// [`HubConfig::default`] are the defaults of [`TopicConfig`] with an age of one hour. The
     /// age is also how long an absent client resumes in a topic that nobody uses meanwhile: a
-    /// topic is dropped when its last event is older and nobody holds it.
+    /// topic is dropped when its last event is older and nobody holds it. The time for which
+    /// events [linger](TopicConfig::linger) is the same in all topics.
     pub fn topics(mut self, prefix: &str, config: impl Into<TopicConfig>) -> Self {
         self.prefixes.retain(|(known, _)| **known != *prefix);
         let place = self
             .prefixes
             .partition_point(|(known, _)| known.len() > prefix.len());
-        let config = Arc::new(config.into());
+        let config = config.into().linger(self.linger());
+        let config = Arc::new(config);
         self.prefixes.insert(place, (prefix.into(), config));
         self
     }
@@ -73,6 +76,10 @@ impl HubConfig {
     pub fn max_topics(mut self, count: usize) -> Self {
         self.max_topics = count;
         self
+    }
+
+    pub(crate) fn linger(&self) -> Duration {
+        self.default.linger
     }
 
     /// Returns the settings of the topic with this name.

@@ -10,7 +10,6 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::inner::Registration;
-use crate::config::SlowClients;
 use crate::stats::Disconnect;
 use crate::stream::pipe::PipeReader;
 use crate::topic::Subscription;
@@ -131,22 +130,20 @@ impl StreamBody {
             }
         };
         let stats = self.registration.stats();
-        Poll::Ready(match ready!(subscription.poll_slice(cx)) {
-            Ok(Some(slice)) => {
-                let bytes = slice.bytes();
-                stats.add_events(slice.count());
-                stats.add_bytes(bytes.len());
+        Poll::Ready(match ready!(subscription.poll_next(cx)) {
+            Ok(Some(next)) => {
+                stats.add_events(next.count);
+                stats.add_bytes(next.bytes.len());
                 self.lingers_until = subscription.lingers_until();
-                Ok(bytes)
+                Ok(next.bytes)
             }
             Ok(None) => Err(End::of(Disconnect::Finished)),
-            Err(_) => match subscription.topic().slow_clients() {
-                SlowClients::Disconnect => Err(End::of(Disconnect::FellBehind)),
-                SlowClients::SkipAhead => {
+            Err(_) => match subscription.gap_event() {
+                Some(gap) => {
                     stats.add_gap();
-                    let cursor = subscription.cursor();
-                    Ok(subscription.topic().gap_event(None, cursor).into())
+                    Ok(gap)
                 }
+                None => Err(End::of(Disconnect::FellBehind)),
             },
         })
     }

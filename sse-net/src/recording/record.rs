@@ -89,7 +89,8 @@ impl<W: Write> Writing<W> {
                 Ok(Some(bytes)) => self.recorder.record_encoded(at, &bytes)?,
                 Ok(None) => self.is_over = true,
                 Err(lagged) => {
-                    let gap = self.subscription.gap_event_or(lagged)?;
+                    let gap = self.subscription.gap_event();
+                    let gap = gap.ok_or_else(|| io::Error::other(lagged))?;
                     self.recorder.record_encoded(at, &gap)?;
                 }
             }

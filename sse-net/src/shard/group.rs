@@ -4,10 +4,10 @@ use std::task::Waker;
 
 use sse_core::{Cursor, Lagged, Slice};
 
-use crate::topic::{Start, Subscription, Topic};
+use crate::topic::{Reader, Start, Topic};
 
 pub(super) struct Group {
-    pub(super) subscription: Subscription,
+    pub(super) subscription: Reader,
     pub(super) waker: Waker,
     /// The keys of the connections.
     pub(super) members: Vec<u32>,
@@ -28,7 +28,7 @@ pub(super) struct Pass {
 impl Group {
     pub(super) fn new(topic: &Topic, waker: Waker) -> Self {
         Self {
-            subscription: topic.subscribe(Start::Live),
+            subscription: topic.reader(None, Start::Live),
             waker,
             members: Vec::new(),
             pass: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sse_core::{Cursor, Event, EventId, Evicted, KnownId, Log, LogId, Resume};
+use sse_core::{Cursor, Event, EventId, EventType, Evicted, KnownId, Log, LogId, Resume};
 
 use super::clock::now;
 use super::handle::Topic;
@@ -81,24 +81,35 @@ impl Topic {
         asked: Option<&EventId<'_>>,
         start: Start,
     ) -> (MutexGuard<'_, State>, Found) {
-        let judged = self.hub().map(|hub| hub.order().judge(asked));
+        if let Some(hub) = self.hub() {
+            return self.find_judged(hub.order().judge(asked), start);
+        }
         let mut state = self.lock();
         let evicted = state.log.evict(now());
-        let (log, unknown_id) = (&state.log, self.shared.config.unknown_id);
-        let (resume, cursor, position) = match judged {
-            Some(judged) => {
-                let (resume, position) = judged.find(log, start, unknown_id);
-                (resume, log.after(position), Some(position))
-            }
-            None => {
-                let (resume, cursor) = find(log, asked, start, unknown_id);
-                (resume, cursor, None)
-            }
-        };
+        let (resume, cursor) = find(&state.log, asked, start, self.shared.config.unknown_id);
         let found = Found {
             resume,
             cursor,
-            position,
+            position: None,
+            _evicted: evicted,
+        };
+        (state, found)
+    }
+
+    /// Locks a topic of a hub that has judged the client's ID, like [`find`](Self::find).
+    pub(super) fn find_judged(
+        &self,
+        judged: Judged,
+        start: Start,
+    ) -> (MutexGuard<'_, State>, Found) {
+        let mut state = self.lock();
+        let evicted = state.log.evict(now());
+        let unknown_id = self.shared.config.unknown_id;
+        let (resume, position) = judged.find(&state.log, start, unknown_id);
+        let found = Found {
+            resume,
+            cursor: state.log.after(position),
+            position: Some(position),
             _evicted: evicted,
         };
         (state, found)
@@ -136,6 +147,25 @@ impl Topic {
         let event = Event::new().event(&self.shared.config.gap_type);
         let mut out = Vec::new();
         event.json_data(&gap).unwrap_or_default().encode(&mut out);
+        out
+    }
+
+    /// Encodes the gap event for a client of a hub, which continues after this ID.
+    pub(crate) fn gap_event_after(&self, asked: Option<&EventId<'_>>, from: LogId) -> Vec<u8> {
+        let cursor = self.lock().log.after(from);
+        self.gap_event(asked, cursor)
+    }
+
+    /// Encodes the event that reports that this one of several topics has ended.
+    pub(crate) fn end_event(&self) -> Vec<u8> {
+        #[derive(serde::Serialize)]
+        struct End<'a> {
+            topic: Option<&'a str>,
+        }
+        let event = Event::new().event(CLOSE);
+        let end = End { topic: self.name() };
+        let mut out = Vec::new();
+        event.json_data(&end).unwrap_or_default().encode(&mut out);
         out
     }
 
@@ -186,6 +216,15 @@ impl Found {
 }
 
 impl Judged {
+    /// Returns the client's position, or the one after which it lost events.
+    pub(super) fn position(&self) -> Option<LogId> {
+        match self.asked? {
+            (id, KnownId::Position) => Some(id),
+            (_, KnownId::Lost(last)) => Some(last),
+            (_, KnownId::Unknown) => None,
+        }
+    }
+
     /// Finds where the client continues in a topic, or begins: after this position.
     pub(super) fn find(&self, log: &Log, start: Start, unknown_id: UnknownId) -> (Resume, LogId) {
         let window = || log.id_before(log.window());
@@ -212,6 +251,9 @@ impl Judged {
         (resume, position.max(self.origin))
     }
 }
+
+/// The type of the event that reports the end of one of several topics.
+const CLOSE: EventType<'static> = EventType::from_static("close");
 
 /// Finds where the client continues in the log of a topic that stands alone, or begins.
 fn find(

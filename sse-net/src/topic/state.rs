@@ -2,7 +2,7 @@
 
 use std::sync::TryLockError;
 
-use sse_core::{Cursor, Log, Retention};
+use sse_core::{Cursor, Log, LogId, Retention};
 use tokio::runtime::Handle;
 
 use super::hub::NewestId;
@@ -101,5 +101,10 @@ impl State {
     /// Returns `true` if no event will ever follow `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
+    }
+
+    /// Returns `true` if no event will ever have a later ID than this one of the hub.
+    pub(super) fn is_over_after(&self, position: LogId) -> bool {
+        self.is_finished && position >= self.log.newest_id()
     }
 }

@@ -1,19 +1,21 @@
-//! Subscriptions: a cursor into a topic that can wait.
+//! Subscriptions: readers of one or several topics that can wait.
 
-use std::task::{Context, Poll};
+use std::borrow::Borrow;
+use std::task::{Context, Poll, ready};
 #[cfg(feature = "http")]
 use std::time::Duration;
 use std::{future, io};
 
 use bytes::Bytes;
-use sse_core::{Cursor, EventId, Lagged, Resume, Slice};
+use sse_core::{EventId, Lagged, Resume, Slice};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 use super::handle::Topic;
+use super::joint::{JointReader, Read};
 use super::position::Start;
-use super::waiters::{Place, Wakers};
+use super::reader::Reader;
+use super::several::{Choice, FollowError, Several};
 use crate::config::SlowClients;
 
 impl Topic {
@@ -47,24 +49,11 @@ impl Topic {
         start: Start,
     ) -> Subscription {
         let asked = last_event_id.into();
-        let (mut state, found) = self.find(asked.as_ref(), start);
-        state.subscriptions += 1;
-        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
-            state.runtime = Handle::try_current().ok();
-        }
-        drop(state);
-        Subscription {
-            topic: self.clone(),
-            cursor: found.cursor,
-            place: None,
-            lingers_until: None,
-            resume: found.resume,
-            missed: found.missed(asked.as_ref()),
-        }
+        Subscription(Source::One(self.reader(asked.as_ref(), start)))
     }
 }
 
-/// A reader of a [`Topic`]. Dropping it unsubscribes.
+/// A reader of a [`Topic`] or of several. Dropping it unsubscribes.
 ///
 /// It is an offset into the topic's log, and reads the wire bytes of whole events, ready for any
 /// writer. Nothing is lost when a read is cancelled.
@@ -89,20 +78,63 @@ impl Topic {
 /// # }).unwrap();
 /// ```
 #[derive(Debug)]
-pub struct Subscription {
-    topic: Topic,
-    cursor: Cursor,
-    /// The place of its waker, now or before.
-    place: Option<Place>,
-    /// Until when events after the last read wait, if the topic lingers.
-    lingers_until: Option<Instant>,
-    /// Whether it resumed.
-    resume: Resume,
-    /// The ID after which events were missed, until that has been reported.
-    missed: Option<EventId<'static>>,
+pub struct Subscription(Source);
+
+#[derive(Debug)]
+enum Source {
+    One(Reader),
+    Several(Box<JointReader>),
+}
+
+/// What a subscription has read.
+pub(crate) struct Next {
+    pub(crate) bytes: Bytes,
+    /// The number of events.
+    pub(crate) count: usize,
 }
 
 impl Subscription {
+    /// Subscribes to several topics of a [`Hub`](crate::Hub), after the event with this ID, or
+    /// from `start` on if there is no ID.
+    ///
+    /// The events are read in the order of their IDs. [`resume`](Self::resume) returns the worst
+    /// outcome of the topics, and [`gaps`](Self::gaps) the names of those in which events were
+    /// missed; the others are not held up. When one of the topics has been finished, an event
+    /// `close` with its name is read, and the subscription continues; it ends when all have.
+    ///
+    /// ```
+    /// use sse_net::{Event, Hub, HubConfig, Start, Subscription};
+    ///
+    /// let hub = Hub::new(HubConfig::default());
+    /// let [orders, inbox] = [hub.topic("orders")?, hub.topic("inbox/alice")?];
+    /// let seen = orders.publish(&Event::new().data("one book"))?.id();
+    /// inbox.publish(&Event::new().data("hey"))?;
+    /// orders.publish(&Event::new().data("another"))?;
+    /// let seen = seen.map(Into::into);
+    /// let subscription = Subscription::to([&orders, &inbox], seen, Start::Live)?;
+    /// assert!(subscription.lag() > "data: hey\n\ndata: another\n\n".len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`]: there is no topic, or they do not belong to one hub. A single topic may
+    /// stand alone.
+    pub fn to(
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        last_event_id: impl Into<Option<EventId<'static>>>,
+        start: Start,
+    ) -> Result<Self, FollowError> {
+        let asked = last_event_id.into();
+        Ok(match Choice::of(topics)? {
+            Choice::One(topic) => topic.subscribe_after(asked, start),
+            Choice::Several(hub, topics) => {
+                let several = Several::locate(hub, topics, asked.as_ref(), start);
+                Self(Source::Several(Box::new(JointReader::new(several))))
+            }
+        })
+    }
+
     /// Waits for events, appends them to `out` and returns the number of bytes.
     ///
     /// Returns 0 when the topic has been finished and everything has been read. One call reads
@@ -144,19 +176,14 @@ impl Subscription {
         out: &mut Vec<u8>,
     ) -> Poll<Result<usize, Lagged>> {
         let before = out.len();
-        let mut next = match self.poll_slice(cx) {
-            Poll::Ready(next) => next?,
-            Poll::Pending => return Poll::Pending,
-        };
-        while let Some(slice) = next {
-            out.extend_from_slice(&slice.bytes());
-            self.cursor = slice.end();
+        let mut next = ready!(self.poll_next(cx))?;
+        while let Some(read) = next {
+            out.extend_from_slice(&read.bytes);
             if out.len() - before >= READ {
                 break;
             }
             // The next call reports events that have been evicted meanwhile.
-            let rest = self.topic.slice(self.cursor..Cursor::MAX);
-            next = rest.unwrap_or_default();
+            next = self.try_next().unwrap_or_default();
         }
         Poll::Ready(Ok(out.len() - before))
     }
@@ -167,84 +194,83 @@ impl Subscription {
     ///
     /// As [`read`](Self::read).
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Lagged>> {
-        let next = self.poll_slice(cx);
-        next.map_ok(|slice| slice.map(|slice| slice.bytes()))
+        let next = self.poll_next(cx);
+        next.map_ok(|next| next.map(|next| next.bytes))
     }
 
-    pub(crate) fn poll_slice(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Slice>, Lagged>> {
-        if self.missed.take().is_some() {
-            let begin = self.cursor;
-            return Poll::Ready(Err(Lagged { begin }));
+    /// Polls for the next events. `None` is the end.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Next>, Lagged>> {
+        match &mut self.0 {
+            Source::One(reader) => reader.poll_slice(cx).map_ok(|slice| slice.map(Next::from)),
+            Source::Several(reader) => reader.poll_read(cx).map_ok(|read| read.map(Next::from)),
         }
-        let mut state = self.topic.lock();
-        match state.log.slice(self.cursor..state.log.end()) {
-            Ok(Some(slice)) => {
-                self.cursor = slice.end();
-                let linger = self.topic.linger();
-                // Events that are left over have waited long enough.
-                let lingers = !linger.is_zero() && slice.end() == state.log.end();
-                drop(state);
-                self.lingers_until = if lingers {
-                    Instant::now().checked_add(linger)
-                } else {
-                    None
-                };
-                Poll::Ready(Ok(Some(slice)))
-            }
-            Ok(None) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
-            Ok(None) => {
-                let waker = cx.waker().clone();
-                let replaced = state.waiters.remove(self.place);
-                self.place = Some(state.waiters.insert(waker));
-                let wakes_writer = state.wakes_writer();
-                drop(state);
-                if wakes_writer {
-                    self.topic.shared.writer.notify_one();
-                }
-                drop(replaced);
-                Poll::Pending
-            }
-            Err(lagged) => {
-                self.cursor = lagged.begin;
-                Poll::Ready(Err(lagged))
+    }
+
+    /// Returns the next events, without waiting for any.
+    fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
+        match &mut self.0 {
+            Source::One(reader) => Ok(reader.try_slice()?.map(Next::from)),
+            Source::Several(reader) => {
+                Ok(reader.try_read()?.map(|batch| Read::Events(batch).into()))
             }
         }
     }
 
-    /// Returns whether the subscription resumed, and with or without a gap.
+    /// Returns whether the subscription resumed, and with or without a gap; of several topics
+    /// the worst outcome.
     #[must_use]
-    pub const fn resume(&self) -> Resume {
-        self.resume
+    pub fn resume(&self) -> Resume {
+        match &self.0 {
+            Source::One(reader) => reader.resume(),
+            Source::Several(reader) => reader.several().resume,
+        }
     }
 
-    /// Takes the gap event, if events after the subscription's ID were missed. The next read
+    /// Returns the names of the topics in which events were missed before the beginning.
+    ///
+    /// A topic that stands alone has no name.
+    pub fn gaps(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match &self.0 {
+            Source::One(reader) if reader.resume() >= Resume::Gap => (reader.topic().name(), None),
+            Source::One(_) => (None, None),
+            Source::Several(reader) => (None, Some(reader.several().gaps())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
+    /// Takes the gap events, if events after the subscription's ID were missed. The next read
     /// does not report them again.
     pub(crate) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
-        let asked = self.missed.take()?;
-        Some(self.topic.gap_event(Some(&asked), self.cursor))
+        match &mut self.0 {
+            Source::One(reader) => reader.take_gap_event(),
+            Source::Several(reader) => reader.take_gap_events(),
+        }
     }
 
     /// Returns `true` if no event will ever follow.
     #[cfg(feature = "http")]
     pub(crate) fn is_over(&self) -> bool {
-        self.topic.lock().is_over(self.cursor)
+        match &self.0 {
+            Source::One(reader) => reader.is_over(),
+            Source::Several(reader) => reader.several().is_over(),
+        }
     }
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
     pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
-        let missed = self.missed.take();
-        let topic = &self.topic;
-        let position = topic.position_id(self.cursor);
-        topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
+        match &mut self.0 {
+            Source::One(reader) => reader.encode_opening(retry, out),
+            Source::Several(reader) => reader.encode_opening(retry, out),
+        }
     }
 
     /// Returns until when events after the last read wait, if the topic lingers.
-    pub(crate) const fn lingers_until(&self) -> Option<Instant> {
-        self.lingers_until
+    pub(crate) fn lingers_until(&self) -> Option<Instant> {
+        match &self.0 {
+            Source::One(reader) => reader.lingers_until(),
+            Source::Several(reader) => reader.lingers_until(),
+        }
     }
 
     /// Writes all events to `writer` until the topic is finished, and returns their bytes.
@@ -290,7 +316,7 @@ impl Subscription {
             let bytes = match self.read_bytes().await {
                 Ok(None) => return Ok(written),
                 Ok(Some(bytes)) => bytes,
-                Err(lagged) => self.gap_event_or(lagged)?,
+                Err(lagged) => self.gap_event().ok_or_else(|| io::Error::other(lagged))?,
             };
             writer.write_all(&bytes).await?;
             if self.lag() == 0 {
@@ -300,47 +326,55 @@ impl Subscription {
         }
     }
 
-    /// Returns the gap event for a reader that lagged, or the error if it is to end.
-    pub(crate) fn gap_event_or(&self, lagged: Lagged) -> io::Result<Bytes> {
-        match self.topic.slow_clients() {
-            SlowClients::Disconnect => Err(io::Error::other(lagged)),
-            SlowClients::SkipAhead => Ok(self.topic.gap_event(None, self.cursor).into()),
+    /// Returns the gap event after a read that lagged, or `None` if the reader is to end.
+    pub(crate) fn gap_event(&self) -> Option<Bytes> {
+        let (topic, gap) = match &self.0 {
+            Source::One(reader) => (reader.topic(), reader.gap_event()),
+            Source::Several(reader) => (reader.lagged(), reader.gap_event()),
+        };
+        match topic.slow_clients() {
+            SlowClients::Disconnect => None,
+            SlowClients::SkipAhead => Some(gap.into()),
         }
-    }
-
-    /// Returns the topic.
-    #[must_use]
-    pub const fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
-    /// Returns the cursor of the next event that is read.
-    #[must_use]
-    pub const fn cursor(&self) -> Cursor {
-        self.cursor
     }
 
     /// Returns the number of unread bytes.
     #[must_use]
     pub fn lag(&self) -> usize {
-        self.cursor.distance(self.topic.lock().log.end())
+        match &self.0 {
+            Source::One(reader) => reader.lag(),
+            Source::Several(reader) => reader.lag(),
+        }
     }
 
     async fn linger(&mut self) {
-        if let Some(until) = self.lingers_until {
+        if let Some(until) = self.lingers_until() {
             sleep_until(until).await;
-            self.lingers_until = None;
         }
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut state = self.topic.lock();
-        let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
-        drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+impl From<Slice> for Next {
+    fn from(slice: Slice) -> Self {
+        Self {
+            bytes: slice.bytes(),
+            count: slice.count(),
+        }
+    }
+}
+
+impl From<Read> for Next {
+    fn from(read: Read) -> Self {
+        match read {
+            Read::Events(batch) => Self {
+                bytes: batch.bytes(),
+                count: batch.count(),
+            },
+            Read::End(event) => Self {
+                bytes: event.into(),
+                count: 1,
+            },
+        }
     }
 }
 

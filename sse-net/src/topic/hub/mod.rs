@@ -35,6 +35,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
 use std::{error, fmt};
 
 use sse_core::{Epochs, Ids, Log, LogId, Now};
@@ -117,9 +118,15 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HubShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("topics", &self.topics())
-            .field("visible", &self.0.order().visible())
+            .field("topics", &self.names().count())
+            .field("visible", &self.order().visible())
             .finish_non_exhaustive()
     }
 }
@@ -127,6 +134,11 @@ impl fmt::Debug for Hub {
 impl HubShared {
     pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
         lock(&self.order)
+    }
+
+    /// How long events that follow a delivery wait.
+    pub(super) fn linger(&self) -> Duration {
+        self.config.linger()
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {

@@ -285,3 +285,178 @@ fn a_reader_of_the_last_id_finds_every_event_before_it() {
         assert_eq!(counts, expected);
     }
 }
+
+/// The data of the events, and the types and the data of those with a type.
+fn read(subscription: &mut Subscription) -> String {
+    let mut all = Vec::new();
+    loop {
+        let mut out = Vec::new();
+        let cx = &mut Context::from_waker(Waker::noop());
+        match subscription.poll_read(cx, &mut out) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(0)) => {
+                all.push("over".to_owned());
+                break;
+            }
+            Poll::Ready(Ok(_)) => {
+                let text = String::from_utf8(out).unwrap();
+                let fields = text.lines().filter_map(|line| {
+                    line.strip_prefix("data: ").or(line.strip_prefix("event: "))
+                });
+                all.extend(fields.map(str::to_owned));
+            }
+            Poll::Ready(Err(_)) => {
+                all.push("lagged".to_owned());
+            }
+        }
+    }
+    all.join(" ")
+}
+
+fn say(topic: &Topic, data: &str) -> LogId {
+    let published = topic.publish(&Event::new().data(data)).unwrap();
+    published.id().unwrap()
+}
+
+#[test]
+fn several_topics_are_read_in_the_order_of_their_ids() {
+    let hub = hub();
+    let [a, b, c] = ["a", "b", "c"].map(|name| hub.topic(name).unwrap());
+    let mut live = Subscription::to([&a, &b, &a], None, Start::Live).unwrap();
+    let ids = [
+        say(&a, "a1"),
+        say(&b, "b1"),
+        say(&c, "c1"),
+        say(&a, "a2"),
+        say(&b, "b2"),
+    ];
+    assert_eq!(read(&mut live), "a1 b1 a2 b2");
+    assert_eq!((live.resume(), live.lag()), (Resume::New, 0));
+    for (id, expected) in [
+        (ids[0], "b1 a2 b2"),
+        (ids[1], "a2 b2"),
+        (ids[2], "a2 b2"),
+        (ids[3], "b2"),
+        (ids[4], ""),
+    ] {
+        let mut back = Subscription::to([&b, &a], Some(id.into()), Start::Live).unwrap();
+        assert_eq!((back.resume(), back.gaps().count()), (Resume::Resumed, 0));
+        assert_eq!(read(&mut back), expected);
+    }
+    for (start, expected) in [
+        (Start::Live, ""),
+        (Start::Last(1), "c1 a2 b2"),
+        (Start::Last(2), "a1 b1 c1 a2 b2"),
+        (Start::Earliest, "a1 b1 c1 a2 b2"),
+    ] {
+        let mut joins = Subscription::to([&a, &b, &c], None, start).unwrap();
+        assert_eq!(read(&mut joins), expected, "{start:?}");
+    }
+    say(&b, "b3");
+    assert_eq!(read(&mut live), "b3");
+    drop(live);
+    assert_eq!(a.subscriptions() + b.subscriptions(), 0);
+}
+
+#[test]
+fn a_gap_in_one_topic_does_not_hold_up_the_others() {
+    let hub = hub();
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let first = say(&b, "b1");
+    let mut slow = Subscription::to([&a, &b], None, Start::Earliest).unwrap();
+    for data in ["a1", "a2", "a3"] {
+        say(&a, data);
+    }
+    say(&b, "b2");
+    assert_eq!(read(&mut slow), "lagged b1 a2 a3 b2");
+
+    let back = || Subscription::to([&a, &b], Some(first.into()), Start::Live).unwrap();
+    let gaps: Vec<_> = back().gaps().map(str::to_owned).collect();
+    assert_eq!((back().resume(), &*gaps.join(" ")), (Resume::Gap, "a"));
+    assert_eq!(read(&mut back()), "lagged a2 a3 b2");
+    let mut told = back();
+    let gap = String::from_utf8(told.take_gap_event().unwrap()).unwrap();
+    let next = Subscription::to([&a], None, Start::Last(2)).unwrap();
+    drop(next);
+    let expected = format!("event: gap\ndata: {{\"asked\":\"{first}\",\"from\":");
+    assert!(
+        gap.starts_with(&expected) && gap.ends_with("\"topic\":\"a\"}\n\n"),
+        "{gap}"
+    );
+    assert_eq!(read(&mut told), "a2 a3 b2");
+
+    let unknown = EventId::from_static("unknown");
+    let unknown = Subscription::to([&a, &b], unknown, Start::Live).unwrap();
+    assert_eq!(
+        (unknown.resume(), unknown.gaps().count()),
+        (Resume::Unknown, 2)
+    );
+}
+
+#[test]
+fn the_end_of_one_of_several_topics_is_read_once() {
+    let hub = hub();
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let mut subscription = Subscription::to([&a, &b], None, Start::Live).unwrap();
+    a.finish(Some(&Event::new().data("a1"))).unwrap();
+    say(&b, "b1");
+    assert_eq!(read(&mut subscription), "a1 b1 close {\"topic\":\"a\"}");
+    say(&b, "b2");
+    assert_eq!(read(&mut subscription), "b2");
+    b.finish(None).unwrap();
+    assert_eq!(read(&mut subscription), "close {\"topic\":\"b\"} over");
+    assert_eq!(read(&mut subscription), "over");
+}
+
+#[test]
+fn topics_that_cannot_be_followed_together_are_refused() {
+    let (hub, alone) = (hub(), Topic::new(Retention::default()));
+    let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let other = self::hub().topic("a").unwrap();
+    let to = |topics: &[&Topic]| {
+        let subscription = Subscription::to(topics.iter().copied(), None, Start::Live);
+        subscription.map(drop).map_err(|error| error.to_string())
+    };
+    for topics in [&[&a, &b][..], &[&a], &[&alone], &[&alone, &alone]] {
+        assert_eq!(to(topics), Ok(()));
+    }
+    let different = "the topics belong to different hubs, so no event ID resumes all of them; \
+                     follow topics of one hub, or use a stream for each hub";
+    for topics in [&[&a, &other][..], &[&a, &alone], &[&alone, &a]] {
+        assert_eq!(to(topics), Err(different.to_owned()));
+    }
+    let none = "there is no topic to follow; name at least one";
+    assert_eq!(to(&[]), Err(none.to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_topics_wake_their_reader() {
+    const COUNT: usize = 2000;
+    let hub = Hub::new(Retention::events(usize::MAX));
+    let topics = ["a", "b", "c"].map(|name| hub.topic(name).unwrap());
+    let mut subscription = Subscription::to(&topics, None, Start::Live).unwrap();
+    let reader = tokio::spawn(async move {
+        let mut out = Vec::new();
+        while subscription.read(&mut out).await.unwrap() > 0 {}
+        String::from_utf8(out).unwrap()
+    });
+    let publishers = topics.map(|topic| {
+        thread::spawn(move || {
+            for number in 0..COUNT {
+                say(&topic, "x");
+                if number % 64 == 0 {
+                    thread::yield_now();
+                }
+            }
+            topic.finish(None).unwrap();
+        })
+    });
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    let text = reader.await.unwrap();
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    let ids = Vec::from_iter(ids.map(|id| LogId::parse(id).unwrap()));
+    assert_eq!(ids.len(), 3 * COUNT);
+    assert!(ids.is_sorted());
+}

@@ -1,0 +1,206 @@
+//! A reader of several topics, which waits in all of them.
+
+use std::mem;
+use std::task::{Context, Poll};
+#[cfg(feature = "http")]
+use std::time::Duration;
+
+use sse_core::{Batch, Lagged, Resume};
+use tokio::time::Instant;
+
+use super::handle::Topic;
+use super::several::{Followed, Several, next_batch};
+use super::waiters::Place;
+
+/// A reader of several topics of one hub. Dropping it unsubscribes.
+#[derive(Debug)]
+pub(crate) struct JointReader {
+    several: Several,
+    /// For each topic the place of its waker, and whether its end has been reported.
+    places: Vec<(Option<Place>, bool)>,
+    lingers_until: Option<Instant>,
+    /// Whether the gaps before the beginning have not been reported yet.
+    has_gaps: bool,
+    /// The topic in which the last error was.
+    lagged: usize,
+}
+
+/// What a reader of several topics has read.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Events(Batch),
+    /// An event that reports the end of one of the topics.
+    End(Vec<u8>),
+}
+
+impl JointReader {
+    pub(super) fn new(several: Several) -> Self {
+        for followed in &several.topics {
+            followed.topic.lock().subscriptions += 1;
+        }
+        let has_gaps = several.gaps().next().is_some();
+        Self {
+            places: vec![(None, false); several.topics.len()],
+            lingers_until: None,
+            has_gaps,
+            lagged: 0,
+            several,
+        }
+    }
+
+    pub(super) const fn several(&self) -> &Several {
+        &self.several
+    }
+
+    /// Returns the topic in which the last error was.
+    pub(super) fn lagged(&self) -> &Topic {
+        &self.several.topics[self.lagged].topic
+    }
+
+    /// Returns the event that reports the last error.
+    pub(super) fn gap_event(&self) -> Vec<u8> {
+        let from = self.several.topics[self.lagged].from;
+        self.lagged().gap_event_after(None, from)
+    }
+
+    /// Takes the events that report gaps before the beginning.
+    pub(super) fn take_gap_events(&mut self) -> Option<Vec<u8>> {
+        let mut gaps = Vec::new();
+        self.several.encode_gaps(&mut gaps);
+        mem::take(&mut self.has_gaps).then_some(gaps)
+    }
+
+    /// Appends the bytes before a client's first event. The next read does not report a gap.
+    #[cfg(feature = "http")]
+    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+        self.has_gaps = false;
+        self.several.encode_opening(retry, out);
+    }
+
+    /// Returns the number of unread bytes.
+    pub(super) fn lag(&self) -> usize {
+        let lag = |followed: &Followed| {
+            let log = &followed.topic.lock().log;
+            let cursor = log.after(followed.from.max(self.several.position));
+            cursor.distance(log.end())
+        };
+        self.several.topics.iter().map(lag).sum()
+    }
+
+    pub(super) const fn lingers_until(&self) -> Option<Instant> {
+        self.lingers_until
+    }
+
+    /// Polls for the next events. `None` is the end, when all topics are finished.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Read>, Lagged>> {
+        loop {
+            if let Some(batch) = self.try_read()? {
+                return Poll::Ready(Ok(Some(Read::Events(batch))));
+            }
+            match self.wait(cx) {
+                Wait::Ended(Some(index)) => {
+                    let topic = &self.several.topics[index].topic;
+                    return Poll::Ready(Ok(Some(Read::End(topic.end_event()))));
+                }
+                Wait::Ended(None) => return Poll::Ready(Ok(None)),
+                Wait::Pending if !self.has_new() => return Poll::Pending,
+                // Events were published before the waker was there.
+                Wait::Pending => {}
+            }
+        }
+    }
+
+    /// Returns the next events, without waiting for any.
+    pub(super) fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+        if mem::take(&mut self.has_gaps) {
+            let mut topics = self.several.topics.iter();
+            let gap = topics.position(|topic| topic.resume >= Resume::Gap);
+            self.lagged = gap.unwrap_or_default();
+            let begin = self.lagged().lock().log.begin();
+            return Err(Lagged { begin });
+        }
+        let until = self.several.hub.order().visible();
+        let Several {
+            position, topics, ..
+        } = &self.several;
+        let readers = topics
+            .iter()
+            .map(|followed| (&*followed.topic.shared, followed.from.max(*position)));
+        match next_batch(readers, until) {
+            Ok(Some(batch)) => {
+                self.several.position = batch.position();
+                let linger = self.several.hub.linger();
+                let lingers = !linger.is_zero() && batch.position() == until;
+                self.lingers_until = lingers
+                    .then(|| Instant::now().checked_add(linger))
+                    .flatten();
+                Ok(Some(batch))
+            }
+            Ok(None) => {
+                self.several.position = until.max(*position);
+                Ok(None)
+            }
+            Err(missed) => {
+                self.several.topics[missed.index].from = missed.evicted;
+                self.lagged = missed.index;
+                Err(missed.into())
+            }
+        }
+    }
+
+    /// Registers the waker in all topics, unless one or all of them have ended.
+    fn wait(&mut self, cx: &Context<'_>) -> Wait {
+        let mut is_over = true;
+        let followed = self.several.topics.iter().zip(&mut self.places);
+        for (index, (followed, (place, is_ended))) in followed.enumerate() {
+            let waker = cx.waker().clone();
+            let mut state = followed.topic.lock();
+            let is_last = state.is_over_after(self.several.position);
+            is_over &= is_last;
+            if is_last && !mem::replace(is_ended, true) {
+                return Wait::Ended(Some(index));
+            }
+            let replaced = state.waiters.remove(*place);
+            *place = Some(state.waiters.insert(waker));
+            drop(state);
+            drop(replaced);
+        }
+        if is_over {
+            Wait::Ended(None)
+        } else {
+            Wait::Pending
+        }
+    }
+
+    /// Returns `true` if there may be visible events after the position.
+    fn has_new(&self) -> bool {
+        let Several {
+            hub,
+            position,
+            topics,
+            ..
+        } = &self.several;
+        let is_new = |followed: &Followed| followed.topic.shared.newest.load() > *position;
+        hub.order().visible() > *position && topics.iter().any(is_new)
+    }
+}
+
+impl Drop for JointReader {
+    fn drop(&mut self) {
+        for (followed, (place, _)) in self.several.topics.iter().zip(&self.places) {
+            let mut state = followed.topic.lock();
+            let waker = state.waiters.remove(*place);
+            state.subscriptions -= 1;
+            drop(state);
+            drop(waker); // Without the lock; see `Waiters::remove`.
+        }
+    }
+}
+
+/// What a reader waits for.
+enum Wait {
+    /// For events of any topic.
+    Pending,
+    /// For nothing: a topic has ended, or all of them have.
+    Ended(Option<usize>),
+}

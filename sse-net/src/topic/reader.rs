@@ -1,0 +1,163 @@
+//! A reader of one topic: a cursor into its log that can wait.
+
+use std::task::{Context, Poll};
+#[cfg(feature = "http")]
+use std::time::Duration;
+
+use sse_core::{Cursor, EventId, Lagged, Resume, Slice};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::handle::Topic;
+use super::position::Start;
+use super::waiters::{Place, Wakers};
+
+/// A reader of one topic. Dropping it unsubscribes.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    topic: Topic,
+    cursor: Cursor,
+    /// The place of its waker, now or before.
+    place: Option<Place>,
+    /// Until when events after the last read wait, if the topic lingers.
+    lingers_until: Option<Instant>,
+    /// Whether it resumed.
+    resume: Resume,
+    /// The ID after which events were missed, until that has been reported.
+    missed: Option<EventId<'static>>,
+}
+
+impl Topic {
+    /// Creates a reader that continues after the event with this ID, or begins at `start`.
+    pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
+        let (mut state, found) = self.find(asked, start);
+        state.subscriptions += 1;
+        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
+            state.runtime = Handle::try_current().ok();
+        }
+        drop(state);
+        Reader {
+            topic: self.clone(),
+            cursor: found.cursor,
+            place: None,
+            lingers_until: None,
+            resume: found.resume,
+            missed: found.missed(asked),
+        }
+    }
+}
+
+impl Reader {
+    /// Polls for the next slice. `None` is the end of a finished topic.
+    pub(crate) fn poll_slice(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Slice>, Lagged>> {
+        if self.missed.take().is_some() {
+            let begin = self.cursor;
+            return Poll::Ready(Err(Lagged { begin }));
+        }
+        let mut state = self.topic.lock();
+        match state.log.slice(self.cursor..state.log.end()) {
+            Ok(Some(slice)) => {
+                self.cursor = slice.end();
+                let linger = self.topic.linger();
+                // Events that are left over have waited long enough.
+                let lingers = !linger.is_zero() && slice.end() == state.log.end();
+                drop(state);
+                self.lingers_until = if lingers {
+                    Instant::now().checked_add(linger)
+                } else {
+                    None
+                };
+                Poll::Ready(Ok(Some(slice)))
+            }
+            Ok(None) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
+            Ok(None) => {
+                let waker = cx.waker().clone();
+                let replaced = state.waiters.remove(self.place);
+                self.place = Some(state.waiters.insert(waker));
+                let wakes_writer = state.wakes_writer();
+                drop(state);
+                if wakes_writer {
+                    self.topic.shared.writer.notify_one();
+                }
+                drop(replaced);
+                Poll::Pending
+            }
+            Err(lagged) => {
+                self.cursor = lagged.begin;
+                Poll::Ready(Err(lagged))
+            }
+        }
+    }
+
+    /// Returns the next slice, without waiting for one.
+    pub(super) fn try_slice(&mut self) -> Result<Option<Slice>, Lagged> {
+        let slice = self.topic.slice(self.cursor..Cursor::MAX)?;
+        if let Some(slice) = &slice {
+            self.cursor = slice.end();
+        }
+        Ok(slice)
+    }
+
+    pub(super) const fn resume(&self) -> Resume {
+        self.resume
+    }
+
+    pub(crate) const fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Returns the cursor of the next event that is read.
+    pub(crate) const fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Returns the number of unread bytes.
+    pub(super) fn lag(&self) -> usize {
+        self.cursor.distance(self.topic.lock().log.end())
+    }
+
+    /// Returns until when events after the last read wait, if the topic lingers.
+    pub(crate) const fn lingers_until(&self) -> Option<Instant> {
+        self.lingers_until
+    }
+
+    /// Takes the gap event, if events after the reader's ID were missed. The next read does not
+    /// report them again.
+    pub(super) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
+        let asked = self.missed.take()?;
+        Some(self.topic.gap_event(Some(&asked), self.cursor))
+    }
+
+    /// Returns the event that reports that the reader lagged.
+    pub(super) fn gap_event(&self) -> Vec<u8> {
+        self.topic.gap_event(None, self.cursor)
+    }
+
+    /// Returns `true` if no event will ever follow.
+    #[cfg(feature = "http")]
+    pub(super) fn is_over(&self) -> bool {
+        self.topic.lock().is_over(self.cursor)
+    }
+
+    /// Appends the bytes before a client's first event. The next read does not report a gap.
+    #[cfg(feature = "http")]
+    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+        let missed = self.missed.take();
+        let topic = &self.topic;
+        let position = topic.position_id(self.cursor);
+        topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.topic.lock();
+        let waker = state.waiters.remove(self.place);
+        state.subscriptions -= 1;
+        drop(state);
+        drop(waker); // Without the lock; see `Waiters::remove`.
+    }
+}

@@ -1,0 +1,221 @@
+//! Topics of one hub that are followed together.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+use std::{error, fmt};
+
+use sse_core::{Batch, Cursor, Event, EventId, Lagged, LogId, Resume};
+
+use super::handle::Topic;
+use super::hub::HubShared;
+use super::position::Start;
+use super::state::Shared;
+use crate::sync::Arc;
+
+/// Topics of one hub that a client follows together, and where it continues.
+#[derive(Debug)]
+pub(crate) struct Several {
+    pub(crate) hub: Arc<HubShared>,
+    /// Everything up to this ID has been read of all topics.
+    pub(crate) position: LogId,
+    pub(crate) topics: Vec<Followed>,
+    /// The worst outcome of the topics.
+    pub(crate) resume: Resume,
+    /// The client's last event ID.
+    asked: Option<EventId<'static>>,
+}
+
+/// One of several topics.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) topic: Topic,
+    /// Its events up to this ID are not sent: they are before the beginning, or missed.
+    pub(crate) from: LogId,
+    pub(crate) resume: Resume,
+}
+
+/// What a client may follow.
+pub(crate) enum Choice {
+    One(Topic),
+    Several(Arc<HubShared>, Vec<Topic>),
+}
+
+impl Choice {
+    /// Checks the topics. One that is there twice counts once.
+    pub(crate) fn of(
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+    ) -> Result<Self, FollowError> {
+        let mut chosen = Vec::<Topic>::new();
+        for topic in topics {
+            let topic = topic.borrow();
+            if chosen
+                .iter()
+                .all(|other| other.address() != topic.address())
+            {
+                chosen.push(topic.clone());
+            }
+        }
+        let first = chosen.first().ok_or(FollowError::NoTopic)?;
+        if chosen.len() == 1 {
+            return Ok(Self::One(chosen.swap_remove(0)));
+        }
+        let hub = first.hub().ok_or(FollowError::DifferentHubs)?;
+        let is_same = |topic: &Topic| topic.hub().is_some_and(|other| Arc::ptr_eq(hub, other));
+        if chosen.iter().all(is_same) {
+            Ok(Self::Several(Arc::clone(hub), chosen))
+        } else {
+            Err(FollowError::DifferentHubs)
+        }
+    }
+}
+
+impl Several {
+    /// Finds where a client continues after `asked`, or begins.
+    ///
+    /// A client with a known ID continues after it in all topics. Otherwise each topic has a
+    /// beginning of its own, and the position is the earliest of them.
+    pub(crate) fn locate(
+        hub: Arc<HubShared>,
+        topics: Vec<Topic>,
+        asked: Option<&EventId<'_>>,
+        start: Start,
+    ) -> Self {
+        let judged = hub.order().judge(asked);
+        let followed = topics.into_iter().map(|topic| {
+            let (state, found) = topic.find_judged(judged, start);
+            drop(state);
+            let (from, resume) = (found.position.unwrap_or_default(), found.resume);
+            drop(found);
+            Followed {
+                topic,
+                from,
+                resume,
+            }
+        });
+        let topics = Vec::from_iter(followed);
+        let earliest = topics.iter().map(|topic| topic.from).min();
+        Self {
+            position: judged.position().or(earliest).unwrap_or_default(),
+            resume: topics
+                .iter()
+                .map(|topic| topic.resume)
+                .max()
+                .unwrap_or(Resume::New),
+            asked: asked.map(|id| id.clone().into_owned()),
+            topics,
+            hub,
+        }
+    }
+
+    /// Returns the names of the topics in which events were missed.
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = &str> {
+        let gaps = self
+            .topics
+            .iter()
+            .filter(|topic| topic.resume >= Resume::Gap);
+        gaps.filter_map(|followed| followed.topic.name())
+    }
+
+    /// Returns `true` if no event will ever follow.
+    pub(crate) fn is_over(&self) -> bool {
+        let is_over = |topic: &Followed| topic.topic.lock().is_over_after(self.position);
+        self.topics.iter().all(is_over)
+    }
+
+    /// Appends a gap event for each topic in which events were missed.
+    pub(crate) fn encode_gaps(&self, out: &mut Vec<u8>) {
+        for followed in &self.topics {
+            if followed.resume >= Resume::Gap {
+                let gap = followed
+                    .topic
+                    .gap_event_after(self.asked.as_ref(), followed.from);
+                out.extend_from_slice(&gap);
+            }
+        }
+    }
+
+    /// Appends the bytes before a client's first event, like
+    /// [`Located::encode_opening`](super::position::Located::encode_opening).
+    pub(crate) fn encode_opening(&self, retry: Duration, out: &mut Vec<u8>) {
+        self.encode_gaps(out);
+        Event::new()
+            .retry(retry)
+            .id(EventId::from(self.position))
+            .encode(out);
+    }
+}
+
+/// A topic, of which events up to the ID were evicted before they were read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missed {
+    /// The place among the topics.
+    pub(crate) index: usize,
+    pub(crate) evicted: LogId,
+    /// The cursor before the oldest retained event.
+    begin: Cursor,
+}
+
+impl From<Missed> for Lagged {
+    fn from(missed: Missed) -> Self {
+        Self {
+            begin: missed.begin,
+        }
+    }
+}
+
+/// Returns the next events of some topics of a hub up to the ID `until`, merged, or `None` if
+/// there are none. Each topic comes with the position of its reader.
+///
+/// This is the general rule, which works for any readers. A topic without new events costs no
+/// lock.
+pub(crate) fn next_batch<'a>(
+    topics: impl Iterator<Item = (&'a Shared, LogId)>,
+    until: LogId,
+) -> Result<Option<Batch>, Missed> {
+    let mut slices = Vec::new();
+    for (index, (topic, after)) in topics.enumerate() {
+        if topic.newest.load() <= after {
+            continue;
+        }
+        let log = &topic.lock().log;
+        match log.slice_between(after, until) {
+            Ok(Some(slice)) => {
+                let is_all = slice.last_id() >= log.newest_id().min(until);
+                slices.push((slice, is_all));
+            }
+            Ok(None) => {}
+            Err(lagged) => {
+                return Err(Missed {
+                    index,
+                    evicted: log.evicted(),
+                    begin: lagged.begin,
+                });
+            }
+        }
+    }
+    Ok(Batch::merge(slices, until))
+}
+
+/// Why topics cannot be followed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The topics belong to different hubs, or one of several stands alone.
+    DifferentHubs,
+    /// There is no topic.
+    NoTopic,
+}
+
+impl fmt::Display for FollowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DifferentHubs => {
+                "the topics belong to different hubs, so no event ID resumes all of them; follow \
+                 topics of one hub, or use a stream for each hub"
+            }
+            Self::NoTopic => "there is no topic to follow; name at least one",
+        })
+    }
+}
+
+impl error::Error for FollowError {}
