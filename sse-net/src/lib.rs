@@ -163,13 +163,14 @@ pub use recording::{Player, Tee};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::{
-    Cursor, Event, EventId, EventType, FieldError, Head, Lagged, Rejection, Response, ResponseHead,
-    Resume, Retention, UpgradeError, Upgrader,
+    Cursor, Event, EventId, EventType, FieldError, Head, KeyedFull, KeyedRetention, Lagged,
+    Rejection, Response, ResponseHead, Resume, Retention, UpgradeError, Upgrader,
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
-    FollowError, Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic,
+    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, Subscription, TooManyTopics,
+    Topic,
 };
 #[cfg(unix)]
 pub use transport::bind_unix;

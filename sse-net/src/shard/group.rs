@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use sse_core::{Cursor, Lagged, Slice};
 
-use crate::topic::{Reader, Start, Topic};
+use crate::topic::{Reader, Since, Start, Topic};
 
 pub(super) struct Group {
     pub(super) subscription: Reader,
@@ -51,7 +51,7 @@ impl Group {
     pub(super) fn slice_after(&self, cursor: Cursor) -> Result<Option<Slice>, Lagged> {
         match &self.pass {
             Some(pass) if pass.slice.start() <= cursor => Ok(pass.slice.after(cursor)),
-            _ => self.topic().slice(cursor..self.position()),
+            _ => self.topic().read(cursor..self.position(), Since::default()),
         }
     }
 

@@ -8,6 +8,7 @@ use sse_core::{Cursor, Lagged, Log, Slice};
 
 use super::clock::now;
 use super::hub::{HubShared, random_epoch};
+use super::log::Since;
 use super::progress::Storage;
 use super::state::{Shared, State};
 use crate::config::{SlowClients, TopicConfig};
@@ -116,11 +117,12 @@ impl Topic {
         self.lock().subscriptions
     }
 
-    /// Returns the first events in `range` that lie together in the log.
-    pub(crate) fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
+    /// Returns the first events in `range` that lie together in the log, for a reader that knows
+    /// of removals dropped until `since`.
+    pub(crate) fn read(&self, range: Range<Cursor>, since: Since) -> Result<Option<Slice>, Lagged> {
         let state = self.lock();
         let end = range.end.min(state.log.end());
-        state.log.slice(range.start..end)
+        state.log.read(range.start..end, since)
     }
 
     /// Evicts events that have become too old.
@@ -148,7 +150,11 @@ impl Topic {
         }
     }
 
+    /// A client of a keyed topic does not continue after a gap: its IDs would fall.
     pub(crate) fn slow_clients(&self) -> SlowClients {
+        if self.is_keyed() {
+            return SlowClients::Disconnect;
+        }
         self.shared.config.slow_clients
     }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
-use sse_core::{Batch, Lagged, Resume};
+use sse_core::{Batch, Lagged, LogId, Resume};
 use tokio::time::Instant;
 
 use super::handle::Topic;
@@ -23,14 +23,16 @@ pub(crate) struct JointReader {
     has_gaps: bool,
     /// The topic in which the last error was.
     lagged: usize,
+    /// The end of the state of keyed topics, until that has been read.
+    state_end: Option<LogId>,
 }
 
 /// What a reader of several topics has read.
 #[derive(Debug)]
 pub(crate) enum Read {
     Events(Batch),
-    /// An event that reports the end of one of the topics.
-    End(Vec<u8>),
+    /// Events that report the end of one of the topics, or of the state of those that are keyed.
+    Own(Vec<u8>),
 }
 
 impl JointReader {
@@ -44,6 +46,7 @@ impl JointReader {
             lingers_until: None,
             has_gaps,
             lagged: 0,
+            state_end: several.state_end,
             several,
         }
     }
@@ -97,10 +100,13 @@ impl JointReader {
             if let Some(batch) = self.try_read()? {
                 return Poll::Ready(Ok(Some(Read::Events(batch))));
             }
+            if let Some(markers) = self.take_markers() {
+                return Poll::Ready(Ok(Some(Read::Own(markers))));
+            }
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
                     let topic = &self.several.topics[index].topic;
-                    return Poll::Ready(Ok(Some(Read::End(topic.end_event()))));
+                    return Poll::Ready(Ok(Some(Read::Own(topic.end_event()))));
                 }
                 Wait::Ended(None) => return Poll::Ready(Ok(None)),
                 Wait::Pending if !self.has_new() => return Poll::Pending,
@@ -119,13 +125,14 @@ impl JointReader {
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
         }
-        let until = self.several.hub.order().visible();
+        let visible = self.several.hub.order().visible();
+        let until = self.state_end.unwrap_or(visible);
         let Several {
             position, topics, ..
         } = &self.several;
         let readers = topics
             .iter()
-            .map(|followed| (&*followed.topic.shared, followed.from.max(*position)));
+            .map(|followed| (&*followed.topic.shared, followed.place(*position)));
         match next_batch(readers, until) {
             Ok(Some(batch)) => {
                 self.several.position = batch.position();
@@ -141,11 +148,24 @@ impl JointReader {
                 Ok(None)
             }
             Err(missed) => {
-                self.several.topics[missed.index].from = missed.evicted;
+                self.several.begin_anew(&missed);
+                self.state_end = self.several.state_end;
                 self.lagged = missed.index;
                 Err(missed.into())
             }
         }
+    }
+
+    /// Returns the events that stand where the state of keyed topics ends, once that is read.
+    fn take_markers(&mut self) -> Option<Vec<u8>> {
+        if self.state_end? > self.several.position {
+            return None;
+        }
+        self.state_end = None;
+        let topics = self.several.topics.iter();
+        let keyed = topics.filter(|followed| followed.is_keyed);
+        let markers = keyed.filter_map(|followed| followed.topic.marker_event());
+        Some(markers.flatten().collect()).filter(|markers: &Vec<u8>| !markers.is_empty())
     }
 
     /// Registers the waker in all topics, unless one or all of them have ended.

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io, slice};
 
-use sse_core::{Encoded, Event, Evicted, Ids, LogId, Now};
+use sse_core::{Cursor, Encoded, Event, Evicted, Ids, KeyedFull, LogId, Now};
 
 use super::clock::now;
 use super::handle::Topic;
@@ -22,8 +22,8 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`PublishError`]: the topic has been finished, or the event is too large, or it has an ID
-    /// and the topic is one of a hub. Nothing was published.
+    /// [`PublishError`]: the topic has been finished or is keyed, or the event is too large, or
+    /// it has an ID and the topic is one of a hub. Nothing was published.
     pub fn publish(&self, event: &Event<'_>) -> Result<Published, PublishError> {
         self.publish_all(slice::from_ref(event))
     }
@@ -96,6 +96,9 @@ impl Topic {
         if state.is_finished {
             return Err(PublishError::Finished);
         }
+        if count > 0 && state.log.is_keyed() {
+            return Err(PublishError::Keyed);
+        }
         let ids = order
             .as_mut()
             .map(|order| self.shared.assign(order, count, now));
@@ -125,8 +128,7 @@ impl Topic {
             .collect()
     }
 
-    /// Appends `events` and wakes subscribers. Wakers are called and memory is freed after the
-    /// lock has been released.
+    /// Appends `events` and wakes subscribers.
     fn append(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -140,7 +142,9 @@ impl Topic {
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
             let encoded = large.next_if(|(at, _)| *at == index);
-            let log = &mut state.log;
+            let Some(log) = state.log.ordinary() else {
+                break; // Refused in `enter`.
+            };
             let appended = match (ids.as_mut().and_then(Iterator::next), encoded) {
                 (None, None) => log.append(event, now),
                 (None, Some((_, encoded))) => log.append_encoded(encoded, now),
@@ -150,6 +154,18 @@ impl Topic {
             id = (!event.has_id()).then_some(appended.id);
             evicted.append(appended.evicted);
         }
+        self.announce(state, start, id, evicted)
+    }
+
+    /// Wakes the subscribers and the storage's writer after events have been appended. Wakers
+    /// are called and memory is freed after the lock has been released.
+    pub(super) fn announce(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        start: Cursor,
+        id: Option<LogId>,
+        evicted: Evicted,
+    ) -> Published {
         let end = state.log.tip();
         let wakes_writer = state.wakes_writer();
         // A storage's writer wakes the subscribers itself, once it has written the events.
@@ -207,6 +223,14 @@ pub enum PublishError {
     Finished,
     /// The event has an ID of its publisher's, but the IDs of a [`Hub`](crate::Hub) are its own.
     OwnId,
+    /// The topic is [keyed](crate::Hub::keyed_topic), and the event was published without a key.
+    Keyed,
+    /// The event was published with a key, and the topic is not keyed.
+    NotKeyed,
+    /// The key is not one line of at most 1,024 bytes.
+    InvalidKey,
+    /// The keyed topic has no room for the event.
+    Full(KeyedFull),
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -224,6 +248,17 @@ impl fmt::Display for PublishError {
                 "the event has an ID, but a hub assigns the IDs of its topics; publish it without \
                  one, or in a topic that stands alone",
             ),
+            Self::Keyed => f.write_str(
+                "the topic is keyed, so an event needs a key; publish it with `publish_for`",
+            ),
+            Self::NotKeyed => f.write_str(
+                "the topic is not keyed; publish without a key, or create the topic with \
+                 `Hub::keyed_topic`",
+            ),
+            Self::InvalidKey => f.write_str(
+                "the key has a line break or more than 1024 bytes; use a shorter text of one line",
+            ),
+            Self::Full(full) => full.fmt(f),
             Self::TooLarge { len, max } => write!(
                 f,
                 "the event has {len} bytes and the topic accepts {max}; raise `max_event` or \
@@ -234,6 +269,12 @@ impl fmt::Display for PublishError {
 }
 
 impl error::Error for PublishError {}
+
+impl From<KeyedFull> for PublishError {
+    fn from(full: KeyedFull) -> Self {
+        Self::Full(full)
+    }
+}
 
 impl From<PublishError> for io::Error {
     fn from(error: PublishError) -> Self {

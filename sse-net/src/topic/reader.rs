@@ -9,7 +9,9 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::handle::Topic;
+use super::log::Since;
 use super::position::Start;
+use super::subscription::Next;
 use super::waiters::{Place, Wakers};
 
 /// A reader of one topic. Dropping it unsubscribes.
@@ -25,6 +27,9 @@ pub(crate) struct Reader {
     resume: Resume,
     /// The ID after which events were missed, until that has been reported.
     missed: Option<EventId<'static>>,
+    since: Since,
+    /// The end of the state of a keyed topic, until that has been read.
+    state_end: Option<Cursor>,
 }
 
 impl Topic {
@@ -43,11 +48,46 @@ impl Topic {
             lingers_until: None,
             resume: found.resume,
             missed: found.missed(asked),
+            since: found
+                .joining
+                .map_or_else(Since::default, |joining| joining.since),
+            state_end: found.joining.map(|joining| joining.until),
         }
     }
 }
 
 impl Reader {
+    /// Polls for the next events, or the marker that separates the state of a keyed topic from
+    /// what follows. `None` is the end of a finished topic.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Next>, Lagged>> {
+        if self.state_end.is_some() && self.missed.is_none() {
+            match self.try_next() {
+                Ok(Some(next)) => return Poll::Ready(Ok(Some(next))),
+                Ok(None) => {}
+                Err(lagged) => return Poll::Ready(Err(self.begin_anew(lagged))),
+            }
+        }
+        self.poll_slice(cx).map_ok(|slice| slice.map(Next::from))
+    }
+
+    /// Returns the next events or the marker, without waiting. An error changes nothing.
+    pub(super) fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
+        let until = self.state_end.unwrap_or(Cursor::MAX);
+        match self.topic.read(self.cursor..until, self.since) {
+            Ok(Some(slice)) => {
+                self.cursor = slice.end();
+                Ok(Some(slice.into()))
+            }
+            Ok(None) => {
+                let state_end = self.state_end.take();
+                self.cursor = self.cursor.max(state_end.unwrap_or_default());
+                let marker = state_end.and_then(|_| self.topic.marker_event());
+                Ok(marker.map(Next::own))
+            }
+            Err(lagged) => Err(lagged),
+        }
+    }
+
     /// Polls for the next slice. `None` is the end of a finished topic.
     pub(crate) fn poll_slice(
         &mut self,
@@ -58,7 +98,7 @@ impl Reader {
             return Poll::Ready(Err(Lagged { begin }));
         }
         let mut state = self.topic.lock();
-        match state.log.slice(self.cursor..state.log.end()) {
+        match state.log.read(self.cursor..state.log.end(), self.since) {
             Ok(Some(slice)) => {
                 self.cursor = slice.end();
                 let linger = self.topic.linger();
@@ -86,19 +126,19 @@ impl Reader {
                 Poll::Pending
             }
             Err(lagged) => {
-                self.cursor = lagged.begin;
-                Poll::Ready(Err(lagged))
+                drop(state);
+                Poll::Ready(Err(self.begin_anew(lagged)))
             }
         }
     }
 
-    /// Returns the next slice, without waiting for one.
-    pub(super) fn try_slice(&mut self) -> Result<Option<Slice>, Lagged> {
-        let slice = self.topic.slice(self.cursor..Cursor::MAX)?;
-        if let Some(slice) = &slice {
-            self.cursor = slice.end();
-        }
-        Ok(slice)
+    /// Continues with the oldest retained event, or the state of a keyed topic.
+    fn begin_anew(&mut self, lagged: Lagged) -> Lagged {
+        let log = &self.topic.lock().log;
+        self.cursor = lagged.begin;
+        self.since = log.since();
+        self.state_end = log.is_keyed().then(|| log.end());
+        lagged
     }
 
     pub(super) const fn resume(&self) -> Resume {

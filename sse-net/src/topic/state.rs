@@ -2,10 +2,11 @@
 
 use std::sync::TryLockError;
 
-use sse_core::{Cursor, Log, LogId, Retention};
+use sse_core::{Cursor, LogId, Retention};
 use tokio::runtime::Handle;
 
 use super::hub::NewestId;
+use super::log::TopicLog;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
 use crate::config::TopicConfig;
@@ -25,11 +26,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: Log) -> Arc<Self> {
-        Self::named(config.into(), log, None)
+    pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: impl Into<TopicLog>) -> Arc<Self> {
+        Self::named(config.into(), log.into(), None)
     }
 
-    pub(super) fn named(config: Arc<TopicConfig>, log: Log, name: Option<Arc<str>>) -> Arc<Self> {
+    pub(super) fn named(
+        config: Arc<TopicConfig>,
+        log: TopicLog,
+        name: Option<Arc<str>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             newest: NewestId::new(log.newest_id()),
@@ -70,7 +75,7 @@ impl Shared {
 }
 
 pub(crate) struct State {
-    pub(crate) log: Log,
+    pub(crate) log: TopicLog,
     pub(super) waiters: Waiters,
     pub(super) subscriptions: usize,
     /// The runtime that wakes the subscribers, once they are many.

@@ -46,6 +46,7 @@ use self::order::Order;
 pub(crate) use self::order::{Judged, random_epoch};
 use super::clock::now;
 use super::handle::Topic;
+use super::log::TopicLog;
 use super::state::Shared;
 use crate::config::HubConfig;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -73,7 +74,7 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Hub(Arc<HubShared>);
+pub struct Hub(pub(super) Arc<HubShared>);
 
 /// What the handles of a hub and of its topics share.
 pub(crate) struct HubShared {
@@ -98,14 +99,19 @@ impl Hub {
 
     /// Returns the topic with this name, and creates it if need be.
     ///
-    /// A name is any text. Whether a client may follow the topic is for the caller to decide.
+    /// A name is any text. A topic that was created [keyed](Self::keyed_topic) stays so. Whether a client may follow the topic is for the caller to decide.
     ///
     /// # Errors
     ///
     /// [`TooManyTopics`]: the hub has [`max_topics`](HubConfig::max_topics) already, all of them
     /// in use.
     pub fn topic(&self, name: impl AsRef<str>) -> Result<Topic, TooManyTopics> {
-        let shared = self.0.topic(name.as_ref())?;
+        self.find_or_create(name.as_ref(), false)
+    }
+
+    /// Returns a topic, which is created keyed or not.
+    pub(super) fn find_or_create(&self, name: &str, keyed: bool) -> Result<Topic, TooManyTopics> {
+        let shared = self.0.topic(name, keyed)?;
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
     }
 
@@ -145,7 +151,7 @@ impl HubShared {
         lock(&self.names)
     }
 
-    fn topic(&self, name: &str) -> Result<Arc<Shared>, TooManyTopics> {
+    fn topic(&self, name: &str, keyed: bool) -> Result<Arc<Shared>, TooManyTopics> {
         let mut names = self.names();
         if let Some(topic) = names.get(name) {
             return Ok(topic);
@@ -156,7 +162,7 @@ impl HubShared {
             names.sweep(SWEEP_FULL, now, &mut dropped);
         }
         let topic = if names.count() < max {
-            Ok(names.insert(name, |name, evicted| self.create(name, evicted)))
+            Ok(names.insert(name, |name, evicted| self.create(name, evicted, keyed)))
         } else {
             Err(TooManyTopics { max })
         };
@@ -165,11 +171,15 @@ impl HubShared {
         topic
     }
 
-    fn create(&self, name: Arc<str>, evicted: LogId) -> Arc<Shared> {
+    fn create(&self, name: Arc<str>, evicted: LogId, keyed: bool) -> Arc<Shared> {
         let config = Arc::clone(self.config.topic(&name));
-        let mut log = Log::of_hub(config.retention, evicted);
+        let mut log = if keyed {
+            TopicLog::keyed(config.keyed, evicted)
+        } else {
+            Log::of_hub(config.retention, evicted).into()
+        };
         if self.order().is_held() {
-            log.hold(Some(log.end()));
+            log.hold_after(evicted);
         }
         Shared::named(config, log, Some(name))
     }
@@ -200,6 +210,10 @@ impl HubShared {
             let wakers = state.take_wakers();
             drop(state);
             wakers.wake();
+            // In parts, because publishers wait for the lock.
+            while let Some(evicted) = { topic.lock().log.settle() } {
+                drop(evicted);
+            }
         }
     }
 }

@@ -267,7 +267,8 @@ fn a_reader_of_the_last_id_finds_every_event_before_it() {
             .each_ref()
             .map(|topic| topic.shared.newest.load() > visible);
         let counts = topics.each_ref().map(|topic| {
-            let log = &topic.lock().log;
+            let mut state = topic.lock();
+            let log = state.log.ordinary().unwrap();
             log.count(log.begin(), log.after(visible))
         });
         // Events up to the ID are found by this number, too, without a lock.
