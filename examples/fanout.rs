@@ -2,14 +2,18 @@
 //!
 //! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
 //! run on threads of their own. `--flood` publishes without pause. `--second RATE` is the rate
-//! of another topic, `/second`.
+//! of another topic, `/second`. With `--keys N`, the topic is keyed and the events are those of
+//! N keys in turn.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::thread;
 
-use sse_core::{Event, Retention};
-use sse_net::{Config, Request, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix};
+use sse_core::{Event, KeyedRetention, Retention};
+use sse_net::{
+    Config, Hub, KeyedTopicError, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
+    TopicConfig, bind_unix,
+};
 use sse_tls::{PemFiles, TlsListener};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,16 +45,16 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         1 => SlowClients::Disconnect,
         _ => SlowClients::SkipAhead,
     };
-    let topic = Topic::new(
-        TopicConfig::default()
-            .retention(Retention::events(usize::MAX).bytes(bytes))
-            .linger(options.linger)
-            .slow_clients(slow_clients),
-    );
+    let config = TopicConfig::default()
+        .retention(Retention::events(usize::MAX).bytes(bytes))
+        .keyed(KeyedRetention::default().keys(options.keys).bytes(bytes))
+        .linger(options.linger)
+        .slow_clients(slow_clients);
+    let mut topic = Target::new(config, options.keys)?;
     let second = Topic::new(TopicConfig::default());
     let mut feed = Feed::new(&options);
     for _ in 0..options.preload {
-        topic.publish(&Event::new().data(feed.store()))?;
+        topic.publish_all(&[Event::new().data(feed.store())])?;
     }
 
     let mut server = Server::new(Config::default());
@@ -67,7 +71,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.unix {
         server = server.listen(bind_unix(path)?);
     }
-    let followed = (topic.clone(), second.clone());
+    let followed = (topic.topic.clone(), second.clone());
     let server = server.serve(move |request: Request| {
         std::future::ready(match request.path() {
             "/second" => request.follow(&followed.1),
@@ -77,16 +81,16 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let publishing = async {
         match (options.threads, options.flood) {
-            (1, true) => flood(&topic, feed, || server.stats().bytes).await,
-            (1, false) => publish(&topic, feed).await,
+            (1, true) => flood(topic, feed, || server.stats().bytes).await,
+            (1, false) => publish(topic, feed).await,
             (_, is_flood) => {
                 let feed_of_second = Feed::second(&options);
                 thread::spawn(move || {
-                    publish_on_thread(&second, feed_of_second);
+                    publish_on_thread(Target::from(second), feed_of_second);
                 });
                 thread::spawn(move || match is_flood {
-                    true => flood_on_thread(&topic, feed),
-                    false => publish_on_thread(&topic, feed),
+                    true => flood_on_thread(topic, feed),
+                    false => publish_on_thread(topic, feed),
                 });
                 std::future::pending::<()>().await;
             }
@@ -101,27 +105,69 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A topic to publish in.
+struct Target {
+    topic: Topic,
+    /// The keys of a keyed topic, and the place of the next one.
+    keys: Vec<String>,
+    next: usize,
+}
+
+impl From<Topic> for Target {
+    fn from(topic: Topic) -> Self {
+        Self {
+            topic,
+            keys: Vec::new(),
+            next: 0,
+        }
+    }
+}
+
+impl Target {
+    fn new(config: TopicConfig, keys: usize) -> Result<Self, KeyedTopicError> {
+        if keys == 0 {
+            return Ok(Topic::new(config).into());
+        }
+        Ok(Self {
+            topic: Hub::new(config).keyed_topic("feed")?,
+            keys: (0..keys).map(|key| key.to_string()).collect(),
+            next: 0,
+        })
+    }
+
+    fn publish_all(&mut self, events: &[Event<'_>]) -> Result<(), PublishError> {
+        if self.keys.is_empty() {
+            return self.topic.publish_all(events).map(drop);
+        }
+        for event in events {
+            self.topic.publish_for(&self.keys[self.next], event)?;
+            self.next = (self.next + 1) % self.keys.len();
+        }
+        Ok(())
+    }
+}
+
 /// Publishes due events, all that are due at the same time as one batch.
-async fn publish(topic: &Topic, mut feed: Feed) {
+async fn publish(mut topic: Target, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        publish_due(topic, &mut feed);
+        publish_due(&mut topic, &mut feed);
         yield_now().await;
     }
     std::future::pending::<()>().await;
 }
 
 /// Like `publish`, on its own thread.
-fn publish_on_thread(topic: &Topic, mut feed: Feed) {
+fn publish_on_thread(mut topic: Target, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         thread::sleep(wait);
-        publish_due(topic, &mut feed);
+        publish_due(&mut topic, &mut feed);
     }
 }
 
-fn publish_due(topic: &Topic, feed: &mut Feed) {
+fn publish_due(topic: &mut Target, feed: &mut Feed) {
     let now = feed::now();
     let batch = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BATCH));
     let events = Vec::from_iter(batch.iter().map(|data| Event::new().data(data)));
@@ -129,14 +175,15 @@ fn publish_due(topic: &Topic, feed: &mut Feed) {
 }
 
 /// Publishes as fast as the only subscriber reads.
-async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
+async fn flood(mut target: Target, mut feed: Feed, written: impl Fn() -> u64) {
+    let topic = target.topic.clone();
     let data = Vec::from_iter((0..500).map(|_| feed.store()));
     let batch = Vec::from_iter(data.iter().map(|data| Event::new().data(data)));
     let mut published = 0;
     loop {
         while topic.subscriptions() > 0 && published < written() + AHEAD as u64 {
             let before = topic.subscribe(Start::Live);
-            let _ = topic.publish_all(&batch);
+            let _ = target.publish_all(&batch);
             published += before.lag() as u64;
         }
         yield_now().await;
@@ -144,10 +191,10 @@ async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
 }
 
 /// Publishes event after event without a pause, whether or not subscribers keep up.
-fn flood_on_thread(topic: &Topic, mut feed: Feed) {
+fn flood_on_thread(mut topic: Target, mut feed: Feed) {
     let data = Vec::from_iter((0..500).map(|_| feed.store()));
     for data in data.iter().cycle() {
-        let _ = topic.publish(&Event::new().data(data));
+        let _ = topic.publish_all(&[Event::new().data(data)]);
     }
 }
 

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use self::read::KeysOfPart;
 pub use self::retention::{KeyedFull, KeyedRetention};
 
@@ -148,7 +150,8 @@ impl KeyedLog {
         event: Encoded,
         now: impl Into<Now>,
     ) -> Evicted {
-        self.push(id, key, event, now.into(), false)
+        let appended = millis(now.into().steady);
+        self.push(id, key, event.into_bytes(id), appended, false)
     }
 
     /// Appends the removal of a key, like [`append_as`](Self::append_as).
@@ -159,7 +162,24 @@ impl KeyedLog {
         event: Encoded,
         now: impl Into<Now>,
     ) -> Evicted {
-        self.push(id, key, event, now.into(), true)
+        let appended = millis(now.into().steady);
+        self.push(id, key, event.into_bytes(id), appended, true)
+    }
+
+    /// Appends an encoded event of an earlier run, like [`append_as`](Self::append_as).
+    ///
+    /// Its age is that of its ID, at least 0 at the time `now`.
+    pub fn restore(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: &[u8],
+        is_removal: bool,
+        now: impl Into<Now>,
+    ) -> Evicted {
+        let appended = id.millis().min(millis(now.into().steady));
+        let event = Bytes::copy_from_slice(event);
+        self.push(id, key, event, appended, is_removal)
     }
 
     /// Holds back the events after an ID, or none with `None`.
@@ -219,8 +239,8 @@ impl KeyedLog {
         &mut self,
         id: LogId,
         key: &str,
-        event: Encoded,
-        now: Now,
+        event: Bytes,
+        appended: u64,
         is_removal: bool,
     ) -> Evicted {
         let superseded = self
@@ -245,7 +265,7 @@ impl KeyedLog {
         if is_removal {
             self.removals.insert(id, Arc::clone(&key));
         }
-        self.push_bytes(id, key, event, now);
+        self.push_bytes(id, key, event, appended);
 
         let mut evicted = Evicted::default();
         let mut touched = None;
@@ -259,18 +279,17 @@ impl KeyedLog {
         evicted
     }
 
-    fn push_bytes(&mut self, id: LogId, key: Arc<str>, event: Encoded, now: Now) {
-        let bytes = event.into_bytes(id);
+    fn push_bytes(&mut self, id: LogId, key: Arc<str>, bytes: Bytes, appended: u64) {
         let is_long = bytes.len() >= MIN_LONG;
         if is_long {
             self.close_newest();
         }
         self.bytes += bytes.len() + key.len();
-        self.newest_id = id;
+        self.newest_id = self.newest_id.max(id);
         let entry = Entry {
             end: self.newest.end().advance(bytes.len()),
             id,
-            appended: millis(now.steady),
+            appended,
             own_id: Some(key),
         };
         if is_long {

@@ -139,6 +139,22 @@ impl KeyedLog {
         })
     }
 
+    /// Whether the log has the event with this ID, and no other supersedes it.
+    #[must_use]
+    pub fn retains(&self, id: LogId) -> bool {
+        let marks = |place: Place| match self.full.get(place.part) {
+            Some(part) => part.marks.has(place.index),
+            None => self.newest_marks.has(place.index),
+        };
+        self.place_of(id).is_some_and(|place| !marks(place))
+    }
+
+    /// Whether the event with this ID is the newest of its key and a removal.
+    #[must_use]
+    pub fn is_removal(&self, id: LogId) -> bool {
+        self.removals.contains_key(&id)
+    }
+
     /// Whether the key's newest event is a value, also if that is held back.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {

@@ -110,8 +110,10 @@ impl Slice {
         self.chunk.entries[self.to - 1].id
     }
 
-    /// Returns the ID and the key of each event of a keyed log.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = (LogId, &Arc<str>)> {
+    /// Returns the ID and the key of each event of a [keyed log](crate::KeyedLog).
+    ///
+    /// Events of other logs are left out.
+    pub fn keys(&self) -> impl Iterator<Item = (LogId, &Arc<str>)> {
         let entries = self.chunk.entries[self.from..self.to].iter();
         entries.filter_map(|entry| Some((entry.id, entry.own_id.as_ref()?)))
     }

@@ -187,6 +187,7 @@ impl KeyedPair {
 
         let map = self.map(end);
         assert_eq!(self.log.len(), map.len());
+        self.check_restored();
         let mut keys = BTreeMap::new();
         let mut after = LogId::default();
         while let Some(part) = self.log.keys_after(after) {
@@ -201,6 +202,38 @@ impl KeyedPair {
             assert_eq!(event.data(), format!("{key} {value}"));
         }
         assert!(self.log.get("absent").is_none());
+    }
+
+    /// A log that is restored from what is retained has the same events.
+    fn check_restored(&self) {
+        let all = |log: &KeyedLog| {
+            let (mut after, mut all) = (LogId::default(), Vec::new());
+            while let Some(slice) = log.slice_between(after, LogId::new(u64::MAX, 0)) {
+                let keys = slice.keys().map(|(_, key)| key.to_string());
+                let events = slice.events().zip(keys);
+                all.extend(events.map(|((id, event), key)| (id, key, event.to_vec())));
+                after = slice.last_id();
+            }
+            all
+        };
+        for event in &self.events {
+            let retains = self.log.retains(LogId::new(event.id, 0));
+            assert_eq!(retains, self.is_live(event), "{event:?}");
+        }
+        if self.visible.is_some() {
+            return; // Events that are held back do not supersede yet.
+        }
+        let retention = KeyedRetention::default();
+        let mut restored = KeyedLog::new(retention, self.log.evicted());
+        for (id, key, event) in all(&self.log) {
+            let is_removal = self.log.is_removal(id);
+            drop(restored.restore(id, &key, &event, is_removal, Duration::ZERO));
+        }
+        assert_eq!(all(&restored), all(&self.log));
+        assert_eq!(
+            (restored.len(), restored.bytes()),
+            (self.log.len(), self.log.bytes())
+        );
     }
 
     /// Reading by cursors returns the same, from each event on.
