@@ -1,7 +1,7 @@
 //! The server of the benchmarks: one feed for all clients, at a chosen rate.
 //!
 //! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
-//! run on threads of their own. `--flood` publishes without pause. `--second RATE` is the rate
+//! run on separate threads. `--flood` publishes without pause. `--second RATE` is the rate
 //! of another topic, `/second`. With `--keys N`, the topic is keyed and the events are those of
 //! N keys in turn.
 
@@ -88,9 +88,12 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 thread::spawn(move || {
                     publish_on_thread(Target::from(second), feed_of_second);
                 });
-                thread::spawn(move || match is_flood {
-                    true => flood_on_thread(topic, feed),
-                    false => publish_on_thread(topic, feed),
+                thread::spawn(move || {
+                    if is_flood {
+                        flood_on_thread(topic, feed);
+                    } else {
+                        publish_on_thread(topic, feed);
+                    }
                 });
                 std::future::pending::<()>().await;
             }

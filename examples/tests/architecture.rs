@@ -162,8 +162,8 @@ fn production_code(file: &Path) -> String {
 
 fn room_of(package: &str, file: &Path) -> String {
     let src = root().join(package).join("src");
-    let path = file.strip_prefix(src).expect("it is in the package");
-    let room = path.components().next().expect("it is no empty path");
+    let path = file.strip_prefix(src).expect("the file is in the package");
+    let room = path.components().next().expect("the path is not empty");
     let room = room.as_os_str().to_str().expect("names are ASCII");
     room.trim_end_matches(".rs").to_owned()
 }

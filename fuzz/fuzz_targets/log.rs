@@ -74,7 +74,7 @@ fuzz_target!(|input: Input<'_>| {
             Operation::Evict => pair.evict(now),
             Operation::Join => pair.join(now),
             Operation::Read(max) => pair.read((*max).into()),
-            Operation::Resume(id) => id.judge().iter().for_each(|id| pair.ask(id)),
+            Operation::Resume(id) => id.judge().iter().for_each(|id| pair.check_resume(id)),
         }
         pair.check();
     }

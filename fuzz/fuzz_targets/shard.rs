@@ -1,6 +1,6 @@
-//! Any program of clients that join, stall, leave and reconnect while events are published,
-//! topics are finished and the server drains: every client reads the events in order, and
-//! misses none without a gap event.
+//! Runs any program of publishing, finishing, draining, and of clients that join, stall,
+//! disconnect and reconnect. Every client reads the events in order, and misses none without a
+//! gap event.
 
 #![no_main]
 
@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 #[derive(Arbitrary, Debug)]
 struct Input {
     shards: bool,
-    /// How much a connection takes that its client does not read.
+    /// The number of bytes that a connection buffers for its client.
     room: u16,
     max_age: bool,
     feeds: [FeedInput; FEEDS],
@@ -46,24 +46,24 @@ struct FeedInput {
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
-    /// As a client that has seen nothing.
+    /// Connects without a last event ID.
     Join(u8, u8),
-    /// As one that comes back.
+    /// Connects with the client's last event ID.
     Reconnect(u8),
-    /// The client reads nothing.
+    /// Stops reading.
     Stall(u8),
-    /// It reads again.
+    /// Reads again.
     Resume(u8),
-    /// It closes its half.
+    /// Closes the client's half of the connection.
     HalfClose(u8),
-    Leave(u8),
+    Disconnect(u8),
     Publish(u8, Size),
-    /// A batch of as many events.
+    /// Publishes a batch of this many events.
     PublishAll(u8, Size, u8),
     Finish(u8, bool),
-    /// Within this many quarters of a second.
+    /// Drains the server within this many quarters of a second.
     Drain(u8),
-    /// For this many quarters of a second.
+    /// Advances the clock by this many quarters of a second.
     Wait(u8),
 }
 
@@ -71,17 +71,17 @@ enum Operation {
 enum Size {
     Small(u8),
     Medium(u16),
-    /// More than 64 KiB, so that the event is a log chunk of its own.
+    /// More than 64 KiB, so that the event gets a separate log chunk.
     Large(u8),
 }
 
 const FEEDS: usize = 2;
 const CLIENTS: usize = 4;
 
-/// Longer programs show nothing new and take long to run.
+/// Longer programs find nothing new and take long to run.
 const MAX_OPERATIONS: usize = 48;
 
-/// Fewer bytes than the bounds of any log, so that only their number evicts events.
+/// Fewer bytes than any log retains, so that only the number of events causes eviction.
 const MAX_BYTES: usize = 1 << 20;
 
 const QUARTER: Duration = Duration::from_millis(250);
@@ -97,20 +97,20 @@ fuzz_target!(|input: Input| {
         .enable_time()
         .start_paused(true)
         .build()
-        .expect("there is nothing that could fail");
+        .expect("the runtime starts");
     runtime.block_on(async {
-        let mut world = World::new(&input);
-        world.join_all().await;
+        let mut simulation = Simulation::new(&input);
+        simulation.join_all().await;
         for operation in input.program.iter().take(MAX_OPERATIONS) {
-            world.perform(operation).await;
-            world.settle().await;
+            simulation.perform(operation).await;
+            simulation.settle().await;
         }
-        world.end().await;
+        simulation.end().await;
     });
 });
 
-/// A server with its clients, and what they have to see.
-struct World {
+/// A server, its clients, and the events that they have to receive.
+struct Simulation {
     feeds: Vec<Feed>,
     clients: Vec<Client>,
     room: usize,
@@ -121,10 +121,10 @@ struct World {
     drain: Option<JoinHandle<()>>,
 }
 
-/// Why connections have ended, by their numbers.
+/// The reasons for which connections have ended, by connection number.
 type Ends = Arc<Mutex<HashMap<usize, Disconnect>>>;
 
-impl World {
+impl Simulation {
     fn new(input: &Input) -> Self {
         let feeds: Vec<_> = input.feeds.iter().map(Feed::new).collect();
         let topics: Vec<_> = feeds.iter().map(|feed| feed.topic.clone()).collect();
@@ -135,10 +135,10 @@ impl World {
             .max_age(input.max_age.then_some(Duration::from_secs(6)))
             .write_timeout(WRITE_TIMEOUT)
             .heartbeat(Duration::from_secs(3));
-        let told = Arc::clone(&ends);
+        let reported = Arc::clone(&ends);
         let server = Server::new(config)
             .listen(Pipes(pipes))
-            .serve(move |request| ready(follow(&topics, &told, request)));
+            .serve(move |request| ready(follow(&topics, &reported, request)));
         Self {
             feeds,
             clients: (0..CLIENTS).map(|_| Client::default()).collect(),
@@ -179,7 +179,7 @@ impl World {
                     let _ = connection.pipe.shutdown().await;
                 }
             }
-            Operation::Leave(client) => self.client(*client).connection = None,
+            Operation::Disconnect(client) => self.client(*client).connection = None,
             Operation::Publish(feed, size) => {
                 self.feeds[usize::from(*feed) % FEEDS].publish(*size, 1);
             }
@@ -218,7 +218,7 @@ impl World {
             .await
             .expect("the server reads");
         client.connection = Some(Connection::new(number, pipe));
-        // Let the server decide before anything else is published.
+        // The server handles the request before further events are published.
         sleep(Duration::from_millis(1)).await;
         if client.last_event_id.is_none() {
             client.next = self.feeds[client.feed].sizes.len();
@@ -230,7 +230,7 @@ impl World {
         if let Some(server) = self.server.take() {
             self.drain = Some(tokio::spawn(async move {
                 let drained = timeout(window + Duration::from_millis(2100), server.drain(window));
-                drained.await.expect("a drain has an end");
+                drained.await.expect("the drain ends in time");
             }));
         }
     }
@@ -243,10 +243,10 @@ impl World {
         }
     }
 
-    /// Lets clients read until there is nothing more to read.
+    /// Lets clients read until no more bytes arrive.
     async fn settle(&mut self) {
         loop {
-            // The clock goes on when no task has anything to do.
+            // The paused clock advances when all tasks wait.
             sleep(Duration::from_millis(1)).await;
             let mut has_read = false;
             for client in &mut self.clients {
@@ -276,7 +276,7 @@ impl World {
         while !drain.is_finished() {
             self.wait(QUARTER).await;
         }
-        drain.await.expect("it ends in time");
+        drain.await.expect("the drain does not panic");
         self.settle().await;
         for client in &self.clients {
             assert!(client.connection.is_none(), "{client:?} still streams");
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    /// Every client sees every event, if only when it comes back.
+    /// Checks that every client has received every event, some after a reconnect.
     async fn check_caught_up(&mut self) {
         for client in 0..CLIENTS {
             if self.clients[client].connection.is_none() {
@@ -301,7 +301,7 @@ impl World {
         }
     }
 
-    /// Every client comes to the end, which it is told again when it comes back.
+    /// Checks that every stream has ended, and that a client that reconnects gets 204.
     async fn check_finished(&mut self) {
         for client in 0..CLIENTS {
             assert!(self.clients[client].connection.is_none());
@@ -319,19 +319,19 @@ impl World {
     }
 }
 
-/// Up to 8 s, in which every deadline passes.
+/// Returns a time of up to 8 s, longer than every deadline.
 fn quarters(count: u8) -> Duration {
     QUARTER * u32::from(count % 32)
 }
 
 fn follow(topics: &[Topic], ends: &Ends, request: Request) -> Answer {
-    let topic: usize = request.path()[1..].parse().expect("it is a feed's index");
-    let number = request.query().expect("there is the connection's number");
-    let number = number.parse().expect("it is a number");
+    let topic: usize = request.path()[1..].parse().expect("the path is the index of a feed");
+    let number = request.query().expect("the query is the number of the connection");
+    let number = number.parse().expect("the query is a number");
     let ends = Arc::clone(ends);
     request.follow(&topics[topic]).on_end(move |reason| {
         let ended = ends.lock().unwrap().insert(number, reason);
-        assert_eq!(ended, None, "it ends once");
+        assert_eq!(ended, None, "a connection ends once");
     })
 }
 
@@ -348,8 +348,9 @@ impl Listener for Pipes {
     }
 }
 
-/// A topic, and the sizes of all events that have been published. An event is the number of
-/// those before it, and filling.
+/// A topic, and the sizes of all published events.
+///
+/// The data of an event is its number and filling.
 struct Feed {
     topic: Topic,
     sizes: Vec<usize>,
@@ -367,13 +368,15 @@ impl Feed {
         if !input.has_backlog {
             retention = retention.backlog(Duration::ZERO, 0);
         }
-        let slow_clients = match input.skips_ahead {
-            true => SlowClients::SkipAhead,
-            false => SlowClients::Disconnect,
+        let slow_clients = if input.skips_ahead {
+            SlowClients::SkipAhead
+        } else {
+            SlowClients::Disconnect
         };
-        let linger = match input.lingers {
-            true => Duration::from_millis(10),
-            false => Duration::ZERO,
+        let linger = if input.lingers {
+            Duration::from_millis(10)
+        } else {
+            Duration::ZERO
         };
         Self {
             topic: Topic::new(
@@ -399,7 +402,7 @@ impl Feed {
             .iter()
             .map(|(id, data)| self.event(*id, data))
             .collect();
-        self.topic.publish_all(&events).expect("it is not finished");
+        self.topic.publish_all(&events).expect("the topic is not finished");
     }
 
     fn finish(&mut self, has_last: bool) {
@@ -407,11 +410,11 @@ impl Feed {
             .then(|| self.add(Size::Small(0)))
             .flatten();
         let last = last.as_ref().map(|(id, data)| self.event(*id, data));
-        self.topic.finish(last.as_ref()).expect("it is small");
+        self.topic.finish(last.as_ref()).expect("the event is small");
         self.is_finished = true;
     }
 
-    /// The number and the data of the next event, unless there have been too many.
+    /// Returns the number and data of the next event, or `None` beyond [`MAX_BYTES`].
     fn add(&mut self, size: Size) -> Option<(usize, String)> {
         let size = match size {
             Size::Small(size) => size.into(),
@@ -430,20 +433,20 @@ impl Feed {
     fn event<'a>(&self, number: usize, data: &'a str) -> Event<'a> {
         let event = Event::new().data(data);
         if self.has_own_ids {
-            let number = i32::try_from(number).expect("there are few");
+            let number = i32::try_from(number).expect("there are few events");
             return event.id(number);
         }
         event
     }
 
-    /// Whether a client may have missed the event with this number.
+    /// Returns whether the event with this number may be evicted.
     fn may_have_evicted(&self, number: usize) -> bool {
         self.sizes.len() - number > self.events
     }
 }
 
 fn data(number: usize, size: usize) -> String {
-    let filling = char::from(b'a' + u8::try_from(number % 26).expect("it is small"));
+    let filling = char::from(b'a' + u8::try_from(number % 26).expect("it is below 26"));
     let mut data = format!("{number} ");
     data.extend(std::iter::repeat_n(filling, size));
     data
@@ -455,22 +458,22 @@ struct Client {
     connection: Option<Connection>,
     is_stalled: bool,
     last_event_id: Option<String>,
-    /// The number of the event that it has to see next.
+    /// The number of the event that it has to receive next.
     next: usize,
     continues: Continues,
     /// The status of the last response.
     status: u16,
-    /// Whether a stream of its own has reached the maximum age.
+    /// Whether one of its streams has reached the maximum age.
     has_aged: bool,
 }
 
-/// What a client may see next.
+/// The event that a client may receive next.
 #[derive(Debug, Default)]
 enum Continues {
     /// The next event.
     #[default]
     Here,
-    /// After a gap, the event with this ID.
+    /// The event with this ID, after a gap.
     At(String),
 }
 
@@ -483,8 +486,8 @@ struct Connection {
     decoder: Decoder,
     /// Whether the first block has been read.
     is_open: bool,
-    /// The last bytes of the body.
-    tail: Vec<u8>,
+    /// The last three bytes of the body.
+    last_bytes: Vec<u8>,
 }
 
 impl Connection {
@@ -496,16 +499,16 @@ impl Connection {
             has_head: false,
             decoder: Decoder::new().max_line(MAX_BYTES).max_event(MAX_BYTES),
             is_open: false,
-            tail: Vec::new(),
+            last_bytes: Vec::new(),
         }
     }
 
-    /// Whether it has been read up to the end of an event or of a heartbeat.
+    /// Returns whether the last bytes end an event or a heartbeat.
     fn is_between_events(&self) -> bool {
-        self.tail.ends_with(b"\n\n") || self.tail == b"\n:\n"
+        self.last_bytes.ends_with(b"\n\n") || self.last_bytes == b"\n:\n"
     }
 
-    /// Reads what there is; `None` at the end.
+    /// Reads all available bytes. Returns `None` at the end.
     fn read(&mut self) -> Option<Vec<u8>> {
         let (mut read, mut part) = (Vec::new(), [0; 16 << 10]);
         loop {
@@ -524,7 +527,7 @@ impl Connection {
 }
 
 impl Client {
-    /// Reads what there is, and returns whether there was anything.
+    /// Reads all available bytes. Returns whether there were any.
     fn read(&mut self, feed: &Feed, ends: &Ends) -> bool {
         if self.is_stalled {
             return false;
@@ -562,10 +565,10 @@ impl Client {
             connection.has_head = true;
             rest = &bytes[bytes.len() - (head.len() - end - 4)..];
         }
-        connection.tail.extend_from_slice(rest);
-        let surplus = connection.tail.len().saturating_sub(3);
-        connection.tail.drain(..surplus);
-        while let Some(item) = connection.decoder.decode(&mut rest).expect("it is small") {
+        connection.last_bytes.extend_from_slice(rest);
+        let surplus = connection.last_bytes.len().saturating_sub(3);
+        connection.last_bytes.drain(..surplus);
+        while let Some(item) = connection.decoder.decode(&mut rest).expect("the stream is within the limits") {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {
                     self.check_gap(event.data(), connection.is_open, feed);
@@ -584,7 +587,7 @@ impl Client {
 
     fn check_event(&mut self, event: &MessageEvent<'_>, feed: &Feed) {
         let number = event.data().split(' ').next();
-        let number: usize = number.unwrap_or_default().parse().expect("it is ours");
+        let number: usize = number.unwrap_or_default().parse().expect("the data begins with a number");
         match std::mem::take(&mut self.continues) {
             Continues::Here => assert_eq!(number, self.next),
             Continues::At(id) => {
@@ -594,16 +597,16 @@ impl Client {
         }
         assert!(
             event.data() == data(number, feed.sizes[number]),
-            "it is torn"
+            "the event is damaged"
         );
         self.next = number + 1;
     }
 
     fn check_gap(&mut self, gap: &str, is_open: bool, feed: &Feed) {
-        assert!(feed.may_have_evicted(self.next), "nothing is missing");
+        assert!(feed.may_have_evicted(self.next), "no event was evicted");
         let asked = match (&self.last_event_id, is_open) {
             (Some(id), false) => format!("\"{id}\""),
-            (None, false) => panic!("it has asked for nothing"),
+            (None, false) => panic!("a client without an ID cannot have a gap"),
             (_, true) => {
                 assert_eq!(feed.slow_clients, SlowClients::SkipAhead);
                 "null".to_owned()
@@ -616,10 +619,10 @@ impl Client {
 
     fn check_end(&mut self, connection: &Connection, reason: Option<Disconnect>, feed: &Feed) {
         if self.status == 204 {
-            return assert!(feed.is_finished); // The server waits until it is closed.
+            return assert!(feed.is_finished); // The server waits until the client closes.
         }
         let is_whole = connection.has_head && connection.is_between_events();
-        match reason.expect("its end is told") {
+        match reason.expect("the hook was called") {
             Disconnect::Finished => {
                 assert!(feed.is_finished && is_whole);
                 assert_eq!(self.next, feed.sizes.len());
@@ -632,7 +635,7 @@ impl Client {
                 assert!(is_whole);
                 self.has_aged = true;
             }
-            // It may have been cut off.
+            // The last event may be incomplete.
             Disconnect::WriteTimeout | Disconnect::Drained => {}
             reason => panic!("{reason:?}"),
         }

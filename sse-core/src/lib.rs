@@ -53,6 +53,7 @@
 //! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | retain the newest event of each key | [`KeyedLog`], [`KeyedRetention`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |

@@ -1,4 +1,4 @@
-//! The framing of bodies, and bodies taken out of it. Each row has its source.
+//! The framing of bodies, and the bytes inside it. Each row names its source.
 
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -29,7 +29,7 @@ fn a_response_is_framed_by_rfc_9112_section_6_3() {
 
     #[rustfmt::skip]
     let rows: &[(&str, Headers<'_>, Result<Framing, BodyError>)] = &[
-        // 6.3, rule 8: neither of them.
+        // 6.3, rule 8: neither header.
         ("rule 8", &[], Ok(UntilClose)),
         // 6.3, rules 5 and 6, and RFC 9110, 8.6: 1*DIGIT.
         ("rule 6", &[(CL, "0")], Ok(Length(0))),
@@ -57,7 +57,7 @@ fn a_response_is_framed_by_rfc_9112_section_6_3() {
         ("rule 4", &[(TE, "identity"), (TE, "chunked")], Ok(Chunked)),
         ("rule 4", &[(TE, "identity, chunked")], Ok(Chunked)),
         ("rule 4", &[(TE, "identity")], Ok(UntilClose)),
-        // RFC 9110, 5.6.1.2: empty elements do not count.
+        // RFC 9110, 5.6.1.2: empty elements are ignored.
         ("empty", &[(TE, " ,, chunked ,")], Ok(Chunked)),
         ("empty", &[(TE, ""), (TE, "chunked")], Ok(Chunked)),
         ("empty", &[(TE, "")], Err(BadCoding)),
@@ -69,12 +69,12 @@ fn a_response_is_framed_by_rfc_9112_section_6_3() {
         ("token", &[(TE, "\"chunked\"")], Err(BadCoding)),
         ("token", &[(TE, "identity chunked")], Err(BadCoding)),
         ("token", &[(TE, "\x0bchunked")], Err(BadCoding)),
-        // 6.1: chunked once, and last; 7.1: its parameters are an error.
+        // 6.1: chunked appears once, and last; 7.1: parameters of it are an error.
         ("6.1", &[(TE, "chunked, chunked")], Err(BadCoding)),
         ("6.1", &[(TE, "chunked"), (TE, "chunked")], Err(BadCoding)),
         ("6.1", &[(TE, "chunked, identity")], Err(BadCoding)),
         ("7.1", &[(TE, "chunked;a=b")], Err(BadCoding)),
-        // Never asked for with TE (RFC 9110, 10.1.4), and nothing here undoes them.
+        // Codings that no TE header has asked for (RFC 9110, 10.1.4).
         ("coding", &[(TE, "gzip, chunked")], Err(unknown("gzip"))),
         ("coding", &[(TE, "GZip")], Err(unknown("gzip"))),
         ("coding", &[(TE, "deflate;q=1"), (TE, "chunked")], Err(unknown("deflate"))),
@@ -86,18 +86,18 @@ fn a_response_is_framed_by_rfc_9112_section_6_3() {
     for (source, headers, expected) in rows {
         let found = Framing::of_response("GET", 200, 1, bytes(headers));
         assert_eq!(found, *expected, "{source}: {headers:?}");
-        // 6.3, rule 1: whatever the headers are.
+        // 6.3, rule 1: the headers do not matter.
         for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 103)] {
             let found = Framing::of_response(method, status, 1, bytes(headers));
             assert_eq!(found, Ok(None), "{method} {status}: {headers:?}");
         }
-        // 6.3, rule 2, and RFC 9110, 15.2.2: another protocol begins.
+        // 6.3, rule 2, and RFC 9110, 15.2.2: another protocol follows.
         for (method, status) in [("CONNECT", 200), ("GET", 101)] {
             let found = Framing::of_response(method, status, 1, bytes(headers));
             assert_eq!(found, Ok(UntilClose), "{method} {status}: {headers:?}");
         }
     }
-    // 6.1: the framing of such a message is faulty, whatever else it has.
+    // 6.1: the framing of such a message is faulty.
     for headers in [&[(TE, "chunked")][..], &[(CL, "9"), (TE, "identity")]] {
         let found = Framing::of_response("GET", 200, 0, bytes(headers));
         assert_eq!(found, Err(CodingInHttp10));
@@ -138,8 +138,8 @@ fn a_request_is_framed_by_rfc_9112_section_6_3() {
     assert_eq!(found, Err(CodingInHttp10));
 }
 
-/// What a reader makes of `input` in pieces of this size: the body, whether it is complete, what
-/// is left, and the error.
+/// Reads `input` in pieces of this size. Returns the body, whether it is complete, the bytes
+/// after it, and the error.
 fn read(
     framing: Framing,
     limits: BodyLimits,
@@ -206,7 +206,7 @@ fn a_body_ends_by_its_framing() {
         (Chunked, "5\r\nhello\r\n0\r\n", "hello", false, "", incomplete(5, Option::None)),
         (Chunked, "5\r\nhello\r\n0\r\nA: b\r\n", "hello", false, "", incomplete(5, Option::None)),
         (Chunked, "ffffffffffffffff\r\nhello", "hello", false, "", incomplete(5, Option::None)),
-        // RFC 9112, 7.1.1: extensions, and blanks before them.
+        // RFC 9112, 7.1.1: extensions, and whitespace before them.
         (Chunked, "5;a=b\r\nhello\r\n0 ; c=\"d;\te\"\r\n\r\n", "hello", true, "", Option::None),
         (Chunked, "5 \t\r\nhello\r\n0;\r\n\r\n", "hello", true, "", Option::None),
         (Chunked, "5;\u{e9}\r\nhello\r\n0\r\n\r\n", "hello", true, "", Option::None),
@@ -245,13 +245,13 @@ fn chunks_that_are_malformed_or_beyond_a_limit_are_errors() {
         ("5g\r\n", "", BadChunkSize),
         ("5 5\r\n", "", BadChunkSize),
         ("-1\r\n", "", BadChunkSize),
-        // Only CR LF ends these lines: a lone LF is read differently by others.
+        // Only CR LF ends these lines, because peers disagree about a lone LF.
         ("5\nhello", "", BadChunkLine),
         ("5\rhello", "", BadChunkLine),
         ("5;a\nhello", "", BadChunkLine),
         ("5;a\0\r\n", "", BadChunkLine),
         ("5\0\r\n", "", BadChunkLine),
-        // The data is as long as was said.
+        // The data has exactly the announced length.
         ("5\r\nhello!", "hello", BadChunkEnd),
         ("5\r\nhello\n0\r\n\r\n", "hello", BadChunkEnd),
         ("5\r\nhello\r0\r\n\r\n", "hello", BadChunkEnd),
@@ -273,7 +273,7 @@ fn chunks_that_are_malformed_or_beyond_a_limit_are_errors() {
         ),
         ("000000000", "", ChunkLineTooLong { limit: 8 }),
         ("0;345678x", "", ChunkLineTooLong { limit: 8 }),
-        // Twice seven bytes, less the one of the body.
+        // Two extensions of seven bytes each exceed a body of one byte by 13.
         (
             "1;bcdefg\r\nh\r\n1;bcdefg",
             "h",
@@ -301,13 +301,13 @@ fn chunks_that_are_malformed_or_beyond_a_limit_are_errors() {
     assert_eq!(overflow.3, Some(BadChunkSize));
     let until_close = read(Framing::UntilClose, limits, "0123456789a", 100);
     assert_eq!(until_close.3, Some(TooLarge { limit: 10 }));
-    // Before "100 Continue".
+    // The error comes before a "100 Continue" is sent.
     let length = BodyReader::new(Framing::Length(11), limits);
     assert_eq!(length.unwrap_err(), TooLarge { limit: 10 });
     assert!(BodyReader::new(Framing::Length(10), limits).is_ok());
 }
 
-/// A stream that lives for months with an extension in each chunk reaches no limit.
+/// A long stream with an extension in each chunk does not reach the limit.
 #[test]
 fn extensions_may_exceed_the_body_by_the_limit() {
     let limits = BodyLimits::new().max_extensions(10);

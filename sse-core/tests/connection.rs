@@ -318,7 +318,7 @@ fn every_error_of_a_stream_can_be_returned_from_a_handler() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever arrives, and however it is split: one response of the library's, or a stream.
+    /// Any input, split in any way, yields one response of the library or a stream.
     #[test]
     fn no_request_injects_into_its_response(
         request in hostile_request(),
@@ -400,7 +400,9 @@ fn decides(
     expected: &str,
 ) {
     let mut peer = Peer::sends(format!("{method} / HTTP/1.0\r\n\r\n"));
-    let request = Upgrader::new().read(&mut peer).expect("it is a request");
+    let request = Upgrader::new()
+        .read(&mut peer)
+        .expect("the request is valid");
     decide(request).expect("the connection takes all");
     assert_eq!(peer.output(), expected);
     assert_eq!(peer.done.len(), 2);

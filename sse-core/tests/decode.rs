@@ -386,9 +386,7 @@ fn decodes<const N: usize>(input: impl AsRef<[u8]>, expected: [Item; N]) {
     for capacity in [1, 2, 3, 8192] {
         let mut items: Vec<Item> = Vec::new();
         for decoded in Events::new(BufReader::with_capacity(capacity, input)) {
-            items.push(Decoded::Event(
-                decoded.expect("there is no limit to exceed"),
-            ));
+            items.push(Decoded::Event(decoded.expect("no limit is exceeded")));
         }
         assert_eq!(items, expected, "{} by {capacity}", input.escape_ascii());
     }

@@ -1,4 +1,4 @@
-//! Request heads: what becomes one, what is refused with which answer, however it is cut.
+//! Request heads: valid ones and refused ones, split in every way.
 
 #![cfg(feature = "http")]
 
@@ -52,11 +52,11 @@ fn a_reader_is_ready_for_another_head() {
     }
 }
 
-/// A careless caller must not turn a bad request into a panic.
+/// Reading after an error is a mistake of the caller, but must not panic.
 #[test]
 fn a_reader_continues_after_a_refusal() {
     for refused in [
-        "no HTTP at all\r\n\r\n",
+        "not HTTP at all\r\n\r\n",
         "\0",
         "GET / HTTP/1.1\n\n",
         "GET /too/long HTTP/1.1",
@@ -131,7 +131,7 @@ fn a_head_shows_no_secrets_in_debug_output() {
     }
 }
 
-/// RFC 9112, 3.2: a target has the characters of a URI, which are ASCII.
+/// RFC 9112, 3.2: a target consists of the characters of a URI, which are ASCII.
 #[test]
 fn a_target_outside_ascii_is_refused() {
     let reason = "the request target has a character outside ASCII; send it percent-encoded";
@@ -212,7 +212,7 @@ fn every_form_of_target_is_read() {
     target("OPTIONS *", "*", None, "a.example");
     target("OPTIONS /a", "/a", None, "a.example");
     target("CONNECT b.example:443", "b.example:443", None, "a.example");
-    target("get /", "/", None, "a.example"); // a method like any other: 405, not 400
+    target("get /", "/", None, "a.example"); // an unknown method, but a valid one
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_request_has_exactly_one_valid_host() {
     }
 }
 
-/// RFC 3986, 3.2: brackets are around IPv6 addresses, a port is a number.
+/// RFC 3986, 3.2: only IPv6 addresses have brackets, and a port is a number.
 #[test]
 fn a_malformed_host_is_refused() {
     for host in [
@@ -346,7 +346,7 @@ fn http_1_is_accepted_and_other_versions_are_refused() {
     refuses("GET / HTTP/3.0\n\n", 505, other);
     refuses("GET / HTTP/0.9\r\n\r\n", 505, other);
     refuses("\r\nGET / HTTP/2.0\r\n\r\n", 505, other);
-    refuses("PRI * HTTP/2.0\r\n\r\n", 505, other); // HTTP/2 begins with this
+    refuses("PRI * HTTP/2.0\r\n\r\n", 505, other); // the preface of HTTP/2
 
     let malformed = "the request line or a line end is malformed";
     refuses("GET /\r\n\r\n", 400, malformed); // HTTP/0.9
@@ -380,7 +380,7 @@ fn a_malformed_request_line_is_refused() {
     malformed("SSH-2.0-OpenSSH_9.2");
 }
 
-/// The version is 1.1; it is the target that is wrong.
+/// The version is 1.1, and only the target is malformed.
 #[test]
 fn a_space_in_the_target_is_not_taken_for_another_version() {
     for line in ["GET /a b HTTP/1.1", "GET /  HTTP/1.1", "GET / b HTTP/1.0"] {
@@ -431,7 +431,7 @@ fn malformed_headers_are_refused() {
     );
 }
 
-/// RFC 9112, 6: the two headers that say where the body ends may not disagree.
+/// RFC 9112, 6: the headers that frame the body must not contradict each other.
 #[test]
 fn ambiguous_framing_is_refused() {
     let has_body = |headers: &str| {
@@ -478,7 +478,7 @@ fn ambiguous_framing_is_refused() {
     );
 }
 
-/// What speaks something else than HTTP learns it at its first byte, not at a deadline.
+/// A peer with another protocol is refused at its first byte, not at a deadline.
 #[test]
 fn another_protocol_is_refused_at_once() {
     let reason = "this does not begin like HTTP; the port speaks plain HTTP/1.1";
@@ -490,7 +490,7 @@ fn another_protocol_is_refused_at_once() {
     refuses(b"\r\n\x16\x03\x01", 400, reason);
 }
 
-/// One byte in 256 of a TLS greeting's random part is an LF.
+/// The random bytes of a TLS ClientHello may contain an LF.
 #[test]
 fn another_protocol_is_refused_at_once_even_with_line_ends() {
     let reason = "this does not begin like HTTP; the port speaks plain HTTP/1.1";
@@ -506,22 +506,23 @@ fn a_head_may_be_as_large_as_the_limit() {
     let too_large = reads(|| HeadReader::new().max_size(request.len() - 1), request);
     assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
 
-    // Blank lines before it count.
+    // Blank lines before the request line count.
     let later = format!("\r\n\n{request}");
     reads(|| HeadReader::new().max_size(later.len()), &later).unwrap();
     let too_large = reads(|| HeadReader::new().max_size(later.len() - 1), &later);
     assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
 }
 
-/// Which part is too large is what the peer must know.
+/// The status tells the peer which part is too large.
 #[test]
 fn a_long_request_line_is_414_and_long_headers_are_431() {
     let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";
     let line = request.find('\n').unwrap() + 1;
     for limit in 0..request.len() {
-        let expected = match limit < line {
-            true => Rejection::URI_TOO_LONG,
-            false => Rejection::HEADERS_TOO_LARGE,
+        let expected = if limit < line {
+            Rejection::URI_TOO_LONG
+        } else {
+            Rejection::HEADERS_TOO_LARGE
         };
         let refused = reads(|| HeadReader::new().max_size(limit), request).unwrap_err();
         assert_eq!(refused, expected, "with {limit} bytes allowed");
@@ -575,8 +576,7 @@ fn a_hundred_headers_are_allowed_by_default() {
     reads(|| HeadReader::new().max_headers(101), head(101)).unwrap();
 }
 
-/// A reader that looks for the end from the start with each piece would look at half a
-/// terabyte here.
+/// A reader that searches all bytes again with each piece would read half a terabyte.
 #[test]
 fn time_is_linear_in_the_head() {
     let mut reader = HeadReader::new().max_size(8 << 20);
@@ -605,14 +605,14 @@ fn the_last_event_id_is_read_from_the_header() {
     assert_eq!(head.last_event_id().unwrap().as_str(), "caf\u{fffd}");
 }
 
-/// Polyfills can't set the header.
+/// Polyfills cannot set the header.
 #[test]
 fn without_the_header_the_last_event_id_is_read_from_the_query() {
     last_event_id("/?lastEventId=7", "", Some("7"));
     last_event_id("/?last_event_id=7", "", Some("7"));
     last_event_id("/?lastEventID=7", "", Some("7")); // Mercure, "Reconciliation"
     last_event_id("/?lastEventID=&lastEventId=7", "", Some("7"));
-    last_event_id("/?lastEventId=+7%09", "", Some("7")); // as a header shows it
+    last_event_id("/?lastEventId=+7%09", "", Some("7")); // trimmed like a header
     last_event_id("/?lastEventId=+", "", None);
     last_event_id("/?lastEventId=7", "Last-Event-ID: \r\n", Some("7"));
     last_event_id("http://b.example?lastEventId=7", "", Some("7"));
@@ -645,7 +645,7 @@ fn a_last_event_id_with_a_control_character_is_refused() {
     }
 }
 
-/// The target of a GET or another request with this host, and what it consists of.
+/// Checks the parts of a request's target.
 #[track_caller]
 fn target(line: &str, path: &str, query: Option<&str>, host: &str) {
     let head = accepts(format!("{line} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
@@ -664,7 +664,7 @@ fn last_event_id(target: &str, header: &str, expected: Option<&str>) {
     assert_eq!(head.last_event_id().as_ref().map(AsRef::as_ref), expected);
 }
 
-/// However it is cut, this is a head, and so are its parts.
+/// Checks that this is a head, however it is split, and returns it.
 #[track_caller]
 fn accepts(request: impl AsRef<[u8]>) -> Head {
     match reads(HeadReader::new, &request) {
@@ -678,7 +678,7 @@ fn accepts(request: impl AsRef<[u8]>) -> Head {
     }
 }
 
-/// However it is cut, this is refused, with this answer.
+/// Checks that this is refused with this status and reason, however it is split.
 #[track_caller]
 fn refuses(request: impl AsRef<[u8]>, status: u16, reason: &str) {
     match reads(HeadReader::new, &request) {
@@ -687,7 +687,7 @@ fn refuses(request: impl AsRef<[u8]>, status: u16, reason: &str) {
     }
 }
 
-/// What `request` is, which is the same however it is cut.
+/// Reads `request`, with the same result however it is split.
 #[track_caller]
 fn reads(
     reader: impl Fn() -> HeadReader,
@@ -702,21 +702,21 @@ fn reads(
     whole
 }
 
-/// Feeds the pieces until there is a head or an answer. After a head nothing may be taken.
+/// Reads the pieces until there is a head or a rejection.
 fn read_in<'i>(
     mut reader: HeadReader,
     pieces: impl Iterator<Item = &'i [u8]>,
 ) -> Result<Option<Head>, Rejection> {
     for mut piece in pieces {
         if let Some(head) = reader.read(&mut piece)? {
-            assert_eq!(piece, b"", "the head ends with the request");
+            assert_eq!(piece, b"", "no bytes follow the head");
             return Ok(Some(head));
         }
     }
     Ok(None)
 }
 
-/// All that can be known of a head, to compare.
+/// Returns everything that the getters of a head return.
 fn facts(read: &Result<Option<Head>, Rejection>) -> Result<Option<Vec<String>>, Rejection> {
     let read = read.as_ref().map_err(Rejection::clone)?;
     Ok(read.as_ref().map(|head| {

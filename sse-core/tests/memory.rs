@@ -195,14 +195,14 @@ fn memory_of_a_large_event_is_released() {
 #[track_caller]
 fn sends(send: impl Fn(&mut Stream<Sink>) -> Result<(), SendError>) {
     let mut stream = Stream::new(io::sink());
-    allocates_nothing(|| send(&mut stream).expect("it is accepted"));
+    allocates_nothing(|| send(&mut stream).expect("the call is accepted"));
 }
 
 /// Checks that the idle stream keeps at most two small buffers after this.
 #[track_caller]
 fn releases_memory(send: impl Fn(&mut Stream<Sink>) -> Result<(), SendError>) {
     let mut stream = Stream::new(io::sink());
-    let used = measure(|| send(&mut stream).expect("it is accepted"));
+    let used = measure(|| send(&mut stream).expect("the call is accepted"));
     assert!(used.bytes_current <= 2 * (16 << 10), "{used:?}");
 }
 

@@ -1,5 +1,4 @@
-//! What is recorded is what is replayed, whatever happens to the stream, the writer and the
-//! file.
+//! Recordings: what is recorded is replayed unchanged, with any stream, writer and damage.
 
 #![cfg(feature = "recording")]
 #![allow(
@@ -20,7 +19,7 @@ use sse_core::{
 mod common;
 use common::{hostile_input, text_in_lines, text_of};
 
-/// Pieces of a stream with the milliseconds at which they came, and the recording of them.
+/// Each row has the pieces of a stream with their times in milliseconds, and the recording.
 #[test]
 fn a_recording_is_the_stream_with_time_lines() {
     for (pieces, expected) in [
@@ -30,7 +29,7 @@ fn a_recording_is_the_stream_with_time_lines() {
             &[(1, "data: a\n\n"), (1, "data: b\n\n"), (2, "data: c\n\n")],
             ":T+0.001000000\ndata: a\n\ndata: b\n\n:T+0.002000000\ndata: c\n\n",
         ),
-        // An event came when its end did.
+        // An event has the time at which its end arrived.
         (
             &[
                 (1, "da"),
@@ -45,12 +44,12 @@ fn a_recording_is_the_stream_with_time_lines() {
             &[(1, "data: a\n\ndata: b"), (2, "\n\n")],
             ":T+0.001000000\ndata: a\n\n:T+0.002000000\ndata: b\n\n",
         ),
-        // What has no end is not there.
+        // An incomplete event is not recorded.
         (
             &[(1, "data: a\n\ndata: b\n")],
             ":T+0.001000000\ndata: a\n\n",
         ),
-        // Comments between events do not wait, those within one do.
+        // A comment between events is recorded at once, one within an event with its event.
         (
             &[
                 (1, ": a\n"),
@@ -61,7 +60,7 @@ fn a_recording_is_the_stream_with_time_lines() {
             ],
             ":T+0.001000000\n: a\n:T+0.002000000\n:\n:T+0.005000000\nid: 1\n: b\n\n",
         ),
-        // All line ends, cut anywhere.
+        // All line ends, split anywhere.
         (
             &[(1, "data: a\r\n\r\ndata: b\r\r")],
             ":T+0.001000000\ndata: a\r\n\r\ndata: b\r\r",
@@ -75,12 +74,12 @@ fn a_recording_is_the_stream_with_time_lines() {
             ],
             ":T+0.003000000\ndata: a\r\ndata: b\r\n\r:T+0.004000000\n\ndata: c\r\n\r\n",
         ),
-        // A byte order mark would not stand at the beginning.
+        // The byte order mark is dropped, since a time line precedes it.
         (
             &[(1, "\u{feff}data: a\n\n"), (1, "\u{feff}data: b\n\n")],
             ":T+0.001000000\ndata: a\n\n\u{feff}data: b\n\n",
         ),
-        // A comment does not pass for a time.
+        // A comment of the stream that looks like a time line is changed.
         (
             &[(1, ":T+1.000000000\n: T+2.000000000\n\n")],
             ":T+0.001000000\n: T+1.000000000\n: T+2.000000000\n\n",
@@ -120,7 +119,7 @@ fn a_byte_order_mark_may_arrive_in_pieces() {
 }
 
 #[test]
-fn a_torn_event_is_not_recorded() {
+fn an_event_cut_by_a_restart_is_not_recorded() {
     let mut recorder = Recorder::new(Vec::new());
     recorder
         .record(at(1), b"id: 1\ndata: a\n\nid: 2\ndata: b\n")
@@ -181,7 +180,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn record_then_replay_is_the_identity(events in prop::collection::vec((time(), event()), 0..8)) {
+    fn a_replay_returns_the_recorded_events_and_times(events in prop::collection::vec((time(), event()), 0..8)) {
         let mut recorder = Recorder::new(Vec::new());
         let mut wire = Vec::new();
         let mut expected = Vec::new();
@@ -198,7 +197,7 @@ proptest! {
             Vec::from_iter(replayed.iter().map(|item| (item.at(), item.decoded().clone()))),
             expected
         );
-        // Sent on, it is the same too, and recorded again, for what has an end.
+        // The replayed items can be recorded again, with the same result.
         let mut recorder = Recorder::new(Vec::new());
         for item in &replayed {
             recorder.send(item.at(), &item.event()).unwrap();
@@ -207,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_cut_anywhere_decode_to_the_same_when_recorded(
+    fn any_stream_decodes_to_the_same_items_when_recorded(
         pieces in prop::collection::vec((time(), hostile_input()), 0..6),
         at_once in 1..20_usize,
     ) {
@@ -256,18 +255,18 @@ proptest! {
     }
 }
 
-/// Bursts that are written directly, beside small ones that are not.
+/// Large batches are written directly, small ones through the buffer.
 #[test]
 fn large_batches_are_recorded_over_any_writer() {
-    let burst = |count: usize| b"id: 1\ndata: some text T+ that is long enough\n\n".repeat(count);
+    let batch = |count: usize| b"id: 1\ndata: some text T+ that is long enough\n\n".repeat(count);
     let sizes = [1, 400, 20_000, 1, 7_000];
-    let expected = sizes.map(|size| decoded(&burst(size))).concat();
+    let expected = sizes.map(|size| decoded(&batch(size))).concat();
     for at_once in [1000, 65_536, usize::MAX] {
         for fails_at in [0, 10, 20_000, 600_000] {
             let writer = Faulty::new().at_once(at_once);
             let mut recorder = Recorder::new(writer.fails_at(fails_at, ErrorKind::WouldBlock));
             for (second, size) in sizes.into_iter().enumerate() {
-                let _ = recorder.record(Duration::from_secs(second as u64), &burst(size));
+                let _ = recorder.record(Duration::from_secs(second as u64), &batch(size));
             }
             recorder.flush().unwrap();
             let items = replay(recorder.writer().written());
@@ -303,7 +302,7 @@ fn pending_bytes_are_bounded() {
     assert_eq!(text_of(recorder.writer()), ":T+0.001000000\ndata: y\n\n");
 }
 
-/// A recorder whose quota is reached, and which then can write again.
+/// A writer stalls until the recorder's buffer is full, and then takes bytes again.
 #[test]
 fn a_refused_piece_leaves_out_whole_events() {
     type Record = fn(&mut Recorder<Stalling>, Duration, &[u8]) -> io::Result<()>;
@@ -333,7 +332,7 @@ fn a_refused_piece_leaves_out_whole_events() {
     }
 }
 
-/// A piece of a stream is refused that has begun in the piece before.
+/// The event began in the piece before the refused one.
 #[test]
 fn a_refused_piece_leaves_out_the_beginning_of_its_event() {
     let mut recorder = Recorder::new(Stalling::default());
@@ -349,7 +348,7 @@ fn a_refused_piece_leaves_out_the_beginning_of_its_event() {
     let written = recorder.into_parts().0.written;
     assert!(text_of(&written).ends_with("xx\n\n:T+0.004000000\nid: 3\ndata: c\n\n"));
 
-    // An encoded event that has begun is recorded to its end.
+    // An encoded event is recorded to its end once its beginning was accepted.
     let mut recorder = Recorder::new(Stalling::default());
     recorder.record_encoded(at(1), b"id: 1\nda").unwrap();
     recorder.writer().is_stalled.set(true);
@@ -365,7 +364,7 @@ fn a_refused_piece_leaves_out_the_beginning_of_its_event() {
     assert!(text_of(&written).ends_with("xxy\n\n"));
 }
 
-/// A writer that takes everything or nothing.
+/// A writer that takes everything, or nothing while it is stalled.
 #[derive(Debug, Default)]
 struct Stalling {
     written: Vec<u8>,
@@ -374,9 +373,10 @@ struct Stalling {
 
 impl Write for Stalling {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.is_stalled.get() {
-            true => Err(ErrorKind::WouldBlock.into()),
-            false => self.written.write(bytes),
+        if self.is_stalled.get() {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            self.written.write(bytes)
         }
     }
 
@@ -385,9 +385,9 @@ impl Write for Stalling {
     }
 }
 
-/// What a file has after a crash at any byte, and how it goes on.
+/// A crash may cut the file at any byte.
 #[test]
-fn a_file_that_is_cut_off_anywhere_reads_back_and_can_be_continued() {
+fn a_file_cut_at_any_byte_can_be_read_and_continued() {
     let recording = record(&chat_completion(40));
     let all = replay(&recording);
     let mut whole = Vec::new();
@@ -405,10 +405,10 @@ fn a_file_that_is_cut_off_anywhere_reads_back_and_can_be_continued() {
         let time = items.last().map_or(Duration::ZERO, Recorded::at);
         let mut recorder = Recorder::new(&mut whole);
         recorder
-            .send(time + at(1), &Event::new().data("goes on"))
+            .send(time + at(1), &Event::new().data("continued"))
             .unwrap();
-        let gone_on = replay(&whole);
-        let (last, before) = gone_on.split_last().unwrap();
+        let continued = replay(&whole);
+        let (last, before) = continued.split_last().unwrap();
         assert_eq!(before, items, "cut off at {len}");
         assert_eq!(last.at(), time + at(1));
     }
@@ -503,7 +503,7 @@ fn a_replay_begins_at_an_id_or_an_offset() {
             "0 id: 3\nevent: tick\ndata: c\n\n1000 id: \ndata: d\n\n",
         ),
         (from_id(""), "0 data: d\n\n"),
-        // What has been skipped is not known to the client.
+        // The first event has the ID of the skipped one, which the client does not know.
         (
             from_offset(1500),
             "500 id: 1\ndata: b\n\n500 : beat\n\
@@ -538,7 +538,7 @@ fn a_looped_replay_continues_its_times() {
          1000 id: 3\nevent: tick\ndata: c\n\n2000 id: \ndata: d\n\n\
          2000 id: 3\nevent: tick\ndata: c\n\n"
     );
-    // What has no length is not played as fast as possible.
+    // A recording without a duration is repeated every 100 ms.
     let timeless = Replayer::new(Cursor::new(b"data: a\n\ndata: b\n\n")).looped();
     assert_eq!(
         played(timeless, 5),
@@ -549,7 +549,7 @@ fn a_looped_replay_continues_its_times() {
         played(last, 3),
         "0 data: d\n\n100 data: d\n\n200 data: d\n\n"
     );
-    // Nothing to play would be played for ever.
+    // A recording without events ends, because a loop would never yield.
     assert_eq!(played(looped().from_offset(at(5000)), 9), "");
     let empty = Replayer::new(Cursor::new(b":T+1.000000000\n\n")).looped();
     assert_eq!(played(empty, 9), "");
@@ -565,7 +565,7 @@ fn a_stream_without_times_replays_at_time_zero() {
 }
 
 #[test]
-fn the_next_time_is_known_before_reading() {
+fn peek_returns_the_time_of_the_next_item() {
     let mut replayer = Replayer::new(RECORDING);
     for _ in 0..2 {
         assert_eq!(replayer.peek().unwrap(), Some(at(1000)));
@@ -612,7 +612,7 @@ fn a_pace_scales_times() {
     }
 }
 
-/// What a client is sent of the first items, each with its milliseconds before it.
+/// Returns the bytes of the first items, each preceded by its time in milliseconds.
 fn played<R: io::BufRead>(replayer: Replayer<R>, count: usize) -> String {
     let mut out = Vec::new();
     for item in replayer.take(count) {
@@ -635,7 +635,7 @@ fn record(stream: &[(Duration, Vec<u8>)]) -> Vec<u8> {
     recorder.into_parts().0
 }
 
-/// What a client sees that knows of no times.
+/// Returns the decoded items, without times.
 fn items(mut wire: &[u8]) -> Vec<Decoded<'static>> {
     let mut decoder = Decoder::new();
     let mut items = Vec::new();
@@ -650,7 +650,7 @@ fn events(items: &[Recorded<'_>]) -> usize {
     items.iter().filter(is_event).count()
 }
 
-/// The bytes that were recorded.
+/// Returns the recorded bytes without time lines.
 fn without_times(recording: &[u8]) -> Vec<u8> {
     let lines = recording.split_inclusive(|byte| *byte == b'\n');
     let others = lines.filter(|line| !line.starts_with(b":T+"));
@@ -661,8 +661,9 @@ fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A token every few milliseconds, several in one piece where the network was slow, cut
-/// anywhere; with an end that is no JSON. Its IDs, and its heartbeats, are those of a gateway.
+/// Returns a stream of tokens as a gateway sends them, with IDs and heartbeats.
+///
+/// The data of the last event is not JSON.
 fn chat_completion(tokens: usize) -> Vec<(Duration, Vec<u8>)> {
     let mut wire = "retry: 3000\n\n".to_owned();
     for (token, text) in (0..tokens).zip(TOKENS.iter().cycle()) {
@@ -679,7 +680,7 @@ fn chat_completion(tokens: usize) -> Vec<(Duration, Vec<u8>)> {
     cut(&wire)
 }
 
-/// Named events, with pings among them.
+/// Returns a stream of typed events, one of them a ping.
 fn messages(tokens: usize) -> Vec<(Duration, Vec<u8>)> {
     let named =
         |name: &str, data: &str| format!("event: {name}\ndata: {{\"type\":\"{name}\"{data}}}\n\n");
@@ -708,7 +709,7 @@ const TOKENS: [&str; 8] = [
     " 世界\u{1f600}",
 ];
 
-/// The stream in pieces of many sizes, milliseconds apart.
+/// Splits the stream into pieces of many sizes, milliseconds apart.
 fn cut(wire: &str) -> Vec<(Duration, Vec<u8>)> {
     let mut rest = wire.as_bytes();
     let mut time = at(180);

@@ -1,4 +1,4 @@
-//! Response heads, as servers and proxies send them. Each row has its source.
+//! Response heads as servers and proxies send them. Each row names its source.
 
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -10,7 +10,7 @@ use sse_core::{
     BodyError, BodyLimits, Framing, ResponseHead, ResponseHeadError, ResponseHeadReader,
 };
 
-/// The head in `input`, which comes in pieces of this size, and what is left of it.
+/// Reads a head from `input` in pieces of this size. Returns it and the bytes after it.
 fn read_in(
     mut reader: ResponseHeadReader,
     input: &[u8],
@@ -60,7 +60,7 @@ fn a_head_is_read_by_rfc_9112() {
         ("9110, 6.2", "\r\nHTTP/1.9 200 OK\r\n\r\nrest", 200, 1, &[]),
         // RFC 9112, 2.2: a lone LF may end a line; blank lines before the first.
         ("2.2", "\n\r\nHTTP/1.1 200 OK\nA: b\n\nrest", 200, 1, &["b"]),
-        // RFC 9110, 5.5: blanks around a value are no part of it.
+        // RFC 9110, 5.5: whitespace around a value is not part of it.
         (
             "9110, 5.5",
             "HTTP/1.1 200 OK\r\nA:\t b c \t\r\na:\r\n\r\nrest",
@@ -122,14 +122,14 @@ fn a_head_is_read_by_rfc_9112() {
 fn a_head_that_is_malformed_or_too_large_is_refused() {
     use ResponseHeadError::{Malformed, NotHttp, TooLarge, TooManyHeaders};
     for (input, error) in [
-        // At once, not at the end of a line that may never come.
+        // Refused at once, without waiting for the end of the line.
         ("SSH-2.0-x", NotHttp),
         ("220 ready\r\n", NotHttp),
         ("HTTP/2 200\r\n\r\n", NotHttp),
         ("HTTQ", NotHttp),
         ("\r\n<html>", NotHttp),
         ("\r\r", NotHttp),
-        ("\u{15}\u{3}\u{1}\u{0}\u{2}", NotHttp), // An alert of TLS.
+        ("\u{15}\u{3}\u{1}\u{0}\u{2}", NotHttp), // a TLS alert
         ("HTTP/1.1 099 Low\r\n\r\n", Malformed),
         ("HTTP/1.1 20 Short\r\n\r\n", Malformed),
         ("HTTP/1.x 200 OK\r\n\r\n", Malformed),
@@ -258,7 +258,7 @@ fn retry_after_is_seconds_or_a_date() {
         ("Sun, 06 Nov 1994 08:49:37 GMT", Some(seconds(60))),
         ("Sunday, 06-Nov-94 08:49:37 GMT", Some(seconds(60))),
         ("Sun Nov  6 08:49:37 1994", Some(seconds(60))),
-        ("Sun, 06 Nov 1994 08:48:00 GMT", Some(seconds(0))), // It has passed.
+        ("Sun, 06 Nov 1994 08:48:00 GMT", Some(seconds(0))), // in the past
         ("", None),
         ("-3", None),
         ("+3", None),
@@ -316,7 +316,7 @@ fn errors_are_sentences() {
         };
         assert_eq!(io::Error::from(error).kind(), kind);
     }
-    // However much has come.
+    // The error shows a limited number of bytes.
     let ResponseHeadError::Incomplete { received } =
         read(&format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(10_000))).unwrap_err()
     else {

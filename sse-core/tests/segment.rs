@@ -277,7 +277,7 @@ fn nothing_is_restored_twice_or_out_of_order() {
         log.restore(merged, at(10));
         assert_eq!(text(&log, log.begin()), text(&rest, rest.begin()));
     }
-    // The greatest possible ID would have none after it.
+    // No ID could follow the greatest possible one.
     let last = format!("{0}-{0}\nid: 1\n\n", u64::MAX);
     let file = format!(":{:08x} {last}", crc32fast::hash(last.as_bytes()));
     let record = Segment::new(file.as_bytes())
@@ -372,7 +372,7 @@ proptest! {
     }
 }
 
-/// Five of these at most: `7-0`, `7-1`, `7-2`, `b3`, `7-4`.
+/// Returns a log of at most five events: `7-0`, `7-1`, `7-2`, `b3`, `7-4`.
 fn append(log: &mut Log, number: u64) {
     let event = Event::new().data(number.to_string());
     match number {
@@ -387,7 +387,7 @@ fn log_of(count: u64) -> Log {
     log
 }
 
-/// The segment of all retained events.
+/// Returns a segment with all retained events.
 fn segment(log: &Log) -> Vec<u8> {
     let (mut file, mut cursor) = (Vec::new(), log.begin());
     while let Some(slice) = log.slice(cursor..log.tip()).expect("nothing was evicted") {
@@ -402,13 +402,13 @@ fn segment(log: &Log) -> Vec<u8> {
 
 fn restored(file: &[u8]) -> Restored {
     let mut restored = Restored::default();
-    for record in Segment::new(file).expect("it is well-formed").flatten() {
+    for record in Segment::new(file).expect("the header is valid").flatten() {
         assert!(restored.push(&record));
     }
     restored
 }
 
-/// The records of a segment that can be pushed in this order.
+/// Returns the records of a segment that can be restored in this order.
 fn restored_of(file: &[u8], indices: &[usize]) -> Restored {
     let records: Vec<_> = Segment::new(file).unwrap().flatten().collect();
     let mut restored = Restored::default();
@@ -418,19 +418,19 @@ fn restored_of(file: &[u8], indices: &[usize]) -> Restored {
     restored
 }
 
-/// The log of a segment, at the time 10.
+/// Returns the log of a segment, restored at the time 10.
 fn restore(file: &[u8], retention: Retention) -> Log {
     let mut log = new_log(retention);
     log.restore(restored(file), at(10));
-    let since = LogId::parse("7-0").expect("it is well-formed");
+    let since = LogId::parse("7-0").expect("the ID is valid");
     drop(log.finish_restoring(since, at(10), at(10)));
     log
 }
 
-/// The sequence numbers of the records, and the damaged ranges.
+/// Returns the sequence numbers of the records, and the damaged ranges.
 fn read(file: &[u8]) -> (Vec<u64>, Vec<std::ops::Range<usize>>) {
     let (mut sequences, mut damages) = (Vec::new(), Vec::new());
-    for item in Segment::new(file).expect("it is well-formed") {
+    for item in Segment::new(file).expect("the header is valid") {
         match item {
             Ok(record) => sequences.push(record.id().sequence()),
             Err(damage) => damages.push(damage.range()),
@@ -456,16 +456,16 @@ fn ids(text: &str) -> String {
     ids.join(" ")
 }
 
-/// How a client with this ID resumes, in words.
+/// Describes how a client with this ID resumes.
 fn answer(log: &Log, id: &str) -> String {
-    match log.resume(Some(&EventId::new(id).expect("it is well-formed"))) {
+    match log.resume(Some(&EventId::new(id).expect("the ID is valid"))) {
         (Resume::Resumed, cursor) => format!("resumed {}", ids(&text(log, cursor))),
         (Resume::Gap, cursor) => format!("gap {}", ids(&text(log, cursor))),
         other => format!("{other:?}"),
     }
 }
 
-/// A log without a backlog.
+/// Returns a log without a backlog.
 fn new_log(retention: Retention) -> Log {
     Log::new(retention.backlog(Duration::ZERO, 0))
 }

@@ -390,7 +390,7 @@ fn close_sends_the_close_event_and_returns_the_writer() {
 #[track_caller]
 fn writes(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, expected: &str) {
     let mut stream = Stream::new(Recorder::default());
-    call(&mut stream).expect("it is accepted");
+    call(&mut stream).expect("the call is accepted");
     let (recorder, rest) = stream.into_parts();
     assert_eq!(text_of(&recorder.writes.concat()), expected);
     assert_eq!(
@@ -411,7 +411,7 @@ fn rejects(call: impl FnOnce(&mut Stream<Recorder>) -> Result<(), SendError>, se
     let error = call(&mut stream).expect_err("it is rejected");
     assert_eq!(error.to_string(), sentence);
     assert!(stream.writer().writes.is_empty() && stream.pending().is_empty());
-    stream.write_str("next").expect("it is accepted");
+    stream.write_str("next").expect("the call is accepted");
     assert_eq!(
         text_of(&stream.writer().writes.concat()),
         "id: 1\nevent: tick\nretry: 5\ndata: next\n\n"

@@ -1,4 +1,4 @@
-//! What each request is answered with, to the byte.
+//! The response to each request, byte by byte.
 
 #![cfg(feature = "http")]
 
@@ -26,7 +26,7 @@ fn an_event_stream_is_accepted() {
     answers(&upgrader, ask("GET http://b.example/sse", &[]), stream(&[]));
 }
 
-/// Nothing is ever chunked, so nothing need be left out.
+/// The stream is not chunked for HTTP/1.1 either, so there is nothing to leave out.
 #[test]
 fn http_1_0_gets_the_same_stream() {
     let upgrader = Upgrader::new();
@@ -54,7 +54,7 @@ fn headers_can_be_added_and_replaced() {
         .and_then(|upgrader| upgrader.header("X-Accel-Buffering", "yes"))
         .and_then(|upgrader| upgrader.header("x-served-by", "you\tand é"))
         .unwrap();
-    let ours = [
+    let added = [
         "cache-control: no-store",
         "X-Accel-Buffering: yes",
         "x-served-by: you\tand é",
@@ -62,7 +62,7 @@ fn headers_can_be_added_and_replaced() {
     answers(
         &upgrader,
         get(&[]),
-        response(&[&ACCEPTED[..3], &ours].concat(), HEY),
+        response(&[&ACCEPTED[..3], &added].concat(), HEY),
     );
 }
 
@@ -89,7 +89,7 @@ fn options_lists_the_allowed_methods() {
     let upgrader = Upgrader::new();
     answers(&upgrader, ask("OPTIONS /sse", &[]), allowed(&[], &[]));
     answers(&upgrader, ask("OPTIONS *", &[]), allowed(&[], &[]));
-    // Without configured origins a preflight is no business of ours.
+    // Without configured origins, the headers of a preflight are ignored.
     answers(
         &upgrader,
         ask("OPTIONS /sse", &PREFLIGHT),
@@ -125,7 +125,7 @@ fn a_body_is_refused() {
     }
 }
 
-/// RFC 9110, 12.5.1: of the ranges that match, the most specific decides.
+/// RFC 9110, 12.5.1: the most specific of the matching ranges decides.
 #[test]
 fn a_client_that_does_not_accept_event_streams_is_refused() {
     let upgrader = Upgrader::new();
@@ -155,7 +155,7 @@ fn a_client_that_does_not_accept_event_streams_is_refused() {
     }
 }
 
-/// A page whose name is made to resolve to localhost (DNS rebinding) asks for that name.
+/// In a DNS rebinding attack, the attacker's host name resolves to localhost.
 #[test]
 fn other_hosts_are_refused() {
     let upgrader = Upgrader::new()
@@ -164,7 +164,7 @@ fn other_hosts_are_refused() {
         .and_then(|upgrader| upgrader.allow_host("[::1]"))
         .unwrap();
     let host = |host| format!("GET /sse HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    for ours in [
+    for served in [
         "example.org",
         "EXAMPLE.ORG",
         "example.org:8080",
@@ -179,7 +179,7 @@ fn other_hosts_are_refused() {
         "localhost:08080",      // RFC 3986, 6.2.3
         "[0:0:0:0:0:0:0:1]:80", // RFC 5952
     ] {
-        answers(&upgrader, host(ours), stream(&[]));
+        answers(&upgrader, host(served), stream(&[]));
     }
     for other in [
         "",
@@ -225,11 +225,11 @@ fn a_malformed_or_too_large_head_gets_a_response() {
         "the HTTP version is neither 1.0 nor 1.1",
     );
     answers(&upgrader, "PRI * HTTP/2.0\r\n\r\n", refused(version));
-    let no_http = (
+    let not_http = (
         "400 Bad Request",
         "this does not begin like HTTP; the port speaks plain HTTP/1.1",
     );
-    answers(&upgrader, "\x16\x03\x01\x02", refused(no_http));
+    answers(&upgrader, "\x16\x03\x01\x02", refused(not_http));
 
     let long_line = ("414 URI Too Long", "the request line is too long");
     let too_large = (
@@ -273,7 +273,7 @@ fn every_origin_may_be_allowed() {
         allowed(&star, &PREFLIGHT_ANSWER),
     );
 
-    // "*" does not go with credentials, so the origin is named.
+    // "*" is not allowed with credentials, so the header names the origin.
     let upgrader = upgrader.allow_credentials();
     answers(&upgrader, get(&[]), stream(&["Vary: Origin"]));
     answers(&upgrader, get(&[OURS]), stream(&NAMED_WITH_CREDENTIALS));
@@ -363,6 +363,11 @@ fn no_setting_injects_a_header() {
     );
     refuses("X", "\0", "the header value has a NUL at byte 0; remove it");
     refuses(
+        "X",
+        "\x7f",
+        "the header value has '\\u{7f}' at byte 0; remove it",
+    );
+    refuses(
         "X\r\nY",
         "a",
         "the header name has a carriage return at byte 1; remove it",
@@ -408,7 +413,7 @@ fn a_malformed_allowed_host_is_an_error() {
     }
 }
 
-/// What is none could never match, though it was meant to.
+/// A malformed origin would never match.
 #[test]
 fn a_malformed_allowed_origin_is_an_error() {
     let sentence = |text| Upgrader::new().allow_origin(text).unwrap_err().to_string();
@@ -453,7 +458,7 @@ fn a_malformed_scheme_of_an_origin_is_an_error() {
     }
 }
 
-/// Sandboxed pages and local files have this one.
+/// Sandboxed pages and local files have the origin `null`.
 #[test]
 fn the_opaque_origin_may_be_listed() {
     let upgrader = Upgrader::new().allow_origin("null").unwrap();
@@ -463,8 +468,8 @@ fn the_opaque_origin_may_be_listed() {
     answers(&upgrader, get(&[OURS]), refused);
 }
 
-/// RFC 9110, 9.3.1: what a GET carries has no meaning. RFC 9112, 9.6: after "close" no further
-/// request is read, so where it ends does not matter.
+/// RFC 9110, 9.3.1: the content of a GET has no meaning. RFC 9112, 9.6: the connection is closed,
+/// so the end of the content does not matter.
 #[test]
 fn an_empty_chunked_body_is_accepted() {
     let upgrader = Upgrader::new();
@@ -579,7 +584,7 @@ fn every_response_has_cors_headers() {
     }
 }
 
-/// A header that was cut names another origin than the page's.
+/// The part of a header that was read may name a different origin.
 #[test]
 fn an_origin_that_is_cut_off_is_ignored() {
     let upgrader = Upgrader::new()
@@ -596,7 +601,7 @@ fn an_origin_that_is_cut_off_is_ignored() {
     );
 }
 
-/// What the program says itself counts.
+/// Headers of the application take precedence.
 #[test]
 fn vary_and_cors_headers_of_the_program_are_kept() {
     let page =
@@ -646,7 +651,7 @@ fn the_servers_own_origin_is_always_allowed() {
     );
 }
 
-/// RFC 9110, 6.6.1: an origin server with a clock sends it with every answer.
+/// RFC 9110, 6.6.1: an origin server with a clock sends `Date` with every response.
 #[test]
 fn every_response_has_a_date() {
     let clock = || UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -658,13 +663,13 @@ fn every_response_has_a_date() {
         ask("OPTIONS /sse", &[]),
         ask("POST /sse", &[]),
         get(&["X: y", "X: y"]),
-        "no HTTP\r\n\r\n".to_owned(),
+        "not HTTP\r\n\r\n".to_owned(),
         "\x16\x03\x01\x02".to_owned(),
     ] {
         let mut peer = Peer::sends(&request);
         let _ = serve(&upgrader, &mut peer);
-        let answer = peer.output();
-        let second = answer.split("\r\n").nth(1);
+        let response = peer.output();
+        let second = response.split("\r\n").nth(1);
         assert_eq!(
             second,
             Some("Date: Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -673,7 +678,7 @@ fn every_response_has_a_date() {
     }
 }
 
-/// For those who bring their own input and output.
+/// A caller may do its own input and output.
 #[test]
 fn the_decisions_are_functions_without_io() {
     let head = |line: &str| {
@@ -733,7 +738,7 @@ const NAMED_WITH_CREDENTIALS: [&str; 3] = [
     "Access-Control-Allow-Credentials: true",
 ];
 
-/// Fetch, "CORS protocol": a page that sends a header of its own asks first.
+/// Fetch, "CORS protocol": a request with custom headers is preceded by a preflight.
 const PREFLIGHT: [&str; 3] = [
     OURS,
     "Access-Control-Request-Method: GET",
@@ -767,8 +772,8 @@ const MISDIRECTED: Refusal = (
 /// A status and a reason.
 type Refusal = (&'static str, &'static str);
 
-/// The request gets exactly this answer, in whatever pieces it arrives; and where it is
-/// refused, the error is the answer.
+/// Checks that the response is exactly `expected`, however the request is split, and that the
+/// error of a refused request has the same response.
 #[track_caller]
 fn answers(upgrader: &Upgrader, request: impl AsRef<str>, expected: impl AsRef<str>) {
     let (request, expected) = (request.as_ref(), expected.as_ref());
@@ -795,12 +800,12 @@ fn ask(line: &str, headers: &[&str]) -> String {
     response(&[&[&*line, "Host: a.example"], headers].concat(), "")
 }
 
-/// The stream, with these headers beyond the usual ones.
+/// Returns the stream, with these headers added.
 fn stream(extra: &[&str]) -> String {
     response(&[&ACCEPTED, extra].concat(), HEY)
 }
 
-/// The answer to `OPTIONS`, with these headers of CORS and, before them, of a preflight.
+/// Returns the response to `OPTIONS`, with headers of a preflight and of CORS.
 fn allowed(cors: &[&str], preflight: &[&str]) -> String {
     let status = ["HTTP/1.1 204 No Content", "Connection: close"];
     let allow = ["Allow: GET, HEAD, OPTIONS"];
@@ -811,14 +816,14 @@ fn refused(refusal: Refusal) -> String {
     refused_with(refusal, &[])
 }
 
-/// A refusal, with these headers of CORS.
+/// Returns a refusal, with these CORS headers.
 fn refused_with((status, reason): Refusal, cors: &[&str]) -> String {
     let whole = refusal(status, &[], reason);
     let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
     response(&[&[head], cors].concat(), body)
 }
 
-/// A refusal as the answer to `HEAD`.
+/// Returns a refusal without its body, as the response to `HEAD`.
 fn without_body((status, reason): Refusal) -> String {
     let whole = refusal(status, &[], reason);
     whole[..whole.len() - reason.len() - 1].to_owned()

@@ -23,7 +23,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use sse_net::{Config, Event, EventType, Retention, Routes, Server, Tcp, Topic};
+//! use sse_net::{Event, EventType, Retention, Routes, Server, Topic};
 //!
 //! const TICK: EventType = EventType::from_static("tick");
 //! const PAGE: &str = "<script>new EventSource('/ticks')</script>";
@@ -31,8 +31,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
 //! let ticks = Topic::new(Retention::events(10_000));
-//! let server = Server::new(Config::default())
-//!     .listen(Tcp::default().bind("127.0.0.1:0")?)
+//! let server = Server::bind("127.0.0.1:0")?
 //!     .serve(Routes::new().topic("/ticks", &ticks).page("/", PAGE));
 //! ticks.publish(&Event::new().event(TICK).data("42"))?; // never waits, from any thread
 //! server.drain(Duration::from_millis(5)).await;
@@ -43,23 +42,29 @@
 //! # A handler for each request
 //!
 //! ```
-//! use sse_net::{Answer, Config, Rejection, Request, Retention, Server, Topic};
+//! use sse_net::{Answer, Rejection, Request, Server, Topic};
+//! # use sse_net::Retention;
+//! # #[derive(Clone)]
+//! # struct App(Topic);
 //! # struct User(Topic);
 //! # impl User { fn inbox(&self) -> &Topic { &self.0 } }
-//! # fn user(request: &Request) -> Option<User> {
-//! #     request.header("authorization").map(|_| User(Topic::new(Retention::default())))
+//! # impl App {
+//! #     fn user(&self, request: &Request) -> Option<User> {
+//! #         request.header("authorization").map(|_| User(self.0.clone()))
+//! #     }
+//! #     fn model(&self) -> Model { Model(2) }
 //! # }
 //! # struct Model(u8);
 //! # impl Model {
 //! #     async fn next(&mut self) -> Option<String> { self.0 = self.0.checked_sub(1)?; Some("token".into()) }
 //! # }
 //!
-//! async fn handle(request: Request) -> Answer {
-//!     match (user(&request), request.path()) {
+//! async fn handle(app: App, request: Request) -> Answer {
+//!     match (app.user(&request), request.path()) {
 //!         (None, _) => request.reject(Rejection::UNAUTHORIZED),
 //!         (Some(user), "/inbox") => request.follow(user.inbox()), // resumes from Last-Event-ID
-//!         (Some(_), "/ask") => request.stream(async |mut stream| { // one client, with back-pressure
-//! #           let mut model = Model(2);
+//!         (Some(_), "/ask") => request.stream(async move |mut stream| { // one client, with back-pressure
+//!             let mut model = app.model();
 //!             while let Some(token) = model.next().await {
 //!                 stream.write_str(&token).await?;
 //!             }
@@ -68,10 +73,13 @@
 //!         _ => request.reject(Rejection::NOT_FOUND),
 //!     }
 //! }
+//!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
-//! let server = Server::new(Config::default()).serve(handle);
+//! # async fn main() -> std::io::Result<()> {
+//! # let app = App(Topic::new(Retention::default()));
+//! let server = Server::bind("127.0.0.1:0")?.serve_with(app, handle);
 //! # drop(server);
+//! # Ok(())
 //! # }
 //! ```
 //!
@@ -83,6 +91,7 @@
 //! | event ID | the name of an event, which a client sends back as its last event ID |
 //! | topic | a log of events that clients follow |
 //! | hub | a set of named topics that share one order of IDs |
+//! | keyed topic | a topic of a hub that retains the newest event of each key |
 //! | log | the retained events of a topic, in memory, in order |
 //! | retention | the number, bytes and age of the events that a log keeps |
 //! | evict | remove the oldest events from a log |
@@ -117,7 +126,7 @@
 //! - **Events are never torn**, whatever a client does.
 //! - **Losses are reported.** A client that has missed events gets a `gap` event, and the
 //!   application a count.
-//! - **Delivered events are kept**: with a journal, an event that a client has received is
+//! - **Delivered events are stored**: with a journal, an event that a client has received is
 //!   restored after the process was killed.
 //! - **Dead connections are found**: a client that closes at once, one that vanishes by
 //!   heartbeats and write deadlines. The future of a handler or a per-client stream ends with its

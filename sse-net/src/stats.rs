@@ -27,7 +27,7 @@ pub enum Disconnect {
     Finished,
     /// The server drained or stopped.
     Drained,
-    /// The future of a per-client stream resolved to an error of its own.
+    /// The future of a per-client stream resolved to an error of the application.
     HandlerFailed,
     /// The handler or the future of a per-client stream panicked.
     HandlerPanicked,
@@ -59,7 +59,7 @@ impl Disconnect {
 /// The counters of a server at one time, most of them since its start.
 ///
 /// A snapshot costs some atomic loads, and each count an atomic addition. The counters are read
-/// one after the other, so they may differ by what is counted meanwhile.
+/// one after the other, so events that are counted meanwhile may be missing in some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -97,7 +97,7 @@ pub struct Snapshot {
     pub finished: u64,
     /// Streams that were drained.
     pub drained: u64,
-    /// Per-client streams whose future resolved to an error of its own.
+    /// Per-client streams whose future resolved to an error of the application.
     pub handler_failures: u64,
     /// Handlers and futures of per-client streams that panicked.
     pub handler_panics: u64,

@@ -48,6 +48,10 @@ mod on {
         tracing::warn!(%peer, "a connection was refused: the limit of connections is reached");
     }
 
+    pub(crate) fn follow_error(error: &impl Display) {
+        tracing::error!("a request was answered with 500: {error}");
+    }
+
     pub(crate) fn journal(notice: &impl Display) {
         tracing::warn!("{notice}");
     }
@@ -86,6 +90,8 @@ mod off {
     pub(crate) const fn refused(_: &impl Display) {}
 
     pub(crate) const fn panicked(_: &str) {}
+
+    pub(crate) const fn follow_error(_: &impl Display) {}
 
     pub(crate) const fn journal(_: &impl Display) {}
 }

@@ -1,4 +1,4 @@
-//! What bodies leave behind: nothing.
+//! Dropped bodies release all of their memory.
 
 #![cfg(feature = "http")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -30,11 +30,11 @@ fn no_memory_remains_of_ten_thousand_bodies() {
             let delivered = bodies.iter_mut().map(|body| Pin::new(body).poll_frame(cx));
             assert_eq!(delivered.filter(Poll::is_ready).count(), 10_000);
             drop(bodies);
-            tokio::task::yield_now().await; // The task that wakes them.
+            tokio::task::yield_now().await; // The task that wakes the bodies runs.
         });
     };
     for _ in 0..12 {
-        come_and_go(); // Until the log and the lists are as large as they get.
+        come_and_go(); // The log and the lists reach their final sizes.
     }
     let left = allocation_counter::measure(come_and_go);
     assert!(left.bytes_max > 1_000_000, "{left:?}");

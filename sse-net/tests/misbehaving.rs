@@ -44,9 +44,10 @@ async fn a_panic_ends_only_its_own_connection() {
         let (server, net) = serve(config(), move |request: Request| {
             let is_faulty = fault == Fault::Hook && request.path() == "/faulty";
             let answer = request.follow(&followed);
-            ready(match is_faulty {
-                true => answer.on_end(|_| panic!("the hook")),
-                false => answer,
+            ready(if is_faulty {
+                answer.on_end(|_| panic!("the hook"))
+            } else {
+                answer
             })
         });
         let (mut ours, theirs) = duplex(WIDE);

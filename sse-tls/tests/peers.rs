@@ -78,14 +78,14 @@ async fn sign(dir: &Dir, authority: &str, name: &str, new_key: &str) -> (PathBuf
 
 const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256";
 
-struct World {
+struct Setup {
     dir: Dir,
     address: SocketAddr,
     topic: Topic,
     _server: ServerHandle,
 }
 
-impl World {
+impl Setup {
     async fn new(change: impl FnOnce(&Dir, PemFiles) -> PemFiles) -> Self {
         let dir = Dir::new();
         for name in ["ca", "other-ca"] {
@@ -165,27 +165,27 @@ fn assert_fails((text, is_success): &(String, bool), expected: &str) {
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
 async fn openssl_connects_with_both_versions_and_resumes() {
-    let world = World::new(|_, files| files).await;
+    let setup = Setup::new(|_, files| files).await;
     for (option, version) in [("-tls1_2", "TLSv1_2"), ("-tls1_3", "TLSv1_3")] {
-        let first = world.s_client(&format!("{option} -sess_out session")).await;
+        let first = setup.s_client(&format!("{option} -sess_out session")).await;
         let expected = format!("seen: {version}, localhost, no certificate, new");
         assert_succeeds(&first, &expected);
         assert_succeeds(&first, "Verify return code: 0 (ok)");
         assert_succeeds(&first, "closed"); // by close_notify: anything else is an error
-        let again = world.s_client(&format!("{option} -sess_in session")).await;
+        let again = setup.s_client(&format!("{option} -sess_in session")).await;
         let expected = format!("seen: {version}, localhost, no certificate, resumed");
         assert_succeeds(&again, &expected);
     }
-    assert_fails(&world.s_client("-tls1_1").await, "alert");
+    assert_fails(&setup.s_client("-tls1_1").await, "alert");
     assert_succeeds(
-        &world.s_client("-alpn h2,http/1.1").await,
+        &setup.s_client("-alpn h2,http/1.1").await,
         "ALPN protocol: http/1.1",
     );
     assert_fails(
-        &world.s_client("-alpn h2").await,
+        &setup.s_client("-alpn h2").await,
         "alert no application protocol",
     );
-    let distrust = world.s_client("-CAfile other-ca.pem").await;
+    let distrust = setup.s_client("-CAfile other-ca.pem").await;
     assert_fails(&distrust, "certificate verify failed");
 }
 
@@ -193,35 +193,38 @@ async fn openssl_connects_with_both_versions_and_resumes() {
 #[ignore = "needs openssl and curl"]
 async fn client_certificates_are_verified() {
     for (is_required, without) in [(true, None), (false, Some("no certificate"))] {
-        let world = World::new(|dir, files| match is_required {
-            true => files.require_client_certificates(dir.path("ca.pem")),
-            false => files.allow_client_certificates(dir.path("ca.pem")),
+        let setup = Setup::new(|dir, files| {
+            if is_required {
+                files.require_client_certificates(dir.path("ca.pem"))
+            } else {
+                files.allow_client_certificates(dir.path("ca.pem"))
+            }
         })
         .await;
-        sign(&world.dir, "ca", "client", EC).await;
-        sign(&world.dir, "other-ca", "stranger", EC).await;
+        sign(&setup.dir, "ca", "client", EC).await;
+        sign(&setup.dir, "other-ca", "stranger", EC).await;
         for version in ["-tls1_2", "-tls1_3"] {
             let with = |name| format!("{version} -cert {name}.pem -key {name}.key");
-            let client = world.s_client(&with("client")).await;
+            let client = setup.s_client(&with("client")).await;
             assert_succeeds(&client, ", a certificate");
-            let stranger = world.s_client(&with("stranger")).await;
+            let stranger = setup.s_client(&with("stranger")).await;
             assert_fails(&stranger, "alert unknown ca");
-            let nobody = world.s_client(version).await;
+            let nobody = setup.s_client(version).await;
             match without {
                 Some(expected) => assert_succeeds(&nobody, expected),
                 None => assert_fails(&nobody, "alert"),
             }
         }
         let curl = "--cacert ca.pem --cert client.pem --key client.key";
-        assert_succeeds(&world.curl(curl, "/").await, ", a certificate");
+        assert_succeeds(&setup.curl(curl, "/").await, ", a certificate");
     }
 }
 
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
 async fn curl_follows_a_stream_to_its_end() {
-    let world = World::new(|_, files| files).await;
-    let topic = world.topic.clone();
+    let setup = Setup::new(|_, files| files).await;
+    let topic = setup.topic.clone();
     let publishing = async {
         while topic.subscriptions() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -233,7 +236,7 @@ async fn curl_follows_a_stream_to_its_end() {
             ))
             .unwrap();
     };
-    let (stream, ()) = tokio::join!(world.curl("--cacert ca.pem", "/events"), publishing);
+    let (stream, ()) = tokio::join!(setup.curl("--cacert ca.pem", "/events"), publishing);
     // Without close_notify, curl would fail: "unexpected eof while reading".
     assert_succeeds(&stream, &common::published(0..100));
     assert_succeeds(&stream, "event: close\ndata: \n\n");
@@ -244,15 +247,15 @@ async fn curl_follows_a_stream_to_its_end() {
         ("--http1.0", "TLSv1_3"),
         ("--http2", "TLSv1_3"),
     ] {
-        let found = world.curl(&format!("--cacert ca.pem {options}"), "/").await;
+        let found = setup.curl(&format!("--cacert ca.pem {options}"), "/").await;
         assert_succeeds(&found, &format!("seen: {version}, localhost"));
     }
-    let distrust = world.curl("--cacert other-ca.pem", "/").await;
+    let distrust = setup.curl("--cacert other-ca.pem", "/").await;
     assert_fails(&distrust, "unable to get local issuer certificate");
 
-    let port = world.address.port();
+    let port = setup.address.port();
     let plain = try_run(
-        &world.dir,
+        &setup.dir,
         &format!("curl -sSi http://localhost:{port}/"),
         "",
     )
@@ -298,8 +301,8 @@ async fn every_key_format_of_openssl_is_read() {
 async fn assert_handshake_succeeds(dir: &Dir, tls: TlsConfig) {
     let inner = Dir::new();
     std::fs::copy(dir.path("ca.pem"), inner.path("ca.pem")).unwrap();
-    let world = World::with(inner, tls);
-    assert_succeeds(&world.s_client("").await, "Verify return code: 0 (ok)");
+    let setup = Setup::with(inner, tls);
+    assert_succeeds(&setup.s_client("").await, "Verify return code: 0 (ok)");
 }
 
 async fn assert_encrypted_is_refused(dir: &Dir, key: &Path, convert: &str) {
@@ -334,40 +337,40 @@ async fn a_stream_continues_while_the_certificate_is_replaced() {
     authority(&dir, "ca").await;
     let (certificate, key) = sign(&dir, "ca", "server", EC).await;
     let tls = PemFiles::new(certificate, key).load().unwrap();
-    let world = World::with(dir, tls.clone());
+    let setup = Setup::with(dir, tls.clone());
     let serial = "openssl x509 -in server.pem -noout -serial";
-    let port = world.address.port();
+    let port = setup.address.port();
     let shown = format!(
         "openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -serial"
     );
-    let first = run(&world.dir, &shown).await;
-    assert_eq!(first, run(&world.dir, serial).await);
+    let first = run(&setup.dir, &shown).await;
+    assert_eq!(first, run(&setup.dir, serial).await);
 
-    let topic = world.topic.clone();
+    let topic = setup.topic.clone();
     let replacing = async {
         while topic.subscriptions() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         common::publish(&topic, 0..10);
-        sign(&world.dir, "ca", "server", EC).await;
+        sign(&setup.dir, "ca", "server", EC).await;
         assert!(tls.reload().unwrap());
-        let second = run(&world.dir, &shown).await;
-        assert_eq!(second, run(&world.dir, serial).await);
+        let second = run(&setup.dir, &shown).await;
+        assert_eq!(second, run(&setup.dir, serial).await);
         assert_ne!(second, first);
         common::publish(&topic, 10..20);
         topic.finish(None).unwrap();
     };
-    let (stream, ()) = tokio::join!(world.curl("--cacert ca.pem", "/events"), replacing);
+    let (stream, ()) = tokio::join!(setup.curl("--cacert ca.pem", "/events"), replacing);
     assert_succeeds(&stream, &common::published(0..20));
 }
 
 #[tokio::test]
 #[ignore = "needs openssl and curl"]
 async fn garbage_on_the_port_does_not_affect_other_clients() {
-    let world = World::new(|_, files| files).await;
+    let setup = Setup::new(|_, files| files).await;
     let mut garbage = 1_u32;
     for len in (1..3000).step_by(97) {
-        let mut socket = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let mut socket = tokio::net::TcpStream::connect(setup.address).await.unwrap();
         let mut bytes = vec![0x16, 3, 1];
         bytes.extend((0..len).map(|_| {
             garbage = garbage.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -379,5 +382,5 @@ async fn garbage_on_the_port_does_not_affect_other_clients() {
         let reading = socket.read_to_end(&mut answer);
         let _ = timeout(Duration::from_secs(5), reading).await.unwrap();
     }
-    assert_succeeds(&world.curl("--cacert ca.pem", "/").await, "seen: TLSv1_3");
+    assert_succeeds(&setup.curl("--cacert ca.pem", "/").await, "seen: TLSv1_3");
 }

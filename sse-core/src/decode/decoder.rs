@@ -79,7 +79,7 @@ impl Decoder {
 
     /// Sets the last event ID, for a client that resumes a stream.
     ///
-    /// Events have it until one has an ID of its own.
+    /// Events have it until an event of the stream sets another one.
     #[must_use]
     pub fn with_last_event_id(mut self, id: &EventId<'_>) -> Self {
         self.set_last_event_id(id);

@@ -1,7 +1,7 @@
 //! The encoder: the only code that writes fields.
 //!
 //! Every function appends to the caller's buffer. IDs and event types have no line break by
-//! construction; each line of data and of comments becomes a line of its own.
+//! construction; each line of data and of comments becomes a separate line.
 //!
 //! Source: WHATWG HTML, 9.2.5 "Parsing an event stream".
 

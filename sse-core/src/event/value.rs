@@ -154,12 +154,6 @@ impl<'a> Event<'a> {
         self.comment.as_deref()
     }
 
-    /// Returns whether it has an ID.
-    #[must_use]
-    pub const fn has_id(&self) -> bool {
-        self.id.is_some()
-    }
-
     /// Returns the length of its texts, in bytes.
     ///
     /// The encoded event is longer than that, and at most seven times as long plus 128 bytes.

@@ -144,7 +144,7 @@ impl Batch {
         match &self.events {
             Events::Shared(slice) => {
                 let begun = slice.begun(taken);
-                (begun.count, begun.len, slice.id_at(begun.count))
+                (begun.count, begun.len, begun.id)
             }
             Events::Merged(_, ends) => {
                 let count = match taken {

@@ -44,7 +44,7 @@ use crate::event::encode;
 /// log: it costs the log nothing.
 ///
 /// Events are stored in chunks of up to 64 KiB, or a quarter of that in a small log. A long
-/// event may be a chunk of its own. Full chunks are shared with readers.
+/// event may be a separate chunk. Full chunks are shared with readers.
 ///
 /// Every event has an ID: its publisher's, or else one of the form
 /// `<unix-milliseconds>-<sequence>`. Those rise even when the clock is set back. The log has no
@@ -175,7 +175,7 @@ impl Log {
 
     /// Appends an encoded event, like [`append`](Self::append).
     ///
-    /// An event of at least 8 KiB becomes a chunk of its own and is not copied.
+    /// An event of at least 8 KiB becomes a separate chunk and is not copied.
     pub fn append_encoded(&mut self, event: Encoded, now: impl Into<Now>) -> Appended {
         let now = now.into();
         let id = self.next_id(now.unix);
@@ -330,7 +330,7 @@ pub struct Appended {
 /// The minimum length of a full chunk.
 const MIN_CHUNK: usize = 16 << 10;
 
-/// The minimum length of an encoded event that is a chunk of its own.
+/// The minimum length of an encoded event that becomes a separate chunk.
 ///
 /// A chunk costs some 200 bytes.
 const MIN_LONG: usize = 8 << 10;

@@ -81,7 +81,7 @@ impl Restored {
     /// Appends an event and returns `true`, or returns `false` if its ID is not later than
     /// that of the last one.
     pub(crate) fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
-        // The greatest possible ID would have none after it.
+        // No ID could follow the greatest possible one.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {
             self.newest.bytes.extend_from_slice(event);

@@ -88,6 +88,9 @@ impl Slice {
                 0 => self.start,
                 _ => self.chunk.start_of(self.from + count),
             },
+            id: count
+                .checked_sub(1)
+                .map(|last| self.chunk.entries[self.from + last].id),
         }
     }
 
@@ -132,14 +135,10 @@ impl Slice {
         Self::new(Arc::clone(&self.chunk), self.from, to)
     }
 
-    /// Returns the ID of the event at the end of the first `count`.
-    pub(super) fn id_at(&self, count: usize) -> Option<LogId> {
-        let at = (self.from + count).checked_sub(1)?;
-        (count > 0).then(|| self.chunk.entries[at].id)
-    }
-
     /// Returns the number of wire bytes.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a slice has an event")]
+    pub fn len(&self) -> usize {
         self.chunk.range(self.from, self.to).len()
     }
 
@@ -158,4 +157,6 @@ pub struct Begun {
     pub len: usize,
     /// The cursor after the last of them.
     pub position: Cursor,
+    /// The ID that the log assigned to the last of them.
+    pub id: Option<LogId>,
 }

@@ -39,7 +39,7 @@ impl<'a> Recorded<'a> {
     /// Returns the item as an event that shows clients the same.
     ///
     /// The event has an ID where the last event ID changes, and a type where that is not
-    /// `message`. A log gives an ID of its own to an event without one. An ID that a client
+    /// `message`. A log creates an ID for an event without one. An ID that a client
     /// could not send back is [dropped](EventId::foreign).
     #[must_use]
     pub fn event(&self) -> Event<'_> {

@@ -165,5 +165,5 @@ fn escape(lines: &[u8], first: usize) -> Vec<u8> {
 /// The maximum number of bytes that are searched and written at once.
 const PIECE: usize = 256 << 10;
 
-/// From this length on, a `write` of its own costs less than a copy into the outbox.
+/// From this length on, a separate `write` costs less than a copy into the outbox.
 const DIRECT: usize = 16 << 10;

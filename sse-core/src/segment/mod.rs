@@ -162,8 +162,8 @@ impl<'a> Iterator for Segment<'a> {
 
 /// A part of a [`Segment`] that cannot be read.
 ///
-/// Damage at the end of a journal's newest segment is what was being written when the process
-/// or the machine stopped.
+/// Damage at the end of a journal's newest segment is an incomplete write: the process or the
+/// machine stopped meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damage {
     start: usize,

@@ -47,7 +47,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Returns the ID that the log gave the event. It rises from record to record.
+    /// Returns the ID that the log assigned to the event. It rises from record to record.
     #[must_use]
     pub const fn id(&self) -> LogId {
         self.id

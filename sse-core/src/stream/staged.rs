@@ -60,7 +60,7 @@ impl Staged {
         }
     }
 
-    /// Returns `event` with the staged fields where it has none of its own.
+    /// Returns `event` with the staged fields that it does not set itself.
     pub(super) fn fill<'a>(&'a self, event: &'a Event<'_>) -> Event<'a> {
         let event = event.borrowed();
         Event {

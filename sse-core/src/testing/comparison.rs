@@ -108,7 +108,7 @@ impl Comparison {
             .collect()
     }
 
-    /// Returns the name of the field that differs, what was expected, and what there is.
+    /// Returns the name of the field that differs, its expected value and its actual one.
     fn compare(
         &self,
         expected: Option<&Recorded<'_>>,

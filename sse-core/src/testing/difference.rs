@@ -32,7 +32,7 @@ impl Difference {
         self.field
     }
 
-    /// Returns what was expected, in words.
+    /// Describes the expected value.
     ///
     /// Long text is cut to the part around the difference.
     #[must_use]

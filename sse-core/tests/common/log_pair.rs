@@ -1,32 +1,32 @@
-//! A log beside a naive model of it: a list of all that was ever appended. The fuzz target
-//! `log` leans on it too.
+//! A log and a naive model of it, a list of all appended events. The fuzz target `log` uses it
+//! too.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use sse_core::{Cursor, Event, EventId, Lagged, Log, Now, Resume, Retention};
 
-/// A log and its model, which get the same calls and must return the same.
+/// A log and its model. Both receive the same calls and must return the same values.
 #[derive(Debug)]
 pub(crate) struct Pair {
     bounds: Bounds,
     log: Log,
-    /// All that was ever appended.
+    /// All appended events.
     events: Vec<Appended>,
-    /// The index of the oldest event that is kept, and of the first in the replay window.
-    kept: usize,
+    /// The index of the oldest retained event, and of the first event in the replay window.
+    retained: usize,
     window: usize,
-    /// The position before the first event, where it was asked for.
+    /// The ID of the position before the first event, if a client has joined there.
     origin: Option<(u64, u64)>,
-    /// The bytes of all events.
+    /// The wire bytes of all events.
     wire: Vec<u8>,
-    /// The log's end after each number of bytes.
+    /// The end of the log when it had this many bytes.
     cursors: HashMap<usize, Cursor>,
-    /// Where a reader is that comes back now and then.
+    /// The offset of a reader that may lag.
     reader: usize,
 }
 
-/// What is kept.
+/// The limits of retention.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) events: usize,
@@ -40,7 +40,7 @@ struct Appended {
     id: String,
     log_id: (u64, u64),
     appended: u64,
-    /// Where its bytes end.
+    /// The offset after its last byte.
     end: usize,
 }
 
@@ -52,7 +52,7 @@ impl Pair {
             bounds,
             log: Log::new(retention.age(bounds.age).backlog(age, bytes)),
             events: Vec::new(),
-            kept: 0,
+            retained: 0,
             window: 0,
             origin: None,
             wire: Vec::new(),
@@ -61,7 +61,7 @@ impl Pair {
         }
     }
 
-    /// Appends an event with its publisher's ID or one of the log's, in one of both ways.
+    /// Appends an event with its publisher's ID or one of the log, encoded before or not.
     pub(crate) fn append(
         &mut self,
         own_id: Option<EventId<'_>>,
@@ -89,7 +89,7 @@ impl Pair {
             appended: millis(now.steady),
             end: self.wire.len(),
         });
-        self.drop_old(now);
+        self.evict_old(now);
 
         let event = own_id.into_iter().fold(Event::new(), Event::id).data(data);
         let appended = if is_encoded {
@@ -107,11 +107,11 @@ impl Pair {
     }
 
     pub(crate) fn evict(&mut self, now: Now) {
-        self.drop_old(now);
+        self.evict_old(now);
         drop(self.log.evict(now));
     }
 
-    /// Reads slices with the reader until there are `max` bytes, or all.
+    /// Reads slices until there are `max` bytes, or to the end.
     pub(crate) fn read(&mut self, max: usize) {
         let mut read = 0;
         while read < max {
@@ -133,8 +133,8 @@ impl Pair {
                     break;
                 }
                 Err(Lagged { begin }) => {
-                    assert!(self.reader < self.end_before(self.kept));
-                    self.reader = self.end_before(self.kept);
+                    assert!(self.reader < self.end_before(self.retained));
+                    self.reader = self.end_before(self.retained);
                     assert_eq!(begin, self.cursor(self.reader));
                 }
             }
@@ -142,10 +142,10 @@ impl Pair {
         assert!(self.ends().any(|end| end == self.reader));
     }
 
-    /// A client joins at the end.
+    /// Joins a client at the end, and compares the ID of its position.
     pub(crate) fn join(&mut self, now: Now) {
         if self.events.is_empty() && self.origin.is_none() {
-            // No event comes before it.
+            // No event precedes this position.
             self.origin = Some((millis(now.unix).saturating_sub(1), 0));
         }
         let expected = match (self.events.last(), self.origin) {
@@ -158,19 +158,22 @@ impl Pair {
         assert_eq!(position, expected.filter(|id| !id.is_empty()));
     }
 
-    /// Compares all that can be asked.
+    /// Compares everything that the log returns.
     pub(crate) fn check(&self) {
         let Self { log, wire, .. } = self;
-        let begin = self.end_before(self.kept);
+        let begin = self.end_before(self.retained);
         assert_eq!(log.begin(), self.cursor(begin));
         assert_eq!(log.window(), self.cursor(self.end_before(self.window)));
         assert_eq!(log.end(), self.cursor(wire.len()));
-        assert_eq!(log.len(), self.events.len() - self.kept);
+        assert_eq!(log.len(), self.events.len() - self.retained);
         assert_eq!(log.is_empty(), self.events.is_empty());
 
         for (at, end) in self.ends().enumerate() {
             let cursor = self.cursor(end);
-            let next = self.events.get(at.max(self.kept)).map(|event| &*event.id);
+            let next = self
+                .events
+                .get(at.max(self.retained))
+                .map(|event| &*event.id);
             assert_eq!(
                 log.next_event_id(cursor).as_ref().map(EventId::as_str),
                 next
@@ -191,15 +194,17 @@ impl Pair {
         }
         assert_eq!(log.resume(None), (Resume::New, log.end()));
         for event in &self.events {
-            self.ask(&EventId::new(&event.id).expect("it was one before"));
+            self.check_resume(&EventId::new(&event.id).expect("the ID is valid"));
         }
         if let Some((millis, sequence)) = self.origin {
-            self.ask(&EventId::new(format!("{millis}-{sequence}")).expect("it was given"));
+            self.check_resume(
+                &EventId::new(format!("{millis}-{sequence}")).expect("the ID is valid"),
+            );
         }
     }
 
-    /// Compares where a client continues that comes with this ID.
-    pub(crate) fn ask(&self, id: &EventId<'_>) {
+    /// Compares how a client with this last event ID resumes.
+    pub(crate) fn check_resume(&self, id: &EventId<'_>) {
         let found = self
             .events
             .iter()
@@ -209,20 +214,22 @@ impl Pair {
             .map(|(millis, sequence)| format!("{millis}-{sequence}"));
         let expected = match found {
             _ if id.as_str().is_empty() => (Resume::New, self.log.end()),
-            // The last evicted one is as good as kept: what comes after it is.
-            Some(at) if at + 1 >= self.kept => (Resume::Resumed, self.cursor(self.events[at].end)),
-            _ if origin.as_deref() == Some(id.as_str()) && self.kept == 0 => {
+            // All events after the last evicted one are retained.
+            Some(at) if at + 1 >= self.retained => {
+                (Resume::Resumed, self.cursor(self.events[at].end))
+            }
+            _ if origin.as_deref() == Some(id.as_str()) && self.retained == 0 => {
                 (Resume::Resumed, self.cursor(0))
             }
-            _ if self.is_of_evicted_time(id) => {
-                (Resume::Gap, self.cursor(self.end_before(self.kept)))
+            _ if self.may_be_evicted(id) => {
+                (Resume::Gap, self.cursor(self.end_before(self.retained)))
             }
             _ => (Resume::Unknown, self.log.window()),
         };
         assert_eq!(self.log.resume(Some(id)), expected, "{id:?}");
     }
 
-    fn drop_old(&mut self, now: Now) {
+    fn evict_old(&mut self, now: Now) {
         let Bounds {
             events,
             bytes,
@@ -240,37 +247,38 @@ impl Pair {
         {
             window += 1;
         }
-        let mut kept = self.kept;
-        while kept < window
-            && (age_of(&self.events[kept]) >= millis(backlog.0) || bytes_from(kept) > backlog.1)
+        let mut retained = self.retained;
+        while retained < window
+            && (age_of(&self.events[retained]) >= millis(backlog.0)
+                || bytes_from(retained) > backlog.1)
         {
-            kept += 1;
+            retained += 1;
         }
-        (self.window, self.kept) = (window, kept);
+        (self.window, self.retained) = (window, retained);
     }
 
-    /// Whether an ID has the form of the log's and lies among those that were evicted.
-    fn is_of_evicted_time(&self, id: &EventId<'_>) -> bool {
-        let Some(last) = self.events.get(self.kept.wrapping_sub(1)) else {
+    /// Returns whether this may be the log's ID of an evicted event.
+    fn may_be_evicted(&self, id: &EventId<'_>) -> bool {
+        let Some(last) = self.events.get(self.retained.wrapping_sub(1)) else {
             return false;
         };
         let first = self.origin.unwrap_or(self.events[0].log_id);
-        let stamp = id
+        let parsed = id
             .as_str()
             .split_once('-')
             .and_then(|(millis, sequence)| Some((millis.parse().ok()?, sequence.parse().ok()?)));
-        stamp.is_some_and(|stamp: (u64, u64)| {
-            *id == *format!("{}-{}", stamp.0, stamp.1) && (first..=last.log_id).contains(&stamp)
+        parsed.is_some_and(|log_id: (u64, u64)| {
+            *id == *format!("{}-{}", log_id.0, log_id.1) && (first..=last.log_id).contains(&log_id)
         })
     }
 
-    /// The places between events.
+    /// Returns the offsets between events.
     fn ends(&self) -> impl Iterator<Item = usize> {
         [0].into_iter()
             .chain(self.events.iter().map(|event| event.end))
     }
 
-    /// The cursor after this many bytes, as the log itself has shown it.
+    /// Returns the cursor after this many bytes, as the log has returned it.
     fn cursor(&self, bytes: usize) -> Cursor {
         self.cursors[&bytes]
     }

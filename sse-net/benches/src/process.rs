@@ -9,8 +9,7 @@ use std::{env, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A server program that runs on core 0, or with `--threads` on two cores.
-/// `--threads` to two cores.
+/// A server program.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -18,15 +17,27 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a program on core 0, or with `--threads` on two cores.
+    ///
     /// # Errors
     ///
     /// The program does not start to listen.
     pub fn start(command: &str) -> io::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let cores = match command.contains("--threads") {
-            true => "0,1",
-            false => "0",
+        let cores = if command.contains("--threads") {
+            "0,1"
+        } else {
+            "0"
         };
+        Self::start_on(cores, command)
+    }
+
+    /// Starts a program on some cores.
+    ///
+    /// # Errors
+    ///
+    /// The program does not start to listen.
+    pub fn start_on(cores: &str, command: &str) -> io::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut words = command.split_whitespace();
         let name = words.next().unwrap_or_default();
         let child = Command::new("taskset")

@@ -5,7 +5,7 @@
 //! The production files are included as they are. They take their locks from `crate::sync`,
 //! which here are loom's. With an argument, only models with that text in their names run.
 
-// A model calls some of what the files declare.
+// The models call only some of the included functions.
 #![allow(dead_code, unused_imports)]
 
 mod models;

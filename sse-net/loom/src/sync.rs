@@ -1,8 +1,8 @@
-//! The locks of the wake-up protocols, by loom.
+//! loom's locks, for the wake-up protocols.
 
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
-// `Wake` is implemented for these only.
+// `Wake` needs the standard library's `Arc`.
 pub(crate) use std::sync::{Arc, Weak};
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,4 @@
-//! In a model, a panic of a waker is loom's report and ends the program.
+//! A panic of a waker is a failure that loom reports, so it ends the program.
 
 pub(crate) fn panicked(what: &str) {
     panic!("{what} panicked");

@@ -17,7 +17,7 @@ use crate::stats::Disconnect;
 /// or copied if it is the newest. The body itself sends heartbeats and ends at the maximum age
 /// or in a drain, always between two events.
 ///
-/// An HTTP server drops the body when the client is gone. The body has to be polled on a Tokio
+/// An HTTP server drops the body when the client disconnects. The body has to be polled on a Tokio
 /// runtime with timers.
 pub struct Body(Content);
 

@@ -138,7 +138,7 @@ impl Registration {
         self.on_end.add(hook);
     }
 
-    /// Sets the reason that is counted when this is dropped. Default: the client is gone.
+    /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::Gone`].
     pub(super) const fn set_reason(&mut self, reason: Disconnect) {
         self.reason = reason;
     }

@@ -105,8 +105,8 @@ impl Responder {
     /// Responds with a per-client stream that the future of `write` writes, with back-pressure.
     ///
     /// See [`Request::stream`](crate::Request::stream). The body polls the future and sends
-    /// heartbeats meanwhile. When the client is gone, the HTTP server drops the body, and with
-    /// it the future wherever it waits. If the future fails, so does the body, and the HTTP
+    /// heartbeats meanwhile. When the client disconnects, the HTTP server drops the body and the
+    /// future, wherever it waits. If the future fails, so does the body, and the HTTP
     /// server aborts the response.
     #[must_use]
     pub fn stream<B, F>(
@@ -175,7 +175,7 @@ impl Responder {
     /// Returns a response and the per-client stream that writes its body.
     ///
     /// The stream may be written from any task once the response has been returned to the HTTP
-    /// server. When the client is gone, its calls fail, and [`Stream::closed`] returns.
+    /// server. After the client disconnects, its calls fail, and [`Stream::closed`] returns.
     ///
     /// ```
     /// use sse_net::{Body, Responder};

@@ -57,8 +57,8 @@ use crate::trace;
 /// events in batches and then wakes the subscribers. A batch takes some tens of microseconds, and
 /// the next one starts at least half a millisecond later. Without waiting subscribers, events are
 /// written within 20 ms, or as soon as there are 1 MiB of them or a quarter of the topic's
-/// [bytes](sse_core::Retention::bytes). So much may be lost, never seen by a subscriber, when the
-/// process is killed or exits without [`Topic::flush`](crate::Topic::flush).
+/// [bytes](sse_core::Retention::bytes). Events that are not written yet, and that no subscriber
+/// has seen, are lost when the process is killed or exits without [`Topic::flush`](crate::Topic::flush).
 ///
 /// A slow write delays delivery. Meanwhile events wait in the log, within its limits.
 ///

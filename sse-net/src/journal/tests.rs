@@ -1,12 +1,14 @@
 //! A journal on a disk that fails.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+#[path = "../../tests/common/journal.rs"]
+mod harness;
+
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::{Dir, data, publish, retained};
 use sse_core::{Event, Log, Retention, Segment, Slice};
-use tempfile::TempDir;
 
 use super::faults::{self, Fault};
 use super::segments::Segments;
@@ -16,32 +18,9 @@ use crate::topic::{Start, Topic};
 const FILE: bool = false;
 const DIR: bool = true;
 
-/// A temporary directory, and the notices of its journals.
-struct Dir {
-    _dir: TempDir,
-    path: PathBuf,
-    notices: Arc<Mutex<Vec<String>>>,
-}
-
 impl Dir {
-    fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        Self {
-            path: dir.path().to_owned(),
-            _dir: dir,
-            notices: Arc::default(),
-        }
-    }
-
-    fn journal(&self) -> Journal {
-        let notices = Arc::clone(&self.notices);
-        Journal::new(&self.path)
-            .on_notice(move |notice| notices.lock().unwrap().push(notice.to_string()))
-    }
-
     /// Takes the notices, with short paths.
-    fn notices(&self) -> Vec<String> {
-        let notices = std::mem::take(&mut *self.notices.lock().unwrap());
+    fn short_notices(&self) -> Vec<String> {
         let dir = self.path.display().to_string();
         let short = |notice: String| {
             let words = notice.split(' ').map(|word| {
@@ -50,7 +29,7 @@ impl Dir {
             });
             words.collect::<Vec<_>>().join(" ").replace(&dir, "DIR")
         };
-        notices.into_iter().map(short).collect()
+        self.notices().into_iter().map(short).collect()
     }
 
     fn fail(&self, action: &'static str, is_dir: bool, times: u32) {
@@ -66,15 +45,8 @@ impl Dir {
         faults::clear(&self.path);
     }
 
-    fn segments(&self) -> Vec<PathBuf> {
-        let entries = self.path.read_dir().unwrap();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some()).collect();
-        paths.sort();
-        paths
-    }
-
     fn open(&self, journal: &Journal, now: Duration) -> (Segments, Log) {
+        fs::create_dir_all(&self.path).unwrap();
         let mut notify =
             |notice: JournalNotice| self.notices.lock().unwrap().push(notice.to_string());
         Segments::open(journal, Retention::default(), now.into(), &mut notify).unwrap()
@@ -85,29 +57,6 @@ impl Drop for Dir {
     fn drop(&mut self) {
         self.repair();
     }
-}
-
-/// Returns the data of the retained events.
-fn retained(topic: &Topic) -> String {
-    let mut bytes = Vec::new();
-    let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
-    let _ = topic.subscribe(Start::Earliest).poll_read(cx, &mut bytes);
-    data(&bytes)
-}
-
-fn data(bytes: &[u8]) -> String {
-    let text = str::from_utf8(bytes).unwrap();
-    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    data.collect::<Vec<_>>().join(" ")
-}
-
-/// Publishes events, and returns whether each was stored.
-fn publish(topic: &Topic, numbers: std::ops::Range<u32>) -> Vec<bool> {
-    let publish = |number: u32| {
-        let event = Event::new().data(number.to_string());
-        topic.publish(&event).unwrap().is_stored()
-    };
-    numbers.map(publish).collect()
 }
 
 const NEVER: SyncPolicy = SyncPolicy::Never;
@@ -217,7 +166,7 @@ fn assert_recovers(
         .into_iter()
         .chain(notice.map(|_| "events are stored again"))
         .collect();
-    assert_eq!(dir.notices(), expected, "{context}");
+    assert_eq!(dir.short_notices(), expected, "{context}");
 
     dir.repair();
     let topic = Topic::open(Retention::default(), &journal).unwrap();
@@ -227,7 +176,7 @@ fn assert_recovers(
         numbers.join(" "),
         "once and in order: {context}"
     );
-    assert_eq!(dir.notices(), [""; 0], "{context}");
+    assert_eq!(dir.short_notices(), [""; 0], "{context}");
 }
 
 /// After a failed sync, the operating system may have lost any part of a file.
@@ -259,14 +208,14 @@ fn events_lost_in_one_segment_are_restored_from_another() {
     let paths = dir.segments();
     assert_eq!(paths.len(), 3);
     for (path, lost) in paths.iter().zip(["data: 2", "data: 4", "data: 3"]) {
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = fs::read_to_string(path).unwrap();
         assert!(text.contains(lost), "{}", path.display());
-        std::fs::write(path, text.replace(lost, "data: !")).unwrap();
+        fs::write(path, text.replace(lost, "data: !")).unwrap();
     }
     let (_segments, log) = dir.open(&dir.journal(), Duration::from_millis(7));
     let all = log.slice(log.begin()..log.end()).unwrap().unwrap();
     assert_eq!(data(&all.bytes()), "0 1 2 3 4 5");
-    assert_eq!(dir.notices().len(), 3);
+    assert_eq!(dir.short_notices().len(), 3);
 }
 
 /// After a failed sync of several segments, the rewritten events are older than the last segment.
@@ -297,8 +246,8 @@ fn a_rewritten_segment_is_the_newest() {
     }
     drop(segments);
     let lost = &dir.segments()[0];
-    let text = std::fs::read_to_string(lost).unwrap();
-    std::fs::write(lost, text.replace("data: 1", "data: !")).unwrap();
+    let text = fs::read_to_string(lost).unwrap();
+    fs::write(lost, text.replace("data: 1", "data: !")).unwrap();
     for (count, expected) in [
         (2, "5 6"),
         (4, "3 4 5 6"),

@@ -5,7 +5,7 @@
 //!
 //! Waking a thread costs more than publishing. So a publisher wakes the writer only if a
 //! subscriber waits, and the writer then wakes the subscriber. Otherwise the writer looks for
-//! events by itself every [`DOZE`]. After a write it pauses for `PAUSE`, so that frequent events
+//! events by itself every [`IDLE_INTERVAL`]. After a write it pauses for `PAUSE`, so that frequent events
 //! are written in larger batches. It writes the shared chunks of the log without copying them.
 
 use std::io;
@@ -17,7 +17,7 @@ use sse_core::Cursor;
 
 use super::segments::Segments;
 use super::sync_thread::SyncThread;
-use super::writer_thread::{DOZE, MAX_UNWRITTEN, WriterThread};
+use super::writer_thread::{IDLE_INTERVAL, MAX_UNWRITTEN, WriterThread};
 use super::{Journal, SyncPolicy};
 use crate::topic::{Progress, Shared};
 
@@ -36,7 +36,7 @@ impl Writer {
     ) -> io::Result<Self> {
         let is_awaited = journal.sync == SyncPolicy::EveryEvent;
         let is_urgent = match journal.sync {
-            SyncPolicy::Interval(interval) => interval < DOZE,
+            SyncPolicy::Interval(interval) => interval < IDLE_INTERVAL,
             SyncPolicy::EveryEvent => true,
             SyncPolicy::Never => false,
         };

@@ -107,7 +107,7 @@ impl WriterThread {
     /// Returns how to wait when there is nothing to write.
     fn idle_wait(&self, progress: &Progress) -> (Wait, Duration) {
         if !progress.is_urgent && self.written.elapsed() < ACTIVE {
-            (Wait::Reader, DOZE)
+            (Wait::Reader, IDLE_INTERVAL)
         } else {
             let aging = self.segments.aging_interval();
             (Wait::Event, aging.clamp(RETRY, HOUR))
@@ -127,7 +127,7 @@ impl WriterThread {
         } else if has_subscribers {
             (Wait::Timer, PAUSE)
         } else {
-            (Wait::Reader, DOZE)
+            (Wait::Reader, IDLE_INTERVAL)
         };
         (wait, timeout.saturating_sub(self.written.elapsed()))
     }
@@ -296,7 +296,7 @@ const MAX_IDLE: usize = 256 << 10;
 pub(super) const MAX_UNWRITTEN: usize = 1 << 20;
 
 /// How long events stay unwritten while no subscriber waits.
-pub(super) const DOZE: Duration = Duration::from_millis(10);
+pub(super) const IDLE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The pause after a write. Each write costs about 30 µs of CPU time, whatever its length.
 const PAUSE: Duration = Duration::from_micros(500);

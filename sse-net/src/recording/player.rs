@@ -96,7 +96,7 @@ impl<R: BufRead> Player<R> {
     /// # Errors
     ///
     /// As [`Replayer::read`], and those of the stream:
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the client is gone.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after the client disconnects.
     pub async fn send_to<C>(&mut self, stream: &mut Stream<C>) -> io::Result<u64>
     where
         C: AsyncRead + AsyncWrite + Unpin,

@@ -79,8 +79,8 @@ struct Writing<W> {
 }
 
 impl<W: Write> Writing<W> {
-    /// Writes what has been read and what follows, up to [`SLICES`]: the recording may have been
-    /// cancelled.
+    /// Writes the slice that was read and those after it, up to [`SLICES`], because the recording
+    /// may have been cancelled.
     fn write(mut self, mut read: Result<Option<Bytes>, Lagged>) -> io::Result<Self> {
         let at = self.began.elapsed();
         let cx = &mut Context::from_waker(Waker::noop());

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use sse_core::{Cursor, Head, Response, Resume, Upgrader};
+use sse_core::{Head, Response, Resume, Upgrader};
 
 use super::per_client::Write;
+use crate::shard::Follow;
 use crate::stats::Disconnect;
-use crate::topic::Topic;
 use crate::transport::on_end::OnEnd;
 
 /// The answer of a handler: a stream or a response.
@@ -19,9 +19,8 @@ pub struct Answer {
 
 pub(super) enum Kind {
     Follow {
-        topic: Topic,
+        follows: Follow,
         resume: Resume,
-        cursor: Cursor,
         opening: Vec<u8>,
     },
     Stream {
@@ -33,7 +32,7 @@ pub(super) enum Kind {
 }
 
 impl Answer {
-    /// Returns how the client resumes, if it follows a topic.
+    /// Returns how the client resumes, if it follows a topic; of several topics the worst case.
     ///
     /// After [`Resume::Gap`] and [`Resume::Unknown`] the client gets the gap event. Both are
     /// counted in a [`Snapshot`](crate::Snapshot).

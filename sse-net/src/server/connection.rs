@@ -29,8 +29,7 @@ pub(super) struct Connection {
     pub(super) is_refused: bool,
 }
 
-/// A head with the number of bytes that came after it, or the refusal of one, with the head as
-/// far as it could be read.
+/// A head and the number of bytes after it, or a refusal and the head as far as it was parsed.
 type HeadResult = Result<(Head, usize), (Rejection, Option<Head>)>;
 
 impl Connection {
@@ -43,7 +42,7 @@ impl Connection {
         tokio::select! {
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
             served = trace::connection(&peer, serving) => {
-                // An I/O error concerns nobody but this client; the counters have its kind.
+                // An I/O error concerns only this client, and is counted already.
                 if served.is_err() {
                     inner.stats.add_disconnect(Disconnect::Panicked);
                 }
@@ -178,17 +177,15 @@ impl Connection {
                 finished
             }
             Kind::Follow {
-                topic,
+                follows,
                 resume,
-                cursor,
                 mut opening,
             } => {
                 opening.drain(..sent);
                 inner.stats.add_resume(resume);
                 inner.next_shard().admit(Arrival {
                     transport,
-                    topic,
-                    cursor,
+                    follows,
                     opening,
                     on_end,
                     permit: self.permit,

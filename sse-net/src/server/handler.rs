@@ -7,11 +7,12 @@ use super::request::Request;
 
 /// Answers requests: a function, a type of the application, or [`Routes`](crate::Routes).
 ///
-/// A type holds the state that requests need:
+/// For a function with state, use [`serve_with`](crate::Server::serve_with). A type may hold the
+/// state, too:
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use sse_net::{Answer, Handler, Rejection, Request, Retention, Topic};
+/// use sse_net::{Answer, Handler, Rejection, Request, Topic};
 ///
 /// struct Rooms {
 ///     by_path: HashMap<String, Topic>,
@@ -29,25 +30,6 @@ use super::request::Request;
 ///         }
 ///     }
 /// }
-/// # let rooms = Rooms {
-/// #     by_path: HashMap::from([("/rust".into(), Topic::new(Retention::default()))]),
-/// #     token: "secret".into(),
-/// # };
-/// # let _: &dyn std::any::Any = &rooms;
-/// ```
-///
-/// A function may capture its state, cloned for each request:
-///
-/// ```
-/// use sse_net::{Answer, Handler, Request, Topic};
-///
-/// fn handler(room: Topic) -> impl Handler {
-///     move |request: Request| {
-///         let room = room.clone();
-///         async move { request.follow(&room) }
-///     }
-/// }
-/// # let _ = handler;
 /// ```
 ///
 /// The future is dropped when its client disconnects, and at the
@@ -66,6 +48,23 @@ where
 {
     fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send {
         self(request)
+    }
+}
+
+/// A function, and the state of which each call gets a clone.
+pub(super) struct WithState<S, F> {
+    pub(super) state: S,
+    pub(super) handler: F,
+}
+
+impl<S, F, A> Handler for WithState<S, F>
+where
+    S: Clone + Send + Sync + 'static,
+    F: Fn(S, Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send,
+{
+    fn handle(&self, request: Request) -> impl Future<Output = Answer> + Send {
+        (self.handler)(self.state.clone(), request)
     }
 }
 

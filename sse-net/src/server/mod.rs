@@ -10,8 +10,9 @@ mod per_client;
 mod request;
 mod routes;
 
-use std::fmt;
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use tokio::task::JoinHandle;
 
@@ -22,22 +23,20 @@ pub use request::Request;
 pub use routes::Routes;
 
 use self::acceptor::Acceptor;
+use self::handler::WithState;
 use self::inner::Inner;
 use crate::config::Config;
-use crate::transport::Listener;
+use crate::transport::{Listener, Tcp};
 
 /// Accepts connections and passes their requests to a handler.
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use sse_net::{Config, Event, Retention, Routes, Server, Topic};
-/// use tokio::net::TcpListener;
+/// use sse_net::{Event, Retention, Routes, Server, Topic};
 ///
 /// # async fn run() -> std::io::Result<()> {
 /// let ticks = Topic::new(Retention::events(10_000));
-/// let server = Server::new(Config::default())
-///     .listen(TcpListener::bind("127.0.0.1:31337").await?)
-///     .serve(Routes::new().topic("/ticks", &ticks));
+/// let server = Server::bind("127.0.0.1:31337")?.serve(Routes::new().topic("/ticks", &ticks));
 /// ticks.publish(&Event::new().data("hey"))?;
 /// server.drain(Duration::from_secs(5)).await;
 /// # Ok(())
@@ -53,6 +52,22 @@ pub struct Server {
 type StartAcceptor = dyn FnOnce(Arc<Inner>) -> JoinHandle<()>;
 
 impl Server {
+    /// Creates a server with the default settings that listens at one TCP address.
+    ///
+    /// The same as [`new`](Self::new) and a listener of [`Tcp::bind`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, for example that the address is in use.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        let listener = Tcp::default().bind(addresses)?;
+        Ok(Self::new(Config::default()).listen(listener))
+    }
+
     /// Creates a server without listeners.
     pub fn new(config: Config) -> Self {
         Self {
@@ -67,6 +82,41 @@ impl Server {
             tokio::spawn(Acceptor::new(listener, inner).run())
         }));
         self
+    }
+
+    /// Starts the server with a handler function that gets a clone of `state` for each request.
+    ///
+    /// State that is expensive to clone belongs into an [`Arc`].
+    ///
+    /// ```no_run
+    /// use std::collections::HashMap;
+    /// use std::sync::Arc;
+    /// use sse_net::{Answer, Rejection, Request, Server, ServerHandle, Topic};
+    ///
+    /// type Rooms = Arc<HashMap<String, Topic>>;
+    ///
+    /// async fn handle(rooms: Rooms, request: Request) -> Answer {
+    ///     match rooms.get(request.path()) {
+    ///         Some(room) => request.follow(room),
+    ///         None => request.reject(Rejection::NOT_FOUND),
+    ///     }
+    /// }
+    ///
+    /// fn start(rooms: Rooms) -> std::io::Result<ServerHandle> {
+    ///     Ok(Server::bind("127.0.0.1:31337")?.serve_with(rooms, handle))
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn serve_with<S, F, A>(self, state: S, handler: F) -> ServerHandle
+    where
+        S: Clone + Send + Sync + 'static,
+        F: Fn(S, Request) -> A + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send,
+    {
+        self.serve(WithState { state, handler })
     }
 
     /// Starts the server on the current Tokio runtime.

@@ -57,7 +57,7 @@ pub(crate) struct PerClient {
 type Writer = Pin<Box<dyn Future<Output = Result<io::Result<()>, Panicked>> + Send>>;
 
 impl PerClient {
-    /// Starts a stream with `opening`. A detached one has its future in a task of its own.
+    /// Starts a stream with `opening`. The future of a detached one runs in a separate task.
     pub(crate) fn new(
         transport: Transport,
         presence: Presence,

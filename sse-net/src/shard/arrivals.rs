@@ -1,8 +1,9 @@
 //! Connections that arrive at a shard, become ready, and leave.
 
-use super::connection::{Arrival, Connection};
+use sse_core::Cursor;
+
+use super::connection::{Arrival, Connection, Follow, Follows, SEVERAL};
 use super::driver::Driver;
-use super::group::Group;
 use super::mailbox::{Key, Signal};
 use super::work::{PART, PART_BYTES, Work, compact, ticks};
 use crate::stats::Disconnect;
@@ -25,20 +26,31 @@ impl Driver {
     }
 
     fn admit(&mut self, arrival: Arrival) {
-        let group = self.group_of(&arrival);
-        let members = &mut self.groups[group as usize].members;
-        let entry = self.connections.vacant_entry();
-        let key = compact(entry.key());
+        let key = compact(self.connections.vacant_key());
         let leave_at = match self.drained {
             Some(_) => self.now,
             None => self.now.saturating_add(ticks(self.config.age())),
         };
+        let (feed, place, position) = match arrival.follows {
+            Follow::One {
+                topic,
+                cursor,
+                joining,
+            } => {
+                if let Some(joining) = joining {
+                    self.catching_up.join(key, joining);
+                }
+                let feed = self.group_of(&topic);
+                (feed, self.add_member(feed, key), cursor)
+            }
+            Follow::Several(several) => (SEVERAL, self.add_joint(*several, key), Cursor::default()),
+        };
         let mut connection = Box::new(Connection {
             transport: arrival.transport,
             waker: Signal::waker(&self.mailbox, Key::Connection(key)),
-            group,
-            place: compact(members.len()),
-            position: arrival.cursor,
+            feed,
+            place,
+            position,
             heartbeat_at: 0,
             leave_at,
             input: 0,
@@ -48,24 +60,8 @@ impl Driver {
             permit: arrival.permit,
         });
         connection.set_unsent(arrival.opening.into(), self.now);
-        entry.insert(connection);
-        members.push(key);
+        self.connections.insert(connection);
         self.serve(key);
-    }
-
-    /// Returns the group of the arrival's topic, and creates it if need be.
-    fn group_of(&mut self, arrival: &Arrival) -> u32 {
-        let address = arrival.topic.address();
-        if let Some(key) = self.group_of_topic.get(&address) {
-            return *key;
-        }
-        let entry = self.groups.vacant_entry();
-        let key = compact(entry.key());
-        let waker = Signal::waker(&self.mailbox, Key::Group(key));
-        entry.insert(Group::new(&arrival.topic, waker));
-        self.group_of_topic.insert(address, key);
-        self.queue_pass(key);
-        key
     }
 
     /// Serves a part of the connections and groups that have become ready.
@@ -87,29 +83,19 @@ impl Driver {
         }
     }
 
-    /// Removes a connection, and its group with the last one.
+    /// Removes a connection, and its feeds if it is the last one that follows them.
     pub(super) fn remove_connection(&mut self, key: u32, reason: Disconnect) {
         let Some(connection) = self.connections.try_remove(key as usize) else {
             return; // It has been removed for another reason.
         };
         self.half_closed.remove(&key);
+        self.catching_up.remove(key);
         self.stats.add_disconnect(reason);
-        let (place, group_key) = (connection.place, connection.group);
+        let (follows, place) = (connection.follows(), connection.place);
         connection.end(reason);
-
-        let group = &mut self.groups[group_key as usize];
-        group.members.swap_remove(place as usize);
-        if group.members.is_empty() {
-            let group = self.groups.remove(group_key as usize);
-            self.group_of_topic.remove(&group.topic().address());
-        } else if let Some(&moved) = group.members.get(place as usize) {
-            let position = group.position();
-            let connection = &mut self.connections[moved as usize];
-            connection.place = place;
-            // A pass that has begun may be beyond this place already.
-            if connection.unsent.is_none() && connection.position < position {
-                self.queue_connection(moved);
-            }
+        match follows {
+            Follows::One(feed) => self.remove_member(feed, place),
+            Follows::Several(joint) => self.remove_joint(joint),
         }
     }
 }

@@ -1,17 +1,19 @@
-//! A connection that is behind its group, and its input.
+//! A connection that is behind, and its input.
 
 use std::mem;
 use std::task::Poll;
 
 use bytes::Bytes;
-use sse_core::Lagged;
+use sse_core::{Batch, Slice};
 
-use super::connection::{Connection, Input, Written};
+use super::catching::NextOfState;
+use super::connection::{Follows, Input, Written};
 use super::driver::Driver;
-use super::group::Group;
+use super::joint::NextOfJoint;
 use super::work::{PART_BYTES, next_heartbeat};
 use crate::config::SlowClients;
 use crate::stats::Disconnect;
+use crate::topic::Since;
 
 impl Driver {
     /// Reads from a connection, and writes what it has not received yet.
@@ -49,100 +51,250 @@ impl Driver {
         }
     }
 
-    /// Writes what a connection has not received yet, up to the position of its group.
+    /// Writes what a connection has not received yet.
     pub(super) fn catch_up(&mut self, key: u32) -> Result<(), Disconnect> {
-        let connection = &mut self.connections[key as usize];
-        let group = &self.groups[connection.group as usize];
         // Unsent bytes may be empty: then the connection took nothing of the next event.
-        let mut since = connection
-            .unsent
-            .as_ref()
-            .map_or(self.now, |unsent| unsent.since);
+        let unsent = self.connections[key as usize].unsent.as_ref();
+        let mut since = unsent.map_or(self.now, |unsent| unsent.since);
         loop {
-            if let Some(unsent) = &mut connection.unsent {
-                let bytes = mem::take(&mut unsent.bytes);
-                let written = connection.try_write(&bytes)?;
-                let taken = written.taken(bytes.len());
-                self.written += taken;
-                self.stats.add_bytes(taken);
-                if taken > 0 {
-                    since = self.now;
-                }
-                if let Some(unsent) = &mut connection.unsent {
-                    unsent.bytes = bytes.slice(taken..);
-                    unsent.since = since;
-                }
-                match written {
-                    Written::All => {}
-                    Written::Blocked(_) => return Ok(()),
-                    Written::Paused(_) => break,
-                }
-                connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+            match self.write_unsent(key, &mut since)? {
+                Progress::Done => {}
+                Progress::Blocked => return Ok(()),
+                Progress::Paused => break,
             }
-            if let Some(unsent) = &mut connection.unsent
-                && let Some(close) = &mut unsent.close
-            {
-                if !close.last.is_empty() {
-                    unsent.bytes = mem::take(&mut close.last);
-                    continue;
-                }
-                let reason = close.reason;
-                return match connection.poll_shutdown() {
-                    Poll::Ready(shut_down) => Err(shut_down.err().unwrap_or(reason)),
-                    Poll::Pending => Ok(()),
-                };
-            }
-            connection.unsent = None;
-            if connection.position >= group.position() {
-                if group.is_finished {
-                    connection.close(Bytes::new(), Disconnect::Finished, self.now);
-                    continue;
-                }
-                return Ok(());
-            }
-            if self.written >= PART_BYTES {
-                break;
-            }
-            match group.slice_after(connection.position) {
-                Ok(Some(slice)) => {
-                    let bytes = slice.bytes();
-                    let written = connection.try_write(&bytes)?;
-                    let taken = written.taken(bytes.len());
-                    self.written += taken;
-                    self.stats.add_bytes(taken);
-                    if taken > 0 {
-                        since = self.now;
-                    }
-                    let begun = connection.keep_unsent(&slice, taken, since);
-                    self.stats.add_events(begun);
-                    match written {
-                        Written::All => connection.unsent = None,
-                        Written::Blocked(_) => return Ok(()),
-                        Written::Paused(_) => break,
-                    }
-                    connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
-                }
-                Ok(None) => return Ok(()),
-                Err(lagged) => match group.topic().slow_clients() {
-                    SlowClients::Disconnect => {
-                        connection.close(Bytes::new(), Disconnect::FellBehind, self.now);
-                    }
-                    SlowClients::SkipAhead => {
-                        self.stats.add_gap();
-                        skip_ahead(connection, group, lagged, self.now);
-                    }
+            let next = match self.connections[key as usize].follows() {
+                Follows::One(feed) => self.next_of_group(key, feed),
+                Follows::Several(joint) => self.next_of_joint(key, joint),
+            };
+            match next {
+                Next::Events(events) => match self.write_events(key, &events, &mut since)? {
+                    Progress::Done => {}
+                    Progress::Blocked => return Ok(()),
+                    Progress::Paused => break,
                 },
+                Next::Notice(event) => {
+                    self.connections[key as usize].set_unsent(event.into(), self.now);
+                }
+                Next::Close(reason) => {
+                    self.connections[key as usize].close(Bytes::new(), reason, self.now);
+                }
+                Next::Pause => break,
+                Next::Nothing => return Ok(()),
             }
         }
         self.queue_connection(key);
         Ok(())
     }
+
+    /// Writes the unsent bytes of a connection, and closes it after them if it is to end.
+    fn write_unsent(&mut self, key: u32, since: &mut u32) -> Result<Progress, Disconnect> {
+        let connection = &mut self.connections[key as usize];
+        while let Some(unsent) = &mut connection.unsent {
+            let bytes = mem::take(&mut unsent.bytes);
+            let written = connection.try_write(&bytes)?;
+            let taken = written.taken(bytes.len());
+            self.written += taken;
+            self.stats.add_bytes(taken);
+            if taken > 0 {
+                *since = self.now;
+            }
+            let Some(unsent) = &mut connection.unsent else {
+                break;
+            };
+            unsent.bytes = bytes.slice(taken..);
+            unsent.since = *since;
+            match written {
+                Written::All => {}
+                Written::Blocked(_) => return Ok(Progress::Blocked),
+                Written::Paused(_) => return Ok(Progress::Paused),
+            }
+            connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+            let Some(close) = &mut unsent.close else {
+                connection.unsent = None;
+                break;
+            };
+            if !close.last.is_empty() {
+                unsent.bytes = mem::take(&mut close.last);
+                continue;
+            }
+            let reason = close.reason;
+            return match connection.poll_shutdown() {
+                Poll::Ready(shut_down) => Err(shut_down.err().unwrap_or(reason)),
+                Poll::Pending => Ok(Progress::Blocked),
+            };
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Writes events after the position of a connection.
+    fn write_events(
+        &mut self,
+        key: u32,
+        events: &Events,
+        since: &mut u32,
+    ) -> Result<Progress, Disconnect> {
+        let connection = &mut self.connections[key as usize];
+        let bytes = events.bytes();
+        let written = connection.try_write(&bytes)?;
+        let taken = written.taken(bytes.len());
+        self.written += taken;
+        self.stats.add_bytes(taken);
+        if taken > 0 {
+            *since = self.now;
+        }
+        let is_all = written == Written::All;
+        let begun = match events {
+            Events::Slice(slice) => {
+                if !is_all && self.feeds[connection.feed as usize].is_keyed() {
+                    self.catching_up.hold(key, slice);
+                }
+                connection.keep_unsent(slice, taken, *since).count
+            }
+            Events::Batch(batch, joint) => {
+                let (count, len, id) = batch.begun(taken);
+                let position = if is_all { Some(batch.position()) } else { id };
+                if let Some(position) = position {
+                    self.joints[*joint as usize].advance(position);
+                }
+                connection.set_unsent(bytes.slice(taken..len), *since);
+                count
+            }
+        };
+        self.stats.add_events(begun);
+        match written {
+            Written::All => connection.unsent = None,
+            Written::Blocked(_) => return Ok(Progress::Blocked),
+            Written::Paused(_) => return Ok(Progress::Paused),
+        }
+        connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+        Ok(Progress::Done)
+    }
+
+    /// Returns what a member of a group gets next, up to the position of the group.
+    fn next_of_group(&mut self, key: u32, feed: u32) -> Next {
+        let connection = &mut self.connections[key as usize];
+        let Some(group) = self.feeds[feed as usize].group() else {
+            return Next::Nothing; // It is one.
+        };
+        if group.topic().shared().is_keyed() {
+            return self.next_of_keyed(key, feed);
+        }
+        if connection.position >= group.position() {
+            return if group.is_finished {
+                Next::Close(Disconnect::Finished)
+            } else {
+                Next::Nothing
+            };
+        }
+        if self.written >= PART_BYTES {
+            return Next::Pause;
+        }
+        match group.slice_after(connection.position, Since::default()) {
+            Ok(Some(slice)) => Next::Events(Events::Slice(slice)),
+            Ok(None) => Next::Nothing,
+            Err(lagged) => match group.topic().shared().slow_clients() {
+                SlowClients::Disconnect => Next::Close(Disconnect::FellBehind),
+                SlowClients::SkipAhead => {
+                    self.stats.add_gap();
+                    connection.position = group.begin_after(lagged);
+                    Next::Notice(group.topic().shared().gap_event(None, connection.position))
+                }
+            },
+        }
+    }
+
+    /// Returns what a member of the group of a keyed topic gets next.
+    fn next_of_keyed(&mut self, key: u32, feed: u32) -> Next {
+        if self.written >= PART_BYTES {
+            return Next::Pause;
+        }
+        let connection = &mut self.connections[key as usize];
+        let Some(group) = self.feeds[feed as usize].group() else {
+            return Next::Nothing;
+        };
+        match self.catching_up.next(key, connection.position, group) {
+            NextOfState::Slice(slice) => Next::Events(Events::Slice(slice)),
+            NextOfState::StateEnd => match group.topic().shared().marker_event() {
+                Some(marker) => Next::Notice(marker),
+                None => self.next_of_keyed(key, feed),
+            },
+            NextOfState::UpToDate(position) => {
+                connection.position = position;
+                if group.is_finished {
+                    Next::Close(Disconnect::Finished)
+                } else {
+                    Next::Nothing
+                }
+            }
+            NextOfState::Lagged => Next::Close(Disconnect::FellBehind),
+        }
+    }
+
+    /// Returns what a connection gets next that follows several topics.
+    fn next_of_joint(&mut self, key: u32, joint: u32) -> Next {
+        if self.written >= PART_BYTES {
+            return Next::Pause;
+        }
+        let waker = &self.connections[key as usize].waker;
+        let joint_key = joint;
+        let joint = &mut self.joints[joint as usize];
+        match joint.next(&mut self.feeds, waker) {
+            NextOfJoint::Events(batch) => Next::Events(Events::Batch(batch, joint_key)),
+            NextOfJoint::Missed(index) => {
+                let (topic, from) = joint.topic(&self.feeds, index);
+                match topic.slow_clients() {
+                    SlowClients::Disconnect => Next::Close(Disconnect::FellBehind),
+                    SlowClients::SkipAhead => {
+                        self.stats.add_gap();
+                        Next::Notice(topic.gap_event_after(None, from))
+                    }
+                }
+            }
+            NextOfJoint::Ended(index) => {
+                Next::Notice(joint.topic(&self.feeds, index).0.end_event())
+            }
+            NextOfJoint::StateEnd => match joint.markers(&self.feeds) {
+                markers if markers.is_empty() => self.next_of_joint(key, joint_key),
+                markers => Next::Notice(markers),
+            },
+            NextOfJoint::Over => Next::Close(Disconnect::Finished),
+            NextOfJoint::Nothing => Next::Nothing,
+        }
+    }
 }
 
-/// Continues with the oldest retained event, after the gap event.
-fn skip_ahead(connection: &mut Connection, group: &Group, lagged: Lagged, now: u32) {
-    let begin = group.begin_after(lagged);
-    connection.position = begin;
-    let gap = group.topic().gap_event(None, begin);
-    connection.set_unsent(gap.into(), now);
+/// What a connection gets next.
+enum Next {
+    Events(Events),
+    /// An event that is not in a log.
+    Notice(Vec<u8>),
+    Close(Disconnect),
+    /// Something, after other work.
+    Pause,
+    Nothing,
+}
+
+/// Events after the position of a connection.
+enum Events {
+    Slice(Slice),
+    /// Of several topics, for what the connection follows.
+    Batch(Batch, u32),
+}
+
+impl Events {
+    fn bytes(&self) -> Bytes {
+        match self {
+            Self::Slice(slice) => slice.bytes(),
+            Self::Batch(batch, _) => batch.bytes(),
+        }
+    }
+}
+
+/// The result of a write to a connection that catches up.
+enum Progress {
+    Done,
+    /// The connection wakes the shard when it takes more.
+    Blocked,
+    /// The connection has taken the most at a time.
+    Paused,
 }

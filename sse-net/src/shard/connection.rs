@@ -17,11 +17,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use sse_core::{Cursor, Slice};
+use sse_core::{Begun, Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stats::Disconnect;
-use crate::topic::Topic;
+use crate::topic::{Joining, Several, Topic};
 use crate::trace;
 use crate::transport::Transport;
 use crate::transport::limit::Permit;
@@ -30,21 +30,32 @@ use crate::transport::on_end::OnEnd;
 /// A connection that is handed over to a shard.
 pub(crate) struct Arrival {
     pub(crate) transport: Transport,
-    pub(crate) topic: Topic,
-    pub(crate) cursor: Cursor,
+    pub(crate) follows: Follow,
     /// The bytes before the first event: the response head and the opening blocks.
     pub(crate) opening: Vec<u8>,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
 }
 
+/// What an arriving connection follows, and where it continues.
+pub(crate) enum Follow {
+    One {
+        topic: Topic,
+        cursor: Cursor,
+        joining: Option<Joining>,
+    },
+    Several(Box<Several>),
+}
+
 pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) waker: Waker,
-    pub(super) group: u32,
-    /// The index among the group's members.
+    /// The key of the feed that it follows, or [`SEVERAL`].
+    pub(super) feed: u32,
+    /// The index among the group's members, or the key of its [`Joint`](super::joint::Joint).
     pub(super) place: u32,
-    /// All events of the topic before this have been written, or are in `unsent`.
+    /// All events of the topic before this have been written, or are in `unsent`. Of several
+    /// topics, the `Joint` has the position.
     pub(super) position: Cursor,
     /// The tick at which a heartbeat is due, unless something is written before.
     pub(super) heartbeat_at: u32,
@@ -97,7 +108,27 @@ impl Written {
     }
 }
 
+/// What a connection follows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Follows {
+    /// The feed with this key, which is a group.
+    One(u32),
+    /// Several, as the `Joint` with this key says.
+    Several(u32),
+}
+
+/// The feed of a connection that follows several. One more field would cost each of very many
+/// connections 16 bytes.
+pub(super) const SEVERAL: u32 = u32::MAX;
+
 impl Connection {
+    pub(super) const fn follows(&self) -> Follows {
+        match self.feed {
+            SEVERAL => Follows::Several(self.place),
+            feed => Follows::One(feed),
+        }
+    }
+
     /// Writes as much of `bytes` as the connection takes now, up to [`MAX_WRITE`].
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> Result<Written, Disconnect> {
         let cx = &mut Context::from_waker(&self.waker);
@@ -174,12 +205,12 @@ impl Connection {
     }
 
     /// Keeps the rest of the event in which the connection stopped taking a slice. Returns the
-    /// number of events that it has begun.
-    pub(super) fn keep_unsent(&mut self, slice: &Slice, taken: usize, since: u32) -> usize {
+    /// events that it has begun.
+    pub(super) fn keep_unsent(&mut self, slice: &Slice, taken: usize, since: u32) -> Begun {
         let begun = slice.begun(taken);
         self.position = begun.position;
         self.set_unsent(slice.bytes().slice(taken..begun.len), since);
-        begun.count
+        begun
     }
 
     /// Keeps bytes before the position. Few bytes are copied, so that they do not hold a whole

@@ -15,8 +15,11 @@ use slab::Slab;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
 
+use super::catching::CatchingUp;
 use super::connection::{Arrival, Connection};
+use super::feed::Feed;
 use super::group::Group;
+use super::joint::Joint;
 use super::mailbox::{Mailbox, Signal};
 use super::work::{TICK, Tick, Work, ticks};
 use crate::config::Config;
@@ -33,9 +36,11 @@ pub(super) struct Driver {
     /// Boxed, so that they fit in the gaps between the runtime's registrations of sockets, which
     /// are aligned to 128 bytes.
     pub(super) connections: Slab<Box<Connection>>,
-    pub(super) groups: Slab<Group>,
-    /// Groups by the addresses of their topics.
-    pub(super) group_of_topic: HashMap<usize, u32>,
+    pub(super) feeds: Slab<Feed>,
+    /// Feeds by the addresses of their topics.
+    pub(super) feed_of_topic: HashMap<usize, u32>,
+    /// What connections follow that follow several topics.
+    pub(super) joints: Slab<Joint>,
     pub(super) queue: VecDeque<Work>,
     /// Connections that catch up. They may be many, so one alternates with one piece of other
     /// work.
@@ -45,6 +50,7 @@ pub(super) struct Driver {
     /// Connections whose peers have closed their half and may have left. They are few, so each
     /// connection does without a flag.
     pub(super) half_closed: HashSet<u32>,
+    pub(super) catching_up: CatchingUp,
     /// The bytes written in this part of the work.
     pub(super) written: usize,
     pub(super) heartbeat: Bytes,
@@ -87,13 +93,15 @@ impl Driver {
             stats,
             mailbox,
             connections: Slab::new(),
-            groups: Slab::new(),
-            group_of_topic: HashMap::new(),
+            feeds: Slab::new(),
+            feed_of_topic: HashMap::new(),
+            joints: Slab::new(),
             queue: VecDeque::new(),
             lagging: VecDeque::new(),
             arrivals: VecDeque::new(),
             ready: VecDeque::new(),
             half_closed: HashSet::new(),
+            catching_up: CatchingUp::default(),
             written: 0,
             lingering: BinaryHeap::new(),
             linger: Box::pin(sleep_until(Instant::now())),
@@ -219,7 +227,7 @@ impl Driver {
 
     /// Queues a pass over a group, unless one is queued already.
     pub(super) fn queue_pass(&mut self, key: u32) {
-        let Some(group) = self.groups.get_mut(key as usize) else {
+        let Some(group) = self.group_mut(key) else {
             return; // The last member has left since the group became ready.
         };
         if group.is_queued {
@@ -227,6 +235,11 @@ impl Driver {
         }
         group.is_queued = true;
         self.queue.push_back(Work::Pass(key));
+    }
+
+    /// Returns the feed with this key if it is a group.
+    pub(super) fn group_mut(&mut self, key: u32) -> Option<&mut Group> {
+        self.feeds.get_mut(key as usize)?.group_mut()
     }
 
     /// Delays the next pass over a group.

@@ -25,10 +25,14 @@
 
 mod arrivals;
 mod catch_up;
+mod catching;
 mod connection;
 mod driver;
+mod feed;
 mod group;
+mod joint;
 mod mailbox;
+mod members;
 mod pass;
 mod tick;
 mod work;
@@ -38,7 +42,7 @@ use std::time::Duration;
 
 use tokio::task::unconstrained;
 
-pub(crate) use self::connection::Arrival;
+pub(crate) use self::connection::{Arrival, Follow};
 use self::driver::Driver;
 use self::mailbox::Mailbox;
 use crate::config::Config;

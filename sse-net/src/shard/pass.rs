@@ -2,15 +2,17 @@
 
 use std::task::{Context, Poll};
 
-use super::connection::Written;
+use sse_core::Slice;
+
+use super::connection::{Follows, Written};
 use super::driver::Driver;
-use super::group::Pass;
+use super::group::{Part, Pass};
 use super::work::{LOOKS, PART, PART_BYTES, Work, next_heartbeat};
 
 impl Driver {
     /// Writes new events to a part of a group's members.
     pub(super) fn pass(&mut self, key: u32) {
-        let Some(group) = self.groups.get_mut(key as usize) else {
+        let Some(group) = self.group_mut(key) else {
             return;
         };
         group.is_queued = false;
@@ -18,7 +20,7 @@ impl Driver {
             return self.begin_pass(key);
         };
         let left = self.send_to_members(key, pass);
-        let Some(group) = self.groups.get_mut(key as usize) else {
+        let Some(group) = self.group_mut(key) else {
             return; // The last member has left.
         };
         group.is_queued = true;
@@ -29,26 +31,33 @@ impl Driver {
     /// Takes a slice for the next pass, or registers the group's waker.
     fn begin_pass(&mut self, key: u32) {
         let now = tokio::time::Instant::now();
-        let Some(group) = self.groups.get_mut(key as usize) else {
+        let Some(group) = self.group_mut(key) else {
             return;
         };
-        if let Some(until) = group
-            .subscription
-            .lingers_until()
-            .filter(|until| *until > now)
-        {
+        if let Some(until) = group.reader.lingers_until().filter(|until| *until > now) {
             return self.linger(key, until);
         }
         let cx = &mut Context::from_waker(&group.waker);
-        let mut next = group.subscription.poll_slice(cx);
+        let mut before = group.id();
+        let mut next = group.reader.poll_slice(cx);
         let has_lagged = matches!(next, Poll::Ready(Err(_)));
         if has_lagged {
-            // Members that have lagged, too, continue with the slice that is taken now.
-            next = group.subscription.poll_slice(cx);
+            // Members that have lagged, too, continue with the slice that is taken now, or end.
+            if group.topic().shared().is_keyed() {
+                group.reader.skip_state();
+            }
+            before = group.id();
+            next = group.reader.poll_slice(cx);
         }
         let is_ready = next.is_ready();
         match next {
-            Poll::Ready(Ok(Some(slice))) => group.pass = Some(Pass { slice, next: 0 }),
+            Poll::Ready(Ok(Some(slice))) => {
+                group.pass = Some(Pass {
+                    slice,
+                    before,
+                    next: 0,
+                });
+            }
             Poll::Ready(Ok(None)) => group.is_finished = true,
             Poll::Ready(Err(_)) | Poll::Pending => {}
         }
@@ -65,8 +74,10 @@ impl Driver {
     /// Queues the members that are up to date, to end or to skip the gap one by one.
     fn queue_idle_members(&mut self, key: u32) {
         for place in 0.. {
-            let members = &self.groups[key as usize].members;
-            let Some(&member) = members.get(place) else {
+            let member = self
+                .group_mut(key)
+                .map(|group| group.members.get(place).copied());
+            let Some(Some(member)) = member else {
                 return;
             };
             if self.connections[member as usize].unsent.is_none() {
@@ -78,10 +89,10 @@ impl Driver {
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
         let bytes = pass.slice.bytes();
-        let (start, end) = (pass.slice.start(), pass.slice.end());
         let (mut events, mut taken_bytes) = (0, 0);
-        let (mut leaving, mut paused) = (Vec::new(), Vec::new());
-        let members = &self.groups[key as usize].members;
+        let (mut leaving, mut behind) = (Vec::new(), Vec::new());
+        let members = &self.feeds[key as usize].group()?.members;
+        let is_keyed = self.feeds[key as usize].is_keyed();
         let (mut sends, mut looks, mut is_over) = (0, 0, true);
         while let Some(&member) = members.get(pass.next) {
             if sends >= PART || looks >= LOOKS || taken_bytes >= PART_BYTES {
@@ -91,44 +102,63 @@ impl Driver {
             pass.next += 1;
             looks += 1;
             let connection = &mut self.connections[member as usize];
-            let position = connection.position;
-            if connection.unsent.is_some() || position < start || position >= end {
-                continue; // It catches up by itself, or joined at a later position.
+            if connection.unsent.is_some() {
+                continue; // It catches up by itself.
             }
+            let follows = connection.follows();
+            let part = match follows {
+                Follows::One(_) => pass.part_after(connection.position),
+                Follows::Several(joint) => {
+                    let joint = &self.joints[joint as usize];
+                    joint.part_of(&pass, &self.feeds, key)
+                }
+            };
+            let part = match &part {
+                Part::All => None,
+                Part::End(slice) => Some(slice),
+                Part::Nothing => continue,
+                Part::CatchUp => {
+                    behind.push(member);
+                    continue;
+                }
+            };
             sends += 1;
-            let slice = if position == start {
-                None
-            } else {
-                pass.slice.after(position)
-            };
-            let slice = slice.as_ref().unwrap_or(&pass.slice);
-            let bytes = if position == start {
-                bytes.clone()
-            } else {
-                slice.bytes()
-            };
-            match connection.try_write(&bytes) {
+            let slice = part.unwrap_or(&pass.slice);
+            let bytes = part.map_or_else(|| bytes.clone(), Slice::bytes);
+            let position = match connection.try_write(&bytes) {
                 Ok(Written::All) => {
-                    connection.position = end;
+                    connection.position = slice.end();
                     events += slice.count();
                     taken_bytes += bytes.len();
                     connection.heartbeat_at =
                         next_heartbeat(self.now, self.config.heartbeat, member);
+                    Some(slice.last_id())
                 }
                 Ok(written) => {
                     let taken = written.taken(bytes.len());
                     taken_bytes += taken;
-                    events += connection.keep_unsent(slice, taken, self.now);
-                    if matches!(written, Written::Paused(_)) {
-                        paused.push(member);
+                    let begun = connection.keep_unsent(slice, taken, self.now);
+                    if is_keyed && matches!(follows, Follows::One(_)) {
+                        self.catching_up.hold(member, slice);
                     }
+                    events += begun.count;
+                    if matches!(written, Written::Paused(_)) {
+                        behind.push(member);
+                    }
+                    begun.id
                 }
-                Err(reason) => leaving.push((member, reason)),
+                Err(reason) => {
+                    leaving.push((member, reason));
+                    continue;
+                }
+            };
+            if let (Follows::Several(joint), Some(position)) = (follows, position) {
+                self.joints[joint as usize].advance(position);
             }
         }
         self.stats.add_events(events);
         self.stats.add_bytes(taken_bytes);
-        for member in paused {
+        for member in behind {
             self.queue_connection(member);
         }
         for (member, reason) in leaving {

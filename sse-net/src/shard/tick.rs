@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sse_core::Event;
 
-use super::connection::Written;
+use super::connection::{Follows, Written};
 use super::driver::Driver;
 use super::work::{LOOKS, PART, PART_BYTES, TICK, Tick, Work, compact, next_heartbeat, ticks};
 use crate::config::jittered;
@@ -23,7 +23,7 @@ impl Driver {
         }
     }
 
-    /// Checks a part of the connections, and after the last one the groups.
+    /// Checks a part of the connections, and after the last one the feeds.
     pub(super) fn tick(&mut self) {
         let Some(mut tick) = self.tick.take() else {
             return;
@@ -45,10 +45,7 @@ impl Driver {
                     continue;
                 }
             }
-            let connection = &self.connections[key as usize];
-            let position = self.groups[connection.group as usize].position();
-            let lag = connection.position.distance(position);
-            tick.furthest_lag = tick.furthest_lag.max(lag);
+            tick.furthest_lag = tick.furthest_lag.max(self.lag(key));
         }
         if tick.next_connection < end {
             self.tick = Some(tick);
@@ -60,17 +57,30 @@ impl Driver {
         self.evict_old(tick);
     }
 
+    /// Returns the number of unsent bytes of a connection.
+    fn lag(&self, key: u32) -> usize {
+        let connection = &self.connections[key as usize];
+        match connection.follows() {
+            Follows::One(feed) => {
+                let group = self.feeds[feed as usize].group();
+                group.map_or(0, |group| connection.position.distance(group.position()))
+            }
+            Follows::Several(_) if connection.unsent.is_none() => 0,
+            Follows::Several(joint) => self.joints[joint as usize].lag(&self.feeds),
+        }
+    }
+
     /// Evicts old events, of a part of the topics at a time: a topic without publishers would
     /// keep its backlog.
     fn evict_old(&mut self, mut tick: Tick) {
-        let end = compact(self.groups.capacity());
-        let stop = end.min(tick.next_group.saturating_add(LOOKS));
-        for key in tick.next_group..stop {
-            if let Some(group) = self.groups.get(key as usize) {
-                group.topic().evict();
+        let end = compact(self.feeds.capacity());
+        let stop = end.min(tick.next_feed.saturating_add(LOOKS));
+        for key in tick.next_feed..stop {
+            if let Some(feed) = self.feeds.get(key as usize) {
+                feed.topic().evict();
             }
         }
-        tick.next_group = stop;
+        tick.next_feed = stop;
         if stop < end {
             self.tick = Some(tick);
             self.queue_tick();

@@ -20,7 +20,7 @@ pub(super) struct Tick {
     /// Half-closed connections that have not been probed yet.
     pub(super) half_closed: Vec<u32>,
     pub(super) next_connection: u32,
-    pub(super) next_group: u32,
+    pub(super) next_feed: u32,
     pub(super) furthest_lag: usize,
 }
 

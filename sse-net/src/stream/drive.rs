@@ -1,4 +1,4 @@
-//! How a stream writes its unsent bytes and notices that its client is gone.
+//! Writing the unsent bytes of a stream, and noticing that its client has disconnected.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,7 +15,7 @@ use crate::trace;
 use crate::transport::presence::{LOOK, Sign};
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
-    /// Waits until the client is gone, or there are bytes to write.
+    /// Waits until the client disconnects, or there are bytes to write.
     pub(super) async fn watch(&mut self) {
         // No read shows that a half-closed client has reset the connection.
         let look_at = if self.presence.is_half_closed() {
@@ -82,7 +82,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps a read pending, so that a client that closes is noticed. Ready when it is gone.
+    /// Keeps a read pending. Ready when the client has disconnected.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match ready!(self.presence.poll(&mut self.connection, cx)) {

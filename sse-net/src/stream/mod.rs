@@ -25,10 +25,10 @@ use crate::transport::presence::Presence;
 /// begins with the rest of it, so no event is torn or doubled. On any other error, nothing of
 /// the event was accepted.
 ///
-/// A call that waits also reads, and fails once the client is gone.
+/// A call that waits also reads, and fails once the client has disconnected.
 ///
-/// A server drops the future of [`Request::stream`](crate::Request::stream) when the client is
-/// gone, wherever the future waits, and sends heartbeats meanwhile:
+/// A server drops the future of [`Request::stream`](crate::Request::stream) when the client
+/// disconnects, wherever the future waits, and sends heartbeats meanwhile:
 ///
 /// ```
 /// use sse_net::{Answer, Request};
@@ -41,7 +41,7 @@ use crate::transport::presence::Presence;
 /// async fn ask(request: Request) -> Answer {
 ///     let mut model = Model::ask(request.query());
 ///     request.stream(async move |mut stream| {
-///         // When the client is gone, the model is dropped, too.
+///         // When the client disconnects, the model is dropped, too.
 ///         while let Some(token) = model.next_token().await {
 ///             stream.write_str(&token).await?;
 ///         }
@@ -88,7 +88,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self
     }
 
-    /// Sets how many bytes the client may send before it counts as gone.
+    /// Sets how many bytes the client may send before it counts as disconnected.
     ///
     /// They are discarded. Default: 64 KiB.
     #[must_use]
@@ -261,12 +261,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self.shut_down().await
     }
 
-    /// Waits until the client is gone, and sends [heartbeats](Self::heartbeat) meanwhile.
+    /// Waits until the client disconnects, and sends [heartbeats](Self::heartbeat) meanwhile.
     ///
-    /// A client is gone when its connection is reset or fails, when it takes no byte for the
-    /// write timeout, or when it sends [too many bytes](Self::max_input). A half-closed client
-    /// is not gone. In a drain, the client of a server's stream is gone at the end of the
-    /// window. Unsent bytes are written meanwhile. It may be cancelled and called again.
+    /// A client counts as disconnected when its connection is reset or fails, when it takes no
+    /// byte for the write timeout, or when it sends [too many bytes](Self::max_input). A
+    /// half-closed client counts as connected. In a drain, the stream of a server ends at the end
+    /// of the window. Unsent bytes are written meanwhile. It may be cancelled and called again.
     pub async fn closed(&mut self) {
         while !self.presence.has_left() {
             if self.is_drained() {

@@ -12,7 +12,7 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 /// The connection of a [`Stream`](crate::Stream) that writes the body of a response.
 ///
 /// It blocks while 16 KiB are buffered for the HTTP server, and fails once the server has
-/// dropped the body, because the client is gone.
+/// dropped the body, because the client has disconnected.
 #[derive(Debug)]
 pub struct PipeWriter(Arc<Mutex<Channel>>);
 
@@ -96,7 +96,7 @@ impl AsyncWrite for PipeWriter {
 }
 
 impl AsyncRead for PipeWriter {
-    /// Never ready, except with an error once the client is gone.
+    /// Never ready, except with an error once the client has disconnected.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -139,7 +139,7 @@ fn wake(mut channel: MutexGuard<'_, Channel>, take: impl FnOnce(&mut Channel) ->
     }
 }
 
-/// The error of a call whose client is gone.
+/// The error of a call after the client has disconnected.
 pub(crate) fn gone() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")
+    io::Error::new(io::ErrorKind::BrokenPipe, "the client has disconnected")
 }

@@ -2,16 +2,14 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
 
 use sse_core::{Cursor, Lagged, Log, Slice};
 
-use super::clock::now;
 use super::hub::{HubShared, random_epoch};
 use super::log::Since;
 use super::progress::Storage;
 use super::state::{Shared, State};
-use crate::config::{SlowClients, TopicConfig};
+use crate::config::TopicConfig;
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -125,15 +123,13 @@ impl Topic {
         state.log.read(range.start..end, since)
     }
 
-    /// Evicts events that have become too old.
-    pub(crate) fn evict(&self) {
-        let evicted = self.lock().log.evict(now());
-        drop(evicted);
-    }
-
     /// Identifies the topic for as long as it lives.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn storage(&self) -> Option<&dyn Storage> {
@@ -148,19 +144,6 @@ impl Topic {
             Owner::Hub(hub) => Some(hub),
             Owner::Alone | Owner::Stored(_) => None,
         }
-    }
-
-    /// A client of a keyed topic does not continue after a gap: its IDs would fall.
-    pub(crate) fn slow_clients(&self) -> SlowClients {
-        if self.is_keyed() {
-            return SlowClients::Disconnect;
-        }
-        self.shared.config.slow_clients
-    }
-
-    /// How long events that follow a delivery wait.
-    pub(crate) fn linger(&self) -> Duration {
-        self.shared.config.linger
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -17,12 +17,13 @@ use super::waiters::Place;
 pub(crate) struct JointReader {
     several: Several,
     /// For each topic the place of its waker, and whether its end has been reported.
-    places: Vec<(Option<Place>, bool)>,
+    places: Vec<(Place, bool)>,
     lingers_until: Option<Instant>,
     /// Whether the gaps before the beginning have not been reported yet.
     has_gaps: bool,
-    /// The topic in which the last error was.
+    /// The topic in which the last error was, and whether that is still to be reported.
     lagged: usize,
+    is_unreported: bool,
     /// The end of the state of keyed topics, until that has been read.
     state_end: Option<LogId>,
 }
@@ -42,10 +43,11 @@ impl JointReader {
         }
         let has_gaps = several.gaps().next().is_some();
         Self {
-            places: vec![(None, false); several.topics.len()],
+            places: vec![(Place::NONE, false); several.topics.len()],
             lingers_until: None,
             has_gaps,
             lagged: 0,
+            is_unreported: false,
             state_end: several.state_end,
             several,
         }
@@ -63,7 +65,7 @@ impl JointReader {
     /// Returns the event that reports the last error.
     pub(super) fn gap_event(&self) -> Vec<u8> {
         let from = self.several.topics[self.lagged].from;
-        self.lagged().gap_event_after(None, from)
+        self.lagged().shared.gap_event_after(None, from)
     }
 
     /// Takes the events that report gaps before the beginning.
@@ -106,7 +108,7 @@ impl JointReader {
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
                     let topic = &self.several.topics[index].topic;
-                    return Poll::Ready(Ok(Some(Read::Own(topic.end_event()))));
+                    return Poll::Ready(Ok(Some(Read::Own(topic.shared.end_event()))));
                 }
                 Wait::Ended(None) => return Poll::Ready(Ok(None)),
                 Wait::Pending if !self.has_new() => return Poll::Pending,
@@ -116,8 +118,18 @@ impl JointReader {
         }
     }
 
-    /// Returns the next events, without waiting for any.
-    pub(super) fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+    /// Returns the next events, without waiting for any. The next call reports an error again.
+    pub(super) fn try_next(&mut self) -> Result<Option<Batch>, Lagged> {
+        let next = self.try_read();
+        self.is_unreported |= next.is_err();
+        next
+    }
+
+    fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+        if mem::take(&mut self.is_unreported) {
+            let begin = self.lagged().lock().log.begin();
+            return Err(Lagged { begin });
+        }
         if mem::take(&mut self.has_gaps) {
             let mut topics = self.several.topics.iter();
             let gap = topics.position(|topic| topic.resume >= Resume::Gap);
@@ -164,7 +176,7 @@ impl JointReader {
         self.state_end = None;
         let topics = self.several.topics.iter();
         let keyed = topics.filter(|followed| followed.is_keyed);
-        let markers = keyed.filter_map(|followed| followed.topic.marker_event());
+        let markers = keyed.filter_map(|followed| followed.topic.shared.marker_event());
         Some(markers.flatten().collect()).filter(|markers: &Vec<u8>| !markers.is_empty())
     }
 
@@ -181,7 +193,7 @@ impl JointReader {
                 return Wait::Ended(Some(index));
             }
             let replaced = state.waiters.remove(*place);
-            *place = Some(state.waiters.insert(waker));
+            *place = state.waiters.insert(waker);
             drop(state);
             drop(replaced);
         }

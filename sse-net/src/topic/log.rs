@@ -136,17 +136,6 @@ impl TopicLog {
         }
     }
 
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "bodies send positions")
-    )]
-    pub(crate) fn id_before(&self, cursor: Cursor) -> LogId {
-        match self {
-            Self::Ordinary(log) => log.id_before(cursor),
-            Self::Keyed(log) => log.id_before(cursor),
-        }
-    }
-
     /// Returns an ID with which a client of a topic that stands alone resumes at the cursor.
     pub(crate) fn position_id(&mut self, cursor: Cursor, now: Now) -> Option<EventId<'static>> {
         self.ordinary()?.position_id(cursor, now)

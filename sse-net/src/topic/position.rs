@@ -1,4 +1,4 @@
-//! Where a client begins or continues, and what it gets before its first event.
+//! The position at which a client begins or resumes, and the bytes before its first event.
 
 use std::ops::Not;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::Judged;
 use super::log::{Since, TopicLog};
-use super::state::State;
+use super::state::{Shared, State};
 use crate::config::UnknownId;
 use crate::sync::MutexGuard;
 
@@ -32,7 +32,7 @@ pub(crate) struct Located {
     pub(crate) cursor: Cursor,
     /// The ID with which a client resumes at the cursor.
     position: Option<EventId<'static>>,
-    /// Whether no event will ever follow.
+    /// Whether the topic is finished and has no event after the cursor.
     pub(crate) is_over: bool,
     /// The client's last event ID, if events after it were missed.
     missed: Option<EventId<'static>>,
@@ -141,19 +141,32 @@ impl Topic {
         (state, found)
     }
 
-    /// Returns an ID with which a client resumes at the cursor, if there is one.
-    #[cfg(feature = "http")]
-    pub(super) fn position_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
-        match self.hub() {
-            Some(hub) => {
-                let origin = hub.order().epochs.origin();
-                let before = self.lock().log.id_before(cursor);
-                Some(before.max(origin).into())
-            }
-            None => self.lock().log.position_id(cursor, now()),
+    /// Appends the bytes before a client's first event: the gap event, if events after `missed`
+    /// were missed, and a block with the reconnection time and the ID of the position, so that
+    /// a client that is cut off before its first event resumes.
+    ///
+    /// In this order, a client that has received the ID has received the gap event, too.
+    pub(super) fn encode_opening(
+        &self,
+        missed: Option<&EventId<'_>>,
+        cursor: Cursor,
+        position: Option<EventId<'static>>,
+        retry: Duration,
+        out: &mut Vec<u8>,
+    ) {
+        if missed.is_some() {
+            out.extend_from_slice(&self.shared.gap_event(missed, cursor));
         }
+        let block = Event::new().retry(retry);
+        match position {
+            Some(id) => block.id(id),
+            None => block,
+        }
+        .encode(out);
     }
+}
 
+impl Shared {
     /// Encodes the event that reports a gap: with the last event ID that the client sent, the
     /// ID of the event at `cursor`, with which it continues, and whether it begins anew.
     pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
@@ -172,10 +185,10 @@ impl Topic {
         let gap = Gap {
             asked: asked.map(EventId::as_str),
             from: from.as_ref().map(EventId::as_str),
-            topic: self.name(),
+            topic: self.name().map(|name| &**name),
             clear,
         };
-        let event = Event::new().event(&self.shared.config.gap_type);
+        let event = Event::new().event(&self.config.gap_type);
         let mut out = Vec::new();
         event.json_data(&gap).unwrap_or_default().encode(&mut out);
         out
@@ -189,7 +202,7 @@ impl Topic {
 
     /// Returns the event that stands where the state of a keyed topic ends, if there is to be one.
     pub(crate) fn marker_event(&self) -> Option<Vec<u8>> {
-        let event_type = self.shared.config.marker_type.as_ref()?;
+        let event_type = self.config.marker_type.as_ref()?;
         let mut out = Vec::new();
         Event::new().event(event_type).data("").encode(&mut out);
         Some(out)
@@ -202,34 +215,12 @@ impl Topic {
             topic: Option<&'a str>,
         }
         let event = Event::new().event(CLOSE);
-        let end = End { topic: self.name() };
+        let end = End {
+            topic: self.name().map(|name| &**name),
+        };
         let mut out = Vec::new();
         event.json_data(&end).unwrap_or_default().encode(&mut out);
         out
-    }
-
-    /// Appends the bytes before a client's first event: the gap event, if events after `missed`
-    /// were missed, and a block with the reconnection time and the ID of the position, so that
-    /// a client that is cut off before its first event resumes.
-    ///
-    /// In this order, a client that has received the ID has received the gap event, too.
-    pub(super) fn encode_opening(
-        &self,
-        missed: Option<&EventId<'_>>,
-        cursor: Cursor,
-        position: Option<EventId<'static>>,
-        retry: Duration,
-        out: &mut Vec<u8>,
-    ) {
-        if missed.is_some() {
-            out.extend_from_slice(&self.gap_event(missed, cursor));
-        }
-        let block = Event::new().retry(retry);
-        match position {
-            Some(id) => block.id(id),
-            None => block,
-        }
-        .encode(out);
     }
 }
 

@@ -108,7 +108,7 @@ impl Topic {
     /// Checks the events, and encodes those that are too large to be encoded under the lock.
     /// Returns these with their indices.
     fn encode_large(&self, events: &[Event<'_>]) -> Result<Vec<(usize, Encoded)>, PublishError> {
-        if self.hub().is_some() && events.iter().any(Event::has_id) {
+        if self.hub().is_some() && events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
         }
         let max = self.shared.config.max_event;
@@ -151,7 +151,7 @@ impl Topic {
                 (Some(id), None) => log.append_as(id, event, now),
                 (Some(id), Some((_, encoded))) => log.append_encoded_as(id, encoded, now),
             };
-            id = (!event.has_id()).then_some(appended.id);
+            id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
         self.announce(state, start, id, evicted)
@@ -198,7 +198,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// Returns the ID that the topic gave the event; `None` if the publisher had set one.
+    /// Returns the ID that the topic assigned; `None` if the event had a publisher's ID.
     #[must_use]
     pub const fn id(&self) -> Option<LogId> {
         self.id

@@ -1,13 +1,16 @@
 //! A reader of one topic: a cursor into its log that can wait.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
-use sse_core::{Cursor, EventId, Lagged, Resume, Slice};
+use sse_core::{Cursor, EventId, Lagged, LogId, Resume, Slice};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+#[cfg(feature = "http")]
+use super::clock::now;
 use super::handle::Topic;
 use super::log::Since;
 use super::position::Start;
@@ -19,8 +22,10 @@ use super::waiters::{Place, Wakers};
 pub(crate) struct Reader {
     topic: Topic,
     cursor: Cursor,
+    /// In a hub, the ID up to which it has read.
+    position: LogId,
     /// The place of its waker, now or before.
-    place: Option<Place>,
+    place: Place,
     /// Until when events after the last read wait, if the topic lingers.
     lingers_until: Option<Instant>,
     /// Whether it resumed.
@@ -30,6 +35,8 @@ pub(crate) struct Reader {
     since: Since,
     /// The end of the state of a keyed topic, until that has been read.
     state_end: Option<Cursor>,
+    /// The rest of a pass over a keyed topic, which would otherwise be superseded meanwhile.
+    held: VecDeque<Slice>,
 }
 
 impl Topic {
@@ -44,7 +51,8 @@ impl Topic {
         Reader {
             topic: self.clone(),
             cursor: found.cursor,
-            place: None,
+            position: found.position.unwrap_or_default(),
+            place: Place::NONE,
             lingers_until: None,
             resume: found.resume,
             missed: found.missed(asked),
@@ -52,11 +60,35 @@ impl Topic {
                 .joining
                 .map_or_else(Since::default, |joining| joining.since),
             state_end: found.joining.map(|joining| joining.until),
+            held: VecDeque::new(),
         }
     }
 }
 
+impl Topic {
+    /// Creates a reader that begins with the next event that is published, also in a keyed topic.
+    pub(crate) fn live_reader(&self) -> Reader {
+        let mut reader = self.reader(None, Start::Live);
+        if reader.state_end.is_some() {
+            reader.skip_state();
+        }
+        reader
+    }
+}
+
 impl Reader {
+    /// Continues a reader of a keyed topic with the next event that is published.
+    pub(crate) fn skip_state(&mut self) {
+        let Some(hub) = self.topic.hub() else {
+            return;
+        };
+        self.position = hub.order().visible();
+        let log = &self.topic.lock().log;
+        self.cursor = log.after(self.position);
+        (self.since, self.state_end) = (log.since(), None);
+        self.held.clear();
+    }
+
     /// Polls for the next events, or the marker that separates the state of a keyed topic from
     /// what follows. `None` is the end of a finished topic.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Next>, Lagged>> {
@@ -72,16 +104,20 @@ impl Reader {
 
     /// Returns the next events or the marker, without waiting. An error changes nothing.
     pub(super) fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
+        if let Some(slice) = self.next_held() {
+            return Ok(Some(slice.into()));
+        }
         let until = self.state_end.unwrap_or(Cursor::MAX);
         match self.topic.read(self.cursor..until, self.since) {
             Ok(Some(slice)) => {
-                self.cursor = slice.end();
+                (self.cursor, self.position) = (slice.end(), slice.last_id());
+                self.hold_rest(until);
                 Ok(Some(slice.into()))
             }
             Ok(None) => {
                 let state_end = self.state_end.take();
                 self.cursor = self.cursor.max(state_end.unwrap_or_default());
-                let marker = state_end.and_then(|_| self.topic.marker_event());
+                let marker = state_end.and_then(|_| self.topic.shared.marker_event());
                 Ok(marker.map(Next::own))
             }
             Err(lagged) => Err(lagged),
@@ -97,14 +133,21 @@ impl Reader {
             let begin = self.cursor;
             return Poll::Ready(Err(Lagged { begin }));
         }
+        if let Some(slice) = self.next_held() {
+            return Poll::Ready(Ok(Some(slice)));
+        }
         let mut state = self.topic.lock();
         match state.log.read(self.cursor..state.log.end(), self.since) {
             Ok(Some(slice)) => {
-                self.cursor = slice.end();
-                let linger = self.topic.linger();
+                (self.cursor, self.position) = (slice.end(), slice.last_id());
+                let linger = self.topic.shared.linger();
                 // Events that are left over have waited long enough.
                 let lingers = !linger.is_zero() && slice.end() == state.log.end();
+                let is_pass = state.log.is_keyed() && slice.end() < state.log.end();
                 drop(state);
+                if is_pass {
+                    self.hold_rest(Cursor::MAX);
+                }
                 self.lingers_until = if lingers {
                     Instant::now().checked_add(linger)
                 } else {
@@ -116,7 +159,7 @@ impl Reader {
             Ok(None) => {
                 let waker = cx.waker().clone();
                 let replaced = state.waiters.remove(self.place);
-                self.place = Some(state.waiters.insert(waker));
+                self.place = state.waiters.insert(waker);
                 let wakes_writer = state.wakes_writer();
                 drop(state);
                 if wakes_writer {
@@ -132,10 +175,30 @@ impl Reader {
         }
     }
 
+    /// Holds what follows in a keyed topic. A slow reader would never get keys that are
+    /// superseded again and again before it has read up to them.
+    fn hold_rest(&mut self, until: Cursor) {
+        let (mut cursor, mut bytes) = (self.cursor, 0);
+        while bytes < MAX_HELD
+            && self.topic.shared.is_keyed()
+            && let Ok(Some(slice)) = self.topic.read(cursor..until, self.since)
+        {
+            cursor = slice.end();
+            bytes += slice.len();
+            self.held.push_back(slice);
+        }
+    }
+
+    fn next_held(&mut self) -> Option<Slice> {
+        let slice = self.held.pop_front()?;
+        (self.cursor, self.position) = (slice.end(), slice.last_id());
+        Some(slice)
+    }
+
     /// Continues with the oldest retained event, or the state of a keyed topic.
     fn begin_anew(&mut self, lagged: Lagged) -> Lagged {
         let log = &self.topic.lock().log;
-        self.cursor = lagged.begin;
+        (self.cursor, self.position) = (lagged.begin, log.begin_id());
         self.since = log.since();
         self.state_end = log.is_keyed().then(|| log.end());
         lagged
@@ -154,6 +217,11 @@ impl Reader {
         self.cursor
     }
 
+    /// Returns the ID up to which the reader of a hub's topic has read.
+    pub(crate) const fn position(&self) -> LogId {
+        self.position
+    }
+
     /// Returns the number of unread bytes.
     pub(super) fn lag(&self) -> usize {
         self.cursor.distance(self.topic.lock().log.end())
@@ -168,12 +236,12 @@ impl Reader {
     /// report them again.
     pub(super) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
         let asked = self.missed.take()?;
-        Some(self.topic.gap_event(Some(&asked), self.cursor))
+        Some(self.topic.shared.gap_event(Some(&asked), self.cursor))
     }
 
     /// Returns the event that reports that the reader lagged.
     pub(super) fn gap_event(&self) -> Vec<u8> {
-        self.topic.gap_event(None, self.cursor)
+        self.topic.shared.gap_event(None, self.cursor)
     }
 
     /// Returns `true` if no event will ever follow.
@@ -187,10 +255,16 @@ impl Reader {
     pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
-        let position = topic.position_id(self.cursor);
+        let position = match topic.hub() {
+            Some(_) => Some(self.position.into()),
+            None => topic.lock().log.position_id(self.cursor, now()),
+        };
         topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
     }
 }
+
+/// The most bytes of a pass over a keyed topic that a reader holds.
+const MAX_HELD: usize = 16 << 20;
 
 impl Drop for Reader {
     fn drop(&mut self) {

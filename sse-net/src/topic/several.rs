@@ -36,14 +36,14 @@ pub(crate) struct Followed {
     pub(crate) from: LogId,
     pub(crate) resume: Resume,
     pub(crate) is_keyed: bool,
-    since: Since,
+    pub(crate) since: Since,
 }
 
 /// Where the reader of a topic is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReaderPlace {
-    after: LogId,
-    since: Since,
+    pub(crate) after: LogId,
+    pub(crate) since: Since,
 }
 
 impl Followed {
@@ -177,9 +177,8 @@ impl Several {
     pub(crate) fn encode_gaps(&self, out: &mut Vec<u8>) {
         for followed in &self.topics {
             if followed.resume >= Resume::Gap {
-                let gap = followed
-                    .topic
-                    .gap_event_after(self.asked.as_ref(), followed.from);
+                let topic = &followed.topic.shared;
+                let gap = topic.gap_event_after(self.asked.as_ref(), followed.from);
                 out.extend_from_slice(&gap);
             }
         }

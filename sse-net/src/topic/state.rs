@@ -1,15 +1,17 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
 use std::sync::TryLockError;
+use std::time::Duration;
 
 use sse_core::{Cursor, LogId, Retention};
 use tokio::runtime::Handle;
 
+use super::clock::now;
 use super::hub::NewestId;
 use super::log::TopicLog;
 use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
-use crate::config::TopicConfig;
+use crate::config::{SlowClients, TopicConfig};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
@@ -23,6 +25,7 @@ pub(crate) struct Shared {
     pub(super) newest: NewestId,
     /// `None` for a topic that stands alone.
     name: Option<Arc<str>>,
+    is_keyed: bool,
 }
 
 impl Shared {
@@ -38,6 +41,7 @@ impl Shared {
         Arc::new(Self {
             config,
             newest: NewestId::new(log.newest_id()),
+            is_keyed: log.is_keyed(),
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
@@ -58,6 +62,36 @@ impl Shared {
 
     pub(crate) fn retention(&self) -> Retention {
         self.config.retention
+    }
+
+    /// Returns `true` if the topic may have events after this position. It may err only on that
+    /// side, and takes no lock.
+    pub(crate) fn may_have_after(&self, position: LogId) -> bool {
+        self.newest.load() > position
+    }
+
+    /// Evicts events that have become too old.
+    pub(crate) fn evict(&self) {
+        let evicted = self.lock().log.evict(now());
+        drop(evicted);
+    }
+
+    pub(crate) const fn is_keyed(&self) -> bool {
+        self.is_keyed
+    }
+
+    /// Returns the treatment of slow clients. One of a keyed topic does not continue after a
+    /// gap, because its IDs would fall.
+    pub(crate) fn slow_clients(&self) -> SlowClients {
+        if self.is_keyed {
+            return SlowClients::Disconnect;
+        }
+        self.config.slow_clients
+    }
+
+    /// How long events that follow a delivery wait.
+    pub(crate) fn linger(&self) -> Duration {
+        self.config.linger
     }
 
     /// Locks the state, unless it is locked already.
@@ -103,7 +137,7 @@ impl State {
         self.waiters.take(self.runtime.as_ref())
     }
 
-    /// Returns `true` if no event will ever follow `cursor`.
+    /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
         self.is_finished && cursor >= self.log.tip()
     }

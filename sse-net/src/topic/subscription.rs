@@ -28,8 +28,8 @@ impl Topic {
     /// Subscribes after the event with this ID, or from `start` on if there is no ID.
     ///
     /// If events after that ID were evicted, or the ID is not known, the first read returns
-    /// [`Lagged`]. The next read continues with the oldest retained event, or as
-    /// [`unknown_id`](crate::TopicConfig::unknown_id) says.
+    /// [`Lagged`]. The next read continues with the oldest retained event, or after an unknown ID
+    /// as set by [`unknown_id`](crate::TopicConfig::unknown_id).
     ///
     /// ```
     /// use sse_core::{Event, EventId, Retention};
@@ -211,7 +211,7 @@ impl Subscription {
         match &mut self.0 {
             Source::One(reader) => reader.try_next(),
             Source::Several(reader) => {
-                Ok(reader.try_read()?.map(|batch| Read::Events(batch).into()))
+                Ok(reader.try_next()?.map(|batch| Read::Events(batch).into()))
             }
         }
     }
@@ -247,7 +247,7 @@ impl Subscription {
         }
     }
 
-    /// Returns `true` if no event will ever follow.
+    /// Returns `true` if the topic is finished and all events have been read.
     #[cfg(feature = "http")]
     pub(crate) fn is_over(&self) -> bool {
         match &self.0 {
@@ -276,8 +276,8 @@ impl Subscription {
     /// Writes all events to `writer` until the topic is finished, and returns their bytes.
     ///
     /// Flushes the writer whenever it has caught up. A subscription that begins with a gap
-    /// writes the gap event first, as a client receives it. A writer that lags is treated as
-    /// [`slow_clients`](crate::TopicConfig::slow_clients) says: with [`SlowClients::SkipAhead`]
+    /// writes the gap event first, as a client receives it. If the writer lags, the topic's
+    /// [`slow_clients`](crate::TopicConfig::slow_clients) apply: with [`SlowClients::SkipAhead`]
     /// the gap event is written, otherwise this returns an error.
     ///
     /// When this is cancelled, a part of an event may have been written. To stop between two
@@ -332,7 +332,7 @@ impl Subscription {
             Source::One(reader) => (reader.topic(), reader.gap_event()),
             Source::Several(reader) => (reader.lagged(), reader.gap_event()),
         };
-        match topic.slow_clients() {
+        match topic.shared.slow_clients() {
             SlowClients::Disconnect => None,
             SlowClients::SkipAhead => Some(gap.into()),
         }

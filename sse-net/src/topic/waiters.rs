@@ -12,53 +12,90 @@ use crate::trace;
 
 /// The wakers of subscribers that have caught up. A publisher takes all at once, at a cost that
 /// does not depend on their number, and begins another round.
+///
+/// Most topics of a hub have one subscriber: its waker needs no memory of its own.
 #[derive(Default)]
 pub(crate) struct Waiters {
     round: u64,
-    wakers: Slab<Waker>,
+    first: Option<Waker>,
+    others: Slab<Waker>,
 }
 
 /// The place of a subscriber's waker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     round: u64,
-    key: usize,
+    key: u32,
+}
+
+impl Place {
+    /// A place in which no waker is.
+    pub(crate) const NONE: Self = Self {
+        round: u64::MAX,
+        key: FIRST,
+    };
 }
 
 impl Waiters {
     pub(crate) fn insert(&mut self, waker: Waker) -> Place {
+        let key = if self.first.is_none() {
+            self.first = Some(waker);
+            FIRST
+        } else {
+            let key = self.others.insert(waker);
+            u32::try_from(key).expect("a topic has fewer subscribers than that")
+        };
         Place {
             round: self.round,
-            key: self.wakers.insert(waker),
+            key,
+        }
+    }
+
+    /// Inserts the waker, unless one is at that place already.
+    pub(crate) fn renew(&mut self, place: Place, waker: &Waker) -> Place {
+        if place.round == self.round {
+            place
+        } else {
+            self.insert(waker.clone())
         }
     }
 
     /// Removes the waker at that place, unless its round is over. The caller drops it without
     /// a lock: it may be the last reference to a task that owns a subscription.
-    pub(crate) fn remove(&mut self, place: Option<Place>) -> Option<Waker> {
-        let place = place.filter(|place| place.round == self.round)?;
-        self.wakers.try_remove(place.key)
+    pub(crate) fn remove(&mut self, place: Place) -> Option<Waker> {
+        if place.round != self.round {
+            return None;
+        }
+        match place.key {
+            FIRST => self.first.take(),
+            key => self.others.try_remove(key as usize),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
+        self.first.is_none() && self.others.is_empty()
     }
 
     /// Takes all wakers, which the caller calls without a lock.
     pub(crate) fn take(&mut self, runtime: Option<&Handle>) -> Wakers {
         self.round += 1;
-        let next = Slab::with_capacity(self.wakers.len());
+        let next = Slab::with_capacity(self.others.len());
         Wakers {
-            wakers: mem::replace(&mut self.wakers, next),
+            first: self.first.take(),
+            others: mem::replace(&mut self.others, next),
             runtime: runtime.cloned(),
         }
     }
 }
 
+/// The key of the waker that is not among the others.
+const FIRST: u32 = u32::MAX;
+
 /// Wakers that are to be called. Dropping them calls those that are left.
 #[derive(Default)]
 pub(crate) struct Wakers {
-    wakers: Slab<Waker>,
+    first: Option<Waker>,
+    others: Slab<Waker>,
     runtime: Option<Handle>,
 }
 
@@ -69,7 +106,7 @@ impl Wakers {
     /// Calls the wakers, or spawns a task for that if they are many, since each takes the
     /// publisher some 0.1 µs.
     pub(crate) fn wake(mut self) {
-        if self.wakers.len() > Self::FEW
+        if self.others.len() >= Self::FEW
             && let Some(runtime) = self.runtime.take()
         {
             runtime.spawn(async move { drop(self) });
@@ -80,7 +117,7 @@ impl Wakers {
 impl Drop for Wakers {
     /// Calls the wakers also if the runtime drops the task, and if one of them panics.
     fn drop(&mut self) {
-        for waker in self.wakers.drain() {
+        for waker in self.first.take().into_iter().chain(self.others.drain()) {
             if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
                 trace::panicked("a subscriber's waker");
             }

@@ -1,4 +1,4 @@
-//! Servers of HTTP in memory, of which clients are asked as of this library's own.
+//! In-memory HTTP servers for the clients of [`Net`](super::Net).
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -17,7 +17,7 @@ use super::{Net, WIDE};
 
 type Answer = Arc<dyn Fn(Request<Incoming>) -> Response<Body> + Send + Sync>;
 
-/// Serves by what `answer` says, over HTTP/1, or over HTTP/2 with a translator to HTTP/1 before it.
+/// Serves over HTTP/1, or over HTTP/2 behind a proxy that speaks HTTP/1 to clients.
 pub(crate) fn serve(
     is_http2: bool,
     answer: impl Fn(Request<Incoming>) -> Response<Body> + Send + Sync + 'static,
@@ -27,10 +27,11 @@ pub(crate) fn serve(
     tokio::spawn(async move {
         while let Some(Ok((transport, _))) = accept.recv().await {
             let answer = Arc::clone(&answer);
-            match is_http2 {
-                true => tokio::spawn(translate(transport, answer)),
-                false => tokio::spawn(serve_http1(transport, answer)),
-            };
+            if is_http2 {
+                tokio::spawn(forward(transport, answer));
+            } else {
+                tokio::spawn(serve_http1(transport, answer));
+            }
         }
     });
     Net(connect)
@@ -41,7 +42,7 @@ async fn serve_http1(transport: Transport, answer: Answer) {
     let _ = server::conn::http1::Builder::new()
         .keep_alive(false)
         .title_case_headers(true)
-        .max_buf_size(8192) // the least that is possible
+        .max_buf_size(8192) // hyper's minimum
         .serve_connection(TokioIo::new(transport), service)
         .await;
 }
@@ -53,9 +54,10 @@ async fn serve_http2(connection: impl AsyncRead + AsyncWrite + Unpin, answer: An
         .await;
 }
 
-/// Reads a head, asks the same over HTTP/2, and writes the answer; nothing of it is buffered
-/// but what the windows allow.
-async fn translate(mut transport: Transport, answer: Answer) {
+/// Forwards a request over HTTP/2 and its response over HTTP/1.
+///
+/// It buffers no more than the HTTP/2 window.
+async fn forward(mut transport: Transport, answer: Answer) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if transport.read_buf(&mut head).await.unwrap_or(0) == 0 {
@@ -89,13 +91,13 @@ async fn translate(mut transport: Transport, answer: Answer) {
     let byte = &mut [0];
     tokio::select! {
         _ = writing => {}
-        _ = reader.read(byte) => {} // The client has gone.
+        _ = reader.read(byte) => {} // The client has disconnected.
     }
     drop(sender);
     let _ = serving.await;
 }
 
-/// How much may wait in an HTTP/2 stream.
+/// The window of an HTTP/2 stream in bytes.
 const WINDOW: u32 = 1000;
 
 fn request(head: &[u8]) -> Request<Empty<Bytes>> {

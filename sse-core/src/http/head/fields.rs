@@ -5,7 +5,7 @@ use super::target::is_authority;
 use crate::http::list::is_token_byte;
 use crate::http::response::Rejection;
 
-/// What the headers of a request say about its host, its body and the last event ID.
+/// The values of the headers that the library reads: host, framing and last event ID.
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) host: Option<Span>,

@@ -81,12 +81,12 @@ impl Upgrader {
     /// spellings of a host are the same host: upper case, a dot at the end, percent-encoding,
     /// an IPv6 address with its zeros, and the ports 80 and 443, which clients leave out.
     ///
-    /// A server on localhost should list its hosts. Otherwise a web page whose name is made to
-    /// resolve to localhost (DNS rebinding) can read its streams, because its origin is then
+    /// A server on localhost should list its hosts. Otherwise a web page whose host name
+    /// resolves to localhost (DNS rebinding) can read its streams, because its origin is then
     /// the server's own.
     ///
     /// Chromium asks the user before a page from the internet may connect to localhost or the
-    /// local network (Local Network Access), and only for pages that came over HTTPS. Response
+    /// local network (Local Network Access), and only for pages served over HTTPS. Response
     /// headers do not affect that; the page needs the permission in addition to CORS.
     ///
     /// # Errors

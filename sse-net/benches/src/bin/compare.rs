@@ -193,7 +193,7 @@ fn saturation() -> io::Result<Vec<Row>> {
             let target = format!("≥ {least} ×");
             rows.push(Row::new(&what, &measured, &target, ratio >= least));
         };
-        row("bare --coalesce", bare, 0.7);
+        row("bare --coalesce", bare, 0.85);
         row("hyper", hyper, 8.0);
     }
     Ok(rows)
@@ -208,7 +208,7 @@ struct Saturated {
 }
 
 fn saturate(command: &str, subscribers: usize) -> io::Result<Saturated> {
-    let server = Server::start(command)?;
+    let server = Server::start_on("0", command)?;
     let mut load = Load::new(server.address())?;
     load.connect(subscribers, Kind::Reader)?;
     load.run(Duration::from_millis(100))?;
@@ -528,13 +528,16 @@ fn threads() -> io::Result<Vec<Row>> {
 }
 
 /// Measures the same until the p99 latency exceeds a second.
+///
+/// Both servers run on core 0: with two cores, the workers would take CPU time from the load, and
+/// the latency would rise because of the load.
 fn threads_at_saturation() -> io::Result<Vec<Row>> {
     let [two, one] =
         [TWO, ""].map(|threads| saturate(&format!("fanout --ramp 2000:1.4:1:4 {threads}"), 1_000));
     let (two, one) = (two?.rate_of_core, one?.rate_of_core);
     let ratio = two / one;
     let measured = format!("{ratio:.2} × ({:.1} of {:.1} M)", two / 1e6, one / 1e6);
-    let what = "1000, deliveries per second of CPU time at saturation";
+    let what = "1000 on one core, deliveries per second of CPU time at saturation";
     Ok(vec![Row::new(what, &measured, "≥ 0.9 ×", ratio >= 0.9)])
 }
 

@@ -17,10 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .join("sse-net-journal-bench");
     let _ = fs::remove_dir_all(&dir);
     println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
-    for (name, followers, burst, pause) in [
+    for (name, followers, batch, pause) in [
         ("published one by one at full speed", 0, 1, 0),
         ("the same, with a follower", 1, 1, 0),
-        ("published in bursts of 64", 0, 64, 0),
+        ("published in batchs of 64", 0, 64, 0),
         ("one by one every 100 µs", 0, 1, 100),
         ("the same, with a follower", 1, 1, 100),
     ] {
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     0 => Topic::new(retention()),
                     _ => Topic::open(retention(), &journal)?,
                 };
-                times[at] = publish(&topic, followers, burst, Duration::from_micros(pause));
+                times[at] = publish(&topic, followers, batch, Duration::from_micros(pause));
                 if at == 1 {
                     assert!(
                         topic.flush()
@@ -89,10 +89,10 @@ fn cpu_time() -> Duration {
 }
 
 /// Measures the time and the CPU time of publishing an event.
-fn publish(topic: &Topic, followers: usize, burst: usize, pause: Duration) -> [Duration; 2] {
+fn publish(topic: &Topic, followers: usize, batch: usize, pause: Duration) -> [Duration; 2] {
     let count = if pause.is_zero() { 300_000 } else { 500 };
     let data = "x".repeat(70);
-    let events: Vec<_> = (0..burst).map(|_| Event::new().data(&data)).collect();
+    let events: Vec<_> = (0..batch).map(|_| Event::new().data(&data)).collect();
     thread::scope(|scope| {
         for _ in 0..followers {
             let mut subscription = topic.subscribe(Start::Live);
@@ -112,7 +112,7 @@ fn publish(topic: &Topic, followers: usize, burst: usize, pause: Duration) -> [D
         let mut spent = Duration::ZERO;
         if pause.is_zero() {
             let start = Instant::now();
-            for _ in 0..count / burst {
+            for _ in 0..count / batch {
                 topic.publish_all(&events).unwrap();
             }
             spent = start.elapsed();
@@ -145,7 +145,7 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
             }
         };
         let mut subscription = topic.subscribe(Start::Live);
-        let (told, times) = std::sync::mpsc::channel();
+        let (read, times) = std::sync::mpsc::channel();
         let reader = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .build()
@@ -153,7 +153,7 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
             runtime.block_on(async {
                 let mut bytes = Vec::new();
                 while !matches!(subscription.read(&mut bytes).await, Ok(0)) {
-                    told.send(Instant::now()).expect("it is waited for");
+                    read.send(Instant::now()).expect("the main thread waits");
                 }
             });
         });
@@ -165,7 +165,7 @@ fn latency(dir: &Path) -> Result<(), Box<dyn Error>> {
             latencies.push(times.recv()? - start);
         }
         topic.finish(None).unwrap();
-        reader.join().expect("it has not panicked");
+        reader.join().expect("the reader does not panic");
         latencies.sort();
         medians.push(latencies[latencies.len() / 2]);
     }

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, size, has_own_ids) in [
         ("100-byte events", 70, false),
         ("4 KiB events", 4000, false),
-        ("100-byte events with IDs of their own", 76, true),
+        ("100-byte events with publishers' IDs", 76, true),
     ] {
         let _ = fs::remove_dir_all(&dir);
         let journal = Journal::new(&dir).bytes(2 * SIZE).sync(SyncPolicy::Never);
@@ -53,9 +53,10 @@ fn publish(journal: &Journal, size: usize, has_own_ids: bool) -> Result<(), Box<
             .map(|_| {
                 id += 1;
                 let event = Event::new().data(&data);
-                match has_own_ids {
-                    true => event.id(EventId::from(id)),
-                    false => event,
+                if has_own_ids {
+                    event.id(EventId::from(id))
+                } else {
+                    event
                 }
             })
             .collect();

@@ -68,8 +68,9 @@ pub(super) fn raise_twice() {
     }
 }
 
-/// What a shard sees of a socket. That it is ready is known from memory that orders nothing
-/// by itself: a waker has to.
+/// A socket and its waker.
+///
+/// Its readiness is stored with relaxed ordering, so that only the waker orders memory.
 #[derive(Clone)]
 struct Socket {
     mailbox: Arc<Mailbox<usize>>,
@@ -103,10 +104,13 @@ impl Socket {
     }
 }
 
-/// Takes mail, as the task of a shard does, until that is over.
+/// Takes mail as the task of a shard does, until `is_over` returns `true`.
 fn drive(mailbox: &Mailbox<usize>, mut is_over: impl FnMut(Mail<usize>) -> bool) {
-    block_on(poll_fn(|cx| match is_over(mailbox.take(cx)) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    block_on(poll_fn(|cx| {
+        if is_over(mailbox.take(cx)) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }));
 }

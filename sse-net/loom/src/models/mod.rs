@@ -14,13 +14,13 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "topic: the events of two publishers are read",
         topic::publish_twice,
     ),
-    ("topic: its end is read", topic::finish),
+    ("topic: a subscriber reads the end of the topic", topic::finish),
     (
-        "topic: a subscriber that leaves takes no other's waker",
+        "topic: dropping a subscription keeps the waker of another one",
         topic::unsubscribe,
     ),
     (
-        "mailbox: mail that is posted while the shard goes to sleep is taken",
+        "mailbox: mail posted while the shard is about to wait is taken",
         mailbox::post,
     ),
     (
@@ -32,7 +32,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         mailbox::raise_twice,
     ),
     (
-        "mailbox: the end of the handle is taken after its arrivals",
+        "mailbox: a close is taken after the arrivals before it",
         mailbox::close,
     ),
     (
@@ -40,15 +40,15 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         pipe::fill,
     ),
     (
-        "pipe: a writer that leaves ends the body",
+        "pipe: dropping the writer ends the body",
         pipe::drop_writer,
     ),
     (
-        "pipe: a reader that leaves fails a writer that waits for room",
+        "pipe: dropping the reader fails a writer that waits for room",
         pipe::drop_reader,
     ),
     (
-        "pipe: a reader that leaves fails a writer that waits for that",
+        "pipe: dropping the reader fails a writer that waits for its end",
         pipe::drop_idle_reader,
     ),
 ];

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::pipe::{PipeReader, pipe};
 
-/// As much as may wait, so that a second write has to.
+/// As many bytes as the pipe holds, so that a second write has to wait.
 const FULL: &[u8] = &[b'x'; 16 << 10];
 
 pub(super) fn fill() {
@@ -44,8 +44,8 @@ pub(super) fn drop_reader() {
 pub(super) fn drop_idle_reader() {
     let (mut writer, reader) = pipe();
     let reading = thread::spawn(move || drop(reader));
-    let gone = block_on(writer.read_u8()).unwrap_err();
-    assert_eq!(gone.kind(), ErrorKind::BrokenPipe);
+    let error = block_on(writer.read_u8()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     reading.join().unwrap();
 }
 

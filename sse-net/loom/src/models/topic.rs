@@ -9,7 +9,7 @@ use crate::topic::{Start, Subscription, Topic};
 pub(super) fn publish() {
     let topic = Topic::new(Retention::events(10));
     let mut subscription = topic.subscribe(Start::Live);
-    // A read that is cancelled leaves a waker.
+    // A cancelled read leaves its waker behind.
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(subscription.poll_bytes(cx).is_pending());
     let publisher = publish_on_thread(&topic, &[1, 2]);
@@ -60,11 +60,11 @@ fn publish_event(topic: &Topic, id: u8) {
     topic.publish(&Event::new().id(id)).unwrap();
 }
 
-/// Reads until there have been `count` events.
+/// Reads `count` events.
 fn read(subscription: &mut Subscription, count: usize) {
     let mut left = count * "id: 1\n\n".len();
     while left > 0 {
         let bytes = block_on(subscription.read_bytes()).unwrap();
-        left = left.saturating_sub(bytes.expect("the topic goes on").len());
+        left = left.saturating_sub(bytes.expect("the topic is not finished").len());
     }
 }

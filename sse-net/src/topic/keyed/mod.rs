@@ -49,7 +49,7 @@ impl Hub {
     /// room for another topic.
     pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
         let topic = self.find_or_create(name.as_ref(), true)?;
-        if topic.is_keyed() {
+        if topic.shared.is_keyed() {
             Ok(topic)
         } else {
             Err(KeyedTopicError::NotKeyed)
@@ -74,7 +74,7 @@ impl Topic {
         key: impl AsRef<str>,
         event: &Event<'_>,
     ) -> Result<Published, PublishError> {
-        if event.has_id() {
+        if event.event_id().is_some() {
             return Err(PublishError::OwnId);
         }
         let encoded = Encoded::new(event);
@@ -144,10 +144,6 @@ impl Topic {
         let mut keys = Vec::from_iter(keys);
         keys.sort_unstable_by_key(|(_, (place, _))| *place);
         keys.into_iter().map(|(key, _)| key).collect()
-    }
-
-    pub(crate) fn is_keyed(&self) -> bool {
-        self.lock().log.is_keyed()
     }
 
     /// Appends an event and wakes subscribers. Returns `None` if there is nothing to remove.

@@ -113,7 +113,7 @@ fn a_client_that_may_have_missed_removals_begins_anew() {
     state.remove("b").unwrap();
     let removal = publish(&state, "c1");
     thread::sleep(Duration::from_millis(3));
-    state.evict();
+    state.shared.evict();
 
     // Those who had not read the removal discard all keys.
     assert_eq!(read(&mut slow), "lagged a1 c1 <ready>");

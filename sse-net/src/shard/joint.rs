@@ -1,0 +1,252 @@
+//! Connections that follow several topics of a hub.
+//!
+//! Such a connection has one position for all of its topics. Two rules serve it:
+//!
+//! - *The shortcut.* It is a member of the groups of its topics. A pass over a group writes the
+//!   shared slice to it if it has received everything before the slice, and none of its other
+//!   topics has anything new, which nearly always holds. It takes one look at each other topic,
+//!   without a lock.
+//! - *The general rule.* Otherwise it catches up by itself: with a batch of what its topics have
+//!   after its position, merged in the order of the IDs.
+//!
+//! A topic that only one connection of the shard follows, such as the inbox of its user, has no
+//! group: the connection waits in it with its own waker.
+
+use std::task::Waker;
+
+use slab::Slab;
+use sse_core::{Batch, LogId};
+
+use super::feed::Feed;
+use super::group::{Part, Pass};
+use crate::sync::Arc;
+use crate::topic::{HubShared, Missed, ReaderPlace, Shared, Since, next_batch};
+
+/// What a connection follows that follows several topics.
+pub(super) struct Joint {
+    pub(super) hub: Arc<HubShared>,
+    /// All events of the topics up to this ID have been written, or are unsent.
+    pub(super) position: LogId,
+    pub(super) links: Box<[Link]>,
+    /// For each topic the ID up to which it has nothing for the connection, if that is after the
+    /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
+    from: Option<Box<[LogId]>>,
+    /// Until the state of keyed topics has been sent.
+    state: Option<Box<State>>,
+}
+
+/// The state of keyed topics, which a connection gets first.
+pub(super) struct State {
+    /// Where it ends and what follows begins.
+    end: LogId,
+    /// One for each topic.
+    since: Box<[Since]>,
+}
+
+/// A feed that the connection follows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    pub(super) feed: u32,
+    /// The index among the members of the feed's group.
+    pub(super) place: u32,
+}
+
+/// What a connection gets next.
+pub(super) enum NextOfJoint {
+    Events(Batch),
+    /// It has missed events of the topic with this index.
+    Missed(usize),
+    /// The topic with this index has ended.
+    Ended(usize),
+    /// The state of keyed topics has been sent.
+    StateEnd,
+    /// All feeds have ended.
+    Over,
+    Nothing,
+}
+
+/// The position in a topic that has ended.
+const ENDED: LogId = LogId::new(u64::MAX, u64::MAX);
+
+impl State {
+    pub(super) fn new(end: LogId, since: Vec<Since>) -> Self {
+        Self {
+            end,
+            since: since.into(),
+        }
+    }
+}
+
+impl Joint {
+    pub(super) fn new(
+        hub: Arc<HubShared>,
+        position: LogId,
+        links: Vec<Link>,
+        from: Vec<LogId>,
+        state: Option<State>,
+    ) -> Self {
+        let is_needed = from.iter().any(|from| *from > position);
+        Self {
+            hub,
+            position,
+            links: links.into(),
+            from: is_needed.then(|| from.into()),
+            state: state.map(Box::new),
+        }
+    }
+
+    /// Returns the topic with this index, and the position in it.
+    pub(super) fn topic<'a>(&self, feeds: &'a Slab<Feed>, index: usize) -> (&'a Shared, LogId) {
+        let link = self.links[index];
+        (feeds[link.feed as usize].topic(), self.after(index))
+    }
+
+    /// Returns where the connection is in the topic with this index.
+    fn place(&self, index: usize) -> ReaderPlace {
+        let since = self.state.as_ref().map(|state| state.since[index]);
+        ReaderPlace {
+            after: self.after(index),
+            since: since.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the events that stand where the state of keyed topics ends.
+    pub(super) fn markers(&self, feeds: &Slab<Feed>) -> Vec<u8> {
+        let topics = self
+            .links
+            .iter()
+            .map(|link| feeds[link.feed as usize].topic());
+        let keyed = topics.filter(|topic| topic.is_keyed());
+        keyed.filter_map(Shared::marker_event).flatten().collect()
+    }
+
+    /// Returns the position in the topic with this index.
+    fn after(&self, index: usize) -> LogId {
+        match &self.from {
+            Some(from) => from[index].max(self.position),
+            None => self.position,
+        }
+    }
+
+    /// Sets the position in one topic.
+    fn set_from(&mut self, index: usize, id: LogId) {
+        let count = self.links.len();
+        let from = self
+            .from
+            .get_or_insert_with(|| vec![LogId::default(); count].into());
+        from[index] = id;
+    }
+
+    fn is_ended(&self, index: usize) -> bool {
+        self.after(index) == ENDED
+    }
+
+    /// Sets where the feed's member is, or returns `false` if it does not follow the feed.
+    pub(super) fn set_place(&mut self, feed: u32, place: u32) {
+        if let Some(link) = self.links.iter_mut().find(|link| link.feed == feed) {
+            link.place = place;
+        }
+    }
+
+    /// Moves the position after a batch or a slice has been written.
+    pub(super) fn advance(&mut self, position: LogId) {
+        self.position = self.position.max(position);
+        if let Some(from) = &self.from
+            && from.iter().all(|from| *from <= self.position)
+        {
+            self.from = None;
+        }
+    }
+
+    /// Returns the part of a pass over the group of a feed for the connection.
+    pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
+        if self.state.is_some() {
+            return Part::CatchUp;
+        }
+        let mut after = self.position;
+        for (index, link) in self.links.iter().enumerate() {
+            if link.feed == feed {
+                after = self.after(index);
+            } else if feeds[link.feed as usize]
+                .topic()
+                .may_have_after(self.after(index))
+            {
+                return Part::CatchUp;
+            }
+        }
+        pass.part_after_id(after)
+    }
+
+    /// Returns the next events, or waits for some with the connection's waker.
+    pub(super) fn next(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> NextOfJoint {
+        loop {
+            let visible = self.hub.order().visible();
+            let until = self.state.as_ref().map_or(visible, |state| state.end);
+            let links = self.links.iter().enumerate();
+            let readers = links.map(|(index, link)| {
+                let topic: &Shared = feeds[link.feed as usize].topic();
+                (topic, self.place(index))
+            });
+            match next_batch(readers, until) {
+                Ok(Some(batch)) => return NextOfJoint::Events(batch),
+                Ok(None) => {
+                    self.advance(until);
+                    if self.state.take().is_some() {
+                        return NextOfJoint::StateEnd;
+                    }
+                }
+                Err(Missed { index, evicted, .. }) => {
+                    self.set_from(index, evicted);
+                    return NextOfJoint::Missed(index);
+                }
+            }
+            if let Some(ended) = self.wait(feeds, waker) {
+                return ended;
+            }
+            if !self.has_new(feeds) {
+                return NextOfJoint::Nothing;
+            }
+            // Events were published before the waker was there.
+        }
+    }
+
+    /// Registers the waker in topics that have no group, unless one or all of them have ended.
+    fn wait(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> Option<NextOfJoint> {
+        for index in 0..self.links.len() {
+            if self.is_ended(index) {
+                continue;
+            }
+            let feed = self.links[index].feed;
+            let has_ended = match &mut feeds[feed as usize] {
+                Feed::Single(single) => single.watch.wait(waker, self.after(index)),
+                Feed::Group(group) => group.has_ended(self.after(index)),
+            };
+            if has_ended {
+                self.set_from(index, ENDED);
+                return Some(NextOfJoint::Ended(index));
+            }
+        }
+        let is_over = (0..self.links.len()).all(|index| self.is_ended(index));
+        is_over.then_some(NextOfJoint::Over)
+    }
+
+    /// Returns `true` if there may be visible events after the position.
+    fn has_new(&self, feeds: &Slab<Feed>) -> bool {
+        let mut links = self.links.iter().enumerate();
+        self.hub.order().visible() > self.position
+            && links.any(|(index, link)| {
+                let topic = feeds[link.feed as usize].topic();
+                topic.may_have_after(self.after(index))
+            })
+    }
+
+    /// Returns the number of unsent bytes.
+    pub(super) fn lag(&self, feeds: &Slab<Feed>) -> usize {
+        let links = self.links.iter().enumerate();
+        let lags = links.map(|(index, link)| {
+            let log = &feeds[link.feed as usize].topic().lock().log;
+            log.after(self.after(index)).distance(log.end())
+        });
+        lags.sum()
+    }
+}
