@@ -172,12 +172,13 @@ async fn a_slow_client_gets_every_key_in_each_pass(kind: Kind) {
     let passes = if kind == Kind::Server { 1 } else { 4 };
     let overdue = last_read.values().map(|at| reads - at).max().unwrap();
     let slack = 2 * READ / 40;
+    // A key may be the first of one pass and the last of the next.
     assert!(
-        longest <= passes * KEYS + slack,
+        longest <= 2 * passes * KEYS + slack,
         "{longest} reads between two of a key"
     );
     assert!(
-        overdue <= passes * KEYS + slack,
+        overdue <= 2 * passes * KEYS + slack,
         "{overdue} reads since that of a key"
     );
     assert!(

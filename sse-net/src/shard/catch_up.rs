@@ -238,8 +238,17 @@ impl Driver {
         let waker = &self.connections[key as usize].waker;
         let joint_key = joint;
         let joint = &mut self.joints[joint as usize];
+        if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
+            return Next::Events(Events::Batch(batch, joint_key));
+        }
         match joint.next(&mut self.feeds, waker) {
-            NextOfJoint::Events(batch) => Next::Events(Events::Batch(batch, joint_key)),
+            NextOfJoint::Events(batch) => {
+                if joint.has_keyed(&self.feeds) {
+                    let next = |position| joint.batch_after(&self.feeds, position);
+                    self.catching_up.hold_batches(key, batch.clone(), next);
+                }
+                Next::Events(Events::Batch(batch, joint_key))
+            }
             NextOfJoint::Missed(index) => {
                 let (topic, from) = joint.topic(&self.feeds, index);
                 match topic.slow_clients() {

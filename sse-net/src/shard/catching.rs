@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use sse_core::{Cursor, Slice};
+use sse_core::{Batch, Cursor, LogId, Slice};
 
 use super::group::Group;
 use crate::topic::{Joining, Since};
@@ -28,6 +28,8 @@ struct Catching {
     state_end: Option<Cursor>,
     /// The rest of the pass.
     held: VecDeque<Slice>,
+    /// The rest of the pass of a connection that follows several topics.
+    batches: VecDeque<Batch>,
 }
 
 /// What a connection gets next.
@@ -46,7 +48,7 @@ impl CatchingUp {
         let catching = Catching {
             since: joining.since,
             state_end: Some(joining.until),
-            held: VecDeque::new(),
+            ..Catching::default()
         };
         self.connections.insert(connection, catching);
     }
@@ -66,8 +68,9 @@ impl CatchingUp {
 
     pub(super) fn remove(&mut self, connection: u32) {
         if let Some(catching) = self.connections.remove(&connection) {
-            let held = catching.held.iter().map(Slice::len);
-            self.bytes -= held.sum::<usize>();
+            let slices = catching.held.iter().map(Slice::len);
+            let batches = catching.batches.iter().map(Batch::len);
+            self.bytes -= slices.sum::<usize>() + batches.sum::<usize>();
         }
     }
 
@@ -109,6 +112,39 @@ impl CatchingUp {
             Ok(None) => NextOfState::UpToDate(group.position().max(position)),
             Err(_) => NextOfState::Lagged,
         }
+    }
+
+    /// Returns what a connection that follows several topics has still to get of its pass.
+    pub(super) fn next_batch(&mut self, connection: u32, position: LogId) -> Option<Batch> {
+        let catching = self.connections.get_mut(&connection)?;
+        while let Some(batch) = catching.batches.front() {
+            if let Some(rest) = batch.after(position) {
+                return Some(rest);
+            }
+            self.bytes -= batch.len();
+            catching.batches.pop_front();
+        }
+        self.connections.remove(&connection);
+        None
+    }
+
+    /// Holds a batch and what follows it, which `next` returns after a position.
+    pub(super) fn hold_batches(
+        &mut self,
+        connection: u32,
+        batch: Batch,
+        next: impl Fn(LogId) -> Option<Batch>,
+    ) {
+        let (mut following, mut bytes) = (Some(batch), 0);
+        let catching = self.connections.entry(connection).or_default();
+        while let Some(batch) = following.take() {
+            bytes += batch.len();
+            if bytes < MAX_PASS && self.bytes + bytes < MAX_HELD {
+                following = next(batch.position());
+            }
+            catching.batches.push_back(batch);
+        }
+        self.bytes += bytes;
     }
 
     /// Holds a slice and what follows it in the log.

@@ -120,6 +120,29 @@ impl Joint {
         keyed.filter_map(Shared::marker_event).flatten().collect()
     }
 
+    pub(super) fn has_keyed(&self, feeds: &Slab<Feed>) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| feeds[link.feed as usize].is_keyed())
+    }
+
+    /// Returns the events after a later position, or after the state of keyed topics none.
+    pub(super) fn batch_after(&self, feeds: &Slab<Feed>, position: LogId) -> Option<Batch> {
+        let readers = (0..self.links.len()).map(|index| {
+            let place = self.place(index);
+            let after = place.after.max(position);
+            (self.topic(feeds, index).0, ReaderPlace { after, ..place })
+        });
+        next_batch(readers, self.until()).unwrap_or_default()
+    }
+
+    /// Returns where the next batch ends at the latest.
+    fn until(&self) -> LogId {
+        match &self.state {
+            Some(state) => state.end,
+            None => self.hub.order().visible(),
+        }
+    }
+
     /// Returns the position in the topic with this index.
     fn after(&self, index: usize) -> LogId {
         match &self.from {
@@ -180,8 +203,7 @@ impl Joint {
     /// Returns the next events, or waits for some with the connection's waker.
     pub(super) fn next(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> NextOfJoint {
         loop {
-            let visible = self.hub.order().visible();
-            let until = self.state.as_ref().map_or(visible, |state| state.end);
+            let until = self.until();
             let links = self.links.iter().enumerate();
             let readers = links.map(|(index, link)| {
                 let topic: &Shared = feeds[link.feed as usize].topic();

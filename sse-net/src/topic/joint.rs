@@ -1,5 +1,6 @@
 //! A reader of several topics, which waits in all of them.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
@@ -9,6 +10,7 @@ use sse_core::{Batch, Lagged, LogId, Resume};
 use tokio::time::Instant;
 
 use super::handle::Topic;
+use super::reader::MAX_HELD;
 use super::several::{Followed, Several, next_batch};
 use super::waiters::Place;
 
@@ -26,6 +28,8 @@ pub(crate) struct JointReader {
     is_unreported: bool,
     /// The end of the state of keyed topics, until that has been read.
     state_end: Option<LogId>,
+    /// The rest of a pass, if topics are keyed; see `Reader`.
+    held: VecDeque<Batch>,
 }
 
 /// What a reader of several topics has read.
@@ -49,6 +53,7 @@ impl JointReader {
             lagged: 0,
             is_unreported: false,
             state_end: several.state_end,
+            held: VecDeque::new(),
             several,
         }
     }
@@ -137,6 +142,10 @@ impl JointReader {
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
         }
+        if let Some(batch) = self.held.pop_front() {
+            self.several.position = batch.position();
+            return Ok(Some(batch));
+        }
         let visible = self.several.hub.order().visible();
         let until = self.state_end.unwrap_or(visible);
         let Several {
@@ -153,6 +162,7 @@ impl JointReader {
                 self.lingers_until = lingers
                     .then(|| Instant::now().checked_add(linger))
                     .flatten();
+                self.hold_rest(until);
                 Ok(Some(batch))
             }
             Ok(None) => {
@@ -165,6 +175,28 @@ impl JointReader {
                 self.lagged = missed.index;
                 Err(missed.into())
             }
+        }
+    }
+
+    /// Holds what follows up to the ID `until`, if topics are keyed.
+    fn hold_rest(&mut self, until: LogId) {
+        let Several {
+            position, topics, ..
+        } = &self.several;
+        if !topics.iter().any(|followed| followed.is_keyed) {
+            return;
+        }
+        let (mut position, mut bytes) = (*position, 0);
+        while position < until && bytes < MAX_HELD {
+            let readers = topics
+                .iter()
+                .map(|followed| (&*followed.topic.shared, followed.place(position)));
+            let Ok(Some(batch)) = next_batch(readers, until) else {
+                return;
+            };
+            position = batch.position();
+            bytes += batch.len();
+            self.held.push_back(batch);
         }
     }
 

@@ -264,7 +264,7 @@ impl Reader {
 }
 
 /// The most bytes of a pass over a keyed topic that a reader holds.
-const MAX_HELD: usize = 16 << 20;
+pub(super) const MAX_HELD: usize = 16 << 20;
 
 impl Drop for Reader {
     fn drop(&mut self) {
