@@ -13,7 +13,6 @@ use super::joint::NextOfJoint;
 use super::work::{PART_BYTES, next_heartbeat};
 use crate::config::SlowClients;
 use crate::stats::Disconnect;
-use crate::topic::Since;
 
 impl Driver {
     /// Reads from a connection, and writes what it has not received yet.
@@ -189,7 +188,7 @@ impl Driver {
         if self.written >= PART_BYTES {
             return Next::Pause;
         }
-        match group.slice_after(connection.position, Since::default()) {
+        match group.slice_after(connection.position) {
             Ok(Some(slice)) => Next::Events(Events::Slice(slice)),
             Ok(None) => Next::Nothing,
             Err(lagged) => match group.topic().shared().slow_clients() {

@@ -74,7 +74,7 @@ impl CatchingUp {
         }
     }
 
-    /// Returns what a connection at a position gets next, up to the position of its group.
+    /// Returns what a connection at a position gets next, until it is where its group is.
     pub(super) fn next(&mut self, connection: u32, position: Cursor, group: &Group) -> NextOfState {
         let catching = self.connections.get_mut(&connection);
         if catching.is_none() && position >= group.position() {
@@ -102,7 +102,12 @@ impl CatchingUp {
                 self.connections.remove(&connection);
             }
         }
-        match group.slice_after(position, since) {
+        if position >= group.position() {
+            return NextOfState::UpToDate(position);
+        }
+        // Up to the end of the log: a key that changes all the time is beyond the group's
+        // position whenever one looks.
+        match group.topic().read(position..Cursor::MAX, since) {
             Ok(Some(slice)) => {
                 if slice.end() < group.position() {
                     self.hold_pass(connection, &slice, since, group);
@@ -154,7 +159,8 @@ impl CatchingUp {
         while let Some(slice) = next.take() {
             bytes += slice.len();
             if bytes < MAX_PASS && self.bytes + bytes < MAX_HELD {
-                next = group.slice_after(slice.end(), since).unwrap_or_default();
+                let rest = slice.end()..Cursor::MAX;
+                next = group.topic().read(rest, since).unwrap_or_default();
             }
             catching.held.push_back(slice);
         }

@@ -95,14 +95,10 @@ impl Group {
 
     /// Returns events after `cursor`, up to the group's position: from the current pass if it
     /// has them, which saves the topic's lock and a copy.
-    pub(super) fn slice_after(
-        &self,
-        cursor: Cursor,
-        since: Since,
-    ) -> Result<Option<Slice>, Lagged> {
+    pub(super) fn slice_after(&self, cursor: Cursor) -> Result<Option<Slice>, Lagged> {
         match &self.pass {
             Some(pass) if pass.slice.start() <= cursor => Ok(pass.slice.after(cursor)),
-            _ => self.topic().read(cursor..self.position(), since),
+            _ => self.topic().read(cursor..self.position(), Since::default()),
         }
     }
 

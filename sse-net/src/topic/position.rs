@@ -14,6 +14,8 @@ use crate::config::UnknownId;
 use crate::sync::MutexGuard;
 
 /// Where a subscription begins.
+///
+/// In a [keyed topic](crate::Hub::keyed_topic) it always begins with the newest event of each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     /// With the next event that is published.
