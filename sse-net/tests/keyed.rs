@@ -124,7 +124,7 @@ async fn a_keyed_topic_is_followed_beside_others() {
 /// The keys change in turn, ten times as fast as the client reads. Whatever it reads was current
 /// when its pass began, and each pass has every key.
 async fn a_slow_client_gets_every_key_in_each_pass(kind: Kind) {
-    const KEYS: usize = 3000;
+    const KEYS: usize = 2000;
     const READ: usize = 8 << 10;
     let topic = hub().keyed_topic("state").unwrap();
     let (server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
@@ -146,7 +146,7 @@ async fn a_slow_client_gets_every_key_in_each_pass(kind: Kind) {
     let mut client = net.get_slow("/", 4 << 10).await;
     let (mut decoder, mut buffer) = (Decoder::new(), vec![0; READ]);
     let (mut last_read, mut reads, mut longest, mut oldest) = (HashMap::new(), 0, 0, 0);
-    for _ in 0..60 {
+    for _ in 0..40 {
         let now = update(10 * READ / 48);
         settle().await;
         client.pipe.read_exact(&mut buffer).await.unwrap();
