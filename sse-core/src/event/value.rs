@@ -181,6 +181,16 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Returns the same event, borrowed, of this type if it has data and no type.
+    #[must_use]
+    pub fn or_type<'b>(&'b self, event_type: &'b EventType<'_>) -> Event<'b> {
+        let mut event = self.borrowed();
+        if event.event.is_none() && event.data.is_some() {
+            event.event = Some(EventType::from(event_type));
+        }
+        event
+    }
+
     /// Returns the same event, borrowing its texts.
     pub(crate) fn borrowed(&self) -> Event<'_> {
         Event {

@@ -25,6 +25,7 @@ pub struct TopicConfig {
     pub(crate) gap_type: EventType<'static>,
     pub(crate) unknown_id: UnknownId,
     pub(crate) linger: Duration,
+    pub(crate) event_type: Option<EventType<'static>>,
     pub(crate) keyed: KeyedRetention,
     pub(crate) removal_type: EventType<'static>,
     pub(crate) marker_type: Option<EventType<'static>>,
@@ -39,6 +40,7 @@ impl Default for TopicConfig {
             gap_type: EventType::from_static("gap"),
             unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
+            event_type: None,
             keyed: KeyedRetention::default(),
             removal_type: EventType::from_static("remove"),
             marker_type: None,
@@ -96,6 +98,15 @@ impl TopicConfig {
     /// event, for example while the server restarted.
     pub fn unknown_id(mut self, start: UnknownId) -> Self {
         self.unknown_id = start;
+        self
+    }
+
+    /// The type of events that have data and no type.
+    ///
+    /// Default: none, which browsers dispatch as `message`. With a type of its own for each
+    /// topic, a page that follows several can tell them apart.
+    pub fn event_type(mut self, event_type: EventType<'static>) -> Self {
+        self.event_type = Some(event_type);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Responses to the requests of an HTTP server.
 
+use std::borrow::Borrow;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -22,7 +23,8 @@ use crate::config::{AtCapacity, Config};
 use crate::stats::Snapshot;
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeWriter, pipe};
-use crate::topic::{Start, Subscription, Topic};
+use crate::topic::{Choice, Start, Subscription, Topic};
+use crate::trace;
 use crate::unwind::catch_async;
 
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
@@ -99,6 +101,48 @@ impl Responder {
         };
         self.check(request)
             .and_then(|head| self.follow_after(&head, subscribe))
+            .unwrap_or_else(|response| response)
+    }
+
+    /// Responds with the events of several topics of a hub, after the client's last event ID or
+    /// from now on.
+    ///
+    /// See [`Request::follow_all`](crate::Request::follow_all).
+    #[must_use]
+    pub fn follow_all<B>(
+        &self,
+        request: &Request<B>,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+    ) -> http::Response<Body> {
+        self.follow_all_from(request, topics, Start::Live)
+    }
+
+    /// Responds with the events of several topics of a hub, after the client's last event ID or
+    /// from `start` in each of them.
+    ///
+    /// See [`Request::follow_all_from`](crate::Request::follow_all_from).
+    #[must_use]
+    pub fn follow_all_from<B>(
+        &self,
+        request: &Request<B>,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        start: Start,
+    ) -> http::Response<Body> {
+        let choose = |head: &Head| {
+            Choice::of(topics).map_err(|error| {
+                trace::follow_error(&error);
+                self.reply(Rejection::INTERNAL_SERVER_ERROR, Some(head))
+            })
+        };
+        let follow = |head: Head| {
+            let choice = choose(&head)?;
+            self.follow_after(&head, |head| {
+                let asked = head.last_event_id().map(EventId::into_owned);
+                Subscription::to_choice(choice, asked, start)
+            })
+        };
+        self.check(request)
+            .and_then(follow)
             .unwrap_or_else(|response| response)
     }
 

@@ -10,9 +10,11 @@ use super::catching::NextOfState;
 use super::connection::{Follows, Input, Written};
 use super::driver::Driver;
 use super::joint::NextOfJoint;
+use super::mailbox::Key;
 use super::work::{PART_BYTES, next_heartbeat};
 use crate::config::SlowClients;
 use crate::stats::Disconnect;
+use crate::sync::Arc;
 
 impl Driver {
     /// Reads from a connection, and writes what it has not received yet.
@@ -234,12 +236,20 @@ impl Driver {
         if self.written >= PART_BYTES {
             return Next::Pause;
         }
-        let waker = &self.connections[key as usize].waker;
         let joint_key = joint;
-        let joint = &mut self.joints[joint as usize];
-        if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
+        let position = self.joints[joint as usize].position;
+        if let Some(batch) = self.catching_up.next_batch(key, position) {
             return Next::Events(Events::Batch(batch, joint_key));
         }
+        if self.joints[joint as usize].has_new(&self.feeds) {
+            let hub = Arc::clone(&self.joints[joint as usize].hub);
+            if let Some(until) = self.hub_lingers(&hub) {
+                self.linger(Key::Connection(key), until);
+                return Next::Nothing;
+            }
+        }
+        let waker = &self.connections[key as usize].waker;
+        let joint = &mut self.joints[joint as usize];
         match joint.next(&mut self.feeds, waker) {
             NextOfJoint::Events(batch) => {
                 if joint.has_keyed(&self.feeds) {

@@ -20,10 +20,11 @@ use super::connection::{Arrival, Connection};
 use super::feed::Feed;
 use super::group::Group;
 use super::joint::Joint;
-use super::mailbox::{Mailbox, Signal};
+use super::mailbox::{Key, Mailbox, Signal};
 use super::work::{TICK, Tick, Work, ticks};
 use crate::config::Config;
 use crate::stats::Stats;
+use crate::topic::HubShared;
 
 /// The length of a turn, after which the shard yields to the runtime.
 const TURN: Duration = Duration::from_millis(1);
@@ -54,8 +55,11 @@ pub(super) struct Driver {
     /// The bytes written in this part of the work.
     pub(super) written: usize,
     pub(super) heartbeat: Bytes,
-    /// The groups whose topics linger, with the ends of their waits.
-    lingering: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// The groups and connections whose events linger, with the ends of their waits.
+    lingering: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Until when events of a hub linger, by its address: for connections that follow several
+    /// of its topics.
+    hub_lingers: HashMap<usize, Instant>,
     linger: Pin<Box<Sleep>>,
     pub(super) furthest_lag: Arc<AtomicUsize>,
     started: Instant,
@@ -104,6 +108,7 @@ impl Driver {
             catching_up: CatchingUp::default(),
             written: 0,
             lingering: BinaryHeap::new(),
+            hub_lingers: HashMap::new(),
             linger: Box::pin(sleep_until(Instant::now())),
             started: Instant::now(),
             interval,
@@ -221,7 +226,10 @@ impl Driver {
                 return;
             }
             self.lingering.pop();
-            self.queue_pass(key);
+            match key {
+                Key::Connection(key) => self.queue_connection(key),
+                Key::Group(key) => self.queue_pass(key),
+            }
         }
     }
 
@@ -242,8 +250,26 @@ impl Driver {
         self.feeds.get_mut(key as usize)?.group_mut()
     }
 
-    /// Delays the next pass over a group.
-    pub(super) fn linger(&mut self, key: u32, until: Instant) {
+    /// Delays the next pass over a group, or the next batch of a connection.
+    pub(super) fn linger(&mut self, key: Key, until: Instant) {
         self.lingering.push(Reverse((until, key)));
+    }
+
+    /// Returns until when events of the hub linger. If they do not, they do from now on.
+    pub(super) fn hub_lingers(&mut self, hub: &Arc<HubShared>) -> Option<Instant> {
+        let time = hub.linger();
+        if time.is_zero() {
+            return None;
+        }
+        let (now, address) = (Instant::now(), Arc::as_ptr(hub).addr());
+        let until = self.hub_lingers.get(&address).copied();
+        if let Some(until) = until.filter(|until| *until > now) {
+            return Some(until);
+        }
+        self.hub_lingers.retain(|_, until| *until > now);
+        if let Some(until) = now.checked_add(time) {
+            self.hub_lingers.insert(address, until);
+        }
+        None
     }
 }

@@ -253,7 +253,7 @@ impl Joint {
     }
 
     /// Returns `true` if there may be visible events after the position.
-    fn has_new(&self, feeds: &Slab<Feed>) -> bool {
+    pub(super) fn has_new(&self, feeds: &Slab<Feed>) -> bool {
         let mut links = self.links.iter().enumerate();
         self.hub.order().visible() > self.position
             && links.any(|(index, link)| {

@@ -74,7 +74,7 @@ impl<A> std::fmt::Debug for Mailbox<A> {
 }
 
 /// A connection or a group that can become ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Connection(u32),
     Group(u32),

@@ -7,6 +7,7 @@ use sse_core::Slice;
 use super::connection::{Follows, Written};
 use super::driver::Driver;
 use super::group::{Part, Pass};
+use super::mailbox::Key;
 use super::work::{LOOKS, PART, PART_BYTES, Work, next_heartbeat};
 
 impl Driver {
@@ -35,7 +36,7 @@ impl Driver {
             return;
         };
         if let Some(until) = group.reader.lingers_until().filter(|until| *until > now) {
-            return self.linger(key, until);
+            return self.linger(Key::Group(key), until);
         }
         let cx = &mut Context::from_waker(&group.waker);
         let mut before = group.id();

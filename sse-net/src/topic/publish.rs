@@ -37,6 +37,8 @@ impl Topic {
     ///
     /// As [`publish`](Self::publish); none of the events was published.
     pub fn publish_all(&self, events: &[Event<'_>]) -> Result<Published, PublishError> {
+        let typed = self.typed(events);
+        let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
         let (state, ids) = self.enter(events.len(), now)?;
@@ -68,6 +70,8 @@ impl Topic {
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
+        let typed = self.typed(events);
+        let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
         match self.enter(events.len(), now) {
@@ -103,6 +107,17 @@ impl Topic {
             .as_mut()
             .map(|order| self.shared.assign(order, count, now));
         Ok((state, ids))
+    }
+
+    /// Returns the events with the topic's type, if it has one.
+    fn typed<'a>(&'a self, events: &'a [Event<'_>]) -> Option<Vec<Event<'a>>> {
+        let event_type = self.shared.config.event_type.as_ref()?;
+        Some(
+            events
+                .iter()
+                .map(|event| event.or_type(event_type))
+                .collect(),
+        )
     }
 
     /// Checks the events, and encodes those that are too large to be encoded under the lock.

@@ -125,14 +125,21 @@ impl Subscription {
         last_event_id: impl Into<Option<EventId<'static>>>,
         start: Start,
     ) -> Result<Self, FollowError> {
-        let asked = last_event_id.into();
-        Ok(match Choice::of(topics)? {
+        Ok(Self::to_choice(
+            Choice::of(topics)?,
+            last_event_id.into(),
+            start,
+        ))
+    }
+
+    pub(crate) fn to_choice(choice: Choice, asked: Option<EventId<'static>>, start: Start) -> Self {
+        match choice {
             Choice::One(topic) => topic.subscribe_after(asked, start),
             Choice::Several(hub, topics) => {
                 let several = Several::locate(hub, topics, asked.as_ref(), start);
                 Self(Source::Several(Box::new(JointReader::new(several))))
             }
-        })
+        }
     }
 
     /// Waits for events, appends them to `out` and returns the number of bytes.

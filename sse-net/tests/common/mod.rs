@@ -152,6 +152,10 @@ impl Ends {
         answer.on_end(move |reason| ends.lock().unwrap().push(reason))
     }
 
+    pub(crate) fn push(&self, reason: Disconnect) {
+        self.0.lock().unwrap().push(reason);
+    }
+
     pub(crate) fn take(&self) -> Vec<Disconnect> {
         std::mem::take(&mut self.0.lock().unwrap())
     }

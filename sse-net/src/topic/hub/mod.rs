@@ -143,7 +143,7 @@ impl HubShared {
     }
 
     /// How long events that follow a delivery wait.
-    pub(super) fn linger(&self) -> Duration {
+    pub(crate) fn linger(&self) -> Duration {
         self.config.linger()
     }
 

@@ -77,7 +77,10 @@ impl Topic {
         if event.event_id().is_some() {
             return Err(PublishError::OwnId);
         }
-        let encoded = Encoded::new(event);
+        let encoded = match &self.shared.config.event_type {
+            Some(event_type) => Encoded::new(&event.or_type(event_type)),
+            None => Encoded::new(event),
+        };
         let published = self.publish_encoded(key.as_ref(), encoded, Kind::Value)?;
         published.ok_or(PublishError::NotKeyed)
     }
