@@ -81,9 +81,15 @@ impl KeyedLog {
                 .checked_sub(1)
                 .map_or(start, |before| chunk[before].end)
         };
-        match self.full.get(part) {
+        let cursor = match self.full.get(part) {
             Some(part) => start(&part.chunk.entries, part.chunk.start),
             None => start(&self.newest.entries, self.newest.start),
+        };
+        // The removal may have been copied away.
+        if id < self.evicted() {
+            cursor
+        } else {
+            cursor.max(self.evicted_end())
         }
     }
 

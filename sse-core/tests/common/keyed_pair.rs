@@ -242,6 +242,8 @@ impl KeyedPair {
             let mut cursor = self.log.after(LogId::new(start, 0));
             let mut after = self.log.id_before(cursor);
             assert!(after.millis() <= start);
+            let has_missed = cursor < self.log.evicted_end();
+            assert!(!has_missed || start < self.dropped, "{start}");
             while let Some(slice) = self.log.slice(cursor..self.log.end()) {
                 let until = LogId::new(self.visible(), 0);
                 let same = self.log.slice_between(after, until).unwrap();

@@ -9,7 +9,9 @@ use sse_core::{Decoded, Decoder, Event, EventType};
 use sse_net::{Hub, Request, Start, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 
+#[path = "../common/mod.rs"]
 mod common;
+mod model;
 use common::{Kind, config, over_all_servers, serve, settle};
 
 over_all_servers! {
