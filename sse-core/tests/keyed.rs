@@ -56,6 +56,20 @@ fn an_event_supersedes_once_it_is_visible() {
 }
 
 #[test]
+fn what_has_become_visible_is_settled_by_later_events() {
+    let mut log = log(KeyedRetention::default(), "a");
+    log.hold(Some(LogId::new(1, 0)));
+    for id in 2..=9 {
+        append(&mut log, id, "a");
+    }
+    log.hold(None);
+    for id in 10..=20 {
+        append(&mut log, id, "b");
+    }
+    assert_eq!(read(&log, 0, u64::MAX), "a9 b20");
+}
+
+#[test]
 fn removals_are_dropped_after_a_time() {
     let retention = KeyedRetention::default().removals(at(10));
     let mut log = log(retention, "a b -a c -c");

@@ -4,12 +4,10 @@
 //! merged with a neighbour if both together are that short. Each call that appends copies one
 //! chunk at most, so the cost is linear in what was appended.
 
-use std::mem;
-use std::sync::Arc;
-
 use super::marks::{room_for, settled};
 use super::{KeyedLog, Marks, Part};
 use crate::log::{Evicted, MAX_CHUNK};
+use std::mem;
 
 impl KeyedLog {
     /// Closes or compacts the newest chunk when it is full, or else compacts one of the full
@@ -43,10 +41,7 @@ impl KeyedLog {
         let marks = mem::take(&mut self.newest_marks);
         // One without other events is dropped, as in `supersede`.
         if marks.events < full.entries.len() {
-            self.full.push_back(Part {
-                chunk: Arc::new(full),
-                marks,
-            });
+            self.full.push_back(Part::new(full, marks));
         }
     }
 
@@ -55,7 +50,7 @@ impl KeyedLog {
         let count = self.newest.entries.len();
         let mut copy = room_for(self.newest.start, max_len + max_len / 8, count);
         self.newest_marks
-            .copy_live(&self.newest, 0..count, &mut copy);
+            .copy_live(&self.newest, 0..count, &mut copy, true);
         self.newest = copy;
         self.newest_marks.clear();
     }
@@ -78,12 +73,9 @@ impl KeyedLog {
         let mut copy = room_for(self.full[first].chunk.start, bytes, events);
         for part in parts {
             let all = 0..part.chunk.entries.len();
-            part.marks.copy_live(&part.chunk, all, &mut copy);
+            part.marks.copy_live(&part.chunk, all, &mut copy, true);
         }
-        let copy = Part {
-            chunk: Arc::new(settled(copy)),
-            marks: Marks::default(),
-        };
+        let copy = Part::new(settled(copy), Marks::default());
         evicted.push(mem::replace(&mut self.full[first], copy).chunk);
         if first < last
             && let Some(part) = self.full.remove(last)

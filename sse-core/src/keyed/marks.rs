@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::log::{Chunk, Cursor, Tail};
+use crate::log::{Chunk, Cursor, Entry, Tail};
 
 /// Marks for the superseded events of a chunk, beside it because readers share the chunk.
 #[derive(Debug, Default)]
@@ -68,11 +68,14 @@ impl Marks {
     }
 
     /// Appends the events of `chunk` at these indices that are not superseded.
+    ///
+    /// To count a reference to each key costs more than to copy the events.
     pub(super) fn copy_live<B: AsRef<[u8]>>(
         &self,
         chunk: &Chunk<B>,
         range: Range<usize>,
         out: &mut Tail,
+        has_keys: bool,
     ) {
         let ends = out.ends.get_or_insert_default();
         let mut index = range.start;
@@ -83,7 +86,12 @@ impl Marks {
                 compact(start + end - bytes.start)
             }));
             out.bytes.extend_from_slice(&chunk.bytes.as_ref()[bytes]);
-            out.entries.extend_from_slice(&chunk.entries[run.clone()]);
+            let entries = chunk.entries[run.clone()].iter();
+            if has_keys {
+                out.entries.extend(entries.cloned());
+            } else {
+                out.entries.extend(entries.map(Entry::without_own_id));
+            }
             index = run.end;
         }
     }

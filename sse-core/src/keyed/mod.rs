@@ -5,6 +5,7 @@
 //! most 64 KiB, to share the rest of a chunk or to get rid of what is superseded.
 
 mod compact;
+mod held;
 mod marks;
 mod read;
 mod retention;
@@ -76,6 +77,8 @@ pub struct KeyedLog {
 #[derive(Debug)]
 struct Part {
     chunk: Arc<Chunk>,
+    /// The ID of the last event, which is searched for.
+    last_id: LogId,
     marks: Marks,
 }
 
@@ -118,6 +121,9 @@ impl KeyedLog {
         let KeyedRetention { keys, bytes, .. } = self.retention;
         let len = len.saturating_add(key.len());
         let mut evicted = Evicted::default();
+        if self.keys.len() < keys && self.bytes.saturating_add(len) <= bytes {
+            return Ok(evicted); // Nearly always, and without a look at the log.
+        }
         for _ in 0..DROPS {
             let newest = self.keys.get(key).copied();
             let is_new = newest.is_none() && self.keys.len() >= keys;
@@ -182,41 +188,6 @@ impl KeyedLog {
         self.push(id, key, event, appended, is_removal)
     }
 
-    /// Holds back the events after an ID, or none with `None`.
-    ///
-    /// Held events do not supersede others yet. Those that become visible do so in the calls of
-    /// [`settle`](Self::settle) that follow.
-    pub fn hold(&mut self, after: Option<LogId>) {
-        self.visible = match (self.visible, after) {
-            (Some(visible), Some(after)) => Some(visible.max(after)),
-            (None, Some(after)) => Some(after.max(self.newest_id)),
-            (_, None) => None,
-        };
-    }
-
-    /// Lets some of the events supersede others that have become visible, and returns memory to
-    /// be freed without a lock. Returns `None` when there are no more.
-    pub fn settle(&mut self) -> Option<Evicted> {
-        let mut evicted = Evicted::default();
-        let mut touched = None;
-        for count in 0..SETTLED {
-            let visible = |id: &LogId| self.visible.is_none_or(|visible| *id <= visible);
-            let next = self.held.front().filter(|(id, _)| visible(id));
-            let Some(&(_, superseded)) = next else {
-                if count == 0 {
-                    return None;
-                }
-                break;
-            };
-            self.held.pop_front();
-            if let Some(place) = superseded.and_then(|id| self.place_of(id)) {
-                touched = self.supersede(place, &mut evicted).or(touched);
-            }
-        }
-        self.tidy(touched, &mut evicted);
-        Some(evicted)
-    }
-
     /// Drops removals that are older than the retention allows, at most 512 of them, and never
     /// the newest event.
     pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
@@ -269,9 +240,10 @@ impl KeyedLog {
 
         let mut evicted = Evicted::default();
         let mut touched = None;
-        let is_visible = self.visible.is_none_or(|visible| id <= visible);
-        if !is_visible || !self.held.is_empty() {
+        if !self.is_visible(id) || !self.held.is_empty() {
             self.held.push_back((id, superseded));
+            // More than was added, so that what has become visible is settled in the end.
+            (_, touched) = self.settle_some(2, &mut evicted);
         } else if let Some(place) = place {
             touched = self.supersede(place, &mut evicted);
         }
@@ -301,10 +273,7 @@ impl KeyedLog {
                 ends: None,
             };
             (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
-            self.full.push_back(Part {
-                chunk: Arc::new(chunk),
-                marks: Marks::default(),
-            });
+            self.full.push_back(Part::new(chunk, Marks::default()));
         } else {
             self.newest.bytes.extend_from_slice(&bytes);
             self.newest.entries.push(entry);
@@ -327,8 +296,8 @@ impl KeyedLog {
         let Some(place) = self.place_of(id) else {
             return false;
         };
-        let is_held = self.held.front().is_some_and(|(held, _)| *held <= id)
-            || self.visible.is_some_and(|visible| visible < id);
+        let is_held =
+            self.held.front().is_some_and(|(held, _)| *held <= id) || !self.is_visible(id);
         if is_held || !qualifies(self.entry(place)) {
             return false;
         }
@@ -341,17 +310,23 @@ impl KeyedLog {
 
     /// Marks an event as superseded. Returns the index of its chunk if that is full and still
     /// has other events.
+    ///
+    /// The event's reference to its key is dropped as long as the key is in the CPU's cache.
     fn supersede(&mut self, place: Place, evicted: &mut Evicted) -> Option<usize> {
         let entry = self.entry(place);
         let key_len = entry.own_id.as_ref().map_or(0, |key| key.len());
         let Some(part) = self.full.get_mut(place.part) else {
             let len = self.newest.range(place.index, place.index + 1).len();
             self.newest_marks.mark(place.index, len);
+            self.newest.entries[place.index].own_id = None;
             self.bytes -= len + key_len;
             return None;
         };
         let len = part.chunk.range(place.index, place.index + 1).len();
         part.marks.mark(place.index, len);
+        if let Some(chunk) = Arc::get_mut(&mut part.chunk) {
+            chunk.entries[place.index].own_id = None;
+        }
         self.bytes -= len + key_len;
         if part.marks.events < part.chunk.entries.len() {
             return Some(place.part);
@@ -364,9 +339,6 @@ impl KeyedLog {
 
 /// The number of removals that one call drops at most.
 const DROPS: usize = 512;
-
-/// The number of events that one call settles at most.
-const SETTLED: usize = 512;
 
 /// The minimum length of an event that is a chunk of its own.
 const MIN_LONG: usize = 8 << 10;

@@ -31,6 +31,7 @@ impl KeyedLog {
         let slice = self.slice_of(
             |entry| entry.end <= range.start,
             |entry| entry.end <= range.end,
+            false,
         )?;
         Some(slice.since(range.start))
     }
@@ -39,7 +40,14 @@ impl KeyedLog {
     /// [`slice`](Self::slice). They may be held back.
     #[must_use]
     pub fn slice_between(&self, after: LogId, until: LogId) -> Option<Slice> {
-        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until)
+        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until, false)
+    }
+
+    /// Returns the same events as [`slice_between`](Self::slice_between), with their
+    /// [keys](Slice::keys). They make a copy cost several times as much.
+    #[must_use]
+    pub fn slice_with_keys(&self, after: LogId, until: LogId) -> Option<Slice> {
+        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until, true)
     }
 
     /// Returns the first events that are not `before` and are still `within`.
@@ -47,6 +55,7 @@ impl KeyedLog {
         &self,
         before: impl Fn(&Entry) -> bool,
         within: impl Fn(&Entry) -> bool,
+        has_keys: bool,
     ) -> Option<Slice> {
         let range_of = |entries: &[Entry]| {
             let start = entries.partition_point(&before);
@@ -62,19 +71,21 @@ impl KeyedLog {
                 Some((from, true)) => {
                     return Slice::new(Arc::clone(&part.chunk), from, range.end);
                 }
-                Some((from, false)) => return part.marks.slice(&part.chunk, from..range.end),
+                Some((from, false)) => {
+                    return part.marks.slice(&part.chunk, from..range.end, has_keys);
+                }
                 None => {}
             }
         }
         let range = range_of(&self.newest.entries);
-        self.newest_marks.slice(&self.newest, range)
+        self.newest_marks.slice(&self.newest, range, has_keys)
     }
 
     /// Returns the cursor before the first event with a later ID, among those that are not held
     /// back.
     #[must_use]
     pub fn after(&self, id: LogId) -> Cursor {
-        let part = self.full.partition_point(|part| part.last_id() <= id);
+        let part = self.full.partition_point(|part| part.last_id <= id);
         let start = |chunk: &[Entry], start| {
             let index = chunk.partition_point(|entry| entry.id <= id);
             index
@@ -104,7 +115,7 @@ impl KeyedLog {
         let index = entries.partition_point(|entry| entry.end <= cursor);
         match (index.checked_sub(1), part.checked_sub(1)) {
             (Some(before), _) => entries[before].id,
-            (None, Some(before)) => self.full[before].last_id(),
+            (None, Some(before)) => self.full[before].last_id,
             (None, None) => LogId::default(),
         }
     }
@@ -175,7 +186,7 @@ impl KeyedLog {
     /// are appended in between. Of a key that is returned several times, the last counts.
     #[must_use]
     pub fn keys_after(&self, after: LogId) -> Option<KeysOfPart> {
-        let slice = self.slice_between(after, LogId::new(u64::MAX, u64::MAX))?;
+        let slice = self.slice_with_keys(after, LogId::new(u64::MAX, u64::MAX))?;
         let keys = slice.keys().map(|(id, key)| {
             let has_value = self.removals.is_empty() || !self.removals.contains_key(&id);
             (Arc::clone(key), has_value)
@@ -192,10 +203,10 @@ impl KeyedLog {
         self.keys.len() - self.removals.len()
     }
 
-    /// Whether the log retains no event, not even a removal.
+    /// Whether no key has a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len() == 0
     }
 
     /// Returns the bytes of the newest events of all keys and of the keys.
@@ -241,7 +252,7 @@ impl KeyedLog {
 
     /// Returns the place of an event that is not superseded.
     pub(super) fn place_of(&self, id: LogId) -> Option<Place> {
-        let part = self.full.partition_point(|part| part.last_id() < id);
+        let part = self.full.partition_point(|part| part.last_id < id);
         let entries = match self.full.get(part) {
             Some(part) => &part.chunk.entries,
             None => &self.newest.entries,
@@ -274,20 +285,29 @@ impl KeyedLog {
 }
 
 impl Part {
-    fn last_id(&self) -> LogId {
-        let last = self.chunk.entries.last();
-        last.map_or(LogId::default(), |last| last.id)
+    pub(super) fn new(chunk: Chunk, marks: Marks) -> Self {
+        let last = chunk.entries.last();
+        Self {
+            last_id: last.map_or(LogId::default(), |last| last.id),
+            chunk: Arc::new(chunk),
+            marks,
+        }
     }
 }
 
 impl Marks {
     /// Returns a copy of the events at these indices that are not superseded.
-    fn slice<B: AsRef<[u8]>>(&self, chunk: &Chunk<B>, range: Range<usize>) -> Option<Slice> {
+    fn slice<B: AsRef<[u8]>>(
+        &self,
+        chunk: &Chunk<B>,
+        range: Range<usize>,
+        has_keys: bool,
+    ) -> Option<Slice> {
         let (from, _) = self.first_live(range.clone())?;
         let range = from..range.end;
         let bytes = chunk.range(range.start, range.end).len();
         let mut copy = room_for(chunk.start_of(from), bytes, range.len());
-        self.copy_live(chunk, range, &mut copy);
+        self.copy_live(chunk, range, &mut copy, has_keys);
         let to = copy.entries.len();
         Slice::new(Arc::new(settled(copy)), 0, to)
     }

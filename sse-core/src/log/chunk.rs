@@ -42,6 +42,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) const fn without_own_id(&self) -> Self {
+        Self {
+            own_id: None,
+            ..*self
+        }
+    }
+
     pub(crate) fn has_id(&self, id: &EventId<'_>, log_id: Option<LogId>) -> bool {
         match &self.own_id {
             Some(own_id) => **own_id == *id.as_str(),

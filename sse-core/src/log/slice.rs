@@ -115,7 +115,7 @@ impl Slice {
 
     /// Returns the ID and the key of each event of a [keyed log](crate::KeyedLog).
     ///
-    /// Events of other logs are left out.
+    /// Only slices that were taken [with keys](crate::KeyedLog::slice_with_keys) have all of them.
     pub fn keys(&self) -> impl Iterator<Item = (LogId, &Arc<str>)> {
         let entries = self.chunk.entries[self.from..self.to].iter();
         entries.filter_map(|entry| Some((entry.id, entry.own_id.as_ref()?)))

@@ -208,7 +208,7 @@ impl KeyedPair {
     fn check_restored(&self) {
         let all = |log: &KeyedLog| {
             let (mut after, mut all) = (LogId::default(), Vec::new());
-            while let Some(slice) = log.slice_between(after, LogId::new(u64::MAX, 0)) {
+            while let Some(slice) = log.slice_with_keys(after, LogId::new(u64::MAX, 0)) {
                 let keys = slice.keys().map(|(_, key)| key.to_string());
                 let events = slice.events().zip(keys);
                 all.extend(events.map(|((id, event), key)| (id, key, event.to_vec())));

@@ -7,6 +7,7 @@ use sse_core::{
 };
 
 /// The log of a topic. Readers of both kinds have a position and take slices in the order of IDs.
+#[expect(clippy::large_enum_variant, reason = "nearly all topics are ordinary")]
 pub(crate) enum TopicLog {
     Ordinary(Log),
     Keyed(Box<KeyedLog>),
