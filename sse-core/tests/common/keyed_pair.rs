@@ -1,6 +1,8 @@
 //! A keyed log beside a naive model of it: a list of all that was ever appended. The fuzz target
 //! `keyed` leans on it too.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
