@@ -280,8 +280,8 @@ fn read(log: &KeyedLog, after: u64, until: u64) -> String {
     let mut after = LogId::new(after, 0);
     while let Some(slice) = log.slice_between(after, LogId::new(until, 0)) {
         for (id, event) in slice.events() {
-            let text = std::str::from_utf8(event).unwrap();
-            let data = text.split_once("data: ").unwrap().1.trim_end();
+            let text = std::str::from_utf8(event).expect("it is text");
+            let data = text.split_once("data: ").expect("it has data").1.trim_end();
             read.push(format!("{data}{}", id.millis()));
         }
         after = slice.last_id();
