@@ -1,5 +1,7 @@
 //! Command lines, messages, signals and exit statuses, shared by the programs.
 
+mod client;
+
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -8,6 +10,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fmt};
+
+pub use client::{ClientOptions, connect, not_a_url};
 
 /// Runs a program and returns its exit status.
 ///
@@ -63,6 +67,30 @@ pub fn url_host(address: SocketAddr) -> String {
     } else {
         address.to_string()
     }
+}
+
+/// Returns text as it is written in HTML.
+#[must_use]
+pub fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// Returns a script that npm has installed for the pages of the examples.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn script(path: &str) -> Result<String, Ending> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/node_modules");
+    let path = format!("{folder}/{path}");
+    std::fs::read_to_string(&path).map_err(|error| {
+        Ending::Failure(format!(
+            "{path} can't be read: {error}; run `npm ci` in examples/browser"
+        ))
+    })
 }
 
 /// A progress line on standard error, if that is a terminal. Dropping it erases the line.

@@ -50,16 +50,17 @@ fn decode(options: &Options) -> Result<(), Ending> {
     let mut stdin = io::stdin().lock();
     let mut lines = Lines::new(io::stdout().lock());
     let mut decoder = Decoder::new();
-    let mut chunk = vec![0; options.chunk];
+    let mut buffer = vec![0; options.chunk];
     loop {
         lines.flush()?;
-        let mut input = match stdin.read(&mut chunk) {
+        let input = match stdin.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(len) => &chunk[..len],
+            Ok(len) => &buffer[..len],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Ending::stdin(error)),
         };
-        while let Some(decoded) = decoder.decode(&mut input).map_err(undecodable)? {
+        let mut chunk = decoder.chunk(input);
+        while let Some(decoded) = chunk.next().map_err(undecodable)? {
             match &decoded {
                 Decoded::Event(event) => lines.write(&Line::Event {
                     event: event.event(),

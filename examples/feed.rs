@@ -30,13 +30,39 @@ pub struct Options {
     pub flood: bool,
     pub linger: Duration,
     pub threads: usize,
+    /// The number of topics of a hub, which get the events in turn; 1 is a topic that stands alone.
+    pub topics: usize,
+    /// The number of topics that each client follows.
+    pub follow: usize,
 }
+
+/// The text of `--help`.
+const HELP: &str = "\
+A server of one feed for all clients.
+
+  --port PORT, --unix PATH      where to listen
+  --tls --cert FILE --key FILE  serve TLS on the port
+  --rate RATE                   events a second (default 0)
+  --ramp RATE:FACTOR:STEP:DELAY multiply the rate every STEP seconds after DELAY
+  --second RATE                 events a second of another topic, /second
+  --size BYTES                  of an event's data (default 100)
+  --preload COUNT               events before the start
+  --flood                       publish without pause
+  --linger MILLISECONDS         collect events for this time (default 0)
+  --threads COUNT               worker threads (default 1)
+  --topics COUNT                topics of a hub, published to in turn (default 1)
+  --follow COUNT                topics that each client follows (default 1)
+";
 
 impl Options {
     /// # Errors
     ///
     /// An unknown option, or an invalid value.
     pub fn parse(mut args: Vec<String>) -> Result<Self, Box<dyn Error>> {
+        if flag(&mut args, "--help") {
+            print!("{HELP}");
+            std::process::exit(0);
+        }
         let rate = value(&mut args, "--rate")?;
         let ramp = value(&mut args, "--ramp")?;
         let is_tls = flag(&mut args, "--tls");
@@ -56,7 +82,15 @@ impl Options {
             flood: flag(&mut args, "--flood"),
             linger: Duration::from_millis(value(&mut args, "--linger")?.unwrap_or(0)),
             threads: value(&mut args, "--threads")?.unwrap_or(1),
+            topics: value(&mut args, "--topics")?.unwrap_or(1),
+            follow: value(&mut args, "--follow")?.unwrap_or(1),
         };
+        if !(1..=options.topics).contains(&options.follow) {
+            return Err("--follow is at least 1 and at most --topics".into());
+        }
+        if options.topics > 1 && (options.flood || options.preload > 0) {
+            return Err("--topics goes without --flood and --preload".into());
+        }
         match args.first() {
             Some(unknown) => Err(format!("unknown option {unknown}").into()),
             None => Ok(options),

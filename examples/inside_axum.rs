@@ -91,7 +91,12 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
     let feed = Topic::new(Retention::events(1000));
     tokio::spawn(publish(feed.clone()));
     let app = Router::new()
-        .route("/", get(Html(include_str!("demo.html"))))
+        .route("/", get(Html(include_str!("demo/feed.html"))))
+        // The page links to another one that only the demo has.
+        .route(
+            "/hub",
+            get("`cargo run` has a hub; this program has none\n"),
+        )
         .route("/sse", get(follow))
         .route("/ticks", get(ticks))
         .route("/ask", get(ask))

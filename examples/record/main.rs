@@ -11,11 +11,9 @@
 //! program. Even after a crash, every whole event in the file can be replayed, and `--continue`
 //! appends to the file.
 
-mod connect;
 mod file;
 mod options;
 mod recording;
-mod source;
 
 use std::fs;
 use std::io;

@@ -7,23 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cli::Ending;
-use sse_core::{Decoded, Decoder, Event, Recorder};
-use sse_net::{Client, Transport};
-use tokio::time::{Instant, sleep};
+use sse_core::client::Closed;
+use sse_core::{Decoder, Event, EventId, Recorder};
+use sse_net::{Client, ClientError, Item};
+use tokio::time::Instant;
 
-use crate::connect::{ConnectError, MIN_WAIT, connect, read_error};
 use crate::file;
-use crate::options::{Options, is_sendable};
+use crate::options::Options;
 
 /// A file, and the stream that is recorded to it.
 pub(crate) struct Recording<'o> {
     options: &'o Options,
     recorder: Recorder<File>,
+    client: Client,
     /// The length in time of the continued recording.
     before: Duration,
     began: Instant,
-    /// Keeps the stream's last event ID and reconnection time.
-    decoder: Decoder,
     /// The number of recorded events.
     pub(crate) events: Arc<AtomicU64>,
 }
@@ -45,111 +44,92 @@ impl<'o> Recording<'o> {
             )),
             _ => Ending::Failure(format!("can't open {path:?}: {error}")),
         })?;
+        let mut source = options.source.clone();
+        if let Some(time) = decoder.retry() {
+            source = source.reconnection_time(time);
+        }
+        let id = decoder.last_event_id();
+        if !id.is_empty()
+            && let Ok(id) = EventId::new(id)
+        {
+            source = source.last_event_id(id.into_owned());
+        }
         let mut recording = Self {
             options,
             recorder: Recorder::new(file),
+            client: cli::connect(source, options.tls.clone()),
             before,
             began: Instant::now(),
-            decoder,
             events: Arc::default(),
         };
         if options.continues {
-            recording.note_gap("the recording ended here")?;
+            let id = decoder.last_event_id().to_owned();
+            recording.note_gap("the recording ended here", &id)?;
         }
         Ok(recording)
     }
 
     /// Records stream after stream until the server ends them for good.
     pub(crate) async fn follow(&mut self) -> Result<(), Ending> {
-        let mut has_answered = false;
-        let mut backoff = MIN_WAIT;
+        let (mut is_open, mut has_answered) = (false, false);
         loop {
-            let wait = match connect(self.options, self.decoder.last_event_id()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(client)) => {
-                    has_answered = true;
-                    let (before, began) = (self.count(), Instant::now());
-                    let end = self.record(client).await?;
-                    if self.options.once {
-                        return end.map(drop).map_err(Ending::Failure);
-                    }
-                    let (Ok(why) | Err(why)) = end;
-                    self.note_gap(&why)?;
-                    // A stream that ends at once does not reset the backoff.
-                    if self.count() > before || began.elapsed() >= HEALTHY {
-                        backoff = MIN_WAIT;
-                    }
-                    let wait = self.retry().max(backoff);
-                    cli::print_error(format_args!("{why}; reconnecting in {wait:?}"));
-                    wait
+            match self.client.next_item().await.map_err(Ending::failure)? {
+                None => return Ok(()),
+                Some(Item::Opened(_)) => (is_open, has_answered) = (true, true),
+                Some(Item::Content(bytes)) => {
+                    let at = self.before.saturating_add(self.began.elapsed());
+                    let recorded = self.recorder.record(at, bytes);
+                    recorded.map_err(|error| self.write_error(&error))?;
                 }
-                Err(ConnectError::RetryAfter(sentence, wait)) => {
-                    has_answered = true;
+                Some(Item::Event(_) | Item::Gap(_)) => {
+                    self.events.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(Item::Closed(Closed {
+                    reason, retry_in, ..
+                })) => {
+                    let is_torn = self.recorder.is_within_event();
+                    self.recorder.restart();
+                    let why = match reason {
+                        ClientError::Ended if is_torn => TORN.to_owned(),
+                        ref reason => reason.to_string(),
+                    };
+                    if is_open && self.options.once {
+                        return match reason {
+                            ClientError::Ended if !is_torn => Ok(()),
+                            _ => Err(Ending::Failure(why)),
+                        };
+                    }
+                    let is_asked = matches!(&reason, ClientError::Status(response)
+                        if response.head().header("retry-after").is_some());
+                    has_answered |= is_asked;
+                    if !has_answered {
+                        return Err(Ending::Failure(why));
+                    }
+                    if is_open {
+                        let id = self.client.last_event_id().to_owned();
+                        self.note_gap(&why, &id)?;
+                    }
+                    let as_asked = if is_asked {
+                        ", as Retry-After asks"
+                    } else {
+                        ""
+                    };
                     cli::print_error(format_args!(
-                        "{sentence}; retrying in {wait:?}, as Retry-After asks"
+                        "{why}; reconnecting in {retry_in:.1?}{as_asked}"
                     ));
-                    wait
+                    is_open = false;
                 }
-                Err(ConnectError::Temporary(sentence)) if has_answered => {
-                    let wait = self.retry().max(backoff);
-                    cli::print_error(format_args!("{sentence}; retrying in {wait:?}"));
-                    wait
-                }
-                Err(ConnectError::Temporary(sentence) | ConnectError::Final(sentence)) => {
-                    return Err(Ending::Failure(sentence));
-                }
-            };
-            backoff = (2 * backoff.max(self.retry())).min(MAX_WAIT);
-            sleep(wait).await;
+                Some(_) => {}
+            }
         }
-    }
-
-    /// Records one stream. The inner result says why it ended: `Err` if it is incomplete.
-    async fn record(
-        &mut self,
-        stream: Client<Transport>,
-    ) -> Result<Result<String, String>, Ending> {
-        let mut stream = stream.limit(self.options.silence);
-        let end = loop {
-            match stream.read().await {
-                Ok(Some(bytes)) => self.write(&bytes)?,
-                Ok(None) if self.recorder.is_within_event() => {
-                    let sentence =
-                        "the stream ended in the middle of an event, which is not recorded";
-                    break Err(sentence.to_owned());
-                }
-                Ok(None) => break Ok("the server ended the stream".to_owned()),
-                Err(error) => break Err(read_error(&error)),
-            }
-        };
-        self.recorder.restart();
-        self.decoder.restart();
-        Ok(end)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Ending> {
-        let mut rest = bytes;
-        let mut events = 0;
-        let decoded = loop {
-            match self.decoder.decode(&mut rest) {
-                Ok(Some(Decoded::Event(_))) => events += 1,
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        let recorded = self.recorder.record(self.at(), bytes);
-        recorded.map_err(|error| self.write_error(&error))?;
-        self.events.fetch_add(events, Ordering::Relaxed);
-        decoded.map_err(|error| Ending::Failure(format!("the stream can't be decoded: {error}")))
     }
 
     /// Writes a comment that the stream was interrupted and what may be missing: a response does
     /// not show whether the server resumed after the last event ID.
-    fn note_gap(&mut self, why: &str) -> Result<(), Ending> {
-        let note = match self.decoder.last_event_id() {
+    fn note_gap(&mut self, why: &str, id: &str) -> Result<(), Ending> {
+        let note = match id {
             "" => format!("{why}; events may be missing, because the stream has no IDs"),
-            id if !is_sendable(id) => format!(
+            id if EventId::new(id).is_err() => format!(
                 "{why}; events may be missing, because no request can carry the ID of the last one"
             ),
             id => format!(
@@ -159,17 +139,6 @@ impl<'o> Recording<'o> {
         };
         let noted = self.recorder.send(self.at(), &Event::new().comment(note));
         noted.map_err(|error| self.write_error(&error))
-    }
-
-    /// Returns the number of recorded events.
-    fn count(&self) -> u64 {
-        self.events.load(Ordering::Relaxed)
-    }
-
-    /// Returns the reconnection time, between `MIN_WAIT` and `MAX_WAIT`.
-    fn retry(&self) -> Duration {
-        let retry = self.decoder.retry().unwrap_or(RETRY);
-        retry.clamp(MIN_WAIT, MAX_WAIT)
     }
 
     /// Forces the file to disk; some file systems report only now that they are full.
@@ -194,11 +163,4 @@ impl<'o> Recording<'o> {
     }
 }
 
-/// The reconnection time of a stream that does not set one.
-const RETRY: Duration = Duration::from_secs(3);
-
-/// The maximum pause that a reconnection time or the backoff sets.
-const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// A stream of this age resets the backoff even without events.
-const HEALTHY: Duration = Duration::from_secs(60);
+const TORN: &str = "the stream ended in the middle of an event, which is not recorded";

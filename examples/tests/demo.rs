@@ -8,14 +8,13 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::process::{Command, Output};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Server, TIMEOUT, events, response, response_to_end};
 use serde_json::Value;
 
-const PAGE: &str = include_str!("../demo.html");
+const PAGE: &str = include_str!("../demo/feed.html");
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
@@ -45,7 +44,7 @@ fn each_request_gets_its_response() {
         (
             "OPTIONS /",
             "204 No Content",
-            "Allow: GET, HEAD, OPTIONS\r\n",
+            "Allow: GET, HEAD, POST, OPTIONS\r\n",
             "",
         ),
         (
@@ -55,16 +54,7 @@ fn each_request_gets_its_response() {
             "the method is not allowed; use GET\n",
         ),
     ] {
-        let conn = demo.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
-        // The server reads the input of a refused peer to its end.
-        conn.shutdown(Shutdown::Write).unwrap();
-        let (head, found) = response_to_end(conn);
-        assert!(
-            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-            "{request}: {head}"
-        );
-        assert!(head.contains(header), "{request}: {head}");
-        assert_eq!(found, body, "{request}");
+        demo.check(request, status, header, body);
     }
 }
 
@@ -139,7 +129,7 @@ fn a_new_client_gets_the_last_ten_events_and_a_returning_one_those_it_missed() {
 
 #[test]
 fn a_client_that_missed_evicted_events_gets_a_gap_event() {
-    // The topic retains 1,000 events.
+    // The topic retains 1,000 events, and those younger than a second.
     let demo = start(&["--every", "0.001", "--count", "1500"]);
     let mut stream = events(demo.get("/sse", ""));
     let first = stream.next().unwrap().last_event_id().to_owned();
@@ -152,7 +142,8 @@ fn a_client_that_missed_evicted_events_gets_a_gap_event() {
         let data: Value = serde_json::from_str(gap.data()).unwrap();
         assert_eq!(data["asked"], asked);
         assert_eq!(data["from"], retained[0].last_event_id());
-        assert_eq!(retained.len(), 1000, "{asked}");
+        let count = retained.len();
+        assert!((1000..1500).contains(&count), "{asked}: {count}");
     }
 }
 

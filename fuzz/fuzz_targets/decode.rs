@@ -38,6 +38,7 @@ fuzz_target!(|input: Input<'_>| {
         assert_eq!(Outcome::of(&decoder, [bytes]), expected);
         assert_eq!(Outcome::of(&decoder, cuts.pieces(bytes)), expected);
         assert_eq!(Outcome::of(&decoder, bytes.chunks(1)), expected);
+        assert_eq!(Outcome::of_dropped_cursors(&decoder, bytes), expected);
 
         let events = Events::with_decoder(bytes, decoder);
         let events = events.map_while(Result::ok).map(Item::Event);
@@ -68,6 +69,25 @@ impl Outcome {
         }
     }
 
+    /// Takes one item from each cursor; the next cursor returns the item after it.
+    fn of_dropped_cursors(decoder: &Decoder, bytes: &[u8]) -> Self {
+        let mut decoder = decoder.clone();
+        let (mut items, mut rest) = (Vec::new(), bytes);
+        let ended = loop {
+            match decoder.chunk(std::mem::take(&mut rest)).next() {
+                Ok(Some(decoded)) => items.push(decoded.into_owned()),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        Self {
+            items,
+            ended,
+            last_event_id: decoder.last_event_id().into(),
+            retry: decoder.retry(),
+        }
+    }
+
     /// Decodes the whole stream at once (WHATWG HTML, section 9.2.6).
     fn by_the_standard(bytes: &[u8], max_line: usize, max_event: usize) -> Self {
         let mut outcome = Self {
@@ -80,7 +100,7 @@ impl Outcome {
         let (mut data, mut data_size) = (String::new(), 0);
 
         for line in Line::all(bytes) {
-            if line.size > max_line {
+            if line.text.len() > max_line {
                 outcome.ended = Err(DecodeError::LineTooLong { limit: max_line });
                 break;
             }
@@ -88,7 +108,7 @@ impl Outcome {
             let value = value.strip_prefix(' ').unwrap_or(value);
             match name {
                 _ if !line.is_ended => {}
-                "" if line.size == 0 => {
+                "" if line.text.is_empty() => {
                     outcome.last_event_id.clone_from(&id);
                     if let Some(data) = data.strip_suffix('\n') {
                         outcome.items.push(event(&event_type, data.into(), &id));
@@ -99,8 +119,7 @@ impl Outcome {
                 }
                 "" => outcome.items.push(Item::Comment(value.to_owned().into())),
                 "data" => {
-                    // The value ends its line, and all before it is ASCII.
-                    data_size += line.size - (line.text.len() - value.len()) + 1;
+                    data_size += value.len() + 1;
                     if data_size > max_event {
                         outcome.ended = Err(DecodeError::EventTooLong { limit: max_event });
                         break;
@@ -130,32 +149,38 @@ impl Outcome {
 
 struct Line {
     text: String,
-    /// The length in bytes, before the replacement with U+FFFD.
-    size: usize,
     /// Whether a line end follows.
     is_ended: bool,
 }
 
 impl Line {
     fn all(bytes: &[u8]) -> Vec<Self> {
-        const BOM: &[u8] = b"\xef\xbb\xbf";
-        if BOM.starts_with(bytes) {
-            return Vec::new(); // no line yet
-        }
-        let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
-        let text = with_line_feeds(&String::from_utf8_lossy(bytes));
-        // One character per byte, so that lengths are in bytes.
-        let latin1: String = bytes.iter().copied().map(char::from).collect();
-        let latin1 = with_line_feeds(&latin1);
-        let sizes = latin1.split('\n').map(|line| line.chars().count());
+        let text = decode_utf8(bytes);
+        let text = with_line_feeds(text.strip_prefix('\u{feff}').unwrap_or(&text));
         let last = text.split('\n').count() - 1;
-        let lines = text.split('\n').zip(sizes).enumerate();
+        let lines = text.split('\n').enumerate();
         lines
-            .map(|(at, (text, size))| Self {
+            .map(|(at, text)| Self {
                 text: text.into(),
-                size,
                 is_ended: at < last,
             })
             .collect()
     }
+}
+
+/// Returns the text with U+FFFD for each ill-formed sequence, up to a character that the bytes end
+/// in.
+fn decode_utf8(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut rest = bytes.len();
+    for chunk in bytes.utf8_chunks() {
+        text += chunk.valid();
+        rest -= chunk.valid().len() + chunk.invalid().len();
+        match std::str::from_utf8(chunk.invalid()) {
+            Ok(_) => {}
+            Err(error) if rest == 0 && error.error_len().is_none() => {}
+            Err(_) => text.push('\u{fffd}'),
+        }
+    }
+    text
 }

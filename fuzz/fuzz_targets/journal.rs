@@ -1,35 +1,24 @@
-//! Reads any bytes as a segment: intact records are read, damage is reported. A log written to
-//! a segment is restored, however the file is damaged.
+//! Reads any bytes as a segment: every byte is covered once. Records that were written are read,
+//! however the file around them is damaged.
 
 #![no_main]
 
-use std::time::Duration;
-
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Event, EventId, Events, Log, Record, Restored, Retention, Segment};
+use sse_core::{Block, Event, LogId, Record, Restored, Segment, SegmentState, Span};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     Bytes(&'a [u8]),
-    /// Bytes after a correct checksum.
-    Checked(&'a [u8]),
-    Log(Kept<'a>),
+    /// A comment with a correct checksum, and an event.
+    Checked(&'a str, &'a [u8]),
+    Journal(Vec<Written<'a>>, Option<Damage<'a>>),
 }
 
 #[derive(Arbitrary, Debug)]
-struct Kept<'a> {
-    events: Vec<Appended<'a>>,
-    damage: Option<Damage<'a>>,
-}
-
-#[derive(Arbitrary, Debug)]
-struct Appended<'a> {
-    /// The step of the clock.
-    millis: u8,
-    id: Option<&'a str>,
-    data: Option<&'a str>,
-    comment: Option<&'a str>,
+enum Written<'a> {
+    Event(u16, Option<&'a str>, &'a str),
+    State(u16, Option<u16>, Vec<(u16, Option<&'a str>)>),
 }
 
 /// Replaces bytes.
@@ -41,135 +30,102 @@ struct Damage<'a> {
 }
 
 fuzz_target!(|input: Input<'_>| match input {
-    Input::Bytes(bytes) => {
-        read(bytes);
-    }
-    Input::Checked(bytes) => {
-        let mut file = format!(":{:08x} ", crc32fast::hash(bytes)).into_bytes();
-        file.extend(bytes);
+    Input::Bytes(bytes) => drop(read(bytes)),
+    Input::Checked(comment, event) => {
+        let line = format!("{:08x} {comment}", crc32fast::hash(event));
+        let mut file = format!(":{:08x} {line}\n", crc32fast::hash(line.as_bytes())).into_bytes();
+        file.extend(event);
         read(&file);
     }
-    Input::Log(kept) => kept.check(),
+    Input::Journal(written, damage) => check(&written, damage.as_ref()),
 });
 
-impl Kept<'_> {
-    fn check(&self) {
-        let (log, file) = self.keep();
-        let whole = read(&file);
-        assert_eq!(whole.len(), log.len());
-        let (mut restored, mut past) = (Log::new(retention()), Restored::default());
-        for record in &whole {
-            assert!(past.push(record));
-            assert!(!past.push(record), "not twice");
-        }
-        restored.restore(past, Duration::ZERO);
-        assert_eq!(bytes(&restored), bytes(&log));
-        for event in &self.events {
-            if let Some(id) = event.id() {
-                assert_eq!(restored.resume(Some(&id)), log.resume(Some(&id)));
+fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
+    let (mut file, mut ends) = (Vec::new(), vec![0]);
+    for block in written {
+        match block {
+            Written::Event(id, topic, data) => {
+                let mut event = Vec::new();
+                Event::new()
+                    .id(u64::from(*id))
+                    .data(*data)
+                    .encode(&mut event);
+                Record::encode(log_id(*id), *topic, &event, &mut file);
             }
+            Written::State(from, to, evicted) => state(*from, *to, evicted).encode(&mut file),
         }
-
-        let Some(damage) = &self.damage else { return };
-        let mut damaged = file.clone();
-        let start = usize::from(damage.at).min(file.len());
-        let end = (start + usize::from(damage.len)).min(file.len());
-        damaged.splice(start..end, damage.put.iter().copied());
-        if Segment::new(&damaged).is_err() {
-            return; // The damage has changed the version.
-        }
-        let left = read(&damaged);
-        let mut at = file.len() - whole.iter().map(|record| len(record)).sum::<usize>();
-        for record in &whole {
-            let begin = at;
-            at += len(record);
-            assert!(
-                at > start && begin <= end || left.contains(record),
-                "{record:?} was not touched"
-            );
+        ends.push(file.len());
+    }
+    let whole = read(&file);
+    assert_eq!(whole.len(), written.len());
+    for (block, written) in whole.iter().zip(written) {
+        match (block, written) {
+            (Block::Record(record), Written::Event(id, topic, _)) => {
+                assert_eq!((record.id, record.topic.as_deref()), (log_id(*id), *topic));
+            }
+            (Block::State(read), Written::State(from, to, evicted)) => {
+                assert_eq!(*read, state(*from, *to, evicted));
+            }
+            _ => panic!("{block:?} is not {written:?}"),
         }
     }
-
-    /// Returns a log and the segment file with its events.
-    fn keep(&self) -> (Log, Vec<u8>) {
-        let (mut log, mut file) = (Log::new(retention()), Vec::new());
-        let mut now = Duration::ZERO;
-        for event in &self.events {
-            now += Duration::from_millis(event.millis.into());
-            log.append(&event.event(), now);
-        }
-        let mut cursor = log.begin();
-        while let Some(slice) = log.slice(cursor..log.tip()).expect("nothing was evicted") {
-            if file.is_empty() {
-                Segment::begin(slice.first_id(), &mut file);
-            }
-            Segment::append(&slice, &mut file);
-            cursor = slice.end();
-        }
-        (log, file)
+    let Some(damage) = damage else { return };
+    let start = usize::from(damage.at).min(file.len());
+    let end = (start + usize::from(damage.len)).min(file.len());
+    let mut damaged = file.clone();
+    damaged.splice(start..end, damage.put.iter().copied());
+    if Segment::new(&damaged).is_err() {
+        return; // The damage has changed the version.
+    }
+    let left = read(&damaged);
+    for (block, place) in whole.iter().zip(ends.windows(2)) {
+        let is_touched = place[0] < end + 1 && start < place[1] + 1;
+        assert!(
+            is_touched || left.contains(block),
+            "{block:?} was not touched"
+        );
     }
 }
 
-impl Appended<'_> {
-    fn event(&self) -> Event<'_> {
-        let event = self.id().into_iter().fold(Event::new(), Event::id);
-        let event = self.data.into_iter().fold(event, Event::data);
-        self.comment.into_iter().fold(event, Event::comment)
-    }
-
-    /// Sets its ID, unless that is refused.
-    fn id(&self) -> Option<EventId<'_>> {
-        EventId::new(self.id?).ok()
+fn state(from: u16, to: Option<u16>, evicted: &[(u16, Option<&str>)]) -> SegmentState {
+    let evicted = evicted
+        .iter()
+        .map(|(id, name)| (log_id(*id), name.map(str::to_owned)));
+    SegmentState {
+        spans: vec![Span {
+            from: log_id(from),
+            to: to.map(log_id),
+        }],
+        evicted: evicted.collect(),
+        ..SegmentState::default()
     }
 }
 
-/// Reads the records of a segment. Each is one event, and records and damage cover every byte.
-fn read(bytes: &[u8]) -> Vec<Record<'_>> {
+/// Reads the blocks of a segment. Events have one blank line, at their end.
+fn read(bytes: &[u8]) -> Vec<Block<'_>> {
     let Ok(segment) = Segment::new(bytes) else {
         return Vec::new();
     };
-    let mut records: Vec<Record<'_>> = Vec::new();
-    let (mut read, mut at) = (0, 0);
-    for item in segment {
-        match item {
-            Ok(record) => {
-                let events = Events::new(record.event()).count();
-                let dispatches = record.event().windows(5).any(|part| part == b"data:");
-                assert!(events <= 1 && (events == 0 || dispatches));
-                read += len(&record);
-                records.push(record);
+    let (mut blocks, mut at, mut restored) = (Vec::new(), 0, Restored::default());
+    for block in segment {
+        match &block {
+            Block::Record(record) => {
+                let blank = record.event.windows(2).position(|pair| pair == b"\n\n");
+                assert_eq!(blank, record.event.len().checked_sub(2));
+                restored.push(record);
             }
-            Err(damage) => {
+            Block::Unread { damage, .. } | Block::Damage(damage) => {
                 let range = damage.range();
-                assert!(at <= range.start && range.start < range.end);
+                assert!(at <= range.start && range.start < range.end && range.end <= bytes.len());
                 at = range.end;
-                read += range.len();
             }
+            Block::State(_) => {}
         }
+        blocks.push(block);
     }
-    let head = bytes
-        .len()
-        .checked_sub(read)
-        .expect("nothing is read twice");
-    assert!(head == 0 || bytes[..head].starts_with(b":sse-journal "));
-    records
+    blocks
 }
 
-fn bytes(log: &Log) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut cursor = log.begin();
-    while let Some(slice) = log.slice(cursor..log.end()).expect("nothing was evicted") {
-        bytes.extend_from_slice(&slice.bytes());
-        cursor = slice.end();
-    }
-    bytes
-}
-
-/// Returns the length of a record in the file.
-fn len(record: &Record<'_>) -> usize {
-    format!(":00000000 {}\n", record.id()).len() + record.event().len()
-}
-
-fn retention() -> Retention {
-    Retention::events(usize::MAX).bytes(usize::MAX)
+fn log_id(id: u16) -> LogId {
+    LogId::new(7, id.into())
 }

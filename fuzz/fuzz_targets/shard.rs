@@ -325,8 +325,12 @@ fn quarters(count: u8) -> Duration {
 }
 
 fn follow(topics: &[Topic], ends: &Ends, request: Request) -> Answer {
-    let topic: usize = request.path()[1..].parse().expect("the path is the index of a feed");
-    let number = request.query().expect("the query is the number of the connection");
+    let topic: usize = request.path()[1..]
+        .parse()
+        .expect("the path is the index of a feed");
+    let number = request
+        .query()
+        .expect("the query is the number of the connection");
     let number = number.parse().expect("the query is a number");
     let ends = Arc::clone(ends);
     request.follow(&topics[topic]).on_end(move |reason| {
@@ -402,7 +406,9 @@ impl Feed {
             .iter()
             .map(|(id, data)| self.event(*id, data))
             .collect();
-        self.topic.publish_all(&events).expect("the topic is not finished");
+        self.topic
+            .publish_all(&events)
+            .expect("the topic is not finished");
     }
 
     fn finish(&mut self, has_last: bool) {
@@ -410,7 +416,9 @@ impl Feed {
             .then(|| self.add(Size::Small(0)))
             .flatten();
         let last = last.as_ref().map(|(id, data)| self.event(*id, data));
-        self.topic.finish(last.as_ref()).expect("the event is small");
+        self.topic
+            .finish(last.as_ref())
+            .expect("the event is small");
         self.is_finished = true;
     }
 
@@ -568,7 +576,8 @@ impl Client {
         connection.last_bytes.extend_from_slice(rest);
         let surplus = connection.last_bytes.len().saturating_sub(3);
         connection.last_bytes.drain(..surplus);
-        while let Some(item) = connection.decoder.decode(&mut rest).expect("the stream is within the limits") {
+        let mut chunk = connection.decoder.chunk(rest);
+        while let Some(item) = chunk.next().expect("the stream is within the limits") {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {
                     self.check_gap(event.data(), connection.is_open, feed);
@@ -579,6 +588,7 @@ impl Client {
                 other => panic!("{other:?}"),
             }
         }
+        drop(chunk);
         let id = connection.decoder.last_event_id();
         if !id.is_empty() {
             self.last_event_id = Some(id.to_owned());
@@ -587,7 +597,10 @@ impl Client {
 
     fn check_event(&mut self, event: &MessageEvent<'_>, feed: &Feed) {
         let number = event.data().split(' ').next();
-        let number: usize = number.unwrap_or_default().parse().expect("the data begins with a number");
+        let number: usize = number
+            .unwrap_or_default()
+            .parse()
+            .expect("the data begins with a number");
         match std::mem::take(&mut self.continues) {
             Continues::Here => assert_eq!(number, self.next),
             Continues::At(id) => {

@@ -18,15 +18,15 @@ pub fn decode<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Item>, Result<(), DecodeError>) {
     let mut items = Vec::new();
-    for mut piece in pieces {
+    for piece in pieces {
+        let mut chunk = decoder.chunk(piece);
         loop {
-            match decoder.decode(&mut piece) {
+            match chunk.next() {
                 Ok(Some(decoded)) => items.push(decoded.into_owned()),
                 Ok(None) => break,
                 Err(error) => return (items, Err(error)),
             }
         }
-        assert!(piece.is_empty(), "\"not yet\" takes everything");
     }
     (items, Ok(()))
 }

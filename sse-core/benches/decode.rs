@@ -20,18 +20,23 @@ criterion_group!(name = benches; config = settings::criterion(); targets = decod
 criterion_main!(benches);
 
 fn decode(criterion: &mut Criterion) {
-    for (name, data, chunk) in [
-        ("100-byte events", line(100), 16 << 10),
+    for (name, events, chunk) in [
+        ("100-byte events", events(&line(100)), 16 << 10),
         (
             "events of twenty short lines",
-            vec![line(15); 20].join("\n"),
+            events(&vec![line(15); 20].join("\n")),
             16 << 10,
         ),
-        ("64 KiB events", line(64 << 10), 16 << 10),
-        ("64 KiB events, all at once", line(64 << 10), usize::MAX),
+        ("a mix of sizes and fields", mix(), 16 << 10),
+        ("64 KiB events", events(&line(64 << 10)), 16 << 10),
+        (
+            "64 KiB events, all at once",
+            events(&line(64 << 10)),
+            usize::MAX,
+        ),
     ] {
-        let events = events(&data);
-        let wire: String = events.iter().map(wire).collect();
+        let wire: String = events.iter().map(Sent::wire).collect();
+        let events = seen(&events);
         let chunks: Vec<_> = wire
             .as_bytes()
             .chunks(chunk)
@@ -71,18 +76,70 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-/// Returns about 1 MiB of events with `data`, so that the growth of a new decoder's buffers costs
-/// little compared with decoding, as in a long stream.
-fn events(data: &str) -> Vec<(String, String)> {
-    let count = (1 << 20) / data.len();
-    (1_000_000..)
-        .take(count)
-        .map(|id: u32| (id.to_string(), data.to_owned()))
-        .collect()
+/// An event as it is sent.
+struct Sent {
+    id: Option<String>,
+    event: Option<&'static str>,
+    data: String,
 }
 
-fn wire((id, data): &(String, String)) -> String {
-    format!("id: {id}\ndata: {}\n\n", data.replace('\n', "\ndata: "))
+impl Sent {
+    fn wire(&self) -> String {
+        let field = |name, value: &str| format!("{name}: {value}\n");
+        let id = self.id.as_ref().map(|id| field("id", id));
+        let event = self.event.map(|event| field("event", event));
+        let data = self.data.replace('\n', "\ndata: ");
+        let [id, event] = [id, event].map(Option::unwrap_or_default);
+        format!("{id}{event}data: {data}\n\n")
+    }
+}
+
+/// Returns about 1 MiB of events with `data`, so that the growth of a new decoder's buffers costs
+/// little compared with decoding, as in a long stream.
+fn events(data: &str) -> Vec<Sent> {
+    let ids = 1_000_000..1_000_000 + (1 << 20) / data.len();
+    ids.map(|id| Sent {
+        id: Some(id.to_string()),
+        event: None,
+        data: data.to_owned(),
+    })
+    .collect()
+}
+
+/// Returns about 1 MiB of events of 20 to 300 bytes, of which two thirds have an ID, half have a
+/// type and a quarter have two lines, in no order that a processor could predict.
+fn mix() -> Vec<Sent> {
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        // The generator MMIX by Donald Knuth.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut event = |number: u64| {
+        let length = 20 + random(281) as usize;
+        let mut data = line(length);
+        if random(4) == 0 {
+            let middle = random(length as u64 - 2) as usize + 1;
+            data.replace_range(middle..=middle, "\n");
+        }
+        Sent {
+            id: (number == 0 || random(3) > 0).then(|| (1_000_000 + number).to_string()),
+            event: (random(2) == 0).then_some("price-update"),
+            data,
+        }
+    };
+    (0..(1 << 20) / 160).map(&mut event).collect()
+}
+
+/// Returns the events as a client sees them: each with the last ID.
+fn seen(events: &[Sent]) -> Vec<(String, String)> {
+    let mut seen = Collect::new();
+    for event in events {
+        seen.event(event.id.as_deref().unwrap_or_default(), &event.data);
+    }
+    seen
 }
 
 fn line(length: usize) -> String {
@@ -158,17 +215,22 @@ impl Sink for Count {
 
 type Collect = Vec<(String, String)>;
 
+/// Some engines return no ID for an event without one, others that of an earlier event.
 impl Sink for Collect {
     fn event(&mut self, id: &str, data: &str) {
-        self.push((id.to_owned(), data.to_owned()));
+        let id = match (id, self.last()) {
+            ("", Some((last, _))) => last.clone(),
+            _ => id.to_owned(),
+        };
+        self.push((id, data.to_owned()));
     }
 }
 
 fn ours(chunks: &[Bytes], sink: &mut impl Sink) {
     let mut decoder = Decoder::new();
     for chunk in chunks {
-        let mut input = &chunk[..];
-        while let Some(decoded) = decoder.decode(&mut input).unwrap() {
+        let mut chunk = decoder.chunk(chunk);
+        while let Some(decoded) = chunk.next().unwrap() {
             if let Decoded::Event(event) = decoded {
                 sink.event(event.last_event_id(), event.data());
             }
@@ -180,7 +242,7 @@ fn sse_stream(chunks: &[Bytes], sink: &mut impl Sink) {
     let chunks = chunks.iter().map(|chunk| &chunk[..]);
     drive(sse_stream::SseByteStream::new(source(chunks)), |event| {
         let event = event.unwrap();
-        sink.event(&event.id.unwrap(), &event.data.unwrap());
+        sink.event(&event.id.unwrap_or_default(), &event.data.unwrap());
     });
 }
 
@@ -190,7 +252,7 @@ fn peer_sse_core(chunks: &[Bytes], sink: &mut impl Sink) {
         let mut input = &chunk[..];
         while let Some(event) = decoder.next(&mut input) {
             if let peer_sse_core::SseEvent::Message(message) = event.unwrap() {
-                sink.event(&message.last_event_id.unwrap(), &message.data);
+                sink.event(&message.last_event_id.unwrap_or_default(), &message.data);
             }
         }
     }
@@ -213,7 +275,7 @@ fn russe(chunks: &[Bytes], sink: &mut impl Sink) {
         input.extend_from_slice(chunk);
         while let Some(event) = decoder.decode(&mut input).unwrap() {
             if let russe::Event::Message(message) = event {
-                sink.event(&message.id.unwrap(), &message.data);
+                sink.event(&message.id.unwrap_or_default(), &message.data);
             }
         }
     }

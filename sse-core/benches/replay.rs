@@ -57,8 +57,9 @@ fn record(data: &str, burst: u64) -> (Vec<u8>, Vec<u8>) {
 fn decoded(wire: &[u8]) -> (usize, usize) {
     let mut count = (0, 0);
     let mut decoder = Decoder::new();
-    for mut chunk in wire.chunks(CHUNK) {
-        while let Some(decoded) = decoder.decode(&mut chunk).unwrap() {
+    for bytes in wire.chunks(CHUNK) {
+        let mut chunk = decoder.chunk(bytes);
+        while let Some(decoded) = chunk.next().unwrap() {
             add(&mut count, &decoded);
         }
     }

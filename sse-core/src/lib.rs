@@ -31,7 +31,7 @@
 //!
 //! # Reading
 //!
-//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in parts of any
+//! [`Events`] iterates over the events of a reader. A [`Decoder`] takes input in chunks of any
 //! size, and also returns comments and reconnection times.
 //!
 //! ```
@@ -50,9 +50,11 @@
 //! | to | use |
 //! | --- | --- |
 //! | write events | [`Event`], [`EventId`], [`EventType`], [`Stream`], [`Outbox`] |
-//! | read events | [`Events`], [`Decoder`], [`MessageEvent`] |
+//! | read events | [`Events`], [`Decoder`], [`Chunk`], [`MessageEvent`] |
 //! | turn a connection into a stream | [`Upgrader`], [`Request`], [`Response`], [`Rejection`] |
-//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
+//! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
+//! | stream as OpenAI or Anthropic do | [`shapes`] |
 //! | retain the newest event of each key | [`KeyedLog`], [`KeyedRetention`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
@@ -85,6 +87,8 @@
 //! All are on by default. Without them, the crate has the encoder, the decoder, [`Stream`] and
 //! [`Log`], with few dependencies.
 //!
+//! - `client`: what a client does when a stream ends, fails or redirects; it includes `http` and
+//!   `json`.
 //! - `http`: request and response heads, bodies, and [`Upgrader`].
 //! - `json`: event data serialised as JSON.
 //! - `recording`: [`Recorder`], [`Replayer`], and the [`Segment`]s of a journal.
@@ -124,16 +128,25 @@ pub use stream::{CloseError, Outbox, SendError, Stream};
 
 // Events from any reader.
 mod decode;
-pub use decode::{DecodeError, Decoded, Decoder, Events, MessageEvent};
+pub use decode::{Chunk, DecodeError, Decoded, Decoder, Events, MessageEvent};
 
 // Heads and bodies of HTTP/1, and the upgrade of a connection.
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
 pub use http::{
-    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, MEDIA_TYPE, Rejection, Reply,
-    Request, Response, ResponseHead, ResponseHeadError, ResponseHeadReader, UpgradeError, Upgrader,
+    BodyError, BodyLimits, BodyReader, Framing, Head, HeadReader, Headers, MEDIA_TYPE, Rejection,
+    Reply, Request, RequestBody, Response, ResponseHead, ResponseHeadError, ResponseHeadReader,
+    UpgradeError, Upgrader,
 };
+
+// Streams from servers that come and go.
+#[cfg(feature = "client")]
+pub mod client;
+
+// The shapes that clients of model endpoints expect.
+#[cfg(all(feature = "http", feature = "json"))]
+pub mod shapes;
 
 // Encoded events in memory.
 mod log;
@@ -150,7 +163,7 @@ pub use keyed::{KeyedFull, KeyedLog, KeyedRetention, KeysOfPart};
 #[cfg(feature = "recording")]
 mod segment;
 #[cfg(feature = "recording")]
-pub use segment::{Damage, Record, Segment, UnknownVersion};
+pub use segment::{Block, Damage, Finish, Record, Segment, SegmentState, Span, UnknownVersion};
 
 // Event streams with the times of their events.
 #[cfg(feature = "recording")]

@@ -12,11 +12,10 @@
 //! Compilers vectorise such loops only for the oldest processor of an architecture.
 //! `fearless_simd` compiles them for newer ones too, and selects at run time.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use fearless_simd::prelude::*;
-use fearless_simd::{Level, u8x64};
+use fearless_simd::{Level, dispatch, u8x64};
 
 /// The vector instructions of this processor.
 pub(crate) static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
@@ -27,87 +26,195 @@ pub(crate) const BLOCK: usize = 64;
 /// The number of blocks without a line end after which the line is probably long.
 const LONG_LINE_BLOCKS: usize = 3;
 
-/// The number of blocks whose minimum is taken at once.
-const GROUP: usize = 64;
-
-/// The offsets of the CRs and LFs of a text, in order.
-pub(crate) struct LineEnds<'t, S> {
-    simd: S,
-    text: &'t [u8],
-    /// The offset of the current block, and a bit for each of its line ends not yet returned.
-    block: usize,
-    ends: u64,
-    /// The offset of the next block.
+/// The offsets of the next CRs, LFs and NULs of a text that grows.
+///
+/// An event of a hundred bytes has three line ends. Searching for each of them takes longer than
+/// everything else in its decoding, so one search lists those of twenty such events or more. NUL
+/// is listed because an ID that contains one is ignored, and finding it would need a second
+/// search.
+#[derive(Debug, Clone)]
+pub(crate) struct LineEndList {
+    /// Offsets from `base`: those from `next` to `count` have not been returned.
+    offsets: [u16; LISTED],
+    base: usize,
     next: usize,
+    count: usize,
+    /// The offset up to which the text has been searched.
+    searched: usize,
 }
 
-impl<'t, S: Simd> LineEnds<'t, S> {
-    #[inline(always)]
-    pub(crate) fn new(simd: S, text: &'t [u8]) -> Self {
+impl LineEndList {
+    pub(crate) const fn new() -> Self {
         Self {
-            simd,
-            text,
-            block: 0,
-            ends: 0,
+            offsets: [0; LISTED],
+            base: 0,
             next: 0,
+            count: 0,
+            searched: 0,
         }
     }
 
-    /// Skips groups of blocks without a line end.
+    /// Returns the listed offsets, and what they count from.
     #[inline(always)]
-    fn skip_unbroken(&mut self) {
-        while let Some(rest) = self.text.get(self.next..)
-            && rest.len() >= 4 * BLOCK
-        {
-            let blocks = rest.as_chunks().0;
-            let group = &blocks[..blocks.len().min(GROUP)];
-            if !is_unbroken(self.simd, group) {
+    pub(crate) fn listed(&self) -> (usize, &[u16]) {
+        let listed = self.offsets.get(self.next..self.count);
+        (self.base, listed.unwrap_or_default())
+    }
+
+    #[inline(always)]
+    pub(crate) const fn skip(&mut self, count: usize) {
+        self.next += count;
+    }
+
+    /// Returns the next offset.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, text: &[u8]) -> Option<usize> {
+        if self.next == self.count {
+            self.search(text);
+        }
+        let (base, listed) = self.listed();
+        let end = base + usize::from(*listed.first()?);
+        self.next += 1;
+        Some(end)
+    }
+
+    /// Lists more, if all listed ones have been returned.
+    #[inline(never)]
+    pub(crate) fn search(&mut self, text: &[u8]) {
+        while self.next == self.count && self.searched < text.len() {
+            (self.base, self.next) = (self.searched, 0);
+            let part = &text[self.base..];
+            let part = &part[..part.len().min(usize::from(u16::MAX))];
+            let offsets = &mut self.offsets;
+            let (count, searched) = dispatch!(*LEVEL, simd => list(simd, part, offsets));
+            self.count = count;
+            self.searched += searched;
+        }
+    }
+
+    /// Follows the removal of the first `len` bytes of the text, whose offsets were returned.
+    pub(crate) const fn remove_text(&mut self, len: usize) {
+        // The offsets that are left are found again.
+        self.searched = if self.next == self.count {
+            self.searched.saturating_sub(len)
+        } else {
+            0
+        };
+        (self.next, self.count) = (0, 0);
+    }
+}
+
+/// Lists the offsets of special bytes until there is no room for another block of them.
+///
+/// Returns their number, and the number of bytes that have been searched.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the text is shorter than 64 KiB"
+)]
+fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, usize) {
+    let (mut count, mut at, mut clean) = (0, 0, 0);
+    while at < text.len() {
+        let mut mask = mask::<_, true>(simd, text, at);
+        clean = if mask == 0 { clean + 1 } else { 0 };
+        let slots = &mut offsets[count..];
+        count += mask.count_ones() as usize;
+        // Without a branch for each offset: how many there are is hard to predict.
+        for slots in slots.as_chunks_mut::<AT_ONCE>().0 {
+            for slot in slots {
+                *slot = (at as u16).wrapping_add(mask.trailing_zeros() as u16);
+                mask &= mask.wrapping_sub(1);
+            }
+            if mask == 0 {
                 break;
             }
-            self.next += group.len() * BLOCK;
         }
+        at += BLOCK;
+        if count > LISTED - BLOCK - AT_ONCE {
+            break;
+        }
+        while clean >= LONG_LINE_BLOCKS
+            && let Some(rest) = text.get(at..at + SKIP)
+            && is_unbroken(simd, rest.as_chunks().0)
+        {
+            at += SKIP;
+        }
+    }
+    (count, at.min(text.len()))
+}
+
+/// The maximum number of listed offsets: those of at least twenty small events.
+///
+/// Every decoder contains the list, even one that waits, so a longer list costs memory for each.
+const LISTED: usize = 64 + BLOCK;
+
+/// The number of blocks whose masks are found at once. For more bytes `memset` and `memcpy` are
+/// slower on some machines, where they change to `rep stosb` and `rep movsb`.
+const MASKS: usize = 16;
+
+/// The number of offsets that are listed without a branch.
+const AT_ONCE: usize = 3;
+
+/// The number of bytes of a long line that are skipped at once.
+const SKIP: usize = 16 * BLOCK;
+
+/// The line ends of a text of at most [`MAX`](Self::MAX) blocks, of which there is at least one.
+pub(crate) struct LineEndMasks<'m> {
+    /// A bit for each line end, for each block.
+    masks: &'m [u64],
+    /// The current block, and those of its bits that have not been returned.
+    block: usize,
+    mask: u64,
+    total: usize,
+}
+
+impl<'m> LineEndMasks<'m> {
+    pub(crate) const MAX: usize = MASKS;
+
+    #[inline(always)]
+    pub(crate) fn find<S: Simd>(simd: S, text: &[u8], masks: &'m mut [u64; MASKS]) -> Option<Self> {
+        let blocks = text.len().div_ceil(BLOCK);
+        let masks = &mut masks[..blocks];
+        let mut count = 0;
+        for (block, ends) in masks.iter_mut().enumerate() {
+            // If the first lines are long, the others probably are.
+            if block == LONG_LINE_BLOCKS && count == 0 {
+                let (whole, rest) = text.as_chunks();
+                if is_unbroken(simd, whole)
+                    && !rest.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
+                {
+                    return None;
+                }
+            }
+            *ends = mask::<_, false>(simd, text, block * BLOCK);
+            count += ends.count_ones() as usize;
+        }
+        (count > 0).then_some(Self {
+            mask: masks[0],
+            masks,
+            block: 0,
+            total: count,
+        })
+    }
+
+    /// Returns the number of line ends.
+    pub(crate) const fn total(&self) -> usize {
+        self.total
     }
 }
 
-impl<S: Simd> Iterator for LineEnds<'_, S> {
+impl Iterator for LineEndMasks<'_> {
     type Item = usize;
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        let mut clean = 0;
-        while self.ends == 0 {
-            if self.next >= self.text.len() {
-                return None;
-            }
-            self.block = self.next;
-            self.ends = line_ends(self.simd, self.text, self.block);
-            // Continue at an aligned address: an unaligned load takes twice as long.
-            self.next += BLOCK - self.text.as_ptr().addr().wrapping_add(self.block) % BLOCK;
-            self.ends &= u64::MAX >> (BLOCK - (self.next - self.block));
-            clean += 1;
-            if clean == LONG_LINE_BLOCKS && self.ends == 0 {
-                self.skip_unbroken();
-            }
+        while self.mask == 0 {
+            self.block += 1;
+            self.mask = *self.masks.get(self.block)?;
         }
-        let end = self.block + self.ends.trailing_zeros() as usize;
-        self.ends &= self.ends - 1;
+        let end = self.block * BLOCK + self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
         Some(end)
-    }
-}
-
-/// Appends a part of `text`.
-///
-/// For less than a block, a whole block is copied and the excess truncated, which is faster
-/// because the compiler knows the length.
-#[inline(always)]
-pub(crate) fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
-    match text[part.start..].first_chunk::<BLOCK>() {
-        Some(block) if part.len() <= BLOCK => {
-            let len = out.len() + part.len();
-            out.extend_from_slice(block);
-            out.truncate(len);
-        }
-        _ => out.extend_from_slice(&text[part]),
     }
 }
 
@@ -128,46 +235,46 @@ fn is_unbroken<S: Simd>(simd: S, group: &[[u8; BLOCK]]) -> bool {
     !least.simd_le(b'\r').any_true()
 }
 
-/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR or an LF.
+/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR, an LF or, if asked
+/// for, a NUL.
 #[inline(always)]
-fn line_ends<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
+fn mask<S: Simd, const NUL: bool>(simd: S, text: &[u8], offset: usize) -> u64 {
     let rest = &text[offset..];
     if let Some(block) = rest.first_chunk() {
-        ends_of_block(simd, block)
+        mask_of_block::<S, NUL>(simd, block)
     } else if let Some(block) = text.last_chunk() {
-        ends_of_block(simd, block) >> (BLOCK - rest.len())
+        mask_of_block::<S, NUL>(simd, block) >> (BLOCK - rest.len())
     } else {
-        let mut block = [0; BLOCK];
+        let mut block = [b'x'; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
-        ends_of_block(simd, &block)
+        mask_of_block::<S, NUL>(simd, &block)
     }
 }
 
+// Not a closure: that would be compiled for the oldest processor.
 #[inline(always)]
-fn ends_of_block<S: Simd>(simd: S, block: &[u8; BLOCK]) -> u64 {
+fn mask_of_block<S: Simd, const NUL: bool>(simd: S, block: &[u8; BLOCK]) -> u64 {
     let block = u8x64::from_slice(simd, block);
-    (block.simd_eq(b'\n') | block.simd_eq(b'\r')).to_bitmask()
+    let ends = block.simd_eq(b'\n') | block.simd_eq(b'\r');
+    let ends = if NUL { ends | block.simd_eq(0) } else { ends };
+    ends.to_bitmask()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fearless_simd::dispatch;
 
     #[test]
     fn line_ends_are_found_at_every_offset() {
         for len in [0, 1, 63, 64, 65, 127, 400, 577, 5000] {
             for end in (0..=len).filter(|end| len < 130 || end % 61 == 0 || *end == len) {
-                for filler in [b'x', b'\t', b'\0', 0xff] {
-                    for byte in [b'\r', b'\n'] {
+                for filler in [b'x', b'\t', 0xff] {
+                    for byte in [b'\r', b'\n', b'\0'] {
                         let mut text = vec![filler; len];
                         text[end..].fill(byte);
-                        for level in [*LEVEL, Level::baseline()] {
-                            let found = dispatch!(level, simd => {
-                                LineEnds::new(simd, &text).collect::<Vec<_>>()
-                            });
-                            assert!(found.into_iter().eq(end..len), "{byte} from {end} to {len}");
-                        }
+                        let mut list = LineEndList::new();
+                        let found = std::iter::from_fn(|| list.next(&text));
+                        assert!(found.eq(end..len), "{byte} from {end} to {len}");
                     }
                 }
             }

@@ -34,6 +34,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    /// Input of many times the length that is decoded at once.
+    #[test]
+    fn any_long_hostile_input_decodes_as_the_standard_says(
+        parts in prop::collection::vec(hostile_input(), 0..100),
+        common in "(id: [0-9]{1,9}\n)?(event: [a-z]{1,9}\n)?data: [ -~\u{e9}]{0,99}\n\n",
+        count in 0..200_usize,
+        sizes in prop::collection::vec(0..20_000_usize, 1..6),
+    ) {
+        let hostile = parts.concat();
+        let common = common.repeat(count);
+        let input = [&hostile, common.as_bytes(), &hostile].concat();
+        prop_assert_eq!(decode_in(&sizes, &input), read_by_the_standard(&input));
+    }
+}
+
 /// Decodes `input` in parts of these sizes and a last one.
 fn decode_in(sizes: &[usize], input: &[u8]) -> Vec<Item> {
     let mut pieces = Vec::new();

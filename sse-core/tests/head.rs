@@ -513,7 +513,7 @@ fn a_head_may_be_as_large_as_the_limit() {
     assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
 }
 
-/// The status tells the peer which part is too large.
+/// The peer learns from the status which part is too large.
 #[test]
 fn a_long_request_line_is_414_and_long_headers_are_431() {
     let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -733,4 +733,86 @@ fn facts(read: &Result<Option<Head>, Rejection>) -> Result<Option<Vec<String>>, 
         let header = |(name, value): (&str, &[u8])| format!("{name}: {}", value.escape_ascii());
         own.into_iter().chain(head.headers().map(header)).collect()
     }))
+}
+
+#[test]
+fn values_are_looked_up_and_decoded() {
+    let head = accepts(
+        "GET /?a=b%20c+d&a=e&%66=%ff&empty&x=&y HTTP/1.1\r\nHost: a.example\r\n\
+         Cookie: user=7; theme = dark ;USER=8;broken;q=\"a=b\"\r\ncookie: late=1; user=9\r\n\
+         X: caf\u{e9}\r\nY: y\r\n\r\n",
+    );
+    for (name, value) in [
+        ("a", Some("b c d")),
+        ("f", Some("\u{fffd}")),
+        ("empty", Some("")),
+        ("x", Some("")),
+        ("y", Some("")),
+        ("A", None),
+        ("", None),
+    ] {
+        assert_eq!(head.query_value(name).as_deref(), value, "{name}");
+    }
+    for (name, value) in [
+        ("user", Some("7")),
+        ("USER", Some("8")),
+        ("theme", Some("dark")),
+        ("q", Some("\"a=b\"")),
+        ("late", Some("1")),
+        ("broken", None),
+        ("", None),
+    ] {
+        assert_eq!(head.cookie(name), value, "{name}");
+    }
+    assert_eq!(head.header_text("x"), Some("caf\u{e9}"));
+    assert_eq!(head.header_text("Y"), Some("y"));
+    let latin_1 = Head::from_parts("GET", "/", None, [("x", &b"caf\xe9"[..])]).unwrap();
+    assert_eq!(latin_1.header_text("x"), None);
+    assert_eq!(latin_1.query_value("a"), None);
+}
+
+#[test]
+fn a_content_type_is_json_or_not() {
+    for (headers, is_json) in [
+        (&[][..], false),
+        (&[("content-type", "application/json")], true),
+        (
+            &[("content-type", "Application/JSON ; charset=utf-8")],
+            true,
+        ),
+        (&[("content-type", "application/ld+json")], true),
+        (
+            &[
+                ("content-type", "application/json"),
+                ("content-encoding", "identity"),
+            ],
+            true,
+        ),
+        (
+            &[
+                ("content-type", "application/json"),
+                ("content-encoding", "gzip"),
+            ],
+            false,
+        ),
+        (
+            &[
+                ("content-type", "application/json"),
+                ("content-type", "text/plain"),
+            ],
+            false,
+        ),
+        (&[("content-type", "text/plain")], false),
+        (&[("content-type", "text/json")], false),
+        (&[("content-type", "application/jsonp")], false),
+        (&[("content-type", "application/x json")], false),
+        (&[("content-type", "application/json, text/plain")], false),
+        (&[("content-type", "")], false),
+    ] {
+        let bytes = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()));
+        let head = Head::from_parts("POST", "/", None, bytes).unwrap();
+        assert_eq!(head.is_json(), is_json, "{headers:?}");
+    }
 }

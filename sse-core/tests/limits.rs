@@ -109,7 +109,7 @@ fn endless_empty_data_lines_are_bounded() {
     let mut decoder = Decoder::new().max_event(1000);
     let mut lines = 0;
     let error = loop {
-        match decoder.decode(&mut &b"data\n"[..]) {
+        match decoder.chunk(b"data\n").next() {
             Ok(decoded) => assert_eq!(decoded, None),
             Err(error) => break error,
         }
@@ -126,7 +126,7 @@ fn limits_are_on_by_default() {
     let endless = |line: &[u8], decoder: &mut Decoder| -> DecodeError {
         let part = line.repeat((1 << 20) / line.len());
         (0..=17)
-            .find_map(|_| decoder.decode(&mut &part[..]).err())
+            .find_map(|_| decoder.chunk(&part).next().err())
             .expect("17 MiB are more than 16")
     };
     let limit = 16 << 20;
@@ -160,8 +160,10 @@ fn an_endless_number_of_comments_is_allowed() {
 fn an_error_is_returned_until_the_decoder_is_restarted() {
     let mut decoder = Decoder::new().max_line(8);
     let error = DecodeError::LineTooLong { limit: 8 };
-    for mut input in [&b"too long a line\n"[..], b"data: a\n\n", b""] {
-        assert_eq!(decoder.decode(&mut input), Err(error));
+    for input in [&b"too long a line\n"[..], b"data: a\n\n", b""] {
+        let mut chunk = decoder.chunk(input);
+        assert_eq!(chunk.next(), Err(error));
+        assert_eq!(chunk.next(), Err(error));
     }
     decoder.restart();
     assert_eq!(feed(&mut decoder, b"data: a\n\n"), &[message("a")]);
@@ -198,7 +200,7 @@ fn time_is_linear_in_the_length_of_a_line() {
     let mut decoder = Decoder::new();
     assert_eq!(feed(&mut decoder, b"data: "), []);
     for _ in 0..(4 << 20) / 16 {
-        assert_eq!(decoder.decode(&mut &b"0123456789abcdef"[..]), Ok(None));
+        assert_eq!(decoder.chunk(b"0123456789abcdef").next(), Ok(None));
     }
     let events = feed(&mut decoder, b"\n\n");
     assert_eq!(
@@ -212,7 +214,7 @@ fn time_is_linear_in_the_length_of_a_line() {
 fn time_is_linear_in_the_number_of_lines() {
     let mut decoder = Decoder::new();
     for _ in 0..(4 << 20) / 16 {
-        assert_eq!(decoder.decode(&mut &b"data: 123456789\n"[..]), Ok(None));
+        assert_eq!(decoder.chunk(b"data: 123456789\n").next(), Ok(None));
     }
     let events = feed(&mut decoder, b"\n");
     assert_eq!(

@@ -140,8 +140,9 @@ fn a_decoder_allocates_no_more_than_its_limits() {
         let piece = endless.repeat(1 << 20 >> endless.len().ilog2());
         let used = measure(|| {
             let mut decoder = Decoder::new().max_line(LIMIT).max_event(LIMIT);
-            for mut piece in piece.as_bytes().chunks(100) {
-                while let Ok(Some(decoded)) = decoder.decode(&mut piece) {
+            for piece in piece.as_bytes().chunks(100) {
+                let mut chunk = decoder.chunk(piece);
+                while let Ok(Some(decoded)) = chunk.next() {
                     black_box(decoded);
                 }
             }
@@ -221,8 +222,9 @@ fn allocates_nothing(mut work: impl FnMut()) {
 /// Decodes the parts, reads each event's fields, and counts the events.
 fn events<'i>(decoder: &mut Decoder, pieces: impl IntoIterator<Item = &'i [u8]>) -> usize {
     let mut count = 0;
-    for mut piece in pieces {
-        while let Some(decoded) = decoder.decode(&mut piece).expect("no limit is near") {
+    for piece in pieces {
+        let mut chunk = decoder.chunk(piece);
+        while let Some(decoded) = chunk.next().expect("no limit is near") {
             if let Decoded::Event(event) = decoded {
                 black_box((event.event(), event.data(), event.last_event_id()));
                 count += 1;

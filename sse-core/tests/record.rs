@@ -7,7 +7,7 @@
 )]
 
 use std::cell::Cell;
-use std::io::{self, Cursor, ErrorKind, Write};
+use std::io::{self, BufReader, Cursor, ErrorKind, IoSlice, Write};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -215,8 +215,8 @@ proptest! {
         let end = (at(1), b"\n\n".to_vec());
         for (at, piece) in pieces.iter().chain([&end]) {
             recorder.record(*at, piece).unwrap();
-            let mut piece = &piece[..];
-            while let Some(decoded) = decoder.decode(&mut piece).unwrap() {
+            let mut chunk = decoder.chunk(piece);
+            while let Some(decoded) = chunk.next().unwrap() {
                 items.push(decoded.into_owned());
                 times.push(*at);
             }
@@ -306,7 +306,15 @@ fn pending_bytes_are_bounded() {
 #[test]
 fn a_refused_piece_leaves_out_whole_events() {
     type Record = fn(&mut Recorder<Stalling>, Duration, &[u8]) -> io::Result<()>;
-    for record in [Recorder::record as Record, Recorder::record_encoded] {
+    let vectored: Record = |recorder, at, bytes| {
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        recorder.record_encoded_vectored(at, &[IoSlice::new(first), IoSlice::new(second)])
+    };
+    for record in [
+        Recorder::record as Record,
+        Recorder::record_encoded,
+        vectored,
+    ] {
         for (pieces, expected) in [
             (["", "data: a\n\n", "data: b\n\n"], "data: b\n\n"),
             (
@@ -362,6 +370,55 @@ fn a_refused_piece_leaves_out_the_beginning_of_its_event() {
     recorder.flush().unwrap();
     let written = recorder.into_parts().0.written;
     assert!(text_of(&written).ends_with("xxy\n\n"));
+}
+
+#[test]
+fn pieces_are_recorded_with_one_write() {
+    let pieces = ["id: 1\nda", "ta: a\n\n", "", "data: b\n\n"].map(str::as_bytes);
+    let slices = pieces.map(IoSlice::new);
+    let mut recorder = Recorder::new(Vec::new());
+    recorder.record_encoded_vectored(at(1), &slices).unwrap();
+    recorder.record_encoded_vectored(at(1), &[]).unwrap();
+    recorder.record_encoded_vectored(at(1), &slices).unwrap();
+    let wire = pieces.concat();
+    let expected = [b":T+0.001000000\n", &wire[..], &wire].concat();
+    assert_eq!(text_of(recorder.writer()), text_of(&expected));
+
+    for at_once in 1..expected.len() {
+        let mut recorder = Recorder::new(Faulty::new().at_once(at_once));
+        recorder.record_encoded_vectored(at(1), &slices).unwrap();
+        recorder.record_encoded_vectored(at(1), &slices).unwrap();
+        assert_eq!(recorder.written(), expected.len() as u64);
+        assert_eq!(recorder.writer().written(), expected, "{at_once} at once");
+    }
+}
+
+#[test]
+fn the_whole_events_are_counted_in_bytes_of_the_input() {
+    let long = [b"data: ", &b"\xff".repeat(9000)[..], b"\n\n"].concat();
+    for events in [
+        &b"data: \xff\n\n"[..],
+        b"data: \xe2\x82\r\n\r\ndata: \xe2\x82\xac\xff\n\n",
+        b"\xef\xbb\xbfdata: a\r\rdata: \xff\xff\n\n",
+        &long,
+    ] {
+        for rest in [
+            &b""[..],
+            b"da",
+            b"data: \xff",
+            b"data: \xf0\x9f",
+            b": \xff\ndata: x\n",
+        ] {
+            let input = [&events.repeat(2)[..], rest].concat();
+            for size in [1, 7, 1000, input.len()] {
+                let mut replayer = Replayer::new(BufReader::with_capacity(size, &input[..]));
+                replayer.by_ref().for_each(|item| drop(item.unwrap()));
+                let whole = usize::try_from(replayer.whole()).unwrap();
+                let comment = if rest.starts_with(b":") { 4 } else { 0 };
+                assert_eq!(whole, 2 * events.len() + comment, "{rest:?}");
+            }
+        }
+    }
 }
 
 /// A writer that takes everything, or nothing while it is stalled.
@@ -636,10 +693,11 @@ fn record(stream: &[(Duration, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Returns the decoded items, without times.
-fn items(mut wire: &[u8]) -> Vec<Decoded<'static>> {
+fn items(wire: &[u8]) -> Vec<Decoded<'static>> {
     let mut decoder = Decoder::new();
+    let mut chunk = decoder.chunk(wire);
     let mut items = Vec::new();
-    while let Some(item) = decoder.decode(&mut wire).unwrap() {
+    while let Some(item) = chunk.next().unwrap() {
         items.push(item.into_owned());
     }
     items

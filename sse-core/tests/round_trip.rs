@@ -172,10 +172,11 @@ fn read(wire: &[u8], size: usize) -> Vec<Item> {
 }
 
 /// Decodes `input` and encodes the result.
-fn rewrite(mut input: &[u8]) -> Vec<u8> {
+fn rewrite(input: &[u8]) -> Vec<u8> {
     let mut decoder = Decoder::new();
+    let mut chunk = decoder.chunk(input);
     let mut wire = Vec::new();
-    while let Some(decoded) = decoder.decode(&mut input).expect("no limit is near") {
+    while let Some(decoded) = chunk.next().expect("no limit is near") {
         match decoded {
             Decoded::Event(event) => Event::from(event).encode(&mut wire),
             Decoded::Retry(retry) => Event::new().retry(retry).encode(&mut wire),

@@ -83,6 +83,30 @@
 //! # }
 //! ```
 //!
+//! # Many topics on one stream
+//!
+//! ```
+//! use sse_net::{Answer, Event, Hub, HubConfig, Rejection, Request};
+//!
+//! # fn user(request: &Request) -> Option<String> { request.query().map(str::to_owned) }
+//! let hub = Hub::new(HubConfig::default());
+//! let followed = hub.clone();
+//! let handle = move |request: Request| {
+//!     let Some(user) = user(&request) else {
+//!         return std::future::ready(request.reject(Rejection::UNAUTHORIZED));
+//!     };
+//!     let names = ["news".to_owned(), format!("inbox/{user}")];
+//!     let topics: Result<Vec<_>, _> = names.map(|name| followed.topic(name)).into_iter().collect();
+//!     std::future::ready(match topics {
+//!         Ok(topics) => request.follow_all(&topics), // one Last-Event-ID resumes both
+//!         Err(_) => request.reject(Rejection::UNAVAILABLE),
+//!     })
+//! };
+//! hub.topic("inbox/alice")?.publish(&Event::new().data("hey"))?;
+//! # let _ = handle;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Glossary
 //!
 //! | term | meaning |
@@ -102,23 +126,30 @@
 //! | shard | a task that drives the connections of thousands of subscribers |
 //! | handler | the function of the application that answers requests |
 //! | per-client stream | a stream that a handler's future writes for one client only |
-//! | journal | the files from which a topic is restored after a restart |
+//! | journal | the files from which a hub or a topic is restored after a restart |
 //! | drain | end all streams within a time, so that clients reconnect elsewhere |
 //!
 //! # Where to look
 //!
 //! - [`Topic`], [`Subscription`], [`Start`]: publish and follow. [`TopicConfig`]: retention,
-//!   batching, and [slow clients](SlowClients).
-//! - [`Topic::open`], [`Journal`]: a topic that survives a restart. [`SyncPolicy`]: the events
+//!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
+//!   follow.
+//! - [`Hub`], [`HubConfig`], [`Request::follow_all`], [`Subscription::to`]: many topics with one
+//!   order of IDs, on one stream.
+//! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.
 //! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, and a per-client stream.
+//!   [`Answer::until`]: end a stream with its token. [`Request::with_headers`]: set a cookie.
+//!   [`Request::json`]: the body of a `POST`, which [`Upgrader::allow_methods`] has to allow.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: sources of connections.
 //! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
 //!   recording in real time.
-//! - [`Client`]: for tests of a running server. More for tests is in [`sse_core::testing`].
+//! - [`EventSource`], [`Connect`], [`Client`]: follow a server across failures, or read a
+//!   response once. [`BlockingClient`]: the same without a runtime.
+//! - [`testing`]: a client for tests of a running server.
 //!
 //! # Guarantees
 //!
@@ -144,6 +175,7 @@
 //!   becomes a `Stream` of the crate `futures-core`, and such a stream of events becomes a body.
 //! - `axum`: handlers of axum may return a [`Subscription`] and the responses of a `Responder`,
 //!   and may take a `LastEventId`.
+//! - `futures-core`: a [`Client`] is a `Stream` of that crate.
 //! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
 //!   connections, ends of streams, panics, and notices of journals.
 
@@ -153,27 +185,39 @@ mod config;
 mod http;
 mod journal;
 mod recording;
+mod runs;
 mod server;
 mod shard;
 mod stats;
 mod stream;
 mod sync;
+pub mod testing;
 mod topic;
 mod trace;
 mod transport;
 mod unwind;
 
-pub use client::Client;
+#[cfg(feature = "http")]
+pub use client::BodyEvents;
+pub use client::{
+    BlockingClient, BlockingConnection, BlockingConnector, Client, Connect, Connector, Direct,
+};
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "http")]
-pub use http::{Body, EventStream, IntoEvent, LastEventId, Responder, last_event_id};
-pub use journal::{FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy};
+pub use http::{
+    Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
+};
+pub use journal::{
+    FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
+};
 pub use recording::{Player, Tee};
+pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
+pub use sse_core::client::{ClientError, EventSource, Item, Url};
 pub use sse_core::{
-    Cursor, Event, EventId, EventType, FieldError, Head, KeyedFull, KeyedRetention, Lagged,
-    Rejection, Response, ResponseHead, Resume, Retention, UpgradeError, Upgrader,
+    Cursor, Event, EventId, EventType, FieldError, Head, Headers, KeyedFull, KeyedRetention,
+    Lagged, Rejection, Response, ResponseHead, Resume, Retention, UpgradeError, Upgrader,
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
@@ -183,7 +227,7 @@ pub use topic::{
 };
 #[cfg(unix)]
 pub use transport::bind_unix;
-pub use transport::{Listener, Peer, Tcp, Transport};
+pub use transport::{Listener, Peer, Tcp, Transport, Until};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

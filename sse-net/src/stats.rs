@@ -22,6 +22,8 @@ pub enum Disconnect {
     FellBehind,
     /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,
+    /// The stream reached the time or the future of [`until`](crate::Answer::until).
+    Expired,
     /// The stream is complete: its topic was finished, or its future resolved. Also the end of
     /// a response that is not a stream.
     Finished,
@@ -29,7 +31,7 @@ pub enum Disconnect {
     Drained,
     /// The future of a per-client stream resolved to an error of the application.
     HandlerFailed,
-    /// The handler or the future of a per-client stream panicked.
+    /// The handler, the future of a per-client stream or that of `until` panicked.
     HandlerPanicked,
     /// The handler took longer than [`handler_timeout`](crate::Config::handler_timeout).
     HandlerTimedOut,
@@ -93,6 +95,8 @@ pub struct Snapshot {
     pub fell_behind: u64,
     /// Streams that ended at their maximum age.
     pub max_age: u64,
+    /// Streams that ended at the time or the future of [`until`](crate::Answer::until).
+    pub expired: u64,
     /// Streams that were complete.
     pub finished: u64,
     /// Streams that were drained.
@@ -151,6 +155,7 @@ impl Stats {
             write_timeouts: ended(Disconnect::WriteTimeout),
             fell_behind: ended(Disconnect::FellBehind),
             max_age: ended(Disconnect::MaxAge),
+            expired: ended(Disconnect::Expired),
             finished: ended(Disconnect::Finished),
             drained: ended(Disconnect::Drained),
             handler_failures: ended(Disconnect::HandlerFailed),

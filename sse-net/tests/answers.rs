@@ -41,6 +41,9 @@ fn blocking(upgrader: &Upgrader, request: &str) -> String {
     let upgrader = upgrader.clone().clock(SystemTime::now);
     if let Ok(request) = upgrader.read(&mut conn) {
         let _ = match request.path() {
+            _ if !matches!(request.method(), "GET" | "HEAD") => {
+                request.reject(Rejection::METHOD_NOT_ALLOWED)
+            }
             "/sse" => request.accept().map(drop),
             "/" => request.respond(page()),
             _ => request.reject(Rejection::NOT_FOUND),
@@ -93,6 +96,8 @@ async fn every_response_is_that_of_the_blocking_server() {
             .unwrap()
             .allow_credentials()
             .header("X-C", "d")
+            .unwrap()
+            .allow_methods(["GET", "BREW"])
             .unwrap(),
     ] {
         let config = config().upgrader(upgrader.clone());

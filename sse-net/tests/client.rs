@@ -1,330 +1,400 @@
-//! The client for tests.
+//! The async client over pipes, with a paused clock.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use std::future::ready;
 use std::io;
 use std::time::Duration;
 
-use common::{WIDE, config, pass, publish, serve_topic};
-use sse_core::{Decoded, Retention};
-use sse_net::{Client, Start, Topic};
+use sse_core::client::{Closed, Opened};
+use sse_core::{EventType, Retention};
+use sse_net::{Client, ClientError, Connect, EventSource, Item, Request, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
-const EVENTS: &str = "retry: 10\n\n: beat\nid: 1\ndata: a\n\nevent: tick\ndata: b\ndata: c\n\n";
+use common::{WIDE, config, publish, serve};
 
-/// A client whose peer has sent `answer` in pieces of `size` bytes, and has closed.
-fn answered(answer: &str, size: usize) -> Client<DuplexStream> {
-    let (ours, mut theirs) = duplex(WIDE);
-    let answer = answer.to_owned();
-    tokio::spawn(async move {
-        for piece in answer.as_bytes().chunks(size) {
-            theirs.write_all(piece).await.unwrap();
-            tokio::task::yield_now().await;
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+/// The servers' ends of the connections that a client opens.
+struct Peers(mpsc::UnboundedReceiver<(String, DuplexStream)>);
+
+impl Peers {
+    /// Accepts a connection and reads the request.
+    async fn accept(&mut self) -> (String, DuplexStream) {
+        let (_, mut pipe) = self.0.recv().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert_ne!(pipe.read_buf(&mut request).await.unwrap(), 0);
         }
-        theirs.shutdown().await.unwrap();
-        let _ = theirs.read_to_end(&mut Vec::new()).await;
+        (String::from_utf8(request).unwrap(), pipe)
+    }
+
+    async fn accept_and_send(&mut self, text: &str) -> (String, DuplexStream) {
+        let (request, mut pipe) = self.accept().await;
+        pipe.write_all(text.as_bytes()).await.unwrap();
+        (request, pipe)
+    }
+}
+
+fn connect(source: EventSource, room: usize) -> (Client, Peers) {
+    let (send, receive) = mpsc::unbounded_channel();
+    let client = source.connect_with(move |url: sse_net::Url| {
+        let (ours, theirs) = duplex(room);
+        let sent = send.send((url.to_string(), theirs));
+        ready(sent.map(|()| ours).map_err(io::Error::other))
     });
-    Client::new(ours)
+    (client, Peers(receive))
 }
 
-#[tokio::test(start_paused = true)]
-async fn bodies_of_all_framings_are_read() {
-    let chunked = |size: usize| {
-        let chunks = EVENTS.as_bytes().chunks(size).map(|chunk| {
-            format!(
-                "{:x};x=y\r\n{}\r\n",
-                chunk.len(),
-                std::str::from_utf8(chunk).unwrap()
-            )
-        });
-        let chunks: String = chunks.collect();
-        format!(
-            "{HEAD}Transfer-Encoding: identity\r\nTransfer-Encoding: Chunked\r\n\r\n{chunks}0\r\nTrailer: x\r\n\r\n"
-        )
-    };
-    let sized = format!("{HEAD}Content-Length: {}\r\n\r\n{EVENTS}", EVENTS.len());
-    for answer in [
-        format!("{HEAD}\r\n{EVENTS}"),
-        sized.clone(),
-        sized + "data: of somebody else\n\n",
-        chunked(1),
-        chunked(7),
-        chunked(1000),
-    ] {
-        for size in [1, 3, 1000] {
-            let mut client = answered(&answer, size);
-            let head = client.get("/").await.unwrap();
-            assert_eq!(head.status(), 200);
-            assert_eq!(head.header("CONTENT-type"), Some("text/event-stream"));
-            assert_eq!(head.header("x"), None);
-            assert!(answer.starts_with(head.text()) && head.text().ends_with("\r\n\r\n"));
-            assert_eq!(
-                client.next().await.unwrap(),
-                Some(Decoded::Retry(Duration::from_millis(10)))
-            );
-            assert_eq!(client.event().await.unwrap().data(), "a");
-            assert_eq!(client.last_event_id(), "1");
-            assert_eq!(client.event_of("tick").await.unwrap().data(), "b\nc");
-            assert_eq!(client.next().await.unwrap(), None);
-            assert_eq!(client.read().await.unwrap(), None);
+fn feed() -> EventSource {
+    EventSource::get("http://a/b").unwrap()
+}
 
-            let mut client = answered(&answer, size);
-            client.get("/").await.unwrap();
-            let mut body = Vec::new();
-            while let Some(part) = client.read().await.unwrap() {
-                body.extend(part);
-            }
-            assert_eq!(String::from_utf8(body).unwrap(), EVENTS);
+async fn data(client: &mut Client) -> String {
+    client.next().await.unwrap().unwrap().data().to_owned()
+}
+
+async fn closed(client: &mut Client) -> (String, Duration) {
+    loop {
+        let item = client.next_item().await.unwrap().unwrap();
+        if let Item::Closed(Closed {
+            reason, retry_in, ..
+        }) = item
+        {
+            return (reason.to_string(), retry_in);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn interim_responses_are_skipped() {
-    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-    let answer = format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{hints}{HEAD}\r\n{EVENTS}");
-    for size in [1, 3, 1000] {
-        let mut client = answered(&answer, size);
-        let head = client.get("/").await.unwrap();
-        assert_eq!((head.status(), head.header("link")), (200, None));
-        assert_eq!(head.text(), format!("{HEAD}\r\n"));
-        assert_eq!(client.event().await.unwrap().data(), "a");
-    }
-
-    // After this one, another protocol is spoken.
-    let mut client = answered("HTTP/1.1 101 Switching Protocols\r\n\r\nhey", 1000);
-    assert_eq!(client.get("/").await.unwrap().status(), 101);
-    assert_eq!(client.read().await.unwrap(), Some(b"hey".to_vec()));
-
-    let mut client = answered(&hints.repeat(10_000), WIDE);
-    let error = client.get("/").await.unwrap_err();
-    assert_eq!(error.to_string(), "the response head exceeds 65536 bytes");
-
-    let (ours, mut theirs) = duplex(WIDE);
-    let mut client = Client::new(ours).limit(Duration::from_secs(2));
-    let hinting = async {
-        for _ in 0..3 {
-            pass(Duration::from_secs(1)).await;
-            theirs.write_all(hints.as_bytes()).await.unwrap();
-        }
+async fn a_client_follows_a_topic_of_this_library() {
+    let topic = Topic::new(Retention::events(100));
+    let followed = topic.clone();
+    let (server, net) = serve(config(), move |request: Request| {
+        ready(request.follow(&followed))
+    });
+    let mut client = feed().connect_with(move |_| ready(Ok(net.connect(WIDE).pipe)));
+    let Some(Item::Opened(Opened {
+        head, attempt: 1, ..
+    })) = client.next_item().await.unwrap()
+    else {
+        panic!("not opened");
     };
-    let (answered, ()) = tokio::join!(client.get("/"), hinting);
-    let error = answered.unwrap_err();
-    assert_eq!(error.to_string(), "no response head was received within 2s");
-}
-
-#[tokio::test(start_paused = true)]
-async fn errors_list_the_types_of_other_events() {
-    let tick = "event: tick\ndata: a\n\n";
-    for (answer, kind, sentence) in [
-        (
-            "HTTP/1.1 200 OK\r\nConte",
-            io::ErrorKind::UnexpectedEof,
-            r#"the connection ended before a response head, after "HTTP/1.1 200 OK\r\nConte""#,
-        ),
-        (
-            "220 ready\r\n",
-            io::ErrorKind::InvalidData,
-            "the response does not begin with \"HTTP/1.\"; the server speaks another protocol",
-        ),
-        (
-            &format!("{HEAD}Content-Length: 9\r\nContent-Length: 17\r\n\r\n{tick}"),
-            io::ErrorKind::InvalidData,
-            "Content-Length has different values; send one",
-        ),
-        (
-            &format!("{HEAD}\r\n{tick}{tick}: beat\n"),
-            io::ErrorKind::UnexpectedEof,
-            r#"the stream has ended; no event of the type "tock" was received, only of ["tick", "tick"]"#,
-        ),
-        (
-            &format!("{HEAD}Content-Length: 99\r\n\r\n{tick}"),
-            io::ErrorKind::UnexpectedEof,
-            "the body is incomplete: the connection ended after 21 of 99 bytes",
-        ),
-        (
-            &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\ndata:"),
-            io::ErrorKind::UnexpectedEof,
-            "the body is incomplete: the connection ended after 5 bytes, before the last chunk",
-        ),
-        (
-            &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nfive\r\ndata:"),
-            io::ErrorKind::InvalidData,
-            "a chunk size is not a hexadecimal number below 2^64",
-        ),
-        (
-            &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\ndata:"),
-            io::ErrorKind::InvalidData,
-            "the data of a chunk is not followed by CR LF",
-        ),
-    ] {
-        let mut client = answered(answer, WIDE);
-        let error = match client.get("/").await {
-            Ok(_) => client.event_of("tock").await.unwrap_err(),
-            Err(error) => error,
-        };
-        assert_eq!((error.kind(), &*error.to_string()), (kind, sentence));
+    assert_eq!(head.status(), 200);
+    publish(&topic, 1..4);
+    for id in ["1", "2", "3"] {
+        let event = client.next().await.unwrap().unwrap();
+        assert_eq!((event.last_event_id(), event.data()), (id, "d"));
     }
-    let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(100_000));
-    let mut client = answered(&endless, WIDE);
-    let error = client.get("/").await.unwrap_err();
-    assert_eq!(error.to_string(), "the response head exceeds 65536 bytes");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_times_out_loses_nothing() {
-    let (ours, mut theirs) = duplex(WIDE);
-    let mut client = Client::new(ours).limit(Duration::from_secs(2));
-    let began = Instant::now();
-    let error = client.get("/").await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    assert_eq!(error.to_string(), "no response head was received within 2s");
-    assert_eq!(began.elapsed(), Duration::from_secs(2));
-
-    let answer = format!("{HEAD}\r\nevent: tick\ndata: a\n\ndata: b");
-    theirs.write_all(answer.as_bytes()).await.unwrap();
-    client.ask(b"").await.unwrap();
-    let error = client.event_of("tock").await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"no event of the type "tock" was received, only of ["tick"] within 2s"#
-    );
-    let error = client.next().await.unwrap_err();
-    assert_eq!(error.to_string(), "nothing was received within 2s");
-    let later = async {
-        pass(Duration::from_secs(1)).await;
-        theirs.write_all(b"\n\n").await.unwrap();
-    };
-    let (event, ()) = tokio::join!(client.event(), later);
-    assert_eq!(event.unwrap().data(), "b");
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_limit_a_call_waits_forever() {
-    let (ours, mut theirs) = duplex(WIDE);
-    let mut client = Client::new(ours).limit(Duration::MAX);
-    let serving = async {
-        for part in [HEAD, "\r\n", "data: a\n\n", "data: b\n\n", ": c\n", "d"] {
-            pass(Duration::from_secs(86_400)).await;
-            theirs.write_all(part.as_bytes()).await.unwrap();
-        }
-    };
-    let asking = async {
-        assert_eq!(client.get("/").await.unwrap().status(), 200);
-        assert_eq!(client.event().await.unwrap().data(), "a");
-        assert_eq!(client.event_of("message").await.unwrap().data(), "b");
-        let comment = client.next().await.unwrap();
-        assert_eq!(comment, Some(Decoded::Comment("c".into())));
-        assert_eq!(client.read().await.unwrap(), Some(b"d".to_vec()));
-    };
-    tokio::join!(serving, asking);
-}
-
-/// `read` returns the bytes that `next` has not decoded.
-#[tokio::test(start_paused = true)]
-async fn events_and_bytes_may_be_read_in_turn() {
-    let mut client = answered(&format!("{HEAD}\r\n{EVENTS}"), WIDE);
-    client.get("/").await.unwrap();
-    assert_eq!(client.event().await.unwrap().data(), "a");
-    let rest = b"event: tick\ndata: b\ndata: c\n\n".to_vec();
-    assert_eq!(client.read().await.unwrap(), Some(rest));
-    assert_eq!(client.read().await.unwrap(), None);
-    assert_eq!(client.next().await.unwrap(), None);
-}
-
-/// No byte of a body is returned twice or lost, and none after the body is returned.
-#[tokio::test(start_paused = true)]
-async fn bytes_before_an_error_are_returned_first() {
-    let answer = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n");
-    for size in [1, 3, 1000] {
-        let mut client = answered(&answer, size);
-        client.get("/").await.unwrap();
-        let mut body = Vec::new();
-        let error = loop {
-            match client.read().await {
-                Ok(part) => body.extend(part.unwrap()),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(body, b"hello");
-        assert_eq!(
-            error.to_string(),
-            "a chunk size is not a hexadecimal number below 2^64"
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_connection_carries_several_responses() {
-    let two = format!(
-        "{HEAD}Content-Length: 9\r\n\r\ndata: tor{HEAD}Content-Length: 99\r\n\r\n\
-         {HEAD}Transfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n0\r\n\r\n"
-    );
-    for size in [1, 3, 1000] {
-        let mut client = answered(&two, size);
-        client.get("/").await.unwrap();
-        assert_eq!(client.next().await.unwrap(), None);
-        // RFC 9112, 6.3: a response to HEAD has no body.
-        client.ask(b"HEAD / HTTP/1.1\r\n\r\n").await.unwrap();
-        assert_eq!(client.read().await.unwrap(), None);
-        client.get("/").await.unwrap();
-        assert_eq!(client.event().await.unwrap().data(), "a");
-        assert_eq!(client.next().await.unwrap(), None);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_resumed_client_keeps_its_id_until_an_event_has_another() {
-    let answer = format!("{HEAD}\r\ndata: a\n\nid: 8\ndata: b\n\nid\ndata: c\n\n");
-    let mut client = answered(&answer, WIDE);
-    assert_eq!(client.last_event_id(), "");
-    client.resume("/", "7").await.unwrap();
-    assert_eq!(client.last_event_id(), "7");
-    for id in ["7", "8", ""] {
-        assert_eq!(client.event().await.unwrap().last_event_id(), id);
-        assert_eq!(client.last_event_id(), id);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn arguments_cannot_inject_into_the_request() {
-    let (ours, mut theirs) = duplex(WIDE);
-    let mut client = Client::new(ours).limit(Duration::from_secs(1));
-    let error = client.read().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "there is no response to read; send a request first"
-    );
-    let error = client.get("/a b\r\nX: y").await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"the target "/a b\r\nX: y" has a space or a control character"#
-    );
-    let error = client.resume("/", "7\r\nX: y").await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(client.last_event_id(), "3");
     drop(client);
-    let mut sent = String::new();
-    theirs.read_to_string(&mut sent).await.unwrap();
-    assert_eq!(sent, "");
+    server.drain(Duration::ZERO).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_follows_a_server_and_resumes() {
-    let topic = Topic::new(Retention::events(10));
-    publish(&topic, 0..3);
-    let (_running, net, _) = serve_topic(config(), &topic, Start::Live);
-    let mut client = Client::new(net.connect(WIDE).pipe);
-    assert_eq!(client.resume("/", "0").await.unwrap().status(), 200);
-    for id in ["1", "2"] {
-        assert_eq!(client.event().await.unwrap().last_event_id(), id);
+async fn a_cut_stream_is_resumed() {
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let serving = async {
+        let (request, pipe) = peers
+            .accept_and_send(&format!("{HEAD}id: 7\ndata: a\n\nid: 8"))
+            .await;
+        assert!(!request.contains("Last-Event-ID"));
+        drop(pipe);
+        peers
+            .accept_and_send(&format!("{HEAD}id: 8\ndata: b\n\n"))
+            .await
+    };
+    let following = async { (data(&mut client).await, data(&mut client).await) };
+    let ((request, _pipe), got) = tokio::join!(serving, following);
+    assert!(request.contains("\r\nLast-Event-ID: 7\r\n"), "{request}");
+    assert_eq!(got, ("a".to_owned(), "b".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_and_missing_progress_are_noticed_at_their_deadlines() {
+    for (source, expected) in [
+        (
+            feed().silence(Duration::from_secs(5)),
+            "nothing was received within 5s",
+        ),
+        (
+            feed().progress(Duration::from_secs(5)),
+            "no event was received within 5s",
+        ),
+    ] {
+        let (mut client, mut peers) = connect(source, WIDE);
+        let serving = async {
+            let (_, mut pipe) = peers.accept_and_send(HEAD).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            pipe.write_all(b"data: a\n\n").await.unwrap();
+            (Instant::now(), pipe)
+        };
+        let following = async {
+            let data = data(&mut client).await;
+            let (reason, _) = closed(&mut client).await;
+            (data, reason, Instant::now())
+        };
+        let ((sent, _pipe), (data, reason, noticed)) = tokio::join!(serving, following);
+        assert_eq!((&*data, &*reason), ("a", expected));
+        let late = noticed - sent - Duration::from_secs(5);
+        assert!(late < Duration::from_millis(10), "{late:?}");
     }
-    publish(&topic, 3..4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_loses_nothing() {
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let serving = async {
+        let (_, mut pipe) = peers.accept().await;
+        let wire = format!("{HEAD}data: a\n\ndata: b\n\ndata: c\n\n");
+        for byte in wire.bytes() {
+            pipe.write_all(&[byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        pipe
+    };
+    let following = async {
+        let mut got = String::new();
+        while got.len() < 3 {
+            if let Ok(event) = timeout(Duration::from_millis(2), client.next()).await {
+                got += event.unwrap().unwrap().data();
+            }
+        }
+        got
+    };
+    let (_pipe, got) = tokio::join!(serving, following);
+    assert_eq!(got, "abc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_client_closes_its_connection() {
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let wire = format!("{HEAD}data: a\n\n");
+    let serving = peers.accept_and_send(&wire);
+    let ((_, mut pipe), _) = tokio::join!(serving, data(&mut client));
+    drop(client);
+    assert_eq!(pipe.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_the_end_of_the_request_is_read() {
+    let source = EventSource::post("http://a/")
+        .unwrap()
+        .body(vec![b'x'; 1 << 20]);
+    let (mut client, mut peers) = connect(source, 1000);
+    let serving = async {
+        let (_, mut pipe) = peers.0.recv().await.unwrap();
+        pipe.write_all(b"HTTP/1.1 413 X\r\nContent-Length: 4\r\n\r\nlong")
+            .await
+            .unwrap();
+        drop(pipe);
+    };
+    let ((), error) = tokio::join!(serving, async { client.next().await.unwrap_err() });
+    assert_eq!(error.to_string(), "the server responded with 413: long");
+    assert!(
+        client.next().await.unwrap().is_none(),
+        "an error is returned once"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_changes_each_attempt() {
+    let (client, mut peers) = connect(feed(), WIDE);
+    let mut count = 0;
+    let mut client = client.before_attempt(move |source| {
+        count += 1;
+        async move {
+            match count {
+                2 => Err("no token".into()),
+                _ => source
+                    .url(format!("http://a/{count}"))
+                    .and_then(|source| source.header("Authorization", format!("token {count}")))
+                    .map_err(Box::<dyn std::error::Error + Send + Sync>::from),
+            }
+        }
+    });
+    let serving = async {
+        let (first, _) = peers.accept_and_send(HEAD).await;
+        (first, peers.accept_and_send(HEAD).await)
+    };
+    let following = async {
+        let first = closed(&mut client).await.0;
+        let second = closed(&mut client).await.0;
+        client.next_item().await.unwrap().unwrap();
+        (first, second)
+    };
+    let ((first, (second, _pipe)), reasons) = tokio::join!(serving, following);
+    assert_eq!(reasons.0, "the server ended the stream");
+    assert_eq!(reasons.1, "the hook before the attempt failed: no token");
+    assert!(first.starts_with("GET /1 ") && first.contains("Authorization: token 1"));
+    assert!(second.starts_with("GET /3 ") && second.contains("Authorization: token 3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_opens_another_connection() {
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let serving = async {
+        peers
+            .accept_and_send("HTTP/1.1 307 X\r\nLocation: http://c/\r\n\r\n")
+            .await;
+        let (url, mut pipe) = peers.0.recv().await.unwrap();
+        pipe.write_all(format!("{HEAD}data: a\n\n").as_bytes())
+            .await
+            .unwrap();
+        (url, pipe)
+    };
+    let ((url, _pipe), data) = tokio::join!(serving, data(&mut client));
+    assert_eq!((&*url, &*data), ("http://c/", "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnection_can_be_asked_for() {
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let wires = [
+        format!("{HEAD}id: 1\ndata: a\n\n"),
+        format!("{HEAD}data: b\n\n"),
+    ];
+    let serving = peers.accept_and_send(&wires[0]);
+    let ((_, _pipe), _) = tokio::join!(serving, data(&mut client));
+    let before = Instant::now();
+    client.reconnect();
+    let serving = peers.accept_and_send(&wires[1]);
+    let ((request, _pipe), data) = tokio::join!(serving, data(&mut client));
+    assert!(request.contains("Last-Event-ID: 1\r\n"));
+    assert_eq!((&*data, before.elapsed()), ("b", Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn https_needs_another_connector() {
+    let mut client = EventSource::get("https://a/").unwrap().connect();
+    let error = client.next().await.unwrap_err();
+    assert!(matches!(error, ClientError::Connect(_)));
     assert_eq!(
-        client.event_of("message").await.unwrap().last_event_id(),
-        "3"
+        error.to_string(),
+        "no connection could be opened: an https URL needs a connector for TLS, such as that of \
+         the crate sse-tls"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_an_event_and_an_item() {
+    let wire = format!("{HEAD}event: gap\ndata: {{}}\n\n");
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let (_peer, _) = tokio::join!(peers.accept_and_send(&wire), async {
+        client.next_item().await.unwrap().unwrap();
+        let gap = client.next_item().await.unwrap().unwrap();
+        assert!(matches!(gap, Item::Gap(event) if event.data() == "{}"));
+    });
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let (_peer, _) = tokio::join!(peers.accept_and_send(&wire), async {
+        assert_eq!(client.next().await.unwrap().unwrap().event(), "gap");
+    });
+}
+
+/// A fast server does not keep other tasks of the runtime from running.
+#[tokio::test(flavor = "current_thread")]
+async fn a_flood_leaves_others_their_turn() {
+    struct Flood(usize);
+    impl tokio::io::AsyncRead for Flood {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            match self.0 {
+                0 => buffer.put_slice(HEAD.as_bytes()),
+                // A line that never ends.
+                _ => buffer.put_slice(b"datadatadata"),
+            }
+            self.0 += 1;
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+    let mut client = feed().connect_with(|_| {
+        let pipe = tokio::io::join(Flood(0), tokio::io::sink());
+        ready(Ok(pipe))
+    });
+    let following = tokio::spawn(async move { client.next().await.map(|_| ()) });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!following.is_finished());
+    following.abort();
+}
+
+#[cfg(feature = "futures-core")]
+#[tokio::test(start_paused = true)]
+async fn a_client_is_a_stream() {
+    use tokio_stream::StreamExt as _;
+    let source = feed().ends_at_data("end");
+    let (client, mut peers) = connect(source, WIDE);
+    let wire = format!("{HEAD}: x\ndata: a\n\ndata: b\n\ndata: end\n\n");
+    let following = async {
+        let mut got = String::new();
+        let mut events = std::pin::pin!(client.map(Result::unwrap));
+        while let Some(event) = events.next().await {
+            got += event.data();
+        }
+        got
+    };
+    let (_peer, got) = tokio::join!(peers.accept_and_send(&wire), following);
+    assert_eq!(got, "ab");
+}
+
+/// An idle client needs less than 2.6 KB beside its connection, 640 bytes of them for the list of
+/// line ends of its decoder.
+#[test]
+fn an_idle_client_is_small() {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    struct Idle(bool);
+    impl tokio::io::AsyncRead for Idle {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if std::mem::replace(&mut self.0, true) {
+                return Poll::Pending;
+            }
+            buffer.put_slice(HEAD.as_bytes());
+            buffer.put_slice(b"retry: 1000\nid: 1700000000000-517\ndata: hey\n\n");
+            Poll::Ready(Ok(()))
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _guard = runtime.enter();
+    let mut kept = None;
+    let _warm = fastrand::u64(..);
+    let used = allocation_counter::measure(|| {
+        let source = EventSource::get("http://127.0.0.1:31337/sse").unwrap();
+        let source = source
+            .header("Authorization", "Bearer 0123456789abcdef")
+            .unwrap();
+        let source = source.gap_type(EventType::from_static("gap"));
+        let mut client = Box::new(
+            source.connect_with(|_| ready(Ok(tokio::io::join(Idle(false), tokio::io::sink())))),
+        );
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..9 {
+            let _ = std::pin::pin!(client.next()).poll(&mut cx).map(|event| {
+                assert_eq!(event.unwrap().unwrap().data(), "hey");
+            });
+        }
+        kept = Some(client);
+    });
+    let bytes = used.bytes_current;
+    assert!(
+        bytes <= 2048,
+        "{bytes} bytes, of which {} the client",
+        size_of::<Client>()
     );
 }

@@ -20,7 +20,7 @@ async fn a_batch_is_not_slowed_down_by_the_linger() {
     let topic = Topic::new(TopicConfig::default().linger(LINGER));
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
     let mut client = net.get("/").await;
-    client.follow().await;
+    client.wait().await;
     let mut subscription = topic.subscribe(Start::Live);
     let data = "x".repeat(100);
     let batch: Vec<_> = (0..8000)

@@ -1,4 +1,5 @@
-//! Server-Sent Events over TLS: a [`Listener`](sse_net::Listener) for `sse-net` on rustls.
+//! Server-Sent Events over TLS: a [`Listener`](sse_net::Listener) and a
+//! [`Connector`](sse_net::Connector) for `sse-net` on rustls.
 //!
 //! A [`TlsListener`] wraps another listener and turns its connections into TLS sessions. The
 //! handshake runs in the task of its connection, under the deadline of the request head. Then
@@ -38,6 +39,7 @@
 //!
 //! - [`TlsListener`]: accepts connections and performs handshakes.
 //! - [`TlsConfig`]: the configuration of handshakes, replaceable while the server runs.
+//! - [`TlsConnector`]: connects a client to `https` URLs.
 //! - [`TlsInfo`]: what a handler can learn about the session of a request.
 #![cfg_attr(
     feature = "ring",
@@ -64,11 +66,15 @@
 //!
 //! # Features
 //!
-//! `ring`, on by default, adds `PemFiles`, which uses the provider ring whatever the default of
+//! `platform-verifier` adds `TlsConnector::new`, which trusts the certificates that the system
+//! trusts.
+//!
+//! `ring`, on by default, adds `PemFiles` and `TlsConnector::trusting`, which use the provider ring whatever the default of
 //! the process is. It needs a C compiler. Another provider, such as aws-lc-rs with its
 //! post-quantum key exchange, goes into a [`rustls::ServerConfig`] that the application makes.
 
 mod config;
+mod connector;
 #[cfg(feature = "ring")]
 mod files;
 mod info;
@@ -76,6 +82,7 @@ mod listener;
 mod session;
 
 pub use config::TlsConfig;
+pub use connector::TlsConnector;
 #[cfg(feature = "ring")]
 pub use files::{Notice, PemError, PemFiles, Warning};
 pub use info::TlsInfo;

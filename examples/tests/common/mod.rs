@@ -7,7 +7,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -65,10 +65,33 @@ impl Server {
         ))
     }
 
+    /// Sends a request, such as `GET /`, and checks the response: its status, a header that it
+    /// has, and its whole body.
+    #[track_caller]
+    pub fn check(&self, request: &str, status: &str, header: &str, body: &str) {
+        let conn = self.send(&format!("{request} HTTP/1.1\r\nHost: demo\r\n\r\n"));
+        // The server reads the input of a refused peer to its end.
+        conn.shutdown(Shutdown::Write).unwrap();
+        let (head, found) = response_to_end(conn);
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{request}: {head}"
+        );
+        assert!(head.contains(header), "{request}: {head}");
+        assert_eq!(found, body, "{request}");
+    }
+
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let kill = Command::new("kill").args(["-s", signal, &pid]).status();
         assert!(kill.unwrap().success());
+    }
+
+    /// Waits for the next line of the output.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
     }
 
     /// Waits for the end. Returns the exit status and the output after the first line.

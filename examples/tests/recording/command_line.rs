@@ -19,7 +19,7 @@ fn wrong_command_lines_are_reported() {
     let notes = "id: of a car\n\nwhat it needs\n";
     fs::write(dir.file("text"), notes).unwrap();
     let no_ca = format!(
-        "can't trust {:?}: the file contains no certificate",
+        "{} contains no certificate, which begins with -----BEGIN CERTIFICATE-----",
         dir.file("a")
     );
     for (program, args, status, sentence) in [
@@ -52,7 +52,7 @@ fn wrong_command_lines_are_reported() {
             RECORD,
             &["--header", "content-length: 5", "http://a/", "b"],
             2,
-            "--header can't set content-length: the request has no body; see --help",
+            "--header can't set content-length: the program sets it; see --help",
         ),
         (
             RECORD,

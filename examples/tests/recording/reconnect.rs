@@ -120,7 +120,7 @@ fn retry_after_is_obeyed() {
         );
         let said = text(&output.stderr);
         assert!(
-            said.starts_with("the server responds with 503; retrying in "),
+            said.starts_with("the server responded with 503; reconnecting in "),
             "{said}"
         );
         assert!(
@@ -157,14 +157,14 @@ fn a_given_header_replaces_the_default() {
     let request = |id| {
         format!(
             "GET /?x=1 HTTP/1.1\r\nAccept-Encoding: identity\r\nCache-Control: no-cache\r\n\
-             Host: example.org\r\nACCEPT: */*\r\n{id}\r\n"
+             Host: example.org\r\nACCEPT: */*\r\nX-Empty: \r\nCookie: a=b; c=d\r\n\
+             Last-Event-ID: {id}\r\n\r\n"
         )
     };
     let requests = server.join().unwrap();
-    let rest = "X-Empty: \r\nCookie: a=b; c=d\r\n";
-    assert_eq!(requests[0], request(format!("Last-Event-ID: 3\r\n{rest}")));
+    assert_eq!(requests[0], request(3));
     // The ID from the stream replaces the given one.
-    assert_eq!(requests[1], request(format!("{rest}Last-Event-ID: 7\r\n")));
+    assert_eq!(requests[1], request(7));
 }
 
 /// A server would respond with 400, or read another ID.
@@ -200,10 +200,7 @@ fn a_silent_connection_is_closed() {
             .unwrap();
         let output = recorder.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(
-            text(&output.stderr),
-            "the connection was lost: nothing was received within 300ms\n"
-        );
+        assert_eq!(text(&output.stderr), "nothing was received within 300ms\n");
     }
 }
 
@@ -216,7 +213,14 @@ fn streams_that_end_at_once_are_retried_with_growing_pauses() {
     let output = run(RECORD, &[&url, &dir.file("a")]);
     assert!(output.status.success(), "{output:?}");
     let said = text(&output.stderr).lines();
-    let waits = said.map(|line| line.rsplit(' ').next().unwrap());
-    assert_eq!(Vec::from_iter(waits), ["100ms", "200ms", "400ms", "800ms"]);
+    let waits = Vec::from_iter(said.map(|line| {
+        let wait = line.rsplit(' ').next().unwrap().strip_suffix("ms");
+        wait.unwrap().parse::<f64>().unwrap()
+    }));
+    assert_eq!(waits.len(), 4);
+    // Up to a half is left out at random.
+    for (wait, longest) in waits.iter().zip([100.0, 200.0, 400.0, 800.0]) {
+        assert!((longest / 2.0..=longest).contains(wait), "{waits:?}");
+    }
     server.join().unwrap();
 }

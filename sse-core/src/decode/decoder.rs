@@ -1,30 +1,32 @@
 //! A decoder of input in parts.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use fearless_simd::{Simd, dispatch};
-
+use super::chunk::Chunk;
+use super::common_event::CommonEvent;
 use super::error::DecodeError;
-use super::interpret::Interpreter;
-use super::message::Decoded;
-use crate::event::EventId;
-use crate::line_ends::LEVEL;
+use super::interpret::{Found, Interpreter, Stage};
+use super::message::{Decoded, MessageEvent};
+use super::text::Text;
+use crate::event::{EventId, EventType};
 
 /// Decodes an event stream that arrives in parts.
 ///
 /// The result does not depend on how the input is split, and the time is linear in its length.
 /// Invalid UTF-8 becomes U+FFFD, as in the Encoding Standard.
 ///
-/// Memory is bounded: an event's data by [`max_event`](Self::max_event); a line, an event type
-/// and two IDs by [`max_line`](Self::max_line) each. Each invalid byte may become three.
+/// Memory is bounded: an event's data by [`max_event`](Self::max_event); the current line, an
+/// event type and two IDs by [`max_line`](Self::max_line) each; and 8 KiB.
 ///
 /// ```
 /// use sse_core::{Decoded, Decoder};
 ///
 /// let mut decoder = Decoder::new();
 /// let mut seen = Vec::new();
-/// for mut part in [&b"id: 7\nda"[..], b"ta: hey\r", b"\n\r\nretry: 10\n"] {
-///     while let Some(decoded) = decoder.decode(&mut part)? {
+/// for bytes in [&b"id: 7\nda"[..], b"ta: hey\r", b"\n\r\nretry: 10\n"] {
+///     let mut chunk = decoder.chunk(bytes);
+///     while let Some(decoded) = chunk.next()? {
 ///         match decoded {
 ///             Decoded::Event(event) => seen.push(event.data().to_owned()),
 ///             Decoded::Retry(retry) => seen.push(format!("{retry:?}")),
@@ -38,6 +40,7 @@ use crate::line_ends::LEVEL;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Decoder {
+    text: Text,
     interpreter: Interpreter,
     failed: Option<DecodeError>,
 }
@@ -53,12 +56,13 @@ impl Decoder {
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            text: Text::new(),
             interpreter: Interpreter::new(Self::DEFAULT_MAX_LINE, Self::DEFAULT_MAX_EVENT),
             failed: None,
         }
     }
 
-    /// Sets the maximum length of a line, in bytes without the line end.
+    /// Sets the maximum length of a line, in bytes of text without the line end.
     ///
     /// Default: 16 MiB.
     #[must_use]
@@ -67,7 +71,7 @@ impl Decoder {
         self
     }
 
-    /// Sets the maximum length of an event's data, in bytes.
+    /// Sets the maximum length of an event's data, in bytes of text.
     ///
     /// Default: 16 MiB. Each data line counts one byte more, so that endless empty lines are
     /// bounded too.
@@ -86,43 +90,27 @@ impl Decoder {
         self
     }
 
-    /// Decodes from the front of `input` until something is complete.
+    /// Decodes the next bytes of the stream.
     ///
-    /// Call it again with the rest of `input`. `None` means "not yet": all of `input` has been
-    /// consumed. Data that is one line within `input` is borrowed from there.
-    ///
-    /// # Errors
-    ///
-    /// A limit is exceeded. Every later call returns the same error.
-    pub fn decode<'d, 'i: 'd>(
-        &'d mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<Decoded<'d>>, DecodeError> {
-        let decoded = self.decode_marked(input)?;
-        Ok(decoded.map(|(decoded, _)| decoded))
-    }
-
-    /// Like `decode`, and reports whether a comment lacks the space after its colon.
+    /// The returned cursor yields what they complete. It may be dropped before its end: then the
+    /// next one begins with the rest.
     #[inline]
-    pub(crate) fn decode_marked<'d, 'i: 'd>(
-        &'d mut self,
-        input: &mut &'i [u8],
-    ) -> Result<Option<(Decoded<'d>, bool)>, DecodeError> {
-        dispatch!(*LEVEL, simd => self.decode_with(simd, input))
+    pub const fn chunk<'d, 'i>(&'d mut self, bytes: &'i [u8]) -> Chunk<'d, 'i> {
+        Chunk::new(self, bytes)
     }
 
     /// Starts another stream, as browsers do when they have reconnected.
     ///
     /// An unfinished event is dropped; the last event ID and the reconnection time stay.
     pub fn restart(&mut self) {
+        self.text = Text::new();
         self.interpreter.restart();
         self.failed = None;
     }
 
     /// Sets the last event ID, as [`with_last_event_id`](Self::with_last_event_id) does.
     pub fn set_last_event_id(&mut self, id: &EventId<'_>) {
-        self.interpreter.last_event_id.clear();
-        self.interpreter.last_event_id.push_str(id.as_str());
+        self.interpreter.commit_id(id.as_str());
     }
 
     /// Returns the `Last-Event-ID` of a reconnection; empty if there is none.
@@ -139,42 +127,114 @@ impl Decoder {
         self.interpreter.retry
     }
 
-    /// Returns whether the next line could be removed without a trace.
+    /// Takes bytes from the front of `input`: some, if there are any.
     ///
-    /// So between events, but not at the start, where a byte order mark may be, nor where an LF
-    /// may complete a CRLF.
-    #[inline]
-    #[cfg(feature = "recording")]
-    pub(crate) const fn is_at_line(&self) -> bool {
-        self.interpreter.is_at_line()
+    /// What [`find`](Self::find) has returned becomes invalid.
+    pub(crate) fn push(&mut self, input: &mut &[u8]) {
+        if self.failed.is_some() {
+            *input = &[];
+            return;
+        }
+        self.interpreter.push_only_line(&self.text);
+        self.text.compact();
+        self.text.push(input);
     }
 
-    /// Returns whether no event has begun since the last one.
-    #[inline]
-    #[cfg(feature = "recording")]
-    pub(crate) const fn is_between_events(&self) -> bool {
-        self.interpreter.is_between_events()
+    /// Finds the next item in the bytes that have been taken.
+    #[inline(always)]
+    pub(crate) fn find(&mut self) -> Result<Option<Found>, DecodeError> {
+        match self.find_common() {
+            None => self.find_any(),
+            found => Ok(found),
+        }
     }
 
     #[inline(always)]
-    fn decode_with<'d, 'i: 'd, S: Simd>(
-        &'d mut self,
-        simd: S,
-        input: &mut &'i [u8],
-    ) -> Result<Option<(Decoded<'d>, bool)>, DecodeError> {
+    fn find_common(&mut self) -> Option<Found> {
+        let interpreter = &mut self.interpreter;
+        match interpreter.stage {
+            Stage::Between => {}
+            Stage::Dispatched => interpreter.clear(),
+            Stage::Within => return None,
+        }
+        // Within this length no limit can be exceeded.
+        let max_len = interpreter.max_line.min(interpreter.max_event);
+        let event = CommonEvent::take(&mut self.text, max_len)?;
+        if let Some(id) = event.id {
+            interpreter.commit_id(self.text.get(id));
+        }
+        Some(Found::Event {
+            event_type: event.event_type,
+            data: Some(event.data),
+        })
+    }
+
+    #[inline(never)]
+    fn find_any(&mut self) -> Result<Option<Found>, DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let interpreter = &mut self.interpreter;
-        match interpreter.advance(simd, input) {
-            Ok(found) => {
-                Ok(found.map(|found| (interpreter.decoded(found), interpreter.is_comment_bare)))
+        let found = self.interpreter.interpret(&mut self.text);
+        if let Err(error) = found {
+            self.failed = Some(error);
+            self.text = Text::new();
+        }
+        found
+    }
+
+    /// Returns what was found.
+    #[inline(always)]
+    pub(crate) fn decoded(&self, found: &Found) -> Decoded<'_> {
+        match found {
+            Found::Event { event_type, data } => {
+                let event_type = match event_type {
+                    Some(event_type) => self.text.get(event_type.clone()),
+                    None => self.interpreter.event_type(),
+                };
+                let data = match data {
+                    Some(data) => self.text.get(data.clone()),
+                    None => self.interpreter.data(),
+                };
+                Decoded::Event(MessageEvent::with_type(
+                    EventType::trusted(Cow::Borrowed(event_type)),
+                    Cow::Borrowed(data),
+                    Cow::Borrowed(&self.interpreter.last_event_id),
+                ))
             }
-            Err(error) => {
-                self.failed = Some(error);
-                Err(error)
+            Found::Retry(retry) => Decoded::Retry(*retry),
+            Found::Comment(text) => {
+                let text = self.text.get(text.clone());
+                Decoded::Comment(Cow::Borrowed(text.strip_prefix(' ').unwrap_or(text)))
             }
         }
+    }
+
+    /// Takes a line that `parse` recognises, if the line could be removed without a trace.
+    ///
+    /// So between events, but not where an LF may complete a CRLF.
+    #[inline]
+    #[cfg(feature = "recording")]
+    pub(crate) fn take_line<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        if self.interpreter.stage == Stage::Within {
+            return None;
+        }
+        self.text.take_line(parse)
+    }
+
+    /// Returns the text after a comment's colon.
+    #[cfg(feature = "recording")]
+    pub(crate) fn comment(&self, found: &Found) -> Option<&str> {
+        match found {
+            Found::Comment(text) => Some(self.text.get(text.clone())),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of taken bytes after the item just found, if it is not within an event.
+    #[inline]
+    #[cfg(feature = "recording")]
+    pub(crate) fn after_event(&self) -> Option<usize> {
+        (self.interpreter.stage != Stage::Within).then(|| self.text.pending())
     }
 }
 

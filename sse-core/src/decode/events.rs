@@ -52,13 +52,21 @@ impl<R: BufRead> Events<R> {
         &self.decoder
     }
 
-    /// Returns the reader, positioned after the last returned event, and the decoder.
+    /// Returns the reader and the decoder, which may have taken bytes after the last event.
     pub fn into_parts(self) -> (R, Decoder) {
         (self.reader, self.decoder)
     }
 
     fn read(&mut self) -> io::Result<Option<MessageEvent<'static>>> {
         loop {
+            let found = self.decoder.find();
+            self.ended = found.is_err();
+            if let Some(found) = found? {
+                if let Decoded::Event(event) = self.decoder.decoded(&found) {
+                    return Ok(Some(event.into_owned()));
+                }
+                continue;
+            }
             let available = match self.reader.fill_buf() {
                 Ok([]) => return Ok(None),
                 Ok(available) => available,
@@ -66,17 +74,9 @@ impl<R: BufRead> Events<R> {
                 Err(error) => return Err(error),
             };
             let mut rest = available;
-            let decoded = self.decoder.decode(&mut rest);
-            self.ended = decoded.is_err();
-            let event = match decoded? {
-                Some(Decoded::Event(event)) => Some(event.into_owned()),
-                _ => None,
-            };
+            self.decoder.push(&mut rest);
             let taken = available.len() - rest.len();
             self.reader.consume(taken);
-            if event.is_some() {
-                return Ok(event);
-            }
         }
     }
 }

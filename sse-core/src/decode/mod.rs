@@ -1,16 +1,47 @@
 //! The decoder of event streams.
+//!
+//! ```text
+//!   bytes ──utf8──> text, line ends ──common_event, or else interpret──> Found ──> Decoded
+//! ```
+//!
+//! The steps are those of the standard: the input is decoded as UTF-8, split into lines, and
+//! interpreted. Half of all streams consist of small events, for which the fixed cost of each
+//! step is all of the cost. So each step is done for as much input as possible at once:
+//!
+//! - *UTF-8* (`utf8`) is validated for 2 KiB at once, not for each field, and the text is copied
+//!   to follow the unfinished line before it. So a line is always in one piece, and everything
+//!   below works on `&str`. The copy is a few percent of the time.
+//! - *Line ends* (`line_ends`) are listed for at least twenty small events at once.
+//! - *An event of the commonest form* (`common_event`) is taken from the text without the buffers
+//!   of the standard, which `interpret` fills for any other.
+//!
+//! Of 100-byte events in chunks of 16 KiB, each takes 1.5 times as long as `memchr` searching for
+//! its line ends; a decoder that searched for each line end and validated each field took 4 times
+//! as long as `memchr`.
+//!
+//! A long line passes through the cache three times: validated, copied and searched, 2 to 8 KiB at
+//! a time. Copying it alone takes more than half of that, and the data of an event that comes in
+//! several chunks has to be copied.
 
+mod chunk;
+mod common_event;
+mod data;
 mod decoder;
 mod error;
 mod events;
 mod interpret;
 mod line;
 mod message;
+mod text;
 mod utf8;
 
+pub use chunk::Chunk;
 pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use events::Events;
 #[cfg(feature = "recording")]
-pub(crate) use interpret::MAX_IDLE;
+pub(crate) use interpret::Found;
 pub use message::{Decoded, MessageEvent};
+
+/// The capacity that a buffer keeps after a larger event.
+pub(crate) const MAX_IDLE: usize = 1 << 20;

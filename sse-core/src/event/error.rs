@@ -47,14 +47,18 @@ pub enum Field {
     EventId,
     /// An [`EventType`](crate::EventType).
     EventType,
-    /// The name of a response header.
+    /// The name of a header.
     HeaderName,
-    /// The value of a response header.
+    /// The value of a header.
     HeaderValue,
     /// An origin that may read the stream.
     Origin,
     /// A host name that the server accepts requests for.
     Host,
+    /// The URL of a request.
+    Url,
+    /// The method of a request.
+    Method,
 }
 
 /// What is wrong with a text.
@@ -81,6 +85,8 @@ pub enum Fault {
     Malformed,
     /// A header that the library sets itself.
     Reserved,
+    /// A user name or a password within a URL.
+    Credentials,
 }
 
 impl fmt::Display for FieldError {
@@ -109,10 +115,15 @@ impl fmt::Display for FieldError {
             Fault::Malformed => match self.field {
                 Field::Origin => f.write_str("is malformed; write it like https://example.org"),
                 Field::Host => f.write_str("is malformed; write it like example.org:8080"),
+                Field::Method => f.write_str("asks for a tunnel, not a stream; leave it out"),
+                Field::Url => f.write_str("is malformed; write it like https://example.org/path"),
                 _ => f.write_str("is malformed"),
             },
             Fault::Reserved => {
                 f.write_str("is reserved, because the library sets it; leave it out")
+            }
+            Fault::Credentials => {
+                f.write_str("has a user name or a password; send them in a header instead")
             }
         }
     }
@@ -127,6 +138,8 @@ impl fmt::Display for Field {
             Self::HeaderValue => "header value",
             Self::Origin => "origin",
             Self::Host => "host",
+            Self::Url => "URL",
+            Self::Method => "method",
         })
     }
 }

@@ -11,6 +11,12 @@ pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -
     let mut is_restricted = false;
     let mut best = (0, false);
     for value in values {
+        if value == MEDIA_TYPE.as_bytes() {
+            // As `EventSource` sends it.
+            is_restricted = true;
+            best = best.max((specificity(MEDIA_TYPE), true));
+            continue;
+        }
         let value = String::from_utf8_lossy(value);
         for range in split(&value, ',').filter(|range| !range.is_empty()) {
             is_restricted = true;

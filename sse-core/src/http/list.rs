@@ -2,6 +2,8 @@
 
 use std::str;
 
+use crate::event::{Fault, Field, FieldError};
+
 /// Combines the lines of one header into one value: RFC 9110, 5.3.
 ///
 /// `None` if there is no such line. Bytes that are not UTF-8 become U+FFFD.
@@ -75,4 +77,15 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
 /// Whether this is a token: RFC 9110, 5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// Checks that the text of a field is a token: RFC 9110, 5.6.2.
+pub(crate) fn check_token(field: Field, text: &str) -> Result<(), FieldError> {
+    if text.is_empty() {
+        return Err(FieldError::new(field, Fault::Empty));
+    }
+    match text.bytes().position(|byte| !is_token_byte(byte)) {
+        Some(offset) => Err(FieldError::character(field, text, offset)),
+        None => Ok(()),
+    }
 }

@@ -13,7 +13,13 @@ mod upgrade;
 
 pub use accept::MEDIA_TYPE;
 pub use body::{BodyError, BodyLimits, BodyReader, Framing};
+#[cfg(feature = "client")]
+pub(crate) use head::is_authority;
 pub use head::{Head, HeadReader};
-pub use response::{Rejection, Reply, Response};
+pub use response::{Headers, Rejection, Reply, Response};
+#[cfg(feature = "client")]
+pub(crate) use response::{check_header_name, check_header_value};
 pub use response_head::{ResponseHead, ResponseHeadError, ResponseHeadReader};
-pub use upgrade::{Request, UpgradeError, Upgrader};
+#[cfg(feature = "client")]
+pub(crate) use upgrade::check_method;
+pub use upgrade::{Request, RequestBody, UpgradeError, Upgrader};

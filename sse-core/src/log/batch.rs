@@ -219,7 +219,7 @@ mod tests {
     }
 
     impl Logs {
-        /// Appends to the log of each index an event with so many bytes of data.
+        /// Appends an event to the log of each index, with this many bytes of data.
         fn new(program: &[(usize, usize)]) -> Self {
             let mut epochs = Epochs::new(7, Duration::ZERO);
             let retention = Retention::events(usize::MAX);

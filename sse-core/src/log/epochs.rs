@@ -87,11 +87,8 @@ impl Epochs {
         let is_free = |number: &u16| past.iter().all(|epoch| epoch.first.epoch() != *number);
         let mut numbers = (0..=u16::MAX).map(|step| random.wrapping_add(step));
         let number = numbers.find(is_free).unwrap_or(random);
-        let last = past.last().map(|epoch| epoch.last);
-        let first = match last {
-            Some(last) => last.next_at(now, number),
-            None => LogId::default().next_at(now, number),
-        };
+        let last = past.last().map(|epoch| epoch.last).unwrap_or_default();
+        let first = last.next_at(now, number);
         Self {
             past,
             current: Epoch { first, last: first },

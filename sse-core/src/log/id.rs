@@ -33,6 +33,9 @@ impl LogId {
     /// The distance between two sequence numbers of one epoch.
     pub(crate) const STEP: u64 = 1 << 16;
 
+    /// The greatest ID.
+    pub const MAX: Self = Self::new(u64::MAX, u64::MAX);
+
     /// The first ID of a time since the Unix epoch.
     pub(crate) fn at(time: Duration) -> Self {
         Self::new(millis(time), 0)

@@ -107,8 +107,8 @@ struct OwnIds {
     origin: Option<LogId>,
     /// The first assigned ID. Earlier ones belong to another log.
     first_id: Option<LogId>,
-    /// The last ID that earlier runs may have assigned. IDs up to it without an event were lost.
-    restored_until: Option<LogId>,
+    /// Those of earlier runs and of this one, if the log continues earlier ones.
+    epochs: Option<Epochs>,
     text: LogIdText,
 }
 
@@ -130,6 +130,19 @@ impl Log {
             ..OwnIds::default()
         };
         Self::with_ids(retention, LogId::default(), Some(Box::new(own)))
+    }
+
+    /// Creates an empty log that continues those of earlier runs.
+    ///
+    /// It assigns IDs of the last epoch, and [`restore`](Self::restore) adds events of earlier
+    /// ones. Events up to `evicted` count as evicted.
+    #[must_use]
+    pub fn with_epochs(retention: Retention, epochs: Epochs, evicted: LogId) -> Self {
+        let own = OwnIds {
+            epochs: Some(epochs),
+            ..OwnIds::default()
+        };
+        Self::with_ids(retention, evicted, Some(Box::new(own)))
     }
 
     /// Creates an empty log that shares one order of IDs with others.
@@ -217,6 +230,7 @@ impl Log {
     }
 
     /// Adds an event whose bytes have been appended to the newest chunk.
+    #[inline]
     fn push_newest(&mut self, id: LogId, own_id: Option<Arc<str>>, now: Now) -> Appended {
         let end = self.newest.start.advance(self.newest.bytes.len());
         let entry = self.entry_of(end, id, own_id, now);
@@ -269,6 +283,10 @@ impl Log {
 
     /// Adds the entry of an event whose bytes have been appended to the newest chunk.
     fn push_entry(&mut self, entry: Entry) {
+        if self.newest.entries.capacity() == 0 {
+            // Very many logs have one event.
+            self.newest.entries.reserve_exact(1);
+        }
         self.newest.entries.push(entry);
         let max_len = self.max_chunk();
         if self.newest.bytes.len() >= max_len {
@@ -301,7 +319,10 @@ impl Log {
     }
 
     /// Returns an ID later than all earlier ones, even when the clock was set back.
-    fn next_id(&self, now: Duration) -> LogId {
+    fn next_id(&mut self, now: Duration) -> LogId {
+        if let Some(epochs) = self.own.as_mut().and_then(|own| own.epochs.as_mut()) {
+            return epochs.next_id(now);
+        }
         let own = self.own.as_deref();
         let newest = self.newest_entry().map(|entry| entry.id);
         let newest = newest.or(own.and_then(|own| own.origin));

@@ -92,6 +92,13 @@ impl Log {
         }
     }
 
+    /// Returns the number of retained events between two cursors.
+    #[must_use]
+    pub fn count(&self, start: Cursor, end: Cursor) -> usize {
+        let start = self.rank(start.max(self.begin()));
+        usize::try_from(self.rank(end).saturating_sub(start)).unwrap_or(usize::MAX)
+    }
+
     /// Returns the ID of the first retained event after `cursor`, if there is one.
     #[must_use]
     pub fn next_event_id(&self, cursor: Cursor) -> Option<EventId<'static>> {

@@ -1,13 +1,12 @@
 //! Events of an earlier run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::{Now, millis};
-use super::{Evicted, Log};
+use super::{Epochs, Log};
 
 /// Events of an earlier run, which a log [restores](Log::restore).
 ///
@@ -73,6 +72,18 @@ impl Restored {
         Cursor::default().distance(self.newest.end())
     }
 
+    /// Returns `true` if there is an event with this ID.
+    #[must_use]
+    pub fn contains(&self, id: LogId) -> bool {
+        let has = |entries: &[Entry]| entries.binary_search_by_key(&id, |entry| entry.id).is_ok();
+        let at = self
+            .full
+            .partition_point(|chunk| chunk.entries.last().is_some_and(|last| last.id < id));
+        self.full
+            .get(at)
+            .map_or_else(|| has(&self.newest.entries), |chunk| has(&chunk.entries))
+    }
+
     fn into_chunks(mut self) -> impl Iterator<Item = Chunk> {
         let newest = self.newest.turn(0);
         self.full.into_iter().chain([newest])
@@ -107,18 +118,14 @@ impl Restored {
 impl Log {
     /// Appends events of an earlier run.
     ///
-    /// Events whose IDs are not later than those in the log are skipped. Nothing is evicted
-    /// until [`finish_restoring`](Self::finish_restoring). The age of an event is that of its
-    /// ID, at least 0 at the time `now`.
+    /// Events whose IDs are not later than those in the log, or count as evicted, are skipped.
+    /// Nothing is evicted until [`evict`](Self::evict). The age of an event is that of its ID,
+    /// at least 0 at the time `now`.
     pub fn restore(&mut self, restored: Restored, now: impl Into<Now>) {
         let now = millis(now.into().steady);
         for mut chunk in restored.into_chunks() {
-            let newest = self.newest_entry().map(|entry| entry.id);
-            chunk.skip(
-                chunk
-                    .entries
-                    .partition_point(|entry| Some(entry.id) <= newest),
-            );
+            let newest = self.newest_id();
+            chunk.skip(chunk.entries.partition_point(|entry| entry.id <= newest));
             let Some(first) = chunk.entries.first() else {
                 continue;
             };
@@ -140,22 +147,9 @@ impl Log {
         }
     }
 
-    /// Ends restoring: evicts events that exceed the retention at the time `now`.
-    ///
-    /// `since` is the first ID that the earlier run assigned, and `until` the Unix time up to
-    /// which it may have assigned IDs. A client with an ID from that time whose event was
-    /// evicted or lost gets a [`Gap`](super::Resume::Gap).
-    pub fn finish_restoring(
-        &mut self,
-        since: LogId,
-        until: Duration,
-        now: impl Into<Now>,
-    ) -> Evicted {
-        let newest = self.newest_entry().map(|entry| entry.id);
-        if let Some(own) = &mut self.own {
-            own.first_id = Some(since);
-            own.restored_until = newest.max(Some(LogId::at(until)));
-        }
-        self.evict(now)
+    /// Returns the epochs of a log that [assigns IDs from them](Self::with_epochs).
+    #[must_use]
+    pub fn epochs(&self) -> Option<&Epochs> {
+        self.own.as_ref()?.epochs.as_ref()
     }
 }

@@ -4,7 +4,7 @@ use super::chunk::Entry;
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::Now;
-use super::{Log, OwnIds};
+use super::{KnownId, Log, OwnIds};
 use crate::event::EventId;
 
 /// How a client with a last event ID resumes, from the best case to the worst.
@@ -49,6 +49,7 @@ impl Log {
             // No client has received a held event: the ID equals one of this log by chance.
             Some(end) => (Resume::Resumed, end.min(self.end())),
             None => match log_id {
+                Some(id) if own_ids.epochs.is_some() => self.resume_by_epoch(own_ids, id),
                 Some(id) if own_ids.origin == Some(id) && own_ids.last_evicted.is_none() => {
                     (Resume::Resumed, self.begin())
                 }
@@ -103,12 +104,24 @@ impl Log {
         self.evicted
     }
 
-    /// Returns the ID before the first event, or `None` for a restored log.
-    ///
-    /// The earlier run may have assigned that ID.
+    /// Finds where a client resumes whose ID belongs to no event.
+    fn resume_by_epoch(&self, own: &OwnIds, id: LogId) -> (Resume, Cursor) {
+        let epochs = own.epochs.as_ref();
+        match epochs.map_or(KnownId::Unknown, |epochs| epochs.judge(id, epochs.last())) {
+            KnownId::Position if id >= self.evicted => (Resume::Resumed, self.after(id)),
+            KnownId::Position => (Resume::Gap, self.after(id)),
+            KnownId::Lost(last) => (Resume::Gap, self.after(last)),
+            KnownId::Unknown => (Resume::Unknown, self.window().min(self.end())),
+        }
+    }
+
+    /// Returns the ID before the first event.
     fn origin(&mut self, now: Now) -> Option<LogId> {
         let own = self.own.as_deref()?;
-        if own.origin.is_none() && own.restored_until.is_none() {
+        if let Some(epochs) = &own.epochs {
+            return Some(self.evicted.max(epochs.origin()));
+        }
+        if own.origin.is_none() {
             let epoch = own.epoch.unwrap_or_default();
             let first = self.seek(|_| false).map(|first| first.entry);
             let origin = match first {
@@ -138,13 +151,11 @@ impl Log {
         (place.entry.end == cursor).then_some(place.entry)
     }
 
-    /// Whether the ID is in the range of events that were evicted or lost.
+    /// Whether the ID is in the range of events that were evicted.
     fn has_lost(&self, own: &OwnIds, id: LogId) -> bool {
         let evicted = own.last_evicted.as_ref().map(|entry| entry.id);
-        let last = evicted.max(own.restored_until);
-        let times = own.first_id.zip(last);
+        let times = own.first_id.zip(evicted);
         let is_of_epoch = own.epoch.is_none_or(|epoch| epoch == id.epoch());
-        times.is_some_and(|(first, last)| (first..=last).contains(&id))
-            && (is_of_epoch || Some(id) <= own.restored_until)
+        is_of_epoch && times.is_some_and(|(first, last)| (first..=last).contains(&id))
     }
 }

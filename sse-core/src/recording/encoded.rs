@@ -29,6 +29,10 @@ impl Encoded {
         self.is_within
     }
 
+    pub(super) const fn is_leaving_out(&self) -> bool {
+        self.left_out.is_some()
+    }
+
     /// Advances over a piece.
     pub(super) fn advance(&mut self, piece: &[u8]) {
         let (was_within, rest) = match piece {

@@ -1,9 +1,8 @@
 //! What a recording holds.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::decode::{Decoded, MAX_IDLE, MessageEvent};
+use crate::decode::Decoded;
 use crate::event::{Event, EventId, EventType};
 
 /// An item of a recording, with its time.
@@ -15,6 +14,15 @@ pub struct Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
+    #[inline]
+    pub(super) const fn new(at: Duration, decoded: Decoded<'a>, has_new_id: bool) -> Self {
+        Self {
+            at,
+            decoded,
+            has_new_id,
+        }
+    }
+
     /// Returns the time of the item.
     ///
     /// Zero is the beginning of the recording, or the event or offset where reading began. In
@@ -68,83 +76,4 @@ impl<'a> Recorded<'a> {
             has_new_id: self.has_new_id,
         }
     }
-}
-
-/// The last item that was read, in buffers that are reused.
-#[derive(Debug)]
-pub(super) struct Item {
-    kind: Kind,
-    /// The data of an event, or a comment.
-    text: String,
-    event_type: String,
-    /// The last event ID of the items up to this one.
-    id: String,
-    has_new_id: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Event,
-    Retry(Duration),
-    Comment,
-}
-
-impl Item {
-    pub(super) const fn new() -> Self {
-        Self {
-            kind: Kind::Comment,
-            text: String::new(),
-            event_type: String::new(),
-            id: String::new(),
-            has_new_id: false,
-        }
-    }
-
-    #[inline]
-    pub(super) fn set(&mut self, decoded: Decoded<'_>) {
-        match decoded {
-            Decoded::Event(event) => {
-                self.kind = Kind::Event;
-                set_text(&mut self.text, event.data());
-                if event.event() != self.event_type {
-                    set_text(&mut self.event_type, event.event());
-                }
-                self.has_new_id = event.last_event_id() != self.id;
-                if self.has_new_id {
-                    set_text(&mut self.id, event.last_event_id());
-                }
-            }
-            Decoded::Retry(retry) => self.kind = Kind::Retry(retry),
-            Decoded::Comment(text) => {
-                self.kind = Kind::Comment;
-                set_text(&mut self.text, &text);
-            }
-        }
-    }
-
-    #[inline]
-    pub(super) fn show(&self, at: Duration) -> Recorded<'_> {
-        Recorded {
-            at,
-            decoded: match self.kind {
-                Kind::Event => Decoded::Event(MessageEvent::trusted(
-                    EventType::trusted(Cow::Borrowed(&self.event_type)),
-                    Cow::Borrowed(&self.text),
-                    Cow::Borrowed(&self.id),
-                )),
-                Kind::Retry(retry) => Decoded::Retry(retry),
-                Kind::Comment => Decoded::Comment(Cow::Borrowed(&self.text)),
-            },
-            has_new_id: self.has_new_id && self.kind == Kind::Event,
-        }
-    }
-}
-
-#[inline]
-fn set_text(text: &mut String, value: &str) {
-    text.clear();
-    if text.capacity() > MAX_IDLE {
-        *text = String::new();
-    }
-    text.push_str(value);
 }

@@ -1,6 +1,6 @@
 //! Recorders.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::mem;
 use std::time::Duration;
 
@@ -130,6 +130,29 @@ impl<W: Write> Recorder<W> {
         }
         self.encoded.advance(events);
         self.file.write(at, events)
+    }
+
+    /// Like [`record_encoded`](Self::record_encoded), for consecutive pieces with one `write`.
+    ///
+    /// # Errors
+    ///
+    /// As [`record_encoded`](Self::record_encoded).
+    pub fn record_encoded_vectored(
+        &mut self,
+        at: Duration,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<()> {
+        if self.encoded.is_leaving_out() || self.file.make_room().is_err() {
+            let mut recorded = Ok(());
+            for piece in pieces {
+                recorded = recorded.and(self.record_encoded(at, piece));
+            }
+            return recorded;
+        }
+        for piece in pieces {
+            self.encoded.advance(piece);
+        }
+        self.file.write_vectored(at, pieces)
     }
 
     /// Records an event at the time `at`.

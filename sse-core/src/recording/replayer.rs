@@ -4,9 +4,9 @@ use std::io::{self, BufRead, Seek};
 use std::time::Duration;
 use std::{fmt, mem};
 
-use super::item::{Item, Recorded};
+use super::item::Recorded;
 use super::time::{parse_time, parse_time_line};
-use crate::decode::{Decoded, Decoder};
+use crate::decode::{Decoded, Decoder, Found};
 use crate::event::EventId;
 
 /// Reads a recording: events, reconnection times and comments, with their times.
@@ -47,9 +47,10 @@ pub struct Replayer<R> {
     zero: Option<Duration>,
     /// The duration of all earlier rounds.
     before: Duration,
-    /// The next item, if `is_read`.
-    item: Item,
-    is_read: bool,
+    /// The next item, if it has been found.
+    found: Option<Found>,
+    /// The last event ID of the last event.
+    id: String,
     /// Whether this round has had an item.
     has_items: bool,
     taken: u64,
@@ -73,8 +74,8 @@ impl<R: BufRead> Replayer<R> {
             time: Duration::ZERO,
             zero: None,
             before: Duration::ZERO,
-            item: Item::new(),
-            is_read: false,
+            found: None,
+            id: String::new(),
             has_items: false,
             taken: 0,
             whole: 0,
@@ -122,13 +123,21 @@ impl<R: BufRead> Replayer<R> {
     /// An error of the reader. A [`DecodeError`](crate::DecodeError) is returned once, within
     /// an [`io::Error`] of the kind [`InvalidData`](io::ErrorKind::InvalidData), and ends reading.
     pub fn read(&mut self) -> io::Result<Option<Recorded<'_>>> {
-        Ok(match self.peek()? {
-            Some(at) => {
-                self.is_read = false;
-                Some(self.item.show(at))
+        let Some(at) = self.peek()? else {
+            return Ok(None);
+        };
+        let Some(found) = self.found.take() else {
+            return Ok(None);
+        };
+        let decoded = self.decoder.decoded(&found);
+        let mut has_new_id = false;
+        if let Decoded::Event(event) = &decoded {
+            has_new_id = event.last_event_id() != self.id;
+            if has_new_id {
+                event.last_event_id().clone_into(&mut self.id);
             }
-            None => None,
-        })
+        }
+        Ok(Some(Recorded::new(at, decoded, has_new_id)))
     }
 
     /// Returns the time of the next item, which [`read`](Self::read) then returns.
@@ -137,8 +146,8 @@ impl<R: BufRead> Replayer<R> {
     ///
     /// As [`read`](Self::read).
     pub fn peek(&mut self) -> io::Result<Option<Duration>> {
-        while !self.is_read {
-            if self.ended || !(self.decode_next()? || self.start_again()?) {
+        while self.found.is_none() {
+            if self.ended || !(self.find()? || self.fill()? || self.start_again()?) {
                 return Ok(None);
             }
         }
@@ -164,48 +173,47 @@ impl<R: BufRead> Replayer<R> {
         self.before.saturating_add(self.time.saturating_sub(zero))
     }
 
-    /// Decodes buffered input up to an item. Returns `false` at the end of the input.
-    fn decode_next(&mut self) -> io::Result<bool> {
+    /// Finds the next item in the bytes that the decoder has taken.
+    fn find(&mut self) -> io::Result<bool> {
+        loop {
+            // Most time lines are found here, which takes half as long as decoding a comment.
+            if let Some(time) = self.decoder.take_line(parse_time_line) {
+                self.time = time;
+                continue;
+            }
+            let found = self.decoder.find();
+            self.ended = found.is_err();
+            let Some(found) = found? else {
+                return Ok(false);
+            };
+            if let Some(rest) = self.decoder.after_event() {
+                self.whole = self.taken - rest as u64;
+            }
+            if let Some(time) = self.decoder.comment(&found).and_then(parse_time) {
+                self.time = time;
+                continue;
+            }
+            if self.zero.is_none() {
+                let decoded = self.decoder.decoded(&found);
+                self.zero = self.start.zero(self.time, &decoded);
+            }
+            if self.zero.is_some() {
+                self.found = Some(found);
+                self.has_items = true;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Gives input to the decoder. Returns `false` at its end.
+    fn fill(&mut self) -> io::Result<bool> {
         let available = match self.reader.fill_buf() {
             Ok(available) => available,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => return Err(error),
         };
         let mut rest = available;
-        while !self.is_read && !rest.is_empty() {
-            if self.decoder.is_at_line()
-                && let Some((time, len)) = parse_time_line(rest)
-            {
-                // Parsing it here costs the decoder half an event less.
-                self.time = time;
-                rest = &rest[len..];
-                continue;
-            }
-            let decoded = self.decoder.decode_marked(&mut rest);
-            self.ended = decoded.is_err();
-            let (item, time) = match decoded? {
-                Some((Decoded::Comment(text), true)) => {
-                    let time = parse_time(text.as_bytes());
-                    (Some(Decoded::Comment(text)), time)
-                }
-                item => (item.map(|(item, _)| item), None),
-            };
-            match (item, time) {
-                (_, Some(time)) => self.time = time,
-                (Some(item), None) => {
-                    self.zero = self.zero.or_else(|| self.start.zero(self.time, &item));
-                    if self.zero.is_some() {
-                        self.item.set(item);
-                        self.is_read = true;
-                        self.has_items = true;
-                    }
-                }
-                (None, None) => {}
-            }
-            if self.decoder.is_between_events() {
-                self.whole = self.taken + (available.len() - rest.len()) as u64;
-            }
-        }
+        self.decoder.push(&mut rest);
         let taken = available.len() - rest.len();
         self.reader.consume(taken);
         self.taken += taken as u64;

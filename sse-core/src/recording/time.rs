@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use memchr::memchr;
-
 /// Parses the text of a comment that is a time line.
 #[inline]
-pub(super) fn parse_time(text: &[u8]) -> Option<Duration> {
-    let time = text.strip_prefix(b"T+")?;
+pub(super) fn parse_time(text: &str) -> Option<Duration> {
+    let time = text.as_bytes().strip_prefix(b"T+")?;
     let (seconds, nanos) = time.split_last_chunk::<9>()?;
     let seconds = match seconds {
         b"0." => 0,
@@ -20,15 +18,10 @@ pub(super) fn parse_time(text: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, u32::try_from(nanos).ok()?))
 }
 
-/// Parses a time line at the beginning of `input`, as a recorder writes it, with its length.
+/// Parses a time line, without its line end.
 #[inline]
-pub(super) fn parse_time_line(input: &[u8]) -> Option<(Duration, usize)> {
-    const MAX_LEN: usize = ":T+18446744073709551615.999999999\n".len();
-    let [b':', b'T', b'+', ..] = input else {
-        return None;
-    };
-    let end = memchr(b'\n', &input[..input.len().min(MAX_LEN)])?;
-    Some((parse_time(&input[1..end])?, end + 1))
+pub(super) fn parse_time_line(line: &str) -> Option<Duration> {
+    parse_time(line.strip_prefix(':')?)
 }
 
 /// Appends a digit to a number.

@@ -1,6 +1,6 @@
 //! Whole events and their times, written to a file.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::iter;
 use std::time::Duration;
 
@@ -87,42 +87,71 @@ impl<W: Write> TimedWriter<W> {
 
     /// Writes whole lines, after a time line if the time has changed.
     pub(super) fn write(&mut self, at: Duration, lines: &[u8]) -> io::Result<()> {
-        if !lines.is_empty() && self.time != Some(at) {
+        if lines.len() >= DIRECT {
+            return self.write_vectored(at, &[IoSlice::new(lines)]);
+        }
+        if !lines.is_empty() {
+            self.set_time(at);
+            self.outbox.push_raw(lines);
+        }
+        self.drain()
+    }
+
+    /// Writes pieces of whole lines with one `write`. Only bytes that the writer does not take are
+    /// copied.
+    pub(super) fn write_vectored(
+        &mut self,
+        at: Duration,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<()> {
+        self.set_time(at);
+        let pending = self.outbox.pending();
+        let mut slices = Vec::with_capacity(1 + pieces.len());
+        slices.push(IoSlice::new(pending));
+        slices.extend(pieces.iter().copied());
+        let (taken, written) = try_write(&mut self.writer, &mut slices);
+        self.taken += taken as u64;
+        let mut taken_of_pieces = taken.saturating_sub(pending.len());
+        self.outbox.advance(taken);
+        for piece in pieces {
+            let taken_of_piece = taken_of_pieces.min(piece.len());
+            taken_of_pieces -= taken_of_piece;
+            self.outbox.push_raw(&piece[taken_of_piece..]);
+        }
+        written
+    }
+
+    /// Appends a time line if the time has changed.
+    fn set_time(&mut self, at: Duration) {
+        if self.time != Some(at) {
             self.time = Some(at);
             self.line.clear();
             encode_time(at, &mut self.line);
             self.outbox.push_raw(&self.line);
         }
-        if lines.len() < DIRECT {
-            self.outbox.push_raw(lines);
-            return self.drain();
-        }
-        // Only bytes that the writer does not take at once are copied.
-        let (mut taken, mut written) = (0, self.drain());
-        if written.is_ok() {
-            (taken, written) = try_write(&mut self.writer, lines);
-            self.taken += taken as u64;
-        }
-        self.outbox.push_raw(&lines[taken..]);
-        written
     }
 
     /// Writes pending bytes until the writer has taken all of them.
     fn drain(&mut self) -> io::Result<()> {
-        let (taken, written) = try_write(&mut self.writer, self.outbox.pending());
+        let pending = &mut [IoSlice::new(self.outbox.pending())];
+        let (taken, written) = try_write(&mut self.writer, pending);
         self.outbox.advance(taken);
         self.taken += taken as u64;
         written
     }
 }
 
-/// Writes `bytes`, and returns how many the writer has taken, with its error.
-fn try_write(writer: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+/// Writes all slices, and returns how many bytes the writer has taken, with its error.
+fn try_write(writer: &mut impl Write, mut slices: &mut [IoSlice<'_>]) -> (usize, io::Result<()>) {
     let mut taken = 0;
-    while taken < bytes.len() {
-        match writer.write(&bytes[taken..]) {
+    IoSlice::advance_slices(&mut slices, 0); // past empty ones
+    while !slices.is_empty() {
+        match writer.write_vectored(slices) {
             Ok(0) => return (taken, Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => taken += count,
+            Ok(count) => {
+                taken += count;
+                IoSlice::advance_slices(&mut slices, count);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (taken, Err(error)),
         }
@@ -152,7 +181,8 @@ fn escape(lines: &[u8], first: usize) -> Vec<u8> {
         let is_comment = matches!(lines[..at], [] | [.., b'\r' | b'\n']);
         let text = &lines[at + 1..];
         let text = &text[..memchr2(b'\r', b'\n', text).unwrap_or(text.len())];
-        if is_comment && parse_time(text).is_some() {
+        let is_time = || std::str::from_utf8(text).is_ok_and(|text| parse_time(text).is_some());
+        if is_comment && is_time() {
             out.extend_from_slice(&lines[done..=at]);
             out.push(b' ');
             done = at + 1;

@@ -1,78 +1,86 @@
-//! The format of a segment file: the wire bytes of events, each after a line with its
-//! checksum.
+//! The format of a segment file: events, each after a comment with checksums, and states.
 //!
 //! ```text
-//! :sse-journal 1 1700000000000-0      the format's version, and the first ID of the journal
+//! :sse-journal 2 8e11a3f6                         format version, CRC-32 of the state's lines
+//! :epoch 1700000000000-517 1700000000000-66053    first and last ID of an epoch
+//! :span 1700000000000-66053                       the journal has all events from here on
 //!
-//! :8e11a3f6 1700000000000-0           CRC-32 of the bytes after the space, and the log's ID
-//! id: 1700000000000-0
-//! data: hey
-//!
-//! :5b8f5f59 1700000000004-0
-//! id: 54
-//! data: an event with a publisher's ID
+//! :5b8f5f59 01c4d2ee 43 1700000000000-131589 orders
+//! id: 1700000000000-131589
+//! data: one book
 //!
 //! ```
 //!
-//! A segment is itself an event stream, because lines that begin with a colon are comments.
-//! Two properties of the encoder make damage easy to skip:
-//!
-//! - An event ends with the first blank line, so reading can continue after any blank line.
-//! - A comment of an event has a space or nothing after its colon, so no event contains a
-//!   line that looks like one of the journal's.
+//! The comment of an event has the CRC-32 of the fields after it, the CRC-32 and the length of
+//! the event, the log's ID and, in a hub, the topic's name. A segment is itself an event stream,
+//! because lines that begin with a colon are comments. Two properties of the encoder make damage
+//! easy to skip: an event ends with its first blank line, and its own comments have a space or
+//! nothing after the colon, so they are never taken for the journal's.
 
 mod record;
+mod state;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::{error, fmt};
 
-use memchr::memchr;
-
-use crate::log::{LogId, Slice};
-use record::{Block, RECORD_LEN, last_record_start, push_id, push_record};
+use memchr::memmem::{self, Finder};
 
 pub use record::Record;
+pub use state::{Finish, SegmentState, Span};
 
-/// Reads the bytes of a segment file: its records, and where it is damaged.
+use crate::log::LogId;
+use record::Header;
+
+/// Reads the bytes of a segment file as a sequence of [`Block`]s.
 ///
-/// Damage is not an error: all records that are whole are read. A byte that is changed,
-/// missing or added costs the record in which it is; at the very end of a record it may cost
-/// the next one, too. Takes time linear in the length, and no memory.
+/// Damage is not an error: all blocks that are whole are read. Takes time linear in the length,
+/// and no memory.
 ///
 /// ```
-/// use std::time::Duration;
-/// use sse_core::{Event, Log, Retention, Segment, LogId};
+/// use sse_core::{Block, LogId, Record, Segment, SegmentState};
 ///
-/// let mut log = Log::new(Retention::default());
-/// log.append(&Event::new().data("one"), Duration::from_millis(7));
-/// log.append(&Event::new().id(2).data("two"), Duration::from_millis(7));
-///
-/// let slice = log.slice(log.begin()..log.end())?.unwrap();
 /// let mut file = Vec::new();
-/// Segment::begin(slice.first_id(), &mut file);
-/// Segment::append(&slice, &mut file);
+/// SegmentState::default().encode(&mut file);
+/// let id = LogId::new(7, 1);
+/// Record::encode(id, Some("orders"), b"id: 7-1\ndata: one\n\n", &mut file);
 /// file.extend(b":a torn end");
 ///
 /// let mut segment = Segment::new(&file)?;
-/// let one = segment.next().unwrap()?;
-/// assert_eq!(one.id(), LogId::parse("7-0").unwrap());
-/// assert_eq!(one.event(), b"id: 7-0\ndata: one\n\n");
-/// let two = segment.next().unwrap()?;
-/// assert_eq!(two.id(), LogId::parse("7-1").unwrap());
-/// assert_eq!(two.event(), b"id: 2\ndata: two\n\n");
-///
-/// let damage = segment.next().unwrap().unwrap_err();
+/// assert!(matches!(segment.next(), Some(Block::State(_))));
+/// let Some(Block::Record(record)) = segment.next() else { panic!() };
+/// assert_eq!((record.id, record.topic.as_deref()), (id, Some("orders")));
+/// assert_eq!(record.event, b"id: 7-1\ndata: one\n\n");
+/// let Some(Block::Damage(damage)) = segment.next() else { panic!() };
 /// assert_eq!(damage.range(), file.len() - 11..file.len());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), sse_core::UnknownVersion>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Segment<'a> {
     bytes: &'a [u8],
-    since: Option<LogId>,
     /// The offset up to which the bytes have been read.
     at: usize,
-    /// A record that follows damage, which is returned first.
-    next: Option<Record<'a>>,
+    blank_line: Finder<'static>,
+}
+
+/// A part of a [`Segment`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Block<'a> {
+    /// An event.
+    Record(Record<'a>),
+    /// The state of the journal when the following events were written.
+    State(SegmentState),
+    /// The comment of an event whose bytes are damaged.
+    Unread {
+        /// The ID that the log or the hub gave the event.
+        id: LogId,
+        /// The topic's name, or `None` for a topic that stands alone.
+        topic: Option<Cow<'a, str>>,
+        /// The damaged bytes, from the comment on.
+        damage: Damage,
+    },
+    /// Bytes that cannot be read.
+    Damage(Damage),
 }
 
 impl<'a> Segment<'a> {
@@ -80,90 +88,78 @@ impl<'a> Segment<'a> {
     ///
     /// # Errors
     ///
-    /// [`UnknownVersion`] when a newer release has written the file. Anything else that is
-    /// wrong is [`Damage`].
+    /// [`UnknownVersion`] if another release has written the file in another format version.
+    /// Anything else that is wrong is [`Damage`].
     pub fn new(bytes: &'a [u8]) -> Result<Self, UnknownVersion> {
-        let (since, at) = match parse_head(bytes)? {
-            Some((since, at)) => (Some(since), at),
-            None => (None, 0),
-        };
+        state::check_version(bytes)?;
         Ok(Self {
             bytes,
-            since,
-            at,
-            next: None,
+            at: 0,
+            blank_line: Finder::new(b"\n\n"),
         })
     }
 
-    /// Appends the head of a segment file to `out`.
-    ///
-    /// `since` is the first ID of the whole journal.
-    pub fn begin(since: LogId, out: &mut Vec<u8>) {
-        out.extend_from_slice(HEAD);
-        out.extend_from_slice(VERSION);
-        out.push(b' ');
-        push_id(since, out);
-        out.extend_from_slice(b"\n\n");
-    }
-
-    /// Appends the events of `slice` to `out`, each with its ID and checksum.
-    pub fn append(slice: &Slice, out: &mut Vec<u8>) {
-        out.reserve(slice.bytes().len() + RECORD_LEN * slice.count());
-        for (id, event) in slice.events() {
-            push_record(id, event, out);
-        }
-    }
-
-    /// Returns the first ID of the whole journal, or `None` if the head is damaged.
-    #[must_use]
-    pub const fn since(&self) -> Option<LogId> {
-        self.since
-    }
-
-    /// Finds the next record that is whole, and the offset at which it begins.
-    fn find_record(&mut self) -> Option<(usize, Record<'a>)> {
-        while self.at < self.bytes.len() {
-            let start = self.at;
-            let block = Block::first(&self.bytes[start..]);
-            self.at += block.bytes.len();
-            if let Some(record) = Record::parse(&block) {
-                return Some((start, record));
+    /// Reads the block at an offset, and returns its end.
+    fn block(&self, at: usize) -> Option<(Block<'a>, usize)> {
+        let rest = &self.bytes[at..];
+        if let Some(header) = Header::parse(rest) {
+            let start = at + header.line_len;
+            let event = self.bytes[start..].get(..header.event_len);
+            let is_one_event =
+                |event: &&[u8]| self.blank_line.find(event) == event.len().checked_sub(2);
+            let event = event.filter(is_one_event);
+            if let Some(event) = event.filter(|event| header.matches(event)) {
+                let Header { id, topic, .. } = header;
+                let record = Record { id, topic, event };
+                return Some((Block::Record(record), start + event.len()));
             }
-            // Where the blank line between two records is damaged, both are in one block.
-            let last = last_record_start(block.bytes);
-            if let Some(record) = Record::parse(&Block::first(&block.bytes[last..])) {
-                return Some((start + last, record));
-            }
+            let end = self.next_block(start);
+            let block = Block::Unread {
+                id: header.id,
+                topic: header.topic,
+                damage: Damage { start: at, end },
+            };
+            return Some((block, end));
         }
-        None
+        let end = self.blank_line.find(rest)? + 2;
+        let state = SegmentState::parse(&rest[..end])?;
+        Some((Block::State(state), at + end))
+    }
+
+    /// Returns the offset of the next line after `at` that begins a block, or the end.
+    fn next_block(&self, at: usize) -> usize {
+        let mut from = at.saturating_sub(1);
+        while let Some(found) = memmem::find(&self.bytes[from..], b"\n:") {
+            let line = from + found + 1;
+            let rest = &self.bytes[line..];
+            if Header::parse(rest).is_some() || state::is_head(rest) {
+                return line;
+            }
+            from = line;
+        }
+        self.bytes.len()
     }
 }
 
 impl<'a> Iterator for Segment<'a> {
-    type Item = Result<Record<'a>, Damage>;
+    type Item = Block<'a>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(record) = self.next.take() {
-            return Some(Ok(record));
-        }
+    fn next(&mut self) -> Option<Block<'a>> {
         let start = self.at;
-        let found = self.find_record();
-        let end = match &found {
-            Some((at, _)) => *at,
-            None => self.bytes.len(),
-        };
-        if start < end {
-            self.next = found.map(|(_, record)| record);
-            return Some(Err(Damage { start, end }));
+        if start == self.bytes.len() {
+            return None;
         }
-        found.map(|(_, record)| Ok(record))
+        if let Some((block, end)) = self.block(start) {
+            self.at = end;
+            return Some(block);
+        }
+        self.at = self.next_block(start + 1);
+        let end = self.at;
+        Some(Block::Damage(Damage { start, end }))
     }
 }
 
 /// A part of a [`Segment`] that cannot be read.
-///
-/// Damage at the end of a journal's newest segment is an incomplete write: the process or the
-/// machine stopped meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damage {
     start: usize,
@@ -181,50 +177,32 @@ impl Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.range();
-        let len = end - start;
-        write!(
-            f,
-            "{len} bytes from byte {start} on are damaged; the events in them are lost"
-        )
+        write!(f, "{} bytes from byte {start} on are damaged", end - start)
     }
 }
 
 impl error::Error for Damage {}
 
-/// A segment has a format version that this release does not know.
+/// A segment has a format version that this release does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownVersion(());
+pub struct UnknownVersion {
+    /// The version of the file; this release reads version 2.
+    pub version: u32,
+}
 
 impl fmt::Display for UnknownVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the segment has a format newer than 1; read it with a newer release")
+        let Self { version } = self;
+        write!(
+            f,
+            "the segment has format {version}, and this release reads format 2"
+        )
     }
 }
 
 impl error::Error for UnknownVersion {}
 
-const HEAD: &[u8] = b":sse-journal ";
-const VERSION: &[u8] = b"1";
-
-/// Parses the head of a segment: the journal's first ID, and the head's length.
-fn parse_head(bytes: &[u8]) -> Result<Option<(LogId, usize)>, UnknownVersion> {
-    let Some(rest) = bytes.strip_prefix(HEAD) else {
-        return Ok(None);
-    };
-    let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
-    let Some((version, since)) = str::from_utf8(line)
-        .ok()
-        .and_then(|line| line.split_once(' '))
-    else {
-        return Ok(None);
-    };
-    if version.as_bytes() != VERSION {
-        return match version.parse::<u32>() {
-            Ok(_) => Err(UnknownVersion(())),
-            Err(_) => Ok(None),
-        };
-    }
-    let is_whole = rest[line.len()..].starts_with(b"\n\n");
-    let since = LogId::parse(since).filter(|_| is_whole);
-    Ok(since.map(|since| (since, HEAD.len() + line.len() + 2)))
+/// Returns the digits of a CRC-32.
+fn hex(crc: u32) -> [u8; 8] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(crc >> (28 - 4 * at)) as usize & 0xf])
 }

@@ -1,171 +1,145 @@
 //! Records of a segment.
 
-use std::ops::{Range, RangeFrom};
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use fearless_simd::dispatch;
-use fearless_simd::prelude::*;
-use memchr::memmem;
+use memchr::{memchr, memchr3};
 
+use super::hex;
 use crate::event::EventId;
-use crate::line_ends::{LEVEL, LineEnds};
 use crate::log::{LogId, Restored};
 
 /// An event in a [`Segment`](crate::Segment).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {
-    id: LogId,
-    event: &'a [u8],
-    /// The publisher's ID and its offset in `event`. Where it is `None`, the event has `id`.
-    own_id: Option<(&'a str, usize)>,
+    /// The ID that the log or the hub gave the event.
+    pub id: LogId,
+    /// The topic's name, or `None` for a topic that stands alone.
+    pub topic: Option<Cow<'a, str>>,
+    /// The wire bytes of the event.
+    pub event: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn parse(block: &Block<'a>) -> Option<Self> {
-        let bytes = block.bytes;
-        let checked = bytes.get(CHECKED)?;
-        let crc = bytes.strip_prefix(b":")?.first_chunk()?;
-        if bytes[CHECKED.start - 1] != b' ' || *crc != hex(crc32fast::hash(checked)) {
-            return None;
+    /// The usual length of a record without its event and its topic's name, at most.
+    pub const LEN: usize = ":00000000 00000000 1000000 1700000000000-16777216 \n".len();
+
+    /// Appends an event with its comment to `out`.
+    pub fn encode(id: LogId, topic: Option<&str>, event: &[u8], out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend_from_slice(b":00000000 ");
+        out.extend_from_slice(&hex(crc32fast::hash(event)));
+        out.push(b' ');
+        out.extend_from_slice(itoa::Buffer::new().format(event.len()).as_bytes());
+        out.push(b' ');
+        push_id(id, out);
+        if let Some(topic) = topic {
+            out.push(b' ');
+            push_escaped(topic, out);
         }
-        // A carriage return would end lines and events for clients, and no encoder wrote it.
-        if !block.is_plain {
-            return None;
-        }
-        let log_id = bytes.get(CHECKED.start..block.event - 1)?;
-        let id = bytes[block.id.clone()].strip_prefix(b"id: ")?;
-        let own_id = if id == log_id {
-            None
-        } else {
-            let id = str::from_utf8(id).ok().filter(|id| !id.contains('\0'))?;
-            Some((id, block.id.end - id.len() - block.event))
-        };
-        Some(Self {
-            id: LogId::parse_bytes(log_id)?,
-            event: &bytes[block.event..],
-            own_id,
-        })
+        let crc = hex(crc32fast::hash(&out[at + CHECKED..]));
+        out[at + 1..][..crc.len()].copy_from_slice(&crc);
+        out.push(b'\n');
+        out.extend_from_slice(event);
     }
 
-    /// Returns the ID that the log assigned to the event. It rises from record to record.
-    #[must_use]
-    pub const fn id(&self) -> LogId {
-        self.id
-    }
-
-    /// Returns the wire bytes of the event.
-    #[must_use]
-    pub const fn event(&self) -> &'a [u8] {
-        self.event
+    /// Returns the publisher's ID, if the event has one.
+    fn own_id(&self) -> Option<EventId<'a>> {
+        let mut lines = self.event.split(|byte| *byte == b'\n');
+        let line = lines.find(|line| !line.starts_with(b":"))?;
+        let id = str::from_utf8(line.strip_prefix(b"id: ")?).ok()?;
+        let is_own = LogId::parse(id) != Some(self.id);
+        EventId::new(id).ok().filter(|_| is_own)
     }
 }
 
 impl Restored {
     /// Appends an event and returns `true`, or returns `false` if its ID is not later than
     /// that of the last one.
-    ///
-    /// A publisher's ID that a client could not send back, such as one with a space at its
-    /// end, is replaced by the log's and counted as [dropped](EventId::dropped). Earlier
-    /// releases wrote such IDs.
     pub fn push(&mut self, record: &Record<'_>) -> bool {
-        let Record { id, event, own_id } = *record;
-        let Some((own_id, at)) = own_id else {
-            return self.append(id, None, event);
+        let own_id = match record.topic {
+            None => record.own_id().map(|id| Arc::from(id.as_str())),
+            Some(_) => None,
         };
-        if let Some(own_id) = EventId::foreign(own_id) {
-            return self.append(id, Some(Arc::from(own_id.as_str())), event);
-        }
-        let mut replaced = event[..at].to_vec();
-        push_id(id, &mut replaced);
-        replaced.extend_from_slice(&event[at + own_id.len()..]);
-        self.append(id, None, &replaced)
+        self.append(record.id, own_id, record.event)
     }
 }
 
-/// The bytes that a record's checksum covers: all after `:00000000 `.
-const CHECKED: RangeFrom<usize> = 10..;
-
-/// The usual length of a record without its event.
-pub(super) const RECORD_LEN: usize = b":00000000 1700000000000-000\n".len();
-
-pub(super) fn push_record(id: LogId, event: &[u8], out: &mut Vec<u8>) {
-    let at = out.len();
-    out.extend_from_slice(b":00000000 ");
-    push_id(id, out);
-    out.push(b'\n');
-    out.extend_from_slice(event);
-    let crc = hex(crc32fast::hash(&out[at..][CHECKED]));
-    out[at + 1..][..crc.len()].copy_from_slice(&crc);
+/// The comment before an event.
+pub(super) struct Header<'a> {
+    pub(super) line_len: usize,
+    pub(super) event_len: usize,
+    crc: [u8; 8],
+    pub(super) id: LogId,
+    pub(super) topic: Option<Cow<'a, str>>,
 }
+
+impl<'a> Header<'a> {
+    /// Parses the first line of `bytes`, if its checksum is right.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(b":")?;
+        let crc: &[u8; 8] = rest.first_chunk()?;
+        if !crc[0].is_ascii_hexdigit() || *rest.get(8)? != b' ' {
+            return None;
+        }
+        let line = &bytes[..memchr(b'\n', bytes)?];
+        let checked = line.get(CHECKED..)?;
+        if *crc != hex(crc32fast::hash(checked)) {
+            return None;
+        }
+        let mut fields = str::from_utf8(checked).ok()?.splitn(4, ' ');
+        Some(Self {
+            line_len: line.len() + 1,
+            crc: fields.next()?.as_bytes().try_into().ok()?,
+            event_len: fields.next()?.parse().ok()?,
+            id: LogId::parse(fields.next()?)?,
+            topic: fields.next().map(unescape),
+        })
+    }
+
+    /// Whether the event has the checksum in the comment.
+    pub(super) fn matches(&self, event: &[u8]) -> bool {
+        self.crc == hex(crc32fast::hash(event))
+    }
+}
+
+/// The offset of the part of a comment that its checksum covers.
+const CHECKED: usize = ":00000000 ".len();
 
 pub(super) fn push_id(id: LogId, out: &mut Vec<u8>) {
     out.extend_from_slice(id.text(&mut [0; LogId::MAX_LEN]).as_bytes());
 }
 
-fn hex(crc: u32) -> [u8; 8] {
-    std::array::from_fn(|at| b"0123456789abcdef"[(crc >> (28 - 4 * at)) as usize & 0xf])
+/// Appends a name in one line: line breaks and backslashes are escaped.
+pub(super) fn push_escaped(name: &str, out: &mut Vec<u8>) {
+    let mut rest = name.as_bytes();
+    while let Some(at) = memchr3(b'\n', b'\r', b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
 }
 
-/// Returns the offset of the last line in a block that may begin a record.
-pub(super) fn last_record_start(block: &[u8]) -> usize {
-    let mut end = block.len();
-    while let Some(lf) = memmem::rfind(&block[..end], b"\n:") {
-        match block.get(lf + 2) {
-            Some(b' ' | b'\n') | None => end = lf + 1, // A comment of the event.
-            Some(_) => return lf + 1,
-        }
+pub(super) fn unescape(name: &str) -> Cow<'_, str> {
+    if !name.contains('\\') {
+        return name.into();
     }
-    0
-}
-
-/// Lines up to a blank one, or up to the end of the file.
-pub(super) struct Block<'a> {
-    pub(super) bytes: &'a [u8],
-    /// The offset of the second line.
-    event: usize,
-    /// The first line after the first that is not a comment.
-    id: Range<usize>,
-    /// Whether it ends with a blank line and has no carriage return.
-    is_plain: bool,
-}
-
-impl<'a> Block<'a> {
-    /// Reads the first block of `bytes`.
-    ///
-    /// One pass over the lines finds everything. Separate searches take several times as long
-    /// where events are short.
-    pub(super) fn first(bytes: &'a [u8]) -> Self {
-        dispatch!(*LEVEL, simd => Self::walk(simd, bytes))
+    let mut chars = name.chars();
+    let mut plain = String::with_capacity(name.len());
+    while let Some(char) = chars.next() {
+        plain.push(match char {
+            '\\' => match chars.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                _ => '\\',
+            },
+            char => char,
+        });
     }
-
-    #[inline(always)]
-    fn walk<S: Simd>(simd: S, bytes: &'a [u8]) -> Self {
-        let (mut start, mut event, mut id, mut has_cr) = (0, bytes.len(), 0..0, false);
-        for end in LineEnds::new(simd, bytes) {
-            if bytes[end] == b'\r' {
-                has_cr = true;
-                continue;
-            }
-            if end == start {
-                return Self {
-                    bytes: &bytes[..=end],
-                    event,
-                    id,
-                    is_plain: !has_cr,
-                };
-            }
-            if start == 0 {
-                event = end + 1;
-            } else if id.is_empty() && bytes[start] != b':' {
-                id = start..end;
-            }
-            start = end + 1;
-        }
-        Self {
-            bytes,
-            event,
-            id,
-            is_plain: false,
-        }
-    }
+    plain.into()
 }

@@ -14,7 +14,6 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 #[cfg(feature = "json")]
-#[cfg(feature = "json")]
 use serde::Serialize;
 
 use crate::event::{Event, EventId, EventType, FieldError, Integer};
@@ -139,7 +138,6 @@ impl<W: Write> Stream<W> {
     /// # Errors
     ///
     /// [`SendError::Json`], [`SendError::Io`], [`SendError::Full`].
-    #[cfg(feature = "json")]
     #[cfg(feature = "json")]
     pub fn write_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.accept(|outbox| outbox.write_json(value))

@@ -5,7 +5,6 @@ use std::str;
 use std::time::Duration;
 
 #[cfg(feature = "json")]
-#[cfg(feature = "json")]
 use serde::Serialize;
 
 use super::append::{Appender, Rollback};
@@ -156,7 +155,6 @@ impl Outbox {
     /// # Errors
     ///
     /// [`SendError::Json`], [`SendError::Full`], [`SendError::Closed`].
-    #[cfg(feature = "json")]
     #[cfg(feature = "json")]
     pub fn write_json(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
         self.push_data(|out, scratch| {

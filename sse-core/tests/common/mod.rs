@@ -73,15 +73,15 @@ pub(crate) fn decode<'i>(
     pieces: impl IntoIterator<Item = &'i [u8]>,
 ) -> (Vec<Item>, Result<(), DecodeError>) {
     let mut items = Vec::new();
-    for mut piece in pieces {
+    for piece in pieces {
+        let mut chunk = decoder.chunk(piece);
         loop {
-            match decoder.decode(&mut piece) {
+            match chunk.next() {
                 Ok(Some(decoded)) => items.push(decoded.into_owned()),
                 Ok(None) => break,
                 Err(error) => return (items, Err(error)),
             }
         }
-        assert_eq!(piece, b"", "`None` means that all input is consumed");
     }
     (items, Ok(()))
 }

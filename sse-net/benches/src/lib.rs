@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
+pub mod ask;
 #[path = "../../../examples/feed.rs"]
 pub mod feed;
 pub mod frame;
@@ -12,6 +13,7 @@ pub mod histogram;
 pub mod load;
 pub mod probe;
 pub mod process;
+pub mod tokens;
 
 /// Listens on loopback with a large backlog. Port 0 or `None` is any free port.
 ///

@@ -55,7 +55,7 @@ impl HubConfig {
     ///
     /// Default: the settings that the configuration was made from. Those of
     /// [`HubConfig::default`] are the defaults of [`TopicConfig`] with an age of one hour. The
-    /// age is also how long an absent client resumes in a topic that nobody uses meanwhile: a
+    /// age also limits how long an absent client can resume in a topic that is unused meanwhile: a
     /// topic is dropped when its last event is older and nobody holds it. The time for which
     /// events [linger](TopicConfig::linger) is the same in all topics.
     pub fn topics(mut self, prefix: &str, config: impl Into<TopicConfig>) -> Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sse_core::{Event, EventType, Upgrader};
 
 pub use self::hub::HubConfig;
-pub use self::topic::{SlowClients, TopicConfig, UnknownId};
+pub use self::topic::{SlowClients, Start, TopicConfig, UnknownId};
 
 /// Settings of a [`Server`](crate::Server): limits, deadlines and intervals.
 ///
@@ -32,6 +32,8 @@ pub use self::topic::{SlowClients, TopicConfig, UnknownId};
 pub struct Config {
     pub(crate) upgrader: Upgrader,
     pub(crate) head_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) max_json: u64,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
@@ -51,6 +53,8 @@ impl Default for Config {
         Self {
             upgrader: Upgrader::new(),
             head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            max_json: 2 << 20,
             handler_timeout: None,
             max_connections: 1 << 16,
             max_connections_per_address: usize::MAX,
@@ -82,6 +86,23 @@ impl Config {
     /// head is complete, a connection costs a task and a few KB.
     pub fn head_timeout(mut self, timeout: Duration) -> Self {
         self.head_timeout = timeout;
+        self
+    }
+
+    /// The time allowed for the body of a request, from when the handler asks for it.
+    ///
+    /// Default: 30 s. The response is then 408. Raise it for large bodies over slow networks.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// The largest body in bytes that [`Request::json`](crate::Request::json) reads.
+    ///
+    /// Default: 2 MiB. As many connections as send bodies at the same time may take up to twice
+    /// that each.
+    pub fn max_json(mut self, bytes: u64) -> Self {
+        self.max_json = bytes;
         self
     }
 
@@ -178,7 +199,8 @@ impl Config {
 
     /// The number of bytes a client may send after its request before it is disconnected.
     ///
-    /// Default: 64 KiB, more than any client of event streams sends.
+    /// Default: 64 KiB, more than any client of event streams sends. A body that the handler has
+    /// not read counts.
     pub fn max_input(mut self, bytes: usize) -> Self {
         self.max_input = bytes;
         self
@@ -213,7 +235,7 @@ impl Config {
     /// Returns the age at which a stream that starts now is ended.
     pub(crate) fn age(&self) -> Duration {
         match self.max_age {
-            Some(age) => age - age.mul_f64(fastrand::f64() / 10.0).min(age),
+            Some(age) => shortened(age),
             None => Duration::MAX,
         }
     }
@@ -256,6 +278,11 @@ impl Heartbeat {
         .encode(&mut out);
         out
     }
+}
+
+/// Returns `time`, shortened at random by up to 10 %, so that clients do not all wake together.
+pub(crate) fn shortened(time: Duration) -> Duration {
+    time - time.mul_f64(fastrand::f64() / 10.0).min(time)
 }
 
 /// Returns `time`, lengthened at random by up to 50 %.

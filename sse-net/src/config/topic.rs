@@ -1,3 +1,5 @@
+//! The settings of a topic.
+
 use std::time::Duration;
 
 use sse_core::{EventType, KeyedRetention, Retention};
@@ -23,6 +25,7 @@ pub struct TopicConfig {
     pub(crate) max_event: usize,
     pub(crate) slow_clients: SlowClients,
     pub(crate) gap_type: EventType<'static>,
+    pub(crate) start: Start,
     pub(crate) unknown_id: UnknownId,
     pub(crate) linger: Duration,
     pub(crate) event_type: Option<EventType<'static>>,
@@ -38,6 +41,7 @@ impl Default for TopicConfig {
             max_event: 16 << 20,
             slow_clients: SlowClients::default(),
             gap_type: EventType::from_static("gap"),
+            start: Start::default(),
             unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
             event_type: None,
@@ -89,6 +93,14 @@ impl TopicConfig {
     /// keyed, since all of its keys follow. The event has no ID.
     pub fn gap_type(mut self, event_type: EventType<'static>) -> Self {
         self.gap_type = event_type;
+        self
+    }
+
+    /// The start for a client without a last event ID, unless the application passes another.
+    ///
+    /// Default: [`Start::Live`].
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
         self
     }
 
@@ -148,6 +160,20 @@ impl TopicConfig {
         self.marker_type = event_type.into();
         self
     }
+}
+
+/// Where a subscription begins.
+///
+/// In a [keyed topic](crate::Hub::keyed_topic) it always begins with the newest event of each key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With the next event that is published.
+    #[default]
+    Live,
+    /// With at most this many of the last events of the replay window.
+    Last(usize),
+    /// With the whole replay window.
+    Earliest,
 }
 
 /// The treatment of a client whose next event has been evicted.

@@ -19,13 +19,15 @@ pub(super) struct Accepted {
     /// The bytes before the first event.
     pub(super) opening: Vec<u8>,
     pub(super) permit: Permit,
+    pub(super) sends_retry: bool,
 }
 
 impl Accepted {
     /// Responds with a subscription.
     pub(super) fn follow(mut self, mut subscription: Subscription) -> http::Response<Body> {
         self.inner.stats.add_resume(subscription.resume());
-        let retry = jittered(self.inner.config.retry);
+        let retry = self.sends_retry.then_some(self.inner.config.retry);
+        let retry = retry.map(jittered);
         subscription.encode_opening(retry, &mut self.opening);
         let age = if self.inner.is_draining() {
             Duration::ZERO
@@ -38,12 +40,14 @@ impl Accepted {
 
     /// Responds with a per-client stream.
     pub(super) fn write(mut self, stream: PerClient) -> http::Response<Body> {
-        self.inner.append_retry(&mut self.opening);
+        if self.sends_retry {
+            self.inner.append_retry(&mut self.opening);
+        }
         self.respond(Source::PerClient(stream), None)
     }
 
     fn respond(self, source: Source, ends_at: Option<Instant>) -> http::Response<Body> {
-        let registration = Registration::new(self.inner, self.permit);
+        let registration = Registration::new(self.inner, self.permit, self.sends_retry);
         let stream = StreamBody::new(registration, source, self.opening, ends_at);
         http::Response::from_parts(self.parts, Body::stream(stream))
     }

@@ -9,6 +9,7 @@ use http_body::{Frame, SizeHint};
 
 use super::stream_body::{Source, StreamBody};
 use crate::stats::Disconnect;
+use crate::transport::Until;
 
 /// The body of a response that a [`Responder`](crate::Responder) returns.
 ///
@@ -45,6 +46,26 @@ impl Body {
     pub fn on_end(mut self, hook: impl FnOnce(Disconnect) + Send + 'static) -> Self {
         if let Content::Stream(stream) = &mut self.0 {
             stream.on_end(hook);
+        }
+        self
+    }
+
+    /// Ends the stream at a time, or when a future resolves: for example when a token expires.
+    ///
+    /// See [`Answer::until`](crate::Answer::until). A body that is not a stream is not affected.
+    ///
+    /// ```
+    /// # use std::time::SystemTime;
+    /// # use sse_net::{Responder, Topic};
+    /// # fn follow(responder: &Responder, request: &http::Request<()>, inbox: &Topic, expires_at: SystemTime) {
+    /// let response = responder.follow(request, inbox);
+    /// let response = response.map(|body| body.until(expires_at));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn until<Kind>(mut self, end: impl Until<Kind>) -> Self {
+        if let Content::Stream(stream) = &mut self.0 {
+            stream.until(end);
         }
         self
     }

@@ -1,11 +1,11 @@
 //! Streams of events: a subscription as one, and the items of one that becomes a body.
 
 use std::error::Error;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_core::Stream;
 use sse_core::{Decoded, Decoder, Event, Lagged, MessageEvent};
 
@@ -35,7 +35,7 @@ use crate::topic::Subscription;
 pub struct EventStream {
     subscription: Subscription,
     decoder: Decoder,
-    /// Bytes that have been read and not decoded.
+    /// Bytes that have been read and that the decoder has not taken.
     bytes: Bytes,
 }
 
@@ -60,17 +60,12 @@ impl EventStream {
     }
 
     fn decode(&mut self) -> Option<MessageEvent<'static>> {
-        while self.bytes.has_remaining() {
-            let mut rest = &self.bytes[..];
-            let event = match self.decoder.decode(&mut rest) {
-                Ok(Some(Decoded::Event(event))) => Some(event.into_owned()),
-                Ok(_) => None, // Comments and reconnection times, which are not dispatched.
-                Err(_) => return None,
-            };
-            let taken = self.bytes.len() - rest.len();
-            self.bytes.advance(taken);
-            if event.is_some() {
-                return event;
+        let bytes = mem::take(&mut self.bytes);
+        let mut chunk = self.decoder.chunk(&bytes);
+        while let Ok(Some(decoded)) = chunk.next() {
+            // Comments and reconnection times are not dispatched.
+            if let Decoded::Event(event) = decoded {
+                return Some(event.into_owned());
             }
         }
         None

@@ -1,8 +1,8 @@
 //! What a responder shares with its bodies.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Waker};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,13 +10,13 @@ use slab::Slab;
 use sse_core::Event;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Config, jittered};
+use crate::config::{Config, jittered, shortened};
 use crate::stats::{Disconnect, Stats};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::transport::limit::{Limit, Permit};
 use crate::transport::on_end::OnEnd;
-
-/// The shortest interval of heartbeats, as on a server.
-const MIN_HEARTBEAT: Duration = Duration::from_millis(250);
+use crate::transport::presence::LOOK;
+use crate::transport::until::Signal;
 
 pub(super) struct Inner {
     pub(super) config: Config,
@@ -74,7 +74,7 @@ impl Inner {
     }
 
     fn wakers(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.wakers)
     }
 }
 
@@ -95,20 +95,20 @@ pub(super) struct Registration {
     heartbeat_interval: Duration,
     reason: Disconnect,
     on_end: OnEnd,
+    sends_retry: bool,
     _permit: Permit,
 }
 
 impl Registration {
-    pub(super) fn new(inner: Arc<Inner>, permit: Permit) -> Self {
-        let heartbeat = inner.config.heartbeat.max(MIN_HEARTBEAT);
+    pub(super) fn new(inner: Arc<Inner>, permit: Permit, sends_retry: bool) -> Self {
         let key = inner.wakers().insert(None);
         Self {
             key,
             waker: None,
-            // Up to 10 % shorter, so that not all heartbeats are due at once.
-            heartbeat_interval: heartbeat - heartbeat.mul_f64(fastrand::f64() / 10.0),
+            heartbeat_interval: shortened(inner.config.heartbeat.max(LOOK)),
             reason: Disconnect::Gone,
             on_end: OnEnd::traced(),
+            sends_retry,
             inner,
             _permit: permit,
         }
@@ -138,6 +138,16 @@ impl Registration {
         self.on_end.add(hook);
     }
 
+    /// Adds a future that ends the stream.
+    pub(super) fn add_signal(&mut self, signal: Signal) {
+        self.on_end.add_signal(signal);
+    }
+
+    /// Resolves to the reason for which one of the futures of `until` ends the stream.
+    pub(super) fn poll_signals(&mut self, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        self.on_end.poll_signals(cx)
+    }
+
     /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::Gone`].
     pub(super) const fn set_reason(&mut self, reason: Disconnect) {
         self.reason = reason;
@@ -155,9 +165,11 @@ impl Registration {
         &self.inner.stats
     }
 
-    /// Appends a block with the reconnection time.
+    /// Appends a block with the reconnection time, unless the stream has none.
     pub(super) fn append_retry(&self, out: &mut Vec<u8>) {
-        self.inner.append_retry(out);
+        if self.sends_retry {
+            self.inner.append_retry(out);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Streams as the responses of an HTTP server: hyper, axum or another.
 
 mod accepted;
+mod admit;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
@@ -12,5 +13,5 @@ mod stream_body;
 
 pub use body::Body;
 pub use events::{EventStream, IntoEvent};
-pub use request::{LastEventId, last_event_id};
+pub use request::{LastEventId, NoRequest, RequestHead, last_event_id};
 pub use responder::Responder;

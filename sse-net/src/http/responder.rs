@@ -8,18 +8,15 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_core::Stream as Events;
-use http::{HeaderName, HeaderValue, Request, StatusCode};
-use sse_core::{EventId, Head, Rejection, Response};
+use sse_core::{EventId, Head, Headers, Rejection, Response};
 
-use super::accepted::Accepted;
 use super::body::Body;
 use super::events::IntoEvent;
 use super::inner::Inner;
-use super::request::{head, method_and_origin};
+use super::request::{NoRequest, RequestHead};
 use super::stream_body::{PerClient, Writer};
-use crate::config::{AtCapacity, Config};
+use crate::config::Config;
 use crate::stats::Snapshot;
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeWriter, pipe};
@@ -30,11 +27,19 @@ use crate::unwind::catch_async;
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
 ///
 /// It checks requests as a [`Server`](crate::Server) does and responds with the same headers;
-/// a refused request gets a response, too. `Date` and `Connection` are left to the HTTP server.
-/// Cheap to clone; all clones share limits, counters and drain.
+/// a refused request gets a response, too. The application checks the method and reads the body;
+/// the HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a request, such
+/// as the parts that an extractor leaves. Cheap to clone; all clones share limits, counters and
+/// drain.
+///
+/// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
+/// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).
+///
+/// The [`Body`] of a response may end the stream [early](Body::until), and reports its
+/// [end](Body::on_end).
 ///
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
-/// connections: `head_timeout`, `handler_timeout`, `max_input`, `max_connections_per_address`,
+/// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`, `max_connections_per_address`,
 /// `shards` and the sizes of heads. `max_connections` limits the number of streams.
 /// `write_timeout` applies to [`upgrade`](Self::upgrade) alone. A body is not polled while its
 /// client takes nothing, so nothing grows, but nothing ends it either; a listener of
@@ -64,7 +69,13 @@ use crate::unwind::catch_async;
 /// # drop(serve(responder, ticks, http::Request::new(())));
 /// ```
 #[derive(Debug, Clone)]
-pub struct Responder(Arc<Inner>);
+pub struct Responder {
+    pub(super) inner: Arc<Inner>,
+    pub(super) is_accept_ignored: bool,
+    pub(super) sends_retry: bool,
+    /// The headers of the responses.
+    pub(super) headers: Headers,
+}
 
 #[expect(
     clippy::result_large_err,
@@ -74,24 +85,64 @@ impl Responder {
     /// Creates a responder with these settings.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self(Arc::new(Inner::new(config)))
+        Self {
+            inner: Arc::new(Inner::new(config)),
+            is_accept_ignored: false,
+            sends_retry: true,
+            headers: Headers::new(),
+        }
     }
 
-    /// Responds with the events of `topic`, after the client's last event ID or from now on.
+    /// Returns a clone that streams whatever `Accept` says.
+    ///
+    /// See [`Request::ignore_accept`](crate::Request::ignore_accept).
+    #[must_use]
+    pub fn ignore_accept(&self) -> Self {
+        Self {
+            is_accept_ignored: true,
+            ..self.clone()
+        }
+    }
+
+    /// Returns a clone whose streams have no blocks with the reconnection time.
+    ///
+    /// See [`Request::without_retry`](crate::Request::without_retry).
+    #[must_use]
+    pub fn without_retry(&self) -> Self {
+        Self {
+            sends_retry: false,
+            ..self.clone()
+        }
+    }
+
+    /// Returns a clone that sets headers of its responses, such as `Set-Cookie`.
+    ///
+    /// See [`Request::with_headers`](crate::Request::with_headers). Further headers may be added
+    /// to the returned [`http::Response`].
+    #[must_use]
+    pub fn with_headers(&self, headers: Headers) -> Self {
+        Self {
+            headers,
+            ..self.clone()
+        }
+    }
+
+    /// Responds with the events of `topic`, after the client's last event ID or from
+    /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///
     /// See [`Request::follow`](crate::Request::follow).
     #[must_use]
-    pub fn follow<B>(&self, request: &Request<B>, topic: &Topic) -> http::Response<Body> {
-        self.follow_from(request, topic, Start::Live)
+    pub fn follow(&self, request: &impl RequestHead, topic: &Topic) -> http::Response<Body> {
+        self.follow_from(request, topic, topic.start())
     }
 
     /// Responds with the events of `topic`, after the client's last event ID or from `start`.
     ///
     /// See [`Request::follow_from`](crate::Request::follow_from).
     #[must_use]
-    pub fn follow_from<B>(
+    pub fn follow_from(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
         topic: &Topic,
         start: Start,
     ) -> http::Response<Body> {
@@ -109,9 +160,9 @@ impl Responder {
     ///
     /// See [`Request::follow_all`](crate::Request::follow_all).
     #[must_use]
-    pub fn follow_all<B>(
+    pub fn follow_all(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
         topics: impl IntoIterator<Item = impl Borrow<Topic>>,
     ) -> http::Response<Body> {
         self.follow_all_from(request, topics, Start::Live)
@@ -122,9 +173,9 @@ impl Responder {
     ///
     /// See [`Request::follow_all_from`](crate::Request::follow_all_from).
     #[must_use]
-    pub fn follow_all_from<B>(
+    pub fn follow_all_from(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
         topics: impl IntoIterator<Item = impl Borrow<Topic>>,
         start: Start,
     ) -> http::Response<Body> {
@@ -153,9 +204,9 @@ impl Responder {
     /// future, wherever it waits. If the future fails, so does the body, and the HTTP
     /// server aborts the response.
     #[must_use]
-    pub fn stream<B, F>(
+    pub fn stream<F>(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
         write: impl FnOnce(Stream<PipeWriter>) -> F,
     ) -> http::Response<Body>
     where
@@ -166,7 +217,7 @@ impl Responder {
             |response| response,
             |accepted| {
                 let (pipe, reader) = pipe();
-                let stream = Stream::new(pipe, self.0.config.write_timeout);
+                let stream = Stream::new(pipe, self.inner.config.write_timeout);
                 let writing = catch_async("a per-client stream's future", write(stream));
                 let writer: Writer = Box::pin(async {
                     writing
@@ -198,9 +249,9 @@ impl Responder {
     /// }
     /// ```
     #[must_use]
-    pub fn events<B>(
+    pub fn events(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
         events: impl Events<Item: IntoEvent> + Send + 'static,
     ) -> http::Response<Body> {
         self.stream(request, async move |mut stream| {
@@ -242,30 +293,30 @@ impl Responder {
     ///
     /// The response to a request that does not get a stream: it is refused, or its method is
     /// `HEAD` or `OPTIONS`, or there is no room.
-    pub fn upgrade<B>(
+    pub fn upgrade(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
     ) -> Result<(http::Response<Body>, Stream<PipeWriter>), http::Response<Body>> {
         let accepted = self.check(request).and_then(|head| self.accept(&head))?;
         let (pipe, reader) = pipe();
-        let stream = Stream::new(pipe, self.0.config.write_timeout);
+        let stream = Stream::new(pipe, self.inner.config.write_timeout);
         Ok((accepted.write(PerClient::new(reader, None)), stream))
     }
 
     /// Responds with something other than a stream, and the headers that every response has.
     #[must_use]
-    pub fn respond<B>(
+    pub fn respond(
         &self,
-        request: &Request<B>,
+        request: &impl RequestHead,
         response: impl Into<Response>,
     ) -> http::Response<Body> {
-        let head = head(request).ok().or_else(|| method_and_origin(request));
+        let head = request.head().ok().or_else(|| request.method_and_origin());
         self.reply(response, head.as_ref())
     }
 
     /// Refuses the request.
     #[must_use]
-    pub fn reject<B>(&self, request: &Request<B>, rejection: Rejection) -> http::Response<Body> {
+    pub fn reject(&self, request: &impl RequestHead, rejection: Rejection) -> http::Response<Body> {
         self.respond(request, rejection)
     }
 
@@ -275,8 +326,7 @@ impl Responder {
     /// an effect. The response is 204 if the topic has been finished and everything been read.
     #[must_use]
     pub fn respond_with(&self, subscription: Subscription) -> http::Response<Body> {
-        Head::from_parts("GET", "/", None, [])
-            .map_err(|rejection| self.reply(rejection, None))
+        self.check(&NoRequest)
             .and_then(|head| self.follow_after(&head, |_| subscription))
             .unwrap_or_else(|response| response)
     }
@@ -286,7 +336,7 @@ impl Responder {
     /// `connections` is the number of streams; `furthest_lag` is not measured.
     #[must_use]
     pub fn stats(&self) -> Snapshot {
-        self.0.stats.snapshot(self.0.limit.connections())
+        self.inner.stats.snapshot(self.inner.limit.connections())
     }
 
     /// Ends all streams within `window`, and asks their clients to reconnect.
@@ -302,83 +352,7 @@ impl Responder {
     /// An HTTP server that shuts down gracefully, such as axum's, waits for its streams: drain
     /// before, or at the same time.
     pub async fn drain(&self, window: Duration) {
-        self.0.drain(window).await;
-    }
-
-    /// Checks all that a request for a stream has to fulfil.
-    fn check<B>(&self, request: &Request<B>) -> Result<Head, http::Response<Body>> {
-        let head = head(request)
-            .map_err(|rejection| self.reply(rejection, method_and_origin(request).as_ref()))?;
-        let upgrader = &self.0.config.upgrader;
-        let checked = upgrader.check(&head);
-        checked.map_err(|rejection| self.reply(rejection, Some(&head)))?;
-        match upgrader.answer_options(&head) {
-            Some(response) => Err(self.reply(response, Some(&head))),
-            None => Ok(head),
-        }
-    }
-
-    /// Responds with a subscription, or 204 if there is nothing left to follow.
-    fn follow_after(
-        &self,
-        head: &Head,
-        subscribe: impl FnOnce(&Head) -> Subscription,
-    ) -> Result<http::Response<Body>, http::Response<Body>> {
-        let accepted = self.0.config.upgrader.accept(head);
-        accepted.map_err(|rejection| self.reply(rejection, Some(head)))?;
-        let subscription = subscribe(head);
-        if subscription.is_over() {
-            return Ok(self.reply(Response::new(204), Some(head)));
-        }
-        Ok(self.accept(head)?.follow(subscription))
-    }
-
-    /// Takes a permit for a stream.
-    fn accept(&self, head: &Head) -> Result<Accepted, http::Response<Body>> {
-        let config = &self.0.config;
-        let permit = self.0.limit.admit(None);
-        if permit.is_none() {
-            self.0.stats.add_refused();
-            if config.at_capacity == AtCapacity::Refuse {
-                return Err(self.reply(Rejection::UNAVAILABLE, Some(head)));
-            }
-        }
-        let accepted = config.upgrader.accept(head);
-        let response = accepted.map_err(|rejection| self.reply(rejection, Some(head)))?;
-        let mut opening = response.body().to_vec();
-        let (parts, _) = self.reply(response, Some(head)).into_parts();
-        if head.method() == "HEAD" {
-            return Err(http::Response::from_parts(parts, Body::omitted()));
-        }
-        let Some(permit) = permit else {
-            self.0.append_retry(&mut opening);
-            let body = Body::full(opening.into());
-            return Err(http::Response::from_parts(parts, body));
-        };
-        Ok(Accepted {
-            inner: Arc::clone(&self.0),
-            parts,
-            opening,
-            permit,
-        })
-    }
-
-    /// Converts a response, without `Date` and `Connection`, which the HTTP server adds.
-    fn reply(&self, response: impl Into<Response>, head: Option<&Head>) -> http::Response<Body> {
-        let reply = self.0.config.upgrader.reply(response, head, None);
-        let reply = reply.response();
-        let body = Body::full(Bytes::copy_from_slice(reply.body()));
-        let mut response = http::Response::new(body);
-        *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or_default();
-        for (name, value) in reply.headers() {
-            // Both have been checked already, by the same rules.
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(name), HeaderValue::try_from(value))
-            {
-                response.headers_mut().append(name, value);
-            }
-        }
-        response
+        self.inner.drain(window).await;
     }
 }
 

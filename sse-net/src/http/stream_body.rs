@@ -13,6 +13,7 @@ use super::inner::Registration;
 use crate::stats::Disconnect;
 use crate::stream::pipe::PipeReader;
 use crate::topic::Subscription;
+use crate::transport::Until;
 
 pub(super) struct StreamBody {
     registration: Registration,
@@ -21,6 +22,8 @@ pub(super) struct StreamBody {
     opening: Bytes,
     /// When the stream ends at the latest.
     ends_at: Option<Instant>,
+    /// The reason for ending it then.
+    end_reason: Disconnect,
     is_draining: bool,
     /// When a heartbeat is due, unless something is sent before.
     heartbeat_at: Option<Instant>,
@@ -65,6 +68,7 @@ impl StreamBody {
             source,
             opening: opening.into(),
             ends_at,
+            end_reason: Disconnect::MaxAge,
             is_draining: false,
             heartbeat_at: None,
             lingers_until: None,
@@ -78,6 +82,19 @@ impl StreamBody {
 
     pub(super) fn on_end(&mut self, hook: impl FnOnce(Disconnect) + Send + 'static) {
         self.registration.on_end(hook);
+    }
+
+    /// Ends the stream at a time or when a future resolves.
+    pub(super) fn until<Kind>(&mut self, end: impl Until<Kind>) {
+        let (at, signal) = end.into_end();
+        if let Some(at) = at
+            && self.ends_at.is_none_or(|ends_at| at < ends_at)
+        {
+            (self.ends_at, self.end_reason) = (Some(at), Disconnect::Expired);
+        }
+        if let Some(signal) = signal {
+            self.registration.add_signal(signal);
+        }
     }
 
     /// Resolves to the next bytes, or the end of the stream.
@@ -95,9 +112,12 @@ impl StreamBody {
             return self.send(opening, Instant::now());
         }
         self.check_drain(cx);
+        if let Poll::Ready(reason) = self.registration.poll_signals(cx) {
+            return Poll::Ready(Err(self.end_with_retry(reason, cx)));
+        }
         loop {
             if self.ends_at.is_some_and(|at| at <= Instant::now()) {
-                return Poll::Ready(Err(self.end_with_retry(cx)));
+                return Poll::Ready(Err(self.end_with_retry(self.end_reason, cx)));
             }
             if self.lingers_until.is_some_and(|at| at <= Instant::now()) {
                 self.lingers_until = None;
@@ -169,11 +189,12 @@ impl StreamBody {
             };
             let ends_at = drain.since.checked_add(window);
             self.ends_at = self.ends_at.into_iter().chain(ends_at).min();
+            self.end_reason = Disconnect::Drained;
         }
     }
 
     /// Ends the stream with a jittered reconnection time.
-    fn end_with_retry(&mut self, cx: &mut Context<'_>) -> End {
+    fn end_with_retry(&mut self, reason: Disconnect, cx: &mut Context<'_>) -> End {
         let mut last = Vec::new();
         // The stream has accepted these events, so they are sent first.
         if let Source::PerClient(stream) = &mut self.source
@@ -182,11 +203,6 @@ impl StreamBody {
             last.extend_from_slice(&accepted);
         }
         self.registration.append_retry(&mut last);
-        let reason = if self.is_draining {
-            Disconnect::Drained
-        } else {
-            Disconnect::MaxAge
-        };
         End {
             last: last.into(),
             ..End::of(reason)

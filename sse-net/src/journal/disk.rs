@@ -1,91 +1,151 @@
-//! File operations of a journal, with errors that name the operation and the path.
+//! The file operations of a journal.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{error, fmt};
 
-/// An open file or directory, with its path for errors.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    file: File,
-    path: PathBuf,
+/// The file operations of a journal. Tests inject failures here.
+pub(super) trait Disk: Send + Sync {
+    /// Creates a folder and those above it, and syncs each new one into its parent.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Locks a folder until the returned value is dropped.
+    ///
+    /// An error of the kind `WouldBlock` means that it is locked already.
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>>;
+
+    /// Returns the files in a folder, each with its length.
+    fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
+
+    /// Reads a whole file into `out`, replacing its content.
+    fn read(&self, path: &Path, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Creates a file for writing. It must not exist.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>>;
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Deletes a file. Succeeds if it does not exist.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Forces the names of created, renamed and deleted files to the disk.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
-impl Handle {
-    /// Creates a file that must not exist.
-    pub(crate) fn create(path: PathBuf) -> Result<Self, FileError> {
-        let file = attempt("create", &path, || File::create_new(&path))?;
-        Ok(Self { file, path })
-    }
+/// A file that is written to.
+pub(super) trait Output: Send + Sync {
+    fn write(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Opens a file, truncates it to `len` bytes, and appends from there.
-    pub(crate) fn open(path: PathBuf, len: u64) -> Result<Self, FileError> {
-        let file = attempt("open", &path, || OpenOptions::new().write(true).open(&path))?;
-        let mut handle = Self { file, path };
-        handle.truncate(len)?;
-        attempt("open", &handle.path, || handle.file.seek(SeekFrom::End(0)))?;
-        Ok(handle)
-    }
+    /// Forces written data to the disk.
+    fn sync(&self) -> io::Result<()>;
+}
 
-    /// Opens a directory, to be synced after files are created or deleted.
-    pub(crate) fn directory(path: PathBuf) -> Result<Self, FileError> {
-        let file = attempt("open", &path, || File::open(&path))?;
-        Ok(Self { file, path })
-    }
+/// The files of the operating system.
+pub(super) struct Files;
 
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
-        attempt("write", &self.path, || {
-            #[cfg(test)]
-            if let Err(error) = super::faults::inject("tear", &self.path) {
-                (&self.file).write_all(&bytes[..bytes.len() / 2])?;
-                return Err(error);
+impl Disk for Files {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = dir.parent().filter(|parent| *parent != Path::new(""));
+        let parent = parent.unwrap_or(Path::new("."));
+        self.create_dir(parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {
+                Err(error)
             }
-            (&self.file).write_all(bytes)
-        })
+            _ => self.sync_dir(parent),
+        }
     }
 
-    /// Truncates the file to `len` bytes.
-    pub(crate) fn truncate(&self, len: u64) -> Result<(), FileError> {
-        attempt("truncate", &self.path, || self.file.set_len(len))
+    /// Locks a file in the folder and, where that is possible, the folder itself, so that
+    /// deleting the file unlocks nothing.
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false);
+        let file = file.open(dir.join("lock"))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => {}
+        }
+        let folder = File::open(dir).ok();
+        match folder.as_ref().map(File::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(Box::new((file, folder))),
+        }
     }
 
-    /// Forces written data to the disk. Directories are skipped on systems that cannot sync them.
-    pub(crate) fn sync(&self) -> Result<(), FileError> {
-        attempt("sync", &self.path, || match self.file.sync_data() {
-            Err(_) if cfg!(not(unix)) && self.file.metadata()?.is_dir() => Ok(()),
-            synced => synced,
-        })
+    fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => files.push((path, metadata.len())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
     }
-}
 
-/// Reads a whole file into `out`.
-pub(crate) fn read(path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
-    attempt("read", path, || {
+    fn read(&self, path: &Path, out: &mut Vec<u8>) -> io::Result<()> {
         out.clear();
         File::open(path)?.read_to_end(out)?;
         Ok(())
-    })
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
+        let mut options = OpenOptions::new();
+        Ok(Arc::new(options.append(true).create_new(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // Not every system can open or sync a folder.
+        match File::open(dir).and_then(|folder| folder.sync_all()) {
+            Err(_) if cfg!(not(unix)) => Ok(()),
+            synced => synced,
+        }
+    }
 }
 
-/// Deletes a file. Succeeds if it does not exist.
-pub(crate) fn delete(path: &Path) -> Result<(), FileError> {
-    attempt("delete", path, || match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        deleted => deleted,
-    })
+impl Output for File {
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self;
+        file.write_all(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
 }
 
 /// A failed operation on a file of a journal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileError {
     action: &'static str,
     path: PathBuf,
-    error: io::Error,
+    error: Arc<io::Error>,
 }
 
 impl FileError {
-    /// Returns the path of the file or directory.
+    /// Returns the path of the file or folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -93,7 +153,7 @@ impl FileError {
 
     /// Returns the error of the operating system.
     #[must_use]
-    pub const fn io_error(&self) -> &io::Error {
+    pub fn io_error(&self) -> &io::Error {
         &self.error
     }
 }
@@ -116,22 +176,13 @@ impl error::Error for FileError {
 }
 
 /// Returns a function for `map_err` that adds the operation and the path.
-pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
-    let path = path.to_owned();
+pub(super) fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> FileError + 'a {
     move |error| FileError {
         action,
-        path,
-        error,
+        path: path.to_owned(),
+        error: Arc::new(error),
     }
-}
-
-/// Performs a file operation, unless a test injects a failure.
-fn attempt<T>(
-    action: &'static str,
-    path: &Path,
-    act: impl FnOnce() -> io::Result<T>,
-) -> Result<T, FileError> {
-    #[cfg(test)]
-    super::faults::inject(action, path).map_err(failed(action, path))?;
-    act().map_err(failed(action, path))
 }

@@ -1,153 +1,137 @@
-//! Topics that survive a restart: settings, state, notices and errors.
+//! Hubs and topics that survive a restart: settings of their journals.
 
-pub(crate) mod disk;
-#[cfg(test)]
-mod faults;
-mod open;
-mod segment_files;
-pub(crate) mod segments;
-mod sync_thread;
+mod bell;
+mod compact;
+mod disk;
+mod ends;
+mod handle;
+mod helper;
+mod notice;
+mod restore;
+mod segments;
+mod spans;
 #[cfg(test)]
 mod tests;
-pub(crate) mod writer;
-mod writer_thread;
+mod writer;
 
 pub use disk::FileError;
+pub use notice::{JournalError, JournalNotice, JournalState};
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{error, fmt};
 
-use sse_core::Damage;
+use crate::{trace, unwind};
+use disk::{Disk, Files};
 
-use crate::trace;
-
-/// Settings of a topic's journal: the directory, when to sync, and limits.
+/// Settings of a journal: the folder, when to sync, and what happens while it fails.
 ///
 /// ```
 /// use std::time::Duration;
-/// use sse_core::{Event, EventId, Resume, Retention};
-/// use sse_net::{Journal, SyncPolicy, Topic};
+/// use sse_net::{Event, Hub, HubConfig, Journal, SyncPolicy};
 ///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # let dir = std::env::temp_dir().join(format!("sse-net-journal-{}", std::process::id()));
 /// let journal = Journal::new(&dir)
 ///     .sync(SyncPolicy::Interval(Duration::from_millis(200)))
 ///     .on_notice(|notice| eprintln!("{notice}"));
-/// let orders = Topic::open(Retention::events(10_000), &journal)?;
-/// orders.publish(&Event::new().id(1).data("one book")).unwrap();
-/// drop(orders);
-///
-/// // After a restart of the program, or of the machine:
-/// let orders = Topic::open(Retention::events(10_000), &journal)?;
-/// assert_eq!(orders.resume(Some(&EventId::from(1))), Resume::Resumed);
-/// # drop(orders);
+/// let hub = Hub::open(HubConfig::default(), &journal)?;
+/// let published = hub.topic("orders")?.publish(&Event::new().data("one book"))?;
+/// published.stored().await?;
+/// # hub.sync().await?;
+/// # drop(hub);
 /// # std::fs::remove_dir_all(&dir).unwrap();
-/// # Ok::<(), sse_net::JournalError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
 /// ```
 ///
 /// # Guarantees
 ///
-/// A subscriber sees an event only after the event has been written to its file. So whatever a
-/// client has seen survives a crash of the process, and with [`SyncPolicy::EveryEvent`] a power
-/// failure.
+/// A client sees an event only after it has been written to a file. So whatever a client has
+/// seen survives a crash of the process; [`SyncPolicy`] says what survives a crash of the
+/// machine. Publishing never waits for the disk: a thread writes the published events within
+/// half a millisecond and then wakes the subscribers. [`Published::stored`](crate::Published)
+/// waits until an event is as safe as the policy says. Topics that need different policies
+/// belong to different hubs.
 ///
-/// Publishing does not wait for the disk, except with `EveryEvent`: a thread writes the published
-/// events in batches and then wakes the subscribers. A batch takes some tens of microseconds, and
-/// the next one starts at least half a millisecond later. Without waiting subscribers, events are
-/// written within 20 ms, or as soon as there are 1 MiB of them or a quarter of the topic's
-/// [bytes](sse_core::Retention::bytes). Events that are not written yet, and that no subscriber
-/// has seen, are lost when the process is killed or exits without [`Topic::flush`](crate::Topic::flush).
+/// If a write or a sync fails, for example because the disk is full, that is reported, and the
+/// guarantee is suspended: events are delivered without being stored, or are held back with
+/// [`WhileFailing::Hold`]. The segment is abandoned, because an operating system may drop
+/// unwritten data after it has reported an error. Every second a new one is begun with the
+/// events since the last successful sync that the topics still retain. Files or a folder that
+/// somebody has removed are noticed within a second, and treated in the same way.
 ///
-/// A slow write delays delivery. Meanwhile events wait in the log, within its limits.
-///
-/// If a write fails, for example because the disk is full, the error is reported, and events are
-/// delivered without being stored. Writing is retried every second. When it succeeds, the events
-/// that the topic still retains are written; only those evicted meanwhile are missing after a
-/// restart. An event that could not be stored may still reappear after a restart, in its place,
-/// if a part of the failed write could not be removed.
-///
-/// If a sync fails, all events since the last sync count as not stored, because an operating
-/// system may drop unwritten data after it has reported an error. The segment is closed as it is,
-/// and the events that the topic still retains are written again to a new segment, which is
-/// synced at once. Events that are in both segments are restored once.
+/// A client that resumes after a crash with the ID of a lost event receives a gap event.
 ///
 /// # Files
 ///
-/// The directory contains segment files. Each is an event stream that any SSE client can parse:
-/// `cat *.sse` prints all stored events, some of them twice after a failed sync. A comment before
-/// each event contains its ID and a checksum; see [`sse_core::Segment`].
-///
-/// A segment is named after its first ID. If that is not later than the name of the previous
-/// segment, it gets that name and a number. Events are appended to the newest segment until it
-/// has an eighth of the [bytes](Self::bytes), 16 MiB, or an eighth of the [age](Self::age). Old
-/// segments are deleted as a whole. The file `lock` is locked while the topic exists.
+/// The folder contains segment files. Each is an event stream that any SSE client can parse; a
+/// comment before each event contains its topic, its ID and a checksum. A segment has up to
+/// [`segment_bytes`](Self::segment_bytes). Old segments are replaced by one that has only what
+/// the topics still retain: the files take up to twice the retained bytes and two segments. A
+/// file that cannot be read at all is renamed, and never deleted. The file `lock` and the folder
+/// are locked while the journal is open.
 #[derive(Clone)]
+#[must_use]
 pub struct Journal {
-    pub(crate) dir: PathBuf,
-    pub(crate) sync: SyncPolicy,
-    pub(crate) bytes: u64,
-    pub(crate) age: Duration,
-    pub(crate) on_notice: Option<OnNotice>,
+    dir: PathBuf,
+    sync: SyncPolicy,
+    while_failing: WhileFailing,
+    segment_bytes: u64,
+    on_notice: Option<Arc<OnNotice>>,
+    disk: Arc<dyn Disk>,
 }
 
-pub(crate) type OnNotice = Arc<dyn Fn(&JournalNotice) + Send + Sync>;
+type OnNotice = dyn Fn(&JournalNotice) + Send + Sync;
 
 impl Journal {
-    /// Creates a journal in a directory, which is created if it does not exist.
-    #[must_use]
+    /// Creates a journal in a folder, which is created if it does not exist.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             sync: SyncPolicy::default(),
-            bytes: 1 << 30,
-            age: Duration::MAX,
+            while_failing: WhileFailing::Deliver,
+            segment_bytes: 16 << 20,
             on_notice: None,
+            disk: Arc::new(Files),
         }
     }
 
     /// Sets when written events are forced to the disk. Default: every second.
-    #[must_use]
     pub const fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
         self
     }
 
-    /// Sets the maximum size on disk in bytes. Default: 1 GiB. The newest segment always stays.
-    ///
-    /// A topic restores only what its own retention allows. A larger journal serves other readers
-    /// of the files; a smaller one restores less than the topic retains.
-    #[must_use]
-    pub const fn bytes(mut self, count: u64) -> Self {
-        self.bytes = count;
+    /// Sets whether events are delivered while they cannot be stored. Default: they are.
+    pub const fn while_failing(mut self, action: WhileFailing) -> Self {
+        self.while_failing = action;
         self
     }
 
-    /// Sets the maximum age of events. Default: unlimited.
+    /// Sets the size in bytes at which a new segment is begun. Default: 16 MiB.
     ///
-    /// A segment is deleted when all of its events are older. The newest segment always stays.
-    #[must_use]
-    pub const fn age(mut self, age: Duration) -> Self {
-        self.age = age;
+    /// Smaller segments are compacted more often.
+    pub const fn segment_bytes(mut self, count: u64) -> Self {
+        self.segment_bytes = count;
         self
     }
 
     /// Sets a callback for errors and recoveries.
     ///
-    /// It is called from [`Topic::open`](crate::Topic::open) and from the thread that writes; no
-    /// event is written or delivered until it returns. A panic of the callback is caught.
-    #[must_use]
+    /// It is called when the journal is opened and from the thread that writes; no event is
+    /// written or delivered until it returns. A panic of the callback is caught and logged.
     pub fn on_notice(mut self, notify: impl Fn(&JournalNotice) + Send + Sync + 'static) -> Self {
         self.on_notice = Some(Arc::new(notify));
         self
     }
 
-    pub(crate) fn notify(&self, notice: &JournalNotice) {
+    fn notify(&self, notice: &JournalNotice) -> Result<(), unwind::Panicked> {
         trace::journal(notice);
-        if let Some(notify) = &self.on_notice {
-            // A panic of the callback must not end the thread that writes.
-            let _ = catch_unwind(AssertUnwindSafe(|| notify(notice)));
+        match &self.on_notice {
+            Some(notify) => unwind::catch("the callback of a journal", || notify(notice)),
+            None => Ok(()),
         }
     }
 }
@@ -157,41 +141,31 @@ impl fmt::Debug for Journal {
         f.debug_struct("Journal")
             .field("dir", &self.dir)
             .field("sync", &self.sync)
-            .field("bytes", &self.bytes)
-            .field("age", &self.age)
+            .field("while_failing", &self.while_failing)
+            .field("segment_bytes", &self.segment_bytes)
             .finish_non_exhaustive()
     }
 }
 
-impl From<&Self> for Journal {
-    fn from(journal: &Self) -> Self {
-        journal.clone()
-    }
-}
-
-/// When written events are forced to the disk (synced).
+/// When written events are forced to the disk (synced), and what may be lost.
 ///
-/// Until then they are in the operating system's memory: they survive a crash of the process, but
-/// not a crash of the machine or a power failure. [`Journal`] describes when events are written.
+/// With every policy, an event that a client has seen survives a crash of the process, which
+/// loses only events of the last half millisecond that no client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {
     /// The operating system decides, usually after about 30 s.
     ///
-    /// A crash of the machine loses the events since then. Those that survive may have gaps,
-    /// which are reported.
+    /// A crash of the machine or a power failure loses the events since then.
     Never,
     /// A thread syncs at the latest this long after a write.
     ///
-    /// A crash of the machine loses the events since the last sync, though clients may have seen
-    /// them. A client that resumes with a lost ID receives a gap event.
+    /// A crash of the machine or a power failure loses the events since the last sync.
     Interval(Duration),
-    /// Each event is synced before `publish` returns and before a subscriber sees it.
+    /// Each event is synced before a client sees it. Events published meanwhile share a sync.
     ///
-    /// No event that was seen is lost, unless storing fails, which is
-    /// [reported](JournalNotice::NotKept) and [returned](crate::Published::is_stored). Publishing
-    /// blocks for a sync, 20 µs to 10 ms depending on the disk; concurrent publishers share one.
-    /// In async code, publish from a blocking thread, such as one of Tokio's `spawn_blocking`.
+    /// A crash of the machine or a power failure loses no event that a client has seen. An event
+    /// reaches its clients later by the time of a sync, 20 µs to 10 ms depending on the disk.
     EveryEvent,
 }
 
@@ -202,130 +176,15 @@ impl Default for SyncPolicy {
     }
 }
 
-/// The state of a topic's journal.
+/// Whether events are delivered while the journal cannot store them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct JournalState {
-    /// Whether published events are being stored.
+pub enum WhileFailing {
+    /// They are delivered. A crash loses them, and clients that resume receive a gap event.
+    Deliver,
+    /// They are held back until they have been stored.
     ///
-    /// After an error it is `false` until everything that the topic retains has been written.
-    pub is_keeping: bool,
-    /// The bytes of events that have yet to be written, or to be written again.
-    pub unwritten: usize,
-    /// The number of segment files.
-    pub segments: usize,
-    /// The size of all segment files in bytes.
-    pub bytes: u64,
-}
-
-/// An error or a recovery, reported by a journal.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum JournalNotice {
-    /// A part of a segment is damaged and was skipped.
-    Damaged(PathBuf, Damage),
-    /// The newest segment ended with an incomplete event, as after a crash, which was removed.
-    ///
-    /// No subscriber had seen it, unless the machine crashed before a sync, or the file was
-    /// damaged later.
-    Torn(PathBuf, Damage),
-    /// Events cannot be written; from now on they are delivered but not stored.
-    NotKept(FileError),
-    /// Events are stored again, including those published meanwhile except the
-    /// [missed](Self::Missed) ones.
-    KeptAgain,
-    /// This many bytes of events were evicted before they could be written.
-    ///
-    /// After a failed sync they may have been written, but not for certain.
-    Missed(usize),
-    /// A sync failed: events since the last sync may not survive a crash of the machine.
-    ///
-    /// From now on events are delivered but not stored, until those since the last sync that the
-    /// topic still retains have been written again, to another segment.
-    NotSynced(FileError),
-    /// An old segment cannot be deleted, so that the journal exceeds its limits.
-    NotDeleted(FileError),
-}
-
-impl fmt::Display for JournalNotice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Damaged(path, damage) => write!(f, "{}: {damage}", path.display()),
-            Self::Torn(path, damage) => {
-                let range = damage.range();
-                let len = range.end - range.start;
-                write!(
-                    f,
-                    "{}: the last {len} bytes, from byte {}, are not a complete event and were removed",
-                    path.display(),
-                    range.start
-                )
-            }
-            Self::NotKept(error) => write!(
-                f,
-                "{error}; events are delivered but not stored until writing succeeds"
-            ),
-            Self::KeptAgain => f.write_str("events are stored again"),
-            Self::Missed(bytes) => write!(
-                f,
-                "{bytes} bytes of events were evicted before they could be stored; raise the \
-                 topic's retention, or publish more slowly"
-            ),
-            Self::NotSynced(error) => write!(
-                f,
-                "{error}; events since the last sync may be lost if the machine crashes, and \
-                 events are delivered but not stored until writing succeeds"
-            ),
-            Self::NotDeleted(error) => write!(
-                f,
-                "{error}; the journal exceeds its limits until that succeeds"
-            ),
-        }
-    }
-}
-
-/// Why a journal cannot be opened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// This process or another one has the journal open.
-    InUse(PathBuf),
-    /// A segment has a newer format than this version reads.
-    Version(PathBuf),
-    /// A file operation failed.
-    File(FileError),
-}
-
-impl fmt::Display for JournalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse(dir) => write!(
-                f,
-                "the journal in {} is in use; end the process that has it open, or choose another \
-                 directory",
-                dir.display()
-            ),
-            Self::Version(path) => write!(
-                f,
-                "{} has a newer format; open the journal with the version that wrote it",
-                path.display()
-            ),
-            Self::File(error) => error.fmt(f),
-        }
-    }
-}
-
-impl error::Error for JournalError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::File(error) => error.source(),
-            Self::InUse(_) | Self::Version(_) => None,
-        }
-    }
-}
-
-impl From<FileError> for JournalError {
-    fn from(error: FileError) -> Self {
-        Self::File(error)
-    }
+    /// Nothing is delivered that a crash may lose. When half of the bytes that a topic retains
+    /// wait, publishing fails with [`PublishError::BacklogFull`](crate::PublishError::BacklogFull).
+    Hold,
 }

@@ -1,6 +1,6 @@
 //! A topic recorded.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -79,33 +79,58 @@ struct Writing<W> {
 }
 
 impl<W: Write> Writing<W> {
-    /// Writes the slice that was read and those after it, up to [`SLICES`], because the recording
+    /// Writes the slice that was read and those after it, up to [`BATCHES`], because the recording
     /// may have been cancelled.
-    fn write(mut self, mut read: Result<Option<Bytes>, Lagged>) -> io::Result<Self> {
+    fn write(mut self, read: Result<Option<Bytes>, Lagged>) -> io::Result<Self> {
         let at = self.began.elapsed();
-        let cx = &mut Context::from_waker(Waker::noop());
-        for slices in 1.. {
-            match read {
-                Ok(Some(bytes)) => self.recorder.record_encoded(at, &bytes)?,
-                Ok(None) => self.is_over = true,
-                Err(lagged) => {
-                    let gap = self.subscription.gap_event();
-                    let gap = gap.ok_or_else(|| io::Error::other(lagged))?;
-                    self.recorder.record_encoded(at, &gap)?;
-                }
-            }
-            if self.is_over || slices == SLICES {
+        let mut next = Some(read);
+        for _ in 0..BATCHES {
+            let batch = self.read_batch(&mut next)?;
+            if batch.is_empty() {
                 break;
             }
-            match self.subscription.poll_bytes(cx) {
-                Poll::Ready(next) => read = next,
-                Poll::Pending => break,
-            }
+            let pieces = Vec::from_iter(batch.iter().map(|bytes| IoSlice::new(bytes)));
+            self.recorder.record_encoded_vectored(at, &pieces)?;
         }
         self.recorder.flush()?;
         Ok(self)
     }
+
+    /// Returns the slices that can be read now, up to [`SLICES`], of which `next` was read before.
+    fn read_batch(
+        &mut self,
+        next: &mut Option<Result<Option<Bytes>, Lagged>>,
+    ) -> io::Result<Vec<Bytes>> {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut batch = Vec::with_capacity(SLICES);
+        while !self.is_over && batch.len() < SLICES {
+            let read = match next.take() {
+                Some(read) => read,
+                None => match self.subscription.poll_bytes(cx) {
+                    Poll::Ready(read) => read,
+                    Poll::Pending => break,
+                },
+            };
+            match read {
+                Ok(Some(bytes)) => batch.push(bytes),
+                Ok(None) => self.is_over = true,
+                Err(lagged) if batch.is_empty() => {
+                    let gap = self.subscription.gap_event();
+                    batch.push(gap.ok_or_else(|| io::Error::other(lagged))?);
+                }
+                Err(lagged) => {
+                    *next = Some(Err(lagged)); // after what has been read
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
 }
 
-/// The number of slices that are written before a cancelled recording ends.
-const SLICES: usize = 64;
+/// The number of slices that are written at once. They do not end where pages do, and each page
+/// that a write begins or ends in costs as much as a whole one.
+const SLICES: usize = 16;
+
+/// The number of batches that are written before a cancelled recording ends.
+const BATCHES: usize = 4;

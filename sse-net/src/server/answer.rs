@@ -4,17 +4,21 @@ use std::fmt;
 use std::time::SystemTime;
 
 use sse_core::{Head, Response, Resume, Upgrader};
+use tokio::time::Instant;
 
 use super::per_client::Write;
 use crate::shard::Follow;
 use crate::stats::Disconnect;
 use crate::transport::on_end::OnEnd;
+use crate::transport::until::Until;
 
 /// The answer of a handler: a stream or a response.
 #[must_use = "a handler returns its answer"]
 pub struct Answer {
     pub(super) kind: Kind,
     pub(super) on_end: OnEnd,
+    /// When the stream ends at the latest.
+    pub(super) expires_at: Option<Instant>,
 }
 
 pub(super) enum Kind {
@@ -22,9 +26,11 @@ pub(super) enum Kind {
         follows: Follow,
         resume: Resume,
         opening: Vec<u8>,
+        sends_retry: bool,
     },
     Stream {
         opening: Vec<u8>,
+        sends_retry: bool,
         write: Write,
         is_detached: bool,
     },
@@ -70,6 +76,45 @@ impl Answer {
         self
     }
 
+    /// Ends the stream at a time, or when a future resolves: for example when a token expires.
+    ///
+    /// The stream ends after a whole event, with a jittered reconnection time and the reason
+    /// [`Disconnect::Expired`]. Of several ends the earliest counts. A response that is not a
+    /// stream is not affected.
+    ///
+    /// A time is exact to 250 ms and costs nothing. It is converted to a duration when this is
+    /// called: if the clock is set later, the stream does not notice. A time that has passed
+    /// ends the stream after its first block. A future costs three allocations; it is polled by
+    /// the task that drives the stream, so it must not block. It is dropped with the stream.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use sse_net::{Answer, Request, Topic};
+    /// use tokio::sync::watch;
+    ///
+    /// struct Session {
+    ///     expires_at: SystemTime,
+    ///     is_revoked: watch::Receiver<bool>,
+    /// }
+    ///
+    /// fn follow(request: Request, inbox: &Topic, session: Session) -> Answer {
+    ///     let mut is_revoked = session.is_revoked;
+    ///     request
+    ///         .follow(inbox)
+    ///         .until(session.expires_at)
+    ///         .until(async move { _ = is_revoked.wait_for(|revoked| *revoked).await })
+    /// }
+    /// # let _ = follow;
+    /// ```
+    pub fn until<Kind>(mut self, end: impl Until<Kind>) -> Self {
+        let (at, signal) = end.into_end();
+        self.expires_at = self.expires_at.into_iter().chain(at).min();
+        if let Some(signal) = signal {
+            self.on_end.add_signal(signal);
+        }
+        self
+    }
+
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             on_end: match &kind {
@@ -77,6 +122,7 @@ impl Answer {
                 _ => OnEnd::traced(),
             },
             kind,
+            expires_at: None,
         }
     }
 }

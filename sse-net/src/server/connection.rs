@@ -1,17 +1,19 @@
 //! The task of a connection, from its handshake to its response or its shard.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sse_core::{Head, Rejection};
-use tokio::time::{sleep, timeout};
+use sse_core::{Head, Headers, Rejection};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answer::{Answer, Kind, encode_response};
+use super::body::{Body, Incoming};
 use super::inner::{Inner, Phase};
 use super::per_client::PerClient;
 use super::request::Request;
+use crate::config::Config;
 use crate::shard::Arrival;
 use crate::stats::Disconnect;
 use crate::trace;
@@ -29,8 +31,8 @@ pub(super) struct Connection {
     pub(super) is_refused: bool,
 }
 
-/// A head and the number of bytes after it, or a refusal and the head as far as it was parsed.
-type HeadResult = Result<(Head, usize), (Rejection, Option<Head>)>;
+/// A head and the bytes after it, or a refusal and the head as far as it was parsed.
+type HeadResult = Result<(Head, Vec<u8>), (Rejection, Option<Head>)>;
 
 impl Connection {
     /// Serves the connection until it ends, is handed to a shard, or is cut off by a drain.
@@ -66,15 +68,21 @@ impl Connection {
                 return Box::pin(transport.finish(&bytes, config.write_timeout)).await;
             }
         };
+        let (body, incoming, after) = Body::of(&head, early);
         let request = Request {
             head: Arc::new(head),
+            body,
             peer: self.peer,
             upgrader: upgrader.clone(),
-            retry: config.retry,
+            retry: Some(config.retry),
+            max_json: config.max_json,
+            is_accept_ignored: false,
             extension,
+            headers: Headers::new(),
         };
-        let mut presence = Presence::new(config.max_input.saturating_sub(early));
-        match self.answer(request, &mut transport, &mut presence).await {
+        let mut presence = Presence::new(config.max_input.saturating_sub(after));
+        let answering = self.answer(request, incoming, &mut transport, &mut presence);
+        match answering.await {
             Ok(answer) => self.respond(answer, transport, presence).await,
             Err(reason) => {
                 self.inner.stats.add_disconnect(reason);
@@ -113,7 +121,7 @@ impl Connection {
                         .because("the connection ended within the request head"))),
                     mut piece => {
                         let read = reader.read(&mut piece);
-                        Ok(read.map(|head| head.map(|head| (head, piece.len()))))
+                        Ok(read.map(|head| head.map(|head| (head, piece.to_vec()))))
                     }
                 });
             match read.await?? {
@@ -128,6 +136,7 @@ impl Connection {
     async fn answer(
         &self,
         request: Request,
+        incoming: Option<Incoming>,
         transport: &mut Transport,
         presence: &mut Presence,
     ) -> Result<Answer, Disconnect> {
@@ -146,7 +155,7 @@ impl Connection {
                 Ok(answer) => return Ok(answer),
                 Err(_) => (Rejection::INTERNAL_SERVER_ERROR, Disconnect::HandlerPanicked),
             },
-            reason = presence.left(transport) => return Err(reason),
+            reason = attend(incoming, transport, presence, config) => return Err(reason),
             () = elapsed(config.handler_timeout) => {
                 (Rejection::UNAVAILABLE.because(HANDLER_TIMED_OUT), Disconnect::HandlerTimedOut)
             }
@@ -167,7 +176,7 @@ impl Connection {
         presence: Presence,
     ) -> io::Result<()> {
         let inner = &self.inner;
-        let on_end = answer.on_end;
+        let (mut on_end, expires_at) = (answer.on_end, answer.expires_at);
         let sent = presence.sent();
         match answer.kind {
             Kind::Respond(bytes) => {
@@ -180,6 +189,7 @@ impl Connection {
                 follows,
                 resume,
                 mut opening,
+                sends_retry,
             } => {
                 opening.drain(..sent);
                 inner.stats.add_resume(resume);
@@ -187,6 +197,8 @@ impl Connection {
                     transport,
                     follows,
                     opening,
+                    expires_at,
+                    sends_retry,
                     on_end,
                     permit: self.permit,
                 });
@@ -196,15 +208,23 @@ impl Connection {
                 mut opening,
                 write,
                 is_detached,
+                sends_retry,
             } => {
                 opening.drain(..sent);
                 let mut phase = inner.phase.subscribe();
+                let mut signals = on_end.take_signals();
                 let stream = PerClient::new(
                     transport,
                     presence,
                     opening,
-                    (write, is_detached),
-                    async move { _ = phase.wait_for(|phase| *phase != Phase::Open).await },
+                    (write, is_detached, sends_retry),
+                    async move {
+                        tokio::select! {
+                            _ = phase.wait_for(|phase| *phase != Phase::Open) => Disconnect::Drained,
+                            () = until(expires_at) => Disconnect::Expired,
+                            reason = poll_fn(|cx| signals.poll(cx)) => reason,
+                        }
+                    },
                     (Arc::clone(&inner.config), Arc::clone(&inner.stats)),
                 );
                 let running = catch_async("a per-client stream", stream.run());
@@ -217,7 +237,31 @@ impl Connection {
     }
 }
 
+/// Reads the body if the handler asks for it, and waits until the client disconnects.
+async fn attend(
+    incoming: Option<Incoming>,
+    transport: &mut Transport,
+    presence: &mut Presence,
+    config: &Config,
+) -> Disconnect {
+    if let Some(incoming) = incoming {
+        let serving = Box::pin(incoming.serve(transport, presence, config));
+        if let Err(reason) = serving.await {
+            return reason;
+        }
+    }
+    presence.left(transport).await
+}
+
 const HANDLER_TIMED_OUT: &str = "the server took too long to answer; come back later";
+
+/// Resolves at a time, or never.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
 
 async fn elapsed(time: Option<Duration>) {
     match time {

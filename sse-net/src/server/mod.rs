@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod answer;
+mod body;
 mod connection;
 mod handle;
 mod handler;

@@ -16,7 +16,7 @@ use sse_core::Event;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::config::{Config, jittered};
+use crate::config::{Config, jittered, shortened};
 use crate::stats::{Disconnect, Stats};
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeReader, pipe};
@@ -35,8 +35,8 @@ pub(crate) struct PerClient {
     /// The handler's future, until it resolves.
     writer: Option<Writer>,
     reader: PipeReader,
-    /// Resolves at the end of a drain's window.
-    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Resolves to the reason for which the stream ends early, such as a drain.
+    ends: Pin<Box<dyn Future<Output = Disconnect> + Send>>,
     /// The bytes to write next, which end at the end of an event.
     pending: Bytes,
     is_flushed: bool,
@@ -48,6 +48,8 @@ pub(crate) struct PerClient {
     heartbeat_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     heartbeat: Bytes,
+    /// Whether the stream ends with a reconnection time in a drain.
+    sends_retry: bool,
     /// The silence after which a heartbeat is due.
     silence: Duration,
     config: Arc<Config>,
@@ -62,15 +64,14 @@ impl PerClient {
         transport: Transport,
         presence: Presence,
         opening: Vec<u8>,
-        (write, is_detached): (Write, bool),
-        drain: impl Future<Output = ()> + Send + 'static,
+        (write, is_detached, sends_retry): (Write, bool, bool),
+        ends: impl Future<Output = Disconnect> + Send + 'static,
         (config, stats): (Arc<Config>, Arc<Stats>),
     ) -> Self {
         let (pipe, reader) = pipe();
         // The task applies the write timeout to the connection, so the pipe needs none.
         let writing = write(Stream::new(Transport::new(pipe), Duration::MAX));
         let writing = catch_async("a per-client stream's future", writing);
-        let silence = config.heartbeat.max(LOOK);
         Self {
             transport,
             presence,
@@ -81,7 +82,7 @@ impl PerClient {
                 Box::pin(writing)
             }),
             reader,
-            drain: Box::pin(drain),
+            ends: Box::pin(ends),
             pending: opening.into(),
             is_flushed: false,
             is_over: false,
@@ -90,8 +91,8 @@ impl PerClient {
             heartbeat_at: None,
             timer: Box::pin(sleep_until(Instant::now())),
             heartbeat: config.heartbeat_form.encode().into(),
-            // Up to 10 % early, so that clients do not all wake together.
-            silence: silence - silence.mul_f64(fastrand::f64() / 10.0),
+            sends_retry,
+            silence: shortened(config.heartbeat.max(LOOK)),
             config,
             stats,
         }
@@ -99,10 +100,18 @@ impl PerClient {
 
     /// Runs the stream to its end and returns the reason.
     pub(crate) async fn run(mut self) -> Disconnect {
+        poll_fn(|cx| {
+            self.join_opening(cx);
+            Poll::Ready(())
+        })
+        .await;
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return reason;
         }
-        if matches!(self.reason, Disconnect::Finished | Disconnect::Drained) {
+        if matches!(
+            self.reason,
+            Disconnect::Finished | Disconnect::Drained | Disconnect::Expired
+        ) {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }
@@ -147,7 +156,7 @@ impl PerClient {
         Poll::Pending
     }
 
-    /// Polls the handler's future, and ends the stream at the end of a drain's window.
+    /// Polls the handler's future, and ends the stream early if it has to.
     fn poll_writer(&mut self, cx: &mut Context<'_>) {
         if let Some(writer) = &mut self.writer
             && let Poll::Ready(written) = writer.as_mut().poll(cx)
@@ -155,8 +164,20 @@ impl PerClient {
             self.reason = reason(&written);
             self.writer = None;
         }
-        if !self.is_over && self.drain.as_mut().poll(cx).is_ready() {
-            self.end_for_drain(cx);
+        if !self.is_over
+            && let Poll::Ready(reason) = self.ends.as_mut().poll(cx)
+        {
+            self.end_with_retry(reason, cx);
+        }
+    }
+
+    /// Adds the first events to the opening, if they are ready at once: one write for both.
+    fn join_opening(&mut self, cx: &mut Context<'_>) {
+        self.poll_writer(cx);
+        match self.reader.poll_take(cx) {
+            Poll::Ready(Some(bytes)) => self.pending = [&self.pending[..], &bytes].concat().into(),
+            Poll::Ready(None) => self.is_over = true,
+            Poll::Pending => {}
         }
     }
 
@@ -176,17 +197,19 @@ impl PerClient {
 
     /// Ends the stream with a jittered reconnection time, after the events that the pipe has
     /// accepted.
-    fn end_for_drain(&mut self, cx: &mut Context<'_>) {
+    fn end_with_retry(&mut self, reason: Disconnect, cx: &mut Context<'_>) {
         self.writer = None;
         let mut last = self.pending.to_vec();
         if let Poll::Ready(Some(accepted)) = self.reader.poll_take(cx) {
             last.extend_from_slice(&accepted);
         }
-        let retry = jittered(self.config.retry);
-        Event::new().retry(retry).encode(&mut last);
+        if self.sends_retry {
+            let retry = jittered(self.config.retry);
+            Event::new().retry(retry).encode(&mut last);
+        }
         self.pending = last.into();
         self.is_over = true;
-        self.reason = Disconnect::Drained;
+        self.reason = reason;
     }
 
     /// Resolves when no bytes are pending and the connection is flushed.

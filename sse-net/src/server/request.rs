@@ -1,14 +1,15 @@
 //! A request, and the ways to answer it.
 
 use std::any::Any;
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sse_core::{Event, EventId, Head, Rejection, Response, Upgrader};
+use sse_core::{Event, EventId, Head, Headers, MEDIA_TYPE, Rejection, Response, Upgrader};
 
 use super::answer::{Answer, Kind, encode_response};
+use super::body::Body;
 use crate::config::{AtCapacity, jittered};
 use crate::shard::Follow;
 use crate::stream::Stream;
@@ -40,10 +41,16 @@ use crate::transport::{Extension, Peer};
 #[derive(Debug)]
 pub struct Request {
     pub(super) head: Arc<Head>,
+    pub(super) body: Body,
     pub(super) peer: Peer,
     pub(super) upgrader: Upgrader,
-    pub(super) retry: Duration,
+    /// `None` if the stream has no reconnection time.
+    pub(super) retry: Option<Duration>,
+    pub(super) max_json: u64,
+    pub(super) is_accept_ignored: bool,
     pub(super) extension: Option<Extension>,
+    /// The headers of the answer.
+    pub(super) headers: Headers,
 }
 
 impl Request {
@@ -51,6 +58,13 @@ impl Request {
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Returns the method: `GET`, `HEAD` or another that is
+    /// [allowed](Upgrader::allow_methods).
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.head.method()
     }
 
     /// Returns the path of the target, percent-encoded; see [`Head::path`].
@@ -69,6 +83,62 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.header(name)
+    }
+
+    /// Returns the first header of this name as text; see [`Head::header_text`].
+    #[must_use]
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        self.head.header_text(name)
+    }
+
+    /// Returns a value of the query, decoded; see [`Head::query_value`].
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.head.query_value(name)
+    }
+
+    /// Returns the value of a cookie; see [`Head::cookie`].
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.head.cookie(name)
+    }
+
+    /// Whether `Accept` allows event streams; if not, respond with something else.
+    ///
+    /// ```
+    /// use sse_net::{Answer, Request, Response, Topic};
+    ///
+    /// async fn price(request: Request, prices: &Topic) -> Answer {
+    ///     if request.accepts_event_stream() {
+    ///         request.follow(prices)
+    ///     } else {
+    ///         request.respond(Response::new(200).with_body("application/json", "{\"eur\":1.07}"))
+    ///     }
+    /// }
+    /// # let _ = price;
+    /// ```
+    #[must_use]
+    pub fn accepts_event_stream(&self) -> bool {
+        self.head.accepts_event_stream()
+    }
+
+    /// Lets the request have a stream whatever `Accept` says; otherwise the response is 406.
+    ///
+    /// Clients of model endpoints ask for `application/json` and expect events.
+    #[must_use]
+    pub fn ignore_accept(mut self) -> Self {
+        self.is_accept_ignored = true;
+        self
+    }
+
+    /// Leaves out the blocks with the reconnection time, at the start and at the end.
+    ///
+    /// Some clients take every block for an event and fail at one without data. On a topic this
+    /// also leaves out the ID of the position, which the first block has.
+    #[must_use]
+    pub fn without_retry(mut self) -> Self {
+        self.retry = None;
+        self
     }
 
     /// Returns the client's last event ID; see [`Head::last_event_id`].
@@ -91,9 +161,37 @@ impl Request {
         self.extension.as_ref()?.downcast_ref()
     }
 
-    /// Streams `topic` to the client: it resumes, or starts with the next event.
+    /// Sets headers of the answer, be it a stream or a response.
+    ///
+    /// Each replaces any of the same name, except `Set-Cookie`: an answer may set several
+    /// cookies. Headers of all streams belong to the [`Upgrader`].
+    ///
+    /// ```
+    /// use sse_net::{Answer, FieldError, Headers, Rejection, Request, Topic};
+    ///
+    /// fn session_cookie(session: &str) -> Result<Headers, FieldError> {
+    ///     let cookie = format!("session={session}; Path=/; Secure; HttpOnly");
+    ///     Headers::new().with("Set-Cookie", cookie)
+    /// }
+    ///
+    /// fn follow(request: Request, feed: &Topic, session: &str) -> Answer {
+    ///     match session_cookie(session) {
+    ///         Ok(headers) => request.with_headers(headers).follow(feed),
+    ///         Err(_) => request.reject(Rejection::BAD_REQUEST),
+    ///     }
+    /// }
+    /// # let _ = follow;
+    /// ```
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Streams `topic` to the client: it resumes, or starts where
+    /// [`TopicConfig::start`](crate::TopicConfig::start) says.
     pub fn follow(self, topic: &Topic) -> Answer {
-        self.follow_from(topic, Start::Live)
+        self.follow_from(topic, topic.start())
     }
 
     /// Streams `topic` to the client: it resumes, or starts at `start`.
@@ -119,7 +217,8 @@ impl Request {
     /// [keyed topics](crate::Hub::keyed_topic) come first. The stream ends when all have been finished;
     /// a client that has seen all events then gets 204.
     ///
-    /// The client costs some 200 bytes more than one that follows one topic. The response is 500
+    /// The client costs some 200 bytes more than one that follows one topic, and each event a
+    /// look at its other topics, so some tens of them are ordinary. The response is 500
     /// if the topics do not belong to one hub, or there is none, which is logged with the feature
     /// `tracing`.
     ///
@@ -155,17 +254,17 @@ impl Request {
     }
 
     fn follow_choice(self, choice: Choice, start: Start) -> Answer {
-        let accepting = match self.upgrader.accept(&self.head) {
+        let accepting = match self.accept_head() {
             Ok(accepting) => accepting,
-            Err(rejection) => return self.answer(rejection),
+            Err(answer) => return answer,
         };
         let asked = self.last_event_id();
-        let (retry, mut opening) = (jittered(self.retry), Vec::new());
+        let (retry, mut opening) = (self.retry.map(jittered), Vec::new());
         let (follows, resume, is_over) = match choice {
             Choice::One(topic) => {
                 let located = topic.locate(asked.as_ref(), start);
                 located.encode_opening(&topic, retry, &mut opening);
-                let (cursor, joining) = (located.cursor, located.joining);
+                let (cursor, joining) = (located.cursor, located.joining.map(Box::new));
                 (
                     Follow::One {
                         topic,
@@ -195,6 +294,7 @@ impl Request {
             follows,
             resume,
             opening: head,
+            sends_retry: self.retry.is_some(),
         })
     }
 
@@ -261,6 +361,7 @@ impl Request {
         match self.accept() {
             Ok(opening) => Answer::new(Kind::Stream {
                 opening,
+                sends_retry: self.retry.is_some(),
                 write: Box::new(|stream| Box::pin(write(stream))),
                 is_detached,
             }),
@@ -271,13 +372,26 @@ impl Request {
     /// Returns the bytes before the first event of a per-client stream, or an answer to a
     /// request that cannot have a stream.
     fn accept(&self) -> Result<Vec<u8>, Answer> {
-        let accepting = match self.upgrader.accept(&self.head) {
-            Ok(accepting) => accepting,
-            Err(rejection) => return Err(self.answer(rejection)),
-        };
-        let mut bytes = self.response_head(accepting)?;
-        Event::new().retry(jittered(self.retry)).encode(&mut bytes);
+        let mut bytes = self.response_head(self.accept_head()?)?;
+        if let Some(retry) = self.retry {
+            Event::new().retry(jittered(retry)).encode(&mut bytes);
+        }
         Ok(bytes)
+    }
+
+    /// Returns the response that accepts the request, or the answer that refuses it.
+    fn accept_head(&self) -> Result<Response, Answer> {
+        let accepting = if self.is_accept_ignored {
+            self.upgrader.accept_any(&self.head)
+        } else {
+            self.upgrader.accept(&self.head)
+        };
+        let accepting = accepting.map_err(|rejection| self.answer(rejection))?;
+        if self.retry.is_some() {
+            Ok(accepting)
+        } else {
+            Ok(accepting.with_body(MEDIA_TYPE, "")) // without that of the upgrader
+        }
     }
 
     /// Returns the response head of a stream, or the answer to a `HEAD` request.
@@ -285,11 +399,16 @@ impl Request {
         if self.head.method() == "HEAD" {
             return Err(self.answer(accepting));
         }
-        Ok(encode_response(&self.upgrader, accepting, Some(&self.head)))
+        Ok(self.encode(accepting))
     }
 
     fn answer(&self, response: impl Into<Response>) -> Answer {
-        let bytes = encode_response(&self.upgrader, response, Some(&self.head));
-        Answer::new(Kind::Respond(bytes))
+        Answer::new(Kind::Respond(self.encode(response)))
+    }
+
+    /// Returns the wire form of a response, with the headers of the answer.
+    fn encode(&self, response: impl Into<Response>) -> Vec<u8> {
+        let response = response.into().with_headers(self.headers.clone());
+        encode_response(&self.upgrader, response, Some(&self.head))
     }
 }

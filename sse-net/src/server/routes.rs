@@ -12,6 +12,9 @@ use crate::topic::{Start, Topic};
 
 /// A [`Handler`] that maps paths to topics, pages and responses.
 ///
+/// It serves `GET` and `HEAD`; other methods are answered with 405, even if the upgrader allows
+/// them.
+///
 /// Any other path is answered with 404. Paths are compared as they are sent, percent-encoded
 /// and without the query. A later route replaces an earlier one with the same path. For
 /// anything that depends on more than the path, write a function of [`Request`] instead.
@@ -44,10 +47,11 @@ impl Routes {
         Self::default()
     }
 
-    /// Streams `topic` at `path`: a client resumes, or starts with the next event.
+    /// Streams `topic` at `path`: a client resumes, or starts where
+    /// [`TopicConfig::start`](crate::TopicConfig::start) says.
     #[must_use]
     pub fn topic(self, path: &str, topic: &Topic) -> Self {
-        self.topic_from(path, topic, Start::Live)
+        self.topic_from(path, topic, topic.start())
     }
 
     /// Streams `topic` at `path`: a client resumes, or starts at `start`.
@@ -77,6 +81,9 @@ impl Routes {
 
 impl Handler for Routes {
     async fn handle(&self, request: Request) -> Answer {
+        if !matches!(request.method(), "GET" | "HEAD") {
+            return request.reject(Rejection::METHOD_NOT_ALLOWED);
+        }
         match self.0.get(request.path()) {
             Some(Route::Topic(topic, start)) => request.follow_from(topic, *start),
             Some(Route::Response(response)) => request.respond(response.clone()),

@@ -1,6 +1,9 @@
 //! Connections that arrive at a shard, become ready, and leave.
 
+use std::time::Duration;
+
 use sse_core::Cursor;
+use tokio::time::Instant;
 
 use super::connection::{Arrival, Connection, Follow, Follows, SEVERAL};
 use super::driver::Driver;
@@ -27,9 +30,16 @@ impl Driver {
 
     fn admit(&mut self, arrival: Arrival) {
         let key = compact(self.connections.vacant_key());
-        let leave_at = match self.drained {
-            Some(_) => self.now,
-            None => self.now.saturating_add(ticks(self.config.age())),
+        let age = self.config.age();
+        let until = arrival.expires_at.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
+        let (wait, leave_reason) = if self.drained.is_some() {
+            (Duration::ZERO, Disconnect::Drained)
+        } else if until < age {
+            (until, Disconnect::Expired)
+        } else {
+            (age, Disconnect::MaxAge)
         };
         let (feed, place, position) = match arrival.follows {
             Follow::One {
@@ -38,7 +48,7 @@ impl Driver {
                 joining,
             } => {
                 if let Some(joining) = joining {
-                    self.catching_up.join(key, joining);
+                    self.catching_up.join(key, *joining);
                 }
                 let feed = self.group_of(&topic);
                 (feed, self.add_member(feed, key), cursor)
@@ -52,8 +62,10 @@ impl Driver {
             place,
             position,
             heartbeat_at: 0,
-            leave_at,
+            leave_at: self.now.saturating_add(ticks(wait)),
+            leave_reason,
             input: 0,
+            sends_retry: arrival.sends_retry,
             is_queued: false,
             unsent: None,
             on_end: arrival.on_end,

@@ -22,8 +22,19 @@ impl Driver {
         if !self.connections.contains(key as usize) {
             return; // It has been removed since it became ready.
         }
-        if let Err(reason) = self.read_input(key).and_then(|()| self.catch_up(key)) {
+        let served = self.end_if_expired(key);
+        let served = served.and_then(|()| self.read_input(key));
+        if let Err(reason) = served.and_then(|()| self.catch_up(key)) {
             self.remove_connection(key, reason);
+        }
+    }
+
+    /// Ends the stream if a future of `until` has resolved.
+    fn end_if_expired(&mut self, key: u32) -> Result<(), Disconnect> {
+        let connection = &mut self.connections[key as usize];
+        match connection.poll_signals() {
+            Poll::Ready(reason) if !connection.is_closing() => self.close_with_retry(key, reason),
+            _ => Ok(()),
         }
     }
 
@@ -109,7 +120,7 @@ impl Driver {
                 Written::Blocked(_) => return Ok(Progress::Blocked),
                 Written::Paused(_) => return Ok(Progress::Paused),
             }
-            connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+            connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, key);
             let Some(close) = &mut unsent.close else {
                 connection.unsent = None;
                 break;
@@ -167,7 +178,7 @@ impl Driver {
             Written::Blocked(_) => return Ok(Progress::Blocked),
             Written::Paused(_) => return Ok(Progress::Paused),
         }
-        connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+        connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, key);
         Ok(Progress::Done)
     }
 
@@ -237,19 +248,19 @@ impl Driver {
             return Next::Pause;
         }
         let joint_key = joint;
-        let position = self.joints[joint as usize].position;
-        if let Some(batch) = self.catching_up.next_batch(key, position) {
+        let joint = &self.joints[joint_key as usize];
+        if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
             return Next::Events(Events::Batch(batch, joint_key));
         }
-        if self.joints[joint as usize].has_new(&self.feeds) {
-            let hub = Arc::clone(&self.joints[joint as usize].hub);
+        if !joint.hub.linger().is_zero() && joint.has_new(&self.feeds) {
+            let hub = Arc::clone(&joint.hub);
             if let Some(until) = self.hub_lingers(&hub) {
                 self.linger(Key::Connection(key), until);
                 return Next::Nothing;
             }
         }
         let waker = &self.connections[key as usize].waker;
-        let joint = &mut self.joints[joint as usize];
+        let joint = &mut self.joints[joint_key as usize];
         match joint.next(&mut self.feeds, waker) {
             NextOfJoint::Events(batch) => {
                 if joint.has_keyed(&self.feeds) {

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use sse_core::{Begun, Cursor, Slice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use crate::stats::Disconnect;
 use crate::topic::{Joining, Several, Topic};
@@ -33,6 +34,10 @@ pub(crate) struct Arrival {
     pub(crate) follows: Follow,
     /// The bytes before the first event: the response head and the opening blocks.
     pub(crate) opening: Vec<u8>,
+    /// When the stream ends at the latest.
+    pub(crate) expires_at: Option<Instant>,
+    /// Whether the stream ends with a reconnection time.
+    pub(crate) sends_retry: bool,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
 }
@@ -42,7 +47,7 @@ pub(crate) enum Follow {
     One {
         topic: Topic,
         cursor: Cursor,
-        joining: Option<Joining>,
+        joining: Option<Box<Joining>>,
     },
     Several(Box<Several>),
 }
@@ -61,10 +66,14 @@ pub(super) struct Connection {
     pub(super) heartbeat_at: u32,
     /// The tick at which the stream is ended.
     pub(super) leave_at: u32,
+    /// The reason for ending it then, unless it is a drain.
+    pub(super) leave_reason: Disconnect,
     /// The bytes that the peer has sent after its request.
     pub(super) input: u32,
     /// Whether it is queued to catch up.
     pub(super) is_queued: bool,
+    /// Whether the stream ends with a reconnection time.
+    pub(super) sends_retry: bool,
     /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,
@@ -228,6 +237,12 @@ impl Connection {
         }));
     }
 
+    /// Resolves to the reason for which one of the futures of `until` ends the stream.
+    pub(super) fn poll_signals(&mut self) -> Poll<Disconnect> {
+        let cx = &mut Context::from_waker(&self.waker);
+        self.on_end.poll_signals(cx)
+    }
+
     /// Ends the stream after the unsent bytes and `last`.
     pub(super) fn close(&mut self, last: Bytes, reason: Disconnect, now: u32) {
         let unsent = self.unsent.get_or_insert_with(|| {
@@ -238,6 +253,12 @@ impl Connection {
             })
         });
         unsent.close = Some(Close { last, reason });
+    }
+
+    /// Returns `true` if the stream ends after its unsent bytes.
+    pub(super) fn is_closing(&self) -> bool {
+        let unsent = self.unsent.as_ref();
+        unsent.is_some_and(|unsent| unsent.close.is_some())
     }
 
     /// Drops the connection.

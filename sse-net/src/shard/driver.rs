@@ -55,6 +55,8 @@ pub(super) struct Driver {
     /// The bytes written in this part of the work.
     pub(super) written: usize,
     pub(super) heartbeat: Bytes,
+    /// The number of ticks after which a heartbeat is due. Every write needs it.
+    pub(super) heartbeat_time: u32,
     /// The groups and connections whose events linger, with the ends of their waits.
     lingering: BinaryHeap<Reverse<(Instant, Key)>>,
     /// Until when events of a hub linger, by its address: for connections that follow several
@@ -92,6 +94,7 @@ impl Driver {
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Self {
             heartbeat: config.heartbeat_form.encode().into(),
+            heartbeat_time: ticks(config.heartbeat).max(1),
             furthest_lag: stats.lag(),
             config,
             stats,
@@ -255,19 +258,15 @@ impl Driver {
         self.lingering.push(Reverse((until, key)));
     }
 
-    /// Returns until when events of the hub linger. If they do not, they do from now on.
+    /// Returns until when events of a hub that lingers wait. If they do not, they do from now on.
     pub(super) fn hub_lingers(&mut self, hub: &Arc<HubShared>) -> Option<Instant> {
-        let time = hub.linger();
-        if time.is_zero() {
-            return None;
-        }
         let (now, address) = (Instant::now(), Arc::as_ptr(hub).addr());
         let until = self.hub_lingers.get(&address).copied();
         if let Some(until) = until.filter(|until| *until > now) {
             return Some(until);
         }
         self.hub_lingers.retain(|_, until| *until > now);
-        if let Some(until) = now.checked_add(time) {
+        if let Some(until) = now.checked_add(hub.linger()) {
             self.hub_lingers.insert(address, until);
         }
         None

@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use crate::sync::Arc;
-use crate::topic::{HubShared, Shared, Watch};
+use crate::topic::{HubShared, Membership, Shared};
 
 /// A topic that connections of the shard follow.
 pub(super) enum Feed {
@@ -13,7 +13,7 @@ pub(super) enum Feed {
 }
 
 pub(super) struct Single {
-    pub(super) watch: Watch,
+    pub(super) membership: Membership,
     /// The key of the connection.
     pub(super) member: u32,
 }
@@ -21,7 +21,7 @@ pub(super) struct Single {
 impl Feed {
     pub(super) fn topic(&self) -> &Shared {
         match self {
-            Self::Single(single) => single.watch.topic(),
+            Self::Single(single) => single.membership.topic(),
             Self::Group(group) => group.topic().shared(),
         }
     }
@@ -33,14 +33,14 @@ impl Feed {
     /// Unsubscribes.
     pub(super) fn end(self, hub: Option<&Arc<HubShared>>) {
         if let (Self::Single(single), Some(hub)) = (self, hub) {
-            drop(single.watch.end(hub));
+            drop(single.membership.end(hub));
         }
     }
 
     /// Identifies the topic.
     pub(super) fn address(&self) -> usize {
         match self {
-            Self::Single(single) => single.watch.address(),
+            Self::Single(single) => single.membership.address(),
             Self::Group(group) => group.topic().address(),
         }
     }

@@ -28,11 +28,17 @@ pub(super) struct Joint {
     /// All events of the topics up to this ID have been written, or are unsent.
     pub(super) position: LogId,
     pub(super) links: Box<[Link]>,
+    /// `None` if there is nothing in it, as nearly always.
+    per_topic: Option<Box<PerTopic>>,
+}
+
+/// What differs between the topics of a connection.
+struct PerTopic {
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
-    from: Option<Box<[LogId]>>,
+    from: Box<[LogId]>,
     /// Until the state of keyed topics has been sent.
-    state: Option<Box<State>>,
+    state: Option<State>,
 }
 
 /// The state of keyed topics, which a connection gets first.
@@ -85,13 +91,17 @@ impl Joint {
         from: Vec<LogId>,
         state: Option<State>,
     ) -> Self {
-        let is_needed = from.iter().any(|from| *from > position);
+        let is_needed = state.is_some() || from.iter().any(|from| *from > position);
         Self {
             hub,
             position,
             links: links.into(),
-            from: is_needed.then(|| from.into()),
-            state: state.map(Box::new),
+            per_topic: is_needed.then(|| {
+                Box::new(PerTopic {
+                    from: from.into(),
+                    state,
+                })
+            }),
         }
     }
 
@@ -103,7 +113,7 @@ impl Joint {
 
     /// Returns where the connection is in the topic with this index.
     fn place(&self, index: usize) -> ReaderPlace {
-        let since = self.state.as_ref().map(|state| state.since[index]);
+        let since = self.state().map(|state| state.since[index]);
         ReaderPlace {
             after: self.after(index),
             since: since.unwrap_or_default(),
@@ -137,7 +147,7 @@ impl Joint {
 
     /// Returns where the next batch ends at the latest.
     fn until(&self) -> LogId {
-        match &self.state {
+        match self.state() {
             Some(state) => state.end,
             None => self.hub.order().visible(),
         }
@@ -145,8 +155,8 @@ impl Joint {
 
     /// Returns the position in the topic with this index.
     fn after(&self, index: usize) -> LogId {
-        match &self.from {
-            Some(from) => from[index].max(self.position),
+        match &self.per_topic {
+            Some(per_topic) => per_topic.from[index].max(self.position),
             None => self.position,
         }
     }
@@ -154,17 +164,20 @@ impl Joint {
     /// Sets the position in one topic.
     fn set_from(&mut self, index: usize, id: LogId) {
         let count = self.links.len();
-        let from = self
-            .from
-            .get_or_insert_with(|| vec![LogId::default(); count].into());
-        from[index] = id;
+        let per_topic = self.per_topic.get_or_insert_with(|| {
+            Box::new(PerTopic {
+                from: vec![LogId::default(); count].into(),
+                state: None,
+            })
+        });
+        per_topic.from[index] = id;
     }
 
     fn is_ended(&self, index: usize) -> bool {
         self.after(index) == ENDED
     }
 
-    /// Sets where the feed's member is, or returns `false` if it does not follow the feed.
+    /// Sets the place of the connection among the members of the feed's group.
     pub(super) fn set_place(&mut self, feed: u32, place: u32) {
         if let Some(link) = self.links.iter_mut().find(|link| link.feed == feed) {
             link.place = place;
@@ -174,16 +187,34 @@ impl Joint {
     /// Moves the position after a batch or a slice has been written.
     pub(super) fn advance(&mut self, position: LogId) {
         self.position = self.position.max(position);
-        if let Some(from) = &self.from
-            && from.iter().all(|from| *from <= self.position)
+        self.drop_per_topic();
+    }
+
+    /// Drops what differs between the topics, once nothing does.
+    fn drop_per_topic(&mut self) {
+        if let Some(per_topic) = &self.per_topic
+            && per_topic.state.is_none()
+            && per_topic.from.iter().all(|from| *from <= self.position)
         {
-            self.from = None;
+            self.per_topic = None;
         }
+    }
+
+    fn state(&self) -> Option<&State> {
+        self.per_topic.as_ref()?.state.as_ref()
+    }
+
+    /// Ends the state of keyed topics, and returns `true` if it had not been sent until now.
+    fn end_state(&mut self) -> bool {
+        let per_topic = self.per_topic.as_mut();
+        let state = per_topic.and_then(|per_topic| per_topic.state.take());
+        self.drop_per_topic();
+        state.is_some()
     }
 
     /// Returns the part of a pass over the group of a feed for the connection.
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
-        if self.state.is_some() {
+        if self.state().is_some() {
             return Part::CatchUp;
         }
         let mut after = self.position;
@@ -213,7 +244,7 @@ impl Joint {
                 Ok(Some(batch)) => return NextOfJoint::Events(batch),
                 Ok(None) => {
                     self.advance(until);
-                    if self.state.take().is_some() {
+                    if self.end_state() {
                         return NextOfJoint::StateEnd;
                     }
                 }
@@ -240,7 +271,7 @@ impl Joint {
             }
             let feed = self.links[index].feed;
             let has_ended = match &mut feeds[feed as usize] {
-                Feed::Single(single) => single.watch.wait(waker, self.after(index)),
+                Feed::Single(single) => single.membership.wait(waker, self.after(index)),
                 Feed::Group(group) => group.has_ended(self.after(index)),
             };
             if has_ended {
@@ -270,5 +301,16 @@ impl Joint {
             log.after(self.after(index)).distance(log.end())
         });
         lags.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn what_a_connection_follows_is_small() {
+        assert!(size_of::<Joint>() <= 48, "{}", size_of::<Joint>());
     }
 }

@@ -8,9 +8,9 @@ use super::feed::{Feed, Single};
 use super::group::Group;
 use super::joint::{Joint, Link, State};
 use super::mailbox::{Key, Signal};
-use super::work::compact;
+use super::work::{compact, make_room};
 use crate::sync::Arc;
-use crate::topic::{HubShared, Several, Topic, Watch};
+use crate::topic::{HubShared, Membership, Several, Topic};
 
 impl Driver {
     /// Returns the key of the topic's group. Creates it, or makes a group of the feed.
@@ -64,6 +64,7 @@ impl Driver {
         }
         let state = several.state_end.map(|end| State::new(end, since));
         let joint = Joint::new(several.hub, several.position, links, from, state);
+        make_room(&mut self.joints);
         compact(self.joints.insert(joint))
     }
 
@@ -73,8 +74,9 @@ impl Driver {
         if self.feed_of_topic.contains_key(&topic.address()) {
             return self.group_of(topic);
         }
-        let watch = Watch::new(topic);
-        let feed = Feed::Single(Single { watch, member });
+        let membership = Membership::new(topic);
+        let feed = Feed::Single(Single { membership, member });
+        make_room(&mut self.feeds);
         let key = compact(self.feeds.insert(feed));
         self.feed_of_topic.insert(topic.address(), key);
         key

@@ -6,6 +6,10 @@
 //! all of it keeps its position and the rest of the event in which it stopped, shared as well.
 //! When its socket becomes writable, it catches up with the group.
 //!
+//! A connection that follows several topics of a hub is a member of the group of each. A pass
+//! serves it like any other if none of its other topics has anything new; otherwise it catches up
+//! by itself, with the events of all of its topics merged. `joint.rs` has the rules.
+//!
 //! From `publish` to the sockets an event costs five rounds of a lock, whatever the number of
 //! subscribers, and at most one copy (none, if it is long):
 //!

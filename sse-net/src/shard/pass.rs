@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use sse_core::Slice;
+use tokio::time::Instant;
 
 use super::connection::{Follows, Written};
 use super::driver::Driver;
@@ -31,11 +31,12 @@ impl Driver {
 
     /// Takes a slice for the next pass, or registers the group's waker.
     fn begin_pass(&mut self, key: u32) {
-        let now = tokio::time::Instant::now();
         let Some(group) = self.group_mut(key) else {
             return;
         };
-        if let Some(until) = group.reader.lingers_until().filter(|until| *until > now) {
+        if let Some(until) = group.reader.lingers_until()
+            && until > Instant::now()
+        {
             return self.linger(Key::Group(key), until);
         }
         let cx = &mut Context::from_waker(&group.waker);
@@ -90,6 +91,8 @@ impl Driver {
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
         let bytes = pass.slice.bytes();
+        // Each member's part ends with the slice.
+        let (start, end, last_id) = (pass.slice.start(), pass.slice.end(), pass.slice.last_id());
         let (mut events, mut taken_bytes) = (0, 0);
         let (mut leaving, mut behind) = (Vec::new(), Vec::new());
         let members = &self.feeds[key as usize].group()?.members;
@@ -108,15 +111,20 @@ impl Driver {
             }
             let follows = connection.follows();
             let part = match follows {
+                Follows::One(_) if connection.position == start => Part::All,
                 Follows::One(_) => pass.part_after(connection.position),
                 Follows::Several(joint) => {
                     let joint = &self.joints[joint as usize];
                     joint.part_of(&pass, &self.feeds, key)
                 }
             };
-            let part = match &part {
-                Part::All => None,
-                Part::End(slice) => Some(slice),
+            let end_bytes;
+            let (slice, bytes) = match &part {
+                Part::All => (&pass.slice, &bytes),
+                Part::End(slice) => {
+                    end_bytes = slice.bytes();
+                    (slice, &end_bytes)
+                }
                 Part::Nothing => continue,
                 Part::CatchUp => {
                     behind.push(member);
@@ -124,16 +132,13 @@ impl Driver {
                 }
             };
             sends += 1;
-            let slice = part.unwrap_or(&pass.slice);
-            let bytes = part.map_or_else(|| bytes.clone(), Slice::bytes);
-            let position = match connection.try_write(&bytes) {
+            let position = match connection.try_write(bytes) {
                 Ok(Written::All) => {
-                    connection.position = slice.end();
+                    connection.position = end;
                     events += slice.count();
                     taken_bytes += bytes.len();
-                    connection.heartbeat_at =
-                        next_heartbeat(self.now, self.config.heartbeat, member);
-                    Some(slice.last_id())
+                    connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, member);
+                    Some(last_id)
                 }
                 Ok(written) => {
                     let taken = written.taken(bytes.len());

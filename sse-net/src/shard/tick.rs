@@ -117,7 +117,12 @@ impl Driver {
             }
         }
         if connection.leave_at <= self.now {
-            return self.close_with_retry(key).map(|()| true);
+            let reason = if self.drained.is_some() {
+                Disconnect::Drained
+            } else {
+                connection.leave_reason
+            };
+            return self.close_with_retry(key, reason).map(|()| true);
         }
         if connection.unsent.is_none() && connection.heartbeat_at <= self.now {
             return self.send_heartbeat(key).map(|()| true);
@@ -131,7 +136,7 @@ impl Driver {
         if connection.unsent.is_some() {
             return Ok(());
         }
-        connection.heartbeat_at = next_heartbeat(self.now, self.config.heartbeat, key);
+        connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, key);
         self.stats.add_heartbeat();
         let written = connection.try_write(&self.heartbeat)?;
         let taken = written.taken(self.heartbeat.len());
@@ -143,15 +148,16 @@ impl Driver {
     }
 
     /// Ends a stream with a jittered reconnection time.
-    fn close_with_retry(&mut self, key: u32) -> Result<(), Disconnect> {
+    pub(super) fn close_with_retry(
+        &mut self,
+        key: u32,
+        reason: Disconnect,
+    ) -> Result<(), Disconnect> {
         let mut last = Vec::new();
-        Event::new()
-            .retry(jittered(self.config.retry))
-            .encode(&mut last);
-        let reason = match self.drained {
-            Some(_) => Disconnect::Drained,
-            None => Disconnect::MaxAge,
-        };
+        if self.connections[key as usize].sends_retry {
+            let retry = jittered(self.config.retry);
+            Event::new().retry(retry).encode(&mut last);
+        }
         self.connections[key as usize].close(last.into(), reason, self.now);
         self.catch_up(key)
     }

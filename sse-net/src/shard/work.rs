@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use slab::Slab;
+
 /// A piece of work. Each takes a part at a time.
 pub(super) enum Work {
     /// Admit connections.
@@ -41,12 +43,19 @@ pub(super) fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Returns the tick of the next heartbeat of a connection that is written to now. It is up to
-/// 10 % early, so that not all are due at once.
-pub(super) fn next_heartbeat(now: u32, heartbeat: Duration, key: u32) -> u32 {
-    let time = ticks(heartbeat).max(1);
+/// Returns the tick of the next heartbeat of a connection that is written to now, after `time`
+/// ticks. It is up to 10 % early, so that not all are due at once.
+pub(super) const fn next_heartbeat(now: u32, time: u32, key: u32) -> u32 {
     let early = key % (time / 10 + 1);
     now.saturating_add(time - early)
+}
+
+/// Makes room for another entry, a quarter more at a time: doubled, a table of very many
+/// connections would take up to twice its entries.
+pub(super) fn make_room<T>(table: &mut Slab<T>) {
+    if table.len() == table.capacity() {
+        table.reserve_exact(table.len() / 4 + 4);
+    }
 }
 
 /// Converts a key or an index to the size that each connection stores.

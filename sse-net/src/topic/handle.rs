@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use sse_core::{Cursor, Lagged, Log, Slice};
 
 use super::hub::{HubShared, random_epoch};
 use super::log::Since;
-use super::progress::Storage;
+use super::source::Storage;
 use super::state::{Shared, State};
-use crate::config::TopicConfig;
+use crate::config::{Start, TopicConfig};
 use crate::sync::{Arc, MutexGuard};
 
 /// A log of events that any number of subscribers follow, each at its own pace.
@@ -79,7 +80,7 @@ impl Topic {
         }
     }
 
-    /// Creates a topic whose events are stored. `shared` has a [`Progress`](super::Progress).
+    /// Creates a topic whose events are stored.
     pub(crate) fn with_storage(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Self {
         Self {
             shared,
@@ -101,10 +102,23 @@ impl Topic {
         self.shared.name().map(|name| &**name)
     }
 
+    /// Removes the topic from its hub. Whoever holds a handle continues to read it; the hub makes a
+    /// new topic of this name. For `time`, it remembers what has been evicted thereby.
+    pub(crate) fn forget(&self, time: Duration) {
+        if let Owner::Hub(hub) = &self.owner {
+            hub.forget(&self.shared, time);
+        }
+    }
+
+    /// Returns where a client without a last event ID begins.
+    pub(crate) fn start(&self) -> Start {
+        self.shared.config.start
+    }
+
     /// Returns `true` if the topic has been [finished](Self::finish).
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.lock().is_finished
+        self.lock().end.is_some()
     }
 
     /// Returns the number of subscriptions.
@@ -112,7 +126,7 @@ impl Topic {
     /// All clients of a server that follow the topic share one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().subscriptions
+        self.lock().subscriptions.count()
     }
 
     /// Returns the first events in `range` that lie together in the log, for a reader that knows
@@ -132,10 +146,11 @@ impl Topic {
         &self.shared
     }
 
-    pub(crate) fn storage(&self) -> Option<&dyn Storage> {
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         match &self.owner {
-            Owner::Stored(storage) => Some(&**storage),
-            Owner::Alone | Owner::Hub(_) => None,
+            Owner::Stored(storage) => Some(storage),
+            Owner::Hub(hub) => hub.storage(),
+            Owner::Alone => None,
         }
     }
 
@@ -165,8 +180,8 @@ impl fmt::Debug for Topic {
         f.debug_struct("Topic")
             .field("name", &self.name())
             .field("events", &state.log.len())
-            .field("subscriptions", &state.subscriptions)
-            .field("is_finished", &state.is_finished)
+            .field("subscriptions", &state.subscriptions.count())
+            .field("is_finished", &state.end.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -43,7 +43,7 @@ pub(crate) enum Read {
 impl JointReader {
     pub(super) fn new(several: Several) -> Self {
         for followed in &several.topics {
-            followed.topic.lock().subscriptions += 1;
+            followed.topic.shared.subscribe();
         }
         let has_gaps = several.gaps().next().is_some();
         Self {
@@ -75,14 +75,17 @@ impl JointReader {
 
     /// Takes the events that report gaps before the beginning.
     pub(super) fn take_gap_events(&mut self) -> Option<Vec<u8>> {
+        if !mem::take(&mut self.has_gaps) {
+            return None;
+        }
         let mut gaps = Vec::new();
         self.several.encode_gaps(&mut gaps);
-        mem::take(&mut self.has_gaps).then_some(gaps)
+        Some(gaps)
     }
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         self.has_gaps = false;
         self.several.encode_opening(retry, out);
     }
@@ -224,10 +227,10 @@ impl JointReader {
             if is_last && !mem::replace(is_ended, true) {
                 return Wait::Ended(Some(index));
             }
-            let replaced = state.waiters.remove(*place);
-            *place = state.waiters.insert(waker);
+            let (renewed, replaced) = state.waiters.replace(*place, waker);
             drop(state);
             drop(replaced);
+            *place = renewed;
         }
         if is_over {
             Wait::Ended(None)
@@ -244,7 +247,7 @@ impl JointReader {
             topics,
             ..
         } = &self.several;
-        let is_new = |followed: &Followed| followed.topic.shared.newest.load() > *position;
+        let is_new = |followed: &Followed| followed.topic.shared.may_have_after(*position);
         hub.order().visible() > *position && topics.iter().any(is_new)
     }
 }
@@ -252,11 +255,7 @@ impl JointReader {
 impl Drop for JointReader {
     fn drop(&mut self) {
         for (followed, (place, _)) in self.several.topics.iter().zip(&self.places) {
-            let mut state = followed.topic.lock();
-            let waker = state.waiters.remove(*place);
-            state.subscriptions -= 1;
-            drop(state);
-            drop(waker); // Without the lock; see `Waiters::remove`.
+            followed.topic.shared.unsubscribe(*place);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use sse_core::{
-    Cursor, EventId, Evicted, KeyedLog, KeyedRetention, Lagged, Log, LogId, Now, Slice,
-};
+use sse_core::{Cursor, Epochs, EventId, Evicted, KeyedLog, Lagged, Log, LogId, Now, Slice};
+
+use crate::config::TopicConfig;
 
 /// The log of a topic. Readers of both kinds have a position and take slices in the order of IDs.
 #[expect(clippy::large_enum_variant, reason = "nearly all topics are ordinary")]
@@ -19,6 +19,13 @@ impl From<Log> for TopicLog {
     }
 }
 
+/// Which log a topic has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogKind {
+    Ordinary,
+    Keyed,
+}
+
 /// What a reader of a keyed topic knows when it begins.
 ///
 /// A reader that begins with the first key has an earlier position than removals which were
@@ -27,8 +34,12 @@ impl From<Log> for TopicLog {
 pub(crate) struct Since(pub(crate) LogId);
 
 impl TopicLog {
-    pub(super) fn keyed(retention: KeyedRetention, evicted: LogId) -> Self {
-        Self::Keyed(Box::new(KeyedLog::new(retention, evicted)))
+    /// Creates an empty log for a topic of a hub, which has evicted events up to this ID.
+    pub(super) fn new(kind: LogKind, config: &TopicConfig, evicted: LogId) -> Self {
+        match kind {
+            LogKind::Ordinary => Self::Ordinary(Log::of_hub(config.retention, evicted)),
+            LogKind::Keyed => Self::Keyed(Box::new(KeyedLog::new(config.keyed, evicted))),
+        }
     }
 
     pub(crate) const fn is_keyed(&self) -> bool {
@@ -160,11 +171,19 @@ impl TopicLog {
         }
     }
 
-    /// Returns the cursor before the newest chunk of a log that a journal stores.
-    pub(crate) fn settled(&self) -> Cursor {
+    /// Returns the greatest evicted ID, in a keyed log that of a dropped removal.
+    pub(crate) fn evicted(&self) -> LogId {
         match self {
-            Self::Ordinary(log) => log.settled(),
-            Self::Keyed(log) => log.tip(),
+            Self::Ordinary(log) => log.evicted(),
+            Self::Keyed(log) => log.evicted(),
+        }
+    }
+
+    /// Returns the epochs of a topic that stands alone.
+    pub(crate) fn epochs(&self) -> Option<&Epochs> {
+        match self {
+            Self::Ordinary(log) => log.epochs(),
+            Self::Keyed(_) => None,
         }
     }
 

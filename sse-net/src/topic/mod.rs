@@ -6,33 +6,35 @@ mod hub;
 mod joint;
 mod keyed;
 mod log;
+mod membership;
 mod position;
-mod progress;
 mod publish;
 mod reader;
 mod several;
+mod source;
 mod state;
 mod subscription;
 mod waiters;
-mod watch;
+mod watched;
 
 pub(crate) use clock::now;
 pub use handle::Topic;
 pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
+pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use keyed::KeyedTopicError;
 pub(crate) use log::Since;
+pub(crate) use membership::Membership;
 pub(crate) use position::Joining;
-pub use position::Start;
-pub(crate) use progress::{Progress, Storage, Wait};
 pub use publish::{PublishError, Published};
 pub(crate) use reader::Reader;
 pub use several::FollowError;
 pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
-pub(crate) use state::{Shared, State};
+pub(crate) use source::{News, Retained, Source, Storage};
+pub(crate) use state::Shared;
 pub use subscription::Subscription;
-pub(crate) use waiters::Wakers;
-pub(crate) use watch::Watch;
+
+pub use crate::config::Start;
 
 #[cfg(test)]
 mod tests;

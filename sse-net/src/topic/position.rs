@@ -10,22 +10,8 @@ use super::handle::Topic;
 use super::hub::Judged;
 use super::log::{Since, TopicLog};
 use super::state::{Shared, State};
-use crate::config::UnknownId;
+use crate::config::{Start, UnknownId};
 use crate::sync::MutexGuard;
-
-/// Where a subscription begins.
-///
-/// In a [keyed topic](crate::Hub::keyed_topic) it always begins with the newest event of each key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Start {
-    /// With the next event that is published.
-    #[default]
-    Live,
-    /// With at most this many of the last events of the replay window.
-    Last(usize),
-    /// With the whole replay window.
-    Earliest,
-}
 
 /// Where a client continues.
 #[derive(Debug)]
@@ -44,7 +30,7 @@ pub(crate) struct Located {
 
 impl Located {
     /// Appends the bytes before the client's first event.
-    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&self, topic: &Topic, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.as_ref();
         topic.encode_opening(missed, self.cursor, self.position.clone(), retry, out);
     }
@@ -144,8 +130,7 @@ impl Topic {
     }
 
     /// Appends the bytes before a client's first event: the gap event, if events after `missed`
-    /// were missed, and a block with the reconnection time and the ID of the position, so that
-    /// a client that is cut off before its first event resumes.
+    /// were missed, and then [the position](encode_position).
     ///
     /// In this order, a client that has received the ID has received the gap event, too.
     pub(super) fn encode_opening(
@@ -153,19 +138,33 @@ impl Topic {
         missed: Option<&EventId<'_>>,
         cursor: Cursor,
         position: Option<EventId<'static>>,
-        retry: Duration,
+        retry: Option<Duration>,
         out: &mut Vec<u8>,
     ) {
         if missed.is_some() {
             out.extend_from_slice(&self.shared.gap_event(missed, cursor));
         }
-        let block = Event::new().retry(retry);
-        match position {
-            Some(id) => block.id(id),
-            None => block,
-        }
-        .encode(out);
+        encode_position(position, retry, out);
     }
+}
+
+/// Appends a block with the reconnection time and the ID of the position, so that a client that
+/// is cut off before its first event resumes. Without a reconnection time there is no block:
+/// some clients take every block for an event.
+pub(super) fn encode_position(
+    position: Option<EventId<'static>>,
+    retry: Option<Duration>,
+    out: &mut Vec<u8>,
+) {
+    let Some(retry) = retry else {
+        return;
+    };
+    let block = Event::new().retry(retry);
+    match position {
+        Some(id) => block.id(id),
+        None => block,
+    }
+    .encode(out);
 }
 
 impl Shared {

@@ -2,20 +2,21 @@
 
 use std::{error, fmt, io, slice};
 
-use sse_core::{Cursor, Encoded, Event, Evicted, Ids, KeyedFull, LogId, Now};
+use sse_core::{Encoded, Event, Evicted, Ids, KeyedFull, LogId, Now};
 
 use super::clock::now;
 use super::handle::Topic;
+use super::hub::Order;
+use super::source::Storage;
 use super::state::State;
 use super::waiters::Wakers;
-use crate::sync::MutexGuard;
+use crate::sync::{Arc, MutexGuard};
 
 impl Topic {
     /// Publishes an event.
     ///
-    /// Never waits, and works from any thread, within a runtime or without. The exception is a
-    /// journal that syncs [every event](crate::SyncPolicy::EveryEvent): then this waits for the
-    /// disk. Costs one encoding and one wake-up per waiting [`Subscription`](crate::Subscription)
+    /// Never waits, and works from any thread, within a runtime or without. With a journal,
+    /// [`Published::stored`] waits until the event has been stored. Costs one encoding and one wake-up per waiting [`Subscription`](crate::Subscription)
     /// (more than 100 are woken from a task); a server waits in one subscription per shard.
     ///
     /// An event without an ID gets one from the log; see [`Log`](sse_core::Log).
@@ -23,7 +24,8 @@ impl Topic {
     /// # Errors
     ///
     /// [`PublishError`]: the topic has been finished or is keyed, or the event is too large, or
-    /// it has an ID and the topic is one of a hub. Nothing was published.
+    /// it has an ID and the topic is one of a hub, or a journal that holds events back is too far
+    /// behind. Nothing was published.
     pub fn publish(&self, event: &Event<'_>) -> Result<Published, PublishError> {
         self.publish_all(slice::from_ref(event))
     }
@@ -41,7 +43,7 @@ impl Topic {
         let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
-        let (state, ids) = self.enter(events.len(), now)?;
+        let (state, ids) = self.enter(events.len(), now, false)?;
         Ok(self.append(state, ids, events, large, now))
     }
 
@@ -49,7 +51,8 @@ impl Topic {
     ///
     /// Subscribers get the events that they have not read, and then the end of their stream.
     /// Browsers reconnect after that, and get 204 once they have seen everything, which stops
-    /// them. Finishing a finished topic changes nothing.
+    /// them. Finishing a finished topic changes nothing. A topic of a hub with a journal is still
+    /// finished after a restart.
     ///
     /// ```
     /// use sse_core::{Event, EventType};
@@ -74,9 +77,8 @@ impl Topic {
         let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
         let now = now();
-        match self.enter(events.len(), now) {
-            Ok((mut state, ids)) => {
-                state.is_finished = true;
+        match self.enter(events.len(), now, true) {
+            Ok((state, ids)) => {
                 self.append(state, ids, events, large, now);
                 Ok(())
             }
@@ -85,28 +87,52 @@ impl Topic {
         }
     }
 
-    /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them.
+    /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them. With
+    /// `ends`, the topic accepts no more events after these.
     ///
     /// The hub's lock is released once the topic is locked. So the events are appended in the
-    /// order of their IDs, and whoever reads the hub's last ID and then locks a topic finds all
-    /// of the topic's events up to that ID.
+    /// order of their IDs, and a reader that reads the hub's last ID and then locks a topic finds
+    /// all of the topic's events up to that ID.
+    #[inline]
     fn enter(
         &self,
         count: usize,
         now: Now,
+        ends: bool,
     ) -> Result<(MutexGuard<'_, State>, Option<Ids>), PublishError> {
-        let mut order = self.hub().map(|hub| hub.order());
-        let state = self.lock();
-        if state.is_finished {
-            return Err(PublishError::Finished);
-        }
+        let (mut order, mut state) = self.lock_open()?;
         if count > 0 && state.log.is_keyed() {
             return Err(PublishError::Keyed);
         }
         let ids = order
             .as_mut()
             .map(|order| self.shared.assign(order, count, now));
+        if ends {
+            let newest = state.log.newest_id();
+            let end = order.map(|mut order| self.shared.assign_end(&mut order, count, newest, now));
+            state.end = Some(end.unwrap_or_default());
+        }
         Ok((state, ids))
+    }
+
+    /// Locks the hub and the topic, unless the topic accepts no events now.
+    #[inline]
+    pub(super) fn lock_open(&self) -> Result<Locked<'_>, PublishError> {
+        let order = self.hub().map(|hub| hub.order());
+        let state = self.lock();
+        if state.end.is_some() {
+            return Err(PublishError::Finished);
+        }
+        if self
+            .storage()
+            .is_some_and(|storage| storage.bounds_backlog())
+        {
+            let waiting = state.log.end().distance(state.log.tip());
+            if waiting > self.shared.config.retention.max_bytes() / 2 {
+                return Err(PublishError::BacklogFull);
+            }
+        }
+        Ok((order, state))
     }
 
     /// Returns the events with the topic's type, if it has one.
@@ -152,7 +178,6 @@ impl Topic {
         large: Vec<(usize, Encoded)>,
         now: Now,
     ) -> Published {
-        let start = state.log.tip();
         let (mut id, mut evicted) = (None, Evicted::default());
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
@@ -169,47 +194,51 @@ impl Topic {
             id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
-        self.announce(state, start, id, evicted)
+        self.announce(state, id, evicted)
     }
 
-    /// Wakes the subscribers and the storage's writer after events have been appended. Wakers
-    /// are called and memory is freed after the lock has been released.
+    /// Wakes the subscribers after events have been appended. Wakers are called and memory is
+    /// freed after the lock has been released.
     pub(super) fn announce(
         &self,
         mut state: MutexGuard<'_, State>,
-        start: Cursor,
         id: Option<LogId>,
         evicted: Evicted,
     ) -> Published {
-        let end = state.log.tip();
-        let wakes_writer = state.wakes_writer();
-        // A storage's writer wakes the subscribers itself, once it has written the events.
-        let wakers = if state.log.end() == end {
+        let last = state.log.newest_id();
+        // A storage wakes the subscribers itself, once the events are visible.
+        let wakers = if state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
         };
         drop(state);
         drop(evicted);
-        if wakes_writer {
-            self.shared.writer.notify_one();
-        }
         wakers.wake();
-        let storage = self.storage();
-        let is_stored = storage.is_none_or(|storage| storage.wait_stored(start, end));
-        Published { id, is_stored }
+        let storage = self.storage().cloned();
+        if let Some(storage) = &storage {
+            storage.wake();
+        }
+        Published { id, last, storage }
     }
 }
+
+/// The locked order of a topic's hub, if it is one of a hub, and the locked topic.
+pub(super) type Locked<'a> = (Option<MutexGuard<'a, Order>>, MutexGuard<'a, State>);
 
 /// The longest text in bytes that is encoded under the lock. In the worst case each byte
 /// becomes a line.
 const SMALL: usize = 8 << 10;
 
 /// An event that a topic has accepted, or the last one of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// With a journal, it keeps the journal open, like a handle of the topic.
+#[derive(Clone)]
 pub struct Published {
     id: Option<LogId>,
-    is_stored: bool,
+    /// The ID that the log gave the event, also if its publisher had set one.
+    pub(crate) last: LogId,
+    pub(crate) storage: Option<Arc<dyn Storage>>,
 }
 
 impl Published {
@@ -218,15 +247,19 @@ impl Published {
     pub const fn id(&self) -> Option<LogId> {
         self.id
     }
+}
 
-    /// Returns `false` if the journal was to sync the event and could not.
-    ///
-    /// That happens only with [`SyncPolicy::EveryEvent`](crate::SyncPolicy::EveryEvent). The
-    /// event is delivered, but may not be on disk. The reason is
-    /// [reported](crate::Journal::on_notice).
-    #[must_use]
-    pub const fn is_stored(&self) -> bool {
-        self.is_stored
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Published {
+    fn eq(&self, other: &Self) -> bool {
+        self.last == other.last
     }
 }
 
@@ -246,6 +279,10 @@ pub enum PublishError {
     InvalidKey,
     /// The keyed topic has no room for the event.
     Full(KeyedFull),
+    /// Half of the bytes that the topic retains wait for its journal.
+    ///
+    /// That happens only with [`WhileFailing::Hold`](crate::WhileFailing::Hold).
+    BacklogFull,
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -274,6 +311,10 @@ impl fmt::Display for PublishError {
                 "the key has a line break or more than 1024 bytes; use a shorter text of one line",
             ),
             Self::Full(full) => full.fmt(f),
+            Self::BacklogFull => f.write_str(
+                "too many events wait for the journal, which has failed or is slow; publish again \
+                 later",
+            ),
             Self::TooLarge { len, max } => write!(
                 f,
                 "the event has {len} bytes and the topic accepts {max}; raise `max_event` or \

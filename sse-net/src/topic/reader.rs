@@ -6,16 +6,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sse_core::{Cursor, EventId, Lagged, LogId, Resume, Slice};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 #[cfg(feature = "http")]
 use super::clock::now;
 use super::handle::Topic;
 use super::log::Since;
-use super::position::Start;
 use super::subscription::Next;
-use super::waiters::{Place, Wakers};
+use super::waiters::Place;
+use crate::config::Start;
 
 /// A reader of one topic. Dropping it unsubscribes.
 #[derive(Debug)]
@@ -43,11 +42,9 @@ impl Topic {
     /// Creates a reader that continues after the event with this ID, or begins at `start`.
     pub(crate) fn reader(&self, asked: Option<&EventId<'_>>, start: Start) -> Reader {
         let (mut state, found) = self.find(asked, start);
-        state.subscriptions += 1;
-        if state.runtime.is_none() && state.subscriptions > Wakers::FEW {
-            state.runtime = Handle::try_current().ok();
-        }
+        let watchers = state.add_subscription();
         drop(state);
+        drop(watchers);
         Reader {
             topic: self.clone(),
             cursor: found.cursor,
@@ -158,13 +155,9 @@ impl Reader {
             Ok(None) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
             Ok(None) => {
                 let waker = cx.waker().clone();
-                let replaced = state.waiters.remove(self.place);
-                self.place = state.waiters.insert(waker);
-                let wakes_writer = state.wakes_writer();
+                let (place, replaced) = state.waiters.replace(self.place, waker);
                 drop(state);
-                if wakes_writer {
-                    self.topic.shared.writer.notify_one();
-                }
+                self.place = place;
                 drop(replaced);
                 Poll::Pending
             }
@@ -252,7 +245,7 @@ impl Reader {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(super) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
         let position = match topic.hub() {
@@ -268,10 +261,6 @@ pub(super) const MAX_HELD: usize = 16 << 20;
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.topic.lock();
-        let waker = state.waiters.remove(self.place);
-        state.subscriptions -= 1;
-        drop(state);
-        drop(waker); // Without the lock; see `Waiters::remove`.
+        self.topic.shared.unsubscribe(self.place);
     }
 }

@@ -4,13 +4,14 @@ use std::borrow::Borrow;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Batch, Cursor, Event, EventId, Lagged, LogId, Resume};
+use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Resume};
 
 use super::handle::Topic;
 use super::hub::HubShared;
 use super::log::Since;
-use super::position::Start;
+use super::position::encode_position;
 use super::state::Shared;
+use crate::config::Start;
 use crate::sync::Arc;
 
 /// Topics of one hub that a client follows together, and where it continues.
@@ -186,12 +187,9 @@ impl Several {
 
     /// Appends the bytes before a client's first event, like
     /// [`Located::encode_opening`](super::position::Located::encode_opening).
-    pub(crate) fn encode_opening(&self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&self, retry: Option<Duration>, out: &mut Vec<u8>) {
         self.encode_gaps(out);
-        Event::new()
-            .retry(retry)
-            .id(EventId::from(self.position))
-            .encode(out);
+        encode_position(Some(self.position.into()), retry, out);
     }
 }
 
@@ -225,7 +223,7 @@ pub(crate) fn next_batch<'a>(
     let mut slices = Vec::new();
     for (index, (topic, place)) in topics.enumerate() {
         let ReaderPlace { after, since } = place;
-        if topic.newest.load() <= after {
+        if !topic.may_have_after(after) {
             continue;
         }
         let log = &topic.lock().log;

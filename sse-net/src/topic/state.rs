@@ -1,6 +1,5 @@
 //! What all handles of a topic share: its log and its subscribers, under one lock.
 
-use std::sync::TryLockError;
 use std::time::Duration;
 
 use sse_core::{Cursor, LogId, Retention};
@@ -9,18 +8,14 @@ use tokio::runtime::Handle;
 use super::clock::now;
 use super::hub::NewestId;
 use super::log::TopicLog;
-use super::progress::Progress;
 use super::waiters::{Waiters, Wakers};
+use super::watched::Subscriptions;
 use crate::config::{SlowClients, TopicConfig};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
     pub(super) config: Arc<TopicConfig>,
     state: Mutex<State>,
-    /// Wakes the storage's writer.
-    pub(crate) writer: Condvar,
-    /// Wakes publishers that wait for the writer.
-    pub(crate) synced: Condvar,
     /// The newest ID that a hub has assigned to the topic.
     pub(super) newest: NewestId,
     /// `None` for a topic that stands alone.
@@ -38,6 +33,16 @@ impl Shared {
         log: TopicLog,
         name: Option<Arc<str>>,
     ) -> Arc<Self> {
+        Self::restored(config, log, name, None)
+    }
+
+    /// Creates a topic that may have ended in an earlier run.
+    pub(super) fn restored(
+        config: Arc<TopicConfig>,
+        log: TopicLog,
+        name: Option<Arc<str>>,
+        end: Option<End>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             newest: NewestId::new(log.newest_id()),
@@ -45,18 +50,16 @@ impl Shared {
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
-                subscriptions: 0,
+                subscriptions: Subscriptions::default(),
+                watchers: None,
                 runtime: None,
-                is_finished: false,
-                progress: None,
+                end,
             }),
-            writer: Condvar::new(),
-            synced: Condvar::new(),
             name,
         })
     }
 
-    pub(super) const fn name(&self) -> Option<&Arc<str>> {
+    pub(crate) const fn name(&self) -> Option<&Arc<str>> {
         self.name.as_ref()
     }
 
@@ -94,15 +97,6 @@ impl Shared {
         self.config.linger
     }
 
-    /// Locks the state, unless it is locked already.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -111,27 +105,26 @@ impl Shared {
 pub(crate) struct State {
     pub(crate) log: TopicLog,
     pub(super) waiters: Waiters,
-    pub(super) subscriptions: usize,
+    pub(super) subscriptions: Subscriptions,
+    /// The wakers of tasks in `watched` and `unwatched`, once there were some.
+    pub(super) watchers: Option<Box<Waiters>>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
-    pub(super) is_finished: bool,
-    /// `None` unless the events are stored.
-    pub(crate) progress: Option<Box<Progress>>,
+    pub(crate) end: Option<End>,
+}
+
+/// The end of a topic that has been finished. A topic that stands alone has no IDs here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct End {
+    /// The ID of the last event.
+    pub(crate) last: LogId,
+    /// The ID of the end itself, which is that of the last event if they were published together.
+    pub(crate) id: LogId,
+    /// Whether subscribers must not see the end yet, since a storage has not stored it.
+    pub(crate) is_held: bool,
 }
 
 impl State {
-    /// Returns `true` if the storage's writer has to be woken.
-    pub(super) fn wakes_writer(&mut self) -> bool {
-        let (tip, has_waiting) = (self.log.tip(), self.has_waiting());
-        let progress = self.progress.as_mut();
-        progress.is_some_and(|progress| progress.wakes(tip, has_waiting))
-    }
-
-    /// Returns `true` if a subscriber that has caught up waits.
-    pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiters.is_empty()
-    }
-
     /// Takes the wakers of the subscribers that wait.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
         self.waiters.take(self.runtime.as_ref())
@@ -139,11 +132,15 @@ impl State {
 
     /// Returns `true` if the topic is finished and has no event after `cursor`.
     pub(super) fn is_over(&self, cursor: Cursor) -> bool {
-        self.is_finished && cursor >= self.log.tip()
+        self.has_visible_end() && cursor >= self.log.tip()
     }
 
     /// Returns `true` if no event will ever have a later ID than this one of the hub.
     pub(super) fn is_over_after(&self, position: LogId) -> bool {
-        self.is_finished && position >= self.log.newest_id()
+        self.has_visible_end() && position >= self.log.newest_id()
+    }
+
+    fn has_visible_end(&self) -> bool {
+        self.end.is_some_and(|end| !end.is_held)
     }
 }

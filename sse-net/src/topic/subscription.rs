@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::handle::Topic;
 use super::joint::{JointReader, Read};
-use super::position::Start;
 use super::reader::Reader;
 use super::several::{Choice, FollowError, Several};
-use crate::config::SlowClients;
+use crate::config::{SlowClients, Start};
 
 impl Topic {
     /// Subscribes from `start` on.
@@ -89,7 +88,11 @@ enum Source {
 /// What a subscription has read.
 pub(crate) struct Next {
     pub(crate) bytes: Bytes,
-    /// The number of events.
+    /// The number of events, for the counters of bodies.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "bodies count events")
+    )]
     pub(crate) count: usize,
 }
 
@@ -265,7 +268,7 @@ impl Subscription {
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
-    pub(crate) fn encode_opening(&mut self, retry: Duration, out: &mut Vec<u8>) {
+    pub(crate) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         match &mut self.0 {
             Source::One(reader) => reader.encode_opening(retry, out),
             Source::Several(reader) => reader.encode_opening(retry, out),

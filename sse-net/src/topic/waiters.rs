@@ -22,7 +22,7 @@ pub(crate) struct Waiters {
 }
 
 /// The place of a subscriber's waker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     round: u64,
     key: u32,
@@ -60,6 +60,12 @@ impl Waiters {
         }
     }
 
+    /// Inserts the waker, and removes the one at that place like [`remove`](Self::remove).
+    pub(crate) fn replace(&mut self, place: Place, waker: Waker) -> (Place, Option<Waker>) {
+        let replaced = self.remove(place);
+        (self.insert(waker), replaced)
+    }
+
     /// Removes the waker at that place, unless its round is over. The caller drops it without
     /// a lock: it may be the last reference to a task that owns a subscription.
     pub(crate) fn remove(&mut self, place: Place) -> Option<Waker> {
@@ -72,12 +78,11 @@ impl Waiters {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.others.is_empty()
-    }
-
     /// Takes all wakers, which the caller calls without a lock.
     pub(crate) fn take(&mut self, runtime: Option<&Handle>) -> Wakers {
+        if self.first.is_none() && self.others.is_empty() {
+            return Wakers::default();
+        }
         self.round += 1;
         let next = Slab::with_capacity(self.others.len());
         Wakers {

@@ -7,6 +7,7 @@ pub(crate) mod presence;
 mod tcp;
 #[cfg(unix)]
 mod unix;
+pub(crate) mod until;
 
 use std::any::Any;
 use std::fmt;
@@ -26,6 +27,7 @@ pub use self::listener::{Listener, Peer};
 pub use self::tcp::Tcp;
 #[cfg(unix)]
 pub use self::unix::bind_unix;
+pub use self::until::Until;
 
 /// The default number of connections that may wait to be accepted, as many as Linux allows by
 /// default. Tokio's and the standard library's listeners let 1,024 or 128 wait, too few when
@@ -126,7 +128,11 @@ impl Transport {
     }
 
     /// Writes all bytes; each write has to progress within the timeout.
-    async fn write_all(&mut self, mut bytes: &[u8], write_timeout: Duration) -> io::Result<()> {
+    pub(crate) async fn write_all(
+        &mut self,
+        mut bytes: &[u8],
+        write_timeout: Duration,
+    ) -> io::Result<()> {
         while !bytes.is_empty() {
             match timeout(write_timeout, self.write(bytes)).await?? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),

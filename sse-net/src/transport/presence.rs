@@ -52,6 +52,13 @@ impl Presence {
         self.room = bytes;
     }
 
+    /// Notes that the client has closed its half of the connection.
+    pub(crate) const fn half_close(&mut self) {
+        if matches!(self.state, State::Present) {
+            self.state = State::HalfClosed;
+        }
+    }
+
     pub(crate) fn is_half_closed(&self) -> bool {
         self.state == State::HalfClosed
     }

@@ -6,7 +6,7 @@
 //! never an event twice, never a smaller ID after a greater one. After a restart its ID is
 //! another hub's, and must not be taken for one's own.
 
-use std::future::{Future, Ready, pending, ready};
+use std::future::{Ready, pending, ready};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -152,7 +152,7 @@ impl World {
             14 if argument == 0 => self.restart().await,
             _ => sleep(Duration::from_millis(rest as u64)).await,
         }
-        if operation % 3 > 0 {
+        if !operation.is_multiple_of(3) {
             self.settle().await;
         }
     }
@@ -325,8 +325,13 @@ impl Client {
         run: usize,
         finished: &[bool; TOPICS],
     ) {
-        let (mut rest, mut is_opening) = (block, false);
-        while let Some(item) = connection.decoder.decode(&mut rest).expect("it is small") {
+        let (mut items, mut is_opening) = (Vec::new(), false);
+        let mut chunk = connection.decoder.chunk(block);
+        while let Some(item) = chunk.next().expect("it is small") {
+            items.push(item.into_owned());
+        }
+        drop(chunk);
+        for item in items {
             match item {
                 Decoded::Event(event) if event.event() == "gap" => {
                     let topic = named(event.data());
@@ -505,12 +510,10 @@ struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
 impl Listener for Pipes {
     type Handshake = Ready<io::Result<Transport>>;
 
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Handshake, Peer)>> + Send {
-        async {
-            match self.0.recv().await {
-                Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
-                None => pending().await,
-            }
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        match self.0.recv().await {
+            Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
+            None => pending().await,
         }
     }
 }

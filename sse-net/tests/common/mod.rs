@@ -88,23 +88,21 @@ impl Kind {
         start: Start,
     ) -> (Control, Net, Ends) {
         let ends = Ends::default();
-        let (told, topic) = (ends.clone(), topic.clone());
+        let (reported, topic) = (ends.clone(), topic.clone());
         match self {
             Self::Server => {
                 let (running, net) = serve(config, move |request: Request| {
-                    ready(told.watch(request.follow_from(&topic, start)))
+                    ready(reported.watch(request.follow_from(&topic, start)))
                 });
                 (Control::Server(running), net, ends)
             }
             #[cfg(feature = "http")]
             Self::Http1 | Self::Http2 => {
                 let responder = sse_net::Responder::new(config);
-                let office = responder.clone();
+                let shared = responder.clone();
                 let net = http::serve(self == Self::Http2, move |request| {
-                    let response = office.follow_from(&request, &topic, start);
-                    let ends = Arc::clone(&told.0);
-                    response
-                        .map(|body| body.on_end(move |reason| ends.lock().unwrap().push(reason)))
+                    let response = shared.follow_from(&request, &topic, start);
+                    response.map(|body| reported.watch_body(body))
                 });
                 (Control::Responder(responder), net, ends)
             }
@@ -150,6 +148,12 @@ impl Ends {
     pub(crate) fn watch(&self, answer: Answer) -> Answer {
         let ends = Arc::clone(&self.0);
         answer.on_end(move |reason| ends.lock().unwrap().push(reason))
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn watch_body(&self, body: sse_net::Body) -> sse_net::Body {
+        let ends = Arc::clone(&self.0);
+        body.on_end(move |reason| ends.lock().unwrap().push(reason))
     }
 
     pub(crate) fn push(&self, reason: Disconnect) {

@@ -10,6 +10,7 @@ mod answers;
 mod drain;
 mod following;
 mod per_client;
+mod requests;
 
 use std::future::poll_fn;
 use std::io;

@@ -33,12 +33,13 @@ async fn an_upgrade_returns_response_and_stream() {
 
     let mut post = get("/");
     *post.method_mut() = http::Method::POST;
+    let headers = post.headers_mut();
+    headers.insert("origin", "https://evil".parse().unwrap());
     let response = responder().upgrade(&post).unwrap_err();
-    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(response.headers()["allow"], "GET, HEAD, OPTIONS");
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(
         next(&mut response.into_body()).await.unwrap().unwrap(),
-        "the method is not allowed; use GET\n"
+        "pages of this origin may not send such requests\n"
     );
 }
 

@@ -152,9 +152,9 @@ async fn a_slow_client_gets_every_key_in_each_pass(kind: Kind) {
         let now = update(10 * READ / 48);
         settle().await;
         client.pipe.read_exact(&mut buffer).await.unwrap();
-        let mut rest = &buffer[..];
-        while !rest.is_empty() {
-            let Ok(Some(Decoded::Event(event))) = decoder.decode(&mut rest) else {
+        let mut chunk = decoder.chunk(&buffer);
+        while let Some(item) = chunk.next().unwrap() {
+            let Decoded::Event(event) = item else {
                 continue;
             };
             let Some((key, number)) = event.data().split_once(' ') else {

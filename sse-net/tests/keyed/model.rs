@@ -119,7 +119,7 @@ impl World {
             14 => std::thread::sleep(Duration::from_millis(1)),
             _ => sleep(Duration::from_millis(1)).await,
         }
-        if operation % 3 > 0 {
+        if !operation.is_multiple_of(3) {
             self.settle().await;
         }
     }
@@ -251,8 +251,8 @@ impl Client {
             bytes = head.split_off(end + 4);
             connection.head = None;
         }
-        let mut rest = &bytes[..];
-        while let Some(item) = connection.decoder.decode(&mut rest).unwrap() {
+        let mut chunk = connection.decoder.chunk(&bytes);
+        while let Some(item) = chunk.next().unwrap() {
             let Decoded::Event(event) = item else {
                 continue;
             };
@@ -276,6 +276,7 @@ impl Client {
                 }
             }
         }
+        drop(chunk);
         let last = connection.decoder.last_event_id();
         if !last.is_empty() {
             self.last_id = Some(last.to_owned());

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::config::TlsConfig;
@@ -161,12 +162,7 @@ impl PemFiles {
         text: &[u8],
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ClientCertVerifier>, PemError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca, text)? {
-            roots
-                .add(certificate)
-                .map_err(|_| PemError::new(ca, Fault::Certificate))?;
-        }
+        let roots = parse_roots(ca, text)?;
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         if !self.is_client_certificate_required {
@@ -176,6 +172,27 @@ impl PemFiles {
             .build()
             .expect("the roots are not empty, and there are no revocation lists"))
     }
+}
+
+/// Reads the authorities in a PEM file.
+pub(crate) fn roots(ca: &Path) -> Result<RootCertStore, PemError> {
+    parse_roots(ca, &read(ca)?)
+}
+
+/// Reads a certificate chain and its key.
+pub(crate) fn identity(certificate: &Path, key: &Path) -> Result<CertifiedKey, PemError> {
+    let (chain, secret) = (read(certificate)?, read(key)?);
+    certified_key(certificate, &chain, key, &secret, &ring::default_provider())
+}
+
+fn parse_roots(ca: &Path, text: &[u8]) -> Result<RootCertStore, PemError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca, text)? {
+        roots
+            .add(certificate)
+            .map_err(|_| PemError::new(ca, Fault::Certificate))?;
+    }
+    Ok(roots)
 }
 
 /// The contents of the files, in the order of `PemFiles`.

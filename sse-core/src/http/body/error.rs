@@ -2,6 +2,8 @@
 
 use std::{error, fmt, io};
 
+use crate::http::response::Rejection;
+
 /// Why a body cannot be read to its end.
 ///
 /// As an [`io::Error`], [`Incomplete`](Self::Incomplete) is of the kind
@@ -14,14 +16,10 @@ pub enum BodyError {
     BadLength,
     /// `Content-Length` has different values.
     DifferentLengths,
-    /// A request has both `Content-Length` and `Transfer-Encoding`.
-    LengthAndCoding,
     /// `Transfer-Encoding` is not a list of codings in which `chunked` is the last.
     BadCoding,
     /// A transfer coding that is not supported, in lower case.
     UnknownCoding(String),
-    /// A request has transfer codings, and `chunked` is not the last.
-    NotChunkedLast,
     /// An HTTP/1.0 message has `Transfer-Encoding`.
     CodingInHttp10,
     /// The body exceeds [`max_length`](crate::BodyLimits::max_length).
@@ -84,9 +82,6 @@ impl fmt::Display for BodyError {
         let sentence = match self {
             Self::BadLength => "Content-Length is not a decimal number below 2^64",
             Self::DifferentLengths => "Content-Length has different values; send one",
-            Self::LengthAndCoding => {
-                "the request has both Content-Length and Transfer-Encoding; send one of them"
-            }
             Self::BadCoding => {
                 "Transfer-Encoding is not a list of codings that has chunked at most once and last"
             }
@@ -96,7 +91,6 @@ impl fmt::Display for BodyError {
                     "the transfer coding {coding:?} is not supported; send the body without it"
                 );
             }
-            Self::NotChunkedLast => "the last transfer coding of a request is not chunked",
             Self::CodingInHttp10 => {
                 "an HTTP/1.0 message has Transfer-Encoding, which exists since HTTP/1.1"
             }
@@ -165,6 +159,21 @@ impl fmt::Display for BodyError {
 }
 
 impl error::Error for BodyError {}
+
+impl From<BodyError> for Rejection {
+    /// Returns the response to a request with this body.
+    fn from(error: BodyError) -> Self {
+        let status = error.status();
+        match error {
+            // The client cannot raise the limit.
+            BodyError::TooLarge { limit } => {
+                let reason = format!("the body exceeds {limit} bytes; send a shorter one");
+                Self::new(status, reason)
+            }
+            error => Self::new(status, error.to_string()),
+        }
+    }
+}
 
 impl From<BodyError> for io::Error {
     fn from(error: BodyError) -> Self {

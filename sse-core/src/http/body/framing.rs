@@ -5,8 +5,8 @@ use crate::http::list::{combine, elements, is_token, split, trim};
 
 /// How the body of an HTTP/1.1 message is delimited: [RFC 9112, 6.3].
 ///
-/// The lines of one header name are one list, codings are whole tokens, and an ambiguous
-/// length is an error.
+/// [`Head::framing`](crate::Head::framing) returns that of a request. Of a response, the lines of
+/// one header name are one list, codings are whole tokens, and an ambiguous length is an error.
 ///
 /// ```
 /// use sse_core::Framing;
@@ -33,36 +33,6 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Returns the framing of a request's body.
-    ///
-    /// `minor_version` is that of HTTP/1.
-    ///
-    /// # Errors
-    ///
-    /// - `Content-Length` is not a number, has different values, or is in a request with
-    ///   `Transfer-Encoding`.
-    /// - `Transfer-Encoding` is malformed, does not end in `chunked`, has another coding, or is
-    ///   in an HTTP/1.0 request.
-    pub fn of_request<'h>(
-        minor_version: u8,
-        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
-    ) -> Result<Self, BodyError> {
-        let lines = Lines::collect(headers);
-        let Some(codings) = lines.codings(minor_version)? else {
-            return Ok(lines.length()?.map_or(Self::None, Self::Length));
-        };
-        // "A server MAY reject a request that contains both Content-Length and
-        // Transfer-Encoding": only attacks need it.
-        if !lines.lengths.is_empty() {
-            return Err(BodyError::LengthAndCoding);
-        }
-        match codings.other {
-            Some(coding) => Err(BodyError::UnknownCoding(coding)),
-            None if codings.ends_in_chunked => Ok(Self::Chunked),
-            None => Err(BodyError::NotChunkedLast),
-        }
-    }
-
     /// Returns the framing of a response's body.
     ///
     /// `method` is that of the request, and `minor_version` that of HTTP/1 in the response.

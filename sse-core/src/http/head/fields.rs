@@ -2,6 +2,7 @@
 
 use super::span::Span;
 use super::target::is_authority;
+use crate::http::body::Framing;
 use crate::http::list::is_token_byte;
 use crate::http::response::Rejection;
 
@@ -12,16 +13,18 @@ pub(super) struct Fields {
     has_two_hosts: bool,
     is_host_malformed: bool,
     pub(super) last_event_id: Option<Span>,
-    /// Whether `Content-Length` is above zero.
-    content_length: Option<bool>,
+    /// `u64::MAX` where it is greater.
+    content_length: Option<u64>,
     is_length_malformed: bool,
     codings: Option<Codings>,
+    pub(super) expectation: Expectation,
 }
 
 impl Fields {
     pub(super) fn add(&mut self, name: &str, value: &[u8], span: Span) {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
+            6 if is("expect") => self.expectation.add(value),
             4 if is("host") => {
                 self.has_two_hosts |= self.host.is_some();
                 self.is_host_malformed |= !is_authority(value);
@@ -34,7 +37,7 @@ impl Fields {
                 self.is_length_malformed |= self.content_length.is_some()
                     || value.is_empty()
                     || !value.iter().all(u8::is_ascii_digit);
-                self.content_length = Some(value.iter().any(|digit| *digit != b'0'));
+                self.content_length = Some(parse_length(value));
             }
             17 if is("transfer-encoding") => {
                 self.codings.get_or_insert_default().add(value);
@@ -43,8 +46,8 @@ impl Fields {
         }
     }
 
-    /// Returns the body that follows the head.
-    pub(super) fn check(&self, minor_version: Option<u8>) -> Result<Body, Rejection> {
+    /// Returns the framing of the body that follows the head.
+    pub(super) fn check(&self, minor_version: Option<u8>) -> Result<Framing, Rejection> {
         let bad = |reason| Err(Rejection::BAD_REQUEST.because(reason));
         if self.has_two_hosts {
             return bad("the request has two Host headers; send one");
@@ -61,10 +64,7 @@ impl Fields {
             return bad("Content-Length is not a number, or there are two; send one");
         }
         let Some(codings) = &self.codings else {
-            return Ok(match self.content_length {
-                Some(true) => Body::Sized,
-                _ => Body::None,
-            });
+            return Ok(self.content_length.map_or(Framing::None, Framing::Length));
         };
         if self.content_length.is_some() {
             return bad(
@@ -78,18 +78,36 @@ impl Fields {
             return bad("the request has Transfer-Encoding, which HTTP/1.0 does not have");
         }
         codings.check()?;
-        Ok(Body::Chunked)
+        Ok(Framing::Chunked)
     }
 }
 
-/// The body that follows a head.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Body {
+/// Parses digits; `u64::MAX` stands for every greater number.
+fn parse_length(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |length: u64, digit| {
+        let digit = u64::from(digit.wrapping_sub(b'0'));
+        length.saturating_mul(10).saturating_add(digit)
+    })
+}
+
+/// What the client expects before it sends the body: RFC 9110, 10.1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Expectation {
+    #[default]
     None,
-    /// A body of at least one byte.
-    Sized,
-    /// Chunks. The body may be empty.
-    Chunked,
+    Continue,
+    Unknown,
+}
+
+impl Expectation {
+    fn add(&mut self, value: &[u8]) {
+        *self = match self {
+            Self::None | Self::Continue if value.eq_ignore_ascii_case(b"100-continue") => {
+                Self::Continue
+            }
+            _ => Self::Unknown,
+        };
+    }
 }
 
 /// The transfer codings of a request. All lines are one list (RFC 9110, 5.3).

@@ -5,14 +5,16 @@ mod parse;
 mod reader;
 mod span;
 mod target;
+mod values;
 
 use std::borrow::Cow;
 use std::{fmt, str};
 
+use super::body::Framing;
 use super::list::is_token;
 use super::response::Rejection;
 use crate::event::EventId;
-use fields::{Body, Fields};
+use fields::{Expectation, Fields};
 use span::{Joined, MAX_SIZE, Span};
 use target::{check_target, split_target};
 
@@ -36,7 +38,8 @@ pub struct Head {
     headers: Vec<(Span, Span)>,
     host: Option<Span>,
     last_event_id: Option<Span>,
-    body: Body,
+    framing: Framing,
+    expectation: Expectation,
 }
 
 impl Head {
@@ -95,7 +98,8 @@ impl Head {
             target: target_span,
             minor_version,
             headers: spans,
-            body: fields.check(minor_version)?,
+            framing: fields.check(minor_version)?,
+            expectation: fields.expectation,
             host: fields.host,
             last_event_id: fields.last_event_id,
         }
@@ -187,13 +191,34 @@ impl Head {
     /// A [chunked](Self::is_chunked) body may turn out to be empty.
     #[must_use]
     pub const fn has_body(&self) -> bool {
-        !matches!(self.body, Body::None)
+        !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
     /// Whether the body is chunked.
     #[must_use]
     pub const fn is_chunked(&self) -> bool {
-        matches!(self.body, Body::Chunked)
+        matches!(self.framing, Framing::Chunked)
+    }
+
+    /// Returns how the body that follows the head is delimited.
+    ///
+    /// A length beyond 64 bits is [`u64::MAX`].
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Whether the client waits for "100 Continue" before it sends the body.
+    ///
+    /// An HTTP/1.0 client never does (RFC 9110, 10.1.1).
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.expectation == Expectation::Continue && self.minor_version != Some(0)
+    }
+
+    /// Whether the client expects something else than "100 Continue".
+    pub(crate) fn has_unknown_expectation(&self) -> bool {
+        self.expectation == Expectation::Unknown
     }
 
     /// Refuses a control character in the last event ID of the query.

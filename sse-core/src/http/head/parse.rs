@@ -40,7 +40,7 @@ impl Head {
             (Span::of(header.name.as_bytes(), bytes), value)
         });
         let headers = spans.collect();
-        let body = fields.check(minor_version)?;
+        let framing = fields.check(minor_version)?;
         check_target(method, target)?;
         Self {
             method: Span::of(method.as_bytes(), bytes),
@@ -49,7 +49,8 @@ impl Head {
             headers,
             host: fields.host,
             last_event_id: fields.last_event_id,
-            body,
+            framing,
+            expectation: fields.expectation,
             bytes: bytes.to_vec(),
         }
         .check_query()

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memmem};
 
 use super::Head;
 use super::span::MAX_SIZE;
@@ -83,7 +83,6 @@ impl HeadReader {
     /// The response to a head that is malformed or too large: 400, 414, 431, 501, 505.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Rejection> {
         if let Some(head) = self.read_at_once(input) {
-            *input = &[];
             return Ok(Some(head));
         }
         let read = self.read_lines(input);
@@ -140,16 +139,27 @@ impl HeadReader {
         Ok(None)
     }
 
-    /// Parses `input` as a whole head. Nearly every head arrives like this.
-    fn read_at_once(&self, input: &[u8]) -> Option<Head> {
-        let is_likely =
-            self.bytes.is_empty() && input.ends_with(b"\r\n\r\n") && input.len() <= self.max_size;
+    /// Parses a whole head at the front of `input`. Nearly every head arrives like this, with
+    /// the body behind it, or with nothing.
+    fn read_at_once(&self, input: &mut &[u8]) -> Option<Head> {
+        const END: &[u8] = b"\r\n\r\n";
+        if !self.bytes.is_empty() {
+            return None;
+        }
+        let len = if input.ends_with(END) {
+            input.len()
+        } else {
+            memmem::find(input, END)? + END.len()
+        };
+        if len > self.max_size {
+            return None;
+        }
         let headers = &mut [const { MaybeUninit::uninit() }; Self::DEFAULT_MAX_HEADERS];
         let count = headers.len().min(self.max_headers);
         // An error is found again, and reported, by `read_lines`.
-        is_likely
-            .then(|| Head::parse(input, &mut headers[..count]).ok())
-            .flatten()
+        let head = Head::parse(&input[..len], &mut headers[..count]).ok()?;
+        *input = &input[len..];
+        Some(head)
     }
 
     /// Parses the complete head and resets the reader.

@@ -3,35 +3,81 @@
 use std::borrow::Cow;
 
 use crate::event::{Fault, Field, FieldError};
-use crate::http::list::is_token_byte;
+use crate::http::list::check_token;
 
-/// Headers whose names and values are valid, so that they cannot inject others.
+/// Headers of a response, with valid names and values, so that they cannot inject others.
+///
+/// For headers that are made before the response, or that several responses share.
+///
+/// ```
+/// use sse_core::{Headers, Response};
+///
+/// let headers = Headers::new()
+///     .with("Set-Cookie", "seen=1; Path=/; HttpOnly")?
+///     .with("Set-Cookie", "theme=dark; Path=/")?;
+/// let page = Response::new(200).with_body("text/html", "<h1>Hey</h1>").with_headers(headers);
+/// assert_eq!(page.headers().filter(|(name, _)| *name == "Set-Cookie").count(), 2);
+/// # Ok::<(), sse_core::FieldError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Headers(Cow<'static, [Header]>);
+pub struct Headers(Cow<'static, [Header]>);
 
-pub(super) type Header = (Cow<'static, str>, Cow<'static, str>);
+pub(crate) type Header = (Cow<'static, str>, Cow<'static, str>);
 
 impl Headers {
-    pub(crate) const fn new() -> Self {
+    /// Creates an empty list. Costs nothing.
+    #[must_use]
+    pub const fn new() -> Self {
         Self(Cow::Borrowed(&[]))
     }
 
-    pub(super) const fn constant(headers: &'static [Header]) -> Self {
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
+    ///
+    /// A response may set several cookies, each in a separate line (RFC 6265, section 3).
+    ///
+    /// # Errors
+    ///
+    /// The name is not a token or is one of the framing, such as `Content-Length`; or the
+    /// value has a control character.
+    pub fn with(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Result<Self, FieldError> {
+        self.insert(name.into(), value.into())?;
+        Ok(self)
+    }
+
+    pub(crate) const fn constant(headers: &'static [Header]) -> Self {
         Self(Cow::Borrowed(headers))
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets a header; see [`with`](Self::with).
     pub(crate) fn insert(
         &mut self,
         name: Cow<'static, str>,
         value: Cow<'static, str>,
     ) -> Result<(), FieldError> {
-        check_name(&name)?;
+        check_name(&name, &RESERVED)?;
         check_value(&value)?;
-        let headers = self.0.to_mut();
-        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
-        headers.push((name, value));
+        self.set(name, value);
         Ok(())
+    }
+
+    /// Sets all of `headers`.
+    pub(super) fn extend(&mut self, headers: Self) {
+        for (name, value) in headers.0.into_owned() {
+            self.set(name, value);
+        }
+    }
+
+    /// Sets a header, which is valid.
+    fn set(&mut self, name: Cow<'static, str>, value: Cow<'static, str>) {
+        let headers = self.0.to_mut();
+        if !name.eq_ignore_ascii_case("Set-Cookie") {
+            headers.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
+        }
+        headers.push((name, value));
     }
 
     /// Adds a header unless there is one of that name. The value has to be valid.
@@ -77,27 +123,22 @@ impl Headers {
     }
 }
 
+impl Default for Headers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 pub(super) fn encode_line(name: &str, value: &str, out: &mut Vec<u8>) {
     for part in [name, ": ", value, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
 }
 
-fn check_name(name: &str) -> Result<(), FieldError> {
-    const RESERVED: [&str; 5] = [
-        "Connection",
-        "Content-Length",
-        "Content-Type",
-        "Transfer-Encoding",
-        "Upgrade",
-    ];
-    if name.is_empty() {
-        return Err(FieldError::new(Field::HeaderName, Fault::Empty));
-    }
-    if let Some(offset) = name.bytes().position(|byte| !is_token_byte(byte)) {
-        return Err(FieldError::character(Field::HeaderName, name, offset));
-    }
-    if RESERVED
+/// Checks that `name` is a token and none of the `reserved` names.
+pub(crate) fn check_name(name: &str, reserved: &[&str]) -> Result<(), FieldError> {
+    check_token(Field::HeaderName, name)?;
+    if reserved
         .iter()
         .any(|reserved| reserved.eq_ignore_ascii_case(name))
     {
@@ -106,7 +147,7 @@ fn check_name(name: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-pub(super) fn check_value(value: &str) -> Result<(), FieldError> {
+pub(crate) fn check_value(value: &str) -> Result<(), FieldError> {
     match value
         .bytes()
         .position(|byte| byte.is_ascii_control() && byte != b'\t')
@@ -115,3 +156,12 @@ pub(super) fn check_value(value: &str) -> Result<(), FieldError> {
         None => Ok(()),
     }
 }
+
+/// The headers that [`Response`](super::Response) writes itself.
+const RESERVED: [&str; 5] = [
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Transfer-Encoding",
+    "Upgrade",
+];

@@ -5,14 +5,15 @@ mod rejection;
 mod reply;
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::date::imf_fixdate;
 use crate::event::FieldError;
-pub(crate) use headers::Headers;
+pub use headers::Headers;
+#[cfg(feature = "client")]
+pub(crate) use headers::{check_name as check_header_name, check_value as check_header_value};
 use headers::{check_value, encode_line};
 pub use rejection::Rejection;
 pub use reply::Reply;
@@ -93,7 +94,14 @@ impl Response {
         Ok(self)
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets headers. Each replaces any of the same name, except `Set-Cookie`.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
     ///
     /// # Errors
     ///
@@ -134,7 +142,11 @@ impl Response {
     /// The version is HTTP/1.1 for a client of 1.0, too (RFC 9110, 6.2). The connection always
     /// ends with the response, so nothing is chunked.
     fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        let mut status = itoa::Buffer::new();
+        let status = status.format(self.status);
+        for part in ["HTTP/1.1 ", status, " ", phrase(self.status), "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         let has_date = self.headers.has("Date");
         if let Some(date) = date.filter(|_| !has_date) {
             encode_line("Date", &imf_fixdate(date), out);
@@ -164,11 +176,6 @@ impl Response {
 
     pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
         &mut self.headers
-    }
-
-    pub(crate) fn with_headers(mut self, headers: Headers) -> Self {
-        self.headers = headers;
-        self
     }
 }
 
@@ -202,9 +209,13 @@ const fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
+        411 => "Length Required",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
         421 => "Misdirected Request",
+        422 => "Unprocessable Content",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

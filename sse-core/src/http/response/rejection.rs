@@ -55,14 +55,27 @@ impl Rejection {
         406,
         "Accept excludes event streams, and there is nothing else here",
     );
-    /// 408: the request head took too long.
+    /// 408: the request took too long to arrive.
     pub const REQUEST_TIMEOUT: Self =
         Self::constant(408, "the request head took too long to arrive");
+    /// 411: the request has neither `Content-Length` nor chunks.
+    pub const LENGTH_REQUIRED: Self = Self::constant(
+        411,
+        "the request has no body; send one with Content-Length or in chunks",
+    );
     /// 413: the request has a body.
     pub const CONTENT_TOO_LARGE: Self =
         Self::constant(413, "the request has a body; send it without one");
     /// 414: the request line is too long.
     pub const URI_TOO_LONG: Self = Self::constant(414, "the request line is too long");
+    /// 415: the body is not of the expected type.
+    pub const UNSUPPORTED_MEDIA_TYPE: Self = Self::constant(
+        415,
+        "the body is not JSON; send Content-Type: application/json and no Content-Encoding",
+    );
+    /// 417: the client expects something else than "100 Continue".
+    pub const EXPECTATION_FAILED: Self =
+        Self::constant(417, "the request expects more than 100-continue");
     /// 421: the server does not serve this host.
     pub const MISDIRECTED_REQUEST: Self =
         Self::constant(421, "this server does not serve that host");
@@ -104,7 +117,7 @@ impl Rejection {
         self
     }
 
-    /// Sets a header. It replaces any of the same name.
+    /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
     ///
     /// # Errors
     ///

@@ -24,6 +24,26 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Makes a head from what another HTTP library has read.
+    ///
+    /// Its [`text`](Self::text) is empty, and its minor version is 1.
+    #[must_use]
+    pub fn from_parts<'h>(
+        status: u16,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    ) -> Self {
+        let headers = headers.into_iter().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value).into_owned();
+            (name.to_owned(), value)
+        });
+        Self {
+            status,
+            minor_version: 1,
+            headers: headers.collect(),
+            text: String::new(),
+        }
+    }
+
     /// Returns the status code.
     #[must_use]
     pub const fn status(&self) -> u16 {
@@ -101,13 +121,32 @@ impl ResponseHead {
     /// `now` is the current time. The delay is zero for a date in the past (RFC 9110, 10.2.3).
     #[must_use]
     pub fn retry_after(&self, now: SystemTime) -> Option<Duration> {
-        let value = trim(self.header("retry-after")?);
-        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-            // Only an overflow fails here.
-            return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+        if let Some(delay) = self.retry_seconds() {
+            return Some(delay);
         }
+        let value = trim(self.header("retry-after")?);
         let date = httpdate::parse_http_date(value).ok()?;
         Some(date.duration_since(now).unwrap_or_default())
+    }
+
+    /// Like [`retry_after`](Self::retry_after), by the clock of the server (`Date`).
+    ///
+    /// `None` if `Retry-After` is a date and there is no `Date`.
+    #[must_use]
+    pub fn retry_delay(&self) -> Option<Duration> {
+        let date = self.header("date").map(trim);
+        match date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+            Some(now) => self.retry_after(now),
+            None => self.retry_seconds(),
+        }
+    }
+
+    /// Returns the value of a `Retry-After` that is a number of seconds.
+    fn retry_seconds(&self) -> Option<Duration> {
+        let value = trim(self.header("retry-after")?);
+        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        // Only an overflow fails here.
+        is_number.then(|| Duration::from_secs(value.parse().unwrap_or(u64::MAX)))
     }
 
     /// Whether another response follows: RFC 9110, 15.2. None follows 101.

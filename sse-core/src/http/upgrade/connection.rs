@@ -9,11 +9,11 @@ use crate::http::response::{Rejection, Reply};
 /// Ends the server's half of a connection.
 pub(super) type ShutDown<C> = fn(&mut C) -> io::Result<()>;
 
-/// Reads a head, and returns whether the peer has sent more than that.
+/// Reads a head, and returns the bytes after it.
 pub(super) fn read_head(
     reader: &mut HeadReader,
     conn: &mut impl Read,
-) -> Result<(Head, bool), UpgradeError> {
+) -> Result<(Head, Vec<u8>), UpgradeError> {
     let mut piece = [0; 2048];
     loop {
         let mut input = match conn.read(&mut piece) {
@@ -35,7 +35,7 @@ pub(super) fn read_head(
             },
         };
         if let Some(head) = reader.read(&mut input)? {
-            return Ok((head, !input.is_empty()));
+            return Ok((head, input.to_vec()));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The upgrade of a connection to an event stream.
 
+mod body;
 mod connection;
+mod decide;
 mod error;
+mod methods;
 mod request;
 mod settings;
 
@@ -10,13 +13,16 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::accept::{MEDIA_TYPE, accepts_event_stream};
-use super::head::{Head, HeadReader};
-use super::response::{Headers, Rejection, Reply, Response};
-use crate::event::{Event, Fault, Field, FieldError};
+use super::head::HeadReader;
+use super::response::Rejection;
+use crate::event::{Fault, Field, FieldError};
 use connection::ShutDown;
+use methods::Methods;
+#[cfg(feature = "client")]
+pub(crate) use methods::check_method;
 use settings::{Origins, Settings};
 
+pub use body::RequestBody;
 pub use error::UpgradeError;
 pub use request::Request;
 
@@ -25,7 +31,7 @@ pub use request::Request;
 /// [`read`](Self::read) reads a request head and refuses requests that the server of an event
 /// stream cannot serve. The application then looks at the [`Request`], such as at its path, and
 /// accepts it, rejects it or sends another response. [`Request::accept`] refuses requests for
-/// anything but an event stream.
+/// anything but an event stream, and [`Request::read_body`] reads the body of a `POST`.
 ///
 /// The decisions are functions without I/O: [`check`](Self::check),
 /// [`answer_options`](Self::answer_options), [`accept`](Self::accept) and
@@ -56,7 +62,7 @@ pub use request::Request;
 /// Timeouts are set on the connection: when its `read` fails with
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) or [`TimedOut`](io::ErrorKind::TimedOut), the
 /// response is 408. A timeout of a socket bounds each read and each write; to bound the whole
-/// head, wrap the connection in a reader that shortens the timeout as time passes.
+/// head or body, wrap the connection in a reader that shortens the timeout as time passes.
 ///
 /// After a response other than a stream, [`read_with`](Self::read_with) ends the server's half
 /// of the connection. Then at most [`MAX_LINGER`](Self::MAX_LINGER) bytes that the peer still
@@ -125,6 +131,28 @@ impl Upgrader {
     pub fn allow_credentials(mut self) -> Self {
         self.settings().credentials = true;
         self
+    }
+
+    /// Sets the allowed methods, such as `["GET", "HEAD", "POST"]`.
+    ///
+    /// Other methods are refused with 405. Default: `GET` and `HEAD`. `OPTIONS` is answered in
+    /// any case, and a preflight (CORS) lists these methods. Only requests with a method other
+    /// than `GET`, `HEAD` and `OPTIONS` may have a body with a length.
+    ///
+    /// A page of another origin can send a form without a preflight. So a request with such a
+    /// method is refused with 403 unless its `Origin` is allowed or the server's own, or the
+    /// browser declares it as same-origin (`Sec-Fetch-Site`). Clients that are not browsers
+    /// send no `Origin`.
+    ///
+    /// # Errors
+    ///
+    /// A method is not a token; or it is `CONNECT`, which asks for a tunnel.
+    pub fn allow_methods<'m>(
+        mut self,
+        methods: impl IntoIterator<Item = &'m str>,
+    ) -> Result<Self, FieldError> {
+        self.settings().methods = Methods::new(methods)?;
+        Ok(self)
     }
 
     /// Sets a header of the response that accepts. It replaces any of the same name.
@@ -228,27 +256,6 @@ impl Upgrader {
         self.read_head(conn, Some(shut_down))
     }
 
-    /// Returns `response` as it is written to the client that sent `head`.
-    ///
-    /// This adds CORS headers, `Connection: close`, and `Date` if `now` is given. The body is
-    /// left out for `HEAD`. Every response has to pass through here. For a head that could not
-    /// be read, pass [`HeadReader::refused`].
-    #[must_use]
-    pub fn reply(
-        &self,
-        response: impl Into<Response>,
-        head: Option<&Head>,
-        now: Option<SystemTime>,
-    ) -> Reply {
-        let mut response = response.into();
-        self.0.add_cors(head, response.headers_mut());
-        Reply {
-            response,
-            date: now,
-            is_head_only: head.is_some_and(|head| head.method() == "HEAD"),
-        }
-    }
-
     /// Creates a reader of request heads with this upgrader's limits.
     #[must_use]
     pub fn head_reader(&self) -> HeadReader {
@@ -257,90 +264,13 @@ impl Upgrader {
             .max_headers(self.0.max_headers)
     }
 
-    /// Checks whether the server can serve `head` at all.
-    ///
-    /// # Errors
-    ///
-    /// 405 for a method other than `GET`, `HEAD` and `OPTIONS`, 413 for a request with a
-    /// body, 421 for a host that is not allowed.
-    ///
-    /// A chunked body is allowed, because some proxies send an empty one with every request.
-    /// Its content has no meaning (RFC 9110, 9.3.1) and is dropped. Nothing depends on where it
-    /// ends, because the connection ends with the response (RFC 9112, 9.6).
-    pub fn check(&self, head: &Head) -> Result<(), Rejection> {
-        if !matches!(head.method(), "GET" | "HEAD" | "OPTIONS") {
-            return Err(Rejection::METHOD_NOT_ALLOWED);
-        }
-        if head.has_body() && !head.is_chunked() {
-            return Err(Rejection::CONTENT_TOO_LARGE);
-        }
-        if !self.0.is_allowed_host(head.host()) {
-            return Err(Rejection::MISDIRECTED_REQUEST);
-        }
-        Ok(())
-    }
-
-    /// Returns the response to an `OPTIONS` request, or `None` for other methods.
-    ///
-    /// CORS preflights are `OPTIONS` requests.
-    #[must_use]
-    pub fn answer_options(&self, head: &Head) -> Option<Response> {
-        if head.method() != "OPTIONS" {
-            return None;
-        }
-        if let Err(rejection) = self.0.check_origin(head) {
-            return Some(rejection.into_response());
-        }
-        let mut headers = Headers::new();
-        headers.add("Allow", "GET, HEAD, OPTIONS");
-        let is_preflight = head.header("access-control-request-method").is_some();
-        if is_preflight && !matches!(self.0.origins, Origins::Unchecked) {
-            headers.add("Access-Control-Allow-Methods", "GET, HEAD");
-            headers.add("Access-Control-Max-Age", "7200");
-            if let Some(names) = head.header("access-control-request-headers") {
-                let names = String::from_utf8_lossy(names).into_owned();
-                headers.add("Access-Control-Allow-Headers", names);
-            }
-        }
-        Some(Response::new(204).with_headers(headers))
-    }
-
-    /// Returns the response that accepts `head`.
-    ///
-    /// Its body is only the beginning of the stream: the reconnection time, if one is set.
-    ///
-    /// # Errors
-    ///
-    /// 405 for a method other than `GET` and `HEAD`, 406 where `Accept` excludes
-    /// `text/event-stream`, 403 for an origin that is not allowed.
-    pub fn accept(&self, head: &Head) -> Result<Response, Rejection> {
-        let is_head_only = match head.method() {
-            "GET" => false,
-            "HEAD" => true,
-            _ => return Err(Rejection::METHOD_NOT_ALLOWED),
-        };
-        if !accepts_event_stream(head.header_values("accept")) {
-            return Err(Rejection::NOT_ACCEPTABLE);
-        }
-        self.0.check_origin(head)?;
-        let mut headers = self.0.headers.clone();
-        headers.add_default("Cache-Control", "no-cache, no-transform");
-        headers.add_default("X-Accel-Buffering", "no");
-        let retry = self.0.retry.filter(|_| !is_head_only);
-        let beginning = retry.map_or_else(Vec::new, encode_retry);
-        Ok(Response::new(200)
-            .with_headers(headers)
-            .with_body(MEDIA_TYPE, beginning)
-            .open())
-    }
-
     fn read_head<C: Read + Write>(
         &self,
         mut conn: C,
         shut_down: Option<ShutDown<C>>,
     ) -> Result<Request<C>, UpgradeError> {
         let mut reader = self.head_reader();
-        let (head, has_more) = match connection::read_head(&mut reader, &mut conn) {
+        let (head, rest) = match connection::read_head(&mut reader, &mut conn) {
             Ok(read) => read,
             Err(UpgradeError::Rejected(rejection)) => {
                 let reply = self.reply(rejection.clone(), reader.refused(), self.now());
@@ -351,15 +281,16 @@ impl Upgrader {
             }
             Err(error) => return Err(error),
         };
-        let mut request = Request {
+        let request = Request {
             upgrader: self.clone(),
             head,
-            has_more,
+            rest,
+            is_body_read: false,
+            is_accept_ignored: false,
             shut_down,
             conn,
         };
         if let Err(rejection) = self.check(&request.head) {
-            request.has_more = true; // Its body may be arriving.
             return Err(request.refuse(rejection));
         }
         match self.answer_options(&request.head) {
@@ -388,9 +319,3 @@ const CORS: [&str; 5] = [
     "Access-Control-Allow-Origin",
     "Access-Control-Max-Age",
 ];
-
-fn encode_retry(retry: Duration) -> Vec<u8> {
-    let mut out = Vec::new();
-    Event::new().retry(retry).encode(&mut out);
-    out
-}

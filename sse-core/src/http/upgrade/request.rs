@@ -1,5 +1,6 @@
 //! Requests that the application decides on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{Read, Write};
 
@@ -14,8 +15,10 @@ use crate::stream::{Outbox, Stream};
 pub struct Request<C> {
     pub(super) upgrader: Upgrader,
     pub(super) head: Head,
-    /// Whether the peer has sent more than the head.
-    pub(super) has_more: bool,
+    /// The bytes after the head that have been read, without those of a body that was read.
+    pub(super) rest: Vec<u8>,
+    pub(super) is_body_read: bool,
+    pub(super) is_accept_ignored: bool,
     pub(super) shut_down: Option<ShutDown<C>>,
     pub(super) conn: C,
 }
@@ -26,7 +29,8 @@ impl<C> Request<C> {
         &self.head
     }
 
-    /// Returns the method, `GET` or `HEAD`.
+    /// Returns the method: `GET`, `HEAD` or another that is
+    /// [allowed](Upgrader::allow_methods).
     pub fn method(&self) -> &str {
         self.head.method()
     }
@@ -44,6 +48,33 @@ impl<C> Request<C> {
     /// Returns the first header of this name; see [`Head::header`].
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.header(name)
+    }
+
+    /// Returns the first header of this name as text; see [`Head::header_text`].
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        self.head.header_text(name)
+    }
+
+    /// Returns a value of the query, decoded; see [`Head::query_value`].
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.head.query_value(name)
+    }
+
+    /// Returns the value of a cookie; see [`Head::cookie`].
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.head.cookie(name)
+    }
+
+    /// Whether `Accept` allows event streams; see [`Head::accepts_event_stream`].
+    pub fn accepts_event_stream(&self) -> bool {
+        self.head.accepts_event_stream()
+    }
+
+    /// Lets [`accept`](Self::accept) stream whatever `Accept` says.
+    #[must_use]
+    pub fn ignore_accept(mut self) -> Self {
+        self.is_accept_ignored = true;
+        self
     }
 
     /// Returns the ID of the last event that the client has received.
@@ -73,7 +104,12 @@ impl<C: Read + Write> Request<C> {
     /// [`UpgradeError::Answered`] for `HEAD`; the response has been sent.
     /// [`UpgradeError::Io`] when the connection fails.
     pub fn accept(self) -> Result<Stream<C>, UpgradeError> {
-        let accepting = match self.upgrader.accept(&self.head) {
+        let accepting = if self.is_accept_ignored {
+            self.upgrader.accept_any(&self.head)
+        } else {
+            self.upgrader.accept(&self.head)
+        };
+        let accepting = match accepting {
             Ok(accepting) => accepting,
             Err(rejection) => return Err(self.refuse(rejection)),
         };
@@ -104,7 +140,8 @@ impl<C: Read + Write> Request<C> {
     /// [`UpgradeError::Io`] when the connection fails.
     pub fn respond(mut self, response: impl Into<Response>) -> Result<(), UpgradeError> {
         let reply = self.reply(response);
-        finish(&mut self.conn, &reply, self.shut_down, self.has_more)?;
+        let is_sending = self.is_sending();
+        finish(&mut self.conn, &reply, self.shut_down, is_sending)?;
         Ok(())
     }
 
@@ -112,6 +149,13 @@ impl<C: Read + Write> Request<C> {
     pub(super) fn refuse(self, rejection: Rejection) -> UpgradeError {
         let _ = self.respond(rejection.clone());
         rejection.into()
+    }
+
+    /// Whether the peer is sending, as far as is known.
+    fn is_sending(&self) -> bool {
+        let is_body_coming =
+            self.head.has_body() && !self.is_body_read && !self.head.expects_continue();
+        is_body_coming || !self.rest.is_empty()
     }
 
     fn reply(&self, response: impl Into<Response>) -> Reply {

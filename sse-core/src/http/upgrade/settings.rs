@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use super::methods::Methods;
 use crate::event::{Fault, Field, FieldError};
 use crate::http::head::{Head, HeadReader, is_authority};
 use crate::http::host::{Host, is_own_origin};
@@ -15,6 +16,7 @@ pub(super) struct Settings {
     pub(super) max_headers: usize,
     /// Empty where every host is allowed.
     hosts: Vec<Host>,
+    pub(super) methods: Methods,
     pub(super) origins: Origins,
     pub(super) credentials: bool,
     pub(super) headers: Headers,
@@ -53,6 +55,23 @@ impl Settings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses requests that pages of other origins send in the name of their visitors.
+    ///
+    /// Here an origin has to be allowed: a form needs no CORS header to be sent.
+    pub(super) fn check_sender(&self, head: &Head) -> Result<(), Rejection> {
+        let Some(origin) = origin(head) else {
+            return Ok(());
+        };
+        let is_listed = !matches!(self.origins, Origins::Unchecked) && self.origins.allow(&origin);
+        // Fetch Metadata: a page cannot set this. It helps where a proxy has changed `Host`, and
+        // where the origin is hidden by a referrer policy.
+        let is_declared = head.header("sec-fetch-site") == Some(b"same-origin");
+        if is_listed || is_declared || is_own_origin(&origin, head.host(), self.is_https) {
+            return Ok(());
+        }
+        Err(Rejection::FORBIDDEN.because("pages of this origin may not send such requests"))
     }
 
     fn is_allowed_origin(&self, origin: &str, head: &Head) -> bool {
@@ -97,15 +116,25 @@ impl Default for Settings {
             max_head_size: HeadReader::DEFAULT_MAX_SIZE,
             max_headers: HeadReader::DEFAULT_MAX_HEADERS,
             hosts: Vec::new(),
+            methods: Methods::default(),
             origins: Origins::Unchecked,
             credentials: false,
-            headers: Headers::new(),
+            headers: DEFAULT_HEADERS,
             retry: None,
             is_https: false,
             clock: None,
         }
     }
 }
+
+/// The headers of a response that accepts. They are not copied until one is added.
+const DEFAULT_HEADERS: Headers = Headers::constant(&[
+    (
+        Cow::Borrowed("Cache-Control"),
+        Cow::Borrowed("no-cache, no-transform"),
+    ),
+    (Cow::Borrowed("X-Accel-Buffering"), Cow::Borrowed("no")),
+]);
 
 /// The origins whose pages may read responses.
 #[derive(Debug, Clone)]

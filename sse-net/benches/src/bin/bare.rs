@@ -234,11 +234,7 @@ impl Bare {
         }
         let is_second = head.starts_with(b"GET /second ");
         let is_late = memchr::memmem::find(&head[..len], b"Last-Event-ID").is_some();
-        let opening = if is_late {
-            &self.preload
-        } else {
-            frame::HEAD
-        };
+        let opening = if is_late { &self.preload } else { frame::HEAD };
         if socket.write_all(opening).is_err() {
         } else if is_second {
             self.seconds.push(socket);

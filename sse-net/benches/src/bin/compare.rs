@@ -11,9 +11,11 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
+use sse_net_benches::ask::{measure, request};
 use sse_net_benches::load::{Kind, Load, Report};
 use sse_net_benches::probe::Probes;
 use sse_net_benches::process::{Cpu, Server};
+use sse_net_benches::tokens::COUNT;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +50,8 @@ const BARS: &[(&str, Bar)] = &[
     ("hostile", hostile),
     ("churn", churn),
     ("body", body),
+    ("ask", ask),
+    ("tokens", tokens),
     ("threads", threads),
     ("threads", threads_at_saturation),
     ("busy", busy),
@@ -497,6 +501,59 @@ fn body() -> io::Result<Vec<Row>> {
     let measured = format!("{ratio:.2} × ({ours} of {axum} bytes)");
     let what = "subscriber beside axum";
     rows.push(Row::new(what, &measured, "≤ 0.7 ×", ratio <= 0.7));
+    Ok(rows)
+}
+
+/// Compares requests with a JSON body of 1 KiB, up to the first event, with requests without one
+/// and with axum's.
+fn ask() -> io::Result<Vec<Row>> {
+    const COUNT: usize = 2_000;
+    let (get, post) = (request("GET", "/first"), request("POST", "/ask"));
+    let mut times = [Duration::ZERO; 4];
+    for _ in 0..4 {
+        for (program, sums) in ["ask", "ask_axum"].iter().zip(times.chunks_mut(2)) {
+            let server = Server::start(program)?;
+            for (sum, request) in sums.iter_mut().zip([&get, &post]) {
+                *sum += measure(&server, request, COUNT, 1)?;
+            }
+        }
+    }
+    let [get, post, axum_get, axum_post] =
+        times.map(|time| time.as_secs_f64() * 1e6 / (4 * COUNT) as f64);
+    let row = |what, mine: f64, other: f64, limit| {
+        let ratio = mine / other;
+        let measured = format!("{ratio:.2} × ({mine:.1} of {other:.1} µs)");
+        Row::new(what, &measured, &format!("≤ {limit} ×"), ratio <= limit)
+    };
+    Ok(vec![
+        row("POST with 1 KiB beside GET", post, get, 1.5),
+        row("POST with 1 KiB beside axum", post, axum_post, 0.8),
+        row("GET beside axum", get, axum_get, 0.8),
+    ])
+}
+
+/// Compares a stream of 5,000 tokens to one client with axum's `Sse`.
+fn tokens() -> io::Result<Vec<Row>> {
+    const STREAMS: usize = 40;
+    let mut rows = Vec::new();
+    for (path, what) in [
+        ("/tokens", "CPU per token, one by one, beside axum"),
+        ("/burst", "CPU per token, ready at once, beside axum"),
+    ] {
+        let request = request("GET", path);
+        let mut times = [Duration::ZERO; 2];
+        for _ in 0..3 {
+            for (sum, program) in times.iter_mut().zip(["ask", "ask_axum"]) {
+                let server = Server::start(program)?;
+                *sum += measure(&server, &request, STREAMS, COUNT)?;
+            }
+        }
+        let [ours, axum] =
+            times.map(|time| time.as_secs_f64() * 1e6 / (3 * STREAMS * COUNT) as f64);
+        let ratio = ours / axum;
+        let measured = format!("{ratio:.2} × ({ours:.2} of {axum:.2} µs)");
+        rows.push(Row::new(what, &measured, "≤ 0.8 ×", ratio <= 0.8));
+    }
     Ok(rows)
 }
 

@@ -1,3 +1,5 @@
+//! Models of a shard's mailbox and its signals.
+
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 

@@ -1,8 +1,10 @@
 //! Programs of two or three threads, each of which ends in every interleaving.
 
+mod bell;
 mod mailbox;
 mod pipe;
 mod topic;
+mod watch;
 
 /// Every model and what it shows.
 pub(crate) const ALL: &[(&str, fn())] = &[
@@ -14,10 +16,33 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "topic: the events of two publishers are read",
         topic::publish_twice,
     ),
-    ("topic: a subscriber reads the end of the topic", topic::finish),
+    (
+        "topic: a subscriber reads the end of the topic",
+        topic::finish,
+    ),
     (
         "topic: dropping a subscription keeps the waker of another one",
         topic::unsubscribe,
+    ),
+    (
+        "bell: an event that is published while the writer is about to wait is written",
+        bell::ring,
+    ),
+    (
+        "bell: the events of two publishers are written",
+        bell::ring_twice,
+    ),
+    (
+        "watch: the first subscriber is noticed by a source that is about to wait",
+        watch::subscribe,
+    ),
+    (
+        "watch: the end of the last of two subscriptions is noticed",
+        watch::unsubscribe,
+    ),
+    (
+        "watch: a subscriber that replaces another is noticed",
+        watch::replace,
     ),
     (
         "mailbox: mail posted while the shard is about to wait is taken",
@@ -39,10 +64,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "pipe: a writer waits for room and a reader for bytes",
         pipe::fill,
     ),
-    (
-        "pipe: dropping the writer ends the body",
-        pipe::drop_writer,
-    ),
+    ("pipe: dropping the writer ends the body", pipe::drop_writer),
     (
         "pipe: dropping the reader fails a writer that waits for room",
         pipe::drop_reader,

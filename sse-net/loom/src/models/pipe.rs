@@ -1,3 +1,5 @@
+//! Models of the two ends of a pipe.
+
 use std::future::poll_fn;
 use std::io::ErrorKind;
 

@@ -1,3 +1,5 @@
+//! Models of a topic, its publishers and its subscribers.
+
 use std::task::{Context, Waker};
 
 use loom::future::block_on;

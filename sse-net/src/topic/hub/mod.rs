@@ -35,20 +35,22 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Epochs, Ids, Log, LogId, Now};
+use sse_core::{Epochs, Finish, Ids, Log, LogId, Now, Restored};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
-use self::order::Order;
-pub(crate) use self::order::{Judged, random_epoch};
+pub(crate) use self::order::random_epoch;
+pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
-use super::log::TopicLog;
-use super::state::Shared;
-use crate::config::HubConfig;
+use super::log::{LogKind, TopicLog};
+use super::source::{Retained, Storage};
+use super::state::{End, Shared};
+use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// A set of named topics with one order of IDs, so that one connection follows many of them.
@@ -76,8 +78,14 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 #[derive(Clone)]
 pub struct Hub(pub(super) Arc<HubShared>);
 
-/// What the handles of a hub and of its topics share.
+/// What the handles of a hub and of its topics share. A storage is closed with the last of them.
 pub(crate) struct HubShared {
+    core: Arc<HubCore>,
+    storage: Option<Arc<dyn Storage>>,
+}
+
+/// A hub without its storage, which reads from it.
+pub(crate) struct HubCore {
     config: HubConfig,
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
@@ -90,29 +98,75 @@ impl Hub {
     #[must_use]
     pub fn new(config: impl Into<HubConfig>) -> Self {
         let epochs = Epochs::new(random_epoch(), now().unix);
+        let core = HubCore::new(config.into(), epochs, Names::default());
         Self(Arc::new(HubShared {
-            config: config.into(),
-            order: Mutex::new(Order::new(epochs)),
-            names: Mutex::default(),
+            core: Arc::new(core),
+            storage: None,
         }))
+    }
+
+    /// Creates a hub whose events are stored.
+    pub(crate) fn with_storage(core: Arc<HubCore>, storage: Arc<dyn Storage>) -> Self {
+        Self(Arc::new(HubShared {
+            core,
+            storage: Some(storage),
+        }))
+    }
+
+    pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.0.storage()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn visible(&self) -> LogId {
+        self.0.order().visible()
     }
 
     /// Returns the topic with this name, and creates it if need be.
     ///
-    /// A name is any text. A topic that was created [keyed](Self::keyed_topic) stays so. Whether a client may follow the topic is for the caller to decide.
+    /// A name is any text. A topic that was created [keyed](Self::keyed_topic) stays so. Whether
+    /// a client may follow the topic is for the caller to decide.
     ///
     /// # Errors
     ///
     /// [`TooManyTopics`]: the hub has [`max_topics`](HubConfig::max_topics) already, all of them
     /// in use.
     pub fn topic(&self, name: impl AsRef<str>) -> Result<Topic, TooManyTopics> {
-        self.find_or_create(name.as_ref(), false)
+        let name = name.as_ref();
+        self.topic_with(name, self.0.config.topic(name))
     }
 
-    /// Returns a topic, which is created keyed or not.
-    pub(super) fn find_or_create(&self, name: &str, keyed: bool) -> Result<Topic, TooManyTopics> {
-        let shared = self.0.topic(name, keyed)?;
+    /// Like [`topic`](Self::topic), with these settings if the topic is created.
+    pub(crate) fn topic_with(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+    ) -> Result<Topic, TooManyTopics> {
+        self.find_or_create(name, config, LogKind::Ordinary)
+    }
+
+    /// Returns the topic with this name, which is created keyed.
+    pub(super) fn find_or_create_keyed(&self, name: &str) -> Result<Topic, TooManyTopics> {
+        self.find_or_create(name, self.0.config.topic(name), LogKind::Keyed)
+    }
+
+    fn find_or_create(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+    ) -> Result<Topic, TooManyTopics> {
+        let shared = self.0.topic(name, config, kind)?;
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
+    }
+
+    /// Returns the topics whose names begin with `prefix`.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<Topic> {
+        let found = self.0.names().with_prefix(prefix);
+        let topics = found.into_iter();
+        topics
+            .map(|shared| Topic::of_hub(shared, Arc::clone(&self.0)))
+            .collect()
     }
 
     /// Returns the number of topics.
@@ -138,6 +192,103 @@ impl fmt::Debug for HubShared {
 }
 
 impl HubShared {
+    pub(crate) const fn storage(&self) -> Option<&Arc<dyn Storage>> {
+        self.storage.as_ref()
+    }
+}
+
+impl Deref for HubShared {
+    type Target = HubCore;
+
+    fn deref(&self) -> &HubCore {
+        &self.core
+    }
+}
+
+/// The events of a topic of an earlier run.
+#[derive(Default)]
+pub(crate) struct RestoredTopic {
+    /// The oldest first.
+    pub(crate) events: Vec<Restored>,
+    pub(crate) evicted: LogId,
+    /// How the topic ended, if it did not begin anew after that.
+    pub(crate) finish: Option<Finish>,
+}
+
+impl HubCore {
+    fn new(config: HubConfig, epochs: Epochs, names: Names) -> Self {
+        Self {
+            config,
+            order: Mutex::new(Order::new(epochs)),
+            names: Mutex::new(names),
+        }
+    }
+
+    /// Restores a hub, all of whose events are visible. A storage moves the mark from now on.
+    ///
+    /// `floor` is the greatest evicted ID of topics that are not in `topics`.
+    pub(crate) fn restore(
+        config: HubConfig,
+        epochs: Epochs,
+        floor: LogId,
+        topics: impl Iterator<Item = (String, RestoredTopic)>,
+    ) -> Self {
+        let hub = Self::new(config, epochs, Names::with_floor(floor));
+        let last = hub.order().epochs.last();
+        hub.order().set_visible(last);
+        hub.order().take_news();
+        for (name, restored) in topics {
+            let finish = restored.finish.clone();
+            let create = |name: Arc<str>, _| {
+                let config = Arc::clone(hub.config.topic(&name));
+                let log = Log::of_hub(config.retention, restored.evicted);
+                let log = restored.into_log(log);
+                let end = finish.and_then(|finish| end(&finish, log.newest_id()));
+                Shared::restored(config, log.into(), Some(name), end)
+            };
+            let topic = hub.names().insert(&name, create);
+            hub.drop_removed(&topic);
+        }
+        hub
+    }
+
+    /// Drops a topic that an earlier run had removed.
+    fn drop_removed(&self, topic: &Arc<Shared>) {
+        let state = topic.lock();
+        let end = state.end.filter(|end| end.id == state.log.evicted());
+        drop(state);
+        if let Some(end) = end {
+            let (age, mut dropped) = (topic.retention().max_age().min(DAY), Dropped::new());
+            let until = now().steady.saturating_add(age);
+            self.names().forget(topic, end.id, until, &mut dropped);
+        }
+    }
+
+    /// Returns the topics with events after an ID.
+    pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
+        let names = self.names();
+        let has_changed = |topic: &Shared| {
+            topic.newest.load() > id || topic.lock().end.is_some_and(|end| end.id > id)
+        };
+        let topics = names.live().filter(|topic| has_changed(topic));
+        topics.cloned().collect()
+    }
+
+    /// Returns the topics that were removed after an ID.
+    pub(super) fn removed_after(&self, id: LogId) -> Vec<(LogId, Arc<str>)> {
+        let names = self.names();
+        names.removed().filter(|(end, _)| *end > id).collect()
+    }
+
+    /// Adds what the topics retain.
+    pub(super) fn retained(&self, retained: &mut Retained) {
+        let names = self.names();
+        names.add_gone(retained);
+        let topics: Vec<_> = names.live().cloned().collect();
+        drop(names);
+        topics.iter().for_each(|topic| retained.add(topic));
+    }
+
     pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
         lock(&self.order)
     }
@@ -151,7 +302,13 @@ impl HubShared {
         lock(&self.names)
     }
 
-    fn topic(&self, name: &str, keyed: bool) -> Result<Arc<Shared>, TooManyTopics> {
+    /// Returns the topic with this name. Creates it if need be, with such a log.
+    fn topic(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+    ) -> Result<Arc<Shared>, TooManyTopics> {
         let mut names = self.names();
         if let Some(topic) = names.get(name) {
             return Ok(topic);
@@ -162,7 +319,8 @@ impl HubShared {
             names.sweep(SWEEP_FULL, now, &mut dropped);
         }
         let topic = if names.count() < max {
-            Ok(names.insert(name, |name, evicted| self.create(name, evicted, keyed)))
+            let create = |name, evicted| self.create(name, config, kind, evicted);
+            Ok(names.insert(name, create))
         } else {
             Err(TooManyTopics { max })
         };
@@ -171,17 +329,21 @@ impl HubShared {
         topic
     }
 
-    fn create(&self, name: Arc<str>, evicted: LogId, keyed: bool) -> Arc<Shared> {
-        let config = Arc::clone(self.config.topic(&name));
-        let mut log = if keyed {
-            TopicLog::keyed(config.keyed, evicted)
-        } else {
-            Log::of_hub(config.retention, evicted).into()
-        };
-        if self.order().is_held() {
-            log.hold_after(evicted);
+    fn create(
+        &self,
+        name: Arc<str>,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+        evicted: LogId,
+    ) -> Arc<Shared> {
+        let mut log = TopicLog::new(kind, config, evicted);
+        let mut order = self.order();
+        if order.is_held() {
+            log.hold(Some(log.end()));
         }
-        Shared::named(config, log, Some(name))
+        let topic = Shared::named(Arc::clone(config), log, Some(name));
+        order.note_new(&topic);
+        topic
     }
 
     /// Drops a topic if this is its last handle and its events have expired.
@@ -193,39 +355,96 @@ impl HubShared {
         self.names().drop_expired(topic, now(), &mut dropped);
     }
 
+    /// Removes a topic although it is held and retains events.
+    ///
+    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
+    /// of its last event.
+    pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
+        let (now, mut dropped) = (now(), Dropped::new());
+        let mut order = self.order();
+        order.assign(1, now);
+        order.note_removal(topic);
+        let end = order.epochs.last();
+        drop(order);
+        let until = now.steady.saturating_add(time);
+        self.names().forget(topic, end, until, &mut dropped);
+    }
+
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
     ///
     /// `topics` are those that have events between the mark and `id`. The mark moves first: a
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a journal and an engine move the mark")
-    )]
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
         self.order().set_visible(id);
         for topic in topics {
-            let mut state = topic.lock();
-            state.log.hold_after(id);
-            let wakers = state.take_wakers();
-            drop(state);
-            wakers.wake();
-            // In parts, because publishers wait for the lock.
-            while let Some(evicted) = { topic.lock().log.settle() } {
-                drop(evicted);
-            }
+            topic.set_visible(id);
         }
     }
 }
 
 impl Shared {
     /// Takes the IDs of `count` events, with the hub and the topic locked.
-    pub(super) fn assign(&self, order: &mut Order, count: usize, now: Now) -> Ids {
+    pub(super) fn assign(self: &Arc<Self>, order: &mut Order, count: usize, now: Now) -> Ids {
         let ids = order.assign(count, now);
         if count > 0 {
+            order.note(self, self.newest.load());
             self.newest.store(order.epochs.last());
         }
         ids
+    }
+
+    /// Ends the topic after `count` events whose IDs have just been assigned, with the hub and
+    /// the topic locked. Its newest event was `newest` before.
+    ///
+    /// A storage moves the mark to the end, so an end without an event takes an ID.
+    pub(super) fn assign_end(
+        self: &Arc<Self>,
+        order: &mut Order,
+        count: usize,
+        newest: LogId,
+        now: Now,
+    ) -> End {
+        if !order.is_held() {
+            return End::default();
+        }
+        if count == 0 {
+            order.assign(1, now);
+            order.note(self, self.newest.load());
+        }
+        let id = order.epochs.last();
+        let last = if count == 0 { newest } else { id };
+        End {
+            last,
+            id,
+            is_held: true,
+        }
+    }
+}
+
+/// Returns the end of a restored topic whose newest event this is.
+///
+/// It does not count if the last event is missing, or if a later topic had the same name.
+fn end(finish: &Finish, newest: LogId) -> Option<End> {
+    let Finish { last, id, .. } = *finish;
+    let counts = newest <= id && (newest == last || id > last);
+    counts.then_some(End {
+        last,
+        id,
+        is_held: false,
+    })
+}
+
+impl RestoredTopic {
+    /// Appends the events to an empty log, and holds back what follows.
+    pub(crate) fn into_log(self, mut log: Log) -> Log {
+        let now = now();
+        self.events
+            .into_iter()
+            .for_each(|events| log.restore(events, now));
+        drop(log.evict(now));
+        log.hold(Some(log.tip()));
+        log
     }
 }
 
@@ -248,6 +467,9 @@ impl fmt::Display for TooManyTopics {
 }
 
 impl error::Error for TooManyTopics {}
+
+/// The maximum time for which the name of a removed topic is kept after a restart.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The number of names that are looked at for each topic that is created.
 const SWEEP: usize = 2;

@@ -1,4 +1,4 @@
-//! The topics of a hub by their names, and what is kept of those that are gone.
+//! The topics of a hub by their names, and the last IDs of dropped topics.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use crate::sync::Arc;
+use crate::topic::source::Retained;
 use crate::topic::state::Shared;
 
 /// The topics of a hub.
@@ -42,6 +43,35 @@ struct Gone {
 pub(super) type Dropped = Vec<Arc<Shared>>;
 
 impl Names {
+    pub(super) fn with_floor(floor: LogId) -> Self {
+        Self {
+            floor,
+            ..Self::default()
+        }
+    }
+
+    /// Returns all topics.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Live(topic) => Some(topic),
+            Slot::Gone(_) => None,
+        })
+    }
+
+    /// Returns the names of topics that were dropped, each with its greatest ID.
+    pub(super) fn removed(&self) -> impl Iterator<Item = (LogId, Arc<str>)> {
+        self.slots.iter().filter_map(|(name, slot)| match slot {
+            Slot::Gone(gone) => Some((gone.evicted, Arc::clone(name))),
+            Slot::Live(_) => None,
+        })
+    }
+
+    /// Adds the names of topics that were dropped, each with its greatest ID.
+    pub(super) fn add_gone(&self, retained: &mut Retained) {
+        let removed = self.removed().map(|(id, name)| (name, id));
+        retained.evicted.extend(removed);
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {
         match self.slots.get(name) {
             Some(Slot::Live(topic)) => Some(Arc::clone(topic)),
@@ -74,7 +104,7 @@ impl Names {
         self.count
     }
 
-    /// Looks at `count` names, and drops what is not used any more at the time `now`.
+    /// Checks `count` names, and drops those that are unused at the time `now`.
     pub(super) fn sweep(&mut self, count: usize, now: Now, dropped: &mut Dropped) {
         for _ in 0..count.min(self.queue.len()) {
             let Some(name) = self.queue.pop_front() else {
@@ -113,19 +143,51 @@ impl Names {
         let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
         drop(state);
         drop(evicted);
-        if !has_expired || !self.is_current(name, topic) {
+        if has_expired {
+            self.remove(
+                topic,
+                name,
+                newest,
+                now.steady.saturating_add(topic.retention().max_age()),
+            );
+            dropped.push(Arc::clone(topic));
+        }
+    }
+
+    /// Drops a topic, and remembers until a time that everything up to `end` counts as evicted.
+    pub(super) fn forget(
+        &mut self,
+        topic: &Arc<Shared>,
+        end: LogId,
+        until: Duration,
+        dropped: &mut Dropped,
+    ) {
+        if let Some(name) = topic.name() {
+            self.remove(topic, name, end, until);
+            dropped.push(Arc::clone(topic));
+        }
+    }
+
+    /// Removes a topic, of which events up to `evicted` count as evicted until a time.
+    fn remove(&mut self, topic: &Arc<Shared>, name: &Arc<str>, evicted: LogId, until: Duration) {
+        if !self.is_current(name, topic) {
             return;
         }
         self.count -= 1;
-        if newest <= self.floor {
+        if evicted <= self.floor {
             self.slots.remove(name);
         } else if let Some(slot) = self.slots.get_mut(name) {
-            *slot = Slot::Gone(Box::new(Gone {
-                evicted: newest,
-                until: now.steady.saturating_add(topic.retention().max_age()),
-            }));
+            *slot = Slot::Gone(Box::new(Gone { evicted, until }));
         }
-        dropped.push(Arc::clone(topic));
+    }
+
+    /// Returns the topics whose names begin with `prefix`.
+    pub(super) fn with_prefix(&self, prefix: &str) -> Vec<Arc<Shared>> {
+        let is_named = |topic: &&Arc<Shared>| {
+            let name = topic.name();
+            name.is_some_and(|name| name.starts_with(prefix))
+        };
+        self.live().filter(is_named).cloned().collect()
     }
 
     fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {

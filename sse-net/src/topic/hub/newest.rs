@@ -6,9 +6,9 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// The ID of the newest event that a hub has assigned to a topic.
 ///
-/// It is stored while the hub's lock is held. So whoever has locked the hub, or has read an
-/// event of it, and then finds here an ID that is not later than some position, knows without
-/// the topic's lock that the topic has no earlier event after that position.
+/// It is stored while the hub's lock is held. A reader that has locked the hub, or has
+/// read an event of it, and then finds an ID here that is not later than a position, knows
+/// without the topic's lock that the topic has no earlier event after that position.
 ///
 /// An ID has two words, and a reader may see one of each: the writer stores the milliseconds
 /// first, and the reader loads them last. What it sees is the ID that was stored or a later one,

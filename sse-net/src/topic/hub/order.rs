@@ -1,26 +1,75 @@
 //! The order of a hub: the last ID, and the ID up to which events are visible.
 
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 
 use sse_core::{Epochs, EventId, Ids, KnownId, LogId, Now};
 
+use crate::sync::Arc;
+use crate::topic::source::News;
+use crate::topic::state::Shared;
+
 /// What the hub's lock protects.
-#[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) epochs: Epochs,
     /// The mark: events after it are not visible yet. `None` without a journal or an engine;
     /// then each event is visible at once.
     held: Option<LogId>,
+    /// The topics with events after `taken`, while there is a mark.
+    changed: Vec<Arc<Shared>>,
+    taken: LogId,
+    /// The topics that were removed since, each with the ID at which that happened.
+    removed: Vec<(LogId, Arc<str>)>,
 }
 
 impl Order {
     pub(super) fn new(epochs: Epochs) -> Self {
-        Self { epochs, held: None }
+        Self {
+            epochs,
+            held: None,
+            changed: Vec::new(),
+            taken: LogId::default(),
+            removed: Vec::new(),
+        }
     }
 
     /// Assigns the next `count` IDs.
     pub(super) fn assign(&mut self, count: usize, now: Now) -> Ids {
         self.epochs.next_ids(count, now.unix)
+    }
+
+    /// Notes that a topic gets events. `newest` is the ID of its last one before.
+    pub(super) fn note(&mut self, topic: &Arc<Shared>, newest: LogId) {
+        if self.held.is_some() && newest <= self.taken {
+            self.changed.push(Arc::clone(topic));
+        }
+    }
+
+    /// Notes a topic that has just been created, if it begins with an ID that has not been taken:
+    /// [`note`](Self::note) would take it for a topic that has been noted.
+    pub(super) fn note_new(&mut self, topic: &Arc<Shared>) {
+        if self.held.is_some() && topic.newest.load() > self.taken {
+            self.changed.push(Arc::clone(topic));
+        }
+    }
+
+    /// Notes that a topic is removed at the last ID.
+    pub(super) fn note_removal(&mut self, topic: &Shared) {
+        if self.held.is_some() {
+            let name = topic.name().cloned();
+            self.removed
+                .extend(name.map(|name| (self.epochs.last(), name)));
+        }
+    }
+
+    /// Returns the topics with events since the last call.
+    pub(crate) fn take_news(&mut self) -> News {
+        self.taken = self.epochs.last();
+        News {
+            until: self.taken,
+            topics: mem::take(&mut self.changed),
+            removed: mem::take(&mut self.removed),
+        }
     }
 
     /// Returns the ID up to which all events of the hub are visible.

@@ -209,7 +209,7 @@ fn a_position_is_told_with_which_a_client_resumes() {
         for start in [Start::Live, Start::Last(1), Start::Last(9), Start::Earliest] {
             let located = a.locate(None, start);
             let mut opening = Vec::new();
-            located.encode_opening(&a, Duration::from_secs(1), &mut opening);
+            located.encode_opening(&a, Some(Duration::from_secs(1)), &mut opening);
             let text = String::from_utf8(opening).unwrap();
             let id = text
                 .lines()

@@ -48,7 +48,10 @@ impl Hub {
     /// [`KeyedTopicError`]: a topic with this name exists and is not keyed, or the hub has no
     /// room for another topic.
     pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
-        let topic = self.find_or_create(name.as_ref(), true)?;
+        if self.storage().is_some() {
+            return Err(KeyedTopicError::Journal);
+        }
+        let topic = self.find_or_create_keyed(name.as_ref())?;
         if topic.shared.is_keyed() {
             Ok(topic)
         } else {
@@ -112,9 +115,9 @@ impl Topic {
         };
         // The event is in memory already, so limits would save nothing.
         let mut decoder = Decoder::new().max_line(usize::MAX).max_event(usize::MAX);
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            if let Ok(Some(Decoded::Event(event))) = decoder.decode(&mut rest) {
+        let mut chunk = decoder.chunk(&bytes);
+        while let Ok(Some(decoded)) = chunk.next() {
+            if let Decoded::Event(event) = decoded {
                 return Some(event.into_owned());
             }
         }
@@ -164,12 +167,8 @@ impl Topic {
             return Err(PublishError::TooLarge { len, max });
         }
         let now = now();
-        let mut order = self.hub().ok_or(PublishError::NotKeyed)?.order();
-        let mut state = self.lock();
-        if state.is_finished {
-            return Err(PublishError::Finished);
-        }
-        let start = state.log.tip();
+        let (order, mut state) = self.lock_open()?;
+        let mut order = order.ok_or(PublishError::NotKeyed)?;
         let TopicLog::Keyed(log) = &mut state.log else {
             return Err(PublishError::NotKeyed);
         };
@@ -185,7 +184,7 @@ impl Topic {
             Kind::Value => log.append_as(id, key, event, now),
             Kind::Removal => log.remove_as(id, key, event, now),
         });
-        Ok(Some(self.announce(state, start, Some(id), evicted)))
+        Ok(Some(self.announce(state, Some(id), evicted)))
     }
 }
 
@@ -202,6 +201,8 @@ enum Kind {
 pub enum KeyedTopicError {
     /// The topic exists and is not keyed.
     NotKeyed,
+    /// The hub has a journal.
+    Journal,
     /// The hub has no room for another topic.
     TooManyTopics(TooManyTopics),
 }
@@ -215,6 +216,9 @@ impl From<TooManyTopics> for KeyedTopicError {
 impl fmt::Display for KeyedTopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Journal => f.write_str(
+                "the hub has a journal, which does not store keyed topics yet; use a hub without one",
+            ),
             Self::NotKeyed => f.write_str(
                 "the hub has a topic of this name that is not keyed; use another name, or create \
                  the keyed topic first",

@@ -1,0 +1,118 @@
+//! The feed: one event at an interval, the same for all clients.
+
+use std::fs::{self, File};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cli::{Ending, Progress};
+use serde::Serialize;
+use sse_core::{Event, EventType, Recorder};
+use sse_net::{Answer, Request, Start, Topic};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// The feed, and the number of its clients.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    pub(crate) topic: Topic,
+    watching: Arc<AtomicUsize>,
+}
+
+impl Feed {
+    pub(crate) fn new(topic: Topic) -> Self {
+        let watching = Arc::default();
+        Self { topic, watching }
+    }
+
+    /// Streams the feed alone.
+    pub(crate) fn follow(&self, request: Request) -> Answer {
+        self.count_client(request.follow_from(&self.topic, Start::Last(HISTORY)))
+    }
+
+    /// Counts the client for as long as its stream lasts.
+    pub(crate) fn count_client(&self, answer: Answer) -> Answer {
+        if answer.resume().is_none() {
+            return answer;
+        }
+        let watching = Arc::clone(&self.watching);
+        watching.fetch_add(1, Ordering::Relaxed);
+        answer.on_end(move |_| {
+            watching.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Publishes `count` events at an interval, then the `close` event.
+    pub(crate) async fn publish(&self, every: Duration, count: Option<u64>) -> io::Result<()> {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        for _ in 0..count.unwrap_or(u64::MAX) {
+            ticks.tick().await;
+            let tick = Event::new().json_data(&Tick {
+                text: "hey there",
+                ts: now(),
+                watching: self.watching.load(Ordering::Relaxed),
+            });
+            self.topic
+                .publish(&tick.expect("a struct of text and numbers serializes"))?;
+        }
+        let close = Event::new().event(CLOSE).data("");
+        Ok(self.topic.finish(Some(&close))?)
+    }
+
+    /// Records the feed to a new file until the program ends.
+    pub(crate) fn record(&self, path: String) -> Result<(), Ending> {
+        let file = File::create_new(&path).map_err(|error| {
+            Ending::Failure(match error.kind() {
+                io::ErrorKind::AlreadyExists => format!("{path:?} exists; record to another file"),
+                _ => format!("can't record to {path:?}: {error}"),
+            })
+        })?;
+        let live = self.topic.subscribe(Start::Live);
+        tokio::spawn(async move {
+            let recording = live.record(Recorder::new(file), Instant::now());
+            if let Err(error) = recording.await {
+                cli::print_error(format_args!("recording to {path:?} has stopped: {error}"));
+            }
+        });
+        Ok(())
+    }
+
+    /// Shows how many bytes have been recorded and journaled.
+    pub(crate) fn show_progress(&self, recording: Option<String>) -> Progress {
+        let topic = self.topic.clone();
+        Progress::new(move || {
+            let recorded = recording.as_ref().map(|path| {
+                let len = fs::metadata(path).map_or(0, |file| file.len());
+                format!("{len} bytes recorded")
+            });
+            let journaled = topic.journal_state().map(|journal| {
+                if journal.is_storing {
+                    format!("{} bytes in the journal", journal.bytes)
+                } else {
+                    "the journal has failed".to_owned()
+                }
+            });
+            Vec::from_iter(recorded.into_iter().chain(journaled)).join(", ")
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Tick {
+    text: &'static str,
+    /// Seconds since 1970.
+    ts: u64,
+    watching: usize,
+}
+
+fn now() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The type of the last event; the page closes its EventSource on it.
+const CLOSE: EventType = EventType::from_static("close");
+
+/// The number of past events that a new client gets.
+const HISTORY: usize = 10;

@@ -1,0 +1,96 @@
+//! The server and its listeners.
+
+use std::io;
+use std::time::Duration;
+
+use cli::Ending;
+use sse_core::EventType;
+use sse_net::{Config, Heartbeat, Server, Tcp};
+use sse_tls::TlsListener;
+
+use crate::cant_start;
+use crate::encrypt::CertificateFile;
+use crate::options::Options;
+
+/// Binds the listeners. Returns the server, its URL and the file of a certificate made for it.
+pub(crate) fn listen(
+    options: &mut Options,
+) -> Result<(Server, String, Option<CertificateFile>), Ending> {
+    let tcp = cli::bind(&options.listen, |address| Tcp::default().bind(address));
+    let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
+    let address = tcp.local_addr().map_err(cant_start)?;
+    let server = Server::new(config(options));
+    let (mut server, scheme, certificate) = match options.tls.take() {
+        Some(source) => {
+            let (tls, certificate) = source.load(address.ip())?;
+            (
+                server.listen(TlsListener::new(tcp, tls)),
+                "https",
+                certificate,
+            )
+        }
+        None => (server.listen(tcp), "http", None),
+    };
+    if let Some(path) = &options.unix {
+        let listening = listen_unix(server, path);
+        server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
+    }
+    let url = format!("{scheme}://{}/", cli::url_host(address));
+    Ok((server, url, certificate))
+}
+
+fn config(options: &Options) -> Config {
+    Config::default()
+        .max_connections(raise_file_limit(options.max_connections))
+        .max_json(MAX_MESSAGE)
+        .heartbeat(options.heartbeat)
+        .heartbeat_form(Heartbeat::Event(HEARTBEAT))
+        .retry(RETRY)
+        .upgrader(options.upgrader.clone())
+}
+
+#[cfg(unix)]
+fn listen_unix(server: Server, path: &str) -> io::Result<Server> {
+    Ok(server.listen(sse_net::bind_unix(path)?))
+}
+
+#[cfg(not(unix))]
+fn listen_unix(_server: Server, _path: &str) -> io::Result<Server> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Raises the limit of open files, and returns how many of the `wanted` connections it allows.
+fn raise_file_limit(wanted: usize) -> usize {
+    let files = wanted.saturating_add(OTHER_FILES) as u64;
+    let files = rlimit::increase_nofile_limit(files).unwrap_or(files);
+    let room = usize::try_from(files).unwrap_or(usize::MAX);
+    let room = room.saturating_sub(OTHER_FILES).min(wanted);
+    if room < wanted {
+        cli::print_error(format_args!(
+            "the limit of open files allows {room} connections, not {wanted}; raise it with ulimit -n"
+        ));
+    }
+    room
+}
+
+fn cant_listen(option: &str, at: &str, error: &io::Error) -> Ending {
+    Ending::Failure(match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{at} is in use; end the other program, or choose another address with {option}"
+            )
+        }
+        _ => format!("can't listen on {at:?}: {error}"),
+    })
+}
+
+const HEARTBEAT: EventType = EventType::from_static("heartbeat");
+
+/// The reconnection time that clients are sent.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The largest message to an inbox, in bytes of JSON.
+const MAX_MESSAGE: u64 = 4096;
+
+/// Files other than connections: listeners, standard streams, the runtime's, the system's.
+const OTHER_FILES: usize = 32;

@@ -1,0 +1,99 @@
+//! The end of an attempt, and of a client.
+
+use std::time::Duration;
+
+use super::error::ClientError;
+use super::item::Closed;
+use super::machine::{Machine, State};
+
+/// The delay before the next attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Delay {
+    Zero,
+    Backoff,
+    /// The server asks for it.
+    Asked(Duration),
+}
+
+impl Machine {
+    /// Ends the attempt, and waits for the next one if there may be one.
+    pub(super) fn disconnect(&mut self, now: Duration, reason: ClientError, delay: Delay) {
+        let is_open = match self.state {
+            State::Open { since, .. } => {
+                if now.saturating_sub(since) >= HEALTHY {
+                    self.backoff.reset();
+                }
+                true
+            }
+            _ => false,
+        };
+        if !self.may_repeat(&reason) {
+            return self.finish(self.result(is_open, reason));
+        }
+        let settings = &self.source.settings;
+        let retry_in = match delay {
+            Delay::Zero => Duration::ZERO,
+            Delay::Asked(delay) => self.backoff.delay_as_asked(delay, settings),
+            Delay::Backoff => {
+                let time = self.decoder.retry().unwrap_or(settings.reconnection_time);
+                self.backoff.delay(time, settings)
+            }
+        };
+        self.request = Vec::new();
+        self.body = None;
+        self.queue.push_closed(Closed { reason, retry_in });
+        self.state = State::Waiting {
+            until: now.saturating_add(retry_in),
+        };
+    }
+
+    /// Whether another attempt may follow.
+    fn may_repeat(&self, reason: &ClientError) -> bool {
+        if !self.has_retries() && !matches!(reason, ClientError::Restarted) {
+            return false;
+        }
+        if self.source.is_repeatable || self.sent == 0 {
+            return true;
+        }
+        // A complete response to a call without an end in its stream is its end.
+        let is_complete = matches!(reason, ClientError::Ended) && self.source.terminals.is_empty();
+        self.is_resuming && !is_complete && self.sendable_id().is_some()
+    }
+
+    /// Whether there were fewer failures in a row than the application allows.
+    pub(super) fn has_retries(&self) -> bool {
+        let is_safe = self.source.is_repeatable || self.is_resuming;
+        let default = if is_safe { u32::MAX } else { MAX_CALL_RETRIES };
+        self.backoff.failures() < self.source.settings.max_retries.unwrap_or(default)
+    }
+
+    /// Returns the result of a stream that cannot be continued.
+    fn result(&self, is_open: bool, reason: ClientError) -> Result<(), ClientError> {
+        let events = self.events;
+        match reason {
+            ClientError::Ended if self.source.is_repeatable => Err(ClientError::Ended),
+            ClientError::Ended if self.source.terminals.is_empty() => Ok(()),
+            ClientError::Ended => Err(ClientError::Truncated {
+                events,
+                cause: None,
+            }),
+            reason if is_open && !self.source.terminals.is_empty() => Err(ClientError::Truncated {
+                events,
+                cause: Some(Box::new(reason)),
+            }),
+            reason => Err(reason),
+        }
+    }
+
+    pub(super) fn finish(&mut self, result: Result<(), ClientError>) {
+        self.request = Vec::new();
+        self.body = None;
+        self.state = State::Over(Some(result));
+    }
+}
+
+/// A stream of this age ends a row of failures, even without an event.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// The retries in a row of a call that must not be repeated.
+const MAX_CALL_RETRIES: u32 = 2;

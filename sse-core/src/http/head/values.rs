@@ -1,0 +1,87 @@
+//! Values that applications look up in a head.
+
+use std::borrow::Cow;
+use std::str;
+
+use super::Head;
+use crate::http::accept::accepts_event_stream;
+use crate::http::list::{is_token, split, trim};
+
+impl Head {
+    /// Returns the first header of this name, if it is UTF-8.
+    #[must_use]
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        str::from_utf8(self.header(name)?).ok()
+    }
+
+    /// Returns the first value of this name in the query, decoded.
+    ///
+    /// It is decoded as a form is: `+` is a space, and bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// ```
+    /// use sse_core::Head;
+    ///
+    /// let headers = [("cookie", &b"user=7; theme=dark"[..])];
+    /// let head = Head::from_parts("GET", "/?room=a%26b+c&room=d", None, headers)?;
+    /// assert_eq!(head.query_value("room").as_deref(), Some("a&b c"));
+    /// assert_eq!(head.cookie("theme"), Some("dark"));
+    /// # Ok::<(), sse_core::Rejection>(())
+    /// ```
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        form_urlencoded::parse(self.query()?.as_bytes())
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Returns the value of the first cookie of this name: [RFC 6265, 5.4].
+    ///
+    /// Names are case-sensitive. A value is returned as it was sent, with its quotes if it has
+    /// any.
+    ///
+    /// [RFC 6265, 5.4]: https://www.rfc-editor.org/rfc/rfc6265#section-5.4
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.header_values("cookie")
+            .filter_map(|line| str::from_utf8(line).ok())
+            .flat_map(|line| line.split(';'))
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(other, _)| trim(other) == name)
+            .map(|(_, value)| trim(value))
+    }
+
+    /// Whether `Accept` allows event streams: [RFC 9110, 12.5.1].
+    ///
+    /// Without `Accept`, everything is allowed.
+    ///
+    /// [RFC 9110, 12.5.1]: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
+    #[must_use]
+    pub fn accepts_event_stream(&self) -> bool {
+        accepts_event_stream(self.header_values("accept"))
+    }
+
+    /// Whether the body is JSON: `application/json`, or a type that ends in `+json`.
+    ///
+    /// It is not if it has a `Content-Encoding`, or two content types.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        let mut types = self.header_values("content-type");
+        let (Some(content_type), None) = (types.next(), types.next()) else {
+            return false;
+        };
+        let mut encodings = self.header_values("content-encoding");
+        let is_encoded = encodings.any(|encoding| !encoding.eq_ignore_ascii_case(b"identity"));
+        !is_encoded && str::from_utf8(content_type).is_ok_and(is_json_type)
+    }
+}
+
+fn is_json_type(content_type: &str) -> bool {
+    let media_type = split(content_type, b';').next().map_or("", trim);
+    let Some((kind, subtype)) = media_type.split_once('/') else {
+        return false;
+    };
+    let subtype = subtype.to_ascii_lowercase();
+    kind.eq_ignore_ascii_case("application")
+        && is_token(&subtype)
+        && (subtype == "json" || subtype.ends_with("+json"))
+}

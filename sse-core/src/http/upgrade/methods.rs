@@ -1,0 +1,73 @@
+//! The methods that an upgrader allows.
+
+use std::borrow::Cow;
+
+use crate::event::{Fault, Field, FieldError};
+use crate::http::list::check_token;
+use crate::http::response::Rejection;
+
+/// The allowed methods, as the value of a header: `GET, HEAD`.
+#[derive(Debug, Clone)]
+pub(super) struct Methods(Cow<'static, str>);
+
+impl Methods {
+    pub(super) fn new<'m>(methods: impl IntoIterator<Item = &'m str>) -> Result<Self, FieldError> {
+        let methods = Vec::from_iter(methods);
+        for method in &methods {
+            check_method(method)?;
+        }
+        Ok(Self(methods.join(", ").into()))
+    }
+
+    /// Returns the methods, separated by commas.
+    pub(super) fn list(&self) -> Cow<'static, str> {
+        self.0.clone()
+    }
+
+    /// Returns the value of `Allow`.
+    pub(super) fn allow(&self) -> Cow<'static, str> {
+        if self.0 == DEFAULT {
+            "GET, HEAD, OPTIONS".into()
+        } else {
+            format!("{}, OPTIONS", self.0).into()
+        }
+    }
+
+    /// Refuses a method that is not allowed.
+    pub(super) fn check(&self, method: &str) -> Result<(), Rejection> {
+        if self.0.split(", ").any(|allowed| allowed == method) {
+            return Ok(());
+        }
+        if self.0 == DEFAULT {
+            return Err(Rejection::METHOD_NOT_ALLOWED);
+        }
+        let rejection = Rejection::METHOD_NOT_ALLOWED
+            .because(format!("the method is not allowed; use one of {}", self.0));
+        // The methods are tokens, so the header is valid.
+        Err(rejection
+            .header("Allow", self.allow())
+            .unwrap_or(Rejection::METHOD_NOT_ALLOWED))
+    }
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        Self(Cow::Borrowed(DEFAULT))
+    }
+}
+
+const DEFAULT: &str = "GET, HEAD";
+
+/// Whether a request with this method changes nothing: RFC 9110, 9.2.1.
+pub(super) fn is_safe(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
+/// Checks that a client may send this method: a token other than `CONNECT`.
+pub(crate) fn check_method(method: &str) -> Result<(), FieldError> {
+    check_token(Field::Method, method)?;
+    if method == "CONNECT" {
+        return Err(FieldError::new(Field::Method, Fault::Malformed));
+    }
+    Ok(())
+}

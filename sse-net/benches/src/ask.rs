@@ -1,0 +1,58 @@
+//! Clients of a model endpoint, one after the other.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::process::{Cpu, Server};
+
+/// Returns a request for `path`, with a JSON body of 1 KiB for `POST`.
+#[must_use]
+pub fn request(method: &str, path: &str) -> Vec<u8> {
+    let (headers, body) = match method {
+        "POST" => {
+            let body = format!("{{\"text\":\"{}\"}}", "x".repeat(1024 - 11));
+            let length = body.len();
+            let headers = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+            (headers, body)
+        }
+        _ => (String::new(), String::new()),
+    };
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
+         User-Agent: load\r\nConnection: close\r\n{headers}\r\n{body}"
+    )
+    .into()
+}
+
+/// Sends the request `count` times, and returns the CPU time of the server.
+///
+/// # Errors
+///
+/// A response is not a stream with `events` events.
+pub fn measure(
+    server: &Server,
+    request: &[u8],
+    count: usize,
+    events: usize,
+) -> io::Result<Duration> {
+    let before = server.cpu()?;
+    let mut response = Vec::new();
+    for _ in 0..count {
+        exchange(server.address(), request, &mut response)?;
+        let found = memchr::memmem::find_iter(&response, b"data: ").count();
+        if found != events {
+            let text = String::from_utf8_lossy(&response);
+            return Err(io::Error::other(format!("{found} events: {text}")));
+        }
+    }
+    Ok(Cpu::since(server.cpu()?, before).total())
+}
+
+fn exchange(address: SocketAddr, request: &[u8], response: &mut Vec<u8>) -> io::Result<()> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.write_all(request)?;
+    response.clear();
+    connection.read_to_end(response)?;
+    Ok(())
+}

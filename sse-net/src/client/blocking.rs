@@ -1,0 +1,297 @@
+//! The client for programs without a runtime.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use sse_core::MessageEvent;
+use sse_core::client::{ClientError, EventSource, Item, Machine, Step, Url};
+
+use super::connector::{Direct, NO_TLS};
+use super::link::BoxError;
+
+/// A client without a runtime, which blocks its thread.
+///
+/// It is made by [`Connect::connect_blocking`](crate::Connect::connect_blocking), and does what a
+/// [`Client`](crate::Client) does. It is an iterator, too, over owned events.
+///
+/// ```no_run
+/// use sse_net::{Connect, EventSource};
+///
+/// # fn follow() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut feed = EventSource::get("http://127.0.0.1:31337/sse")?.connect_blocking();
+/// while let Some(event) = feed.next()? {
+///     println!("{}: {}", event.event(), event.data());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct BlockingClient {
+    machine: Machine,
+    connector: Box<dyn BlockingConnector>,
+    hook: Option<Hook>,
+    connection: Option<Box<dyn BlockingConnection>>,
+    /// Why the request could not be sent whole. The server may have responded already.
+    write_error: Option<io::Error>,
+    buffer: Vec<u8>,
+    began: Instant,
+}
+
+type Hook = Box<dyn FnMut(EventSource) -> Result<EventSource, BoxError> + Send>;
+
+/// Opens the connections of a [`BlockingClient`].
+///
+/// A function of a [`Url`] and a timeout is a connector, too.
+pub trait BlockingConnector: Send + 'static {
+    /// Opens a connection to the server of `url` within `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection. Their kinds have the same meaning as for a
+    /// [`Connector`](crate::Connector).
+    fn connect(&mut self, url: &Url, timeout: Duration) -> io::Result<Box<dyn BlockingConnection>>;
+}
+
+/// A connection of a [`BlockingClient`]: a socket, or a TLS session over one.
+pub trait BlockingConnection: Read + Write + Send {
+    /// Sets how long each read and write may block. `None` means for ever.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+}
+
+impl BlockingClient {
+    pub(super) fn new(source: EventSource, connector: impl BlockingConnector) -> Self {
+        Self {
+            machine: Machine::new(source, fastrand::u64(..)).with_epoch(SystemTime::now()),
+            connector: Box::new(connector),
+            hook: None,
+            connection: None,
+            write_error: None,
+            buffer: vec![0; READ],
+            began: Instant::now(),
+        }
+    }
+
+    /// Sets a hook that is called before each attempt, and may change the source.
+    ///
+    /// See [`Client::before_attempt`](crate::Client::before_attempt).
+    #[must_use]
+    pub fn before_attempt<F, E>(mut self, mut hook: F) -> Self
+    where
+        F: FnMut(EventSource) -> Result<EventSource, E> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.hook = Some(Box::new(move |source| hook(source).map_err(Into::into)));
+        self
+    }
+
+    /// Returns the next event; `None` when the source has ended with success.
+    ///
+    /// # Errors
+    ///
+    /// Why the source cannot be followed any longer. It is returned once; then the source has
+    /// ended.
+    #[expect(clippy::should_implement_trait, reason = "it lends, and has errors")]
+    pub fn next(&mut self) -> Result<Option<MessageEvent<'_>>, ClientError> {
+        while !self.machine.skip_to_event() {
+            if !self.wait()? {
+                return Ok(None);
+            }
+        }
+        match self.machine.next_item() {
+            Some(Item::Event(event) | Item::Gap(event)) => Ok(Some(event)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the next item: an event, a comment, the begin or the end of a connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ClientError> {
+        self.wait()?;
+        Ok(self.machine.next_item())
+    }
+
+    /// Returns the ID that the next request will send; empty if there is none.
+    #[must_use]
+    pub fn last_event_id(&self) -> &str {
+        self.machine.last_event_id()
+    }
+
+    /// Waits until there are items. Returns `false` when nothing will follow.
+    fn wait(&mut self) -> Result<bool, ClientError> {
+        loop {
+            if self.machine.has_items() {
+                return Ok(true);
+            }
+            let now = self.began.elapsed();
+            match self.machine.step(now) {
+                _ if self.machine.has_items() => {}
+                Step::Wait { until } => {
+                    self.connection = None;
+                    thread::sleep(until - now);
+                }
+                Step::Connect { deadline } => self.connect(deadline - now),
+                Step::Exchange { deadline } => self.exchange(deadline - now),
+                _ => {
+                    self.connection = None;
+                    return self.machine.take_result().map(|()| false);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, timeout: Duration) {
+        (self.connection, self.write_error) = (None, None);
+        if let Some(hook) = &mut self.hook
+            && self.machine.is_attempt_new()
+        {
+            match hook(self.machine.source().clone()) {
+                Ok(source) => self.machine.set_source(source),
+                Err(error) => {
+                    let now = self.began.elapsed();
+                    return self.machine.fail_to_prepare(now, error);
+                }
+            }
+        }
+        let connected = self.connector.connect(self.machine.url(), timeout);
+        let now = self.began.elapsed();
+        match connected {
+            Ok(connection) => {
+                self.machine.connected(now);
+                self.connection = Some(connection);
+            }
+            Err(error) => self.machine.fail(now, error),
+        }
+    }
+
+    /// Writes or reads once.
+    fn exchange(&mut self, timeout: Duration) {
+        let Some(connection) = &mut self.connection else {
+            let lost = io::ErrorKind::NotConnected;
+            return self.machine.fail(self.began.elapsed(), lost.into());
+        };
+        // Zero would mean for ever.
+        let timeout = timeout.max(Duration::from_millis(1));
+        let timeout = (timeout < FOREVER).then_some(timeout);
+        let unsent = self.machine.unsent();
+        let done = connection.set_timeout(timeout).and_then(|()| {
+            if unsent.is_empty() || self.write_error.is_some() {
+                connection.read(&mut self.buffer).map(Done::Read)
+            } else {
+                let written = connection.write(unsent).map(Done::Written);
+                connection.flush().and(written)
+            }
+        });
+        let now = self.began.elapsed();
+        match (done, self.write_error.take()) {
+            (Ok(Done::Written(0)), _) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
+            (Ok(Done::Written(len)), _) => self.machine.sent(now, len),
+            (Ok(Done::Read(len @ 1..)), _) => self.machine.receive(now, &self.buffer[..len]),
+            (Err(error), kept) if is_early(&error) => self.write_error = kept,
+            (Err(error), None) if !self.machine.unsent().is_empty() => {
+                self.write_error = Some(error);
+            }
+            (_, Some(error)) | (Err(error), None) => self.machine.fail(now, error),
+            (Ok(Done::Read(_)), None) => self.machine.end(now),
+        }
+    }
+}
+
+enum Done {
+    Written(usize),
+    Read(usize),
+}
+
+/// Whether an operation may be repeated: the machine knows which deadlines have passed.
+fn is_early(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+impl Iterator for BlockingClient {
+    type Item = Result<MessageEvent<'static>, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let event = Self::next(self);
+        event
+            .map(|event| event.map(MessageEvent::into_owned))
+            .transpose()
+    }
+}
+
+impl fmt::Debug for BlockingClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingClient")
+            .field("source", self.machine.source())
+            .field("attempt", &self.machine.attempt())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockingConnector for Direct {
+    fn connect(&mut self, url: &Url, timeout: Duration) -> io::Result<Box<dyn BlockingConnection>> {
+        if url.is_https() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, NO_TLS));
+        }
+        match url.unix_path() {
+            #[cfg(unix)]
+            Some(path) => Ok(Box::new(std::os::unix::net::UnixStream::connect(path)?)),
+            #[cfg(not(unix))]
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+            None => {
+                let mut refused = io::ErrorKind::NotFound.into();
+                for address in (url.host(), url.port()).to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, timeout.min(FOREVER)) {
+                        Ok(socket) => {
+                            socket.set_nodelay(true)?;
+                            return Ok(Box::new(socket));
+                        }
+                        Err(error) => refused = error,
+                    }
+                }
+                Err(refused)
+            }
+        }
+    }
+}
+
+impl<F, C> BlockingConnector for F
+where
+    F: FnMut(&Url, Duration) -> io::Result<C> + Send + 'static,
+    C: BlockingConnection + 'static,
+{
+    fn connect(&mut self, url: &Url, timeout: Duration) -> io::Result<Box<dyn BlockingConnection>> {
+        Ok(Box::new(self(url, timeout)?))
+    }
+}
+
+impl BlockingConnection for TcpStream {
+    fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(timeout)?;
+        self.set_write_timeout(timeout)
+    }
+}
+
+#[cfg(unix)]
+impl BlockingConnection for std::os::unix::net::UnixStream {
+    fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(timeout)?;
+        self.set_write_timeout(timeout)
+    }
+}
+
+/// The most that is read at once.
+const READ: usize = 16 << 10;
+
+/// Longer times are not passed to the system, which may not know them.
+const FOREVER: Duration = Duration::from_secs(1 << 30);

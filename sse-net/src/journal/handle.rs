@@ -1,0 +1,310 @@
+//! Opening a hub or a topic with a journal, and waiting for the journal.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{any, io, thread};
+
+use sse_core::{Epochs, Log, LogId};
+use tokio::sync::watch;
+
+use super::bell::Bell;
+use super::disk::{FileError, failed};
+use super::helper::Helper;
+use super::notice::{JournalError, JournalState};
+use super::segments::Segments;
+use super::writer::{Rest, Writer};
+use super::{Journal, WhileFailing, restore};
+use crate::config::{HubConfig, TopicConfig};
+use crate::sync::lock;
+use crate::topic::{
+    Hub, HubCore, Published, RestoredTopic, Shared, Source, Storage, Topic, now, random_epoch,
+};
+use crate::unwind;
+
+impl Hub {
+    /// Opens a hub that stores its events in a [`Journal`], and restores those in it.
+    ///
+    /// It restores as much as the topics' retention allows. Clients that reconnect after a
+    /// restart resume after their last event ID. A hub costs two threads, however many topics it
+    /// has. Opening reads all segments, and waits for up to a second if the journal is in use.
+    ///
+    /// Dropping the last handle of the hub and its topics does not wait for the disk: the threads
+    /// write and sync the rest and end. At the end of a program, call [`sync`](Self::sync) first.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] if the journal is open already, in this process or another, if its format
+    /// is that of another release, or if files cannot be opened, read or written. Damage is not an
+    /// error: it is [reported](Journal::on_notice) and skipped.
+    pub fn open(config: impl Into<HubConfig>, journal: &Journal) -> Result<Self, JournalError> {
+        let (hub, opened) = Self::open_idle(config, journal)?;
+        opened.start(journal)?;
+        Ok(hub)
+    }
+
+    /// Opens a hub whose journal has no threads yet.
+    pub(super) fn open_idle(
+        config: impl Into<HubConfig>,
+        journal: &Journal,
+    ) -> Result<(Self, Opened), JournalError> {
+        let (segments, contents) = restore::open(journal, None)?;
+        let epochs = Epochs::restore(contents.epochs, random_epoch(), now().unix);
+        let topics = contents.topics.into_iter();
+        let hub = HubCore::restore(config.into(), epochs, contents.floor, topics);
+        let hub = Arc::new(hub);
+        let source = Source::Hub(Arc::clone(&hub));
+        let (handle, opened) =
+            Handle::open(source, journal, segments, [contents.synced, contents.last])?;
+        Ok((Self::with_storage(hub, handle), opened))
+    }
+
+    /// Waits until all published events are on disk, with every [`SyncPolicy`](crate::SyncPolicy).
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] if the journal has failed, or if there is none.
+    pub async fn sync(&self) -> Result<(), JournalError> {
+        Handle::of(self.storage())?.sync().await
+    }
+
+    /// Returns the state of the hub's journal; `None` if it has no journal.
+    #[must_use]
+    pub fn journal_state(&self) -> Option<JournalState> {
+        Handle::of(self.storage()).ok().map(Handle::state)
+    }
+}
+
+impl Topic {
+    /// Opens a topic that stands alone and stores its events in a [`Journal`].
+    ///
+    /// Like [`Hub::open`], but it reads only the newest segments, as far as the retention needs
+    /// them. Damage in other segments is not reported.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::open`], and if the journal is that of a hub.
+    pub fn open(config: impl Into<TopicConfig>, journal: &Journal) -> Result<Self, JournalError> {
+        let (config, now) = (config.into(), now());
+        let retention = Some((config.retention, now.unix));
+        let (segments, mut contents) = restore::open(journal, retention)?;
+        if contents.is_of_hub {
+            return Err(JournalError::OfHub(journal.dir.clone()));
+        }
+        let epochs = Epochs::restore(contents.epochs, random_epoch(), now.unix);
+        let restored = contents.topics.remove("").unwrap_or_else(|| RestoredTopic {
+            events: Vec::new(),
+            evicted: contents.floor,
+            finish: None,
+        });
+        let log = Log::with_epochs(config.retention, epochs, restored.evicted);
+        let shared = Shared::new(config, restored.into_log(log));
+        let source = Source::Topic(Arc::clone(&shared));
+        let (handle, opened) =
+            Handle::open(source, journal, segments, [contents.synced, contents.last])?;
+        opened.start(journal)?;
+        Ok(Self::with_storage(shared, handle))
+    }
+
+    /// Waits until all published events are on disk, like [`Hub::sync`].
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] if the journal has failed, or if there is none.
+    pub async fn sync(&self) -> Result<(), JournalError> {
+        Handle::of(self.storage())?.sync().await
+    }
+
+    /// Returns the state of the topic's or its hub's journal; `None` if it has no journal.
+    #[must_use]
+    pub fn journal_state(&self) -> Option<JournalState> {
+        Handle::of(self.storage()).ok().map(Handle::state)
+    }
+}
+
+impl Published {
+    /// Waits until the event is as safe as the journal's [`SyncPolicy`](crate::SyncPolicy) says.
+    ///
+    /// With [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] if the journal has failed, or if there is none. The event may still be
+    /// stored later.
+    pub async fn stored(&self) -> Result<(), JournalError> {
+        let id = self.last;
+        let handle = Handle::of(self.storage.as_ref())?;
+        handle.wait(|status| status.stored >= id).await?;
+        let (after, until) = handle.link.status.borrow().missed;
+        if after < id && id <= until {
+            return Err(JournalError::Missed);
+        }
+        Ok(())
+    }
+}
+
+/// What the handles of a hub or a topic have of their journal. Dropping it ends the threads.
+struct Handle {
+    link: Arc<Link>,
+    source: Source,
+    is_holding: bool,
+}
+
+/// A journal that has been opened.
+pub(super) struct Opened {
+    pub(super) writer: Writer,
+    pub(super) helper: Helper,
+}
+
+impl Opened {
+    /// Starts the threads.
+    fn start(self, journal: &Journal) -> Result<(), JournalError> {
+        let Self { writer, helper } = self;
+        let link = Arc::clone(&helper.link);
+        let spawned = spawn("sse-journal-sync", move || helper.run())
+            .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
+        Ok(spawned.map_err(failed("start a thread for", &journal.dir))?)
+    }
+}
+
+impl Handle {
+    fn open(
+        source: Source,
+        journal: &Journal,
+        segments: Segments,
+        ids: [LogId; 2],
+    ) -> Result<(Arc<Self>, Opened), JournalError> {
+        let link = Arc::new(Link::default());
+        let handle = Self {
+            link: Arc::clone(&link),
+            source: source.clone(),
+            is_holding: journal.while_failing == WhileFailing::Hold,
+        };
+        let journal = journal.clone();
+        let (writer, helper) = Writer::new(source, journal, segments, link, ids, now())?;
+        Ok((Arc::new(handle), Opened { writer, helper }))
+    }
+
+    fn of(storage: Option<&Arc<dyn Storage>>) -> Result<&Self, JournalError> {
+        let storage: Option<&dyn any::Any> = storage.map(|storage| &**storage as _);
+        let handle = storage.and_then(<dyn any::Any>::downcast_ref);
+        handle.ok_or(JournalError::NoJournal)
+    }
+
+    fn state(&self) -> JournalState {
+        let status = self.link.status.borrow();
+        JournalState {
+            is_storing: status.failure.is_none(),
+            stored: status.stored,
+            segments: status.segments,
+            bytes: status.bytes,
+            panics: status.panics,
+        }
+    }
+
+    async fn sync(&self) -> Result<(), JournalError> {
+        let until = self.source.last();
+        self.link.sync_to(until);
+        self.wait(|status| status.synced >= until).await
+    }
+
+    /// Waits for a status. Returns the error if the journal fails before.
+    async fn wait(&self, is_done: impl Fn(&Status) -> bool) -> Result<(), JournalError> {
+        let mut status = self.link.status.subscribe();
+        let changed = status.wait_for(|status| status.failure.is_some() || is_done(status));
+        let Ok(status) = changed.await else {
+            return Err(JournalError::NoJournal); // The sender lives in the link.
+        };
+        match &status.failure {
+            Some(error) if !is_done(&status) => Err(JournalError::Failed(error.clone())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Storage for Handle {
+    fn wake(&self) {
+        self.link.bell.ring();
+    }
+
+    fn bounds_backlog(&self) -> bool {
+        self.is_holding
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.link.is_closing.store(true, Ordering::Relaxed);
+        self.link.bell.ring();
+    }
+}
+
+/// What the threads of a journal and its handle share.
+#[derive(Default)]
+pub(super) struct Link {
+    pub(super) bell: Bell,
+    pub(super) status: watch::Sender<Status>,
+    sync_to: Mutex<LogId>,
+    is_closing: AtomicBool,
+}
+
+/// What callers can see and wait for.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Status {
+    pub(super) stored: LogId,
+    pub(super) synced: LogId,
+    /// Some events after the first ID and up to the second one were evicted unwritten.
+    pub(super) missed: (LogId, LogId),
+    pub(super) failure: Option<FileError>,
+    pub(super) segments: usize,
+    pub(super) bytes: u64,
+    pub(super) panics: u64,
+}
+
+impl Link {
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a sync up to an ID.
+    pub(super) fn sync_to(&self, id: LogId) {
+        let mut sync_to = lock(&self.sync_to);
+        *sync_to = id.max(*sync_to);
+        drop(sync_to);
+        self.bell.ring();
+    }
+
+    /// Returns the ID up to which a caller waits for a sync.
+    pub(super) fn sync_wanted(&self) -> LogId {
+        *lock(&self.sync_to)
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+}
+
+/// The writer's thread.
+fn run(mut writer: Writer, link: &Link) {
+    loop {
+        let time = now();
+        let rest = unwind::catch("the thread of a journal", || writer.step(time));
+        let until = |time: Duration| time.saturating_sub(now().steady);
+        match rest.unwrap_or(Rest::Pause(time.steady + Duration::from_secs(1))) {
+            Rest::None => {}
+            Rest::Pause(time) => thread::sleep(until(time)),
+            Rest::Until(time) => {
+                link.bell.arm();
+                if writer.is_due() {
+                    link.bell.disarm();
+                } else {
+                    link.bell.wait(until(time));
+                }
+            }
+            Rest::End => return,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Damaged files: what each kind of damage costs, and what is reported.
+
+use std::path::PathBuf;
+
+use sse_core::{Event, LogId, Resume, Retention};
+
+use super::disk::MemoryDisk;
+use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
+use crate::journal::{Journal, JournalError, SyncPolicy};
+use crate::topic::{Hub, Topic};
+
+/// A journal with four events, the second and the third of which are in other topics.
+struct Damaged {
+    disk: MemoryDisk,
+    journal: Journal,
+    ids: Vec<LogId>,
+    path: PathBuf,
+}
+
+impl Damaged {
+    fn new(policy: SyncPolicy) -> Self {
+        let disk = MemoryDisk::default();
+        let journal = journal(&disk, policy);
+        let mut process = Process::start(&journal);
+        let mut ids = Vec::new();
+        for (topic, data) in [("a", "0"), ("b", "1"), ("c", "2"), ("a", "3")] {
+            ids.push(process.publish(topic, data));
+            process.settle();
+        }
+        disk.kill();
+        let path = disk.paths().pop().unwrap();
+        Self {
+            disk,
+            journal,
+            ids,
+            path,
+        }
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.disk.read_file(&self.path);
+        edit(&mut bytes);
+        self.disk.write_file(&self.path, bytes);
+    }
+
+    /// Starts a process, and returns how a client resumes that has seen the event with the index
+    /// `seen`, in the topics `a`, `b` and `c`.
+    fn resume(&self, seen: usize) -> (Process, [Resume; 3]) {
+        self.disk.kill();
+        let process = Process::start(&self.journal);
+        let id = self.ids[seen].into();
+        let resume = |name| process.hub.topic(name).unwrap().resume(Some(&id));
+        let resumed = ["a", "b", "c"].map(resume);
+        (process, resumed)
+    }
+
+    fn retained(process: &Process) -> [String; 3] {
+        ["a", "b", "c"].map(|name| retained(&process.hub.topic(name).unwrap()))
+    }
+}
+
+fn find(bytes: &[u8], text: &str) -> usize {
+    let found = bytes
+        .windows(text.len())
+        .position(|part| part == text.as_bytes());
+    found.expect("the text is in the file")
+}
+
+#[test]
+fn an_incomplete_end_is_reported_once_and_costs_nothing() {
+    for end in [&b":torn"[..], b":1234", &[0; 600], b"\n\n\n", b"\xff"] {
+        let damaged = Damaged::new(EVERY);
+        damaged.edit(|bytes| bytes.extend_from_slice(end));
+        let len = damaged.disk.read_file(&damaged.path).len();
+        let (process, resumed) = damaged.resume(3);
+        assert_eq!(resumed, [Resume::Resumed; 3]);
+        assert_eq!(Damaged::retained(&process), ["0 3", "1", "2"]);
+        let expected = format!(
+            "{}: the last {} bytes, from byte {}, are not a complete event and were skipped",
+            damaged.path.display(),
+            end.len(),
+            len - end.len()
+        );
+        assert_eq!(process.notices(), [expected]);
+        let (process, _) = damaged.resume(3);
+        assert_eq!(process.notices(), [""; 0]);
+    }
+}
+
+#[test]
+fn an_event_that_was_being_written_is_lost() {
+    for cut in 1..40 {
+        let damaged = Damaged::new(NEVER);
+        damaged.edit(|bytes| bytes.truncate(bytes.len() - cut));
+        let (process, resumed) = damaged.resume(3);
+        assert_eq!(resumed, [Resume::Gap; 3], "a client cannot have seen it");
+        assert_eq!(Damaged::retained(&process), ["0", "1", "2"]);
+        assert_eq!(process.notices().len(), 1);
+        let (_, resumed) = damaged.resume(2);
+        assert_eq!(resumed, [Resume::Resumed; 3]);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_synced_event_costs_its_topic_a_gap() {
+    let damaged = Damaged::new(EVERY);
+    damaged.edit(|bytes| {
+        let at = find(bytes, "data: 1");
+        bytes[at + 6] ^= 1;
+    });
+    let (process, resumed) = damaged.resume(0);
+    assert_eq!(resumed, [Resume::Resumed, Resume::Gap, Resume::Resumed]);
+    assert_eq!(Damaged::retained(&process), ["0 3", "", "2"]);
+    let [notice] = <[String; 1]>::try_from(process.notices()).unwrap();
+    assert!(
+        notice.ends_with(" are damaged and were skipped"),
+        "{notice}"
+    );
+}
+
+#[test]
+fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
+    let damaged = Damaged::new(EVERY);
+    damaged.edit(|bytes| {
+        let at = find(bytes, " c\nid:");
+        bytes[at] ^= 1;
+    });
+    let (process, resumed) = damaged.resume(1);
+    assert_eq!(
+        resumed,
+        [Resume::Gap; 3],
+        "the event may have been of any topic"
+    );
+    assert_eq!(Damaged::retained(&process), ["3", "", ""]);
+    let notices = process.notices();
+    let (after, before) = (damaged.ids[1], damaged.ids[3]);
+    assert!(notices[0].contains(" are damaged"), "{notices:?}");
+    assert_eq!(
+        notices[1],
+        format!(
+            "events after {after} and before {before} are lost; clients that resume before them \
+             receive a gap event"
+        )
+    );
+    let (_, resumed) = damaged.resume(3);
+    assert_eq!(resumed, [Resume::Resumed; 3]);
+}
+
+#[test]
+fn damage_in_what_was_not_synced_costs_what_follows() {
+    let damaged = Damaged::new(NEVER);
+    damaged.edit(|bytes| {
+        let at = find(bytes, " c\nid:");
+        bytes[at] ^= 1;
+    });
+    let (process, resumed) = damaged.resume(3);
+    assert_eq!(resumed, [Resume::Gap; 3]);
+    assert_eq!(Damaged::retained(&process), ["0", "1", ""]);
+    let notices = process.notices();
+    assert_eq!(
+        notices[1],
+        format!(
+            "events after {} are lost, because they had not been synced; clients that resume \
+             after them receive a gap event",
+            damaged.ids[1]
+        )
+    );
+    // They do not come back.
+    let (process, resumed) = damaged.resume(3);
+    assert_eq!(resumed, [Resume::Gap; 3]);
+    assert_eq!(Damaged::retained(&process), ["0", "1", ""]);
+    assert_eq!(
+        ids(&process.hub.topic("a").unwrap(), None),
+        [damaged.ids[0]]
+    );
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_kept_aside() {
+    let damaged = Damaged::new(EVERY);
+    damaged.edit(|bytes| {
+        *bytes = String::from_utf8(bytes.clone())
+            .unwrap()
+            .replace('\n', "\r\n")
+            .into_bytes();
+    });
+    let changed = damaged.disk.read_file(&damaged.path);
+    let (process, resumed) = damaged.resume(3);
+    assert_eq!(
+        resumed,
+        [Resume::Unknown; 3],
+        "nothing else knows the epoch"
+    );
+    let aside = damaged.path.with_extension("unreadable");
+    assert_eq!(
+        process.notices(),
+        [format!(
+            "{} cannot be read as a segment and was renamed to {}",
+            damaged.path.display(),
+            aside.display()
+        )]
+    );
+    assert_eq!(damaged.disk.read_file(&aside), changed);
+}
+
+#[test]
+fn a_missing_segment_is_a_gap() {
+    let disk = MemoryDisk::default();
+    let journal = journal(&disk, EVERY);
+    let mut process = Process::start(&journal);
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        ids.push(process.publish("a", &number.to_string()));
+        process.settle();
+    }
+    disk.kill();
+    let paths = disk.paths();
+    disk.remove_file(&paths[1]);
+    let process = Process::start(&journal);
+    let topic = process.hub.topic("a").unwrap();
+    assert_eq!(topic.resume(Some(&ids[0].into())), Resume::Gap);
+    assert_eq!(topic.resume(Some(&ids[59].into())), Resume::Resumed);
+    assert!(retained(&topic).ends_with("58 59") && !retained(&topic).starts_with('0'));
+    assert!(process.notices()[0].contains(" are lost; clients"));
+}
+
+#[test]
+fn the_former_format_is_refused() {
+    let disk = MemoryDisk::default();
+    let name = format!("{DIR}/{:020}-{:020}.sse", 7, 0);
+    disk.write_file(name.as_ref(), b":sse-journal 1 7-0\n\n".to_vec());
+    let refused = Hub::open(Retention::default(), &journal(&disk, NEVER)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "{name} has format 1, and this release reads format 2; open the journal with the \
+             release that wrote it, or choose another directory"
+        )
+    );
+}
+
+#[test]
+fn foreign_files_are_left_alone() {
+    let names = ["note.sse", "segment-1.sse", "segment-0000000001.txt", "x"]
+        .map(|name| PathBuf::from(format!("{DIR}/{name}")));
+    let damaged = Damaged::new(NEVER);
+    for name in &names {
+        damaged
+            .disk
+            .write_file(name, b"data: not ours\n\n".to_vec());
+    }
+    let (process, _) = damaged.resume(0);
+    assert_eq!(Damaged::retained(&process), ["0 3", "1", "2"]);
+    assert_eq!(process.notices(), [""; 0]);
+    for name in &names {
+        assert_eq!(damaged.disk.read_file(name), b"data: not ours\n\n");
+    }
+}
+
+#[test]
+fn a_topic_that_stands_alone_refuses_the_journal_of_a_hub() {
+    let damaged = Damaged::new(NEVER);
+    let refused = Topic::open(Retention::default(), &damaged.journal).unwrap_err();
+    assert!(matches!(refused, JournalError::OfHub(_)));
+    assert_eq!(
+        refused.to_string(),
+        "the journal in /journal is that of a hub; open it with `Hub::open`"
+    );
+}
+
+#[test]
+fn one_quiet_topic_pins_nothing() {
+    let disk = MemoryDisk::default();
+    let journal = journal(&disk, NEVER).segment_bytes(20_000);
+    let retention = Retention::events(2).backlog(std::time::Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal);
+    let quiet = process.publish("quiet", "kept");
+    let (mut last, mut early) = (quiet, quiet);
+    for round in 0..30 {
+        for topic in 0..99 {
+            last = process.publish(&format!("busy {topic}"), &round.to_string());
+        }
+        process.settle();
+        if round == 3 {
+            early = last;
+        }
+        let kept: usize = (99 * 2 + 1) * 150;
+        let (_, bytes) = process.size();
+        let max = 2 * kept as u64 + 2 * 20_000;
+        assert!(
+            bytes <= max,
+            "{bytes} bytes in round {round}, at most {max}"
+        );
+    }
+    disk.kill();
+    let process = Process::start_with(retention, &journal);
+    assert_eq!(process.notices(), [""; 0]);
+    let topic = process.hub.topic("quiet").unwrap();
+    assert_eq!(retained(&topic), "kept");
+    assert_eq!(topic.resume(Some(&quiet.into())), Resume::Resumed);
+    let busy = process.hub.topic("busy 7").unwrap();
+    assert_eq!(retained(&busy), "28 29");
+    assert_eq!(busy.resume(Some(&early.into())), Resume::Gap);
+    assert_eq!(busy.resume(Some(&last.into())), Resume::Resumed);
+    busy.publish(&Event::new().data("next")).unwrap();
+}

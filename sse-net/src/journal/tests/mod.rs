@@ -1,0 +1,132 @@
+//! A journal on a disk in memory, step by step.
+
+mod damage;
+mod disk;
+mod faults;
+mod power;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sse_core::{Event, LogId, Now, Retention};
+
+use super::handle::{Link, Opened};
+use super::helper::Helper;
+use super::writer::{Rest, Writer};
+use super::{Journal, SyncPolicy};
+use crate::config::HubConfig;
+use crate::topic::{Hub, Start, Topic, now};
+use disk::MemoryDisk;
+
+const DIR: &str = "/journal";
+
+const NEVER: SyncPolicy = SyncPolicy::Never;
+const INTERVAL: SyncPolicy = SyncPolicy::Interval(Duration::from_millis(200));
+const EVERY: SyncPolicy = SyncPolicy::EveryEvent;
+
+/// A process with a hub whose journal has no threads.
+struct Process {
+    hub: Hub,
+    writer: Writer,
+    helper: Helper,
+    link: Arc<Link>,
+    now: Now,
+    notices: Arc<Mutex<Vec<String>>>,
+}
+
+fn journal(disk: &MemoryDisk, policy: SyncPolicy) -> Journal {
+    let mut journal = Journal::new(DIR).sync(policy).segment_bytes(2000);
+    journal.disk = Arc::new(disk.clone());
+    journal
+}
+
+impl Process {
+    fn start(journal: &Journal) -> Self {
+        Self::start_with(Retention::events(100_000).bytes(64 << 20), journal)
+    }
+
+    fn start_with(config: impl Into<HubConfig>, journal: &Journal) -> Self {
+        let notices: Arc<Mutex<Vec<String>>> = Arc::default();
+        let noted = Arc::clone(&notices);
+        let journal = journal
+            .clone()
+            .on_notice(move |notice| noted.lock().unwrap().push(notice.to_string()));
+        let (hub, Opened { writer, helper }) = Hub::open_idle(config, &journal).unwrap();
+        Self {
+            hub,
+            writer,
+            link: Arc::clone(&helper.link),
+            helper,
+            now: now(),
+            notices,
+        }
+    }
+
+    fn publish(&self, topic: &str, data: &str) -> LogId {
+        let topic = self.hub.topic(topic).unwrap();
+        topic.publish(&Event::new().data(data)).unwrap().last
+    }
+
+    /// Steps until there is nothing to do at this time.
+    fn settle(&mut self) -> Rest {
+        for _ in 0..10_000 {
+            self.helper.work_all();
+            match self.step() {
+                Rest::None => {}
+                Rest::Pause(until) => self.now.steady = self.now.steady.max(until),
+                Rest::Until(until) if until <= self.now.steady || self.writer.is_due() => {}
+                rest => {
+                    self.helper.work_all();
+                    if !self.writer.is_due() {
+                        return rest;
+                    }
+                }
+            }
+        }
+        panic!("the writer has no rest");
+    }
+
+    fn step(&mut self) -> Rest {
+        self.writer.step(self.now)
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.now.steady += time;
+    }
+
+    fn is_storing(&self) -> bool {
+        self.link.status.borrow().failure.is_none()
+    }
+
+    /// Returns the number of segments and their bytes.
+    fn size(&self) -> (usize, u64) {
+        let status = self.link.status.borrow();
+        (status.segments, status.bytes)
+    }
+
+    fn notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap())
+    }
+}
+
+/// Returns the bytes of the events after an ID, as far as they are visible.
+fn bytes(topic: &Topic, after: Option<LogId>) -> String {
+    let mut bytes = Vec::new();
+    let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    let mut subscription = topic.subscribe_after(after.map(Into::into), Start::Earliest);
+    while subscription.poll_read(cx, &mut bytes).is_ready() {}
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Returns the data of the retained events of a topic.
+fn retained(topic: &Topic) -> String {
+    let text = bytes(topic, None);
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.collect::<Vec<_>>().join(" ")
+}
+
+fn ids(topic: &Topic, after: Option<LogId>) -> Vec<LogId> {
+    let text = bytes(topic, after);
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.map(|id| LogId::parse(id).unwrap()).collect()
+}

@@ -1,0 +1,201 @@
+//! Settings of runs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sse_core::{Event, EventType, Retention};
+
+use super::end::RunEnd;
+use crate::config::{HubConfig, TopicConfig};
+use crate::topic::Start;
+
+/// Settings of [`Runs`](crate::Runs).
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_net::RunsConfig;
+///
+/// let config = RunsConfig::default()
+///     .max_running(200)
+///     .max_per_prefix('/', 3) // of the keys `alice/1`, `alice/2`, …
+///     .stop_unfollowed(Duration::from_secs(30));
+/// # let _ = config;
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct RunsConfig {
+    pub(super) name_prefix: String,
+    pub(super) topic: Arc<TopicConfig>,
+    pub(super) max_running: usize,
+    pub(super) max_runs: usize,
+    pub(super) max_remembered: usize,
+    pub(super) max_key: usize,
+    pub(super) per_prefix: Option<(char, usize)>,
+    pub(super) keep: Duration,
+    pub(super) remember: Duration,
+    pub(super) stop_unfollowed: Option<Duration>,
+    pub(super) end_event: Arc<EndEvent>,
+}
+
+type EndEvent = dyn Fn(&RunEnd<'_>) -> Option<Event<'static>> + Send + Sync;
+
+impl Default for RunsConfig {
+    fn default() -> Self {
+        Self {
+            name_prefix: "run/".to_owned(),
+            topic: Arc::default(),
+            max_running: 1_000,
+            max_runs: 10_000,
+            max_remembered: 100_000,
+            max_key: 1_024,
+            per_prefix: None,
+            keep: Duration::from_secs(600),
+            remember: Duration::from_secs(24 * 3600),
+            stop_unfollowed: None,
+            end_event: Arc::new(end_event),
+        }
+        .topics(Retention::events(usize::MAX))
+    }
+}
+
+impl RunsConfig {
+    /// The maximum number of runs that are going on.
+    ///
+    /// Default: 1,000. More are refused with [`StartError::TooManyRunning`](crate::StartError).
+    pub fn max_running(mut self, count: usize) -> Self {
+        self.max_running = count;
+        self
+    }
+
+    /// The maximum number of runs that are going on or kept.
+    ///
+    /// Default: 10,000. More are refused with [`StartError::TooManyKept`](crate::StartError), so
+    /// that every run that starts is also kept.
+    pub fn max_runs(mut self, count: usize) -> Self {
+        self.max_runs = count;
+        self
+    }
+
+    /// The maximum number of runs that are going on whose keys begin alike, up to `separator`.
+    ///
+    /// Default: no limit. A key without the separator counts as a whole.
+    pub fn max_per_prefix(mut self, separator: char, count: usize) -> Self {
+        self.per_prefix = Some((separator, count));
+        self
+    }
+
+    /// The time for which a run is kept after its end.
+    ///
+    /// Default: 10 minutes. A client that follows within it gets all events, or 204 if it has
+    /// received them.
+    pub fn keep(mut self, time: Duration) -> Self {
+        self.keep = time;
+        self
+    }
+
+    /// The time for which the key of a run is remembered after its end.
+    ///
+    /// Default: a day. Within it, and after [`keep`](Self::keep), a run is
+    /// [`RunGone::Expired`](crate::RunGone::Expired), which is 410; afterwards it is unknown,
+    /// which is 404. At most [`max_remembered`](Self::max_remembered) keys are remembered.
+    pub fn remember(mut self, time: Duration) -> Self {
+        self.remember = time;
+        self
+    }
+
+    /// The maximum number of keys that are remembered; the oldest are forgotten first.
+    ///
+    /// Default: 100,000. A key costs some 150 bytes and its length. A key counts again each time
+    /// that a run of it has expired.
+    pub fn max_remembered(mut self, count: usize) -> Self {
+        self.max_remembered = count;
+        self
+    }
+
+    /// The maximum length of a key in bytes.
+    ///
+    /// Default: 1,024. A longer one is refused with
+    /// [`StartError::KeyTooLong`](crate::StartError). A journal writes the key with each event.
+    pub fn max_key(mut self, bytes: usize) -> Self {
+        self.max_key = bytes;
+        self
+    }
+
+    /// Stops a run that nobody has followed for this time.
+    ///
+    /// Default: never. The time begins with the run, so a client has to follow within it.
+    pub fn stop_unfollowed(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.stop_unfollowed = time.into();
+        self
+    }
+
+    /// The settings of the topics of runs.
+    ///
+    /// Default: those of [`TopicConfig`], but any number of events is retained, in 16 MiB. A
+    /// client without a last event ID begins with the first event.
+    pub fn topics(mut self, config: impl Into<TopicConfig>) -> Self {
+        self.topic = Arc::new(config.into().start(Start::Earliest));
+        self
+    }
+
+    /// The beginning of the topics' names in the hub; the key follows.
+    ///
+    /// Default: `run/`.
+    pub fn name_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.name_prefix = prefix.into();
+        self
+    }
+
+    /// The last event of a run that did not finish its topic itself.
+    ///
+    /// Default: nothing after work that resolved to `Ok`; otherwise an event of the type `error`
+    /// whose data is a JSON object with `reason` (`failed`, `panicked`, `stopped`, `unfollowed` or
+    /// `interrupted`) and `message`. It does not contain the text of the work's error, which
+    /// may not be meant for clients.
+    pub fn end_event<F>(mut self, event: F) -> Self
+    where
+        F: Fn(&RunEnd<'_>) -> Option<Event<'static>> + Send + Sync + 'static,
+    {
+        self.end_event = Arc::new(event);
+        self
+    }
+}
+
+impl HubConfig {
+    /// The settings of the topics of [`Runs`](crate::Runs) in this hub.
+    ///
+    /// Needed only with a [journal](crate::Hub::open), so that the hub restores as much of a run
+    /// as was kept.
+    pub fn runs(self, config: &RunsConfig) -> Self {
+        self.topics(&config.name_prefix, TopicConfig::clone(&config.topic))
+    }
+}
+
+fn end_event(end: &RunEnd<'_>) -> Option<Event<'static>> {
+    const ERROR: EventType = EventType::from_static("error");
+    let (reason, message) = match end {
+        RunEnd::Completed => return None,
+        RunEnd::Failed(_) => ("failed", "the run has failed"),
+        RunEnd::Panicked => ("panicked", "the run has failed"),
+        RunEnd::Stopped => ("stopped", "the run was stopped"),
+        RunEnd::Unfollowed => (
+            "unfollowed",
+            "the run was stopped, because nobody followed it",
+        ),
+        RunEnd::Interrupted => ("interrupted", "the run ended with a restart of the server"),
+    };
+    let data = format!(r#"{{"reason":"{reason}","message":"{message}"}}"#);
+    Some(Event::new().event(ERROR).data(data))
+}
+
+impl fmt::Debug for RunsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunsConfig")
+            .field("max_running", &self.max_running)
+            .field("max_runs", &self.max_runs)
+            .field("keep", &self.keep)
+            .field("stop_unfollowed", &self.stop_unfollowed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,397 @@
+//! The registry of runs, and the tasks that do their work.
+
+use std::error::Error;
+use std::future::pending;
+use std::time::Duration;
+use std::{fmt, mem, thread};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::config::RunsConfig;
+use super::end::{RunEnd, RunGone, StartError};
+use super::run::Run;
+use super::state::{Entry, RunsSnapshot, State};
+use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
+use crate::topic::{Hub, Topic};
+use crate::unwind::{Panicked, catch, catch_async};
+
+/// Starts runs, each under a key, and finds them again.
+///
+/// A [`Run`] is work that outlives the request that began it, such as the answer of a model: any
+/// number of clients follow it from any ID, and the work goes on when they leave. After its end
+/// it is kept [for a time](RunsConfig::keep).
+///
+/// A key is any text. It is not an authorisation: the application decides who may start, follow
+/// or stop a run.
+///
+/// ```
+/// use sse_net::{Answer, Event, Hub, HubConfig, Request, Runs, RunsConfig};
+///
+/// # struct Model(u8);
+/// # impl Model {
+/// #     fn ask(_: &str) -> Self { Self(2) }
+/// #     async fn next(&mut self) -> Option<String> { self.0 = self.0.checked_sub(1)?; Some("token".into()) }
+/// # }
+/// async fn handle(runs: Runs, request: Request) -> Answer {
+///     let question = request.query().unwrap_or_default().to_owned();
+///     let run = runs.start(&question.clone(), async move |run| {
+///         let mut model = Model::ask(&question);
+///         while let Some(token) = model.next().await {
+///             run.publish(&Event::new().data(token))?;
+///         }
+///         run.finish(Some(&Event::new().data("[DONE]")))
+///     });
+///     match run {
+///         Ok(run) => request.follow(&run), // clients with the same question share a run
+///         Err(full) => request.reject(full.into()),
+///     }
+/// }
+///
+/// let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
+/// # let _ = (runs, handle);
+/// ```
+///
+/// Cheap to clone; all clones are the same registry. Runs go on when all are dropped.
+#[derive(Clone)]
+pub struct Runs(Arc<Registry>);
+
+struct Registry {
+    hub: Hub,
+    config: RunsConfig,
+    state: Mutex<State>,
+}
+
+impl Runs {
+    /// Creates a registry of runs whose topics are in `hub`.
+    ///
+    /// With a [journal](Hub::open), the runs of an earlier process are found again, and kept from
+    /// now on. Those that it had not ended are ended, with [`RunEnd::Interrupted`]. Keys that it
+    /// only remembered are unknown. The hub's configuration has to know the settings of the
+    /// runs, see [`HubConfig::runs`](crate::HubConfig::runs); otherwise the hub restores what its
+    /// own settings retain.
+    ///
+    /// ```no_run
+    /// use sse_net::{Hub, HubConfig, Journal, Runs, RunsConfig};
+    ///
+    /// let config = RunsConfig::default();
+    /// let hub = Hub::open(HubConfig::default().runs(&config), &Journal::new("runs"))?;
+    /// let runs = Runs::new(hub, config);
+    /// # let _ = runs;
+    /// # Ok::<(), sse_net::JournalError>(())
+    /// ```
+    #[must_use]
+    pub fn new(hub: Hub, config: RunsConfig) -> Self {
+        let topics = hub.with_prefix(&config.name_prefix);
+        let registry = Registry {
+            hub,
+            config,
+            state: Mutex::default(),
+        };
+        for topic in topics {
+            registry.restore(topic);
+        }
+        Self(Arc::new(registry))
+    }
+
+    /// Starts a run, or returns the one of this key that goes on or is kept.
+    ///
+    /// `work` gets the run, to publish into it and to finish it with a last event. It is called
+    /// in a new task, once, however many tasks ask at once. If it does not finish the run, the
+    /// run ends as [`end_event`](RunsConfig::end_event) says.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] beyond a limit. It converts into a [`Rejection`](crate::Rejection).
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn start<F, E>(
+        &self,
+        key: impl AsRef<str>,
+        work: impl FnOnce(Run) -> F + Send + 'static,
+    ) -> Result<Run, StartError>
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let runtime = Handle::current();
+        let stop = Arc::new(Notify::new());
+        let run = match self.0.enter(key.as_ref(), &stop)? {
+            Entered::Found(run) => return Ok(run),
+            Entered::New(run) => run,
+        };
+        let (task, worked) = (Task::new(&self.0, &run), run.clone());
+        runtime.spawn(async move {
+            let work = catch_async("the work of a run", async {
+                work(worked.clone()).await.map_err(Into::into)
+            });
+            let after = task.registry.config.stop_unfollowed;
+            tokio::select! {
+                biased;
+                () = stop.notified() => task.end(&RunEnd::Stopped),
+                () = unfollowed(&worked, after) => task.end(&RunEnd::Unfollowed),
+                done = work => match done {
+                    Ok(Ok(())) => task.end(&RunEnd::Completed),
+                    Ok(Err(error)) => task.end(&RunEnd::Failed(&*error)),
+                    Err(Panicked) => task.end(&RunEnd::Panicked),
+                },
+            }
+        });
+        Ok(run)
+    }
+
+    /// Returns the run of this key, which goes on or is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`RunGone`] if there is none. It converts into a [`Rejection`](crate::Rejection).
+    pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunGone> {
+        self.0
+            .with_current(|state, _| match state.runs.get(key.as_ref()) {
+                Some(Entry::Running(run, _) | Entry::Ended(run)) => Ok(run.clone()),
+                Some(Entry::Gone) => Err(RunGone::Expired),
+                None => Err(RunGone::Unknown),
+            })
+    }
+
+    /// Stops the run of this key: its work is dropped where it waits.
+    ///
+    /// Returns `false` if none goes on. Work that never waits is not stopped.
+    pub fn stop(&self, key: impl AsRef<str>) -> bool {
+        match self.0.lock().runs.get(key.as_ref()) {
+            Some(Entry::Running(_, stop)) => {
+                stop.notify_one();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the counters.
+    #[must_use]
+    pub fn snapshot(&self) -> RunsSnapshot {
+        self.0.with_current(|state, _| state.counts)
+    }
+}
+
+impl fmt::Debug for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.0.lock().counts;
+        f.debug_struct("Runs")
+            .field("running", &counts.running)
+            .field("kept", &counts.kept)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The end of a run, also if its task is dropped with the runtime, or when dropping the work panics.
+struct Task {
+    registry: Arc<Registry>,
+    run: Option<Run>,
+}
+
+impl Task {
+    fn new(registry: &Arc<Registry>, run: &Run) -> Self {
+        Self {
+            registry: Arc::clone(registry),
+            run: Some(run.clone()),
+        }
+    }
+
+    fn end(mut self, end: &RunEnd<'_>) {
+        if let Some(run) = self.run.take() {
+            self.registry.end(&run, end);
+            self.registry.sweep();
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            let end = if thread::panicking() {
+                RunEnd::Panicked
+            } else {
+                RunEnd::Interrupted
+            };
+            self.registry.end(&run, &end);
+        }
+    }
+}
+
+enum Entered {
+    Found(Run),
+    New(Run),
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Forgets the runs that have expired, and looks at the others. Memory is freed after the lock.
+    fn with_current<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let expired = state.expire(&self.config, now);
+        let found = look(&mut state, now);
+        drop(state);
+        drop(expired);
+        found
+    }
+
+    /// Finds the run of `key`, or adds one.
+    fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
+        self.with_current(|state, _| {
+            let entered = self.enter_locked(state, key, stop);
+            match &entered {
+                Ok(Entered::New(_)) => state.counts.started += 1,
+                Ok(Entered::Found(_)) => state.counts.found += 1,
+                Err(_) => state.counts.refused += 1,
+            }
+            entered
+        })
+    }
+
+    fn enter_locked(
+        &self,
+        state: &mut State,
+        key: &str,
+        stop: &Arc<Notify>,
+    ) -> Result<Entered, StartError> {
+        if let Some(Entry::Running(run, _) | Entry::Ended(run)) = state.runs.get(key) {
+            return Ok(Entered::Found(run.clone()));
+        }
+        let config = &self.config;
+        if key.len() > config.max_key {
+            let (len, max) = (key.len(), config.max_key);
+            return Err(StartError::KeyTooLong { len, max });
+        }
+        if state.counts.running >= config.max_running {
+            let max = config.max_running;
+            return Err(StartError::TooManyRunning { max });
+        }
+        if state.counts.running + state.counts.kept >= config.max_runs {
+            let max = config.max_runs;
+            return Err(StartError::TooManyKept { max });
+        }
+        if let Some((prefix, max)) = config.prefix(key)
+            && state
+                .of_prefix
+                .get(prefix)
+                .is_some_and(|count| *count >= max)
+        {
+            return Err(StartError::TooManyOfPrefix { max });
+        }
+        let name = format!("{}{key}", config.name_prefix);
+        let topic = self.hub.topic_with(&name, &config.topic)?;
+        let run = Run {
+            key: key.into(),
+            topic,
+        };
+        // Removed first, so that the map has the new key: a queue may have the old one.
+        if state.runs.remove(key).is_some() {
+            state.counts.remembered -= 1;
+        }
+        let entry = Entry::Running(run.clone(), Arc::clone(stop));
+        state.runs.insert(Arc::clone(&run.key), entry);
+        state.counts.running += 1;
+        if let Some((prefix, _)) = config.prefix(key) {
+            *state.of_prefix.entry(prefix.into()).or_default() += 1;
+        }
+        Ok(Entered::New(run))
+    }
+
+    /// Ends the run's topic, unless its work did, and keeps the run.
+    fn end(&self, run: &Run, end: &RunEnd<'_>) {
+        self.finish(&run.topic, end);
+        let mut state = self.lock();
+        state.counts.running -= 1;
+        if let Some((prefix, _)) = self.config.prefix(&run.key)
+            && let Some(count) = state.of_prefix.get_mut(prefix)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.of_prefix.remove(prefix);
+            }
+        }
+        state.count(end);
+        state.keep(run.clone());
+    }
+
+    fn finish(&self, topic: &Topic, end: &RunEnd<'_>) {
+        if topic.is_finished() {
+            return;
+        }
+        let event = catch("the end event of a run", || (self.config.end_event)(end));
+        let finished = topic.finish(event.unwrap_or_default().as_ref());
+        if finished.is_err() {
+            // The event is too large.
+            let _ = topic.finish(None);
+        }
+    }
+
+    /// Keeps a run of an earlier process, and ends it if that process did not.
+    fn restore(&self, topic: Topic) {
+        let is_interrupted = !topic.is_finished();
+        self.finish(&topic, &RunEnd::Interrupted);
+        let key = topic.name().unwrap_or_default();
+        let key = key.strip_prefix(&*self.config.name_prefix);
+        let run = Run {
+            key: key.unwrap_or_default().into(),
+            topic,
+        };
+        let mut state = self.lock();
+        if is_interrupted {
+            state.count(&RunEnd::Interrupted);
+        }
+        state.keep(run);
+    }
+
+    /// Forgets runs when they expire, in a task that ends when none is kept.
+    fn sweep(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if mem::replace(&mut self.lock().is_swept, true) {
+            return;
+        }
+        let registry = Arc::downgrade(self);
+        runtime.spawn(async move {
+            while let Some(next) = Weak::upgrade(&registry).and_then(|registry| registry.expire()) {
+                sleep_until(next).await;
+            }
+        });
+    }
+
+    /// Forgets runs that have expired, and returns when the next one does.
+    fn expire(&self) -> Option<Instant> {
+        self.with_current(|state, now| {
+            let next = state.next_expiry(&self.config, now);
+            state.is_swept = next.is_some();
+            next
+        })
+    }
+}
+
+impl RunsConfig {
+    /// Returns the prefix of a key, and how many runs may go on with it.
+    fn prefix<'k>(&self, key: &'k str) -> Option<(&'k str, usize)> {
+        let (separator, max) = self.per_prefix?;
+        let prefix = key.split_once(separator);
+        Some((prefix.map_or(key, |(prefix, _)| prefix), max))
+    }
+}
+
+/// Waits until nobody has followed the topic for a time, or for ever without one.
+async fn unfollowed(topic: &Topic, time: Option<Duration>) {
+    let Some(time) = time else {
+        return pending().await;
+    };
+    while timeout(time, topic.watched()).await.is_ok() {
+        topic.unwatched().await;
+    }
+}

@@ -1,0 +1,159 @@
+//! The runs that go on, those that are kept, and the keys that are remembered.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::config::RunsConfig;
+use super::end::RunEnd;
+use super::run::Run;
+use crate::sync::Arc;
+
+/// The counters of [`Runs`](crate::Runs) at one time, most of them since their creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RunsSnapshot {
+    /// Runs that are going on.
+    pub running: usize,
+    /// Runs that have ended and are kept.
+    pub kept: usize,
+    /// Keys of runs that are remembered only.
+    pub remembered: usize,
+    /// Runs that were started.
+    pub started: u64,
+    /// Calls of [`Runs::start`](crate::Runs::start) that found a run of the key.
+    pub found: u64,
+    /// Calls of [`Runs::start`](crate::Runs::start) that were refused at a limit.
+    pub refused: u64,
+    /// Runs whose work resolved to `Ok`.
+    pub completed: u64,
+    /// Runs whose work resolved to an error.
+    pub failed: u64,
+    /// Runs whose work panicked.
+    pub panicked: u64,
+    /// Runs that were stopped.
+    pub stopped: u64,
+    /// Runs that were stopped because nobody followed them.
+    pub unfollowed: u64,
+    /// Runs that an earlier process had not ended.
+    pub interrupted: u64,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) runs: HashMap<Arc<str>, Entry>,
+    /// The number of runs that are going on, by the prefixes of their keys.
+    pub(super) of_prefix: HashMap<Box<str>, usize>,
+    /// Runs that have ended, in the order of their ends. Some may have been replaced.
+    ended: VecDeque<Past>,
+    /// Keys that are only remembered.
+    gone: VecDeque<Past>,
+    pub(super) counts: RunsSnapshot,
+    /// Whether a task waits for the next run to expire.
+    pub(super) is_swept: bool,
+}
+
+pub(super) enum Entry {
+    Running(Run, Arc<Notify>),
+    Ended(Run),
+    Gone,
+}
+
+/// A run that has ended, at this time.
+pub(super) struct Past {
+    key: Arc<str>,
+    at: Instant,
+}
+
+impl State {
+    /// Counts the end of a run.
+    pub(super) fn count(&mut self, end: &RunEnd<'_>) {
+        let counts = &mut self.counts;
+        *match end {
+            RunEnd::Completed => &mut counts.completed,
+            RunEnd::Failed(_) => &mut counts.failed,
+            RunEnd::Panicked => &mut counts.panicked,
+            RunEnd::Stopped => &mut counts.stopped,
+            RunEnd::Unfollowed => &mut counts.unfollowed,
+            RunEnd::Interrupted => &mut counts.interrupted,
+        } += 1;
+    }
+
+    /// Keeps a run that has ended.
+    pub(super) fn keep(&mut self, run: Run) {
+        self.counts.kept += 1;
+        self.ended.push_back(Past {
+            key: Arc::clone(&run.key),
+            at: Instant::now(),
+        });
+        self.runs.insert(Arc::clone(&run.key), Entry::Ended(run));
+    }
+
+    /// Forgets what has expired at the time `now`: first the events of a run, then its key.
+    ///
+    /// Topics leave the hub here, so that a new run of the key gets a new one. Their memory is
+    /// freed with the returned runs; clients that still read keep theirs.
+    #[must_use = "it is freed without the lock"]
+    pub(super) fn expire(&mut self, config: &RunsConfig, now: Instant) -> Vec<Run> {
+        let mut expired = Vec::new();
+        while let Some(past) = pop_if(&mut self.ended, |past| past.is_older(config.keep, now)) {
+            if let Some(entry @ Entry::Ended(_)) = self.runs.get_mut(&past.key)
+                && let Entry::Ended(run) = mem::replace(entry, Entry::Gone)
+            {
+                run.topic.forget(config.remember);
+                expired.push(run);
+                self.counts.kept -= 1;
+                self.counts.remembered += 1;
+                self.gone.push_back(past);
+            }
+        }
+        // Keys that were started again are counted too, so that they do not pile up.
+        let is_over = |len: usize, past: &Past| {
+            len > config.max_remembered || past.is_older(config.remember, now)
+        };
+        let mut len = self.gone.len();
+        while let Some(past) = pop_if(&mut self.gone, |past| is_over(len, past)) {
+            len -= 1;
+            // A later run of the key has another text at another address.
+            let current = self.runs.get_key_value(&past.key);
+            if current.is_some_and(|(key, _)| Arc::ptr_eq(key, &past.key)) {
+                self.runs.remove(&past.key);
+                self.counts.remembered -= 1;
+            }
+        }
+        expired
+    }
+
+    /// Returns a time at which a run may have expired, or `None` if none is kept or remembered.
+    /// A run that ends from now on does not expire much earlier.
+    pub(super) fn next_expiry(&self, config: &RunsConfig, now: Instant) -> Option<Instant> {
+        let first =
+            |queue: &VecDeque<Past>, age| queue.front().map(|past| past.at.checked_add(age));
+        let ended = first(&self.ended, config.keep);
+        let gone = first(&self.gone, config.remember);
+        let first = ended.into_iter().chain(gone).flatten().min()?;
+        let latest = now.checked_add(config.keep).unwrap_or(first);
+        Some(first.min(latest).max(now + PAUSE))
+    }
+}
+
+/// The minimum time between two sweeps.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Past {
+    fn is_older(&self, age: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= age
+    }
+}
+
+/// Removes the first one if it is as asked.
+fn pop_if(queue: &mut VecDeque<Past>, is_due: impl FnOnce(&Past) -> bool) -> Option<Past> {
+    if is_due(queue.front()?) {
+        queue.pop_front()
+    } else {
+        None
+    }
+}

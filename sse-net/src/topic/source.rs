@@ -1,0 +1,156 @@
+//! The events of a hub, or of a topic that stands alone, for what stores them and moves the mark.
+
+use std::any::Any;
+use std::collections::HashMap;
+
+use sse_core::{Epoch, LogId};
+
+use super::clock::now;
+use super::hub::HubCore;
+use super::state::Shared;
+use crate::sync::Arc;
+
+/// Stores events and moves the mark: a journal or an engine.
+pub(crate) trait Storage: Any + Send + Sync {
+    /// Called after events have been appended, without a lock.
+    fn wake(&self);
+
+    /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
+    fn bounds_backlog(&self) -> bool;
+}
+
+/// What a storage reads from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Hub(Arc<HubCore>),
+    Topic(Arc<Shared>),
+}
+
+/// Topics that have new events.
+#[derive(Default)]
+pub(crate) struct News {
+    /// All events up to this ID have been appended.
+    pub(crate) until: LogId,
+    pub(crate) topics: Vec<Arc<Shared>>,
+    /// Topics that were removed from the hub, each with the ID at which that happened.
+    pub(crate) removed: Vec<(LogId, Arc<str>)>,
+}
+
+/// What the topics retain.
+#[derive(Default)]
+pub(crate) struct Retained {
+    /// The greatest evicted ID of each topic. One that stands alone has the empty name.
+    pub(crate) evicted: HashMap<Arc<str>, LogId>,
+    /// The number of retained events.
+    pub(crate) events: usize,
+    /// The bytes of the topics' names, once for each event.
+    pub(crate) name_bytes: usize,
+    /// The wire bytes of the events.
+    pub(crate) bytes: usize,
+}
+
+impl Source {
+    /// Returns the ID of the last event.
+    pub(crate) fn last(&self) -> LogId {
+        match self {
+            Self::Hub(hub) => hub.order().epochs.last(),
+            Self::Topic(topic) => topic.lock().log.newest_id(),
+        }
+    }
+
+    /// Returns the topics with events since the last call.
+    pub(crate) fn news(&self) -> News {
+        match self {
+            Self::Hub(hub) => hub.order().take_news(),
+            Self::Topic(topic) => Self::alone(topic),
+        }
+    }
+
+    /// Returns the topics with events after an ID.
+    pub(crate) fn news_after(&self, id: LogId) -> News {
+        match self {
+            Self::Hub(hub) => News {
+                until: hub.order().take_news().until,
+                topics: hub.topics_after(id),
+                removed: hub.removed_after(id),
+            },
+            Self::Topic(topic) => Self::alone(topic),
+        }
+    }
+
+    fn alone(topic: &Arc<Shared>) -> News {
+        News {
+            until: topic.lock().log.newest_id(),
+            topics: vec![Arc::clone(topic)],
+            removed: Vec::new(),
+        }
+    }
+
+    /// Moves the mark: events up to `id` are visible from now on.
+    ///
+    /// `topics` are those that have events between the mark and `id`.
+    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
+        match self {
+            Self::Hub(hub) => hub.set_visible(id, topics),
+            Self::Topic(topic) => topic.set_visible(id),
+        }
+    }
+
+    /// Returns the epochs, the last of which is the current one.
+    pub(crate) fn epochs(&self) -> Vec<Epoch> {
+        match self {
+            Self::Hub(hub) => hub.order().epochs.iter().collect(),
+            Self::Topic(topic) => {
+                let state = topic.lock();
+                state
+                    .log
+                    .epochs()
+                    .map_or_else(Vec::new, |epochs| epochs.iter().collect())
+            }
+        }
+    }
+
+    /// Evicts what has expired, and returns what is left.
+    pub(crate) fn retained(&self) -> Retained {
+        let mut retained = Retained::default();
+        match self {
+            Self::Hub(hub) => hub.retained(&mut retained),
+            Self::Topic(topic) => retained.add(topic),
+        }
+        retained
+    }
+}
+
+impl Retained {
+    pub(super) fn add(&mut self, topic: &Shared) {
+        let mut state = topic.lock();
+        let evicted = state.log.evict(now());
+        let count = state.log.len();
+        self.events += count;
+        self.name_bytes += count * topic.name().map_or(0, |name| name.len());
+        self.bytes += state.log.begin().distance(state.log.tip());
+        let id = state.log.evicted();
+        drop(state);
+        drop(evicted);
+        let name = topic.name().cloned().unwrap_or_default();
+        self.evicted.insert(name, id);
+    }
+}
+
+impl Shared {
+    /// Makes events up to `id` visible, and wakes subscribers.
+    pub(super) fn set_visible(&self, id: LogId) {
+        let mut state = self.lock();
+        state.log.hold_after(id);
+        if let Some(end) = &mut state.end {
+            end.is_held &= end.id > id;
+        }
+        let wakers = state.take_wakers();
+        drop(state);
+        wakers.wake();
+        // In parts, because publishers wait for the lock.
+        while let Some(evicted) = { self.lock().log.settle() } {
+            drop(evicted);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Answers to requests with a body, and clients that leave.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sse_core::{Response, Retention};
+use sse_net::{Disconnect, Request, Server, Start, Tcp, Topic};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::common::{Ends, WIDE, pass, publish, published, serve, settle};
+use crate::posts::LIMIT;
+use crate::{SECOND, posting};
+
+/// The response reaches a client that sends on and reads at the same time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = posting().body_timeout(SECOND / 4);
+    let _server = Server::new(config)
+        .listen(tcp)
+        .serve(async |mut request: Request| {
+            let error = match request.path() {
+                "/json" => request.json::<u8>().await.unwrap_err(),
+                _ => request.body(LIMIT).await.unwrap_err(),
+            };
+            tokio::time::sleep(SECOND / 20).await; // The client sends meanwhile.
+            request.reject(error)
+        });
+    for (request, sends, status) in [
+        ("/ HTTP/1.1\r\nContent-Length: 1000\r\n", false, "408"),
+        ("/ HTTP/1.1\r\n", true, "411"),
+        ("/ HTTP/1.1\r\nContent-Length: 9999999\r\n", true, "413"),
+        ("/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", true, "400"),
+        ("/json HTTP/1.1\r\nContent-Length: 9999999\r\n", true, "415"),
+        (
+            "/ HTTP/1.1\r\nExpect: x\r\nContent-Length: 9999999\r\n",
+            true,
+            "417",
+        ),
+    ] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let head = format!("POST {request}Host: a\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let (mut reader, mut writer) = client.into_split();
+        let sending = tokio::spawn(async move {
+            let piece = [b'x'; 1000];
+            while sends && writer.write_all(&piece).await.is_ok() {
+                tokio::time::sleep(SECOND / 1000).await;
+            }
+            if !sends {
+                pending::<()>().await; // The client keeps its half open.
+            }
+        });
+        let mut answer = [0; 12];
+        reader.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[9..], status.as_bytes(), "{request}");
+        sending.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unwanted_body_is_read_within_a_budget() {
+    let topic = Topic::new(Retention::default());
+    let ends = Ends::default();
+    let (told, followed) = (ends.clone(), topic.clone());
+    let (_server, net) = serve(posting(), move |request: Request| {
+        let answer = match request.path() {
+            "/follow" => request.follow_from(&followed, Start::Live),
+            "/stream" => request.stream(async |stream| {
+                pass(SECOND).await;
+                stream.close().await
+            }),
+            _ => request.respond(Response::new(200).with_body("text/plain", "42")),
+        };
+        std::future::ready(told.watch(answer))
+    });
+    let head = |path: &str, length: usize| {
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+    };
+
+    let mut client = net.ask(WIDE, &head("/", 200_000)).await;
+    client.send(&"x".repeat(200_000)).await;
+    assert!(client.read_to_end().await.ends_with("\r\n\r\n42"));
+    drop(client);
+    settle().await;
+
+    let small = "x".repeat(40_000);
+    let mut client = net
+        .ask(WIDE, &(head("/follow", small.len()) + &small))
+        .await;
+    client.follow().await;
+    publish(&topic, 1..2);
+    assert_eq!(client.read().await, published(1..2));
+    drop(client);
+    let mut client = net
+        .ask(WIDE, &(head("/stream", small.len()) + &small))
+        .await;
+    let answer = client.read_to_end().await;
+    assert!(answer.ends_with("event: close\ndata: \n\n"), "{answer}");
+    pass(SECOND).await;
+    assert_eq!(
+        ends.take(),
+        [Disconnect::Finished, Disconnect::Gone, Disconnect::Finished]
+    );
+
+    let large = "x".repeat(100_000);
+    for path in ["/follow", "/stream"] {
+        let request = head(path, large.len()) + &large;
+        let _ = net.ask(WIDE, &request).await.read_to_end().await;
+        settle().await;
+        assert_eq!(ends.take(), [Disconnect::UnexpectedInput], "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_noticed_before_in_and_after_its_body() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    struct Alive;
+    impl Drop for Alive {
+        fn drop(&mut self) {
+            ALIVE.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let (server, net) = serve(posting(), async |mut request: Request| {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        let _alive = Alive;
+        if request.path() == "/late" {
+            pass(SECOND * 3600).await;
+        }
+        match request.body(LIMIT).await {
+            Ok(_) => pending().await,
+            Err(rejection) => request.reject(rejection),
+        }
+    });
+    for (path, body) in [
+        ("/late", ""),
+        ("/late", "he"),
+        ("/", "he"),
+        ("/", "hello"),
+        ("/late", "hello"),
+    ] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+        let mut client = net.ask(WIDE, &head).await;
+        settle().await;
+        client.send(body).await;
+        settle().await;
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 1, "{path}, {body:?}");
+        drop(client);
+        pass(SECOND).await;
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 0, "{path}, {body:?}");
+        assert_eq!(server.stats().connections, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_follows_a_body_and_ends_with_its_client() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ended);
+    let (_server, net) = serve(posting(), move |mut request: Request| {
+        let count = Arc::clone(&count);
+        async move {
+            let body = request.body(LIMIT).await.unwrap();
+            request
+                .stream(async move |mut stream| {
+                    stream.write_str(str::from_utf8(&body).unwrap()).await?;
+                    pending::<io::Result<()>>().await
+                })
+                .on_end(move |reason| {
+                    assert_eq!(reason, Disconnect::Gone);
+                    count.fetch_add(1, Ordering::Relaxed);
+                })
+        }
+    });
+    for (before, after) in [("hello", ""), ("", "hello"), ("he", "llo")] {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+        let mut client = net.ask(WIDE, &format!("{head}{before}")).await;
+        settle().await;
+        client.send(after).await;
+        assert_eq!(client.follow().await, "data: hello\n\n");
+        drop(client);
+        pass(SECOND).await;
+    }
+    assert_eq!(ended.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_chooses_by_accept_and_may_ignore_it() {
+    let topic = Topic::new(Retention::default());
+    let (_server, net) = serve(posting(), move |request: Request| {
+        let answer = match (request.path(), request.accepts_event_stream()) {
+            ("/choice", false) => {
+                request.respond(Response::new(200).with_body("application/json", "{}"))
+            }
+            ("/any", _) => request
+                .ignore_accept()
+                .stream(async |stream| stream.close().await),
+            ("/plain", _) => request
+                .without_retry()
+                .stream(async |stream| stream.close().await),
+            ("/topic", _) => request.without_retry().follow(&topic),
+            _ => request.stream(async |stream| stream.close().await),
+        };
+        std::future::ready(answer)
+    });
+    let end = "event: close\ndata: \n\n";
+    for (path, accept, status, has_retry, ending) in [
+        ("/choice", "application/json", "200", false, "{}"),
+        ("/choice", "text/event-stream", "200", true, end),
+        ("/any", "application/json", "200", true, end),
+        ("/other", "application/json", "406", false, "else here\n"),
+        ("/plain", "*/*", "200", false, end),
+        ("/topic", "*/*", "200", false, ""),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
+        let answer = net.ask(WIDE, &request).await.read().await;
+        assert_eq!(answer.get(9..12), Some(status), "{answer}");
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(body.starts_with("retry: "), has_retry, "{body}");
+        assert!(body.ends_with(ending), "{body}");
+        assert!(has_retry || body.len() < 70, "{body}");
+    }
+}

@@ -1,0 +1,397 @@
+//! Runs: started once, followed from any ID, stopped, kept, and forgotten.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::future::{pending, ready};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use sse_core::{Event, EventId, Rejection};
+use sse_net::{
+    Hub, HubConfig, Request, RunEnd, RunGone, Runs, RunsConfig, Start, StartError, Subscription,
+};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
+
+mod common;
+
+use common::{Net, config, serve};
+
+fn runs(config: RunsConfig) -> Runs {
+    Runs::new(Hub::new(HubConfig::default()), config)
+}
+
+type Work = Result<(), io::Error>;
+
+/// Reads until the end of the topic, without the IDs.
+async fn data(mut subscription: Subscription) -> String {
+    let mut bytes = Vec::new();
+    while subscription.read(&mut bytes).await.unwrap() > 0 {}
+    let text = String::from_utf8(bytes).unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with("id:") && !line.is_empty());
+    lines.collect::<Vec<_>>().join("|")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_is_done_once_however_many_tasks_ask() {
+    let (runs, done) = (runs(RunsConfig::default()), Arc::new(AtomicUsize::new(0)));
+    let tasks = Vec::from_iter((0..100).map(|_| {
+        let (runs, done) = (runs.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let done = Arc::clone(&done);
+                let run = runs.start("question", async move |run| {
+                    done.fetch_add(1, Relaxed);
+                    run.publish(&Event::new().data("answer"))?;
+                    Work::Ok(())
+                });
+                let answer = data(run.unwrap().subscribe(Start::Earliest)).await;
+                assert_eq!(answer, "data: answer");
+            }
+        })
+    }));
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(done.load(Relaxed), 1);
+    let counts = runs.snapshot();
+    assert_eq!((counts.started, counts.found), (1, 999));
+    assert_eq!((counts.running, counts.kept, counts.completed), (0, 1, 1));
+}
+
+/// How a run ends, and its last event.
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_with_an_event_that_says_why() {
+    let runs = runs(RunsConfig::default().stop_unfollowed(Duration::from_secs(30)));
+    let (never, failure) = ("never", "fails");
+    let start = |key: &'static str| {
+        runs.start(key, async move |run| {
+            run.publish(&Event::new().data(key))?;
+            match key {
+                "never" | "unfollowed" => pending().await,
+                "panics" => panic!("as the test has it"),
+                "fails" => Err(io::Error::other("the model is out of memory")),
+                "finishes" => Ok(run.finish(Some(&Event::new().data("[DONE]")))?),
+                _ => Ok(()),
+            }
+        })
+        .unwrap()
+    };
+    let error = |key: &str, reason: &str, message: &str| {
+        format!(
+            "data: {key}|event: error|data: {{\"reason\":\"{reason}\",\"message\":\"{message}\"}}"
+        )
+    };
+    let unfollowed = start("unfollowed");
+    let from = Instant::now();
+    let stopped = start(never);
+    let reader = tokio::spawn(data(stopped.subscribe(Start::Earliest)));
+    tokio::task::yield_now().await;
+    assert!(runs.stop(never));
+    assert_eq!(
+        reader.await.unwrap(),
+        error(never, "stopped", "the run was stopped")
+    );
+    assert!(!runs.stop(never), "it has ended");
+    assert!(!runs.stop("nothing"));
+    for (key, expected) in [
+        ("completes", "data: completes".to_owned()),
+        ("finishes", "data: finishes|data: [DONE]".to_owned()),
+        (failure, error(failure, "failed", "the run has failed")),
+        ("panics", error("panics", "panicked", "the run has failed")),
+    ] {
+        assert_eq!(data(start(key).subscribe(Start::Earliest)).await, expected);
+    }
+    while !unfollowed.is_finished() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let seconds = from.elapsed().as_secs();
+    assert!((30..32).contains(&seconds), "{seconds}");
+    let sentence = "the run was stopped, because nobody followed it";
+    let expected = error("unfollowed", "unfollowed", sentence);
+    assert_eq!(data(unfollowed.subscribe(Start::Earliest)).await, expected);
+    let counts = runs.snapshot();
+    let ends = [
+        counts.completed,
+        counts.failed,
+        counts.panicked,
+        counts.stopped,
+        counts.unfollowed,
+    ];
+    assert_eq!(ends, [2, 1, 1, 1, 1]);
+    assert_eq!((counts.running, counts.kept), (0, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_event_is_the_applications() {
+    let config = RunsConfig::default().end_event(|end| {
+        let text = match end {
+            RunEnd::Failed(error) => format!("{{\"error\":\"{error}\"}}"),
+            other => format!("{other:?}"),
+        };
+        Some(Event::new().data(text))
+    });
+    let runs = runs(config);
+    for (key, expected) in [
+        ("fails", "data: {\"error\":\"no memory\"}"),
+        ("ends", "data: Completed"),
+    ] {
+        let run = runs.start(key, async move |_| match key {
+            "fails" => Err("no memory"),
+            _ => Ok(()),
+        });
+        assert_eq!(
+            data(run.unwrap().subscribe(Start::Earliest)).await,
+            expected
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_end_event_ends_the_run_without_one() {
+    let runs = runs(RunsConfig::default().end_event(|_| panic!("as the test has it")));
+    let run = runs.start("key", async |run| {
+        run.publish(&Event::new().data("hey"))?;
+        Work::Err(io::ErrorKind::Other.into())
+    });
+    assert_eq!(
+        data(run.unwrap().subscribe(Start::Earliest)).await,
+        "data: hey"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_drops_the_work_where_it_waits() {
+    struct OnDrop(Option<oneshot::Sender<Instant>>);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            let _ = self.0.take().unwrap().send(Instant::now());
+        }
+    }
+    let runs = runs(RunsConfig::default());
+    let (sender, dropped) = oneshot::channel();
+    let on_drop = OnDrop(Some(sender));
+    let run = runs.start("key", async move |_| {
+        let _on_drop = on_drop;
+        sleep(Duration::from_secs(3600)).await;
+        Work::Ok(())
+    });
+    sleep(Duration::from_millis(1)).await;
+    let stopped = Instant::now();
+    assert!(runs.stop("key"));
+    let waited = dropped.await.unwrap() - stopped;
+    assert!(waited < Duration::from_millis(10), "{waited:?}");
+    drop(run);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_followed_run_is_not_stopped_for_want_of_followers() {
+    let runs = runs(RunsConfig::default().stop_unfollowed(Duration::from_secs(5)));
+    let run = runs
+        .start("key", async |_| pending::<Work>().await)
+        .unwrap();
+    let first = run.subscribe(Start::Live);
+    sleep(Duration::from_secs(60)).await;
+    drop(first);
+    sleep(Duration::from_secs(4)).await;
+    let second = run.subscribe(Start::Live);
+    sleep(Duration::from_secs(60)).await;
+    assert!(!run.is_finished());
+    drop(second);
+    sleep(Duration::from_secs(6)).await;
+    assert!(run.is_finished());
+    assert_eq!(runs.snapshot().unfollowed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_refuse_runs_with_an_error() {
+    let config = || RunsConfig::default();
+    for (config, keys, expected, status) in [
+        (
+            config().max_running(2),
+            ["a", "b", "c"],
+            "2 runs are going on, the most that is allowed; try again later, or raise `max_running`",
+            503,
+        ),
+        (
+            config().max_runs(2),
+            ["ended", "b", "c"],
+            "2 runs are going on or kept, the most that is allowed; try again later, or raise \
+             `max_runs`",
+            503,
+        ),
+        (
+            config().max_per_prefix('/', 1),
+            ["alice/1", "bob/1", "alice/2"],
+            "1 runs of this prefix are going on, the most that is allowed; wait for one to end, \
+             or raise `max_per_prefix`",
+            429,
+        ),
+    ] {
+        let runs = runs(config);
+        let start = |key: &'static str| {
+            runs.start(key, async move |_| match key {
+                "ended" => Work::Ok(()),
+                _ => pending().await,
+            })
+        };
+        start(keys[0]).unwrap();
+        sleep(Duration::from_millis(1)).await;
+        start(keys[1]).unwrap();
+        let error = start(keys[2]).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(Rejection::from(error).status(), status);
+        start(keys[1]).expect("it goes on");
+        runs.stop(keys[0]);
+        runs.stop(keys[1]);
+        assert_eq!(runs.snapshot().refused, 1);
+    }
+    let hub = Hub::new(HubConfig::default().max_topics(1));
+    let runs = Runs::new(hub, RunsConfig::default());
+    runs.start("a", async |_| pending::<Work>().await).unwrap();
+    let error = runs.start("b", async |_| pending::<Work>().await);
+    assert!(matches!(error, Err(StartError::Hub(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_kept_then_remembered_then_unknown() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let config = RunsConfig::default()
+        .keep(10 * MINUTE)
+        .remember(100 * MINUTE);
+    let hub = Hub::new(HubConfig::default());
+    let runs = Runs::new(hub.clone(), config);
+    let start = |text: &'static str| {
+        runs.start("key", async move |run| {
+            run.publish(&Event::new().data(text))?;
+            Work::Ok(())
+        })
+    };
+    assert_eq!(runs.get("key").unwrap_err(), RunGone::Unknown);
+    let run = start("first").unwrap();
+    assert_eq!(data(run.subscribe(Start::Earliest)).await, "data: first");
+    sleep(9 * MINUTE).await;
+    let kept = runs.get("key").unwrap();
+    assert_eq!(data(kept.subscribe(Start::Earliest)).await, "data: first");
+    drop((run, kept));
+
+    // Nobody calls the registry meanwhile.
+    sleep(2 * MINUTE).await;
+    assert_eq!(hub.topics(), 0, "its memory is free");
+    let gone = runs.get("key").unwrap_err();
+    assert_eq!(gone, RunGone::Expired);
+    assert_eq!(Rejection::from(gone).status(), 410);
+    sleep(100 * MINUTE).await;
+    let counts = runs.snapshot();
+    assert_eq!((counts.kept, counts.remembered), (0, 0));
+    let gone = runs.get("key").unwrap_err();
+    assert_eq!(gone, RunGone::Unknown);
+    assert_eq!(Rejection::from(gone).status(), 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_keys_are_forgotten_first() {
+    let config = RunsConfig::default().keep(Duration::ZERO).max_remembered(2);
+    let runs = runs(config);
+    for key in ["a", "b", "c"] {
+        runs.start(key, async |_| Work::Ok(())).unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    let found = ["a", "b", "c"].map(|key| runs.get(key).unwrap_err());
+    assert_eq!(
+        found,
+        [RunGone::Unknown, RunGone::Expired, RunGone::Expired]
+    );
+}
+
+/// A client that comes back with an ID of an earlier run of the key.
+#[tokio::test(start_paused = true)]
+async fn a_new_run_is_a_gap_for_the_ids_of_the_old_one() {
+    let runs = runs(RunsConfig::default().keep(Duration::from_secs(60)));
+    let start = |text: &'static str| {
+        runs.start("key", async move |run| {
+            run.publish(&Event::new().data(text))?;
+            Work::Ok(())
+        })
+    };
+    let old = start("old").unwrap();
+    let mut bytes = Vec::new();
+    let mut reader = old.subscribe(Start::Earliest);
+    reader.read(&mut bytes).await.unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let id = text
+        .lines()
+        .find_map(|line| line.strip_prefix("id: "))
+        .unwrap()
+        .to_owned();
+    sleep(Duration::from_secs(61)).await;
+
+    // Somebody still holds the old run, and a client has seen all of it.
+    let new = start("new").unwrap();
+    let id = EventId::new(id).unwrap();
+    let mut back = new.subscribe_after(id, Start::Earliest);
+    assert!(back.read(&mut Vec::new()).await.is_err(), "a gap");
+    assert_eq!(data(back).await, "data: new");
+    assert_eq!(data(old.subscribe(Start::Earliest)).await, "data: old");
+}
+
+/// The responses to a client of a run, from its beginning to its end.
+#[tokio::test(start_paused = true)]
+async fn clients_follow_from_any_id_and_get_204_at_the_end() {
+    let (runs, next) = (runs(RunsConfig::default()), Arc::new(Notify::new()));
+    let handler = {
+        let (runs, next) = (runs.clone(), Arc::clone(&next));
+        move |request: Request| {
+            let next = Arc::clone(&next);
+            let run = runs.start("key", async move |run| {
+                for n in 0..3 {
+                    run.publish(&Event::new().data(n.to_string()))?;
+                    next.notified().await;
+                }
+                Ok(run.finish(Some(&Event::new().data("[DONE]")))?) as Work
+            });
+            ready(request.follow(&run.unwrap()))
+        }
+    };
+    let (_server, net) = serve(config(), handler);
+    let mut first = net.get("/").await;
+    let begin = first.follow().await;
+    assert!(begin.ends_with("data: 0\n\n"), "{begin}");
+    next.notify_one();
+    let second = first.read().await;
+    let id = second
+        .lines()
+        .find_map(|line| line.strip_prefix("id: "))
+        .unwrap();
+    drop(first);
+    next.notify_one();
+
+    let mut back = net.resume("/", id).await;
+    let rest = back.follow().await;
+    assert!(
+        rest.ends_with("data: 2\n\n") && !rest.contains("data: 1"),
+        "{rest}"
+    );
+    next.notify_one();
+    let end = back.read_to_end().await;
+    let last = end
+        .lines()
+        .find_map(|line| line.strip_prefix("id: "))
+        .unwrap();
+    assert!(end.ends_with("data: [DONE]\n\n"), "{end}");
+    assert!(status(&net, last).await.starts_with("HTTP/1.1 204 "));
+
+    let mut late = net.get("/").await;
+    let all = late.read_to_end().await;
+    for text in ["data: 0\n", "data: 1\n", "data: 2\n", "data: [DONE]\n"] {
+        assert!(all.contains(text), "{all}");
+    }
+}
+
+async fn status(net: &Net, id: &str) -> String {
+    net.resume("/", id).await.read_to_end().await
+}
