@@ -105,7 +105,7 @@ pub(super) fn room_for(start: Cursor, bytes: usize, events: usize) -> Tail {
         rank: 0,
         bytes: Vec::with_capacity(bytes),
         entries: Vec::with_capacity(events),
-        ends: Some(Vec::with_capacity(events)),
+        ends: Some(Box::new(Vec::with_capacity(events))),
     }
 }
 

@@ -24,7 +24,11 @@ pub(crate) struct Chunk<B = Bytes> {
     /// One for each event: `end`, `id` and `appended` never fall.
     pub(crate) entries: Vec<Entry>,
     /// The end of each event in `bytes`, if events between them have been left out.
-    pub(crate) ends: Option<Vec<u32>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "it is rarely there, and a pointer is enough"
+    )]
+    pub(crate) ends: Option<Box<Vec<u32>>>,
 }
 
 /// The newest chunk, which still grows.

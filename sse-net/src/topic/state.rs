@@ -9,7 +9,7 @@ use super::clock::now;
 use super::hub::NewestId;
 use super::log::TopicLog;
 use super::waiters::{Waiters, Wakers};
-use super::watched::Subscriptions;
+use super::watched::{Rare, Subscriptions};
 use crate::config::{SlowClients, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -51,8 +51,7 @@ impl Shared {
                 log,
                 waiters: Waiters::default(),
                 subscriptions: Subscriptions::default(),
-                watchers: None,
-                runtime: None,
+                rare: None,
                 end,
             }),
             name,
@@ -106,10 +105,7 @@ pub(crate) struct State {
     pub(crate) log: TopicLog,
     pub(super) waiters: Waiters,
     pub(super) subscriptions: Subscriptions,
-    /// The wakers of tasks in `watched` and `unwatched`, once there were some.
-    pub(super) watchers: Option<Box<Waiters>>,
-    /// The runtime that wakes the subscribers, once they are many.
-    pub(super) runtime: Option<Handle>,
+    pub(super) rare: Option<Box<Rare>>,
     pub(crate) end: Option<End>,
 }
 
@@ -127,7 +123,13 @@ pub(crate) struct End {
 impl State {
     /// Takes the wakers of the subscribers that wait.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
-        self.waiters.take(self.runtime.as_ref())
+        let runtime = self.rare.as_ref().and_then(|rare| rare.runtime.as_ref());
+        self.waiters.take(runtime)
+    }
+
+    /// Returns the runtime that wakes the subscribers, once they are many.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.rare.as_ref()?.runtime.as_ref()
     }
 
     /// Returns `true` if the topic is finished and has no event after `cursor`.
