@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::stats::Disconnect;
-use crate::topic::{Several, Topic};
+use crate::topic::{Joining, Several, Topic};
 use crate::trace;
 use crate::transport::Transport;
 use crate::transport::limit::Permit;
@@ -44,7 +44,11 @@ pub(crate) struct Arrival {
 
 /// What an arriving connection follows, and where it continues.
 pub(crate) enum Follow {
-    One { topic: Topic, cursor: Cursor },
+    One {
+        topic: Topic,
+        cursor: Cursor,
+        joining: Option<Box<Joining>>,
+    },
     Several(Box<Several>),
 }
 
