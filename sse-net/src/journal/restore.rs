@@ -153,7 +153,7 @@ impl Contents {
                 Entry::Floor(id) => self.floor = self.floor.max(id),
                 Entry::Evicted(id, name) => {
                     self.topic(name.as_deref(), |topic| {
-                        topic.evicted = topic.evicted.max(id)
+                        topic.evicted = topic.evicted.max(id);
                     });
                 }
                 Entry::Finished(end) if self.has(end.id) => {

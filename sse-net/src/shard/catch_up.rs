@@ -6,6 +6,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use sse_core::{Batch, Slice};
 
+use super::catching::NextOfState;
 use super::connection::{Follows, Input, Written};
 use super::driver::Driver;
 use super::joint::NextOfJoint;
@@ -155,7 +156,12 @@ impl Driver {
         }
         let is_all = written == Written::All;
         let begun = match events {
-            Events::Slice(slice) => connection.keep_unsent(slice, taken, *since).count,
+            Events::Slice(slice) => {
+                if !is_all && self.feeds[connection.feed as usize].is_keyed() {
+                    self.catching_up.hold(key, slice);
+                }
+                connection.keep_unsent(slice, taken, *since).count
+            }
             Events::Batch(batch, joint) => {
                 let (count, len, id) = batch.begun(taken);
                 let position = if is_all { Some(batch.position()) } else { id };
@@ -182,6 +188,9 @@ impl Driver {
         let Some(group) = self.feeds[feed as usize].group() else {
             return Next::Nothing; // It is one.
         };
+        if group.topic().shared().is_keyed() {
+            return self.next_of_keyed(key, feed);
+        }
         if connection.position >= group.position() {
             return if group.is_finished {
                 Next::Close(Disconnect::Finished)
@@ -206,12 +215,43 @@ impl Driver {
         }
     }
 
+    /// Returns what a member of the group of a keyed topic gets next.
+    fn next_of_keyed(&mut self, key: u32, feed: u32) -> Next {
+        if self.written >= PART_BYTES {
+            return Next::Pause;
+        }
+        let connection = &mut self.connections[key as usize];
+        let Some(group) = self.feeds[feed as usize].group() else {
+            return Next::Nothing;
+        };
+        match self.catching_up.next(key, connection.position, group) {
+            NextOfState::Slice(slice) => Next::Events(Events::Slice(slice)),
+            NextOfState::StateEnd => match group.topic().shared().marker_event() {
+                Some(marker) => Next::Notice(marker),
+                None => self.next_of_keyed(key, feed),
+            },
+            NextOfState::UpToDate(position) => {
+                connection.position = position;
+                if group.is_finished {
+                    Next::Close(Disconnect::Finished)
+                } else {
+                    Next::Nothing
+                }
+            }
+            NextOfState::Lagged => Next::Close(Disconnect::FellBehind),
+        }
+    }
+
     /// Returns what a connection gets next that follows several topics.
     fn next_of_joint(&mut self, key: u32, joint: u32) -> Next {
         if self.written >= PART_BYTES {
             return Next::Pause;
         }
-        let (joint_key, joint) = (joint, &self.joints[joint as usize]);
+        let joint_key = joint;
+        let joint = &self.joints[joint_key as usize];
+        if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
+            return Next::Events(Events::Batch(batch, joint_key));
+        }
         if !joint.hub.linger().is_zero() && joint.has_new(&self.feeds) {
             let hub = Arc::clone(&joint.hub);
             if let Some(until) = self.hub_lingers(&hub) {
@@ -222,7 +262,13 @@ impl Driver {
         let waker = &self.connections[key as usize].waker;
         let joint = &mut self.joints[joint_key as usize];
         match joint.next(&mut self.feeds, waker) {
-            NextOfJoint::Events(batch) => Next::Events(Events::Batch(batch, joint_key)),
+            NextOfJoint::Events(batch) => {
+                if joint.has_keyed(&self.feeds) {
+                    let next = |position| joint.batch_after(&self.feeds, position);
+                    self.catching_up.hold_batches(key, batch.clone(), next);
+                }
+                Next::Events(Events::Batch(batch, joint_key))
+            }
             NextOfJoint::Missed(index) => {
                 let (topic, from) = joint.topic(&self.feeds, index);
                 match topic.slow_clients() {
@@ -236,6 +282,10 @@ impl Driver {
             NextOfJoint::Ended(index) => {
                 Next::Notice(joint.topic(&self.feeds, index).0.end_event())
             }
+            NextOfJoint::StateEnd => match joint.markers(&self.feeds) {
+                markers if markers.is_empty() => self.next_of_joint(key, joint_key),
+                markers => Next::Notice(markers),
+            },
             NextOfJoint::Over => Next::Close(Disconnect::Finished),
             NextOfJoint::Nothing => Next::Nothing,
         }

@@ -20,7 +20,7 @@ use sse_core::{Batch, LogId};
 use super::feed::Feed;
 use super::group::{Part, Pass};
 use crate::sync::Arc;
-use crate::topic::{HubShared, Missed, Shared, next_batch};
+use crate::topic::{HubShared, Missed, ReaderPlace, Shared, Since, next_batch};
 
 /// What a connection follows that follows several topics.
 pub(super) struct Joint {
@@ -28,13 +28,25 @@ pub(super) struct Joint {
     /// All events of the topics up to this ID have been written, or are unsent.
     pub(super) position: LogId,
     pub(super) links: Box<[Link]>,
+    /// `None` if there is nothing in it, as nearly always.
+    per_topic: Option<Box<PerTopic>>,
+}
+
+/// What differs between the topics of a connection.
+struct PerTopic {
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
-    #[expect(
-        clippy::box_collection,
-        reason = "it is rarely there, and a pointer is enough"
-    )]
-    from: Option<Box<Vec<LogId>>>,
+    from: Box<[LogId]>,
+    /// Until the state of keyed topics has been sent.
+    state: Option<State>,
+}
+
+/// The state of keyed topics, which a connection gets first.
+pub(super) struct State {
+    /// Where it ends and what follows begins.
+    end: LogId,
+    /// One for each topic.
+    since: Box<[Since]>,
 }
 
 /// A feed that the connection follows.
@@ -52,6 +64,8 @@ pub(super) enum NextOfJoint {
     Missed(usize),
     /// The topic with this index has ended.
     Ended(usize),
+    /// The state of keyed topics has been sent.
+    StateEnd,
     /// All feeds have ended.
     Over,
     Nothing,
@@ -60,19 +74,34 @@ pub(super) enum NextOfJoint {
 /// The position in a topic that has ended.
 const ENDED: LogId = LogId::new(u64::MAX, u64::MAX);
 
+impl State {
+    pub(super) fn new(end: LogId, since: Vec<Since>) -> Self {
+        Self {
+            end,
+            since: since.into(),
+        }
+    }
+}
+
 impl Joint {
     pub(super) fn new(
         hub: Arc<HubShared>,
         position: LogId,
         links: Vec<Link>,
         from: Vec<LogId>,
+        state: Option<State>,
     ) -> Self {
-        let is_needed = from.iter().any(|from| *from > position);
+        let is_needed = state.is_some() || from.iter().any(|from| *from > position);
         Self {
             hub,
             position,
             links: links.into(),
-            from: is_needed.then(|| Box::new(from)),
+            per_topic: is_needed.then(|| {
+                Box::new(PerTopic {
+                    from: from.into(),
+                    state,
+                })
+            }),
         }
     }
 
@@ -82,10 +111,52 @@ impl Joint {
         (feeds[link.feed as usize].topic(), self.after(index))
     }
 
+    /// Returns where the connection is in the topic with this index.
+    fn place(&self, index: usize) -> ReaderPlace {
+        let since = self.state().map(|state| state.since[index]);
+        ReaderPlace {
+            after: self.after(index),
+            since: since.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the events that stand where the state of keyed topics ends.
+    pub(super) fn markers(&self, feeds: &Slab<Feed>) -> Vec<u8> {
+        let topics = self
+            .links
+            .iter()
+            .map(|link| feeds[link.feed as usize].topic());
+        let keyed = topics.filter(|topic| topic.is_keyed());
+        keyed.filter_map(Shared::marker_event).flatten().collect()
+    }
+
+    pub(super) fn has_keyed(&self, feeds: &Slab<Feed>) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| feeds[link.feed as usize].is_keyed())
+    }
+
+    /// Returns the events after a later position, or after the state of keyed topics none.
+    pub(super) fn batch_after(&self, feeds: &Slab<Feed>, position: LogId) -> Option<Batch> {
+        let readers = (0..self.links.len()).map(|index| {
+            let place = self.place(index);
+            let after = place.after.max(position);
+            (self.topic(feeds, index).0, ReaderPlace { after, ..place })
+        });
+        next_batch(readers, self.until()).unwrap_or_default()
+    }
+
+    /// Returns where the next batch ends at the latest.
+    fn until(&self) -> LogId {
+        match self.state() {
+            Some(state) => state.end,
+            None => self.hub.order().visible(),
+        }
+    }
+
     /// Returns the position in the topic with this index.
     fn after(&self, index: usize) -> LogId {
-        match &self.from {
-            Some(from) => from[index].max(self.position),
+        match &self.per_topic {
+            Some(per_topic) => per_topic.from[index].max(self.position),
             None => self.position,
         }
     }
@@ -93,10 +164,13 @@ impl Joint {
     /// Sets the position in one topic.
     fn set_from(&mut self, index: usize, id: LogId) {
         let count = self.links.len();
-        let from = self
-            .from
-            .get_or_insert_with(|| Box::new(vec![LogId::default(); count]));
-        from[index] = id;
+        let per_topic = self.per_topic.get_or_insert_with(|| {
+            Box::new(PerTopic {
+                from: vec![LogId::default(); count].into(),
+                state: None,
+            })
+        });
+        per_topic.from[index] = id;
     }
 
     fn is_ended(&self, index: usize) -> bool {
@@ -113,15 +187,36 @@ impl Joint {
     /// Moves the position after a batch or a slice has been written.
     pub(super) fn advance(&mut self, position: LogId) {
         self.position = self.position.max(position);
-        if let Some(from) = &self.from
-            && from.iter().all(|from| *from <= self.position)
+        self.drop_per_topic();
+    }
+
+    /// Drops what differs between the topics, once nothing does.
+    fn drop_per_topic(&mut self) {
+        if let Some(per_topic) = &self.per_topic
+            && per_topic.state.is_none()
+            && per_topic.from.iter().all(|from| *from <= self.position)
         {
-            self.from = None;
+            self.per_topic = None;
         }
+    }
+
+    fn state(&self) -> Option<&State> {
+        self.per_topic.as_ref()?.state.as_ref()
+    }
+
+    /// Ends the state of keyed topics, and returns `true` if it had not been sent until now.
+    fn end_state(&mut self) -> bool {
+        let per_topic = self.per_topic.as_mut();
+        let state = per_topic.and_then(|per_topic| per_topic.state.take());
+        self.drop_per_topic();
+        state.is_some()
     }
 
     /// Returns the part of a pass over the group of a feed for the connection.
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
+        if self.state().is_some() {
+            return Part::CatchUp;
+        }
         let mut after = self.position;
         for (index, link) in self.links.iter().enumerate() {
             if link.feed == feed {
@@ -139,15 +234,20 @@ impl Joint {
     /// Returns the next events, or waits for some with the connection's waker.
     pub(super) fn next(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> NextOfJoint {
         loop {
-            let until = self.hub.order().visible();
+            let until = self.until();
             let links = self.links.iter().enumerate();
             let readers = links.map(|(index, link)| {
                 let topic: &Shared = feeds[link.feed as usize].topic();
-                (topic, self.after(index))
+                (topic, self.place(index))
             });
             match next_batch(readers, until) {
                 Ok(Some(batch)) => return NextOfJoint::Events(batch),
-                Ok(None) => self.advance(until),
+                Ok(None) => {
+                    self.advance(until);
+                    if self.end_state() {
+                        return NextOfJoint::StateEnd;
+                    }
+                }
                 Err(Missed { index, evicted, .. }) => {
                     self.set_from(index, evicted);
                     return NextOfJoint::Missed(index);

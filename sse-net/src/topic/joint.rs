@@ -1,14 +1,16 @@
 //! A reader of several topics, which waits in all of them.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
-use sse_core::{Batch, Lagged, Resume};
+use sse_core::{Batch, Lagged, LogId, Resume};
 use tokio::time::Instant;
 
 use super::handle::Topic;
+use super::reader::MAX_HELD;
 use super::several::{Followed, Several, next_batch};
 use super::waiters::Place;
 
@@ -21,16 +23,21 @@ pub(crate) struct JointReader {
     lingers_until: Option<Instant>,
     /// Whether the gaps before the beginning have not been reported yet.
     has_gaps: bool,
-    /// The topic in which the last error was.
+    /// The topic in which the last error was, and whether that is still to be reported.
     lagged: usize,
+    is_unreported: bool,
+    /// The end of the state of keyed topics, until that has been read.
+    state_end: Option<LogId>,
+    /// The rest of a pass, if topics are keyed; see `Reader`.
+    held: VecDeque<Batch>,
 }
 
 /// What a reader of several topics has read.
 #[derive(Debug)]
 pub(crate) enum Read {
     Events(Batch),
-    /// An event that reports the end of one of the topics.
-    End(Vec<u8>),
+    /// Events that report the end of one of the topics, or of the state of those that are keyed.
+    Own(Vec<u8>),
 }
 
 impl JointReader {
@@ -44,6 +51,9 @@ impl JointReader {
             lingers_until: None,
             has_gaps,
             lagged: 0,
+            is_unreported: false,
+            state_end: several.state_end,
+            held: VecDeque::new(),
             several,
         }
     }
@@ -100,10 +110,13 @@ impl JointReader {
             if let Some(batch) = self.try_read()? {
                 return Poll::Ready(Ok(Some(Read::Events(batch))));
             }
+            if let Some(markers) = self.take_markers() {
+                return Poll::Ready(Ok(Some(Read::Own(markers))));
+            }
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
                     let topic = &self.several.topics[index].topic;
-                    return Poll::Ready(Ok(Some(Read::End(topic.shared.end_event()))));
+                    return Poll::Ready(Ok(Some(Read::Own(topic.shared.end_event()))));
                 }
                 Wait::Ended(None) => return Poll::Ready(Ok(None)),
                 Wait::Pending if !self.has_new() => return Poll::Pending,
@@ -113,8 +126,18 @@ impl JointReader {
         }
     }
 
-    /// Returns the next events, without waiting for any.
-    pub(super) fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+    /// Returns the next events, without waiting for any. The next call reports an error again.
+    pub(super) fn try_next(&mut self) -> Result<Option<Batch>, Lagged> {
+        let next = self.try_read();
+        self.is_unreported |= next.is_err();
+        next
+    }
+
+    fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+        if mem::take(&mut self.is_unreported) {
+            let begin = self.lagged().lock().log.begin();
+            return Err(Lagged { begin });
+        }
         if mem::take(&mut self.has_gaps) {
             let mut topics = self.several.topics.iter();
             let gap = topics.position(|topic| topic.resume >= Resume::Gap);
@@ -122,13 +145,18 @@ impl JointReader {
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
         }
-        let until = self.several.hub.order().visible();
+        if let Some(batch) = self.held.pop_front() {
+            self.several.position = batch.position();
+            return Ok(Some(batch));
+        }
+        let visible = self.several.hub.order().visible();
+        let until = self.state_end.unwrap_or(visible);
         let Several {
             position, topics, ..
         } = &self.several;
         let readers = topics
             .iter()
-            .map(|followed| (&*followed.topic.shared, followed.from.max(*position)));
+            .map(|followed| (&*followed.topic.shared, followed.place(*position)));
         match next_batch(readers, until) {
             Ok(Some(batch)) => {
                 self.several.position = batch.position();
@@ -137,6 +165,7 @@ impl JointReader {
                 self.lingers_until = lingers
                     .then(|| Instant::now().checked_add(linger))
                     .flatten();
+                self.hold_rest(until);
                 Ok(Some(batch))
             }
             Ok(None) => {
@@ -144,11 +173,46 @@ impl JointReader {
                 Ok(None)
             }
             Err(missed) => {
-                self.several.topics[missed.index].from = missed.evicted;
+                self.several.begin_anew(&missed);
+                self.state_end = self.several.state_end;
                 self.lagged = missed.index;
                 Err(missed.into())
             }
         }
+    }
+
+    /// Holds what follows up to the ID `until`, if topics are keyed.
+    fn hold_rest(&mut self, until: LogId) {
+        let Several {
+            position, topics, ..
+        } = &self.several;
+        if !topics.iter().any(|followed| followed.is_keyed) {
+            return;
+        }
+        let (mut position, mut bytes) = (*position, 0);
+        while position < until && bytes < MAX_HELD {
+            let readers = topics
+                .iter()
+                .map(|followed| (&*followed.topic.shared, followed.place(position)));
+            let Ok(Some(batch)) = next_batch(readers, until) else {
+                return;
+            };
+            position = batch.position();
+            bytes += batch.len();
+            self.held.push_back(batch);
+        }
+    }
+
+    /// Returns the events that stand where the state of keyed topics ends, once that is read.
+    fn take_markers(&mut self) -> Option<Vec<u8>> {
+        if self.state_end? > self.several.position {
+            return None;
+        }
+        self.state_end = None;
+        let topics = self.several.topics.iter();
+        let keyed = topics.filter(|followed| followed.is_keyed);
+        let markers = keyed.filter_map(|followed| followed.topic.shared.marker_event());
+        Some(markers.flatten().collect()).filter(|markers: &Vec<u8>| !markers.is_empty())
     }
 
     /// Registers the waker in all topics, unless one or all of them have ended.

@@ -8,6 +8,7 @@ use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Resume};
 
 use super::handle::Topic;
 use super::hub::HubShared;
+use super::log::Since;
 use super::position::encode_position;
 use super::state::Shared;
 use crate::config::Start;
@@ -22,6 +23,8 @@ pub(crate) struct Several {
     pub(crate) topics: Vec<Followed>,
     /// The worst outcome of the topics.
     pub(crate) resume: Resume,
+    /// Where the state of keyed topics ends, if there are such topics.
+    pub(crate) state_end: Option<LogId>,
     /// The client's last event ID.
     asked: Option<EventId<'static>>,
 }
@@ -33,6 +36,25 @@ pub(crate) struct Followed {
     /// Its events up to this ID are not sent: they are before the beginning, or missed.
     pub(crate) from: LogId,
     pub(crate) resume: Resume,
+    pub(crate) is_keyed: bool,
+    pub(crate) since: Since,
+}
+
+/// Where the reader of a topic is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReaderPlace {
+    pub(crate) after: LogId,
+    pub(crate) since: Since,
+}
+
+impl Followed {
+    /// Returns where the reader of this topic is, when that of all is at `position`.
+    pub(crate) fn place(&self, position: LogId) -> ReaderPlace {
+        ReaderPlace {
+            after: self.from.max(position),
+            since: self.since,
+        }
+    }
 }
 
 /// What a client may follow.
@@ -86,17 +108,26 @@ impl Several {
             let (state, found) = topic.find_judged(judged, start);
             drop(state);
             let (from, resume) = (found.position.unwrap_or_default(), found.resume);
+            let joining = found.joining;
             drop(found);
             Followed {
                 topic,
                 from,
                 resume,
+                is_keyed: joining.is_some(),
+                since: joining.map_or_else(Since::default, |joining| joining.since),
             }
         });
         let topics = Vec::from_iter(followed);
+        let has_keyed = topics.iter().any(|followed| followed.is_keyed);
         let earliest = topics.iter().map(|topic| topic.from).min();
         Self {
-            position: judged.position().or(earliest).unwrap_or_default(),
+            // A keyed topic may begin before the client's position.
+            position: earliest
+                .min(judged.position())
+                .or(earliest)
+                .unwrap_or_default(),
+            state_end: Some(judged.visible).filter(|_| has_keyed),
             resume: topics
                 .iter()
                 .map(|topic| topic.resume)
@@ -105,6 +136,26 @@ impl Several {
             asked: asked.map(|id| id.clone().into_owned()),
             topics,
             hub,
+        }
+    }
+
+    /// Continues a topic after events that were missed.
+    ///
+    /// A keyed topic begins anew, and then the position is before that of the other topics.
+    pub(crate) fn begin_anew(&mut self, missed: &Missed) {
+        let position = self.position;
+        let followed = &mut self.topics[missed.index];
+        followed.from = missed.evicted;
+        if !followed.is_keyed {
+            return;
+        }
+        followed.since = followed.topic.lock().log.since();
+        self.state_end = Some(self.hub.order().visible());
+        self.position = missed.evicted;
+        for (index, followed) in self.topics.iter_mut().enumerate() {
+            if index != missed.index {
+                followed.from = followed.from.max(position);
+            }
         }
     }
 
@@ -166,16 +217,17 @@ impl From<Missed> for Lagged {
 /// This is the general rule, which works for any readers. A topic without new events costs no
 /// lock.
 pub(crate) fn next_batch<'a>(
-    topics: impl Iterator<Item = (&'a Shared, LogId)>,
+    topics: impl Iterator<Item = (&'a Shared, ReaderPlace)>,
     until: LogId,
 ) -> Result<Option<Batch>, Missed> {
     let mut slices = Vec::new();
-    for (index, (topic, after)) in topics.enumerate() {
+    for (index, (topic, place)) in topics.enumerate() {
+        let ReaderPlace { after, since } = place;
         if !topic.may_have_after(after) {
             continue;
         }
         let log = &topic.lock().log;
-        match log.slice_between(after, until) {
+        match log.read_between(after, until, since) {
             Ok(Some(slice)) => {
                 let is_all = slice.last_id() >= log.newest_id().min(until);
                 slices.push((slice, is_all));
@@ -184,7 +236,7 @@ pub(crate) fn next_batch<'a>(
             Err(lagged) => {
                 return Err(Missed {
                     index,
-                    evicted: log.evicted(),
+                    evicted: log.begin_id(),
                     begin: lagged.begin,
                 });
             }

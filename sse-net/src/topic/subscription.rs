@@ -211,7 +211,7 @@ impl Subscription {
     /// Polls for the next events. `None` is the end.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Next>, Lagged>> {
         match &mut self.0 {
-            Source::One(reader) => reader.poll_slice(cx).map_ok(|slice| slice.map(Next::from)),
+            Source::One(reader) => reader.poll_next(cx),
             Source::Several(reader) => reader.poll_read(cx).map_ok(|read| read.map(Next::from)),
         }
     }
@@ -219,9 +219,9 @@ impl Subscription {
     /// Returns the next events, without waiting for any.
     fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
         match &mut self.0 {
-            Source::One(reader) => Ok(reader.try_slice()?.map(Next::from)),
+            Source::One(reader) => reader.try_next(),
             Source::Several(reader) => {
-                Ok(reader.try_read()?.map(|batch| Read::Events(batch).into()))
+                Ok(reader.try_next()?.map(|batch| Read::Events(batch).into()))
             }
         }
     }
@@ -364,6 +364,16 @@ impl Subscription {
     }
 }
 
+impl Next {
+    /// An event that is not in a log.
+    pub(super) fn own(event: Vec<u8>) -> Self {
+        Self {
+            bytes: event.into(),
+            count: 1,
+        }
+    }
+}
+
 impl From<Slice> for Next {
     fn from(slice: Slice) -> Self {
         Self {
@@ -380,10 +390,7 @@ impl From<Read> for Next {
                 bytes: batch.bytes(),
                 count: batch.count(),
             },
-            Read::End(event) => Self {
-                bytes: event.into(),
-                count: 1,
-            },
+            Read::Own(event) => Self::own(event),
         }
     }
 }
