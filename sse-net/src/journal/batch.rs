@@ -1,5 +1,7 @@
 //! What is written next.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sse_core::{Finish, LogId, Record, Segment, SegmentEntry as Entry, Slice};
@@ -20,48 +22,71 @@ pub(super) struct Collected<'a> {
 /// The end of a topic comes before an event with the same ID, which was published with it. So
 /// that event is not visible before the end is stored.
 pub(super) fn collect<'a>(goal: &'a News, after: LogId, out: &mut Vec<u8>) -> Collected<'a> {
-    let (mut until, mut evicted, mut slices) = (goal.until, Vec::new(), Vec::new());
+    let (mut until, mut slices, mut evicted) = (goal.until, Vec::new(), Vec::new());
     let max = MAX_BATCH / goal.topics.len().max(1);
     for topic in &goal.topics {
-        let (mut at, mut len) = (after, 0);
-        loop {
-            let state = topic.lock();
-            let (next, begin) = (state.log.slice_between(at, goal.until), state.log.evicted());
-            drop(state);
-            match next {
-                Ok(Some(slice)) => {
-                    len += slice.bytes().len();
-                    at = slice.last_id();
-                    slices.push((topic, slice));
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    evicted.push((topic, at, begin));
-                    at = begin;
-                }
-            }
-            if len > max {
-                until = until.min(at);
-                break;
-            }
-        }
+        let taken = take(topic, after..goal.until, max, &mut slices, &mut evicted);
+        until = until.min(taken);
     }
-    for (topic, _, begin) in &evicted {
-        Entry::Evicted(*begin, name(topic)).encode(out);
+    for (topic, _, end) in &mut evicted {
+        *end = until.min(*end);
+        Entry::Evicted(*end, name(topic)).encode(out);
     }
+    // Events of topics that are removed later are left out, too.
+    for (_, name) in goal.removed.iter().filter(|(id, _)| *id > goal.until) {
+        Entry::Evicted(until, Some((&**name).into())).encode(out);
+    }
+    let is_due = |(id, _): &(LogId, _)| after < *id && *id <= until;
     let events = slices
         .iter()
         .flat_map(|(topic, slice)| events(topic, slice));
-    let entries = ends(goal).chain(events);
-    let is_due = |(id, _): &(LogId, _)| after < *id && *id <= until;
-    let mut entries: Vec<_> = entries.filter(is_due).collect();
-    entries.sort_by_key(|(id, _)| *id);
-    let last = entries.last().map_or(after, |(id, _)| *id);
-    entries.iter().for_each(|(_, entry)| entry.encode(out));
+    let events = events.filter(is_due);
+    let mut entries: Vec<_> = ends(goal).filter(is_due).collect();
+    let mut last = after;
+    let encode = |(id, entry): (LogId, Entry<'_>)| {
+        entry.encode(out);
+        last = id;
+    };
+    if goal.topics.len() == 1 && entries.is_empty() {
+        events.for_each(encode); // They are in order.
+    } else {
+        entries.extend(events);
+        entries.sort_by_key(|(id, _)| *id);
+        entries.into_iter().for_each(encode);
+    }
     if last < until {
         Entry::UpTo(until).encode(out);
     }
     Collected { until, evicted }
+}
+
+/// Takes up to about `max` bytes of a topic, and returns the ID up to which that is all.
+fn take<'a>(
+    topic: &'a Arc<Shared>,
+    range: Range<LogId>,
+    max: usize,
+    slices: &mut Vec<(&'a Arc<Shared>, Slice)>,
+    evicted: &mut Vec<(&'a Arc<Shared>, LogId, LogId)>,
+) -> LogId {
+    let (mut at, mut len) = (range.start, 0);
+    while len <= max {
+        let state = topic.lock();
+        let (next, begin) = (state.log.slice_between(at, range.end), state.log.evicted());
+        drop(state);
+        match next {
+            Ok(Some(slice)) => {
+                len += slice.bytes().len();
+                at = slice.last_id();
+                slices.push((topic, slice));
+            }
+            Ok(None) => return range.end,
+            Err(_) => {
+                evicted.push((topic, at, begin));
+                at = begin;
+            }
+        }
+    }
+    at
 }
 
 fn events<'a>(topic: &'a Shared, slice: &'a Slice) -> impl Iterator<Item = (LogId, Entry<'a>)> {
@@ -88,7 +113,7 @@ fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
     ends.chain(removed)
 }
 
-fn name(topic: &Shared) -> Option<std::borrow::Cow<'_, str>> {
+fn name(topic: &Shared) -> Option<Cow<'_, str>> {
     topic.name().map(|name| (&**name).into())
 }
 

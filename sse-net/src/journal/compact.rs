@@ -10,7 +10,7 @@ use super::disk::{Disk, FileError};
 use super::segments::{SegmentFile, path};
 use crate::topic::{News, Source};
 
-/// The compaction of the segments that are not written to any more.
+/// The compaction of the oldest segments.
 ///
 /// The new segment is written from what the topics retain in memory, to another file, synced, and
 /// renamed to the last of those that it replaces; then the others are deleted. So it is there as a
@@ -20,12 +20,12 @@ pub(super) struct Compaction {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) source: Source,
-    /// The oldest first.
+    /// Those that are not written to any more, the oldest first.
     pub(super) files: Vec<SegmentFile>,
-    /// The segments that stay have all events after this ID.
+    /// Up to where they have all events.
     pub(super) until: LogId,
     pub(super) segment_bytes: u64,
-    /// The bytes by which the last new segment was longer than what was retained.
+    /// The bytes by which the last new segment was longer than what it keeps.
     pub(super) residue: u64,
 }
 
@@ -38,35 +38,60 @@ pub(super) struct Compacted {
 }
 
 impl Compaction {
-    /// Compacts the segments, if there is enough to drop. Calls `pause` now and then.
+    /// Compacts the oldest segments, if there is enough to drop. Calls `pause` now and then.
     pub(super) fn run(&self, pause: &mut dyn FnMut()) -> Result<Option<Compacted>, FileError> {
-        let Some((last, others)) = self.files.split_last() else {
+        let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
-        let retained = self.source.retained();
-        let total: u64 = self.files.iter().map(|file| file.len).sum();
-        let overhead = retained.events * Record::LEN + retained.name_bytes;
-        let kept = (retained.bytes + overhead) as u64;
-        let dead = total.saturating_sub(kept + self.residue);
-        let max_files = MAX_FILES + usize::try_from(total / self.segment_bytes).unwrap_or(0);
-        if self.files.len() <= max_files && dead < self.segment_bytes.max(kept / 2) {
-            return Ok(None);
-        }
+        let (last, others) = (self.files[count - 1], &self.files[..count - 1]);
         let temporary = self.dir.join(TEMPORARY);
         self.disk.remove(&temporary)?;
-        let written = self.write(&temporary, &path(&self.dir, last.number), pause);
+        let (replaced, until) = (path(&self.dir, last.number), self.end(count));
+        let written = self.write(&temporary, &replaced, until, pause);
         let len = written.inspect_err(|_| {
             let _ = self.disk.remove(&temporary); // It is deleted before the next attempt, too.
         })?;
         let mut others = others.iter().map(|file| path(&self.dir, file.number));
         let synced = self.disk.sync_dir(&self.dir);
         let deleted = synced.and_then(|()| others.try_for_each(|path| self.disk.remove(&path)));
-        let number = last.number;
+        let (number, from) = (last.number, LogId::default());
         Ok(Some(Compacted {
-            file: SegmentFile { number, len },
+            file: SegmentFile { number, len, from },
             residue: len.saturating_sub(kept),
             error: deleted.err(),
         }))
+    }
+
+    /// Returns how many of the oldest segments are worth replacing, and the bytes that they keep.
+    ///
+    /// Those are enough that have most of what can be dropped: the others are copied in vain.
+    fn choose(&self) -> Option<(usize, u64)> {
+        let retained = self.source.retained();
+        let overhead = retained.events * Record::LEN + retained.name_bytes;
+        let kept_in = |count| {
+            let bytes = self.source.retained_until(self.end(count)) as u64;
+            bytes + bytes * overhead as u64 / retained.bytes.max(1) as u64
+        };
+        let len_of = |count: usize| self.files[..count].iter().map(|file| file.len).sum::<u64>();
+        let dead_in = |count| len_of(count).saturating_sub(kept_in(count) + self.residue);
+        let all = self.files.len();
+        let (total, kept, dead) = (len_of(all), kept_in(all), dead_in(all));
+        let max_files = MAX_FILES + usize::try_from(total / self.segment_bytes).unwrap_or(0);
+        if all > max_files {
+            return Some((all, kept));
+        }
+        if all == 0 || dead < self.segment_bytes.max(kept / 2) {
+            return None;
+        }
+        let counts: Vec<_> = (1..all).collect();
+        let few = counts.partition_point(|count| dead_in(*count) < dead / 4 * 3);
+        Some((few + 1, kept_in(few + 1)))
+    }
+
+    /// Returns the ID up to which the oldest `count` segments have all events.
+    fn end(&self, count: usize) -> LogId {
+        let next = self.files.get(count);
+        next.map_or(self.until, |next| next.from.min(self.until))
     }
 
     /// Writes the new segment, and returns its length.
@@ -74,18 +99,16 @@ impl Compaction {
         &self,
         temporary: &Path,
         replaced: &Path,
+        until: LogId,
         pause: &mut dyn FnMut(),
     ) -> Result<u64, FileError> {
         let output = self.disk.create(temporary)?;
         let news = self.source.news_after(LogId::default());
-        let goal = News {
-            until: self.until,
-            ..news
-        };
+        let goal = News { until, ..news };
         let (mut len, mut at) = (0, LogId::default());
-        let mut bytes = head(&self.source, at, self.until);
+        let mut bytes = head(&self.source, at, until);
         Entry::Floor(self.source.floor()).encode(&mut bytes);
-        while at < self.until {
+        while at < until {
             at = collect(&goal, at, &mut bytes).until;
             output.write(&bytes)?;
             len += bytes.len() as u64;

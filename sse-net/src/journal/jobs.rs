@@ -90,14 +90,13 @@ impl Writer {
             return;
         }
         (self.compact_at, self.is_compacting) = (now.steady + COMPACT, true);
-        let files = self.segments.closed().to_vec();
-        let is_open = files.len() < self.segments.files.len();
+        let (files, until) = self.segments.closed();
         let compaction = Compaction {
             disk: Arc::clone(&self.segments.disk),
             dir: self.segments.dir.clone(),
             source: self.source.clone(),
-            files,
-            until: if is_open { self.begin } else { self.written },
+            files: files.to_vec(),
+            until: until.unwrap_or(self.written),
             segment_bytes: self.journal.segment_bytes,
             residue: self.residue,
         };

@@ -82,7 +82,8 @@ fn list(journal: &Journal) -> Result<Vec<SegmentFile>, JournalError> {
     let (mut files, mut buffer) = (Vec::new(), Vec::new());
     for (path, len) in journal.disk.list(&journal.dir)? {
         if let Some(number) = number(&path) {
-            files.push(SegmentFile { number, len });
+            let from = LogId::MAX; // Unknown.
+            files.push(SegmentFile { number, len, from });
         } else if path.extension().is_some_and(|extension| extension == "sse") {
             read(journal, &path, &mut buffer)?;
         }
@@ -113,7 +114,7 @@ impl Contents {
         for index in (0..files.len()).rev() {
             let path = path(&journal.dir, files[index].number);
             read(journal, &path, &mut buffer)?;
-            let (damages, is_unreadable) = self.add(&buffer);
+            let (damages, is_unreadable) = self.add(&buffer, &mut files[index].from);
             if is_unreadable {
                 set_aside(journal, &path)?;
                 files.remove(index);
@@ -132,7 +133,7 @@ impl Contents {
 
     /// Adds the entries of a segment, which is older than those before. Returns what is damaged,
     /// and whether there is nothing else.
-    fn add(&mut self, bytes: &[u8]) -> (Vec<Range<usize>>, bool) {
+    fn add(&mut self, bytes: &[u8], from: &mut LogId) -> (Vec<Range<usize>>, bool) {
         let (mut spans, mut damages, mut count) = (Spans::default(), Vec::new(), 0);
         for (place, entry) in Segment::new(bytes) {
             count += 1;
@@ -152,8 +153,9 @@ impl Contents {
                 Entry::Synced(id) => self.synced = self.synced.max(id),
                 Entry::Floor(id) => self.floor = self.floor.max(id),
                 Entry::Evicted(id, name) => {
+                    let id = self.limit(id);
                     self.topic(name.as_deref(), |topic| {
-                        topic.evicted = topic.evicted.max(id);
+                        topic.evicted = topic.evicted.max(id)
                     });
                 }
                 Entry::Finished(end) if self.has(end.id) => {
@@ -174,6 +176,7 @@ impl Contents {
                 _ => {}
             }
         }
+        *from = spans.ranges.first().map_or(*from, |(from, _)| *from);
         self.spans.append(&mut spans.ranges);
         let is_unreadable = count > 0 && count == damages.len();
         (damages, is_unreadable)
@@ -188,9 +191,16 @@ impl Contents {
         }
     }
 
+    /// Whether an ID counts.
     fn has(&self, id: LogId) -> bool {
+        self.limit(id) == id
+    }
+
+    /// Returns the ID, or the last one before that counts.
+    fn limit(&self, id: LogId) -> LogId {
         let epoch = self.epochs.get(&id.epoch());
-        epoch.is_none_or(|epoch| id <= epoch.last) && self.until.is_none_or(|until| id <= until)
+        let end = epoch.map_or(LogId::MAX, |epoch| epoch.last);
+        id.min(end).min(self.until.unwrap_or(LogId::MAX))
     }
 
     fn is_enough(&mut self, retention: Retention, now: Duration) -> bool {
@@ -228,8 +238,9 @@ impl Contents {
         for (id, name) in mem::take(&mut self.unread) {
             let counts = self.has(id);
             let topic = self.topics.entry(name).or_default();
-            if !counts || topic.events.iter().any(|events| events.contains(id)) {
-                continue; // It was lost before, or another segment has it.
+            let is_elsewhere = topic.events.iter().any(|events| events.contains(id));
+            if is_elsewhere || id <= topic.evicted || !counts {
+                continue; // Another segment has it, it was evicted later, or lost before.
             }
             if id <= self.synced {
                 topic.evicted = topic.evicted.max(id);

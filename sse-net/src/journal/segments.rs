@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{mem, thread};
 
+use sse_core::LogId;
+
 use super::disk::{Disk, FileError, Output, failed};
 use super::{Journal, JournalError};
 
@@ -16,6 +18,8 @@ use super::{Journal, JournalError};
 pub(super) struct SegmentFile {
     pub(super) number: u64,
     pub(super) len: u64,
+    /// It and those that follow have all events after this ID.
+    pub(super) from: LogId,
 }
 
 /// The segments of a journal. Events are appended to the newest.
@@ -79,17 +83,19 @@ impl Segments {
         Ok(())
     }
 
-    /// Appends `bytes` to the newest segment, which is begun with `head` if it is not open.
+    /// Appends `bytes` to the newest segment. If it is not open, one is begun with `head`, which
+    /// states that it has all events after the ID `from`.
     ///
     /// After an error, the segment has to be abandoned.
     pub(super) fn append(
         &mut self,
         bytes: &[u8],
+        from: LogId,
         head: impl FnOnce() -> Vec<u8>,
     ) -> Result<(), FileError> {
         let output = match &self.output {
             Some(output) => Arc::clone(output),
-            None => self.begin(&head())?,
+            None => self.begin(from, &head())?,
         };
         output.write(bytes)?;
         self.note_written(bytes.len());
@@ -100,10 +106,11 @@ impl Segments {
         Ok(())
     }
 
-    fn begin(&mut self, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
+    fn begin(&mut self, from: LogId, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
         let number = self.files.last().map_or(0, |last| last.number + 1);
         let output = self.disk.create(&path(&self.dir, number))?;
-        self.files.push(SegmentFile { number, len: 0 });
+        let len = 0;
+        self.files.push(SegmentFile { number, len, from });
         self.output = Some(Arc::clone(&output));
         self.unsynced.dir = Some(self.dir.clone());
         output.write(head)?;
@@ -139,12 +146,15 @@ impl Segments {
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
-        let there = self.disk.list(&self.dir).inspect_err(|error| {
-            if error.io_error().kind() == ErrorKind::NotFound {
+        let there = match self.disk.list(&self.dir) {
+            Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
                 (self.lock, self.output) = (None, None);
                 self.files.clear();
+                return Err(error);
             }
-        })?;
+            Err(_) => return Ok(()), // Files that are open can be written.
+            Ok(there) => there,
+        };
         let there: HashSet<_> = there.iter().filter_map(|(path, _)| number(path)).collect();
         let is_gone = |file: &SegmentFile| !there.contains(&file.number);
         let Some(gone) = self.files.iter().find(|file| is_gone(file)) else {
@@ -175,9 +185,12 @@ impl Segments {
         self.unsynced.files.len()
     }
 
-    /// Returns the files that are not written to any more.
-    pub(super) fn closed(&self) -> &[SegmentFile] {
-        &self.files[..self.files.len() - usize::from(self.output.is_some())]
+    /// Returns the files that are not written to any more, and from where on the others have all
+    /// events, if there is one.
+    pub(super) fn closed(&self) -> (&[SegmentFile], Option<LogId>) {
+        let open = self.output.as_ref().and(self.files.last());
+        let closed = self.files.len() - usize::from(open.is_some());
+        (&self.files[..closed], open.map(|open| open.from))
     }
 }
 

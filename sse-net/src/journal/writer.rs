@@ -33,8 +33,6 @@ pub(super) struct Writer {
     pub(super) synced: LogId,
     /// The last ID that was ever written. Events that are evicted before it are not missed.
     pub(super) reached: LogId,
-    /// The open segment has all events after this ID.
-    pub(super) begin: LogId,
     /// The entries that are written next.
     pub(super) batch: Vec<u8>,
     pub(super) pause_until: Duration,
@@ -111,7 +109,6 @@ impl Writer {
             written: synced,
             synced,
             reached: last,
-            begin: synced,
             batch: Vec::new(),
             pause_until: Duration::ZERO,
             sync_at: None,
@@ -213,10 +210,8 @@ impl Writer {
                 self.link.status.send_modify(missed);
             }
         }
-        let appended = self.segments.append(&self.batch, || {
-            self.begin = from;
-            head(&self.source, from, self.synced)
-        });
+        let head = || head(&self.source, from, self.synced);
+        let appended = self.segments.append(&self.batch, from, head);
         self.batch.clear();
         appended?;
         self.written = until;
@@ -249,7 +244,8 @@ impl Writer {
     fn close(&mut self) -> Result<Rest, FileError> {
         if self.journal.sync != SyncPolicy::Never {
             self.sync()?;
-            let _ = self.segments.append(&self.batch, Vec::new); // It spares the next start work.
+            // It spares the next start work.
+            let _ = self.segments.append(&self.batch, self.written, Vec::new);
         }
         Ok(Rest::End)
     }

@@ -131,6 +131,14 @@ impl Source {
         }
         retained
     }
+
+    /// Returns the wire bytes of the retained events up to an ID.
+    pub(crate) fn retained_until(&self, id: LogId) -> usize {
+        match self {
+            Self::Hub(hub) => hub.retained_until(id),
+            Self::Topic(topic) => topic.retained_until(id),
+        }
+    }
 }
 
 impl Retained {
@@ -147,6 +155,12 @@ impl Retained {
 }
 
 impl Shared {
+    /// Returns the wire bytes of the retained events up to an ID.
+    pub(super) fn retained_until(&self, id: LogId) -> usize {
+        let state = self.lock();
+        state.log.begin().distance(state.log.after(id))
+    }
+
     /// Makes events up to `id` visible, and wakes subscribers.
     pub(super) fn set_visible(&self, id: LogId) {
         let mut state = self.lock();

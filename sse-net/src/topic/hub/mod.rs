@@ -118,6 +118,11 @@ impl Hub {
     }
 
     #[cfg(test)]
+    pub(crate) fn epochs(&self) -> Vec<sse_core::Epoch> {
+        self.0.order().epochs.iter().collect()
+    }
+
+    #[cfg(test)]
     pub(crate) fn visible(&self) -> LogId {
         self.0.order().visible()
     }
@@ -283,6 +288,12 @@ impl HubCore {
     /// Returns the greatest ID of the topics whose names have been dropped.
     pub(super) fn floor(&self) -> LogId {
         self.names().floor()
+    }
+
+    /// Returns the wire bytes of the retained events up to an ID.
+    pub(super) fn retained_until(&self, id: LogId) -> usize {
+        let topics: Vec<_> = self.names().live().cloned().collect();
+        topics.iter().map(|topic| topic.retained_until(id)).sum()
     }
 
     /// Adds what the topics retain.
