@@ -109,6 +109,29 @@ async fn a_journal_is_open_only_once() {
     Topic::open(Retention::default(), &dir.journal()).unwrap();
 }
 
+/// It opens a journal again that another process has open.
+#[test]
+fn another_process_stays_out() {
+    const DIR: &str = "SSE_JOURNAL_OPEN";
+    if let Some(dir) = std::env::var_os(DIR) {
+        let refused = Hub::open(HubConfig::default(), &Journal::new(dir)).unwrap_err();
+        assert!(matches!(refused, JournalError::InUse(_)));
+        return;
+    }
+    let dir = Dir::new();
+    let _hub = Hub::open(HubConfig::default(), &dir.journal()).unwrap();
+    // Without the lock file, too.
+    for _ in 0..2 {
+        let other = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "another_process_stays_out"])
+            .env(DIR, &dir.path)
+            .output()
+            .unwrap();
+        assert!(other.status.success(), "{other:?}");
+        let _ = fs::remove_file(dir.path.join("lock"));
+    }
+}
+
 #[tokio::test]
 async fn stored_events_are_in_the_files() {
     let dir = Dir::new();
