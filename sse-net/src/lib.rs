@@ -221,7 +221,8 @@ pub use sse_core::{
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
-    FollowError, Hub, PublishError, Published, Start, Subscription, TooManyTopics, Topic,
+    FollowError, Hub, PublishError, Published, Start, StreamToken, StreamTopics, Subscription,
+    TooManyTopics, Topic,
 };
 #[cfg(unix)]
 pub use transport::bind_unix;

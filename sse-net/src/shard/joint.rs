@@ -9,6 +9,9 @@
 //! - *The general rule.* Otherwise it catches up by itself: with a batch of what its topics have
 //!   after its position, merged in the order of the IDs.
 //!
+//! A stream with a token may change its topics. A change has an ID, and the connection applies it
+//! when its position reaches that ID. Until then no pass serves it.
+//!
 //! A topic that only one connection of the shard follows, such as the inbox of its user, has no
 //! group: the connection waits in it with its own waker.
 
@@ -20,7 +23,7 @@ use sse_core::{Batch, LogId};
 use super::feed::Feed;
 use super::group::{Part, Pass};
 use crate::sync::Arc;
-use crate::topic::{HubShared, Missed, Shared, next_batch};
+use crate::topic::{HubShared, Member, Missed, Piece, Shared, View, next_batch};
 
 /// What a connection follows that follows several topics.
 pub(super) struct Joint {
@@ -28,13 +31,17 @@ pub(super) struct Joint {
     /// All events of the topics up to this ID have been written, or are unsent.
     pub(super) position: LogId,
     pub(super) links: Box<[Link]>,
+    /// What few connections have.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
-    #[expect(
-        clippy::box_collection,
-        reason = "it is rarely there, and a pointer is enough"
-    )]
-    from: Option<Box<Vec<LogId>>>,
+    from: Vec<LogId>,
+    /// What has been applied of the changes of the topics, if the stream has a token.
+    view: Option<View>,
 }
 
 /// A feed that the connection follows.
@@ -48,6 +55,10 @@ pub(super) struct Link {
 /// What a connection gets next.
 pub(super) enum NextOfJoint {
     Events(Batch),
+    /// A part of what is sent when the topics change.
+    Piece(Piece),
+    /// From now on it follows these topics.
+    Change(Vec<Member>),
     /// It has missed events of the topic with this index.
     Missed(usize),
     /// The topic with this index has ended.
@@ -66,13 +77,14 @@ impl Joint {
         position: LogId,
         links: Vec<Link>,
         from: Vec<LogId>,
+        view: Option<View>,
     ) -> Self {
-        let is_needed = from.iter().any(|from| *from > position);
+        let is_needed = view.is_some() || from.iter().any(|from| *from > position);
         Self {
             hub,
             position,
             links: links.into(),
-            from: is_needed.then(|| Box::new(from)),
+            rare: is_needed.then(|| Box::new(Rare { from, view })),
         }
     }
 
@@ -84,19 +96,29 @@ impl Joint {
 
     /// Returns the position in the topic with this index.
     fn after(&self, index: usize) -> LogId {
-        match &self.from {
-            Some(from) => from[index].max(self.position),
-            None => self.position,
-        }
+        let from = self.rare.as_ref().and_then(|rare| rare.from.get(index));
+        from.map_or(self.position, |from| self.position.max(*from))
     }
 
     /// Sets the position in one topic.
     fn set_from(&mut self, index: usize, id: LogId) {
         let count = self.links.len();
-        let from = self
-            .from
-            .get_or_insert_with(|| Box::new(vec![LogId::default(); count]));
-        from[index] = id;
+        let rare = self.rare.get_or_insert_default();
+        rare.from.resize(count, LogId::default());
+        rare.from[index] = id;
+    }
+
+    /// Replaces the topics. Each new one has a link, and whether what is known of it still counts.
+    pub(super) fn set_links(&mut self, links: Vec<(Link, bool)>) {
+        let from = links.iter().map(|(link, is_kept)| {
+            let index = self.links.iter().position(|old| old.feed == link.feed);
+            index
+                .filter(|_| *is_kept)
+                .map_or(LogId::default(), |index| self.after(index))
+        });
+        let from = from.collect();
+        self.links = links.into_iter().map(|(link, _)| link).collect();
+        self.rare.get_or_insert_default().from = from;
     }
 
     fn is_ended(&self, index: usize) -> bool {
@@ -113,15 +135,19 @@ impl Joint {
     /// Moves the position after a batch or a slice has been written.
     pub(super) fn advance(&mut self, position: LogId) {
         self.position = self.position.max(position);
-        if let Some(from) = &self.from
-            && from.iter().all(|from| *from <= self.position)
+        if let Some(rare) = &self.rare
+            && rare.view.is_none()
+            && rare.from.iter().all(|from| *from <= self.position)
         {
-            self.from = None;
+            self.rare = None;
         }
     }
 
     /// Returns the part of a pass over the group of a feed for the connection.
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
+        if self.view().is_some_and(View::may_change) {
+            return Part::CatchUp;
+        }
         let mut after = self.position;
         for (index, link) in self.links.iter().enumerate() {
             if link.feed == feed {
@@ -139,7 +165,11 @@ impl Joint {
     /// Returns the next events, or waits for some with the connection's waker.
     pub(super) fn next(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> NextOfJoint {
         loop {
-            let until = self.hub.order().visible();
+            if let Some(piece) = self.view_mut().and_then(View::next_piece) {
+                return NextOfJoint::Piece(piece);
+            }
+            let visible = self.hub.order().visible();
+            let until = self.view().map_or(visible, |view| view.limit(visible));
             let links = self.links.iter().enumerate();
             let readers = links.map(|(index, link)| {
                 let topic: &Shared = feeds[link.feed as usize].topic();
@@ -153,6 +183,10 @@ impl Joint {
                     return NextOfJoint::Missed(index);
                 }
             }
+            let position = self.position;
+            if let Some(members) = self.view_mut().and_then(|view| view.apply(position)) {
+                return NextOfJoint::Change(members);
+            }
             if let Some(ended) = self.wait(feeds, waker) {
                 return ended;
             }
@@ -165,6 +199,9 @@ impl Joint {
 
     /// Registers the waker in topics that have no group, unless one or all of them have ended.
     fn wait(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> Option<NextOfJoint> {
+        if let Some(view) = self.view_mut() {
+            view.register(waker);
+        }
         for index in 0..self.links.len() {
             if self.is_ended(index) {
                 continue;
@@ -180,17 +217,27 @@ impl Joint {
             }
         }
         let is_over = (0..self.links.len()).all(|index| self.is_ended(index));
-        is_over.then_some(NextOfJoint::Over)
+        (is_over && !self.links.is_empty()).then_some(NextOfJoint::Over)
     }
 
     /// Returns `true` if there may be visible events after the position.
     pub(super) fn has_new(&self, feeds: &Slab<Feed>) -> bool {
         let mut links = self.links.iter().enumerate();
-        self.hub.order().visible() > self.position
+        let visible = self.hub.order().visible();
+        visible > self.position
             && links.any(|(index, link)| {
                 let topic = feeds[link.feed as usize].topic();
                 topic.may_have_after(self.after(index))
             })
+            || self.view().is_some_and(|view| view.is_due(visible))
+    }
+
+    fn view(&self) -> Option<&View> {
+        self.rare.as_ref()?.view.as_ref()
+    }
+
+    fn view_mut(&mut self) -> Option<&mut View> {
+        self.rare.as_mut()?.view.as_mut()
     }
 
     /// Returns the number of unsent bytes.

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use super::handle::Topic;
 use super::several::{Followed, Several, next_batch};
+use super::switching::Piece;
 use super::waiters::Place;
+use crate::sync::Arc;
 
 /// A reader of several topics of one hub. Dropping it unsubscribes.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct JointReader {
     lingers_until: Option<Instant>,
     /// Whether the gaps before the beginning have not been reported yet.
     has_gaps: bool,
+    /// Whether the events that report the topics of a stream with a token are still to be read.
+    has_opening: bool,
     /// The topic in which the last error was.
     lagged: usize,
 }
@@ -29,8 +33,10 @@ pub(crate) struct JointReader {
 #[derive(Debug)]
 pub(crate) enum Read {
     Events(Batch),
-    /// An event that reports the end of one of the topics.
-    End(Vec<u8>),
+    /// An event that is in no log, such as the end of one of the topics.
+    Notice(Vec<u8>),
+    /// A part of what is sent when the topics change.
+    Piece(Piece),
 }
 
 impl JointReader {
@@ -43,6 +49,7 @@ impl JointReader {
             places: vec![(Place::NONE, false); several.topics.len()],
             lingers_until: None,
             has_gaps,
+            has_opening: several.view.is_some(),
             lagged: 0,
             several,
         }
@@ -63,20 +70,20 @@ impl JointReader {
         self.lagged().shared.gap_event_after(None, from)
     }
 
-    /// Takes the events that report gaps before the beginning.
-    pub(super) fn take_gap_events(&mut self) -> Option<Vec<u8>> {
-        if !mem::take(&mut self.has_gaps) {
+    /// Takes the events before the first one of a log, such as those that report gaps.
+    pub(super) fn take_notices(&mut self) -> Option<Vec<u8>> {
+        if !(mem::take(&mut self.has_gaps) | mem::take(&mut self.has_opening)) {
             return None;
         }
-        let mut gaps = Vec::new();
-        self.several.encode_gaps(&mut gaps);
-        Some(gaps)
+        let mut notices = Vec::new();
+        self.several.encode_notices(&mut notices);
+        Some(notices)
     }
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
     pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
-        self.has_gaps = false;
+        (self.has_gaps, self.has_opening) = (false, false);
         self.several.encode_opening(retry, out);
     }
 
@@ -97,13 +104,13 @@ impl JointReader {
     /// Polls for the next events. `None` is the end, when all topics are finished.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Read>, Lagged>> {
         loop {
-            if let Some(batch) = self.try_read()? {
-                return Poll::Ready(Ok(Some(Read::Events(batch))));
+            if let Some(read) = self.try_read()? {
+                return Poll::Ready(Ok(Some(read)));
             }
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
                     let topic = &self.several.topics[index].topic;
-                    return Poll::Ready(Ok(Some(Read::End(topic.shared.end_event()))));
+                    return Poll::Ready(Ok(Some(Read::Notice(topic.shared.end_event()))));
                 }
                 Wait::Ended(None) => return Poll::Ready(Ok(None)),
                 Wait::Pending if !self.has_new() => return Poll::Pending,
@@ -114,7 +121,11 @@ impl JointReader {
     }
 
     /// Returns the next events, without waiting for any.
-    pub(super) fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+    pub(super) fn try_read(&mut self) -> Result<Option<Read>, Lagged> {
+        if mem::take(&mut self.has_opening) {
+            let opening = self.several.opening_events();
+            return Ok(Some(Read::Notice(opening)));
+        }
         if mem::take(&mut self.has_gaps) {
             let mut topics = self.several.topics.iter();
             let gap = topics.position(|topic| topic.resume >= Resume::Gap);
@@ -122,10 +133,33 @@ impl JointReader {
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
         }
-        let until = self.several.hub.order().visible();
+        loop {
+            if let Some(piece) = self.next_piece() {
+                return Ok(Some(Read::Piece(piece)));
+            }
+            if let Some(batch) = self.next_batch()? {
+                return Ok(Some(Read::Events(batch)));
+            }
+            if !self.apply_change() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn next_piece(&mut self) -> Option<Piece> {
+        self.several.view.as_mut()?.next_piece()
+    }
+
+    /// Returns the next events of the topics, up to the next change of the topics.
+    fn next_batch(&mut self) -> Result<Option<Batch>, Lagged> {
+        let visible = self.several.hub.order().visible();
         let Several {
-            position, topics, ..
+            position,
+            topics,
+            view,
+            ..
         } = &self.several;
+        let until = view.as_ref().map_or(visible, |view| view.limit(visible));
         let readers = topics
             .iter()
             .map(|followed| (&*followed.topic.shared, followed.from.max(*position)));
@@ -151,9 +185,56 @@ impl JointReader {
         }
     }
 
+    /// Applies the change of the topics at the position, if there is one.
+    fn apply_change(&mut self) -> bool {
+        let Several {
+            hub,
+            position,
+            topics,
+            view: Some(view),
+            ..
+        } = &mut self.several
+        else {
+            return false;
+        };
+        let Some(members) = view.apply(*position) else {
+            return false;
+        };
+        let (mut kept, mut places) = (Vec::new(), Vec::new());
+        let followed = mem::take(topics)
+            .into_iter()
+            .zip(mem::take(&mut self.places));
+        let mut followed: Vec<_> = followed.collect();
+        for member in members {
+            let is_same =
+                |(followed, _): &(Followed, _)| followed.topic.address() == member.address();
+            let (followed, place) = match followed.iter().position(is_same) {
+                Some(index) => {
+                    let (followed, (place, is_ended)) = followed.swap_remove(index);
+                    (followed, (place, is_ended && member.change < *position))
+                }
+                None => {
+                    member.topic.subscribe();
+                    let topic = Topic::of_hub(member.topic, Arc::clone(hub));
+                    (Followed::new(topic), (Place::NONE, false))
+                }
+            };
+            kept.push(followed);
+            places.push(place);
+        }
+        (*topics, self.places) = (kept, places);
+        for (followed, (place, _)) in followed {
+            followed.topic.shared.unsubscribe(place);
+        }
+        true
+    }
+
     /// Registers the waker in all topics, unless one or all of them have ended.
     fn wait(&mut self, cx: &Context<'_>) -> Wait {
-        let mut is_over = true;
+        if let Some(view) = &mut self.several.view {
+            view.register(cx.waker());
+        }
+        let mut is_over = !self.places.is_empty();
         let followed = self.several.topics.iter().zip(&mut self.places);
         for (index, (followed, (place, is_ended))) in followed.enumerate() {
             let waker = cx.waker().clone();
@@ -181,10 +262,13 @@ impl JointReader {
             hub,
             position,
             topics,
+            view,
             ..
         } = &self.several;
         let is_new = |followed: &Followed| followed.topic.shared.may_have_after(*position);
-        hub.order().visible() > *position && topics.iter().any(is_new)
+        let visible = hub.order().visible();
+        visible > *position && topics.iter().any(is_new)
+            || view.as_ref().is_some_and(|view| view.is_due(visible))
     }
 }
 

@@ -49,6 +49,7 @@ use super::clock::now;
 use super::handle::Topic;
 use super::source::{Retained, Storage};
 use super::state::{End, Shared};
+use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -89,6 +90,8 @@ pub(crate) struct HubCore {
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
     names: Mutex<Names>,
+    /// Not locked together with another.
+    streams: Mutex<KeptStreams>,
 }
 
 impl Hub {
@@ -114,6 +117,10 @@ impl Hub {
 
     pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.0.storage()
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<HubShared> {
+        &self.0
     }
 
     #[cfg(test)]
@@ -205,6 +212,7 @@ impl HubCore {
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
+            streams: Mutex::default(),
         }
     }
 
@@ -219,7 +227,7 @@ impl HubCore {
     ) -> Self {
         let hub = Self::new(config, epochs, Names::with_floor(floor));
         let last = hub.order().epochs.last();
-        hub.order().set_visible(last);
+        drop(hub.order().set_visible(last));
         hub.order().take_news();
         for (name, restored) in topics {
             let finish = restored.finish.clone();
@@ -280,6 +288,14 @@ impl HubCore {
     /// How long events that follow a delivery wait.
     pub(crate) fn linger(&self) -> Duration {
         self.config.linger()
+    }
+
+    pub(super) const fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    pub(super) fn streams(&self) -> MutexGuard<'_, KeptStreams> {
+        lock(&self.streams)
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -347,9 +363,12 @@ impl HubCore {
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
-        self.order().set_visible(id);
+        let switched = self.order().set_visible(id);
         for topic in topics {
             topic.set_visible(id);
+        }
+        for set in switched {
+            set.wake();
         }
     }
 }
