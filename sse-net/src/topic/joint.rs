@@ -27,6 +27,8 @@ pub(crate) struct JointReader {
     has_opening: bool,
     /// The topic in which the last error was.
     lagged: usize,
+    /// An error that the next read returns.
+    postponed: Option<Lagged>,
 }
 
 /// What a reader of several topics has read.
@@ -51,6 +53,7 @@ impl JointReader {
             has_gaps,
             has_opening: several.view.is_some(),
             lagged: 0,
+            postponed: None,
             several,
         }
     }
@@ -121,10 +124,9 @@ impl JointReader {
     }
 
     /// Returns the next events, without waiting for any.
-    pub(super) fn try_read(&mut self) -> Result<Option<Read>, Lagged> {
-        if mem::take(&mut self.has_opening) {
-            let opening = self.several.opening_events();
-            return Ok(Some(Read::Notice(opening)));
+    fn try_read(&mut self) -> Result<Option<Read>, Lagged> {
+        if let Some(lagged) = self.postponed.take() {
+            return Err(lagged);
         }
         if mem::take(&mut self.has_gaps) {
             let mut topics = self.several.topics.iter();
@@ -132,6 +134,10 @@ impl JointReader {
             self.lagged = gap.unwrap_or_default();
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
+        }
+        if mem::take(&mut self.has_opening) {
+            let opening = self.several.opening_events();
+            return Ok(Some(Read::Notice(opening)));
         }
         loop {
             if let Some(piece) = self.next_piece() {
@@ -144,6 +150,14 @@ impl JointReader {
                 return Ok(None);
             }
         }
+    }
+
+    /// Returns the next events, if there are some. The next read returns an error.
+    pub(super) fn read_more(&mut self) -> Option<Read> {
+        self.try_read().unwrap_or_else(|lagged| {
+            self.postponed = Some(lagged);
+            None
+        })
     }
 
     fn next_piece(&mut self) -> Option<Piece> {

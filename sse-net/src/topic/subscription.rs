@@ -236,8 +236,7 @@ impl Subscription {
             if out.len() - before >= READ {
                 break;
             }
-            // The next call reports events that have been evicted meanwhile.
-            next = self.try_next().unwrap_or_default();
+            next = self.read_more();
         }
         Poll::Ready(Ok(out.len() - before))
     }
@@ -260,11 +259,11 @@ impl Subscription {
         }
     }
 
-    /// Returns the next events, without waiting for any.
-    fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
+    /// Returns the next events, without waiting for any. The next read returns an error.
+    fn read_more(&mut self) -> Option<Next> {
         match &mut self.0 {
-            Source::One(reader) => Ok(reader.try_slice()?.map(Next::from)),
-            Source::Several(reader) => Ok(reader.try_read()?.map(Next::from)),
+            Source::One(reader) => reader.try_slice().unwrap_or_default().map(Next::from),
+            Source::Several(reader) => reader.read_more().map(Next::from),
         }
     }
 
