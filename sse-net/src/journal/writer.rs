@@ -294,6 +294,7 @@ impl Writer {
         if topics.len() > 1 {
             events.sort_by_key(|(id, ..)| *id);
         }
+        let last_event = events.last().map(|(id, ..)| *id);
         let mut ends = ends(&topics, &removed, self.written, until)
             .into_iter()
             .peekable();
@@ -304,7 +305,19 @@ impl Writer {
             let name = topic.name().map(|name| &**name);
             Record::encode(id, name, event, &mut self.batch);
         }
-        ends.for_each(|(_, state)| state.encode(&mut self.batch));
+        let last = ends.inspect(|(_, state)| state.encode(&mut self.batch));
+        let last = last.last().map(|(id, _)| id).max(last_event);
+        if last < Some(until) && until > self.written {
+            // The ID of a change of a stream's topics, which has no event.
+            let state = SegmentState {
+                spans: vec![Span {
+                    from: until,
+                    to: Some(until),
+                }],
+                ..SegmentState::default()
+            };
+            state.encode(&mut self.batch);
+        }
         (self.goal.topics, self.goal.removed) = (topics, removed);
         until
     }

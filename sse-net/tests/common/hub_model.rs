@@ -82,6 +82,8 @@ struct Client {
     /// For each topic, the ID up to which the client has received everything, or was told that
     /// something is missing.
     seen: [Option<LogId>; TOPICS],
+    /// The topics in which a gap was reported, and no event received since.
+    gaps: [bool; TOPICS],
     /// The token of its stream, if its topics change, and the topics in its URL.
     token: Option<StreamToken>,
     url: Vec<usize>,
@@ -100,7 +102,7 @@ struct Connection {
     decoder: Decoder,
     /// The greatest ID on this response.
     greatest: LogId,
-    /// The topics in which a gap was reported, and no event received since.
+    /// The topics in which a gap was reported.
     gaps: [bool; TOPICS],
     ended: [bool; TOPICS],
     /// The topics of which events without IDs are sent now.
@@ -303,6 +305,7 @@ impl World {
         let last = self.events.last().map(|event| event.id);
         if client.last_id.is_none() {
             client.seen = [last; TOPICS];
+            client.gaps = [false; TOPICS];
         } else if client.last_id.is_some_and(|(_, of)| of != run) {
             client.seen = [None; TOPICS];
             client.wanted.clone_from(&client.url);
@@ -415,6 +418,7 @@ impl Client {
                     let replayed = &connection.replayed;
                     assert!(self.topics.contains(&topic) || replayed.contains(&topic));
                     self.check_gap(topic, connection, events, run);
+                    self.gaps[topic] = true;
                     connection.gaps[topic] = true;
                 }
                 Decoded::Event(event) if event.event() == "close" => {
@@ -422,7 +426,7 @@ impl Client {
                     assert!(finished[topic] && !connection.ended[topic]);
                     connection.ended[topic] = true;
                     let missing = self.missing(topic, LogId::new(u64::MAX, 0), events);
-                    assert!(missing.is_none() || connection.gaps[topic]);
+                    assert!(missing.is_none() || self.gaps[topic]);
                 }
                 Decoded::Event(event) if !has_id(block) => {
                     self.check_replayed(event.data(), connection, events);
@@ -461,7 +465,7 @@ impl Client {
                 assert!(!replayed.is_empty() && connection.replayed.is_empty());
                 for topic in &replayed {
                     self.seen[*topic] = self.added[*topic];
-                    connection.gaps[*topic] = false;
+                    self.gaps[*topic] = false;
                 }
                 connection.replayed = replayed;
             } else {
@@ -478,7 +482,7 @@ impl Client {
         for topic in &topics {
             if !self.topics.contains(topic) && !replayed.contains(topic) {
                 self.seen[*topic] = self.added[*topic];
-                connection.gaps[*topic] = false;
+                self.gaps[*topic] = false;
                 connection.ended[*topic] = false;
             }
             if replayed.contains(topic) {
@@ -488,7 +492,7 @@ impl Client {
         self.topics = topics;
         connection.greatest = id;
         self.last_id = Some((id, run));
-        self.check_position(id, connection, events);
+        self.check_position(id, events);
     }
 
     /// An event of a topic that is added, from before the change.
@@ -498,7 +502,7 @@ impl Client {
         let event = event.expect("it was published");
         let topic = event.topic;
         assert!(connection.replayed.contains(&topic), "{self:?}");
-        if !std::mem::take(&mut connection.gaps[topic]) {
+        if !std::mem::take(&mut self.gaps[topic]) {
             let next = self.missing(topic, LogId::new(u64::MAX, 0), events);
             assert_eq!(next.map(|next| next.id), Some(event.id), "{self:?}");
         }
@@ -507,11 +511,11 @@ impl Client {
     }
 
     /// The ID is a position of all topics.
-    fn check_position(&self, id: LogId, connection: &Connection, events: &[Published]) {
+    fn check_position(&self, id: LogId, events: &[Published]) {
         for topic in &self.topics {
             let missing = self.missing(*topic, id, events);
             assert!(
-                missing.is_none() || connection.gaps[*topic],
+                missing.is_none() || self.gaps[*topic],
                 "{self:?} {missing:?}"
             );
         }
@@ -561,12 +565,12 @@ impl Client {
         let topic = event.topic;
         assert!(self.topics.contains(&topic));
         assert!(self.seen[topic] < Some(id), "it was received before");
-        if !std::mem::take(&mut connection.gaps[topic]) {
+        if !std::mem::take(&mut self.gaps[topic]) {
             let next = self.missing(topic, LogId::new(u64::MAX, 0), events);
             assert_eq!(next.map(|next| next.id), Some(id), "{self:?}");
         }
         self.seen[topic] = Some(id);
-        self.check_position(id, connection, events);
+        self.check_position(id, events);
     }
 
     /// Events have been missed where a gap is reported.
