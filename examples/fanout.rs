@@ -3,16 +3,18 @@
 //! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
 //! run on separate threads. `--flood` publishes without pause. `--second RATE` is the rate
 //! of another topic, `/second`. With `--topics N --follow K`, the events go to N topics of a hub
-//! in turn, and each client follows K of them. `--help` lists all options.
+//! in turn, and each client follows K of them. With `--keys N`, the topic is keyed and the events
+//! are those of N keys in turn. `--help` lists all options.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use sse_core::{Event, Retention};
+use sse_core::{Event, KeyedRetention, Retention};
 use sse_net::{
-    Config, Hub, HubConfig, Request, Server, SlowClients, Start, Tcp, Topic, TopicConfig, bind_unix,
+    Config, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
+    TopicConfig, bind_unix,
 };
 use sse_tls::{PemFiles, TlsListener};
 use tokio::runtime::Builder;
@@ -47,20 +49,23 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     };
     let config = TopicConfig::default()
         .retention(Retention::events(usize::MAX).bytes(bytes))
+        .keyed(KeyedRetention::default().keys(options.keys).bytes(bytes))
         .linger(options.linger)
         .slow_clients(slow_clients);
     let hub = Hub::new(HubConfig::from(config.clone()).max_topics(options.topics));
     let topics = match options.topics {
+        _ if options.keys > 0 => vec![hub.keyed_topic("feed")?],
         1 => vec![Topic::new(config)],
         count => (0..count)
             .map(|number| hub.topic(number.to_string()))
             .collect::<Result<_, _>>()?,
     };
-    let topic = topics[0].clone();
+    let keys = (0..options.keys).map(|key| key.to_string()).collect();
+    let mut publisher = Publisher::new(topics.clone(), keys);
     let second = Topic::new(TopicConfig::default());
     let mut feed = Feed::new(&options);
     for _ in 0..options.preload {
-        topic.publish(&Event::new().data(feed.store()))?;
+        publisher.publish(&[Event::new().data(feed.store())])?;
     }
 
     let mut server = Server::new(Config::default());
@@ -77,7 +82,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(path) = &options.unix {
         server = server.listen(bind_unix(path)?);
     }
-    let (followed, of_path) = (topics.clone(), second.clone());
+    let (followed, of_path) = (topics, second.clone());
     let clients = AtomicUsize::new(0);
     let server = server.serve(move |request: Request| {
         std::future::ready(match request.path() {
@@ -92,18 +97,18 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let publishing = async {
         match (options.threads, options.flood) {
-            (1, true) => flood(&topic, feed, || server.stats().bytes).await,
-            (1, false) => publish(&topics, feed).await,
+            (1, true) => flood(publisher, feed, || server.stats().bytes).await,
+            (1, false) => publish(publisher, feed).await,
             (_, is_flood) => {
                 let feed_of_second = Feed::second(&options);
                 thread::spawn(move || {
-                    publish_on_thread(&[second], feed_of_second);
+                    publish_on_thread(Publisher::new(vec![second], Vec::new()), feed_of_second);
                 });
                 thread::spawn(move || {
                     if is_flood {
-                        flood_on_thread(&topic, feed);
+                        flood_on_thread(publisher, feed);
                     } else {
-                        publish_on_thread(&topics, feed);
+                        publish_on_thread(publisher, feed);
                     }
                 });
                 std::future::pending::<()>().await;
@@ -119,53 +124,76 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Publishes in some topics in turn, or for the keys of a keyed one.
+struct Publisher {
+    topics: Vec<Topic>,
+    keys: Vec<String>,
+    turn: usize,
+}
+
+impl Publisher {
+    fn new(topics: Vec<Topic>, keys: Vec<String>) -> Self {
+        Self {
+            topics,
+            keys,
+            turn: 0,
+        }
+    }
+
+    /// Publishes a batch to one topic, or event after event to several topics or keys.
+    fn publish(&mut self, events: &[Event<'_>]) -> Result<(), PublishError> {
+        if let ([topic], []) = (&*self.topics, &*self.keys) {
+            return topic.publish_all(events).map(drop);
+        }
+        for event in events {
+            let topic = &self.topics[self.turn % self.topics.len()];
+            match &*self.keys {
+                [] => topic.publish(event)?,
+                keys => topic.publish_for(&keys[self.turn % keys.len()], event)?,
+            };
+            self.turn += 1;
+        }
+        Ok(())
+    }
+}
+
 /// Publishes due events, all that are due at the same time as one batch.
-async fn publish(topics: &[Topic], mut feed: Feed) {
-    let mut turn = 0;
+async fn publish(mut publisher: Publisher, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        publish_due(topics, &mut turn, &mut feed);
+        publish_due(&mut publisher, &mut feed);
         yield_now().await;
     }
     std::future::pending::<()>().await;
 }
 
 /// Like `publish`, on its own thread.
-fn publish_on_thread(topics: &[Topic], mut feed: Feed) {
-    let mut turn = 0;
+fn publish_on_thread(mut publisher: Publisher, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
         thread::sleep(wait);
-        publish_due(topics, &mut turn, &mut feed);
+        publish_due(&mut publisher, &mut feed);
     }
 }
 
-/// Publishes a batch to one topic, or event after event to several in turn.
-fn publish_due(topics: &[Topic], turn: &mut usize, feed: &mut Feed) {
+fn publish_due(publisher: &mut Publisher, feed: &mut Feed) {
     let now = feed::now();
     let batch = Vec::from_iter(std::iter::from_fn(|| feed.pop(now)).take(BATCH));
     let events = Vec::from_iter(batch.iter().map(|data| Event::new().data(data)));
-    match topics {
-        [topic] => _ = topic.publish_all(&events),
-        topics => {
-            for event in &events {
-                let _ = topics[*turn % topics.len()].publish(event);
-                *turn += 1;
-            }
-        }
-    }
+    let _ = publisher.publish(&events);
 }
 
 /// Publishes as fast as the only subscriber reads.
-async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
+async fn flood(mut publisher: Publisher, mut feed: Feed, written: impl Fn() -> u64) {
+    let topic = publisher.topics[0].clone();
     let data = Vec::from_iter((0..500).map(|_| feed.store()));
     let batch = Vec::from_iter(data.iter().map(|data| Event::new().data(data)));
     let mut published = 0;
     loop {
         while topic.subscriptions() > 0 && published < written() + AHEAD as u64 {
             let before = topic.subscribe(Start::Live);
-            let _ = topic.publish_all(&batch);
+            let _ = publisher.publish(&batch);
             published += before.lag() as u64;
         }
         yield_now().await;
@@ -173,10 +201,10 @@ async fn flood(topic: &Topic, mut feed: Feed, written: impl Fn() -> u64) {
 }
 
 /// Publishes event after event without a pause, whether or not subscribers keep up.
-fn flood_on_thread(topic: &Topic, mut feed: Feed) {
+fn flood_on_thread(mut publisher: Publisher, mut feed: Feed) {
     let data = Vec::from_iter((0..500).map(|_| feed.store()));
     for data in data.iter().cycle() {
-        let _ = topic.publish(&Event::new().data(data));
+        let _ = publisher.publish(&[Event::new().data(data)]);
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Options {
     pub size: usize,
     /// The number of events published before the start.
     pub preload: usize,
+    /// The number of keys of a keyed topic; 0 is a topic without keys.
+    pub keys: usize,
     pub flood: bool,
     pub linger: Duration,
     pub threads: usize,
@@ -76,6 +78,7 @@ impl Options {
             second: value(&mut args, "--second")?.unwrap_or(0.0),
             size: value(&mut args, "--size")?.unwrap_or(100),
             preload: value(&mut args, "--preload")?.unwrap_or(0),
+            keys: value(&mut args, "--keys")?.unwrap_or(0),
             flood: flag(&mut args, "--flood"),
             linger: Duration::from_millis(value(&mut args, "--linger")?.unwrap_or(0)),
             threads: value(&mut args, "--threads")?.unwrap_or(1),

@@ -55,6 +55,7 @@
 //! | read heads and bodies of HTTP/1 | [`HeadReader`], [`RequestBody`], [`ResponseHeadReader`], [`Framing`], [`BodyReader`] |
 //! | follow a stream across failures | [`client::EventSource`], [`client::Machine`] |
 //! | stream as OpenAI or Anthropic do | [`shapes`] |
+//! | retain the newest event of each key | [`KeyedLog`], [`KeyedRetention`] |
 //! | retain events for many readers | [`Log`], [`Retention`], [`Cursor`], [`Slice`] |
 //! | record and replay streams | [`Recorder`], [`Replayer`], [`Tee`], [`Pace`] |
 //! | test programs | [`testing`] |
@@ -153,6 +154,10 @@ pub use log::{
     Appended, Batch, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log,
     LogId, Now, Restored, Resume, Retention, Slice,
 };
+
+// Encoded events in memory, the newest of each key.
+mod keyed;
+pub use keyed::{KeyedFull, KeyedLog, KeyedRetention, KeysOfPart};
 
 // Encoded events on disk.
 #[cfg(feature = "recording")]

@@ -115,6 +115,7 @@
 //! | event ID | the name of an event, which a client sends back as its last event ID |
 //! | topic | a log of events that clients follow |
 //! | hub | a set of named topics that share one order of IDs |
+//! | keyed topic | a topic of a hub that retains the newest event of each key |
 //! | log | the retained events of a topic, in memory, in order |
 //! | retention | the number, bytes and age of the events that a log keeps |
 //! | evict | remove the oldest events from a log |
@@ -215,14 +216,14 @@ pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::client::{ClientError, EventSource, Item, Url};
 pub use sse_core::{
-    Cursor, Event, EventId, EventType, FieldError, Head, Headers, Lagged, Rejection, Response,
-    ResponseHead, Resume, Retention, UpgradeError, Upgrader,
+    Cursor, Event, EventId, EventType, FieldError, Head, Headers, KeyedFull, KeyedRetention,
+    Lagged, Rejection, Response, ResponseHead, Resume, Retention, UpgradeError, Upgrader,
 };
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
-    FollowError, Hub, PublishError, Published, Start, StreamToken, StreamTopics, Subscription,
-    TooManyTopics, Topic,
+    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, StreamToken, StreamTopics,
+    Subscription, TooManyTopics, Topic,
 };
 #[cfg(unix)]
 pub use transport::bind_unix;

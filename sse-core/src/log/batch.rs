@@ -122,6 +122,36 @@ impl Batch {
         }
     }
 
+    /// Returns the events with IDs later than `id`, or `None` if there are none.
+    #[must_use]
+    pub fn after(&self, id: LogId) -> Option<Self> {
+        let events = match &self.events {
+            Events::Shared(slice) => Events::Shared(slice.after_id(id)?),
+            Events::Merged(bytes, ends) => {
+                let left = &ends[ends.partition_point(|(_, event)| *event <= id)..];
+                let skipped = ends.len() - left.len();
+                let start = skipped.checked_sub(1).map_or(0, |before| ends[before].0);
+                left.first()?;
+                let left = left.iter().map(|(end, id)| (end - start, *id));
+                Events::Merged(bytes.slice(start..), left.collect())
+            }
+        };
+        Some(Self {
+            events,
+            position: self.position,
+        })
+    }
+
+    /// Returns the number of wire bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a batch has an event")]
+    pub fn len(&self) -> usize {
+        match &self.events {
+            Events::Shared(slice) => slice.len(),
+            Events::Merged(bytes, _) => bytes.len(),
+        }
+    }
+
     /// Returns the number of events.
     #[must_use]
     pub const fn count(&self) -> usize {
@@ -249,6 +279,11 @@ mod tests {
                     }
                     len += event.len();
                     prop_assert!(*id > position && *id <= batch.position());
+                    let left = batch.after(*id);
+                    let left_bytes = left.as_ref().map(Batch::bytes).unwrap_or_default();
+                    prop_assert_eq!(left_bytes, &bytes[len..]);
+                    let left_count = left.map_or(0, |left| left.count());
+                    prop_assert_eq!(left_count, batch.count() - count);
                 }
                 prop_assert_eq!(bytes.len(), len);
                 prop_assert_eq!(batch.begun(0), (0, 0, None));

@@ -1,6 +1,7 @@
 //! Chunks of consecutive events, which are evicted as a unit.
 
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,12 @@ pub(crate) struct Chunk<B = Bytes> {
     pub(crate) bytes: B,
     /// One for each event: `end`, `id` and `appended` never fall.
     pub(crate) entries: Vec<Entry>,
+    /// The end of each event in `bytes`, if events between them have been left out.
+    #[expect(
+        clippy::box_collection,
+        reason = "it is rarely there, and a pointer is enough"
+    )]
+    pub(crate) ends: Option<Box<Vec<u32>>>,
 }
 
 /// The newest chunk, which still grows.
@@ -34,11 +41,18 @@ pub(crate) struct Entry {
     pub(crate) id: LogId,
     /// The time of appending by the steady clock, in milliseconds.
     pub(crate) appended: u64,
-    /// The publisher's ID. Without one, the event's ID is `id`.
+    /// The publisher's ID. Without one, the event's ID is `id`. In a keyed log it is the key.
     pub(crate) own_id: Option<Arc<str>>,
 }
 
 impl Entry {
+    pub(crate) const fn without_own_id(&self) -> Self {
+        Self {
+            own_id: None,
+            ..*self
+        }
+    }
+
     pub(crate) fn has_id(&self, id: &EventId<'_>, log_id: Option<LogId>) -> bool {
         match &self.own_id {
             Some(own_id) => **own_id == *id.as_str(),
@@ -57,15 +71,14 @@ impl Entry {
 impl<B: AsRef<[u8]>> Chunk<B> {
     /// The events with their entries.
     pub(crate) fn events(&self) -> impl Iterator<Item = (&Entry, &[u8])> {
-        let mut start = 0;
-        self.entries.iter().map(move |entry| {
-            let end = self.start.distance(entry.end);
-            let event = &self.bytes.as_ref()[start..end];
-            start = end;
+        self.entries.iter().enumerate().map(|(index, entry)| {
+            let event = &self.bytes.as_ref()[self.range(index, index + 1)];
             (entry, event)
         })
     }
+}
 
+impl<B> Chunk<B> {
     /// The cursor before the event at this index, or the end.
     pub(crate) fn start_of(&self, index: usize) -> Cursor {
         let before = index.checked_sub(1).map(|before| &self.entries[before]);
@@ -82,9 +95,29 @@ impl<B: AsRef<[u8]>> Chunk<B> {
     }
 
     /// The bytes of the events at these indices.
-    pub(crate) fn range(&self, from: usize, to: usize) -> std::ops::Range<usize> {
-        let [from, to] = [from, to].map(|index| self.start.distance(self.start_of(index)));
-        from..to
+    pub(crate) fn range(&self, from: usize, to: usize) -> Range<usize> {
+        self.offset_of(from)..self.offset_of(to)
+    }
+
+    /// Returns the index of the first event, from the one at `from` on, that does not end
+    /// before `len` bytes after the beginning of that one.
+    pub(crate) fn ending_before(&self, from: usize, len: usize) -> usize {
+        let limit = self.offset_of(from) + len;
+        from + match &self.ends {
+            Some(ends) => ends[from..].partition_point(|end| (*end as usize) < limit),
+            None => {
+                let limit = self.start.advance(limit);
+                self.entries[from..].partition_point(|entry| entry.end < limit)
+            }
+        }
+    }
+
+    /// Returns where in `bytes` the event at this index begins.
+    fn offset_of(&self, index: usize) -> usize {
+        match (&self.ends, index.checked_sub(1)) {
+            (Some(ends), Some(before)) => ends[before] as usize,
+            _ => self.start.distance(self.start_of(index)),
+        }
     }
 }
 
@@ -97,6 +130,7 @@ impl Tail {
             rank: self.next_rank(),
             bytes: Vec::with_capacity(room(len)),
             entries: Vec::with_capacity(room(self.entries.len()).min(len)),
+            ends: None,
         };
         let mut full = mem::replace(self, next);
         full.shrink_to(1);
@@ -105,6 +139,7 @@ impl Tail {
             rank: full.rank,
             bytes: full.bytes.into(),
             entries: full.entries,
+            ends: full.ends,
         }
     }
 
@@ -125,6 +160,7 @@ impl Tail {
             rank: self.rank + from as u64,
             bytes: Bytes::copy_from_slice(&self.bytes[self.range(from, to)]),
             entries: self.entries[from..to].to_vec(),
+            ends: None,
         }
     }
 

@@ -7,6 +7,9 @@
 pub struct Cursor(u64);
 
 impl Cursor {
+    /// The cursor before the first event.
+    pub const START: Self = Self(0);
+
     /// A cursor later than any event.
     pub const MAX: Self = Self(u64::MAX);
 

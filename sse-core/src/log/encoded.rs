@@ -60,7 +60,7 @@ impl Encoded {
     }
 
     /// Fills in the ID line, without moving the bytes after it.
-    pub(super) fn into_bytes(mut self, id: LogId) -> Bytes {
+    pub(crate) fn into_bytes(mut self, id: LogId) -> Bytes {
         let Some(room) = self.room else {
             return self.bytes.into();
         };

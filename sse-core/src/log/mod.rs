@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use batch::Batch;
-use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
+pub(crate) use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 pub use cursor::Cursor;
 pub use encoded::Encoded;
 pub use epochs::{Epoch, Epochs, Ids, KnownId};
 pub use id::LogId;
 use id::LogIdText;
 pub use now::Now;
-use now::millis;
+pub(crate) use now::millis;
 pub use read::Lagged;
 pub use restored::Restored;
 pub use resume::Resume;
@@ -253,6 +253,7 @@ impl Log {
             rank: self.newest.rank,
             bytes,
             entries: vec![entry],
+            ends: None,
         });
         self.appended(id, now)
     }

@@ -112,6 +112,10 @@ impl Evicted {
     pub fn append(&mut self, mut later: Self) {
         self.0.append(&mut later.0);
     }
+
+    pub(crate) fn push(&mut self, chunk: Arc<Chunk>) {
+        self.0.push(chunk);
+    }
 }
 
 /// The first event of the replay window, or the oldest retained one.

@@ -19,11 +19,26 @@ pub struct Slice {
     /// The indices of the first event and of the one after the last.
     from: usize,
     to: usize,
+    /// A cursor before the first event and after the one before it in the log.
+    start: Cursor,
 }
 
 impl Slice {
-    pub(super) fn new(chunk: Arc<Chunk>, from: usize, to: usize) -> Option<Self> {
-        (from < to).then_some(Self { chunk, from, to })
+    pub(crate) fn new(chunk: Arc<Chunk>, from: usize, to: usize) -> Option<Self> {
+        let start = chunk.start_of(from);
+        (from < to).then_some(Self {
+            chunk,
+            from,
+            to,
+            start,
+        })
+    }
+
+    /// Returns the same slice for a reader at `cursor`, between which and the first event none
+    /// is left.
+    pub(crate) const fn since(mut self, cursor: Cursor) -> Self {
+        self.start = cursor;
+        self
     }
 
     /// Returns the wire bytes of the events, shared.
@@ -32,10 +47,10 @@ impl Slice {
         self.chunk.bytes.slice(self.chunk.range(self.from, self.to))
     }
 
-    /// Returns the cursor before the first event.
+    /// Returns the cursor before the first event, or that of the reader it was taken for.
     #[must_use]
-    pub fn start(&self) -> Cursor {
-        self.chunk.start_of(self.from)
+    pub const fn start(&self) -> Cursor {
+        self.start
     }
 
     /// Returns the cursor after the last event.
@@ -62,18 +77,20 @@ impl Slice {
     /// A reader that has taken that much has at least a part of each.
     #[must_use]
     pub fn begun(&self, taken: usize) -> Begun {
-        let taken_to = self.start().advance(taken);
-        let entries = &self.chunk.entries[self.from..self.to];
         let count = match taken {
             0 => 0,
-            _ => (entries.partition_point(|entry| entry.end < taken_to) + 1).min(entries.len()),
+            _ => (self.chunk.ending_before(self.from, taken) + 1).min(self.to) - self.from,
         };
-        let position = self.chunk.start_of(self.from + count);
         Begun {
             count,
-            len: self.start().distance(position),
-            position,
-            id: count.checked_sub(1).map(|last| entries[last].id),
+            len: self.chunk.range(self.from, self.from + count).len(),
+            position: match count {
+                0 => self.start,
+                _ => self.chunk.start_of(self.from + count),
+            },
+            id: count
+                .checked_sub(1)
+                .map(|last| self.chunk.entries[self.from + last].id),
         }
     }
 
@@ -111,6 +128,14 @@ impl Slice {
         self.chunk.entries[self.to - 1].id
     }
 
+    /// Returns the ID and the key of each event of a [keyed log](crate::KeyedLog).
+    ///
+    /// Only slices that were taken [with keys](crate::KeyedLog::slice_with_keys) have all of them.
+    pub fn keys(&self) -> impl Iterator<Item = (LogId, &Arc<str>)> {
+        let entries = self.chunk.entries[self.from..self.to].iter();
+        entries.filter_map(|entry| Some((entry.id, entry.own_id.as_ref()?)))
+    }
+
     /// Returns the events with IDs later than `id`, or `None` if there are none.
     #[must_use]
     pub fn after_id(&self, id: LogId) -> Option<Self> {
@@ -126,8 +151,10 @@ impl Slice {
     }
 
     /// Returns the number of wire bytes.
-    pub(super) fn len(&self) -> usize {
-        self.start().distance(self.end())
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a slice has an event")]
+    pub fn len(&self) -> usize {
+        self.chunk.range(self.from, self.to).len()
     }
 
     fn index_of(&self, is_before: impl Fn(&Entry) -> bool) -> usize {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sse_core::{EventType, Retention};
+use sse_core::{EventType, KeyedRetention, Retention};
 
 /// Settings of a [`Topic`](crate::Topic).
 ///
@@ -29,6 +29,9 @@ pub struct TopicConfig {
     pub(crate) unknown_id: UnknownId,
     pub(crate) linger: Duration,
     pub(crate) event_type: Option<EventType<'static>>,
+    pub(crate) keyed: KeyedRetention,
+    pub(crate) removal_type: EventType<'static>,
+    pub(crate) marker_type: Option<EventType<'static>>,
 }
 
 impl Default for TopicConfig {
@@ -42,6 +45,9 @@ impl Default for TopicConfig {
             unknown_id: UnknownId::default(),
             linger: Duration::ZERO,
             event_type: None,
+            keyed: KeyedRetention::default(),
+            removal_type: EventType::from_static("remove"),
+            marker_type: None,
         }
     }
 }
@@ -83,7 +89,8 @@ impl TopicConfig {
     ///
     /// Default: `gap`. Its data is a JSON object: `asked` is the client's last event ID or
     /// `null`; `from` is the ID of the next event, or `null` if none is retained; `topic` is the
-    /// name of the topic, if it is one of a [`Hub`](crate::Hub). The event has no ID.
+    /// name of the topic, if it is one of a [`Hub`](crate::Hub); `clear` is `true` if that is
+    /// keyed, since all of its keys follow. The event has no ID.
     pub fn gap_type(mut self, event_type: EventType<'static>) -> Self {
         self.gap_type = event_type;
         self
@@ -125,9 +132,39 @@ impl TopicConfig {
         self.linger = time;
         self
     }
+
+    /// The keys and bytes that a [keyed topic](crate::Hub::keyed_topic) retains, and removals
+    /// for how long.
+    ///
+    /// Default: 65,536 keys in 16 MiB, and removals for an hour. More are refused with
+    /// [`PublishError::Full`](crate::PublishError::Full).
+    pub fn keyed(mut self, retention: KeyedRetention) -> Self {
+        self.keyed = retention;
+        self
+    }
+
+    /// The type of the events that remove a key of a keyed topic.
+    ///
+    /// Default: `remove`. Their data is the key.
+    pub fn removal_type(mut self, event_type: EventType<'static>) -> Self {
+        self.removal_type = event_type;
+        self
+    }
+
+    /// The type of the event that stands between the state of a keyed topic, which a client gets
+    /// when it connects, and what follows.
+    ///
+    /// Default: `None`, no such event. With it, a page draws the state once. Its data is empty
+    /// and it has no ID.
+    pub fn marker_type(mut self, event_type: impl Into<Option<EventType<'static>>>) -> Self {
+        self.marker_type = event_type.into();
+        self
+    }
 }
 
 /// Where a subscription begins.
+///
+/// In a [keyed topic](crate::Hub::keyed_topic) it always begins with the newest event of each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     /// With the next event that is published.

@@ -232,7 +232,8 @@ impl Request {
     /// The events come in the order of their IDs, and one last event ID resumes all topics. A
     /// gap in one of them is reported by a gap event with the topic's name, and does not hold up
     /// the others. When one of the topics has been finished, the client gets an event `close`
-    /// with its name, in JSON as `{"topic":"…"}`. The stream ends when all have been finished;
+    /// with its name, in JSON as `{"topic":"…"}`. The newest events of the keys of
+    /// [keyed topics](crate::Hub::keyed_topic) come first. The stream ends when all have been finished;
     /// a client that has seen all events then gets 204.
     ///
     /// The client costs some 200 bytes more than one that follows one topic, and each event a
@@ -284,9 +285,13 @@ impl Request {
             Choice::One(topic) => {
                 let located = topic.locate(asked.as_ref(), start);
                 located.encode_opening(&topic, retry, &mut opening);
-                let cursor = located.cursor;
+                let (cursor, joining) = (located.cursor, located.joining.map(Box::new));
                 (
-                    Follow::One { topic, cursor },
+                    Follow::One {
+                        topic,
+                        cursor,
+                        joining,
+                    },
                     located.resume,
                     located.is_over,
                 )

@@ -42,7 +42,14 @@ impl Driver {
             (age, Disconnect::MaxAge)
         };
         let (feed, place, position) = match arrival.follows {
-            Follow::One { topic, cursor } => {
+            Follow::One {
+                topic,
+                cursor,
+                joining,
+            } => {
+                if let Some(joining) = joining {
+                    self.catching_up.join(key, *joining);
+                }
                 let feed = self.group_of(&topic);
                 (feed, self.add_member(feed, key), cursor)
             }
@@ -94,6 +101,7 @@ impl Driver {
             return; // It has been removed for another reason.
         };
         self.half_closed.remove(&key);
+        self.catching_up.remove(key);
         self.stats.add_disconnect(reason);
         let (follows, place) = (connection.follows(), connection.place);
         connection.end(reason);

@@ -6,6 +6,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use sse_core::{Batch, Slice};
 
+use super::catching::NextOfState;
 use super::connection::{Follows, Input, Written};
 use super::driver::Driver;
 use super::joint::NextOfJoint;
@@ -156,7 +157,12 @@ impl Driver {
         }
         let is_all = written == Written::All;
         let begun = match events {
-            Events::Slice(slice) => connection.keep_unsent(slice, taken, *since).count,
+            Events::Slice(slice) => {
+                if !is_all && self.feeds[connection.feed as usize].is_keyed() {
+                    self.catching_up.hold(key, slice);
+                }
+                connection.keep_unsent(slice, taken, *since).count
+            }
             Events::Batch(batch, joint) => {
                 let (count, len, id) = batch.begun(taken);
                 let position = if is_all { Some(batch.position()) } else { id };
@@ -183,6 +189,9 @@ impl Driver {
         let Some(group) = self.feeds[feed as usize].group() else {
             return Next::Nothing; // It is one.
         };
+        if group.topic().shared().is_keyed() {
+            return self.next_of_keyed(key, feed);
+        }
         if connection.position >= group.position() {
             return if group.is_finished {
                 Next::Close(Disconnect::Finished)
@@ -208,12 +217,43 @@ impl Driver {
         }
     }
 
+    /// Returns what a member of the group of a keyed topic gets next.
+    fn next_of_keyed(&mut self, key: u32, feed: u32) -> Next {
+        if self.written >= PART_BYTES {
+            return Next::Pause;
+        }
+        let connection = &mut self.connections[key as usize];
+        let Some(group) = self.feeds[feed as usize].group() else {
+            return Next::Nothing;
+        };
+        match self.catching_up.next(key, connection.position, group) {
+            NextOfState::Slice(slice) => Next::Events(Events::Slice(slice)),
+            NextOfState::StateEnd => match group.topic().shared().marker_event() {
+                Some(marker) => Next::Notice(marker.into()),
+                None => self.next_of_keyed(key, feed),
+            },
+            NextOfState::UpToDate(position) => {
+                connection.position = position;
+                if group.is_finished {
+                    Next::Close(Disconnect::Finished)
+                } else {
+                    Next::Nothing
+                }
+            }
+            NextOfState::Lagged => Next::Close(Disconnect::FellBehind),
+        }
+    }
+
     /// Returns what a connection gets next that follows several topics.
     fn next_of_joint(&mut self, key: u32, joint: u32) -> Next {
         if self.written >= PART_BYTES {
             return Next::Pause;
         }
-        let (joint_key, joint) = (joint, &self.joints[joint as usize]);
+        let joint_key = joint;
+        let joint = &self.joints[joint_key as usize];
+        if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
+            return Next::Events(Events::Batch(batch, joint_key));
+        }
         if !joint.hub.linger().is_zero() && joint.has_new(&self.feeds) {
             let hub = Arc::clone(&joint.hub);
             if let Some(until) = self.hub_lingers(&hub) {
@@ -224,7 +264,13 @@ impl Driver {
         let waker = &self.connections[key as usize].waker;
         let joint = &mut self.joints[joint_key as usize];
         match joint.next(&mut self.feeds, waker) {
-            NextOfJoint::Events(batch) => Next::Events(Events::Batch(batch, joint_key)),
+            NextOfJoint::Events(batch) => {
+                if joint.has_keyed(&self.feeds) {
+                    let next = |position| joint.batch_after(&self.feeds, position);
+                    self.catching_up.hold_batches(key, batch.clone(), next);
+                }
+                Next::Events(Events::Batch(batch, joint_key))
+            }
             NextOfJoint::Change(members) => {
                 self.change_topics(key, joint_key, members);
                 Next::Changed
@@ -249,6 +295,10 @@ impl Driver {
             NextOfJoint::Ended(index) => {
                 Next::Notice(joint.topic(&self.feeds, index).0.end_event().into())
             }
+            NextOfJoint::StateEnd => match joint.markers(&self.feeds) {
+                markers if markers.is_empty() => self.next_of_joint(key, joint_key),
+                markers => Next::Notice(markers.into()),
+            },
             NextOfJoint::Over => Next::Close(Disconnect::Finished),
             NextOfJoint::Nothing => Next::Nothing,
         }

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::stats::Disconnect;
-use crate::topic::{Several, Topic};
+use crate::topic::{Joining, Several, Topic};
 use crate::trace;
 use crate::transport::Transport;
 use crate::transport::limit::Permit;
@@ -44,7 +44,11 @@ pub(crate) struct Arrival {
 
 /// What an arriving connection follows, and where it continues.
 pub(crate) enum Follow {
-    One { topic: Topic, cursor: Cursor },
+    One {
+        topic: Topic,
+        cursor: Cursor,
+        joining: Option<Box<Joining>>,
+    },
     Several(Box<Several>),
 }
 
@@ -136,10 +140,17 @@ impl Connection {
 
     /// Writes as much of `bytes` as the connection takes now, up to [`MAX_WRITE`].
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> Result<Written, Disconnect> {
+        let first = &bytes[..bytes.len().min(MAX_WRITE)];
+        let mut taken = self
+            .transport
+            .try_write(first)
+            .map_err(|_| Disconnect::Gone)?;
+        if taken == bytes.len() {
+            return Ok(Written::All);
+        }
         let cx = &mut Context::from_waker(&self.waker);
         let mut transport = Pin::new(&mut self.transport);
         guard(|| {
-            let mut taken = 0;
             while taken < bytes.len() {
                 if taken >= MAX_WRITE {
                     return Ok(Written::Paused(taken));

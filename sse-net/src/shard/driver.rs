@@ -15,6 +15,7 @@ use slab::Slab;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
 
+use super::catching::CatchingUp;
 use super::connection::{Arrival, Connection};
 use super::feed::Feed;
 use super::group::Group;
@@ -50,6 +51,7 @@ pub(super) struct Driver {
     /// Connections whose peers have closed their half and may have left. They are few, so each
     /// connection does without a flag.
     pub(super) half_closed: HashSet<u32>,
+    pub(super) catching_up: CatchingUp,
     /// The bytes written in this part of the work.
     pub(super) written: usize,
     pub(super) heartbeat: Bytes,
@@ -106,6 +108,7 @@ impl Driver {
             arrivals: VecDeque::new(),
             ready: VecDeque::new(),
             half_closed: HashSet::new(),
+            catching_up: CatchingUp::default(),
             written: 0,
             lingering: BinaryHeap::new(),
             hub_lingers: HashMap::new(),

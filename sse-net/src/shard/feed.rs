@@ -26,6 +26,10 @@ impl Feed {
         }
     }
 
+    pub(super) fn is_keyed(&self) -> bool {
+        self.topic().is_keyed()
+    }
+
     /// Unsubscribes.
     pub(super) fn end(self, hub: Option<&Arc<HubShared>>) {
         if let (Self::Single(single), Some(hub)) = (self, hub) {

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use sse_core::{Cursor, Lagged, LogId, Slice};
 
-use crate::topic::{Reader, Start, Topic};
+use crate::topic::{Reader, Since, Topic};
 
 pub(super) struct Group {
     pub(super) reader: Reader,
@@ -65,7 +65,7 @@ impl Pass {
 impl Group {
     pub(super) fn new(topic: &Topic, waker: Waker) -> Self {
         Self {
-            reader: topic.reader(None, Start::Live),
+            reader: topic.live_reader(),
             waker,
             members: Vec::new(),
             pass: None,
@@ -98,7 +98,7 @@ impl Group {
     pub(super) fn slice_after(&self, cursor: Cursor) -> Result<Option<Slice>, Lagged> {
         match &self.pass {
             Some(pass) if pass.slice.start() <= cursor => Ok(pass.slice.after(cursor)),
-            _ => self.topic().slice(cursor..self.position()),
+            _ => self.topic().read(cursor..self.position(), Since::default()),
         }
     }
 

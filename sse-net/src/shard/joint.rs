@@ -23,7 +23,9 @@ use sse_core::{Batch, LogId};
 use super::feed::Feed;
 use super::group::{Part, Pass};
 use crate::sync::Arc;
-use crate::topic::{HubShared, Member, Missed, Piece, Shared, View, next_batch};
+use crate::topic::{
+    HubShared, Member, Missed, Piece, ReaderPlace, Shared, Since, View, next_batch,
+};
 
 /// What a connection follows that follows several topics.
 pub(super) struct Joint {
@@ -31,17 +33,28 @@ pub(super) struct Joint {
     /// All events of the topics up to this ID have been written, or are unsent.
     pub(super) position: LogId,
     pub(super) links: Box<[Link]>,
-    /// What few connections have.
+    /// `None` if there is nothing in it, as nearly always.
     rare: Option<Box<Rare>>,
 }
 
+/// What few connections have.
 #[derive(Default)]
 struct Rare {
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
-    from: Vec<LogId>,
+    from: Box<[LogId]>,
+    /// Until the state of keyed topics has been sent.
+    state: Option<State>,
     /// What has been applied of the changes of the topics, if the stream has a token.
     view: Option<View>,
+}
+
+/// The state of keyed topics, which a connection gets first.
+pub(super) struct State {
+    /// Where it ends and what follows begins.
+    end: LogId,
+    /// One for each topic.
+    since: Box<[Since]>,
 }
 
 /// A feed that the connection follows.
@@ -63,6 +76,8 @@ pub(super) enum NextOfJoint {
     Missed(usize),
     /// The topic with this index has ended.
     Ended(usize),
+    /// The state of keyed topics has been sent.
+    StateEnd,
     /// All feeds have ended.
     Over,
     Nothing,
@@ -71,20 +86,36 @@ pub(super) enum NextOfJoint {
 /// The position in a topic that has ended.
 const ENDED: LogId = LogId::new(u64::MAX, u64::MAX);
 
+impl State {
+    pub(super) fn new(end: LogId, since: Vec<Since>) -> Self {
+        Self {
+            end,
+            since: since.into(),
+        }
+    }
+}
+
 impl Joint {
     pub(super) fn new(
         hub: Arc<HubShared>,
         position: LogId,
         links: Vec<Link>,
         from: Vec<LogId>,
-        view: Option<View>,
+        (state, view): (Option<State>, Option<View>),
     ) -> Self {
-        let is_needed = view.is_some() || from.iter().any(|from| *from > position);
+        let is_later = from.iter().any(|from| *from > position);
+        let is_needed = state.is_some() || view.is_some() || is_later;
         Self {
             hub,
             position,
             links: links.into(),
-            rare: is_needed.then(|| Box::new(Rare { from, view })),
+            rare: is_needed.then(|| {
+                Box::new(Rare {
+                    from: from.into(),
+                    state,
+                    view,
+                })
+            }),
         }
     }
 
@@ -92,6 +123,49 @@ impl Joint {
     pub(super) fn topic<'a>(&self, feeds: &'a Slab<Feed>, index: usize) -> (&'a Shared, LogId) {
         let link = self.links[index];
         (feeds[link.feed as usize].topic(), self.after(index))
+    }
+
+    /// Returns where the connection is in the topic with this index.
+    fn place(&self, index: usize) -> ReaderPlace {
+        let since = self.state().map(|state| state.since[index]);
+        ReaderPlace {
+            after: self.after(index),
+            since: since.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the events that stand where the state of keyed topics ends.
+    pub(super) fn markers(&self, feeds: &Slab<Feed>) -> Vec<u8> {
+        let topics = self
+            .links
+            .iter()
+            .map(|link| feeds[link.feed as usize].topic());
+        let keyed = topics.filter(|topic| topic.is_keyed());
+        keyed.filter_map(Shared::marker_event).flatten().collect()
+    }
+
+    pub(super) fn has_keyed(&self, feeds: &Slab<Feed>) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| feeds[link.feed as usize].is_keyed())
+    }
+
+    /// Returns the events after a later position, or after the state of keyed topics none.
+    pub(super) fn batch_after(&self, feeds: &Slab<Feed>, position: LogId) -> Option<Batch> {
+        let readers = (0..self.links.len()).map(|index| {
+            let place = self.place(index);
+            let after = place.after.max(position);
+            (self.topic(feeds, index).0, ReaderPlace { after, ..place })
+        });
+        next_batch(readers, self.until()).unwrap_or_default()
+    }
+
+    /// Returns where the next batch ends at the latest.
+    fn until(&self) -> LogId {
+        if let Some(state) = self.state() {
+            return state.end;
+        }
+        let visible = self.hub.order().visible();
+        self.view().map_or(visible, |view| view.limit(visible))
     }
 
     /// Returns the position in the topic with this index.
@@ -104,7 +178,9 @@ impl Joint {
     fn set_from(&mut self, index: usize, id: LogId) {
         let count = self.links.len();
         let rare = self.rare.get_or_insert_default();
-        rare.from.resize(count, LogId::default());
+        if rare.from.is_empty() {
+            rare.from = vec![LogId::default(); count].into();
+        }
         rare.from[index] = id;
     }
 
@@ -135,7 +211,13 @@ impl Joint {
     /// Moves the position after a batch or a slice has been written.
     pub(super) fn advance(&mut self, position: LogId) {
         self.position = self.position.max(position);
+        self.drop_rare();
+    }
+
+    /// Drops what few connections have, once there is nothing in it.
+    fn drop_rare(&mut self) {
         if let Some(rare) = &self.rare
+            && rare.state.is_none()
             && rare.view.is_none()
             && rare.from.iter().all(|from| *from <= self.position)
         {
@@ -143,9 +225,20 @@ impl Joint {
         }
     }
 
+    fn state(&self) -> Option<&State> {
+        self.rare.as_ref()?.state.as_ref()
+    }
+
+    /// Ends the state of keyed topics, and returns `true` if it had not been sent until now.
+    fn end_state(&mut self) -> bool {
+        let state = self.rare.as_mut().and_then(|rare| rare.state.take());
+        self.drop_rare();
+        state.is_some()
+    }
+
     /// Returns the part of a pass over the group of a feed for the connection.
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
-        if self.view().is_some_and(View::may_change) {
+        if self.state().is_some() || self.view().is_some_and(View::may_change) {
             return Part::CatchUp;
         }
         let mut after = self.position;
@@ -168,16 +261,20 @@ impl Joint {
             if let Some(piece) = self.view_mut().and_then(View::next_piece) {
                 return NextOfJoint::Piece(piece);
             }
-            let visible = self.hub.order().visible();
-            let until = self.view().map_or(visible, |view| view.limit(visible));
+            let until = self.until();
             let links = self.links.iter().enumerate();
             let readers = links.map(|(index, link)| {
                 let topic: &Shared = feeds[link.feed as usize].topic();
-                (topic, self.after(index))
+                (topic, self.place(index))
             });
             match next_batch(readers, until) {
                 Ok(Some(batch)) => return NextOfJoint::Events(batch),
-                Ok(None) => self.advance(until),
+                Ok(None) => {
+                    self.advance(until);
+                    if self.end_state() {
+                        return NextOfJoint::StateEnd;
+                    }
+                }
                 Err(Missed { index, evicted, .. }) => {
                     self.set_from(index, evicted);
                     return NextOfJoint::Missed(index);

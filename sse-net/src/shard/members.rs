@@ -6,7 +6,7 @@ use super::connection::Follows;
 use super::driver::Driver;
 use super::feed::{Feed, Single};
 use super::group::Group;
-use super::joint::{Joint, Link};
+use super::joint::{Joint, Link, State};
 use super::mailbox::{Key, Signal};
 use super::work::{compact, make_room};
 use crate::sync::Arc;
@@ -54,14 +54,17 @@ impl Driver {
 
     /// Adds what a connection follows that follows several topics, and returns its key.
     pub(super) fn add_joint(&mut self, several: Several, connection: u32) -> u32 {
-        let (mut links, mut from) = (Vec::new(), Vec::new());
+        let (mut links, mut from, mut since) = (Vec::new(), Vec::new(), Vec::new());
         for followed in several.topics {
             let feed = self.feed_of_joint(&followed.topic, connection);
             let place = self.add_member(feed, connection);
             links.push(Link { feed, place });
             from.push(followed.from);
+            since.push(followed.since);
         }
-        let joint = Joint::new(several.hub, several.position, links, from, several.view);
+        let state = several.state_end.map(|end| State::new(end, since));
+        let (hub, position) = (several.hub, several.position);
+        let joint = Joint::new(hub, position, links, from, (state, several.view));
         make_room(&mut self.joints);
         compact(self.joints.insert(joint))
     }

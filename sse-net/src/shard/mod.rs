@@ -29,6 +29,7 @@
 
 mod arrivals;
 mod catch_up;
+mod catching;
 mod connection;
 mod driver;
 mod feed;

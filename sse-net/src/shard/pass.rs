@@ -44,7 +44,10 @@ impl Driver {
         let mut next = group.reader.poll_slice(cx);
         let has_lagged = matches!(next, Poll::Ready(Err(_)));
         if has_lagged {
-            // Members that have lagged, too, continue with the slice that is taken now.
+            // Members that have lagged, too, continue with the slice that is taken now, or end.
+            if group.topic().shared().is_keyed() {
+                group.reader.skip_state();
+            }
             before = group.id();
             next = group.reader.poll_slice(cx);
         }
@@ -93,6 +96,7 @@ impl Driver {
         let (mut events, mut taken_bytes) = (0, 0);
         let (mut leaving, mut behind) = (Vec::new(), Vec::new());
         let members = &self.feeds[key as usize].group()?.members;
+        let is_keyed = self.feeds[key as usize].is_keyed();
         let (mut sends, mut looks, mut is_over) = (0, 0, true);
         while let Some(&member) = members.get(pass.next) {
             if sends >= PART || looks >= LOOKS || taken_bytes >= PART_BYTES {
@@ -140,6 +144,9 @@ impl Driver {
                     let taken = written.taken(bytes.len());
                     taken_bytes += taken;
                     let begun = connection.keep_unsent(slice, taken, self.now);
+                    if is_keyed && matches!(follows, Follows::One(_)) {
+                        self.catching_up.hold(member, slice);
+                    }
                     events += begun.count;
                     if matches!(written, Written::Paused(_)) {
                         behind.push(member);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sse_core::{Cursor, Lagged, Log, Slice};
 
 use super::hub::{HubShared, random_epoch};
+use super::log::Since;
 use super::source::Storage;
 use super::state::{Shared, State};
 use crate::config::{Start, TopicConfig};
@@ -128,11 +129,12 @@ impl Topic {
         self.lock().subscriptions.count()
     }
 
-    /// Returns the first events in `range` that lie together in the log.
-    pub(crate) fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
+    /// Returns the first events in `range` that lie together in the log, for a reader that knows
+    /// of removals dropped until `since`.
+    pub(crate) fn read(&self, range: Range<Cursor>, since: Since) -> Result<Option<Slice>, Lagged> {
         let state = self.lock();
         let end = range.end.min(state.log.end());
-        state.log.slice(range.start..end)
+        state.log.read(range.start..end, since)
     }
 
     /// Identifies the topic for as long as it lives.

@@ -1,14 +1,16 @@
 //! A reader of several topics, which waits in all of them.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
-use sse_core::{Batch, Lagged, Resume};
+use sse_core::{Batch, Lagged, LogId, Resume};
 use tokio::time::Instant;
 
 use super::handle::Topic;
+use super::reader::MAX_HELD;
 use super::several::{Followed, Several, next_batch};
 use super::switching::Piece;
 use super::waiters::Place;
@@ -25,18 +27,22 @@ pub(crate) struct JointReader {
     has_gaps: bool,
     /// Whether the events that report the topics of a stream with a token are still to be read.
     has_opening: bool,
-    /// The topic in which the last error was.
+    /// The topic in which the last error was, and whether that is still to be reported.
     lagged: usize,
-    /// An error that the next read returns.
-    postponed: Option<Lagged>,
+    is_unreported: bool,
+    /// The end of the state of keyed topics, until that has been read.
+    state_end: Option<LogId>,
+    /// The rest of a pass, if topics are keyed; see `Reader`.
+    held: VecDeque<Batch>,
 }
 
 /// What a reader of several topics has read.
 #[derive(Debug)]
 pub(crate) enum Read {
     Events(Batch),
-    /// An event that is in no log, such as the end of one of the topics.
-    Notice(Vec<u8>),
+    /// Events that report the end of one of the topics, or of the state of those that are keyed,
+    /// or the topics of a stream with a token.
+    Own(Vec<u8>),
     /// A part of what is sent when the topics change.
     Piece(Piece),
 }
@@ -53,7 +59,9 @@ impl JointReader {
             has_gaps,
             has_opening: several.view.is_some(),
             lagged: 0,
-            postponed: None,
+            is_unreported: false,
+            state_end: several.state_end,
+            held: VecDeque::new(),
             several,
         }
     }
@@ -113,7 +121,7 @@ impl JointReader {
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
                     let topic = &self.several.topics[index].topic;
-                    return Poll::Ready(Ok(Some(Read::Notice(topic.shared.end_event()))));
+                    return Poll::Ready(Ok(Some(Read::Own(topic.shared.end_event()))));
                 }
                 Wait::Ended(None) => return Poll::Ready(Ok(None)),
                 Wait::Pending if !self.has_new() => return Poll::Pending,
@@ -123,10 +131,17 @@ impl JointReader {
         }
     }
 
-    /// Returns the next events, without waiting for any.
+    /// Returns the next events, without waiting for any. The next call reports an error again.
+    pub(super) fn try_next(&mut self) -> Result<Option<Read>, Lagged> {
+        let next = self.try_read();
+        self.is_unreported |= next.is_err();
+        next
+    }
+
     fn try_read(&mut self) -> Result<Option<Read>, Lagged> {
-        if let Some(lagged) = self.postponed.take() {
-            return Err(lagged);
+        if mem::take(&mut self.is_unreported) {
+            let begin = self.lagged().lock().log.begin();
+            return Err(Lagged { begin });
         }
         if mem::take(&mut self.has_gaps) {
             let mut topics = self.several.topics.iter();
@@ -136,8 +151,7 @@ impl JointReader {
             return Err(Lagged { begin });
         }
         if mem::take(&mut self.has_opening) {
-            let opening = self.several.opening_events();
-            return Ok(Some(Read::Notice(opening)));
+            return Ok(Some(Read::Own(self.several.opening_events())));
         }
         loop {
             if let Some(piece) = self.next_piece() {
@@ -146,18 +160,13 @@ impl JointReader {
             if let Some(batch) = self.next_batch()? {
                 return Ok(Some(Read::Events(batch)));
             }
+            if let Some(markers) = self.take_markers() {
+                return Ok(Some(Read::Own(markers)));
+            }
             if !self.apply_change() {
                 return Ok(None);
             }
         }
-    }
-
-    /// Returns the next events, if there are some. The next read returns an error.
-    pub(super) fn read_more(&mut self) -> Option<Read> {
-        self.try_read().unwrap_or_else(|lagged| {
-            self.postponed = Some(lagged);
-            None
-        })
     }
 
     fn next_piece(&mut self) -> Option<Piece> {
@@ -166,6 +175,10 @@ impl JointReader {
 
     /// Returns the next events of the topics, up to the next change of the topics.
     fn next_batch(&mut self) -> Result<Option<Batch>, Lagged> {
+        if let Some(batch) = self.held.pop_front() {
+            self.several.position = batch.position();
+            return Ok(Some(batch));
+        }
         let visible = self.several.hub.order().visible();
         let Several {
             position,
@@ -173,10 +186,13 @@ impl JointReader {
             view,
             ..
         } = &self.several;
-        let until = view.as_ref().map_or(visible, |view| view.limit(visible));
+        let until = self.state_end.unwrap_or_else(|| {
+            let view = view.as_ref();
+            view.map_or(visible, |view| view.limit(visible))
+        });
         let readers = topics
             .iter()
-            .map(|followed| (&*followed.topic.shared, followed.from.max(*position)));
+            .map(|followed| (&*followed.topic.shared, followed.place(*position)));
         match next_batch(readers, until) {
             Ok(Some(batch)) => {
                 self.several.position = batch.position();
@@ -185,6 +201,7 @@ impl JointReader {
                 self.lingers_until = lingers
                     .then(|| Instant::now().checked_add(linger))
                     .flatten();
+                self.hold_rest(until);
                 Ok(Some(batch))
             }
             Ok(None) => {
@@ -192,7 +209,8 @@ impl JointReader {
                 Ok(None)
             }
             Err(missed) => {
-                self.several.topics[missed.index].from = missed.evicted;
+                self.several.begin_anew(&missed);
+                self.state_end = self.several.state_end;
                 self.lagged = missed.index;
                 Err(missed.into())
             }
@@ -241,6 +259,40 @@ impl JointReader {
             followed.topic.shared.unsubscribe(place);
         }
         true
+    }
+
+    /// Holds what follows up to the ID `until`, if topics are keyed.
+    fn hold_rest(&mut self, until: LogId) {
+        let Several {
+            position, topics, ..
+        } = &self.several;
+        if !topics.iter().any(|followed| followed.is_keyed) {
+            return;
+        }
+        let (mut position, mut bytes) = (*position, 0);
+        while position < until && bytes < MAX_HELD {
+            let readers = topics
+                .iter()
+                .map(|followed| (&*followed.topic.shared, followed.place(position)));
+            let Ok(Some(batch)) = next_batch(readers, until) else {
+                return;
+            };
+            position = batch.position();
+            bytes += batch.len();
+            self.held.push_back(batch);
+        }
+    }
+
+    /// Returns the events that stand where the state of keyed topics ends, once that is read.
+    fn take_markers(&mut self) -> Option<Vec<u8>> {
+        if self.state_end? > self.several.position {
+            return None;
+        }
+        self.state_end = None;
+        let topics = self.several.topics.iter();
+        let keyed = topics.filter(|followed| followed.is_keyed);
+        let markers = keyed.filter_map(|followed| followed.topic.shared.marker_event());
+        Some(markers.flatten().collect()).filter(|markers: &Vec<u8>| !markers.is_empty())
     }
 
     /// Registers the waker in all topics, unless one or all of them have ended.

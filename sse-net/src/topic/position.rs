@@ -1,12 +1,14 @@
 //! The position at which a client begins or resumes, and the bytes before its first event.
 
+use std::ops::Not;
 use std::time::Duration;
 
-use sse_core::{Cursor, Event, EventId, EventType, Evicted, KnownId, Log, LogId, Resume};
+use sse_core::{Cursor, Event, EventId, EventType, Evicted, KeyedLog, KnownId, Log, LogId, Resume};
 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Judged;
+use super::log::{Since, TopicLog};
 use super::state::{Shared, State};
 use crate::config::{Start, UnknownId};
 use crate::sync::MutexGuard;
@@ -22,6 +24,8 @@ pub(crate) struct Located {
     pub(crate) is_over: bool,
     /// The client's last event ID, if events after it were missed.
     missed: Option<EventId<'static>>,
+    /// The state that the client gets first, if the topic is keyed.
+    pub(crate) joining: Option<Joining>,
 }
 
 impl Located {
@@ -59,6 +63,7 @@ impl Topic {
             position,
             is_over,
             missed: found.missed(asked),
+            joining: found.joining,
         }
     }
 
@@ -74,11 +79,16 @@ impl Topic {
         }
         let mut state = self.lock();
         let evicted = state.log.evict(now());
-        let (resume, cursor) = find(&state.log, asked, start, self.shared.config.unknown_id);
+        let unknown_id = self.shared.config.unknown_id;
+        let (resume, cursor) = match &state.log {
+            TopicLog::Ordinary(log) => find(log, asked, start, unknown_id),
+            TopicLog::Keyed(_) => (Resume::New, Cursor::START), // It is one of a hub.
+        };
         let found = Found {
             resume,
             cursor,
             position: None,
+            joining: None,
             _evicted: evicted,
         };
         (state, found)
@@ -93,27 +103,30 @@ impl Topic {
         let mut state = self.lock();
         let evicted = state.log.evict(now());
         let unknown_id = self.shared.config.unknown_id;
-        let (resume, position) = judged.find(&state.log, start, unknown_id);
+        let log = &state.log;
+        let (resume, position, joining) = match log {
+            TopicLog::Ordinary(log) => {
+                let (resume, position) = judged.find(log, start, unknown_id);
+                (resume, position, None)
+            }
+            TopicLog::Keyed(keyed) => {
+                let (resume, position) = judged.find_keyed(keyed);
+                let since = match resume {
+                    Resume::Resumed => Since::default(),
+                    _ => log.since(),
+                };
+                let until = log.end();
+                (resume, position, Some(Joining { since, until }))
+            }
+        };
         let found = Found {
             resume,
-            cursor: state.log.after(position),
+            cursor: log.after(position),
             position: Some(position),
+            joining,
             _evicted: evicted,
         };
         (state, found)
-    }
-
-    /// Returns an ID with which a client resumes at the cursor, if there is one.
-    #[cfg(feature = "http")]
-    pub(super) fn position_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
-        match self.hub() {
-            Some(hub) => {
-                let origin = hub.order().epochs.origin();
-                let before = self.lock().log.id_before(cursor);
-                Some(before.max(origin).into())
-            }
-            None => self.lock().log.position_id(cursor, now()),
-        }
     }
 
     /// Appends the bytes before a client's first event: the gap event, if events after `missed`
@@ -155,8 +168,8 @@ pub(super) fn encode_position(
 }
 
 impl Shared {
-    /// Encodes the event that reports a gap: with the last event ID that the client sent, and
-    /// the ID of the event at `cursor`, with which it continues.
+    /// Encodes the event that reports a gap: with the last event ID that the client sent, the
+    /// ID of the event at `cursor`, with which it continues, and whether it begins anew.
     pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {
         #[derive(serde::Serialize)]
         struct Gap<'a> {
@@ -164,12 +177,17 @@ impl Shared {
             from: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             topic: Option<&'a str>,
+            #[serde(skip_serializing_if = "<&bool>::not")]
+            clear: bool,
         }
-        let from = self.lock().log.next_event_id(cursor);
+        let state = self.lock();
+        let (from, clear) = (state.log.next_event_id(cursor), state.log.is_keyed());
+        drop(state);
         let gap = Gap {
             asked: asked.map(EventId::as_str),
             from: from.as_ref().map(EventId::as_str),
             topic: self.name().map(|name| &**name),
+            clear,
         };
         let event = Event::new().event(&self.config.gap_type);
         let mut out = Vec::new();
@@ -181,6 +199,14 @@ impl Shared {
     pub(crate) fn gap_event_after(&self, asked: Option<&EventId<'_>>, from: LogId) -> Vec<u8> {
         let cursor = self.lock().log.after(from);
         self.gap_event(asked, cursor)
+    }
+
+    /// Returns the event that stands where the state of a keyed topic ends, if there is to be one.
+    pub(crate) fn marker_event(&self) -> Option<Vec<u8>> {
+        let event_type = self.config.marker_type.as_ref()?;
+        let mut out = Vec::new();
+        Event::new().event(event_type).data("").encode(&mut out);
+        Some(out)
     }
 
     /// Encodes the event that reports that this one of several topics has ended.
@@ -206,8 +232,18 @@ pub(super) struct Found {
     pub(super) cursor: Cursor,
     /// The position in the hub, if the topic is one of a hub.
     pub(super) position: Option<LogId>,
+    /// The state that the client gets first, if the topic is keyed.
+    pub(super) joining: Option<Joining>,
     /// What was evicted before. Its memory is freed without a lock.
     _evicted: Evicted,
+}
+
+/// The state of a keyed topic, on its way to a client that has joined or come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Joining {
+    pub(crate) since: Since,
+    /// Where the state ends and what follows begins.
+    pub(crate) until: Cursor,
 }
 
 impl Found {
@@ -258,6 +294,20 @@ impl Judged {
             (Some((_, KnownId::Unknown)), UnknownId::StartLive) => (Resume::Unknown, begin()),
         };
         // No event comes before it, and a client that comes back with it is known.
+        (resume, position.max(self.origin))
+    }
+}
+
+impl Judged {
+    /// Finds where the client continues in a keyed topic. Unless it resumes, it gets the newest
+    /// event of each key.
+    fn find_keyed(&self, log: &KeyedLog) -> (Resume, LogId) {
+        let (resume, position) = match self.asked {
+            None => (Resume::New, LogId::default()),
+            Some((id, KnownId::Position)) if id >= log.evicted() => (Resume::Resumed, id),
+            Some((_, KnownId::Position | KnownId::Lost(_))) => (Resume::Gap, LogId::default()),
+            Some((_, KnownId::Unknown)) => (Resume::Unknown, LogId::default()),
+        };
         (resume, position.max(self.origin))
     }
 }

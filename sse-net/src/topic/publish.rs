@@ -2,10 +2,11 @@
 
 use std::{error, fmt, io, slice};
 
-use sse_core::{Encoded, Event, Evicted, Ids, LogId, Now};
+use sse_core::{Encoded, Event, Evicted, Ids, KeyedFull, LogId, Now};
 
 use super::clock::now;
 use super::handle::Topic;
+use super::hub::Order;
 use super::source::Storage;
 use super::state::State;
 use super::waiters::Wakers;
@@ -22,9 +23,9 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`PublishError`]: the topic has been finished, or the event is too large, or it has an ID
-    /// and the topic is one of a hub, or a journal that holds events back is too far behind.
-    /// Nothing was published.
+    /// [`PublishError`]: the topic has been finished or is keyed, or the event is too large, or
+    /// it has an ID and the topic is one of a hub, or a journal that holds events back is too far
+    /// behind. Nothing was published.
     pub fn publish(&self, event: &Event<'_>) -> Result<Published, PublishError> {
         self.publish_all(slice::from_ref(event))
     }
@@ -99,8 +100,26 @@ impl Topic {
         now: Now,
         ends: bool,
     ) -> Result<(MutexGuard<'_, State>, Option<Ids>), PublishError> {
-        let mut order = self.hub().map(|hub| hub.order());
-        let mut state = self.lock();
+        let (mut order, mut state) = self.lock_open()?;
+        if count > 0 && state.log.is_keyed() {
+            return Err(PublishError::Keyed);
+        }
+        let ids = order
+            .as_mut()
+            .map(|order| self.shared.assign(order, count, now));
+        if ends {
+            let newest = state.log.newest_id();
+            let end = order.map(|mut order| self.shared.assign_end(&mut order, count, newest, now));
+            state.end = Some(end.unwrap_or_default());
+        }
+        Ok((state, ids))
+    }
+
+    /// Locks the hub and the topic, unless the topic accepts no events now.
+    #[inline]
+    pub(super) fn lock_open(&self) -> Result<Locked<'_>, PublishError> {
+        let order = self.hub().map(|hub| hub.order());
+        let state = self.lock();
         if state.end.is_some() {
             return Err(PublishError::Finished);
         }
@@ -113,15 +132,7 @@ impl Topic {
                 return Err(PublishError::BacklogFull);
             }
         }
-        let ids = order
-            .as_mut()
-            .map(|order| self.shared.assign(order, count, now));
-        if ends {
-            let newest = state.log.newest_id();
-            let end = order.map(|mut order| self.shared.assign_end(&mut order, count, newest, now));
-            state.end = Some(end.unwrap_or_default());
-        }
-        Ok((state, ids))
+        Ok((order, state))
     }
 
     /// Returns the events with the topic's type, if it has one.
@@ -158,8 +169,7 @@ impl Topic {
             .collect()
     }
 
-    /// Appends `events` and wakes subscribers. Wakers are called and memory is freed after the
-    /// lock has been released.
+    /// Appends `events` and wakes subscribers.
     fn append(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -172,7 +182,9 @@ impl Topic {
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
             let encoded = large.next_if(|(at, _)| *at == index);
-            let log = &mut state.log;
+            let Some(log) = state.log.ordinary() else {
+                break; // Refused in `enter`.
+            };
             let appended = match (ids.as_mut().and_then(Iterator::next), encoded) {
                 (None, None) => log.append(event, now),
                 (None, Some((_, encoded))) => log.append_encoded(encoded, now),
@@ -182,6 +194,17 @@ impl Topic {
             id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
+        self.announce(state, id, evicted)
+    }
+
+    /// Wakes the subscribers after events have been appended. Wakers are called and memory is
+    /// freed after the lock has been released.
+    pub(super) fn announce(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        id: Option<LogId>,
+        evicted: Evicted,
+    ) -> Published {
         let last = state.log.newest_id();
         // A storage wakes the subscribers itself, once the events are visible.
         let wakers = if state.log.end() == state.log.tip() {
@@ -199,6 +222,9 @@ impl Topic {
         Published { id, last, storage }
     }
 }
+
+/// The locked order of a topic's hub, if it is one of a hub, and the locked topic.
+pub(super) type Locked<'a> = (Option<MutexGuard<'a, Order>>, MutexGuard<'a, State>);
 
 /// The longest text in bytes that is encoded under the lock. In the worst case each byte
 /// becomes a line.
@@ -245,6 +271,14 @@ pub enum PublishError {
     Finished,
     /// The event has an ID of its publisher's, but the IDs of a [`Hub`](crate::Hub) are its own.
     OwnId,
+    /// The topic is [keyed](crate::Hub::keyed_topic), and the event was published without a key.
+    Keyed,
+    /// The event was published with a key, and the topic is not keyed.
+    NotKeyed,
+    /// The key is not one line of at most 1,024 bytes.
+    InvalidKey,
+    /// The keyed topic has no room for the event.
+    Full(KeyedFull),
     /// Half of the bytes that the topic retains wait for its journal.
     ///
     /// That happens only with [`WhileFailing::Hold`](crate::WhileFailing::Hold).
@@ -266,6 +300,17 @@ impl fmt::Display for PublishError {
                 "the event has an ID, but a hub assigns the IDs of its topics; publish it without \
                  one, or in a topic that stands alone",
             ),
+            Self::Keyed => f.write_str(
+                "the topic is keyed, so an event needs a key; publish it with `publish_for`",
+            ),
+            Self::NotKeyed => f.write_str(
+                "the topic is not keyed; publish without a key, or create the topic with \
+                 `Hub::keyed_topic`",
+            ),
+            Self::InvalidKey => f.write_str(
+                "the key has a line break or more than 1024 bytes; use a shorter text of one line",
+            ),
+            Self::Full(full) => full.fmt(f),
             Self::BacklogFull => f.write_str(
                 "too many events wait for the journal, which has failed or is slow; publish again \
                  later",
@@ -280,6 +325,12 @@ impl fmt::Display for PublishError {
 }
 
 impl error::Error for PublishError {}
+
+impl From<KeyedFull> for PublishError {
+    fn from(full: KeyedFull) -> Self {
+        Self::Full(full)
+    }
+}
 
 impl From<PublishError> for io::Error {
     fn from(error: PublishError) -> Self {

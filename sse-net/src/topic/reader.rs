@@ -1,5 +1,6 @@
 //! A reader of one topic: a cursor into its log that can wait.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
 use std::time::Duration;
@@ -7,7 +8,11 @@ use std::time::Duration;
 use sse_core::{Cursor, EventId, Lagged, LogId, Resume, Slice};
 use tokio::time::Instant;
 
+#[cfg(feature = "http")]
+use super::clock::now;
 use super::handle::Topic;
+use super::log::Since;
+use super::subscription::Next;
 use super::waiters::Place;
 use crate::config::Start;
 
@@ -26,6 +31,11 @@ pub(crate) struct Reader {
     resume: Resume,
     /// The ID after which events were missed, until that has been reported.
     missed: Option<EventId<'static>>,
+    since: Since,
+    /// The end of the state of a keyed topic, until that has been read.
+    state_end: Option<Cursor>,
+    /// The rest of a pass over a keyed topic, which would otherwise be superseded meanwhile.
+    held: VecDeque<Slice>,
 }
 
 impl Topic {
@@ -43,11 +53,74 @@ impl Topic {
             lingers_until: None,
             resume: found.resume,
             missed: found.missed(asked),
+            since: found
+                .joining
+                .map_or_else(Since::default, |joining| joining.since),
+            state_end: found.joining.map(|joining| joining.until),
+            held: VecDeque::new(),
         }
     }
 }
 
+impl Topic {
+    /// Creates a reader that begins with the next event that is published, also in a keyed topic.
+    pub(crate) fn live_reader(&self) -> Reader {
+        let mut reader = self.reader(None, Start::Live);
+        if reader.state_end.is_some() {
+            reader.skip_state();
+        }
+        reader
+    }
+}
+
 impl Reader {
+    /// Continues a reader of a keyed topic with the next event that is published.
+    pub(crate) fn skip_state(&mut self) {
+        let Some(hub) = self.topic.hub() else {
+            return;
+        };
+        self.position = hub.order().visible();
+        let log = &self.topic.lock().log;
+        self.cursor = log.after(self.position);
+        (self.since, self.state_end) = (log.since(), None);
+        self.held.clear();
+    }
+
+    /// Polls for the next events, or the marker that separates the state of a keyed topic from
+    /// what follows. `None` is the end of a finished topic.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Next>, Lagged>> {
+        if self.state_end.is_some() && self.missed.is_none() {
+            match self.try_next() {
+                Ok(Some(next)) => return Poll::Ready(Ok(Some(next))),
+                Ok(None) => {}
+                Err(lagged) => return Poll::Ready(Err(self.begin_anew(lagged))),
+            }
+        }
+        self.poll_slice(cx).map_ok(|slice| slice.map(Next::from))
+    }
+
+    /// Returns the next events or the marker, without waiting. An error changes nothing.
+    pub(super) fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
+        if let Some(slice) = self.next_held() {
+            return Ok(Some(slice.into()));
+        }
+        let until = self.state_end.unwrap_or(Cursor::MAX);
+        match self.topic.read(self.cursor..until, self.since) {
+            Ok(Some(slice)) => {
+                (self.cursor, self.position) = (slice.end(), slice.last_id());
+                self.hold_rest(until);
+                Ok(Some(slice.into()))
+            }
+            Ok(None) => {
+                let state_end = self.state_end.take();
+                self.cursor = self.cursor.max(state_end.unwrap_or_default());
+                let marker = state_end.and_then(|_| self.topic.shared.marker_event());
+                Ok(marker.map(Next::own))
+            }
+            Err(lagged) => Err(lagged),
+        }
+    }
+
     /// Polls for the next slice. `None` is the end of a finished topic.
     pub(crate) fn poll_slice(
         &mut self,
@@ -57,14 +130,21 @@ impl Reader {
             let begin = self.cursor;
             return Poll::Ready(Err(Lagged { begin }));
         }
+        if let Some(slice) = self.next_held() {
+            return Poll::Ready(Ok(Some(slice)));
+        }
         let mut state = self.topic.lock();
-        match state.log.slice(self.cursor..state.log.end()) {
+        match state.log.read(self.cursor..state.log.end(), self.since) {
             Ok(Some(slice)) => {
                 (self.cursor, self.position) = (slice.end(), slice.last_id());
                 let linger = self.topic.shared.linger();
                 // Events that are left over have waited long enough.
                 let lingers = !linger.is_zero() && slice.end() == state.log.end();
+                let is_pass = state.log.is_keyed() && slice.end() < state.log.end();
                 drop(state);
+                if is_pass {
+                    self.hold_rest(Cursor::MAX);
+                }
                 self.lingers_until = if lingers {
                     Instant::now().checked_add(linger)
                 } else {
@@ -82,19 +162,39 @@ impl Reader {
                 Poll::Pending
             }
             Err(lagged) => {
-                (self.cursor, self.position) = (lagged.begin, state.log.evicted());
-                Poll::Ready(Err(lagged))
+                drop(state);
+                Poll::Ready(Err(self.begin_anew(lagged)))
             }
         }
     }
 
-    /// Returns the next slice, without waiting for one.
-    pub(super) fn try_slice(&mut self) -> Result<Option<Slice>, Lagged> {
-        let slice = self.topic.slice(self.cursor..Cursor::MAX)?;
-        if let Some(slice) = &slice {
-            (self.cursor, self.position) = (slice.end(), slice.last_id());
+    /// Holds what follows in a keyed topic. A slow reader would never get keys that are
+    /// superseded again and again before it has read up to them.
+    fn hold_rest(&mut self, until: Cursor) {
+        let (mut cursor, mut bytes) = (self.cursor, 0);
+        while bytes < MAX_HELD
+            && self.topic.shared.is_keyed()
+            && let Ok(Some(slice)) = self.topic.read(cursor..until, self.since)
+        {
+            cursor = slice.end();
+            bytes += slice.len();
+            self.held.push_back(slice);
         }
-        Ok(slice)
+    }
+
+    fn next_held(&mut self) -> Option<Slice> {
+        let slice = self.held.pop_front()?;
+        (self.cursor, self.position) = (slice.end(), slice.last_id());
+        Some(slice)
+    }
+
+    /// Continues with the oldest retained event, or the state of a keyed topic.
+    fn begin_anew(&mut self, lagged: Lagged) -> Lagged {
+        let log = &self.topic.lock().log;
+        (self.cursor, self.position) = (lagged.begin, log.begin_id());
+        self.since = log.since();
+        self.state_end = log.is_keyed().then(|| log.end());
+        lagged
     }
 
     pub(super) const fn resume(&self) -> Resume {
@@ -148,10 +248,16 @@ impl Reader {
     pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
         let missed = self.missed.take();
         let topic = &self.topic;
-        let position = topic.position_id(self.cursor);
+        let position = match topic.hub() {
+            Some(_) => Some(self.position.into()),
+            None => topic.lock().log.position_id(self.cursor, now()),
+        };
         topic.encode_opening(missed.as_ref(), self.cursor, position, retry, out);
     }
 }
+
+/// The most bytes of a pass over a keyed topic that a reader holds.
+pub(super) const MAX_HELD: usize = 16 << 20;
 
 impl Drop for Reader {
     fn drop(&mut self) {

@@ -8,6 +8,7 @@ use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Rejection, Resume};
 
 use super::handle::Topic;
 use super::hub::{HubShared, Judged};
+use super::log::Since;
 use super::position::encode_position;
 use super::state::Shared;
 use super::switching::{Member, StreamToken, View};
@@ -24,6 +25,8 @@ pub(crate) struct Several {
     pub(crate) topics: Vec<Followed>,
     /// The worst outcome of the topics.
     pub(crate) resume: Resume,
+    /// Where the state of keyed topics ends, if there are such topics.
+    pub(crate) state_end: Option<LogId>,
     /// The client's last event ID.
     asked: Option<EventId<'static>>,
     /// What has been applied of the changes of the topics, if the stream has a token.
@@ -39,15 +42,34 @@ pub(crate) struct Followed {
     /// Its events up to this ID are not sent: they are before the beginning, or missed.
     pub(crate) from: LogId,
     pub(crate) resume: Resume,
+    pub(crate) is_keyed: bool,
+    pub(crate) since: Since,
+}
+
+/// Where the reader of a topic is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReaderPlace {
+    pub(crate) after: LogId,
+    pub(crate) since: Since,
 }
 
 impl Followed {
     /// A topic that is added at the position of a stream.
     pub(super) fn new(topic: Topic) -> Self {
         Self {
-            topic,
             from: LogId::default(),
             resume: Resume::New,
+            is_keyed: topic.shared.is_keyed(),
+            since: Since::default(),
+            topic,
+        }
+    }
+
+    /// Returns where the reader of this topic is, when that of all is at `position`.
+    pub(crate) fn place(&self, position: LogId) -> ReaderPlace {
+        ReaderPlace {
+            after: self.from.max(position),
+            since: self.since,
         }
     }
 
@@ -55,11 +77,14 @@ impl Followed {
         let (state, found) = topic.find_judged(judged, start);
         drop(state);
         let (from, resume) = (found.position.unwrap_or_default(), found.resume);
+        let joining = found.joining;
         drop(found);
         Self {
             topic,
             from,
             resume,
+            is_keyed: joining.is_some(),
+            since: joining.map_or_else(Since::default, |joining| joining.since),
         }
     }
 }
@@ -139,10 +164,7 @@ impl Several {
                 .collect()
         };
         let Some(token) = token else {
-            let topics = locate(topics);
-            let earliest = topics.iter().map(|topic| topic.from).min();
-            let position = judged.position().or(earliest).unwrap_or_default();
-            return Self::new(hub, topics, position, asked);
+            return Self::new(hub, locate(topics), judged, asked);
         };
         let handle = |member: &Member| Topic::of_hub(Arc::clone(&member.topic), Arc::clone(&hub));
         let opened = hub.begin_response(token, &topics, asked, |first| {
@@ -151,7 +173,11 @@ impl Several {
             judged.position().or(earliest).unwrap_or(judged.visible)
         });
         let followed = locate(opened.members.iter().map(handle).collect());
-        let mut several = Self::new(Arc::clone(&hub), followed, opened.view.applied(), asked);
+        let mut several = Self::new(Arc::clone(&hub), followed, judged, asked);
+        if several.topics.is_empty() {
+            several.position = opened.view.applied();
+        }
+        several.state_end = several.state_end.map(|end| opened.view.limit(end));
         if opened.is_unknown {
             several.resume = several.resume.max(Resume::Gap);
         }
@@ -163,18 +189,47 @@ impl Several {
     fn new(
         hub: Arc<HubShared>,
         topics: Vec<Followed>,
-        position: LogId,
+        judged: Judged,
         asked: Option<&EventId<'_>>,
     ) -> Self {
         let worst = topics.iter().map(|topic| topic.resume).max();
+        let has_keyed = topics.iter().any(|followed| followed.is_keyed);
+        let earliest = topics.iter().map(|topic| topic.from).min();
         Self {
+            // A keyed topic may begin before the client's position.
+            position: earliest
+                .min(judged.position())
+                .or(earliest)
+                .unwrap_or_default(),
+            state_end: Some(judged.visible).filter(|_| has_keyed),
             hub,
-            position,
             topics,
             resume: worst.unwrap_or(Resume::New),
             asked: asked.map(|id| id.clone().into_owned()),
             view: None,
             opening: Vec::new(),
+        }
+    }
+
+    /// Continues a topic after events that were missed.
+    ///
+    /// A keyed topic begins anew, and then the position is before that of the other topics.
+    pub(crate) fn begin_anew(&mut self, missed: &Missed) {
+        let position = self.position;
+        let followed = &mut self.topics[missed.index];
+        followed.from = missed.evicted;
+        if !followed.is_keyed {
+            return;
+        }
+        followed.since = followed.topic.lock().log.since();
+        let visible = self.hub.order().visible();
+        let view = self.view.as_ref();
+        self.state_end = Some(view.map_or(visible, |view| view.limit(visible)));
+        self.position = missed.evicted;
+        for (index, followed) in self.topics.iter_mut().enumerate() {
+            if index != missed.index {
+                followed.from = followed.from.max(position);
+            }
         }
     }
 
@@ -244,16 +299,17 @@ impl From<Missed> for Lagged {
 /// This is the general rule, which works for any readers. A topic without new events costs no
 /// lock.
 pub(crate) fn next_batch<'a>(
-    topics: impl Iterator<Item = (&'a Shared, LogId)>,
+    topics: impl Iterator<Item = (&'a Shared, ReaderPlace)>,
     until: LogId,
 ) -> Result<Option<Batch>, Missed> {
     let mut slices = Vec::new();
-    for (index, (topic, after)) in topics.enumerate() {
+    for (index, (topic, place)) in topics.enumerate() {
+        let ReaderPlace { after, since } = place;
         if !topic.may_have_after(after) {
             continue;
         }
         let log = &topic.lock().log;
-        match log.slice_between(after, until) {
+        match log.read_between(after, until, since) {
             Ok(Some(slice)) => {
                 let is_all = slice.last_id() >= log.newest_id().min(until);
                 slices.push((slice, is_all));
@@ -262,7 +318,7 @@ pub(crate) fn next_batch<'a>(
             Err(lagged) => {
                 return Err(Missed {
                     index,
-                    evicted: log.evicted(),
+                    evicted: log.begin_id(),
                     begin: lagged.begin,
                 });
             }

@@ -148,5 +148,9 @@ impl Shared {
         let wakers = state.take_wakers();
         drop(state);
         wakers.wake();
+        // In parts, because publishers wait for the lock.
+        while let Some(evicted) = { self.lock().log.settle() } {
+            drop(evicted);
+        }
     }
 }

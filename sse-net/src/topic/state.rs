@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sse_core::{Cursor, Log, LogId, Retention};
+use sse_core::{Cursor, LogId, Retention};
 use tokio::runtime::Handle;
 
 use super::clock::now;
 use super::hub::NewestId;
+use super::log::TopicLog;
 use super::waiters::{Waiters, Wakers};
-use super::watched::Subscriptions;
+use super::watched::{Rare, Subscriptions};
 use crate::config::{SlowClients, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -19,33 +20,38 @@ pub(crate) struct Shared {
     pub(super) newest: NewestId,
     /// `None` for a topic that stands alone.
     name: Option<Arc<str>>,
+    is_keyed: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: Log) -> Arc<Self> {
-        Self::named(config.into(), log, None)
+    pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: impl Into<TopicLog>) -> Arc<Self> {
+        Self::named(config.into(), log.into(), None)
     }
 
-    pub(super) fn named(config: Arc<TopicConfig>, log: Log, name: Option<Arc<str>>) -> Arc<Self> {
+    pub(super) fn named(
+        config: Arc<TopicConfig>,
+        log: TopicLog,
+        name: Option<Arc<str>>,
+    ) -> Arc<Self> {
         Self::restored(config, log, name, None)
     }
 
     /// Creates a topic that may have ended in an earlier run.
     pub(super) fn restored(
         config: Arc<TopicConfig>,
-        log: Log,
+        log: TopicLog,
         name: Option<Arc<str>>,
         end: Option<End>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
             newest: NewestId::new(log.newest_id()),
+            is_keyed: log.is_keyed(),
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
                 subscriptions: Subscriptions::default(),
-                watchers: None,
-                runtime: None,
+                rare: None,
                 end,
             }),
             name,
@@ -72,7 +78,16 @@ impl Shared {
         drop(evicted);
     }
 
+    pub(crate) const fn is_keyed(&self) -> bool {
+        self.is_keyed
+    }
+
+    /// Returns the treatment of slow clients. One of a keyed topic does not continue after a
+    /// gap, because its IDs would fall.
     pub(crate) fn slow_clients(&self) -> SlowClients {
+        if self.is_keyed {
+            return SlowClients::Disconnect;
+        }
         self.config.slow_clients
     }
 
@@ -87,13 +102,10 @@ impl Shared {
 }
 
 pub(crate) struct State {
-    pub(crate) log: Log,
+    pub(crate) log: TopicLog,
     pub(super) waiters: Waiters,
     pub(super) subscriptions: Subscriptions,
-    /// The wakers of tasks in `watched` and `unwatched`, once there were some.
-    pub(super) watchers: Option<Box<Waiters>>,
-    /// The runtime that wakes the subscribers, once they are many.
-    pub(super) runtime: Option<Handle>,
+    pub(super) rare: Option<Box<Rare>>,
     pub(crate) end: Option<End>,
 }
 
@@ -111,7 +123,13 @@ pub(crate) struct End {
 impl State {
     /// Takes the wakers of the subscribers that wait.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
-        self.waiters.take(self.runtime.as_ref())
+        let runtime = self.rare.as_ref().and_then(|rare| rare.runtime.as_ref());
+        self.waiters.take(runtime)
+    }
+
+    /// Returns the runtime that wakes the subscribers, once they are many.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.rare.as_ref()?.runtime.as_ref()
     }
 
     /// Returns `true` if the topic is finished and has no event after `cursor`.

@@ -236,7 +236,8 @@ impl Subscription {
             if out.len() - before >= READ {
                 break;
             }
-            next = self.read_more();
+            // The next call reports events that have been evicted meanwhile.
+            next = self.try_next().unwrap_or_default();
         }
         Poll::Ready(Ok(out.len() - before))
     }
@@ -254,16 +255,16 @@ impl Subscription {
     /// Polls for the next events. `None` is the end.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Next>, Lagged>> {
         match &mut self.0 {
-            Source::One(reader) => reader.poll_slice(cx).map_ok(|slice| slice.map(Next::from)),
+            Source::One(reader) => reader.poll_next(cx),
             Source::Several(reader) => reader.poll_read(cx).map_ok(|read| read.map(Next::from)),
         }
     }
 
-    /// Returns the next events, without waiting for any. The next read returns an error.
-    fn read_more(&mut self) -> Option<Next> {
+    /// Returns the next events, without waiting for any. The next read reports an error again.
+    fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
         match &mut self.0 {
-            Source::One(reader) => reader.try_slice().unwrap_or_default().map(Next::from),
-            Source::Several(reader) => reader.read_more().map(Next::from),
+            Source::One(reader) => reader.try_next(),
+            Source::Several(reader) => Ok(reader.try_next()?.map(Next::from)),
         }
     }
 
@@ -408,6 +409,16 @@ impl Subscription {
     }
 }
 
+impl Next {
+    /// An event that is not in a log.
+    pub(super) fn own(event: Vec<u8>) -> Self {
+        Self {
+            bytes: event.into(),
+            count: 1,
+        }
+    }
+}
+
 impl From<Slice> for Next {
     fn from(slice: Slice) -> Self {
         Self {
@@ -424,10 +435,7 @@ impl From<Read> for Next {
                 bytes: batch.bytes(),
                 count: batch.count(),
             },
-            Read::Notice(event) => Self {
-                bytes: event.into(),
-                count: 1,
-            },
+            Read::Own(event) => Self::own(event),
             Read::Piece(piece) => Self {
                 bytes: piece.bytes,
                 count: piece.count,

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::handle::Topic;
 use super::state::{Shared, State};
-use super::waiters::{Place, Wakers};
+use super::waiters::{Place, Waiters, Wakers};
 
 impl Topic {
     /// Waits until the topic has a subscriber.
@@ -89,8 +89,8 @@ impl Future for Watcher<'_> {
         if (state.subscriptions.0 > 0) == self.awaits_subscriber {
             return Poll::Ready(());
         }
-        let watchers = state.watchers.get_or_insert_default();
-        let (place, replaced) = watchers.replace(self.place, waker);
+        let rare = state.rare.get_or_insert_default();
+        let (place, replaced) = rare.watchers.replace(self.place, waker);
         drop(state);
         drop(replaced); // Without the lock; see `Waiters::remove`.
         self.place = place;
@@ -103,12 +103,21 @@ impl Drop for Watcher<'_> {
         if self.place != Place::NONE {
             let mut state = self.topic.lock();
             let place = self.place;
-            let watchers = state.watchers.as_mut();
-            let waker = watchers.and_then(|watchers| watchers.remove(place));
+            let rare = state.rare.as_mut();
+            let waker = rare.and_then(|rare| rare.watchers.remove(place));
             drop(state);
             drop(waker);
         }
     }
+}
+
+/// What few topics have.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// The wakers of tasks in `watched` and `unwatched`.
+    watchers: Waiters,
+    /// The runtime that wakes the subscribers, once they are many.
+    pub(super) runtime: Option<Handle>,
 }
 
 /// The number of a topic's subscriptions, which only the functions below change.
@@ -146,16 +155,16 @@ impl State {
     #[must_use]
     pub(super) fn add_subscription(&mut self) -> Wakers {
         self.subscriptions.0 += 1;
-        if self.runtime.is_none() && self.subscriptions.count() > Wakers::FEW {
-            self.runtime = Handle::try_current().ok();
+        if self.subscriptions.count() > Wakers::FEW && self.runtime().is_none() {
+            self.rare.get_or_insert_default().runtime = Handle::try_current().ok();
         }
         self.take_watchers(1)
     }
 
     /// Takes the wakers of watchers if there are now `count` subscriptions.
     fn take_watchers(&mut self, count: u32) -> Wakers {
-        match &mut self.watchers {
-            Some(watchers) if self.subscriptions.0 == count => watchers.take(None),
+        match &mut self.rare {
+            Some(rare) if self.subscriptions.0 == count => rare.watchers.take(None),
             _ => Wakers::default(),
         }
     }

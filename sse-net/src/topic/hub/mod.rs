@@ -43,10 +43,11 @@ use sse_core::{Epochs, Finish, Ids, Log, LogId, Now, Restored};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
-use self::order::Order;
-pub(crate) use self::order::{Judged, random_epoch};
+pub(crate) use self::order::random_epoch;
+pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
+use super::log::{LogKind, TopicLog};
 use super::source::{Retained, Storage};
 use super::state::{End, Shared};
 use super::switching::KeptStreams;
@@ -76,7 +77,7 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Hub(Arc<HubShared>);
+pub struct Hub(pub(super) Arc<HubShared>);
 
 /// What the handles of a hub and of its topics share. A storage is closed with the last of them.
 pub(crate) struct HubShared {
@@ -130,7 +131,8 @@ impl Hub {
 
     /// Returns the topic with this name, and creates it if need be.
     ///
-    /// A name is any text. Whether a client may follow the topic is for the caller to decide.
+    /// A name is any text. A topic that was created [keyed](Self::keyed_topic) stays so. Whether
+    /// a client may follow the topic is for the caller to decide.
     ///
     /// # Errors
     ///
@@ -147,7 +149,21 @@ impl Hub {
         name: &str,
         config: &Arc<TopicConfig>,
     ) -> Result<Topic, TooManyTopics> {
-        let shared = self.0.topic(name, config)?;
+        self.find_or_create(name, config, LogKind::Ordinary)
+    }
+
+    /// Returns the topic with this name, which is created keyed.
+    pub(super) fn find_or_create_keyed(&self, name: &str) -> Result<Topic, TooManyTopics> {
+        self.find_or_create(name, self.0.config.topic(name), LogKind::Keyed)
+    }
+
+    fn find_or_create(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+    ) -> Result<Topic, TooManyTopics> {
+        let shared = self.0.topic(name, config, kind)?;
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
     }
 
@@ -236,7 +252,7 @@ impl HubCore {
                 let log = Log::of_hub(config.retention, restored.evicted);
                 let log = restored.into_log(log);
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
-                Shared::restored(config, log, Some(name), end)
+                Shared::restored(config, log.into(), Some(name), end)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -302,7 +318,13 @@ impl HubCore {
         lock(&self.names)
     }
 
-    fn topic(&self, name: &str, config: &Arc<TopicConfig>) -> Result<Arc<Shared>, TooManyTopics> {
+    /// Returns the topic with this name. Creates it if need be, with such a log.
+    fn topic(
+        &self,
+        name: &str,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+    ) -> Result<Arc<Shared>, TooManyTopics> {
         let mut names = self.names();
         if let Some(topic) = names.get(name) {
             return Ok(topic);
@@ -313,7 +335,8 @@ impl HubCore {
             names.sweep(SWEEP_FULL, now, &mut dropped);
         }
         let topic = if names.count() < max {
-            Ok(names.insert(name, |name, evicted| self.create(name, config, evicted)))
+            let create = |name, evicted| self.create(name, config, kind, evicted);
+            Ok(names.insert(name, create))
         } else {
             Err(TooManyTopics { max })
         };
@@ -322,8 +345,14 @@ impl HubCore {
         topic
     }
 
-    fn create(&self, name: Arc<str>, config: &Arc<TopicConfig>, evicted: LogId) -> Arc<Shared> {
-        let mut log = Log::of_hub(config.retention, evicted);
+    fn create(
+        &self,
+        name: Arc<str>,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+        evicted: LogId,
+    ) -> Arc<Shared> {
+        let mut log = TopicLog::new(kind, config, evicted);
         let mut order = self.order();
         if order.is_held() {
             log.hold(Some(log.end()));

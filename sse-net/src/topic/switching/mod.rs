@@ -28,7 +28,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::mem;
 
-use sse_core::{EventId, LogId};
+use sse_core::{EventId, LogId, Resume};
 
 pub(super) use self::kept::KeptStreams;
 use self::set::release;
@@ -108,6 +108,7 @@ pub struct StreamTopics {
 impl StreamTopics {
     /// Adds topics, from `start` on. [`Start::Live`] is the position of the stream.
     ///
+    /// A [keyed](crate::Hub::keyed_topic) topic begins with its state, whatever the start.
     /// Those that the stream follows already stay as they are. Costs an ID of the hub, and looks
     /// at the stream's topics.
     ///
@@ -225,17 +226,23 @@ fn member(
     asked: Option<&EventId<'static>>,
     start: Start,
 ) -> Member {
-    let (after, from, unknown) = match (judged.position(), start) {
-        (Some(position), _) => (
-            Some(position),
-            position,
-            asked.filter(|_| judged.has_lost()),
-        ),
-        (None, Start::Live) if judged.asked.is_none() => (None, change, None),
+    let position = judged.position().filter(|_| !topic.shared.is_keyed());
+    let (after, from, unknown) = match (position, start) {
+        (Some(position), _) => {
+            let lost = asked.filter(|_| judged.has_lost());
+            (Some(position), position, lost)
+        }
+        (None, Start::Live) if judged.asked.is_none() && !topic.shared.is_keyed() => {
+            (None, change, None)
+        }
         _ => {
             let (state, found) = topic.find_judged(*judged, start);
             drop(state);
-            (None, found.position.unwrap_or_default(), asked)
+            let from = found.position.unwrap_or_default();
+            match found.resume {
+                Resume::Resumed => (Some(from), from, None),
+                _ => (None, from, asked),
+            }
         }
     };
     Member {

@@ -11,6 +11,7 @@ use super::set::{Member, TopicSet};
 use super::token::StreamToken;
 use crate::sync::Arc;
 use crate::topic::hub::HubShared;
+use crate::topic::log::Since;
 use crate::topic::waiters::Place;
 
 /// A response of a stream whose topics change. Dropping it ends the response.
@@ -170,9 +171,14 @@ impl Member {
         if self.from >= change {
             return None;
         }
-        let state = self.topic.lock();
-        let read = state.log.slice_between(self.from, change);
-        let evicted = state.log.evicted();
+        let (is_keyed, state) = (self.topic.is_keyed(), self.topic.lock());
+        let log = &state.log;
+        let read = match self.after {
+            // What a keyed topic has dropped since, the client has not received either.
+            None if is_keyed => log.slice_between(self.from, change),
+            _ => log.read_between(self.from, change, Since::default()),
+        };
+        let begin = log.begin_id();
         drop(state);
         match read {
             Ok(Some(slice)) => {
@@ -183,12 +189,19 @@ impl Member {
                     is_gap: false,
                 })
             }
-            Ok(None) => None,
+            Ok(None) => {
+                self.from = change;
+                let marker = self.topic.marker_event().filter(|_| is_keyed);
+                marker.map(Piece::event)
+            }
             // Whatever the treatment of slow clients is: one that came back would get the topic
             // from its beginning again.
             Err(_) => {
-                self.from = evicted;
+                self.from = begin;
                 let asked = self.after.map(EventId::from);
+                if is_keyed {
+                    self.after = None;
+                }
                 Some(self.gap(asked.as_ref()))
             }
         }

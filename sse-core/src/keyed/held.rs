@@ -1,0 +1,55 @@
+//! Events that are held back, and do not supersede others yet.
+
+use super::KeyedLog;
+use crate::log::{Evicted, LogId};
+
+impl KeyedLog {
+    /// Holds back the events after an ID, or none with `None`.
+    ///
+    /// Held events do not supersede others yet. Those that become visible do so in the calls of
+    /// [`settle`](Self::settle) that follow.
+    pub fn hold(&mut self, after: Option<LogId>) {
+        self.visible = match (self.visible, after) {
+            (Some(visible), Some(after)) => Some(visible.max(after)),
+            (None, Some(after)) => Some(after.max(self.newest_id)),
+            (_, None) => None,
+        };
+    }
+
+    /// Lets some of the events supersede others that have become visible, and returns memory to
+    /// be freed without a lock. Returns `None` when there are no more.
+    pub fn settle(&mut self) -> Option<Evicted> {
+        let mut evicted = Evicted::default();
+        let (count, touched) = self.settle_some(SETTLED, &mut evicted);
+        self.tidy(touched, &mut evicted);
+        (count > 0).then_some(evicted)
+    }
+
+    /// Settles at most `max` events. Returns their number, and the index of the last chunk that
+    /// lost an event.
+    pub(super) fn settle_some(
+        &mut self,
+        max: usize,
+        evicted: &mut Evicted,
+    ) -> (usize, Option<usize>) {
+        let mut touched = None;
+        for count in 0..max {
+            let visible = self.held.front().filter(|(id, _)| self.is_visible(*id));
+            let Some(&(_, superseded)) = visible else {
+                return (count, touched);
+            };
+            self.held.pop_front();
+            if let Some(place) = superseded.and_then(|id| self.place_of(id)) {
+                touched = self.supersede(place, evicted).or(touched);
+            }
+        }
+        (max, touched)
+    }
+
+    pub(super) fn is_visible(&self, id: LogId) -> bool {
+        self.visible.is_none_or(|visible| id <= visible)
+    }
+}
+
+/// The number of events that one call settles at most.
+const SETTLED: usize = 512;

@@ -1,0 +1,344 @@
+//! A log of the newest event of each key.
+//!
+//! It has the chunks and slices of a [`Log`](crate::Log). Beside each chunk are marks for its
+//! superseded events, which readers skip. Work under a caller's lock is bounded: a call copies at
+//! most 64 KiB, to share the rest of a chunk or to get rid of what is superseded.
+
+mod compact;
+mod held;
+mod marks;
+mod read;
+mod retention;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use self::read::KeysOfPart;
+pub use self::retention::{KeyedFull, KeyedRetention};
+
+use self::marks::{Marks, compact};
+use crate::log::{Chunk, Cursor, Encoded, Entry, Evicted, LogId, Now, Tail, millis};
+
+/// A log in which an event supersedes the one before it with the same key.
+///
+/// Reading from an ID returns the newest event of each key that has changed since then, in the
+/// order of IDs. So a reader that joins gets the state, and one that lags skips to the newest of
+/// each key. Memory is bounded by the keys, not by time.
+///
+/// An event supersedes once it is visible itself; see [`hold`](Self::hold). A removal is an event
+/// of its key, too. It is retained for a time, so that readers which come back see it, and then
+/// [dropped for good](Self::evicted).
+///
+/// The caller assigns the IDs, as for a log [of a hub](crate::Log::of_hub), and they have to
+/// rise.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_core::{Encoded, Event, KeyedLog, KeyedRetention, LogId};
+///
+/// let now = Duration::from_millis(1_700_000_000_000);
+/// let mut log = KeyedLog::new(KeyedRetention::default(), LogId::default());
+/// for (number, key, data) in [(1, "EURUSD", "1.09"), (2, "EURGBP", "0.84"), (3, "EURUSD", "1.1")] {
+///     let event = Encoded::new(&Event::new().data(data));
+///     let _ = log.append_as(LogId::new(number, 0), key, event, now);
+/// }
+/// let state = log.slice_between(LogId::default(), log.newest_id()).unwrap();
+/// assert_eq!(state.bytes(), "id: 2-0\ndata: 0.84\n\nid: 3-0\ndata: 1.1\n\n");
+/// assert!(log.slice_between(LogId::new(3, 0), log.newest_id()).is_none());
+/// ```
+#[derive(Debug)]
+pub struct KeyedLog {
+    retention: KeyedRetention,
+    /// Chunks that do not grow any more. Each has an event that is not superseded.
+    full: VecDeque<Part>,
+    newest: Tail,
+    newest_marks: Marks,
+    /// The newest event of each key, which may be a removal.
+    keys: HashMap<Arc<str>, LogId>,
+    /// The keys whose newest event is a removal.
+    removals: BTreeMap<LogId, Arc<str>>,
+    /// Events that are not visible yet, each with the one that it supersedes.
+    held: VecDeque<(LogId, Option<LogId>)>,
+    /// Events after this ID are held back.
+    visible: Option<LogId>,
+    newest_id: LogId,
+    /// The greatest ID of a removal that was dropped, and the cursor after it.
+    evicted: (LogId, Cursor),
+    /// The bytes of all events that are not superseded, and of their keys.
+    bytes: usize,
+    /// The chunk that is looked at next for superseded events.
+    swept: usize,
+}
+
+/// A chunk that does not grow any more.
+#[derive(Debug)]
+struct Part {
+    chunk: Arc<Chunk>,
+    /// The ID of the last event, which is searched for.
+    last_id: LogId,
+    marks: Marks,
+}
+
+/// The place of an event: the index of its chunk, where the newest is after the full ones, and
+/// its index in the chunk.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    part: usize,
+    index: usize,
+}
+
+impl KeyedLog {
+    /// Creates an empty log. Removals up to `evicted` count as dropped for good.
+    #[must_use]
+    pub fn new(retention: KeyedRetention, evicted: LogId) -> Self {
+        Self {
+            retention,
+            full: VecDeque::new(),
+            newest: Tail::default(),
+            newest_marks: Marks::default(),
+            keys: HashMap::new(),
+            removals: BTreeMap::new(),
+            held: VecDeque::new(),
+            visible: None,
+            newest_id: evicted,
+            evicted: (evicted, Cursor::default()),
+            bytes: 0,
+            swept: 0,
+        }
+    }
+
+    /// Makes room for an event of this key and encoded length.
+    ///
+    /// The oldest removals are dropped for that. The caller does this before it assigns an ID.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyedFull`]: the event would exceed a limit of the retention.
+    pub fn make_room(&mut self, key: &str, len: usize) -> Result<Evicted, KeyedFull> {
+        let KeyedRetention { keys, bytes, .. } = self.retention;
+        let len = len.saturating_add(key.len());
+        let mut evicted = Evicted::default();
+        if self.keys.len() < keys && self.bytes.saturating_add(len) <= bytes {
+            return Ok(evicted); // Nearly always, and without a look at the log.
+        }
+        for _ in 0..DROPS {
+            let newest = self.keys.get(key).copied();
+            let is_new = newest.is_none() && self.keys.len() >= keys;
+            let superseded = newest.filter(|_| self.visible.is_none());
+            let freed = superseded.map_or(0, |newest| self.bytes_of(newest));
+            let is_long = (self.bytes - freed).saturating_add(len) > bytes;
+            if !is_new && !is_long {
+                return Ok(evicted);
+            }
+            let full = if is_new {
+                KeyedFull::Keys { max: keys }
+            } else {
+                KeyedFull::Bytes { max: bytes }
+            };
+            if is_long && len > bytes || !self.drop_removal(&mut evicted, |_| true) {
+                return Err(full);
+            }
+        }
+        Err(KeyedFull::Keys { max: keys })
+    }
+
+    /// Appends the newest event of a key, under an ID later than those before.
+    ///
+    /// An event of at least 8 KiB is not copied. Returns memory to be freed without a lock. The
+    /// limits are not checked; see [`make_room`](Self::make_room).
+    pub fn append_as(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: Encoded,
+        now: impl Into<Now>,
+    ) -> Evicted {
+        let appended = millis(now.into().steady);
+        self.push(id, key, event.into_bytes(id), appended, false)
+    }
+
+    /// Appends the removal of a key, like [`append_as`](Self::append_as).
+    pub fn remove_as(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: Encoded,
+        now: impl Into<Now>,
+    ) -> Evicted {
+        let appended = millis(now.into().steady);
+        self.push(id, key, event.into_bytes(id), appended, true)
+    }
+
+    /// Appends an encoded event of an earlier run, like [`append_as`](Self::append_as).
+    ///
+    /// Its age is that of its ID, at least 0 at the time `now`.
+    pub fn restore(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: &[u8],
+        is_removal: bool,
+        now: impl Into<Now>,
+    ) -> Evicted {
+        let appended = id.millis().min(millis(now.into().steady));
+        let event = Bytes::copy_from_slice(event);
+        self.push(id, key, event, appended, is_removal)
+    }
+
+    /// Drops removals that are older than the retention allows, at most 512 of them, and never
+    /// the newest event.
+    pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
+        let (now, max) = (millis(now.into().steady), millis(self.retention.removals));
+        let mut evicted = Evicted::default();
+        for _ in 0..DROPS {
+            // The newest event is retained, so that readers find the end.
+            let newest = self.newest_id;
+            let has_expired =
+                |entry: &Entry| now.saturating_sub(entry.appended) > max && entry.id != newest;
+            if !self.drop_removal(&mut evicted, has_expired) {
+                break;
+            }
+        }
+        self.tidy(None, &mut evicted);
+        evicted
+    }
+
+    fn push(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: Bytes,
+        appended: u64,
+        is_removal: bool,
+    ) -> Evicted {
+        let superseded = self
+            .keys
+            .get_mut(key)
+            .map(|newest| mem::replace(newest, id));
+        let place = superseded.and_then(|id| self.place_of(id));
+        let known = place.and_then(|place| self.entry(place).own_id.as_ref());
+        let key: Arc<str> = match known {
+            Some(key) => Arc::clone(key),
+            None => {
+                let key: Arc<str> = key.into();
+                self.keys.insert(Arc::clone(&key), id);
+                key
+            }
+        };
+        if !self.removals.is_empty()
+            && let Some(superseded) = superseded
+        {
+            self.removals.remove(&superseded);
+        }
+        if is_removal {
+            self.removals.insert(id, Arc::clone(&key));
+        }
+        self.push_bytes(id, key, event, appended);
+
+        let mut evicted = Evicted::default();
+        let mut touched = None;
+        if !self.is_visible(id) || !self.held.is_empty() {
+            self.held.push_back((id, superseded));
+            // More than was added, so that what has become visible is settled in the end.
+            (_, touched) = self.settle_some(2, &mut evicted);
+        } else if let Some(place) = place {
+            touched = self.supersede(place, &mut evicted);
+        }
+        self.tidy(touched, &mut evicted);
+        evicted
+    }
+
+    fn push_bytes(&mut self, id: LogId, key: Arc<str>, bytes: Bytes, appended: u64) {
+        let is_long = bytes.len() >= MIN_LONG;
+        if is_long {
+            self.close_newest();
+        }
+        self.bytes += bytes.len() + key.len();
+        self.newest_id = self.newest_id.max(id);
+        let entry = Entry {
+            end: self.newest.end().advance(bytes.len()),
+            id,
+            appended,
+            own_id: Some(key),
+        };
+        if is_long {
+            let chunk = Chunk {
+                start: self.newest.start,
+                rank: self.newest.rank,
+                bytes,
+                entries: vec![entry],
+                ends: None,
+            };
+            (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
+            self.full.push_back(Part::new(chunk, Marks::default()));
+        } else {
+            self.newest.bytes.extend_from_slice(&bytes);
+            self.newest.entries.push(entry);
+            if let Some(ends) = &mut self.newest.ends {
+                ends.push(compact(self.newest.bytes.len()));
+            }
+        }
+    }
+
+    /// Drops the oldest removal for good if it is visible and `qualifies`, and returns whether
+    /// there was one.
+    fn drop_removal(
+        &mut self,
+        evicted: &mut Evicted,
+        qualifies: impl FnOnce(&Entry) -> bool,
+    ) -> bool {
+        let Some((&id, key)) = self.removals.first_key_value() else {
+            return false;
+        };
+        let Some(place) = self.place_of(id) else {
+            return false;
+        };
+        let is_held =
+            self.held.front().is_some_and(|(held, _)| *held <= id) || !self.is_visible(id);
+        if is_held || !qualifies(self.entry(place)) {
+            return false;
+        }
+        self.evicted = (id, self.entry(place).end);
+        self.keys.remove(key);
+        self.removals.pop_first();
+        self.supersede(place, evicted);
+        true
+    }
+
+    /// Marks an event as superseded. Returns the index of its chunk if that is full and still
+    /// has other events.
+    ///
+    /// The event's reference to its key is dropped as long as the key is in the CPU's cache.
+    fn supersede(&mut self, place: Place, evicted: &mut Evicted) -> Option<usize> {
+        let entry = self.entry(place);
+        let key_len = entry.own_id.as_ref().map_or(0, |key| key.len());
+        let Some(part) = self.full.get_mut(place.part) else {
+            let len = self.newest.range(place.index, place.index + 1).len();
+            self.newest_marks.mark(place.index, len);
+            self.newest.entries[place.index].own_id = None;
+            self.bytes -= len + key_len;
+            return None;
+        };
+        let len = part.chunk.range(place.index, place.index + 1).len();
+        part.marks.mark(place.index, len);
+        if let Some(chunk) = Arc::get_mut(&mut part.chunk) {
+            chunk.entries[place.index].own_id = None;
+        }
+        self.bytes -= len + key_len;
+        if part.marks.events < part.chunk.entries.len() {
+            return Some(place.part);
+        }
+        let part = self.full.remove(place.part)?;
+        evicted.push(part.chunk);
+        None
+    }
+}
+
+/// The number of removals that one call drops at most.
+const DROPS: usize = 512;
+
+/// The minimum length of an event that is a chunk of its own.
+const MIN_LONG: usize = 8 << 10;

@@ -1,0 +1,234 @@
+//! Keyed topics: the newest event of each key, and what follows.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::{error, fmt};
+
+use sse_core::{Decoded, Decoder, Encoded, Event, Evicted, LogId, MessageEvent};
+
+use super::clock::now;
+use super::handle::Topic;
+use super::hub::{Hub, TooManyTopics};
+use super::log::TopicLog;
+use super::publish::{PublishError, Published};
+use std::sync::Arc;
+
+impl Hub {
+    /// Returns the keyed topic with this name, and creates it if need be.
+    ///
+    /// In a keyed topic, an event supersedes the one before it with the same key, once it is
+    /// visible itself. A client that joins gets the newest event of each key, in the order of
+    /// IDs, and then what follows. One that lags or comes back gets the newest event of each key
+    /// that has changed meanwhile. There is no gap but one: a client that was away for longer
+    /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
+    /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
+    ///
+    /// The topic is dropped when nobody holds it and it has no key. Its settings are
+    /// [`TopicConfig`](crate::TopicConfig)'s; of the retention, [`keyed`](crate::TopicConfig::keyed)
+    /// counts.
+    ///
+    /// ```
+    /// use sse_net::{Event, Hub, HubConfig};
+    ///
+    /// let hub = Hub::new(HubConfig::default());
+    /// let prices = hub.keyed_topic("prices")?;
+    /// prices.publish_for("EURUSD", &Event::new().data("EURUSD 1.09"))?;
+    /// prices.publish_for("EURUSD", &Event::new().data("EURUSD 1.1"))?;
+    /// assert_eq!(prices.get("EURUSD").unwrap().data(), "EURUSD 1.1");
+    ///
+    /// prices.remove("EURUSD")?;
+    /// assert!(prices.get("EURUSD").is_none() && prices.keys().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`KeyedTopicError`]: a topic with this name exists and is not keyed, or the hub has no
+    /// room for another topic.
+    pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
+        if self.storage().is_some() {
+            return Err(KeyedTopicError::Journal);
+        }
+        let topic = self.find_or_create_keyed(name.as_ref())?;
+        if topic.shared.is_keyed() {
+            Ok(topic)
+        } else {
+            Err(KeyedTopicError::NotKeyed)
+        }
+    }
+}
+
+impl Topic {
+    /// Publishes the newest event of a key, in a [keyed topic](Hub::keyed_topic).
+    ///
+    /// Clients see the event and not the key, so the event names what it is about itself, for
+    /// example in its data. Never waits. Costs up to twice as much as
+    /// [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: as [`publish`](Self::publish), and if the topic is not keyed, the key
+    /// is not one line of at most 1,024 bytes, or the topic is
+    /// [full](crate::TopicConfig::keyed). Nothing was published.
+    pub fn publish_for(
+        &self,
+        key: impl AsRef<str>,
+        event: &Event<'_>,
+    ) -> Result<Published, PublishError> {
+        if event.event_id().is_some() {
+            return Err(PublishError::OwnId);
+        }
+        let encoded = match &self.shared.config.event_type {
+            Some(event_type) => Encoded::new(&event.or_type(event_type)),
+            None => Encoded::new(event),
+        };
+        let published = self.publish_encoded(key.as_ref(), encoded, Kind::Value)?;
+        published.ok_or(PublishError::NotKeyed)
+    }
+
+    /// Removes a key of a [keyed topic](Hub::keyed_topic), if it has a value.
+    ///
+    /// A removal is an event, with the key as its data and the type
+    /// [`removal_type`](crate::TopicConfig::removal_type). It is retained for a
+    /// [time](sse_core::KeyedRetention::removals). Returns `None` if there is nothing to remove.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish_for`](Self::publish_for), but the topic is never too full.
+    pub fn remove(&self, key: impl AsRef<str>) -> Result<Option<Published>, PublishError> {
+        let key = key.as_ref();
+        let event = Event::new().event(&self.shared.config.removal_type);
+        self.publish_encoded(key, Encoded::new(&event.data(key)), Kind::Removal)
+    }
+
+    /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
+    ///
+    /// An event that was published is returned also if a journal or an engine still holds it
+    /// back.
+    #[must_use]
+    pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {
+        let bytes = match &self.lock().log {
+            TopicLog::Keyed(log) => log.get(key.as_ref())?,
+            TopicLog::Ordinary(_) => return None,
+        };
+        // The event is in memory already, so limits would save nothing.
+        let mut decoder = Decoder::new().max_line(usize::MAX).max_event(usize::MAX);
+        let mut chunk = decoder.chunk(&bytes);
+        while let Ok(Some(decoded)) = chunk.next() {
+            if let Decoded::Event(event) = decoded {
+                return Some(event.into_owned());
+            }
+        }
+        None
+    }
+
+    /// Returns the keys that have a value, in the order of their last changes.
+    ///
+    /// Empty if the topic is not keyed. Costs a map entry per key. The topic is locked for the
+    /// keys of one chunk at a time, so publishers do not wait.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Arc<str>> {
+        let mut keys = HashMap::new();
+        let (mut place, mut after) = (0_usize, LogId::default());
+        loop {
+            let part = match &self.lock().log {
+                TopicLog::Keyed(log) => log.keys_after(after),
+                TopicLog::Ordinary(_) => None,
+            };
+            let Some(part) = part else {
+                break;
+            };
+            for (key, has_value) in part.keys {
+                place += 1;
+                keys.insert(key, (place, has_value));
+            }
+            after = part.last;
+        }
+        keys.retain(|_, (_, has_value)| *has_value);
+        let mut keys = Vec::from_iter(keys);
+        keys.sort_unstable_by_key(|(_, (place, _))| *place);
+        keys.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Appends an event and wakes subscribers. Returns `None` if there is nothing to remove.
+    fn publish_encoded(
+        &self,
+        key: &str,
+        event: Encoded,
+        kind: Kind,
+    ) -> Result<Option<Published>, PublishError> {
+        if key.len() > MAX_KEY || key.contains(['\r', '\n']) {
+            return Err(PublishError::InvalidKey);
+        }
+        let (len, max) = (event.max_len(), self.shared.config.max_event);
+        if len > max {
+            return Err(PublishError::TooLarge { len, max });
+        }
+        let now = now();
+        let (order, mut state) = self.lock_open()?;
+        let mut order = order.ok_or(PublishError::NotKeyed)?;
+        let TopicLog::Keyed(log) = &mut state.log else {
+            return Err(PublishError::NotKeyed);
+        };
+        let mut evicted = match kind {
+            Kind::Removal if !log.contains(key) => return Ok(None),
+            Kind::Removal => Evicted::default(),
+            Kind::Value => log.make_room(key, len)?,
+        };
+        let id = self.shared.assign(&mut order, 1, now).next();
+        drop(order);
+        let id = id.unwrap_or_default();
+        evicted.append(match kind {
+            Kind::Value => log.append_as(id, key, event, now),
+            Kind::Removal => log.remove_as(id, key, event, now),
+        });
+        Ok(Some(self.announce(state, Some(id), evicted)))
+    }
+}
+
+/// What is published for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Value,
+    Removal,
+}
+
+/// A hub cannot return a keyed topic of some name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyedTopicError {
+    /// The topic exists and is not keyed.
+    NotKeyed,
+    /// The hub has a journal.
+    Journal,
+    /// The hub has no room for another topic.
+    TooManyTopics(TooManyTopics),
+}
+
+impl From<TooManyTopics> for KeyedTopicError {
+    fn from(error: TooManyTopics) -> Self {
+        Self::TooManyTopics(error)
+    }
+}
+
+impl fmt::Display for KeyedTopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal => f.write_str(
+                "the hub has a journal, which does not store keyed topics yet; use a hub without one",
+            ),
+            Self::NotKeyed => f.write_str(
+                "the hub has a topic of this name that is not keyed; use another name, or create \
+                 the keyed topic first",
+            ),
+            Self::TooManyTopics(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for KeyedTopicError {}
+
+/// The longest key in bytes, as that of an event ID.
+const MAX_KEY: usize = 1024;
