@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sse_core::{EventId, LogId, Resume, Retention};
+use sse_core::{Event, EventId, EventType, LogId, Resume, Retention};
 use sse_net::{
     Disconnect, FollowError, Hub, HubConfig, Start, StreamToken, StreamTopics, Subscription, Topic,
     TopicConfig,
@@ -22,6 +22,7 @@ over_all_servers! {
     a_stream_without_topics_waits_for_some,
     a_topic_that_is_finished_can_be_added,
     a_slow_client_receives_many_changes_as_few,
+    a_keyed_topic_is_added_with_its_state,
 }
 
 /// A hub that retains four events of each topic.
@@ -392,6 +393,41 @@ async fn a_slow_client_receives_many_changes_as_few(kind: Kind) {
     // An HTTP/2 connection has buffers of its own.
     assert!(blocks.len() < 400, "{} blocks", blocks.len());
     assert!(blocks.contains(&"id b199".to_owned()));
+}
+
+async fn a_keyed_topic_is_added_with_its_state(kind: Kind) {
+    let marker = EventType::from_static("complete");
+    let hub = Hub::new(TopicConfig::from(retention()).marker_type(marker));
+    let [a, b] = topics(&hub, ["a", "b"]);
+    let keyed = hub.keyed_topic("k").unwrap();
+    let (_server, net, _) = serve_all(kind, &hub, Start::Live);
+    let (token, path) = stream("a");
+    let mut client = net.get(&path).await;
+    client.read().await;
+    let set = |key: &str, data: &str| {
+        keyed.publish_for(key, &Event::new().data(data)).unwrap();
+    };
+    for number in 0..100 {
+        set("x", &format!("x{number}"));
+        set("y", &format!("y{number}"));
+    }
+    keyed.remove("y").unwrap();
+    say(&b, "b1");
+    let stream = hub.stream_topics(&token).unwrap();
+    stream.add([&keyed, &b], Start::Live).unwrap();
+    let text = client.read().await;
+    let blocks = self::blocks(&text);
+    assert!(blocks[0].ends_with("\"from\":{\"k\":null}}"), "{text}");
+    assert_eq!(blocks[1..4], ["x99", "remove y", "complete "], "{text}");
+    assert!(blocks[4].starts_with("id topics "), "{text}");
+    set("x", "x100");
+    let text = client.read().await;
+    assert_eq!(self::blocks(&text), ["id x100"]);
+    drop(client);
+    set("x", "x101");
+    let back = net.resume(&path, &last_id(&text)).await.read().await;
+    assert!(said(&back).contains(" x101"), "{back}");
+    assert!(!said(&back).contains("gap"), "{back}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,7 +47,7 @@ impl Rejection {
     /// 405: the method is not allowed.
     pub const METHOD_NOT_ALLOWED: Self = Self::with_headers(
         405,
-        "the method is not allowed; use GET",
+        "the method is not allowed; use one that Allow lists",
         &[(Cow::Borrowed("Allow"), Cow::Borrowed("GET, HEAD, OPTIONS"))],
     );
     /// 406: `Accept` excludes event streams.
