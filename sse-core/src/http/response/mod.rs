@@ -267,14 +267,14 @@ mod tests {
         let rejection = Rejection::METHOD_NOT_ALLOWED;
         assert_eq!(
             rejection.to_string(),
-            "405 Method Not Allowed: the method is not allowed; use GET"
+            "405 Method Not Allowed: the method is not allowed; use one that Allow lists"
         );
         assert_eq!(
             wire(rejection, false),
             "HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 52\r\n\
              Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\r\n\
-             the method is not allowed; use GET\n"
+             the method is not allowed; use one that Allow lists\n"
         );
         let basic = Rejection::UNAUTHORIZED
             .header("www-authenticate", "Basic")

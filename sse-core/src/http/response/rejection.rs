@@ -47,7 +47,7 @@ impl Rejection {
     /// 405: the method is not allowed.
     pub const METHOD_NOT_ALLOWED: Self = Self::with_headers(
         405,
-        "the method is not allowed; use GET",
+        "the method is not allowed; use one that Allow lists",
         "Allow: GET, HEAD, OPTIONS\r\n",
     );
     /// 406: `Accept` excludes event streams.
