@@ -51,7 +51,7 @@ fn each_request_gets_its_response() {
             "POST /sse",
             "405 Method Not Allowed",
             "Allow: GET, HEAD, OPTIONS\r\n",
-            "the method is not allowed; use GET\n",
+            "the method is not allowed; use one that Allow lists\n",
         ),
     ] {
         demo.check(request, status, header, body);

@@ -78,6 +78,7 @@ impl Connection {
             max_json: config.max_json,
             is_accept_ignored: false,
             extension,
+            token: None,
             headers: Headers::new(),
         };
         let mut presence = Presence::new(config.max_input.saturating_sub(after));

@@ -50,6 +50,7 @@ use super::handle::Topic;
 use super::log::{LogKind, TopicLog};
 use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
+use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -90,6 +91,8 @@ pub(crate) struct HubCore {
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
     names: Mutex<Names>,
+    /// Not locked together with another.
+    streams: Mutex<KeptStreams>,
 }
 
 impl Hub {
@@ -115,6 +118,10 @@ impl Hub {
 
     pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.0.storage()
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<HubShared> {
+        &self.0
     }
 
     #[cfg(test)]
@@ -226,6 +233,7 @@ impl HubCore {
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
+            streams: Mutex::default(),
         }
     }
 
@@ -240,7 +248,7 @@ impl HubCore {
     ) -> Self {
         let hub = Self::new(config, epochs, Names::with_floor(floor));
         let last = hub.order().epochs.last();
-        hub.order().set_visible(last);
+        drop(hub.order().set_visible(last));
         hub.order().take_news();
         for (name, restored) in topics {
             let finish = restored.finish.clone();
@@ -311,6 +319,14 @@ impl HubCore {
         self.config.linger()
     }
 
+    pub(super) const fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    pub(super) fn streams(&self) -> MutexGuard<'_, KeptStreams> {
+        lock(&self.streams)
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         lock(&self.names)
     }
@@ -364,8 +380,13 @@ impl HubCore {
         if Arc::strong_count(topic) > 2 {
             return;
         }
+        let now = now();
+        // Most topics retain events. Those need no lock of the hub.
+        if !topic.lock().log.has_expired(now) {
+            return;
+        }
         let mut dropped = Dropped::new();
-        self.names().drop_expired(topic, now(), &mut dropped);
+        self.names().drop_expired(topic, now, &mut dropped);
     }
 
     /// Removes a topic although it is held and retains events.
@@ -389,9 +410,12 @@ impl HubCore {
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
-        self.order().set_visible(id);
+        let switched = self.order().set_visible(id);
         for topic in topics {
             topic.set_visible(id);
+        }
+        for set in switched {
+            set.wake();
         }
     }
 }
