@@ -80,12 +80,14 @@ impl Compaction {
         if all > max_files {
             return Some((all, kept));
         }
-        if all == 0 || dead < self.segment_bytes.max(kept / 2) {
+        if all == 0 || dead < self.segment_bytes {
             return None;
         }
         let counts: Vec<_> = (1..all).collect();
-        let few = counts.partition_point(|count| dead_in(*count) < dead / 4 * 3);
-        Some((few + 1, kept_in(few + 1)))
+        let count = 1 + counts.partition_point(|count| dead_in(*count) < dead / 4 * 3);
+        let copied = kept_in(count);
+        // Mostly, the oldest segments keep nothing. Else it has to be worth copying.
+        (copied < dead / 4 || dead >= kept / 2).then_some((count, copied))
     }
 
     /// Returns the ID up to which the oldest `count` segments have all events.

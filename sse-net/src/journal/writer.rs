@@ -201,6 +201,10 @@ impl Writer {
         let (from, reached) = (self.written, self.reached);
         let collected = collect(&self.goal, from, &mut self.batch);
         let until = collected.until;
+        let head = || head(&self.source, from, self.synced);
+        let appended = self.segments.append(&self.batch, from, head);
+        self.batch.clear();
+        appended?;
         for (topic, after, evicted) in collected.evicted {
             if evicted > reached {
                 self.missed = (self.missed.0 + 1, evicted.max(self.missed.1));
@@ -210,10 +214,6 @@ impl Writer {
                 self.link.status.send_modify(missed);
             }
         }
-        let head = || head(&self.source, from, self.synced);
-        let appended = self.segments.append(&self.batch, from, head);
-        self.batch.clear();
-        appended?;
         self.written = until;
         self.reached = self.reached.max(until);
         match self.journal.sync {

@@ -133,7 +133,9 @@ fn a_segment_that_cannot_be_begun_is_reported_and_recovered_from() {
         assert_eq!(
             short(process.notices()),
             [
-                format!("can't create SEGMENT: {sentence}; events are not stored until writing succeeds"),
+                format!(
+                    "can't create SEGMENT: {sentence}; events are not stored until writing succeeds"
+                ),
                 "events are stored again".to_owned(),
             ]
         );
@@ -170,11 +172,11 @@ fn a_panic_of_a_waker_stops_neither_the_journal_nor_other_subscribers() {
     let topic = process.hub.topic("a").unwrap();
     let (panics, woken) = (Waker::from(Arc::new(Panics)), Arc::new(Woken::default()));
     let mut subscriptions = [0; 3].map(|_| topic.subscribe(Start::Live));
-    for (subscription, waker) in subscriptions.iter_mut().zip([
-        panics.clone(),
-        Waker::from(Arc::clone(&woken)),
-        panics,
-    ]) {
+    for (subscription, waker) in
+        subscriptions
+            .iter_mut()
+            .zip([panics.clone(), Waker::from(Arc::clone(&woken)), panics])
+    {
         let cx = &mut Context::from_waker(&waker);
         assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
     }
