@@ -80,7 +80,7 @@ impl Compaction {
         if all > max_files {
             return Some((all, kept));
         }
-        if all == 0 || dead < self.segment_bytes {
+        if all == 0 || dead < self.segment_bytes / 2 {
             return None;
         }
         let counts: Vec<_> = (1..all).collect();

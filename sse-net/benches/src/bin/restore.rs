@@ -99,6 +99,7 @@ impl Row {
                     fs::hard_link(&path, links.join(path.file_name().unwrap_or_default()))?;
                 }
             }
+            File::open(&links)?.sync_all()?;
             let journal = Journal::new(&links).sync(SyncPolicy::Never);
             fs::write("/proc/self/clear_refs", "5")?; // Resets the peak.
             let before = status("VmRSS:")?;
