@@ -155,7 +155,7 @@ impl Contents {
                 Entry::Evicted(id, name) => {
                     let id = self.limit(id);
                     self.topic(name.as_deref(), |topic| {
-                        topic.evicted = topic.evicted.max(id)
+                        topic.evicted = topic.evicted.max(id);
                     });
                 }
                 Entry::Finished(end) if self.has(end.id) => {
