@@ -184,7 +184,7 @@ impl Connection {
             Kind::Respond(bytes) => {
                 let write_timeout = inner.config.write_timeout;
                 let finished = Box::pin(transport.finish(&bytes[sent..], write_timeout)).await;
-                on_end.tell(Disconnect::Finished);
+                on_end.run(Disconnect::Finished);
                 finished
             }
             Kind::Follow {
@@ -232,7 +232,7 @@ impl Connection {
                 let running = catch_async("a per-client stream", stream.run());
                 let reason = Box::pin(running).await.unwrap_or(Disconnect::Panicked);
                 inner.counters.stats.add_disconnect(reason);
-                on_end.tell(reason);
+                on_end.run(reason);
                 Ok(())
             }
         }

@@ -108,7 +108,7 @@ impl Snapshot {
 
     const fn disconnects(&self) -> [(&'static str, u64); 12] {
         [
-            ("gone", self.gone),
+            ("client_closed", self.client_closed),
             ("write_timeout", self.write_timeouts),
             ("fell_behind", self.fell_behind),
             ("max_age", self.max_age),
@@ -154,7 +154,7 @@ mod tests {
             events: 9,
             bytes: 10,
             heartbeats: 11,
-            gone: 12,
+            client_closed: 12,
             write_timeouts: 13,
             fell_behind: 14,
             max_age: 15,
