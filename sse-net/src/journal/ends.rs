@@ -18,7 +18,7 @@ pub(super) fn ends(
 ) -> Vec<(LogId, SegmentState)> {
     let is_due = |id: LogId| id > written && id <= until;
     let finished = topics.iter().filter_map(|topic| {
-        let (name, end) = (topic.name()?, topic.lock().end?);
+        let (name, end) = (topic.name()?, topic.lock_packed().end?);
         is_due(end.id).then(|| (end.id, state(name, end.last, end.id)))
     });
     let removed = removed.iter().filter(|(id, _)| is_due(*id));

@@ -268,7 +268,7 @@ impl HubCore {
     pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
         let names = self.names();
         let has_changed = |topic: &Shared| {
-            topic.newest.load() > id || topic.lock().end.is_some_and(|end| end.id > id)
+            topic.newest.load() > id || topic.lock_packed().end.is_some_and(|end| end.id > id)
         };
         let topics = names.live().filter(|topic| has_changed(topic));
         topics.cloned().collect()
