@@ -7,6 +7,7 @@ mod encoded;
 mod epochs;
 mod id;
 mod now;
+mod packed;
 mod read;
 mod restored;
 mod resume;
@@ -92,6 +93,8 @@ pub struct Log {
     own: Option<Box<OwnIds>>,
     /// Events after this cursor are held back. It is [`Cursor::MAX`] if none is.
     held: Cursor,
+    /// The entries of all chunks, while they have none.
+    packed: Option<Box<[u8]>>,
 }
 
 /// The IDs of a log that assigns them, and those of its publishers.
@@ -165,6 +168,7 @@ impl Log {
             evicted,
             own,
             held: Cursor::MAX,
+            packed: None,
         }
     }
 

@@ -123,8 +123,6 @@ impl Evicted {
 pub(super) struct Front {
     /// The index of its chunk; that of the newest is the number of full ones.
     chunk: usize,
-    /// Its index in the chunk.
-    at: usize,
     pub(super) cursor: Cursor,
     pub(super) rank: u64,
 }
@@ -188,28 +186,27 @@ impl Log {
         let newest = self.newest.next_rank().saturating_sub(1);
         while front.rank < newest {
             let Some(chunk) = self.full.get(front.chunk) else {
-                let entries = &self.newest.entries;
-                if !has_expired(&front, &entries[front.at]) {
+                let entry = &self.newest.entries[front.index_in(&self.newest)];
+                if !has_expired(&front, entry) {
                     break;
                 }
-                front.step(&entries[front.at]);
+                front.step(entry);
                 continue;
             };
             let last = chunk.entries.len() - 1;
             let last_front = Front {
-                at: last,
                 cursor: chunk.start_of(last),
                 rank: chunk.rank + last as u64,
                 ..front
             };
             if last_front.rank < newest && has_expired(&last_front, &chunk.entries[last]) {
                 front = last_front;
-            } else if !has_expired(&front, &chunk.entries[front.at]) {
+            } else if !has_expired(&front, &chunk.entries[front.index_in(chunk)]) {
                 break;
             }
-            front.step(&chunk.entries[front.at]);
-            if front.at > last {
-                (front.chunk, front.at) = (front.chunk + 1, 0);
+            front.step(&chunk.entries[front.index_in(chunk)]);
+            if front.rank > last_front.rank {
+                front.chunk += 1;
             }
         }
         front
@@ -219,7 +216,7 @@ impl Log {
         if self.has_published_ids() {
             self.remove_own_ids(oldest);
         }
-        let before = match oldest.at {
+        let before = match self.index_of(oldest) {
             0 => self.full[oldest.chunk - 1].entries.last(),
             at => match self.full.get(oldest.chunk) {
                 Some(chunk) => chunk.entries.get(at - 1),
@@ -239,23 +236,31 @@ impl Log {
         evicted
     }
 
+    /// Returns the index of the front's event in its chunk.
+    fn index_of(&self, front: Front) -> usize {
+        match self.full.get(front.chunk) {
+            Some(chunk) => front.index_in(chunk),
+            None => front.index_in(&self.newest),
+        }
+    }
+
     fn has_published_ids(&self) -> bool {
         let own = self.own.as_ref();
         own.is_some_and(|own| !own.published.is_empty())
     }
 
     fn remove_own_ids(&mut self, oldest: Front) {
+        let (mut from, last) = (self.index_of(self.oldest), self.index_of(oldest));
         let Some(own) = &mut self.own else {
             return;
         };
-        let mut from = self.oldest.at;
         for index in 0..=oldest.chunk {
             let entries = match self.full.get(index) {
                 Some(chunk) => &chunk.entries,
                 None => &self.newest.entries,
             };
             let to = if index == oldest.chunk {
-                oldest.at
+                last
             } else {
                 entries.len()
             };
@@ -277,10 +282,7 @@ impl Log {
         let dead = self.newest.start.distance(self.oldest.cursor);
         let moves = self.full.is_empty() && (has_dropped || dead > self.kept());
         if moves {
-            let count = self.oldest.at;
-            self.newest.remove_first(count);
-            self.oldest.at -= count;
-            self.window.at -= count;
+            self.newest.remove_first(self.index_of(self.oldest));
         }
         if has_dropped || moves {
             self.full.shrink_to(4 * self.full.len());
@@ -295,8 +297,11 @@ impl Log {
 const MAX_OWN_IDS: u64 = 512;
 
 impl Front {
+    fn index_in<B>(&self, chunk: &Chunk<B>) -> usize {
+        usize::try_from(self.rank - chunk.rank).unwrap_or(usize::MAX)
+    }
+
     fn step(&mut self, passed: &Entry) {
-        self.at += 1;
         self.rank += 1;
         self.cursor = passed.end;
     }

@@ -103,7 +103,7 @@ fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
         (id, Entry::Finished(Finish { last, id, topic }))
     };
     let ends = goal.topics.iter().filter_map(move |topic| {
-        let (name, end) = (topic.name()?, topic.lock().end?);
+        let (name, end) = (topic.name()?, topic.lock_packed().end?);
         Some(finished(end.last, end.id, name))
     });
     let removed = goal.removed.iter().flat_map(move |(id, name)| {

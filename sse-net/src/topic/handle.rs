@@ -118,7 +118,7 @@ impl Topic {
     /// Returns `true` if the topic has been [finished](Self::finish).
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.lock().end.is_some()
+        self.shared.lock_packed().end.is_some()
     }
 
     /// Returns the number of subscriptions.
@@ -126,7 +126,7 @@ impl Topic {
     /// All clients of a server that follow the topic share one for each of its shards.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.lock().subscriptions.count()
+        self.shared.lock_packed().subscriptions.count()
     }
 
     /// Returns the first events in `range` that lie together in the log, for a reader that knows

@@ -54,6 +54,22 @@ impl TopicLog {
         }
     }
 
+    /// Packs the log, which is at rest; see [`Log::pack`].
+    pub(crate) fn pack(&mut self) {
+        if let Self::Ordinary(log) = self {
+            log.pack();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn unpack(&mut self) {
+        if let Self::Ordinary(log) = self
+            && log.is_packed()
+        {
+            log.unpack();
+        }
+    }
+
     /// Returns the first events in `range` that lie together.
     pub(crate) fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
         match self {

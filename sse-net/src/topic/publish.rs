@@ -215,6 +215,7 @@ impl Topic {
         } else {
             Wakers::default()
         };
+        state.rest();
         drop(state);
         drop(evicted);
         wakers.wake();

@@ -96,7 +96,15 @@ impl Shared {
         self.config.linger
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock_packed();
+        state.log.unpack();
+        state
+    }
+
+    /// Locks the topic for callers that do not use its log, which may be packed.
+    pub(crate) fn lock_packed(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 }
@@ -121,6 +129,13 @@ pub(crate) struct End {
 }
 
 impl State {
+    /// Packs the log if the topic is finished and nobody reads it.
+    pub(super) fn rest(&mut self) {
+        if self.end.is_some() && self.subscriptions.count() == 0 {
+            self.log.pack();
+        }
+    }
+
     /// Takes the wakers of the subscribers that wait.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
         let runtime = self.rare.as_ref().and_then(|rare| rare.runtime.as_ref());

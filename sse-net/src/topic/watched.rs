@@ -143,6 +143,7 @@ impl Shared {
         state.subscriptions.0 -= 1;
         let waker = state.waiters.remove(place);
         let watchers = state.take_watchers(0);
+        state.rest();
         drop(state);
         drop((waker, watchers)); // Without the lock; see `Waiters::remove`.
     }

@@ -282,7 +282,7 @@ impl HubCore {
         let until = self.order().epochs.last();
         let names = self.names();
         let has_changed = |topic: &Shared| {
-            topic.newest.load() > id || topic.lock().end.is_some_and(|end| end.id > id)
+            topic.newest.load() > id || topic.lock_packed().end.is_some_and(|end| end.id > id)
         };
         let topics = names.live().filter(|topic| has_changed(topic));
         let removed = names.removed().filter(|(end, _)| *end > id);

@@ -1,0 +1,52 @@
+//! The memory of runs that have ended and are kept.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io;
+
+use sse_core::Event;
+use sse_net::{Hub, HubConfig, Runs, RunsConfig, Start};
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+
+#[test]
+fn a_kept_run_costs_its_bytes_and_one_kibibyte() {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    for (events, limit) in [(1, 1024), (10, 1024), (100, 1024 + 100 * 6)] {
+        let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
+        let mut bytes = 0;
+        let used = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                for number in 0..RUNS {
+                    bytes += run(&runs, number, events).await;
+                }
+            });
+        });
+        assert_eq!(runs.snapshot().kept, RUNS);
+        let used = usize::try_from(used.bytes_current).unwrap();
+        let more = (used - bytes) / RUNS;
+        let of = bytes / RUNS;
+        assert!(
+            more <= limit,
+            "{more} bytes more than the {of} of {events} events"
+        );
+    }
+}
+
+/// Runs to the end, and returns the bytes of the events.
+async fn run(runs: &Runs, number: usize, events: usize) -> usize {
+    let key = format!("user/{number}");
+    let work = runs.start(key, async move |run| {
+        for token in 0..events {
+            run.publish(&Event::new().data(format!("token {token}")))?;
+            yield_now().await;
+        }
+        io::Result::Ok(())
+    });
+    let mut subscription = work.unwrap().subscribe(Start::Earliest);
+    let mut all = Vec::new();
+    while subscription.read(&mut all).await.unwrap() > 0 {}
+    all.len()
+}
+
+const RUNS: usize = 1_000;
