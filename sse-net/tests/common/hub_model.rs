@@ -267,7 +267,7 @@ impl World {
         if client.last_id.is_none() {
             let mask = choice % 15 + 1;
             client.topics = (0..TOPICS).filter(|topic| mask >> topic & 1 == 1).collect();
-            client.token = (choice % 2 == 0).then(StreamToken::random);
+            client.token = choice.is_multiple_of(2).then(StreamToken::random);
             client.url.clone_from(&client.topics);
             client.wanted.clone_from(&client.topics);
         }
