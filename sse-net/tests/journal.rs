@@ -104,8 +104,8 @@ async fn the_change_of_a_stream_s_topics_is_known_after_a_restart() {
         }
         // The client gets the change once the mark has moved.
         let text = String::from_utf8(text).unwrap();
-        let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
-        let change = EventId::new(ids.last().unwrap().to_owned()).unwrap();
+        let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        let change = EventId::new(ids.next_back().unwrap().to_owned()).unwrap();
         // A stream without topics is woken, too.
         set.remove(["a", "b"]);
         let mut end = Vec::new();
