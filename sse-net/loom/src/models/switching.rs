@@ -1,5 +1,7 @@
 //! Models of streams whose topics change.
 
+use std::time::Duration;
+
 use loom::future::block_on;
 use loom::thread;
 use sse_core::{Event, EventId, Retention};
@@ -11,7 +13,10 @@ pub(super) fn add() {
     let topics = hub_topics(&hub, &token);
     let switcher = thread::spawn({
         let b = b.clone();
-        move || topics.add([&b], Start::Live).unwrap()
+        move || {
+            pass_time();
+            topics.add([&b], Start::Live).unwrap();
+        }
     });
     read_until(&mut stream, "[\"a\",\"b\"]}\n\n");
     publish(&b, "b1");
@@ -27,6 +32,7 @@ pub(super) fn add_and_publish() {
         let b = b.clone();
         move || publish(&b, "b1")
     });
+    pass_time();
     topics.add([&b], Start::Earliest).unwrap();
     publisher.join().unwrap();
     publish(&a, "last");
@@ -39,7 +45,10 @@ pub(super) fn end() {
     let topics = hub_topics(&hub, &token);
     let switcher = thread::spawn({
         let b = b.clone();
-        move || topics.add([&b], Start::Live).unwrap()
+        move || {
+            pass_time();
+            topics.add([&b], Start::Live).unwrap();
+        }
     });
     drop(stream);
     switcher.join().unwrap();
@@ -62,7 +71,13 @@ fn hub_topics(hub: &Hub, token: &StreamToken) -> crate::topic::StreamTopics {
 }
 
 fn publish(topic: &Topic, data: &str) {
+    pass_time();
     topic.publish(&Event::new().data(data)).unwrap();
+}
+
+/// Makes the next ID one of another millisecond: loom needs every run to compare IDs alike.
+fn pass_time() {
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 /// Reads until the text ends so.
