@@ -10,8 +10,10 @@ use sse_core::{Event, EventId, Head, Headers, MEDIA_TYPE, Rejection, Response, U
 
 use super::answer::{Answer, Kind, encode_response};
 use super::body::Body;
+use super::counters::Counters;
 use crate::config::{AtCapacity, jittered};
 use crate::shard::Follow;
+use crate::stats::Snapshot;
 use crate::stream::Stream;
 use crate::topic::{Choice, Several, Start, StreamToken, Topic};
 use crate::transport::{Extension, Peer};
@@ -52,6 +54,7 @@ pub struct Request {
     pub(super) token: Option<StreamToken>,
     /// The headers of the answer.
     pub(super) headers: Headers,
+    pub(super) counters: Counters,
 }
 
 impl Request {
@@ -152,6 +155,14 @@ impl Request {
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Returns the counters of the server, such as for a page of metrics.
+    ///
+    /// See [`Snapshot::to_prometheus`].
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.counters.snapshot()
     }
 
     /// Returns what the listener attached to the connection, if that is a `T`.

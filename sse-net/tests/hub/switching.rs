@@ -324,7 +324,11 @@ async fn a_stream_without_topics_waits_for_some(kind: Kind) {
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     assert_eq!(said(&text), "topics {\"topics\":[]} topics {\"topics\":[]}");
     settle().await;
-    assert!(ends.take().iter().all(|end| *end == Disconnect::Gone));
+    assert!(
+        ends.take()
+            .iter()
+            .all(|end| *end == Disconnect::ClientClosed)
+    );
 }
 
 async fn a_topic_that_is_finished_can_be_added(kind: Kind) {

@@ -48,7 +48,7 @@ pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
 use super::log::{LogKind, TopicLog};
-use super::source::{Retained, Storage};
+use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
 use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
@@ -273,27 +273,29 @@ impl HubCore {
     }
 
     /// Returns the topics with events after an ID.
-    pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
+    pub(super) fn news_after(&self, id: LogId) -> News {
+        let until = self.order().epochs.last();
         let names = self.names();
         let has_changed = |topic: &Shared| {
             topic.newest.load() > id || topic.lock().end.is_some_and(|end| end.id > id)
         };
         let topics = names.live().filter(|topic| has_changed(topic));
-        topics.cloned().collect()
+        let removed = names.removed().filter(|(end, _)| *end > id);
+        News {
+            until,
+            topics: topics.cloned().collect(),
+            removed: removed.collect(),
+        }
     }
 
-    /// Returns the topics that were removed after an ID.
-    pub(super) fn removed_after(&self, id: LogId) -> Vec<(LogId, Arc<str>)> {
-        let names = self.names();
-        names.removed().filter(|(end, _)| *end > id).collect()
+    /// Returns the greatest ID of the topics whose names have been dropped.
+    pub(super) fn floor(&self) -> LogId {
+        self.names().floor()
     }
 
     /// Adds what the topics retain.
     pub(super) fn retained(&self, retained: &mut Retained) {
-        let names = self.names();
-        names.add_gone(retained);
-        let topics: Vec<_> = names.live().cloned().collect();
-        drop(names);
+        let topics: Vec<_> = self.names().live().cloned().collect();
         topics.iter().for_each(|topic| retained.add(topic));
     }
 
