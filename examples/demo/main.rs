@@ -76,6 +76,7 @@ impl Handler for Demo {
     async fn handle(&self, request: Request) -> Answer {
         match (request.method(), request.path()) {
             ("POST", "/hub/inbox") => self.send(request).await,
+            ("POST", "/hub/events") => self.switch(request).await,
             ("GET" | "HEAD", "/") => respond(request, HTML, include_str!("feed.html")),
             ("GET" | "HEAD", "/sse") => self.feed.follow(request),
             ("GET" | "HEAD", "/hub") => respond(request, HTML, include_str!("hub.html")),

@@ -210,8 +210,8 @@ impl Request {
     /// sends its topics again. [`StreamTopics`](crate::StreamTopics) has an example.
     ///
     /// Whoever has the token gets the topics, so bind it to the user with
-    /// [`StreamToken::bound_to`]. The topics have to belong to a hub; otherwise the response is
-    /// 500.
+    /// [`StreamToken::bound_to`], and [remove](crate::StreamTopics::remove) topics that the user
+    /// may no longer follow. The topics have to belong to a hub; otherwise the response is 500.
     #[must_use]
     pub fn with_token(mut self, token: StreamToken) -> Self {
         self.token = Some(token);

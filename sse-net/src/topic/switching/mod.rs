@@ -168,20 +168,16 @@ impl StreamTopics {
     /// A stream without topics continues, so that topics can be added.
     pub fn remove(&self, names: impl IntoIterator<Item = impl AsRef<str>>) {
         let names: Vec<_> = names.into_iter().collect();
-        let mut removed = Vec::new();
+        let is_removed =
+            |member: &mut Member| names.iter().any(|name| member.name() == name.as_ref());
         let mut state = self.set.lock();
-        for name in names {
-            let mut topics = state.topics.iter();
-            if let Some(place) = topics.position(|member| member.name() == name.as_ref()) {
-                removed.push(state.topics.remove(place).topic);
-            }
-        }
+        let removed: Vec<_> = state.topics.extract_if(.., is_removed).collect();
         if removed.is_empty() {
             return;
         }
         (state.removed, _) = self.hub.change(&self.set, None);
         drop(state);
-        release(&self.hub, removed);
+        release(&self.hub, removed.into_iter().map(|member| member.topic));
         self.end_change();
     }
 
