@@ -40,7 +40,8 @@ impl KeyedLog {
             };
             self.held.pop_front();
             if let Some(place) = superseded.and_then(|id| self.place_of(id)) {
-                touched = self.supersede(place, evicted).or(touched);
+                let len = self.len_at(place);
+                touched = self.supersede(place, len, evicted).or(touched);
             }
         }
         (max, touched)
