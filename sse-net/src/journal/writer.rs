@@ -318,7 +318,7 @@ impl Writer {
     ) -> LogId {
         let (mut at, mut len, until) = (self.written, 0, self.goal.until);
         while len <= max {
-            let state = topic.lock();
+            let mut state = topic.lock();
             let (next, evicted) = (state.log.slice_between(at, until), state.log.evicted());
             drop(state);
             match next {

@@ -55,7 +55,7 @@ impl TopicLog {
     }
 
     /// Returns the first events in `range` that lie together.
-    pub(crate) fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
+    pub(crate) fn slice(&mut self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
         match self {
             Self::Ordinary(log) => log.slice(range),
             Self::Keyed(log) => Ok(log.slice(range)),
@@ -64,7 +64,7 @@ impl TopicLog {
 
     /// Returns the first events between two IDs that lie together.
     pub(crate) fn slice_between(
-        &self,
+        &mut self,
         after: LogId,
         until: LogId,
     ) -> Result<Option<Slice>, Lagged> {
@@ -75,7 +75,11 @@ impl TopicLog {
     }
 
     /// Like [`slice`](Self::slice), for a reader that may have missed removals.
-    pub(crate) fn read(&self, range: Range<Cursor>, since: Since) -> Result<Option<Slice>, Lagged> {
+    pub(crate) fn read(
+        &mut self,
+        range: Range<Cursor>,
+        since: Since,
+    ) -> Result<Option<Slice>, Lagged> {
         match self {
             Self::Keyed(log) if since.0 < log.evicted() && range.start < log.evicted_end() => {
                 Err(BEGINS_ANEW)
@@ -86,7 +90,7 @@ impl TopicLog {
 
     /// Like [`slice_between`](Self::slice_between), for a reader that may have missed removals.
     pub(crate) fn read_between(
-        &self,
+        &mut self,
         after: LogId,
         until: LogId,
         since: Since,
@@ -153,7 +157,7 @@ impl TopicLog {
         self.ordinary()?.position_id(cursor, now)
     }
 
-    pub(crate) fn next_event_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
+    pub(crate) fn next_event_id(&mut self, cursor: Cursor) -> Option<EventId<'static>> {
         match self {
             Self::Ordinary(log) => log.next_event_id(cursor),
             Self::Keyed(log) => {

@@ -4,16 +4,18 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::{error, fmt};
+use std::sync::Arc;
+use std::{error, fmt, slice};
 
-use sse_core::{Decoded, Decoder, Encoded, Event, Evicted, LogId, MessageEvent};
+use sse_core::{
+    Decoded, Decoder, Encoded, Event, EventKey, Evicted, KeyedSlice, LogId, MessageEvent,
+};
 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{PublishError, Published};
-use std::sync::Arc;
+use super::publish::{PublishError, Published, max_len};
 
 impl Hub {
     /// Returns the keyed topic with this name, and creates it if need be.
@@ -77,15 +79,13 @@ impl Topic {
         key: impl AsRef<str>,
         event: &Event<'_>,
     ) -> Result<Published, PublishError> {
-        if event.event_id().is_some() {
-            return Err(PublishError::OwnId);
-        }
-        let encoded = match &self.shared.config.event_type {
-            Some(event_type) => Encoded::new(&event.or_type(event_type)),
-            None => Encoded::new(event),
+        let published = match &self.shared.config.event_type {
+            Some(event_type) => {
+                self.publish_as(key.as_ref(), &event.or_type(event_type), Kind::Value)
+            }
+            None => self.publish_as(key.as_ref(), event, Kind::Value),
         };
-        let published = self.publish_encoded(key.as_ref(), encoded, Kind::Value)?;
-        published.ok_or(PublishError::NotKeyed)
+        published?.ok_or(PublishError::NotKeyed)
     }
 
     /// Removes a key of a [keyed topic](Hub::keyed_topic), if it has a value.
@@ -100,7 +100,7 @@ impl Topic {
     pub fn remove(&self, key: impl AsRef<str>) -> Result<Option<Published>, PublishError> {
         let key = key.as_ref();
         let event = Event::new().event(&self.shared.config.removal_type);
-        self.publish_encoded(key, Encoded::new(&event.data(key)), Kind::Removal)
+        self.publish_as(key, &event.data(key), Kind::Removal)
     }
 
     /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
@@ -132,40 +132,38 @@ impl Topic {
     pub fn keys(&self) -> Vec<Arc<str>> {
         let mut keys = HashMap::new();
         let (mut place, mut after) = (0_usize, LogId::default());
-        loop {
-            let part = match &self.lock().log {
-                TopicLog::Keyed(log) => log.keys_after(after),
-                TopicLog::Ordinary(_) => None,
-            };
-            let Some(part) = part else {
-                break;
-            };
-            for (key, has_value) in part.keys {
+        while let Some(slice) = self.keyed_slice_after(after) {
+            for EventKey { key, is_removal } in slice.keys {
                 place += 1;
-                keys.insert(key, (place, has_value));
+                keys.insert(key, (place, is_removal));
             }
-            after = part.last;
+            after = slice.events.last_id();
         }
-        keys.retain(|_, (_, has_value)| *has_value);
+        keys.retain(|_, (_, is_removal)| !*is_removal);
         let mut keys = Vec::from_iter(keys);
         keys.sort_unstable_by_key(|(_, (place, _))| *place);
         keys.into_iter().map(|(key, _)| key).collect()
     }
 
+    fn keyed_slice_after(&self, after: LogId) -> Option<KeyedSlice> {
+        match &mut self.lock().log {
+            TopicLog::Keyed(log) => log.keyed_slice_between(after, LogId::new(u64::MAX, u64::MAX)),
+            TopicLog::Ordinary(_) => None,
+        }
+    }
+
     /// Appends an event and wakes subscribers. Returns `None` if there is nothing to remove.
-    fn publish_encoded(
+    fn publish_as(
         &self,
         key: &str,
-        event: Encoded,
+        event: &Event<'_>,
         kind: Kind,
     ) -> Result<Option<Published>, PublishError> {
-        if key.len() > MAX_KEY || key.contains(['\r', '\n']) {
+        if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
             return Err(PublishError::InvalidKey);
         }
-        let (len, max) = (event.max_len(), self.shared.config.max_event);
-        if len > max {
-            return Err(PublishError::TooLarge { len, max });
-        }
+        let large = self.encode_large(slice::from_ref(event))?.pop();
+        let mut encoded = large.map(|(_, encoded)| encoded);
         let now = now();
         let (order, mut state) = self.lock_open()?;
         let mut order = order.ok_or(PublishError::NotKeyed)?;
@@ -174,15 +172,19 @@ impl Topic {
         };
         let mut evicted = match kind {
             Kind::Removal if !log.contains(key) => return Ok(None),
-            Kind::Removal => Evicted::default(),
-            Kind::Value => log.make_room(key, len)?,
+            Kind::Value if encoded.is_some() || !log.has_room(key, max_len(event)) => {
+                let encoded = encoded.get_or_insert_with(|| Encoded::new(event));
+                log.make_room(key, encoded.max_len())?
+            }
+            _ => Evicted::default(),
         };
         let id = self.shared.assign(&mut order, 1, now).next();
         drop(order);
         let id = id.unwrap_or_default();
-        evicted.append(match kind {
-            Kind::Value => log.append_as(id, key, event, now),
-            Kind::Removal => log.remove_as(id, key, event, now),
+        evicted.append(match (kind, encoded) {
+            (Kind::Value, Some(encoded)) => log.append_encoded_as(id, key, encoded, now),
+            (Kind::Value, None) => log.append_as(id, key, event, now),
+            (Kind::Removal, _) => log.remove_as(id, key, event, now),
         });
         Ok(Some(self.announce(state, Some(id), evicted)))
     }
