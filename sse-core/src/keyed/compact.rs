@@ -128,21 +128,27 @@ impl<'a> Copy<'a> {
 }
 
 impl Part {
-    /// Whether more than half of the bytes is superseded.
-    fn is_sparse(&self) -> bool {
-        2 * self.marks.bytes > self.chunk.bytes.len()
+    /// Whether more is superseded than lives. Long events are copied later: of short ones, what
+    /// the log has beside their bytes takes memory, too.
+    const fn is_sparse(&self) -> bool {
+        let live = self.live();
+        let spare = live.saturating_sub(LONG * self.live_events());
+        self.marks.bytes > live + spare
     }
 
     /// Returns the bytes of the events that are not superseded.
-    fn live(&self) -> usize {
-        self.chunk.bytes.len() - self.marks.bytes
+    const fn live(&self) -> usize {
+        self.len - self.marks.bytes
     }
 
     /// Returns the number of events that are not superseded.
-    fn live_events(&self) -> usize {
-        self.chunk.entries.len() - self.marks.events
+    const fn live_events(&self) -> usize {
+        self.marks.keys.len() - self.marks.events
     }
 }
+
+/// The bytes of an event from which on it counts as long.
+const LONG: usize = 256;
 
 /// The length at which the newest chunk of a small log is full.
 const MIN_CHUNK: usize = 4 << 10;

@@ -83,6 +83,8 @@ struct Part {
     serial: u64,
     /// The ID of the last event, which is searched for.
     last_id: LogId,
+    /// The number of bytes, without a look at the chunk.
+    len: usize,
     marks: Marks,
 }
 
@@ -382,7 +384,7 @@ impl KeyedLog {
             return None;
         };
         part.marks.mark(place.index, len);
-        if part.marks.events < part.chunk.entries.len() {
+        if part.marks.events < part.marks.keys.len() {
             return Some(place.part);
         }
         let part = self.full.remove(place.part)?;

@@ -302,6 +302,7 @@ impl Part {
         let last = chunk.entries.last();
         Self {
             last_id: last.map_or(LogId::default(), |last| last.id),
+            len: chunk.bytes.len(),
             chunk: Arc::new(chunk),
             serial,
             marks,

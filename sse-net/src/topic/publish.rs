@@ -158,6 +158,9 @@ impl Topic {
         let max = self.shared.config.max_event;
         let is_large =
             |(_, event): &(usize, &Event<'_>)| event.text_len() > SMALL || max_len(event) > max;
+        if !events.iter().enumerate().any(|event| is_large(&event)) {
+            return Ok(Vec::new()); // Nearly always.
+        }
         let large = events.iter().enumerate().filter(is_large);
         large
             .map(|(index, event)| {
@@ -208,7 +211,7 @@ impl Topic {
     ) -> Published {
         let last = state.log.newest_id();
         // A storage wakes the subscribers itself, once the events are visible.
-        let wakers = if state.log.end() == state.log.tip() {
+        let wakers = if state.has_waiting() && state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
