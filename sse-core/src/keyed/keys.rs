@@ -23,22 +23,29 @@ pub(super) struct Slot {
     pub(super) newest: Newest,
 }
 
-/// The newest event of a key.
+/// The newest event of a key. It is small, so that a slot lies in one line of the CPU's cache.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Newest {
-    pub(super) address: Address,
+    serial: u64,
     /// The number of its bytes.
     pub(super) len: u32,
+    index: u16,
     pub(super) is_removal: bool,
 }
 
 impl Newest {
     pub(super) fn new(address: Address, len: usize, is_removal: bool) -> Self {
         Self {
-            address,
+            serial: address.serial,
             len: u32::try_from(len).unwrap_or(u32::MAX),
+            index: address.index,
             is_removal,
         }
+    }
+
+    pub(super) const fn address(self) -> Address {
+        let (serial, index) = (self.serial, self.index);
+        Address { serial, index }
     }
 }
 
@@ -126,9 +133,9 @@ impl Keys {
     /// Follows the newest event of a key, and no other one, to where it was copied.
     #[inline]
     pub(super) fn follow(&mut self, slot: u32, from: Address, to: Address) {
-        let address = &mut self.slots[slot as usize].newest.address;
-        if *address == from {
-            *address = to;
+        let newest = &mut self.slots[slot as usize].newest;
+        if newest.address() == from {
+            (newest.serial, newest.index) = (to.serial, to.index);
         }
     }
 

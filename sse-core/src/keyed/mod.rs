@@ -318,7 +318,7 @@ impl KeyedLog {
     ) -> Evicted {
         self.bytes += newest.len as usize + key_len;
         self.newest_id = self.newest_id.max(id);
-        let place = superseded.and_then(|superseded| self.place_at(superseded.address));
+        let place = superseded.and_then(|superseded| self.place_at(superseded.address()));
         if superseded.is_some_and(|superseded| superseded.is_removal)
             && let Some(place) = place
         {
@@ -354,7 +354,7 @@ impl KeyedLog {
             return false;
         };
         let newest = self.keys.slot(slot).newest;
-        let Some(place) = self.place_at(newest.address) else {
+        let Some(place) = self.place_at(newest.address()) else {
             return false;
         };
         let is_held =

@@ -165,7 +165,7 @@ impl KeyedLog {
     pub fn get(&self, key: &str) -> Option<Bytes> {
         let newest = self.keys.get(key)?.newest;
         let place = self
-            .place_at(newest.address)
+            .place_at(newest.address())
             .filter(|_| !newest.is_removal)?;
         Some(match self.full.get(place.part) {
             Some(part) => {
