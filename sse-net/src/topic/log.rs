@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use sse_core::{Cursor, Epochs, EventId, Evicted, KeyedLog, Lagged, Log, LogId, Now, Slice};
+use sse_core::{
+    Cursor, Epochs, EventId, Evicted, KeyedLog, KeyedSlice, Lagged, Log, LogId, Now, Slice,
+};
 
 use crate::config::TopicConfig;
 
@@ -16,6 +18,12 @@ pub(crate) enum TopicLog {
 impl From<Log> for TopicLog {
     fn from(log: Log) -> Self {
         Self::Ordinary(log)
+    }
+}
+
+impl From<KeyedLog> for TopicLog {
+    fn from(log: KeyedLog) -> Self {
+        Self::Keyed(Box::new(log))
     }
 }
 
@@ -38,7 +46,7 @@ impl TopicLog {
     pub(super) fn new(kind: LogKind, config: &TopicConfig, evicted: LogId) -> Self {
         match kind {
             LogKind::Ordinary => Self::Ordinary(Log::of_hub(config.retention, evicted)),
-            LogKind::Keyed => Self::Keyed(Box::new(KeyedLog::new(config.keyed, evicted))),
+            LogKind::Keyed => KeyedLog::new(config.keyed, evicted).into(),
         }
     }
 
@@ -59,6 +67,23 @@ impl TopicLog {
         match self {
             Self::Ordinary(log) => log.slice(range),
             Self::Keyed(log) => Ok(log.slice(range)),
+        }
+    }
+
+    /// Returns the first events between two IDs that lie together, with their keys if the log is
+    /// keyed.
+    pub(crate) fn keyed_slice_between(
+        &mut self,
+        after: LogId,
+        until: LogId,
+    ) -> Result<Option<KeyedSlice>, Lagged> {
+        match self {
+            Self::Ordinary(log) => {
+                let events = log.slice_between(after, until)?;
+                let keys = Vec::new();
+                Ok(events.map(|events| KeyedSlice { events, keys }))
+            }
+            Self::Keyed(log) => Ok(log.keyed_slice_between(after, until)),
         }
     }
 
@@ -164,6 +189,14 @@ impl TopicLog {
                 let next = log.slice(cursor..Cursor::MAX)?;
                 Some(next.first_id().into())
             }
+        }
+    }
+
+    /// Returns the bytes of the events, or of the keys and their newest events.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Ordinary(log) => log.begin().distance(log.tip()),
+            Self::Keyed(log) => log.bytes(),
         }
     }
 

@@ -30,7 +30,7 @@ pub use publish::{PublishError, Published};
 pub(crate) use reader::Reader;
 pub use several::FollowError;
 pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
-pub(crate) use source::{News, Retained, Source, Storage};
+pub(crate) use source::{News, Source, Storage};
 pub(crate) use state::Shared;
 pub use subscription::Subscription;
 

@@ -142,6 +142,18 @@ impl Transport {
         Ok(())
     }
 
+    /// Writes what a TCP socket takes at once, without a waker: less work than `poll_write`.
+    /// Other kinds take nothing.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Kind::Tcp(socket) = &self.0 else {
+            return Ok(0);
+        };
+        match socket.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+
     pub(crate) fn into_extended(self) -> Extended {
         match self.0 {
             Kind::Extended(extended) => *extended,

@@ -6,6 +6,7 @@ use sse_core::{Event, LogId, Resume, Retention};
 
 use super::disk::MemoryDisk;
 use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
+use crate::journal::spans::before;
 use crate::journal::{Journal, JournalError, SyncPolicy};
 use crate::topic::{Hub, Topic};
 
@@ -133,12 +134,12 @@ fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     );
     assert_eq!(Damaged::retained(&process), ["3", "", ""]);
     let notices = process.notices();
-    let (after, before) = (damaged.ids[1], damaged.ids[3]);
+    let (after, until) = (damaged.ids[1], before(damaged.ids[3]));
     assert!(notices[0].contains(" are damaged"), "{notices:?}");
     assert_eq!(
         notices[1],
         format!(
-            "events after {after} and before {before} are lost; clients that resume before them \
+            "events after {after} and up to {until} are lost; clients that resume before them \
              receive a gap event"
         )
     );

@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod keyed;
 mod power;
 
 use std::sync::{Arc, Mutex};
@@ -69,19 +70,17 @@ impl Process {
 
     /// Steps until there is nothing to do at this time.
     fn settle(&mut self) -> Rest {
+        let mut last = Rest::None;
         for _ in 0..10_000 {
             self.helper.work_all();
-            match self.step() {
-                Rest::None => {}
+            let rest = self.step();
+            match rest {
                 Rest::Pause(until) => self.now.steady = self.now.steady.max(until),
-                Rest::Until(until) if until <= self.now.steady || self.writer.is_due() => {}
-                rest => {
-                    self.helper.work_all();
-                    if !self.writer.is_due() {
-                        return rest;
-                    }
-                }
+                Rest::Until(until) if until > self.now.steady && rest == last => return rest,
+                Rest::End => return rest,
+                _ => {}
             }
+            last = rest;
         }
         panic!("the writer has no rest");
     }
@@ -101,7 +100,7 @@ impl Process {
     /// Returns the number of segments and their bytes.
     fn size(&self) -> (usize, u64) {
         let status = self.link.status.borrow();
-        (status.segments, status.bytes)
+        (status.state.segments, status.state.bytes)
     }
 
     fn notices(&self) -> Vec<String> {

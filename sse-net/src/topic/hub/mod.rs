@@ -35,11 +35,14 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Epochs, Finish, Ids, Log, LogId, Now, Restored};
+use sse_core::{
+    Epochs, EventKey, Finish, Ids, KeyedLog, KeyedRetention, Log, LogId, Now, Restored,
+};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
@@ -48,7 +51,7 @@ pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
 use super::log::{LogKind, TopicLog};
-use super::source::{Retained, Storage};
+use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -213,6 +216,9 @@ pub(crate) struct RestoredTopic {
     pub(crate) evicted: LogId,
     /// How the topic ended, if it did not begin anew after that.
     pub(crate) finish: Option<Finish>,
+    pub(crate) is_keyed: bool,
+    /// The key of each event.
+    pub(crate) keys: HashMap<LogId, EventKey>,
 }
 
 impl HubCore {
@@ -241,10 +247,15 @@ impl HubCore {
             let finish = restored.finish.clone();
             let create = |name: Arc<str>, _| {
                 let config = Arc::clone(hub.config.topic(&name));
-                let log = Log::of_hub(config.retention, restored.evicted);
-                let log = restored.into_log(log);
+                let log = match restored.is_keyed {
+                    true => restored.into_keyed_log(config.keyed).into(),
+                    false => {
+                        let log = Log::of_hub(config.retention, restored.evicted);
+                        TopicLog::from(restored.into_log(log))
+                    }
+                };
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
-                Shared::restored(config, log.into(), Some(name), end)
+                Shared::restored(config, log, Some(name), end)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -265,27 +276,29 @@ impl HubCore {
     }
 
     /// Returns the topics with events after an ID.
-    pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
+    pub(super) fn news_after(&self, id: LogId) -> News {
+        let until = self.order().epochs.last();
         let names = self.names();
         let has_changed = |topic: &Shared| {
             topic.newest.load() > id || topic.lock().end.is_some_and(|end| end.id > id)
         };
         let topics = names.live().filter(|topic| has_changed(topic));
-        topics.cloned().collect()
+        let removed = names.removed().filter(|(end, _)| *end > id);
+        News {
+            until,
+            topics: topics.cloned().collect(),
+            removed: removed.collect(),
+        }
     }
 
-    /// Returns the topics that were removed after an ID.
-    pub(super) fn removed_after(&self, id: LogId) -> Vec<(LogId, Arc<str>)> {
-        let names = self.names();
-        names.removed().filter(|(end, _)| *end > id).collect()
+    /// Returns the greatest ID of the topics whose names have been dropped.
+    pub(super) fn floor(&self) -> LogId {
+        self.names().floor()
     }
 
     /// Adds what the topics retain.
     pub(super) fn retained(&self, retained: &mut Retained) {
-        let names = self.names();
-        names.add_gone(retained);
-        let topics: Vec<_> = names.live().cloned().collect();
-        drop(names);
+        let topics: Vec<_> = self.names().live().cloned().collect();
         topics.iter().for_each(|topic| retained.add(topic));
     }
 
@@ -444,6 +457,19 @@ impl RestoredTopic {
             .for_each(|events| log.restore(events, now));
         drop(log.evict(now));
         log.hold(Some(log.tip()));
+        log
+    }
+
+    /// Appends the events to a keyed log, and holds back what follows.
+    fn into_keyed_log(self, retention: KeyedRetention) -> KeyedLog {
+        let (now, mut log) = (now(), KeyedLog::new(retention, self.evicted));
+        for (id, event) in self.events.iter().flat_map(Restored::iter) {
+            if let Some(key) = self.keys.get(&id) {
+                drop(log.restore(id, key, event, now));
+            }
+        }
+        drop(log.evict(now));
+        log.hold(Some(log.newest_id()));
         log
     }
 }

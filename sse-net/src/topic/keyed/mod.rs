@@ -27,7 +27,8 @@ impl Hub {
     /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
     /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
     ///
-    /// The topic is dropped when nobody holds it and it has no key. Its settings are
+    /// With a journal, a restart restores the newest events, the removals, and that the topic is
+    /// keyed. The topic is dropped when nobody holds it and it has no key. Its settings are
     /// [`TopicConfig`](crate::TopicConfig)'s; of the retention, [`keyed`](crate::TopicConfig::keyed)
     /// counts.
     ///
@@ -50,9 +51,6 @@ impl Hub {
     /// [`KeyedTopicError`]: a topic with this name exists and is not keyed, or the hub has no
     /// room for another topic.
     pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
-        if self.storage().is_some() {
-            return Err(KeyedTopicError::Journal);
-        }
         let topic = self.find_or_create_keyed(name.as_ref())?;
         if topic.shared.is_keyed() {
             Ok(topic)
@@ -178,6 +176,7 @@ impl Topic {
             }
             _ => Evicted::default(),
         };
+        let before = log.newest_id();
         let id = self.shared.assign(&mut order, 1, now).next();
         drop(order);
         let id = id.unwrap_or_default();
@@ -186,7 +185,7 @@ impl Topic {
             (Kind::Value, None) => log.append_as(id, key, event, now),
             (Kind::Removal, _) => log.remove_as(id, key, event, now),
         });
-        Ok(Some(self.announce(state, Some(id), evicted)))
+        Ok(Some(self.announce(state, before, Some(id), evicted)))
     }
 }
 
@@ -203,8 +202,6 @@ enum Kind {
 pub enum KeyedTopicError {
     /// The topic exists and is not keyed.
     NotKeyed,
-    /// The hub has a journal.
-    Journal,
     /// The hub has no room for another topic.
     TooManyTopics(TooManyTopics),
 }
@@ -218,9 +215,6 @@ impl From<TooManyTopics> for KeyedTopicError {
 impl fmt::Display for KeyedTopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Journal => f.write_str(
-                "the hub has a journal, which does not store keyed topics yet; use a hub without one",
-            ),
             Self::NotKeyed => f.write_str(
                 "the hub has a topic of this name that is not keyed; use another name, or create \
                  the keyed topic first",
