@@ -67,6 +67,8 @@ pub struct KeyedLog {
     /// Events after this ID are held back.
     visible: Option<LogId>,
     newest_id: LogId,
+    /// Removals after this ID are not dropped.
+    kept_after: LogId,
     /// The greatest ID of a removal that was dropped, and the cursor after it.
     evicted: (LogId, Cursor),
     /// The bytes of all events that are not superseded, and of their keys.
@@ -111,6 +113,7 @@ impl KeyedLog {
             held: VecDeque::new(),
             visible: None,
             newest_id: evicted,
+            kept_after: LogId::MAX,
             evicted: (evicted, Cursor::default()),
             bytes: 0,
             swept: 0,
@@ -359,7 +362,7 @@ impl KeyedLog {
         };
         let is_held =
             self.held.front().is_some_and(|(held, _)| *held <= id) || !self.is_visible(id);
-        if is_held || !qualifies(self.entry(place)) {
+        if is_held || id > self.kept_after || !qualifies(self.entry(place)) {
             return false;
         }
         self.evicted = (id, self.entry(place).end);

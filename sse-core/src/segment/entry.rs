@@ -39,8 +39,8 @@ pub enum SegmentEntry<'a> {
         id: LogId,
         /// The topic's name, or `None` for a topic that stands alone.
         topic: Option<Cow<'a, str>>,
-        /// Whether the topic is keyed.
-        is_keyed: bool,
+        /// The key, if the topic is keyed.
+        key: Option<Cow<'a, EventKey>>,
     },
     /// Bytes that cannot be read.
     Damage,
@@ -153,8 +153,7 @@ impl Restored {
     }
 }
 
-/// Parses the entry at the beginning of `bytes`, and returns its length. That of an unread event
-/// is that of its line.
+/// Parses the entry at the beginning of `bytes`, and returns its length.
 pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Entry<'a>, usize)> {
     let rest = bytes.strip_prefix(b":")?;
     let rest = &rest[..memchr(b'\n', rest)?];
@@ -168,7 +167,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     let line_len = rest.len() + 2;
     let entry = match kind {
         "event" | "value" | "removal" => {
-            let (len, crc) = (fields.next()?.parse().ok()?, fields.next()?);
+            let (len, crc) = (fields.next()?.parse::<usize>().ok()?, fields.next()?);
             let topic = fields.next().map(unescape);
             let key = match kind {
                 "event" => None,
@@ -190,12 +189,8 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
                 };
                 return Some((Entry::Event(record), line_len + len));
             }
-            let is_keyed = key.is_some();
-            Entry::Unread {
-                id,
-                topic,
-                is_keyed,
-            }
+            let end = bytes.len().min(line_len.saturating_add(len));
+            return Some((Entry::Unread { id, topic, key }, end));
         }
         "epoch" => Entry::Epoch(id, fields.next().and_then(LogId::parse)),
         "from" => Entry::From(id),

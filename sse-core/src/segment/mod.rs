@@ -92,6 +92,9 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// The length of the shortest entry.
+const MIN_ENTRY: usize = ":00000000 upto 0-0\n".len();
+
 impl<'a> Iterator for Segment<'a> {
     type Item = (Range<usize>, Entry<'a>);
 
@@ -103,7 +106,12 @@ impl<'a> Iterator for Segment<'a> {
         let parsed = entry::parse(&self.bytes[start..], &self.blank_line);
         let (entry, len) = parsed.unwrap_or((Entry::Damage, 1));
         self.at = match entry {
-            Entry::Unread { .. } | Entry::Damage => self.next_line(start + len),
+            // Its bytes may not be there. What follows them may have been other entries.
+            Entry::Unread { .. } => match self.next_line(start + 1) {
+                next if next < start + len + MIN_ENTRY => next,
+                _ => start + len,
+            },
+            Entry::Damage => self.next_line(start + len),
             _ => start + len,
         };
         Some((start..self.at, entry))

@@ -19,7 +19,9 @@ use super::writer::{Rest, Writer};
 use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::lock;
-use crate::topic::{Hub, HubCore, Published, RestoredTopic, Shared, Source, Storage, Topic, now};
+use crate::topic::{
+    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, Topic, now,
+};
 use crate::unwind;
 
 impl Hub {
@@ -51,7 +53,9 @@ impl Hub {
         let (segments, contents) = restore::open(journal, None)?;
         let (epochs, ids) = (contents.epochs(now()), [contents.synced, contents.last]);
         let topics = contents.topics.into_iter();
-        let hub = HubCore::restore(config.into(), epochs, contents.floor, topics);
+        let safe = Arc::new(SafeId::default());
+        safe.set(contents.synced);
+        let hub = HubCore::restore(config.into(), epochs, contents.floor, safe, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
         let (handle, opened) = Handle::open(source, journal, segments, ids)?;

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sse_core::{
@@ -42,8 +43,11 @@ pub(super) struct Contents {
     pub(super) is_of_hub: bool,
     /// The ranges of IDs that were read, each after the first one and up to the second one.
     spans: Vec<(LogId, LogId)>,
-    /// Events of which only the line was read, with their topics.
-    unread: Vec<(LogId, String)>,
+    /// A newer segment has all keyed events up to this ID that are not superseded. Those of older
+    /// segments, which should have been deleted, do not count.
+    replaced: LogId,
+    /// Events of which only the line was read, with their topics and keys.
+    unread: Vec<(LogId, String, Option<Arc<str>>)>,
     /// Events after this ID are skipped.
     until: Option<LogId>,
 }
@@ -140,6 +144,9 @@ impl Contents {
             match entry {
                 Entry::Event(record) if self.has(record.id) => {
                     spans.add(record.id);
+                    if record.key.is_some() && record.id <= self.replaced {
+                        continue;
+                    }
                     self.is_of_hub |= record.topic.is_some();
                     self.topic(record.topic.as_deref(), |topic| push(topic, &record));
                 }
@@ -170,20 +177,26 @@ impl Contents {
                         topic.finish = known.or(Some(end));
                     });
                 }
-                Entry::Unread {
-                    id,
-                    topic,
-                    is_keyed,
-                } => {
-                    self.topic(topic.as_deref(), |topic| topic.is_keyed |= is_keyed);
-                    self.unread.push((id, topic.unwrap_or_default().into()));
+                Entry::Unread { id, topic, key } => {
                     damages.push(place);
+                    if key.is_some() && id <= self.replaced {
+                        continue;
+                    }
+                    let key = key.map(|key| key.into_owned().key);
+                    self.topic(topic.as_deref(), |topic| topic.is_keyed |= key.is_some());
+                    let name = topic.unwrap_or_default().into();
+                    self.unread.push((id, name, key));
                 }
                 Entry::Damage => {
                     spans.add_damage();
                     damages.push(place);
                 }
                 _ => {}
+            }
+        }
+        for (from, to) in &spans.ranges {
+            if *from == LogId::default() {
+                self.replaced = self.replaced.max(*to);
             }
         }
         self.spans.append(&mut spans.ranges);
@@ -237,22 +250,35 @@ impl Contents {
             reached = reached.max(Some(to));
         }
         self.last = reached.unwrap_or_default();
-        for (id, name) in mem::take(&mut self.unread) {
-            let counts = self.has(id);
-            let topic = self.topics.entry(name).or_default();
-            if !counts || topic.events.iter().any(|events| events.contains(id)) {
-                continue; // It was lost before, or another segment has it.
-            }
-            if id <= self.synced {
-                topic.evicted = topic.evicted.max(id);
-            } else if id < self.last {
-                cut = Some(cut.map_or(before(id), |cut| cut.min(before(id))));
-            }
+        // What supersedes an unread event may be dropped for another one.
+        while let Some(earlier) = self.judge_unread(cut) {
+            cut = Some(earlier);
         }
         if let Some(cut) = cut {
             let _ = journal.notify(&JournalNotice::Lost(cut, None));
         }
         cut
+    }
+
+    /// Finds unread events that are missing. Returns the ID after which everything has to be
+    /// dropped, if it is before `cut`.
+    fn judge_unread(&mut self, cut: Option<LogId>) -> Option<LogId> {
+        let (end, mut earlier) = (cut.unwrap_or(self.last), None);
+        for (id, name, key) in mem::take(&mut self.unread) {
+            let counts = self.has(id);
+            let topic = self.topics.entry(name.clone()).or_default();
+            let is_there = topic.events.iter().any(|events| events.contains(id));
+            let is_superseded = |key| topic.newest_of(key, end).is_some_and(|newest| newest > id);
+            if !counts || is_there || key.as_ref().is_some_and(is_superseded) {
+                // It was lost before, or another segment has it or had no need of it.
+            } else if id <= self.synced {
+                topic.evicted = topic.evicted.max(id);
+            } else if id < end {
+                earlier = Some(earlier.map_or(before(id), |earlier| before(id).min(earlier)));
+            }
+            self.unread.push((id, name, key));
+        }
+        earlier
     }
 
     /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one.

@@ -1,18 +1,63 @@
 //! The log of a topic: of all events, or of the newest of each key.
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use sse_core::{
     Cursor, Epochs, EventId, Evicted, KeyedLog, KeyedSlice, Lagged, Log, LogId, Now, Slice,
 };
 
 use crate::config::TopicConfig;
+use crate::sync::{Arc, Mutex, lock};
 
 /// The log of a topic. Readers of both kinds have a position and take slices in the order of IDs.
 #[expect(clippy::large_enum_variant, reason = "nearly all topics are ordinary")]
 pub(crate) enum TopicLog {
     Ordinary(Log),
-    Keyed(Box<KeyedLog>),
+    Keyed(Box<TopicKeyedLog>),
+}
+
+/// The log of a keyed topic.
+pub(crate) struct TopicKeyedLog {
+    log: KeyedLog,
+    /// `None` without a storage.
+    safe: Option<Arc<SafeId>>,
+}
+
+/// The ID up to which a storage has events safe from a power failure.
+#[derive(Debug, Default)]
+pub(crate) struct SafeId(Mutex<LogId>);
+
+impl SafeId {
+    pub(crate) fn set(&self, id: LogId) {
+        *lock(&self.0) = id;
+    }
+}
+
+impl TopicKeyedLog {
+    pub(super) const fn new(log: KeyedLog, safe: Option<Arc<SafeId>>) -> Self {
+        Self { log, safe }
+    }
+
+    /// Lets removals be dropped once they are safe: a key that was removed must not come back.
+    pub(super) fn release_removals(&mut self) {
+        if let Some(safe) = &self.safe {
+            self.log.keep_removals_after(*lock(&safe.0));
+        }
+    }
+}
+
+impl Deref for TopicKeyedLog {
+    type Target = KeyedLog;
+
+    fn deref(&self) -> &KeyedLog {
+        &self.log
+    }
+}
+
+impl DerefMut for TopicKeyedLog {
+    fn deref_mut(&mut self) -> &mut KeyedLog {
+        &mut self.log
+    }
 }
 
 impl From<Log> for TopicLog {
@@ -21,8 +66,8 @@ impl From<Log> for TopicLog {
     }
 }
 
-impl From<KeyedLog> for TopicLog {
-    fn from(log: KeyedLog) -> Self {
+impl From<TopicKeyedLog> for TopicLog {
+    fn from(log: TopicKeyedLog) -> Self {
         Self::Keyed(Box::new(log))
     }
 }
@@ -43,10 +88,18 @@ pub(crate) struct Since(pub(crate) LogId);
 
 impl TopicLog {
     /// Creates an empty log for a topic of a hub, which has evicted events up to this ID.
-    pub(super) fn new(kind: LogKind, config: &TopicConfig, evicted: LogId) -> Self {
+    pub(super) fn new(
+        kind: LogKind,
+        config: &TopicConfig,
+        evicted: LogId,
+        safe: Option<&Arc<SafeId>>,
+    ) -> Self {
         match kind {
             LogKind::Ordinary => Self::Ordinary(Log::of_hub(config.retention, evicted)),
-            LogKind::Keyed => KeyedLog::new(config.keyed, evicted).into(),
+            LogKind::Keyed => {
+                let log = KeyedLog::new(config.keyed, evicted);
+                TopicKeyedLog::new(log, safe.cloned()).into()
+            }
         }
     }
 
@@ -254,7 +307,10 @@ impl TopicLog {
     pub(crate) fn evict(&mut self, now: Now) -> Evicted {
         match self {
             Self::Ordinary(log) => log.evict(now),
-            Self::Keyed(log) => log.evict(now),
+            Self::Keyed(log) => {
+                log.release_removals();
+                log.evict(now)
+            }
         }
     }
 

@@ -75,6 +75,13 @@ impl Source {
         }
     }
 
+    /// Notes that events up to this ID are safe from a power failure.
+    pub(crate) fn set_safe(&self, id: LogId) {
+        if let Self::Hub(hub) = self {
+            hub.set_safe(id);
+        }
+    }
+
     /// Returns the topics with events since the last call.
     pub(crate) fn news(&self) -> News {
         match self {

@@ -168,8 +168,6 @@ impl Model {
             let of_key = later.filter(|(_, (other, _))| other == key);
             let mut values = of_key.map(|(_, (_, value))| value.as_ref());
             let found = restored.get(key);
-            if at_promised.get(key) != found { eprintln!("BAD {key}"); for (id, (k, v)) in &self.events { eprintln!("{id} {k} {:?}", v.as_ref().map(|v| &v[..4])); } 
-            eprintln!("seen promised {promised} {:?} notices {:?} {}", topic.lock().log.evicted(), process.notices(), text(&restored)); }
             assert!(
                 at_promised.get(key) == found || values.any(|value| value == found),
                 "{context}: {key} is {found:?}, promised up to {promised}"
@@ -177,23 +175,22 @@ impl Model {
         }
         for &seen in self.events.keys().rev().take(30) {
             let map = read(&topic, Some(seen), self.map(seen));
-            if map != restored {
-                for (id, (k, v)) in &self.events {
-                    eprintln!("{id} {k} {:?}", v.as_ref().map(|v| &v[..4]));
-                }
-                eprintln!(
-                    "seen {seen} promised {promised} {:?} {:?} notices {:?}",
-                    topic.resume(Some(&seen.into())),
-                    topic.lock().log.evicted(),
-                    process.notices()
-                );
-            }
             assert_eq!(map, restored, "{context}: after {seen}");
         }
         let is_known = |id: &LogId| ordinary.resume(Some(&(*id).into())) == Resume::Resumed;
         let last = self.events.keys().rev().copied().find(is_known);
         let last = last.unwrap_or(promised);
         self.events.retain(|id, _| *id <= last);
+        // A rewrite after a failure may have been cut off after an event of another key.
+        for key in &keys {
+            while self.map(last).get(key) != restored.get(key) {
+                let mut of_key = self.events.iter().rev().filter(|(_, (k, _))| k == key);
+                let Some(newest) = of_key.next().map(|(id, _)| *id) else {
+                    break;
+                };
+                self.events.remove(&newest);
+            }
+        }
         (self.written, self.synced) = (promised.min(last), promised.min(last));
     }
 }

@@ -50,7 +50,7 @@ pub(crate) use self::order::random_epoch;
 pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
-use super::log::{LogKind, TopicLog};
+use super::log::{LogKind, SafeId, TopicKeyedLog, TopicLog};
 use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
 use crate::config::{HubConfig, TopicConfig};
@@ -93,6 +93,8 @@ pub(crate) struct HubCore {
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
     names: Mutex<Names>,
+    /// `None` without a storage.
+    safe: Option<Arc<SafeId>>,
 }
 
 impl Hub {
@@ -101,7 +103,7 @@ impl Hub {
     #[must_use]
     pub fn new(config: impl Into<HubConfig>) -> Self {
         let epochs = Epochs::new(random_epoch(), now().unix);
-        let core = HubCore::new(config.into(), epochs, Names::default());
+        let core = HubCore::new(config.into(), epochs, Names::default(), None);
         Self(Arc::new(HubShared {
             core: Arc::new(core),
             storage: None,
@@ -222,11 +224,12 @@ pub(crate) struct RestoredTopic {
 }
 
 impl HubCore {
-    fn new(config: HubConfig, epochs: Epochs, names: Names) -> Self {
+    fn new(config: HubConfig, epochs: Epochs, names: Names, safe: Option<Arc<SafeId>>) -> Self {
         Self {
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
+            safe,
         }
     }
 
@@ -237,9 +240,10 @@ impl HubCore {
         config: HubConfig,
         epochs: Epochs,
         floor: LogId,
+        safe: Arc<SafeId>,
         topics: impl Iterator<Item = (String, RestoredTopic)>,
     ) -> Self {
-        let hub = Self::new(config, epochs, Names::with_floor(floor));
+        let hub = Self::new(config, epochs, Names::with_floor(floor), Some(safe));
         let last = hub.order().epochs.last();
         hub.order().set_visible(last);
         hub.order().take_news();
@@ -248,7 +252,9 @@ impl HubCore {
             let create = |name: Arc<str>, _| {
                 let config = Arc::clone(hub.config.topic(&name));
                 let log = match restored.is_keyed {
-                    true => restored.into_keyed_log(config.keyed).into(),
+                    true => restored
+                        .into_keyed_log(config.keyed, hub.safe.clone())
+                        .into(),
                     false => {
                         let log = Log::of_hub(config.retention, restored.evicted);
                         TopicLog::from(restored.into_log(log))
@@ -306,6 +312,13 @@ impl HubCore {
         lock(&self.order)
     }
 
+    /// Notes that events up to this ID are safe from a power failure.
+    pub(super) fn set_safe(&self, id: LogId) {
+        if let Some(safe) = &self.safe {
+            safe.set(id);
+        }
+    }
+
     /// How long events that follow a delivery wait.
     pub(crate) fn linger(&self) -> Duration {
         self.config.linger()
@@ -349,7 +362,7 @@ impl HubCore {
         kind: LogKind,
         evicted: LogId,
     ) -> Arc<Shared> {
-        let mut log = TopicLog::new(kind, config, evicted);
+        let mut log = TopicLog::new(kind, config, evicted, self.safe.as_ref());
         let mut order = self.order();
         if order.is_held() {
             log.hold(Some(log.end()));
@@ -460,16 +473,25 @@ impl RestoredTopic {
         log
     }
 
+    /// Returns the ID of the newest event of a key, of those up to `until`.
+    pub(crate) fn newest_of(&self, key: &Arc<str>, until: LogId) -> Option<LogId> {
+        let of_key = self.keys.iter().filter(|(_, other)| other.key == *key);
+        of_key.map(|(id, _)| *id).filter(|id| *id <= until).max()
+    }
+
     /// Appends the events to a keyed log, and holds back what follows.
-    fn into_keyed_log(self, retention: KeyedRetention) -> KeyedLog {
-        let (now, mut log) = (now(), KeyedLog::new(retention, self.evicted));
+    fn into_keyed_log(self, retention: KeyedRetention, safe: Option<Arc<SafeId>>) -> TopicKeyedLog {
+        let (now, log) = (now(), KeyedLog::new(retention, self.evicted));
+        let mut log = TopicKeyedLog::new(log, safe);
+        log.release_removals();
         for (id, event) in self.events.iter().flat_map(Restored::iter) {
             if let Some(key) = self.keys.get(&id) {
                 drop(log.restore(id, key, event, now));
             }
         }
         drop(log.evict(now));
-        log.hold(Some(log.newest_id()));
+        let last = log.newest_id();
+        log.hold(Some(last));
         log
     }
 }

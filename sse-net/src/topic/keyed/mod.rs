@@ -171,6 +171,7 @@ impl Topic {
         let mut evicted = match kind {
             Kind::Removal if !log.contains(key) => return Ok(None),
             Kind::Value if encoded.is_some() || !log.has_room(key, max_len(event)) => {
+                log.release_removals();
                 let encoded = encoded.get_or_insert_with(|| Encoded::new(event));
                 log.make_room(key, encoded.max_len())?
             }
