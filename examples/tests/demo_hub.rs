@@ -77,7 +77,7 @@ fn each_request_gets_its_response() {
             "POST /hub",
             "405 Method Not Allowed",
             "",
-            "the method is not allowed; use GET\n",
+            "the method is not allowed; use one that Allow lists\n",
         ),
     ] {
         demo.check(request, status, header, body);

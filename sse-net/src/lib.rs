@@ -222,8 +222,8 @@ pub use sse_core::{
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
-    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, Subscription, TooManyTopics,
-    Topic,
+    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, StreamToken, StreamTopics,
+    Subscription, TooManyTopics, Topic,
 };
 #[cfg(unix)]
 pub use transport::bind_unix;

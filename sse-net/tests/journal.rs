@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use sse_core::{Event, EventId, Resume, Retention};
 use sse_net::{
-    Hub, HubConfig, Journal, JournalError, PublishError, Published, Start, SyncPolicy, Topic,
+    Hub, HubConfig, Journal, JournalError, PublishError, Published, Start, StreamToken,
+    Subscription, SyncPolicy, Topic,
 };
 use tempfile::TempDir;
 
@@ -81,6 +82,51 @@ async fn the_topics_of_a_hub_continue_after_a_restart() {
             Resume::Resumed
         );
         assert!(dir.notices().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_change_of_a_stream_s_topics_is_known_after_a_restart() {
+    for policy in POLICIES {
+        let dir = Dir::new();
+        let journal = dir.journal().sync(policy);
+        let hub = Hub::open(HubConfig::default(), &journal).unwrap();
+        let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+        let published = b.publish(&Event::new().data("b1")).unwrap();
+        stored(&published).await;
+        let token = StreamToken::random();
+        let mut stream = Subscription::with_token(token.clone(), [&a], None, Start::Live).unwrap();
+        let set = hub.stream_topics(&token).unwrap();
+        set.add([&b], Start::Earliest).unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"data: {\"topics\":[\"a\",\"b\"]}\n\n") {
+            stream.read(&mut text).await.unwrap();
+        }
+        // The client gets the change once the mark has moved.
+        let text = String::from_utf8(text).unwrap();
+        let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        let change = EventId::new(ids.next_back().unwrap().to_owned()).unwrap();
+        // A stream without topics is woken, too.
+        set.remove(["a", "b"]);
+        let mut end = Vec::new();
+        stream.read(&mut end).await.unwrap();
+        assert!(
+            String::from_utf8(end)
+                .unwrap()
+                .ends_with("{\"topics\":[]}\n\n")
+        );
+        hub.sync().await.unwrap();
+        drop((hub, a, b, set, stream, published));
+
+        let hub = Hub::open(HubConfig::default(), &journal).unwrap();
+        let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+        let back = Subscription::to([&a, &b], change, Start::Live).unwrap();
+        assert_eq!(
+            (back.resume(), back.lag()),
+            (Resume::Resumed, 0),
+            "{policy:?}"
+        );
+        assert!(hub.stream_topics(&token).is_none());
     }
 }
 

@@ -142,8 +142,9 @@ impl Record<'_> {
 }
 
 impl Restored {
-    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
-    /// that of the last one.
+    /// Appends an event, unless its ID is not later than that of the last one.
+    ///
+    /// Returns whether it did.
     pub fn push(&mut self, record: &Record<'_>) -> bool {
         let own_id = match record.topic {
             None => record.own_id().map(|id| Arc::from(id.as_str())),

@@ -203,7 +203,7 @@ impl KeyedPair {
         let end = LogId::new(u64::MAX, 0);
         while let Some(slice) = self.log.keyed_slice_between(after, end) {
             for (event, key) in slice.events.events().zip(&slice.keys) {
-                let model = &self.events[event.0.millis() as usize - 1];
+                let model = &self.events[usize::try_from(event.0.millis()).unwrap() - 1];
                 assert_eq!(
                     (&*model.key, model.value.is_none()),
                     (&*key.key, key.is_removal)

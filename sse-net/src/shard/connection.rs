@@ -66,7 +66,7 @@ pub(super) struct Connection {
     pub(super) heartbeat_at: u32,
     /// The tick at which the stream is ended.
     pub(super) leave_at: u32,
-    /// The reason for ending it then, unless it is a drain.
+    /// The reason for ending it then.
     pub(super) leave_reason: Disconnect,
     /// The bytes that the peer has sent after its request.
     pub(super) input: u32,

@@ -14,6 +14,7 @@ mod several;
 mod source;
 mod state;
 mod subscription;
+mod switching;
 mod waiters;
 mod watched;
 
@@ -33,6 +34,8 @@ pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
 pub(crate) use source::{News, Source, Storage};
 pub(crate) use state::Shared;
 pub use subscription::Subscription;
+pub(crate) use switching::{Member, Piece, View};
+pub use switching::{StreamToken, StreamTopics};
 
 pub use crate::config::Start;
 

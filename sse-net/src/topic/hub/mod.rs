@@ -53,6 +53,7 @@ use super::handle::Topic;
 use super::log::{LogKind, SafeId, TopicKeyedLog, TopicLog};
 use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
+use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -95,6 +96,8 @@ pub(crate) struct HubCore {
     names: Mutex<Names>,
     /// `None` without a storage.
     safe: Option<Arc<SafeId>>,
+    /// Not locked together with another.
+    streams: Mutex<KeptStreams>,
 }
 
 impl Hub {
@@ -120,6 +123,10 @@ impl Hub {
 
     pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.0.storage()
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<HubShared> {
+        &self.0
     }
 
     #[cfg(test)]
@@ -230,6 +237,7 @@ impl HubCore {
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
             safe,
+            streams: Mutex::default(),
         }
     }
 
@@ -245,7 +253,7 @@ impl HubCore {
     ) -> Self {
         let hub = Self::new(config, epochs, Names::with_floor(floor), Some(safe));
         let last = hub.order().epochs.last();
-        hub.order().set_visible(last);
+        drop(hub.order().set_visible(last));
         hub.order().take_news();
         for (name, restored) in topics {
             let finish = restored.finish.clone();
@@ -324,6 +332,14 @@ impl HubCore {
         self.config.linger()
     }
 
+    pub(super) const fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    pub(super) fn streams(&self) -> MutexGuard<'_, KeptStreams> {
+        lock(&self.streams)
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         lock(&self.names)
     }
@@ -377,8 +393,13 @@ impl HubCore {
         if Arc::strong_count(topic) > 2 {
             return;
         }
+        let now = now();
+        // Most topics retain events. Those need no lock of the hub.
+        if !topic.lock().log.has_expired(now) {
+            return;
+        }
         let mut dropped = Dropped::new();
-        self.names().drop_expired(topic, now(), &mut dropped);
+        self.names().drop_expired(topic, now, &mut dropped);
     }
 
     /// Removes a topic although it is held and retains events.
@@ -402,9 +423,12 @@ impl HubCore {
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
-        self.order().set_visible(id);
+        let switched = self.order().set_visible(id);
         for topic in topics {
             topic.set_visible(id);
+        }
+        for set in switched {
+            set.wake();
         }
     }
 }

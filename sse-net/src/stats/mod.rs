@@ -1,5 +1,7 @@
 //! Counters, and the reasons of disconnects.
 
+mod prometheus;
+
 #[cfg(feature = "http")]
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -62,6 +64,7 @@ impl Disconnect {
 ///
 /// A snapshot costs some atomic loads, and each count an atomic addition. The counters are read
 /// one after the other, so events that are counted meanwhile may be missing in some of them.
+/// [`to_prometheus`](Self::to_prometheus) returns them as text for Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
