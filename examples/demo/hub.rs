@@ -135,7 +135,8 @@ fn config() -> HubConfig {
         .max_topics(MAX_TOPICS)
 }
 
-/// The number of past events that a new client gets of each topic: all of the values.
+/// The number of past events that a new client gets of each topic. Of the values it gets the
+/// newest of each river.
 const HISTORY: usize = 24;
 
 const MAX_TOPICS: usize = 10_000;

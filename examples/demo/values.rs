@@ -1,25 +1,24 @@
 //! The values: made-up water levels of a dozen rivers, measured while the topic has clients.
+//!
+//! The topic is keyed by river, so a page that joins or comes back gets the newest value of each.
 
 use std::io;
 use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use sse_core::{Event, EventType, Retention};
-use sse_net::{Hub, TooManyTopics, Topic, TopicConfig};
+use sse_core::{Event, EventType};
+use sse_net::{Hub, KeyedTopicError, Topic, TopicConfig};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub(crate) const TOPIC: &str = "values";
 
-/// The values come in turn, from the first river after each start, so the last two dozen events
-/// have the newest value of each river.
 pub(crate) fn config() -> TopicConfig {
-    let value = EventType::from_static("value");
-    TopicConfig::from(Retention::events(2 * RIVERS.len())).event_type(value)
+    TopicConfig::default().event_type(EventType::from_static("value"))
 }
 
-pub(crate) fn topic(hub: &Hub) -> Result<Topic, TooManyTopics> {
-    hub.topic(TOPIC)
+pub(crate) fn topic(hub: &Hub) -> Result<Topic, KeyedTopicError> {
+    hub.keyed_topic(TOPIC)
 }
 
 /// Publishes values while the topic has clients.
@@ -44,7 +43,8 @@ async fn measure(values: &Topic) -> io::Result<()> {
         }
         let level = level(f64::from(phase));
         let value = Event::new().json_data(&Value { river, level });
-        values.publish(&value.expect("a struct of text and a number serializes"))?;
+        let value = value.expect("a struct of text and a number serializes");
+        values.publish_for(river, &value)?;
     }
     Ok(())
 }

@@ -53,7 +53,12 @@ fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
                 let text = Event::new().id(u64::from(id)).data(data);
                 text.encode(&mut event);
                 let (id, event) = (log_id(id), &event[..]);
-                vec![Entry::Event(Record { id, topic, event })]
+                vec![Entry::Event(Record {
+            id,
+            topic,
+            event,
+            key: None,
+        })]
             }
             Written::Epoch(first, last) => vec![Entry::Epoch(log_id(first), last.map(log_id))],
             Written::Span(from, to) => vec![Entry::From(log_id(from)), Entry::UpTo(log_id(to))],

@@ -157,7 +157,7 @@ pub use log::{
 
 // Encoded events in memory, the newest of each key.
 mod keyed;
-pub use keyed::{KeyedFull, KeyedLog, KeyedRetention, KeysOfPart};
+pub use keyed::{EventKey, KeyedFull, KeyedLog, KeyedRetention, KeyedSlice};
 
 // Encoded events on disk.
 #[cfg(feature = "recording")]

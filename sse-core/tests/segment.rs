@@ -47,7 +47,12 @@ fn entries() -> Vec<Entry<'static>> {
     let record = |sequence, topic: Option<&'static str>, event| {
         let topic = topic.map(Into::into);
         let id = id(sequence);
-        Entry::Event(Record { id, topic, event })
+        Entry::Event(Record {
+            id,
+            topic,
+            event,
+            key: None,
+        })
     };
     let old = |millis, sequence| LogId::new(millis, sequence);
     vec![
@@ -93,7 +98,7 @@ fn damage_is_reported_and_skipped() {
         ("a byte of the head", with(3, b'x'), "! s 0 1 2 3"),
         ("a byte of an event", with(event, b'x'), "s 0 ?1 2 3"),
         ("a byte of a line", with(line, b'x'), "s 0 ! 2 3"),
-        ("no blank line", with(begins[3] - 1, b'x'), "s 0 ?1 3"),
+        ("no blank line", with(begins[3] - 1, b'x'), "s 0 ?1 2 3"),
         ("a missing byte", [&file[..event], &file[event + 1..]].concat(), "s 0 ?1 2 3"),
         ("a further byte", [&file[..event], b"x", &file[event..]].concat(), "s 0 ?1 2 3"),
         ("further line ends", [&file[..begins[2]], b"\n\n", &file[begins[2]..]].concat(), "s 0 ! 1 2 3"),
@@ -271,7 +276,12 @@ fn segment(count: u64) -> Vec<u8> {
 
 fn record<'a>(id: LogId, topic: Option<&'a str>, event: &'a [u8]) -> Entry<'a> {
     let topic = topic.map(Into::into);
-    Entry::Event(Record { id, topic, event })
+    Entry::Event(Record {
+        id,
+        topic,
+        event,
+        key: None,
+    })
 }
 
 fn restored(file: &[u8]) -> Restored {

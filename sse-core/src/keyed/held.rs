@@ -16,6 +16,11 @@ impl KeyedLog {
         };
     }
 
+    /// Lets no removal after an ID be dropped, since a storage may have an older event of its key.
+    pub const fn keep_removals_after(&mut self, id: LogId) {
+        self.kept_after = id;
+    }
+
     /// Lets some of the events supersede others that have become visible, and returns memory to
     /// be freed without a lock. Returns `None` when there are no more.
     pub fn settle(&mut self) -> Option<Evicted> {
@@ -40,7 +45,8 @@ impl KeyedLog {
             };
             self.held.pop_front();
             if let Some(place) = superseded.and_then(|id| self.place_of(id)) {
-                touched = self.supersede(place, evicted).or(touched);
+                let len = self.len_at(place);
+                touched = self.supersede(place, len, evicted).or(touched);
             }
         }
         (max, touched)

@@ -1,14 +1,19 @@
-//! Which events of a chunk are superseded.
+//! The keys of a chunk's events, and which of them are superseded.
 
+use std::iter;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::log::{Chunk, Cursor, Entry, Tail};
+use super::keys::KeyRef;
+use crate::log::{Chunk, Cursor, Tail};
 
-/// Marks for the superseded events of a chunk, beside it because readers share the chunk.
+/// The keys of a chunk's events, and which of them are superseded. It is beside the chunk because
+/// readers share that.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
+    /// One for each event.
+    pub(super) keys: Vec<KeyRef>,
     /// A bit for each event; those beyond the last word are 0.
     superseded: Vec<u64>,
     /// The number of superseded events.
@@ -18,6 +23,14 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    /// Creates the marks of events with these keys, none of which is superseded.
+    pub(super) fn of(keys: Vec<KeyRef>) -> Self {
+        Self {
+            keys,
+            ..Self::default()
+        }
+    }
+
     /// Marks an event.
     pub(super) fn mark(&mut self, index: usize, bytes: usize) {
         let (word, bit) = (index / 64, index % 64);
@@ -33,10 +46,6 @@ impl Marks {
     pub(super) fn has(&self, index: usize) -> bool {
         let word = self.superseded.get(index / 64).copied().unwrap_or_default();
         word >> (index % 64) & 1 == 1
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 
     /// Returns the first run of events from `index` on that are not superseded, before `end`.
@@ -60,41 +69,27 @@ impl Marks {
         end
     }
 
-    /// Returns the first event in `range` that is not superseded, and whether all that follow
-    /// it are not, either.
-    pub(super) fn first_live(&self, range: Range<usize>) -> Option<(usize, bool)> {
-        let run = self.next_run(range.start, range.end)?;
-        Some((run.start, run.end == range.end))
-    }
-
-    /// Appends the events of `chunk` at these indices that are not superseded.
-    ///
-    /// To count a reference to each key costs more than to copy the events.
-    pub(super) fn copy_live<B: AsRef<[u8]>>(
-        &self,
-        chunk: &Chunk<B>,
-        range: Range<usize>,
-        out: &mut Tail,
-        has_keys: bool,
-    ) {
-        let ends = out.ends.get_or_insert_default();
-        let mut index = range.start;
-        while let Some(run) = self.next_run(index, range.end) {
-            let (bytes, start) = (chunk.range(run.start, run.end), out.bytes.len());
-            ends.extend(run.clone().map(|index| {
-                let end = chunk.range(index, index + 1).end;
-                compact(start + end - bytes.start)
-            }));
-            out.bytes.extend_from_slice(&chunk.bytes.as_ref()[bytes]);
-            let entries = chunk.entries[run.clone()].iter();
-            if has_keys {
-                out.entries.extend(entries.cloned());
-            } else {
-                out.entries.extend(entries.map(Entry::without_own_id));
-            }
+    /// Returns the runs of events in `range` that are not superseded.
+    pub(super) fn runs(&self, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let (mut index, end) = (range.start, range.end);
+        iter::from_fn(move || {
+            let run = self.next_run(index, end)?;
             index = run.end;
-        }
+            Some(run)
+        })
     }
+}
+
+/// Appends the events of `chunk` at these indices.
+pub(super) fn copy_run<B: AsRef<[u8]>>(chunk: &Chunk<B>, run: Range<usize>, out: &mut Tail) {
+    let (bytes, start) = (chunk.range(run.start, run.end), out.bytes.len());
+    let ends = out.ends.get_or_insert_default();
+    ends.extend(run.clone().map(|index| {
+        let end = chunk.offset_of(index + 1);
+        compact(start + end - bytes.start)
+    }));
+    out.bytes.extend_from_slice(&chunk.bytes.as_ref()[bytes]);
+    out.entries.extend_from_slice(&chunk.entries[run]);
 }
 
 /// Returns an empty chunk with room for this many bytes and events of another, from the cursor
@@ -144,11 +139,7 @@ mod tests {
                 marks.mark(*index, 1);
             }
             for (from, to) in [(0, 200), (1, 64), (63, 129), (64, 64), (199, 200)] {
-                let (mut at, mut live) = (from, Vec::new());
-                while let Some(run) = marks.next_run(at, to) {
-                    at = run.end;
-                    live.extend(run);
-                }
+                let live: Vec<_> = marks.runs(from..to).flatten().collect();
                 let expected = (from..to).filter(|index| !superseded.contains(index));
                 assert_eq!(
                     live,

@@ -6,20 +6,22 @@
 
 mod compact;
 mod held;
+mod keys;
 mod marks;
 mod read;
 mod retention;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::mem;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use self::read::KeysOfPart;
+pub use self::read::{EventKey, KeyedSlice};
 pub use self::retention::{KeyedFull, KeyedRetention};
 
+use self::keys::{Address, KeyRef, Keys, Newest};
 use self::marks::{Marks, compact};
+use crate::event::{Event, encode};
 use crate::log::{Chunk, Cursor, Encoded, Entry, Evicted, LogId, Now, Tail, millis};
 
 /// A log in which an event supersedes the one before it with the same key.
@@ -37,13 +39,13 @@ use crate::log::{Chunk, Cursor, Encoded, Entry, Evicted, LogId, Now, Tail, milli
 ///
 /// ```
 /// use std::time::Duration;
-/// use sse_core::{Encoded, Event, KeyedLog, KeyedRetention, LogId};
+/// use sse_core::{Event, KeyedLog, KeyedRetention, LogId};
 ///
 /// let now = Duration::from_millis(1_700_000_000_000);
 /// let mut log = KeyedLog::new(KeyedRetention::default(), LogId::default());
 /// for (number, key, data) in [(1, "EURUSD", "1.09"), (2, "EURGBP", "0.84"), (3, "EURUSD", "1.1")] {
-///     let event = Encoded::new(&Event::new().data(data));
-///     let _ = log.append_as(LogId::new(number, 0), key, event, now);
+///     let event = Event::new().data(data);
+///     let _ = log.append_as(LogId::new(number, 0), key, &event, now);
 /// }
 /// let state = log.slice_between(LogId::default(), log.newest_id()).unwrap();
 /// assert_eq!(state.bytes(), "id: 2-0\ndata: 0.84\n\nid: 3-0\ndata: 1.1\n\n");
@@ -55,16 +57,18 @@ pub struct KeyedLog {
     /// Chunks that do not grow any more. Each has an event that is not superseded.
     full: VecDeque<Part>,
     newest: Tail,
+    newest_serial: u64,
     newest_marks: Marks,
-    /// The newest event of each key, which may be a removal.
-    keys: HashMap<Arc<str>, LogId>,
-    /// The keys whose newest event is a removal.
-    removals: BTreeMap<LogId, Arc<str>>,
+    keys: Keys,
+    /// The slots of the keys whose newest event is a removal.
+    removals: BTreeMap<LogId, u32>,
     /// Events that are not visible yet, each with the one that it supersedes.
     held: VecDeque<(LogId, Option<LogId>)>,
     /// Events after this ID are held back.
     visible: Option<LogId>,
     newest_id: LogId,
+    /// Removals after this ID are not dropped.
+    kept_after: LogId,
     /// The greatest ID of a removal that was dropped, and the cursor after it.
     evicted: (LogId, Cursor),
     /// The bytes of all events that are not superseded, and of their keys.
@@ -77,8 +81,12 @@ pub struct KeyedLog {
 #[derive(Debug)]
 struct Part {
     chunk: Arc<Chunk>,
+    /// Serial numbers rise.
+    serial: u64,
     /// The ID of the last event, which is searched for.
     last_id: LogId,
+    /// The number of bytes, without a look at the chunk.
+    len: usize,
     marks: Marks,
 }
 
@@ -98,16 +106,29 @@ impl KeyedLog {
             retention,
             full: VecDeque::new(),
             newest: Tail::default(),
+            newest_serial: 0,
             newest_marks: Marks::default(),
-            keys: HashMap::new(),
+            keys: Keys::default(),
             removals: BTreeMap::new(),
             held: VecDeque::new(),
             visible: None,
             newest_id: evicted,
+            kept_after: LogId::MAX,
             evicted: (evicted, Cursor::default()),
             bytes: 0,
             swept: 0,
         }
+    }
+
+    /// Whether an event of this encoded length fits, even if it does not supersede another.
+    ///
+    /// That costs less than [`make_room`](Self::make_room), and the length may be too large.
+    #[must_use]
+    pub fn has_room(&self, key: &str, len: usize) -> bool {
+        let KeyedRetention { keys, bytes, .. } = self.retention;
+        let len = len.saturating_add(key.len());
+        let fits = self.bytes.saturating_add(len) <= bytes;
+        fits && (self.keys.len() < keys || self.keys.get(key).is_some())
     }
 
     /// Makes room for an event of this key and encoded length.
@@ -121,14 +142,11 @@ impl KeyedLog {
         let KeyedRetention { keys, bytes, .. } = self.retention;
         let len = len.saturating_add(key.len());
         let mut evicted = Evicted::default();
-        if self.keys.len() < keys && self.bytes.saturating_add(len) <= bytes {
-            return Ok(evicted); // Nearly always, and without a look at the log.
-        }
         for _ in 0..DROPS {
-            let newest = self.keys.get(key).copied();
+            let newest = self.keys.get(key).map(|slot| slot.newest);
             let is_new = newest.is_none() && self.keys.len() >= keys;
             let superseded = newest.filter(|_| self.visible.is_none());
-            let freed = superseded.map_or(0, |newest| self.bytes_of(newest));
+            let freed = superseded.map_or(0, |newest| newest.len as usize + key.len());
             let is_long = (self.bytes - freed).saturating_add(len) > bytes;
             if !is_new && !is_long {
                 return Ok(evicted);
@@ -147,9 +165,22 @@ impl KeyedLog {
 
     /// Appends the newest event of a key, under an ID later than those before.
     ///
-    /// An event of at least 8 KiB is not copied. Returns memory to be freed without a lock. The
-    /// limits are not checked; see [`make_room`](Self::make_room).
+    /// Returns memory to be freed without a lock. The limits are not checked; see
+    /// [`make_room`](Self::make_room).
     pub fn append_as(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: &Event<'_>,
+        now: impl Into<Now>,
+    ) -> Evicted {
+        self.push_event(id, key, event, now.into(), false)
+    }
+
+    /// Appends an encoded event without a publisher's ID, like [`append_as`](Self::append_as).
+    ///
+    /// An event of at least 8 KiB is not copied.
+    pub fn append_encoded_as(
         &mut self,
         id: LogId,
         key: &str,
@@ -157,7 +188,7 @@ impl KeyedLog {
         now: impl Into<Now>,
     ) -> Evicted {
         let appended = millis(now.into().steady);
-        self.push(id, key, event.into_bytes(id), appended, false)
+        self.push_bytes(id, key, event.into_bytes(id), appended, false)
     }
 
     /// Appends the removal of a key, like [`append_as`](Self::append_as).
@@ -165,11 +196,10 @@ impl KeyedLog {
         &mut self,
         id: LogId,
         key: &str,
-        event: Encoded,
+        event: &Event<'_>,
         now: impl Into<Now>,
     ) -> Evicted {
-        let appended = millis(now.into().steady);
-        self.push(id, key, event.into_bytes(id), appended, true)
+        self.push_event(id, key, event, now.into(), true)
     }
 
     /// Appends an encoded event of an earlier run, like [`append_as`](Self::append_as).
@@ -178,14 +208,13 @@ impl KeyedLog {
     pub fn restore(
         &mut self,
         id: LogId,
-        key: &str,
+        key: &EventKey,
         event: &[u8],
-        is_removal: bool,
         now: impl Into<Now>,
     ) -> Evicted {
         let appended = id.millis().min(millis(now.into().steady));
         let event = Bytes::copy_from_slice(event);
-        self.push(id, key, event, appended, is_removal)
+        self.push_bytes(id, &key.key, event, appended, key.is_removal)
     }
 
     /// Drops removals that are older than the retention allows, at most 512 of them, and never
@@ -206,81 +235,115 @@ impl KeyedLog {
         evicted
     }
 
-    fn push(
+    fn push_event(
         &mut self,
         id: LogId,
         key: &str,
-        event: Bytes,
+        event: &Event<'_>,
+        now: Now,
+        is_removal: bool,
+    ) -> Evicted {
+        let start = self.newest.bytes.len();
+        let text = &mut [0; LogId::MAX_LEN];
+        encode::event_with_id(&mut self.newest.bytes, event, Some(&id.text(text)));
+        let len = self.newest.bytes.len() - start;
+        self.push_newest(id, key, len, millis(now.steady), is_removal)
+    }
+
+    fn push_bytes(
+        &mut self,
+        id: LogId,
+        key: &str,
+        bytes: Bytes,
         appended: u64,
         is_removal: bool,
     ) -> Evicted {
-        let superseded = self
-            .keys
-            .get_mut(key)
-            .map(|newest| mem::replace(newest, id));
-        let place = superseded.and_then(|id| self.place_of(id));
-        let known = place.and_then(|place| self.entry(place).own_id.as_ref());
-        let key: Arc<str> = match known {
-            Some(key) => Arc::clone(key),
-            None => {
-                let key: Arc<str> = key.into();
-                self.keys.insert(Arc::clone(&key), id);
-                key
-            }
+        let len = bytes.len();
+        if len < MIN_LONG {
+            self.newest.bytes.extend_from_slice(&bytes);
+            return self.push_newest(id, key, len, appended, is_removal);
+        }
+        self.close_newest();
+        let serial = self.next_serial();
+        let newest = Newest::new(Address::new(serial, 0), len, is_removal);
+        let (slot, superseded) = self.keys.replace(key, newest);
+        let chunk = Chunk {
+            start: self.newest.start,
+            rank: self.newest.rank,
+            entries: vec![Entry {
+                end: self.newest.start.advance(len),
+                id,
+                appended,
+                own_id: None,
+            }],
+            bytes,
+            ends: None,
         };
-        if !self.removals.is_empty()
-            && let Some(superseded) = superseded
+        (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
+        let marks = Marks::of(vec![KeyRef::new(slot, is_removal)]);
+        self.full.push_back(Part::new(chunk, serial, marks));
+        self.pushed(id, slot, key.len(), newest, superseded)
+    }
+
+    /// Adds an event of which the last `len` bytes of the newest chunk are.
+    fn push_newest(
+        &mut self,
+        id: LogId,
+        key: &str,
+        len: usize,
+        appended: u64,
+        is_removal: bool,
+    ) -> Evicted {
+        let address = Address::new(self.newest_serial, self.newest.entries.len());
+        let newest = Newest::new(address, len, is_removal);
+        let (slot, superseded) = self.keys.replace(key, newest);
+        self.newest_marks.keys.push(KeyRef::new(slot, is_removal));
+        self.newest.entries.push(Entry {
+            end: self.newest.end().advance(len),
+            id,
+            appended,
+            own_id: None,
+        });
+        if let Some(ends) = &mut self.newest.ends {
+            ends.push(compact(self.newest.bytes.len()));
+        }
+        self.pushed(id, slot, key.len(), newest, superseded)
+    }
+
+    /// Lets an event that has been added supersede the one before it with the same key.
+    fn pushed(
+        &mut self,
+        id: LogId,
+        slot: u32,
+        key_len: usize,
+        newest: Newest,
+        superseded: Option<Newest>,
+    ) -> Evicted {
+        self.bytes += newest.len as usize + key_len;
+        self.newest_id = self.newest_id.max(id);
+        let place = superseded.and_then(|superseded| self.place_at(superseded.address()));
+        if superseded.is_some_and(|superseded| superseded.is_removal)
+            && let Some(place) = place
         {
+            let superseded = self.entry(place).id;
             self.removals.remove(&superseded);
         }
-        if is_removal {
-            self.removals.insert(id, Arc::clone(&key));
+        if newest.is_removal {
+            self.removals.insert(id, slot);
         }
-        self.push_bytes(id, key, event, appended);
-
         let mut evicted = Evicted::default();
         let mut touched = None;
         if !self.is_visible(id) || !self.held.is_empty() {
+            let superseded = place.map(|place| self.entry(place).id);
             self.held.push_back((id, superseded));
             // More than was added, so that what has become visible is settled in the end.
             (_, touched) = self.settle_some(2, &mut evicted);
-        } else if let Some(place) = place {
-            touched = self.supersede(place, &mut evicted);
+        } else if let (Some(place), Some(superseded)) = (place, superseded) {
+            let len = (superseded.len as usize, key_len);
+            touched = self.supersede(place, len, &mut evicted);
         }
         self.tidy(touched, &mut evicted);
         evicted
-    }
-
-    fn push_bytes(&mut self, id: LogId, key: Arc<str>, bytes: Bytes, appended: u64) {
-        let is_long = bytes.len() >= MIN_LONG;
-        if is_long {
-            self.close_newest();
-        }
-        self.bytes += bytes.len() + key.len();
-        self.newest_id = self.newest_id.max(id);
-        let entry = Entry {
-            end: self.newest.end().advance(bytes.len()),
-            id,
-            appended,
-            own_id: Some(key),
-        };
-        if is_long {
-            let chunk = Chunk {
-                start: self.newest.start,
-                rank: self.newest.rank,
-                bytes,
-                entries: vec![entry],
-                ends: None,
-            };
-            (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
-            self.full.push_back(Part::new(chunk, Marks::default()));
-        } else {
-            self.newest.bytes.extend_from_slice(&bytes);
-            self.newest.entries.push(entry);
-            if let Some(ends) = &mut self.newest.ends {
-                ends.push(compact(self.newest.bytes.len()));
-            }
-        }
     }
 
     /// Drops the oldest removal for good if it is visible and `qualifies`, and returns whether
@@ -290,45 +353,41 @@ impl KeyedLog {
         evicted: &mut Evicted,
         qualifies: impl FnOnce(&Entry) -> bool,
     ) -> bool {
-        let Some((&id, key)) = self.removals.first_key_value() else {
+        let Some((&id, &slot)) = self.removals.first_key_value() else {
             return false;
         };
-        let Some(place) = self.place_of(id) else {
+        let newest = self.keys.slot(slot).newest;
+        let Some(place) = self.place_at(newest.address()) else {
             return false;
         };
         let is_held =
             self.held.front().is_some_and(|(held, _)| *held <= id) || !self.is_visible(id);
-        if is_held || !qualifies(self.entry(place)) {
+        if is_held || id > self.kept_after || !qualifies(self.entry(place)) {
             return false;
         }
         self.evicted = (id, self.entry(place).end);
-        self.keys.remove(key);
         self.removals.pop_first();
-        self.supersede(place, evicted);
+        let len = (newest.len as usize, self.keys.slot(slot).key.len());
+        self.keys.remove(slot);
+        self.supersede(place, len, evicted);
         true
     }
 
-    /// Marks an event as superseded. Returns the index of its chunk if that is full and still
-    /// has other events.
-    ///
-    /// The event's reference to its key is dropped as long as the key is in the CPU's cache.
-    fn supersede(&mut self, place: Place, evicted: &mut Evicted) -> Option<usize> {
-        let entry = self.entry(place);
-        let key_len = entry.own_id.as_ref().map_or(0, |key| key.len());
+    /// Marks an event of `len` bytes as superseded. Returns the index of its chunk if that is full
+    /// and still has other events.
+    fn supersede(
+        &mut self,
+        place: Place,
+        (len, key_len): (usize, usize),
+        evicted: &mut Evicted,
+    ) -> Option<usize> {
+        self.bytes -= len + key_len;
         let Some(part) = self.full.get_mut(place.part) else {
-            let len = self.newest.range(place.index, place.index + 1).len();
             self.newest_marks.mark(place.index, len);
-            self.newest.entries[place.index].own_id = None;
-            self.bytes -= len + key_len;
             return None;
         };
-        let len = part.chunk.range(place.index, place.index + 1).len();
         part.marks.mark(place.index, len);
-        if let Some(chunk) = Arc::get_mut(&mut part.chunk) {
-            chunk.entries[place.index].own_id = None;
-        }
-        self.bytes -= len + key_len;
-        if part.marks.events < part.chunk.entries.len() {
+        if part.marks.events < part.marks.keys.len() {
             return Some(place.part);
         }
         let part = self.full.remove(place.part)?;

@@ -5,17 +5,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::marks::{Marks, room_for, settled};
+use super::keys::Address;
+use super::marks::{Marks, copy_run, room_for, settled};
 use super::{KeyedLog, Part, Place};
-use crate::log::{Chunk, Cursor, Entry, LogId, Now, Slice, millis};
+use crate::log::{Chunk, Cursor, Entry, Evicted, LogId, Now, Slice, millis};
 
-/// The keys of the events of one chunk; see [`KeyedLog::keys_after`].
+/// Events of a keyed log with their keys.
 #[derive(Debug)]
-pub struct KeysOfPart {
-    /// The keys, in the order of their events, and whether each has a value or was removed.
-    pub keys: Vec<(Arc<str>, bool)>,
-    /// The ID of the last event.
-    pub last: LogId,
+pub struct KeyedSlice {
+    /// The events.
+    pub events: Slice,
+    /// The key of each.
+    pub keys: Vec<EventKey>,
+}
+
+/// The key of an event, and whether the event removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventKey {
+    /// The key.
+    pub key: Arc<str>,
+    /// Whether the event is a removal.
+    pub is_removal: bool,
 }
 
 impl KeyedLog {
@@ -23,15 +33,14 @@ impl KeyedLog {
     /// `None` if there are none.
     ///
     /// Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
-    /// are held back. Costs at most a copy of the events, 64 KiB, unless they are a whole chunk.
-    /// A reader whose cursor was before [`evicted_end`](Self::evicted_end) when that was set has
-    /// missed removals.
+    /// are held back. Costs at most a copy of 64 KiB of events. It stays in the log if the chunk
+    /// is full and the reader takes most of it. A reader whose cursor was before
+    /// [`evicted_end`](Self::evicted_end) when that was set has missed removals.
     #[must_use]
-    pub fn slice(&self, range: Range<Cursor>) -> Option<Slice> {
+    pub fn slice(&mut self, range: Range<Cursor>) -> Option<Slice> {
         let slice = self.slice_of(
             |entry| entry.end <= range.start,
             |entry| entry.end <= range.end,
-            false,
         )?;
         Some(slice.since(range.start))
     }
@@ -39,46 +48,61 @@ impl KeyedLog {
     /// Returns the first events after the ID `after` and up to the ID `until`, like
     /// [`slice`](Self::slice). They may be held back.
     #[must_use]
-    pub fn slice_between(&self, after: LogId, until: LogId) -> Option<Slice> {
-        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until, false)
+    pub fn slice_between(&mut self, after: LogId, until: LogId) -> Option<Slice> {
+        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until)
     }
 
-    /// Returns the same events as [`slice_between`](Self::slice_between), with their
-    /// [keys](Slice::keys). They make a copy cost several times as much.
+    /// Returns the same events as [`slice_between`](Self::slice_between), with their keys.
     #[must_use]
-    pub fn slice_with_keys(&self, after: LogId, until: LogId) -> Option<Slice> {
-        self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until, true)
+    pub fn keyed_slice_between(&mut self, after: LogId, until: LogId) -> Option<KeyedSlice> {
+        let events = self.slice_between(after, until)?;
+        let (place, count) = (self.place_of(events.first_id())?, events.count());
+        let marks = self.marks(place.part);
+        let live = marks.runs(place.index..marks.keys.len()).flatten();
+        let keys = live.take(count).map(|index| {
+            let key = marks.keys[index];
+            EventKey {
+                key: Arc::clone(&self.keys.slot(key.slot()).key),
+                is_removal: key.is_removal(),
+            }
+        });
+        let keys = keys.collect();
+        Some(KeyedSlice { events, keys })
     }
 
     /// Returns the first events that are not `before` and are still `within`.
     fn slice_of(
-        &self,
+        &mut self,
         before: impl Fn(&Entry) -> bool,
         within: impl Fn(&Entry) -> bool,
-        has_keys: bool,
     ) -> Option<Slice> {
         let range_of = |entries: &[Entry]| {
             let start = entries.partition_point(&before);
             start..entries.partition_point(&within).max(start)
         };
         let is_before = |part: &Part| part.chunk.entries.last().is_some_and(&before);
-        for part in self.full.range(self.full.partition_point(is_before)..) {
+        let mut index = self.full.partition_point(is_before);
+        while let Some(part) = self.full.get(index) {
             let range = range_of(&part.chunk.entries);
-            if range.is_empty() {
-                return None;
-            }
-            match part.marks.first_live(range.clone()) {
-                Some((from, true)) => {
-                    return Slice::new(Arc::clone(&part.chunk), from, range.end);
+            let is_most = 2 * range.len() >= part.chunk.entries.len();
+            let run = part.marks.runs(range.clone()).next();
+            match run {
+                None if range.is_empty() => return None,
+                None => index += 1,
+                Some(run) if run.end == range.end => {
+                    return Slice::new(Arc::clone(&part.chunk), run.start, run.end);
                 }
-                Some((from, false)) => {
-                    return part.marks.slice(&part.chunk, from..range.end, has_keys);
+                Some(_) if is_most => {
+                    // A merged chunk may begin earlier.
+                    let mut evicted = Evicted::default();
+                    self.compact(index, &mut evicted);
+                    index = self.full.partition_point(is_before);
                 }
-                None => {}
+                Some(_) => return part.marks.slice(&part.chunk, range),
             }
         }
         let range = range_of(&self.newest.entries);
-        self.newest_marks.slice(&self.newest, range, has_keys)
+        self.newest_marks.slice(&self.newest, range)
     }
 
     /// Returns the cursor before the first event with a later ID, among those that are not held
@@ -139,11 +163,10 @@ impl KeyedLog {
     /// the key has none or was removed.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Bytes> {
-        let id = self.keys.get(key)?;
-        if self.removals.contains_key(id) {
-            return None;
-        }
-        let place = self.place_of(*id)?;
+        let newest = self.keys.get(key)?.newest;
+        let place = self
+            .place_at(newest.address())
+            .filter(|_| !newest.is_removal)?;
         Some(match self.full.get(place.part) {
             Some(part) => {
                 let range = part.chunk.range(place.index, place.index + 1);
@@ -159,42 +182,15 @@ impl KeyedLog {
     /// Whether the log has the event with this ID, and no other supersedes it.
     #[must_use]
     pub fn retains(&self, id: LogId) -> bool {
-        let marks = |place: Place| match self.full.get(place.part) {
-            Some(part) => part.marks.has(place.index),
-            None => self.newest_marks.has(place.index),
-        };
-        self.place_of(id).is_some_and(|place| !marks(place))
-    }
-
-    /// Whether the event with this ID is the newest of its key and a removal.
-    #[must_use]
-    pub fn is_removal(&self, id: LogId) -> bool {
-        self.removals.contains_key(&id)
+        let place = self.place_of(id);
+        place.is_some_and(|place| !self.marks(place.part).has(place.index))
     }
 
     /// Whether the key's newest event is a value, also if that is held back.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
-        let newest = self.keys.get(key);
-        newest.is_some_and(|newest| !self.removals.contains_key(newest))
-    }
-
-    /// Returns the keys of some events after an ID, those that are in one chunk, or `None` if
-    /// there are no events.
-    ///
-    /// A caller that goes on with the last ID until there are none has all keys, even if events
-    /// are appended in between. Of a key that is returned several times, the last counts.
-    #[must_use]
-    pub fn keys_after(&self, after: LogId) -> Option<KeysOfPart> {
-        let slice = self.slice_with_keys(after, LogId::new(u64::MAX, u64::MAX))?;
-        let keys = slice.keys().map(|(id, key)| {
-            let has_value = self.removals.is_empty() || !self.removals.contains_key(&id);
-            (Arc::clone(key), has_value)
-        });
-        Some(KeysOfPart {
-            keys: keys.collect(),
-            last: slice.last_id(),
-        })
+        let slot = self.keys.get(key);
+        slot.is_some_and(|slot| !slot.newest.is_removal)
     }
 
     /// Returns the number of keys that have a value.
@@ -213,6 +209,20 @@ impl KeyedLog {
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns the bytes of the events up to an ID that are not superseded, without their keys.
+    ///
+    /// Costs a look at each chunk, and at the events of one.
+    #[must_use]
+    pub fn bytes_until(&self, id: LogId) -> usize {
+        let count = self.full.partition_point(|part| part.last_id <= id);
+        let whole: usize = self.full.range(..count).map(Part::live).sum();
+        let part = match self.full.get(count) {
+            Some(part) => part.marks.bytes_until(&part.chunk, id),
+            None => self.newest_marks.bytes_until(&self.newest, id),
+        };
+        whole + part
     }
 
     /// Returns the ID of the newest event, also if it has been dropped.
@@ -250,16 +260,29 @@ impl KeyedLog {
         self.keys.len() == 1 && has_expired
     }
 
-    /// Returns the place of an event that is not superseded.
+    /// Returns the place of the event with this ID.
     pub(super) fn place_of(&self, id: LogId) -> Option<Place> {
         let part = self.full.partition_point(|part| part.last_id < id);
         let entries = match self.full.get(part) {
             Some(part) => &part.chunk.entries,
             None => &self.newest.entries,
         };
-        let index = entries.partition_point(|entry| entry.id < id);
-        let is_there = entries.get(index).is_some_and(|entry| entry.id == id);
-        is_there.then_some(Place { part, index })
+        let index = entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        Some(Place { part, index })
+    }
+
+    /// Returns the place of an event that is not superseded.
+    pub(super) fn place_at(&self, address: Address) -> Option<Place> {
+        let part = if address.serial == self.newest_serial {
+            self.full.len()
+        } else {
+            let serial = |part: &Part| part.serial;
+            self.full
+                .binary_search_by_key(&address.serial, serial)
+                .ok()?
+        };
+        let index = address.index();
+        Some(Place { part, index })
     }
 
     pub(super) fn entry(&self, place: Place) -> &Entry {
@@ -269,45 +292,53 @@ impl KeyedLog {
         }
     }
 
-    /// Returns the bytes of an event and its key.
-    pub(super) fn bytes_of(&self, id: LogId) -> usize {
-        let Some(place) = self.place_of(id) else {
-            return 0;
-        };
+    pub(super) fn marks(&self, part: usize) -> &Marks {
+        match self.full.get(part) {
+            Some(part) => &part.marks,
+            None => &self.newest_marks,
+        }
+    }
+
+    /// Returns the bytes of an event and of its key.
+    pub(super) fn len_at(&self, place: Place) -> (usize, usize) {
         let (index, next) = (place.index, place.index + 1);
         let len = match self.full.get(place.part) {
             Some(part) => part.chunk.range(index, next).len(),
             None => self.newest.range(index, next).len(),
         };
-        let key = self.entry(place).own_id.as_ref();
-        len + key.map_or(0, |key| key.len())
+        let key = self.marks(place.part).keys[index];
+        (len, self.keys.slot(key.slot()).key.len())
     }
 }
 
 impl Part {
-    pub(super) fn new(chunk: Chunk, marks: Marks) -> Self {
+    pub(super) fn new(chunk: Chunk, serial: u64, marks: Marks) -> Self {
         let last = chunk.entries.last();
         Self {
             last_id: last.map_or(LogId::default(), |last| last.id),
+            len: chunk.bytes.len(),
             chunk: Arc::new(chunk),
+            serial,
             marks,
         }
     }
 }
 
 impl Marks {
+    /// Returns the bytes of the events up to an ID that are not superseded.
+    fn bytes_until<B: AsRef<[u8]>>(&self, chunk: &Chunk<B>, id: LogId) -> usize {
+        let count = chunk.entries.partition_point(|entry| entry.id <= id);
+        let runs = self.runs(0..count);
+        runs.map(|run| chunk.range(run.start, run.end).len()).sum()
+    }
+
     /// Returns a copy of the events at these indices that are not superseded.
-    fn slice<B: AsRef<[u8]>>(
-        &self,
-        chunk: &Chunk<B>,
-        range: Range<usize>,
-        has_keys: bool,
-    ) -> Option<Slice> {
-        let (from, _) = self.first_live(range.clone())?;
-        let range = from..range.end;
-        let bytes = chunk.range(range.start, range.end).len();
-        let mut copy = room_for(chunk.start_of(from), bytes, range.len());
-        self.copy_live(chunk, range, &mut copy, has_keys);
+    fn slice<B: AsRef<[u8]>>(&self, chunk: &Chunk<B>, range: Range<usize>) -> Option<Slice> {
+        let first = self.runs(range.clone()).next()?.start;
+        let bytes = chunk.range(first, range.end).len();
+        let mut copy = room_for(chunk.start_of(first), bytes, range.end - first);
+        self.runs(first..range.end)
+            .for_each(|run| copy_run(chunk, run, &mut copy));
         let to = copy.entries.len();
         Slice::new(Arc::new(settled(copy)), 0, to)
     }

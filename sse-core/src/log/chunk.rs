@@ -41,18 +41,11 @@ pub(crate) struct Entry {
     pub(crate) id: LogId,
     /// The time of appending by the steady clock, in milliseconds.
     pub(crate) appended: u64,
-    /// The publisher's ID. Without one, the event's ID is `id`. In a keyed log it is the key.
+    /// The publisher's ID. Without one, the event's ID is `id`.
     pub(crate) own_id: Option<Arc<str>>,
 }
 
 impl Entry {
-    pub(crate) const fn without_own_id(&self) -> Self {
-        Self {
-            own_id: None,
-            ..*self
-        }
-    }
-
     pub(crate) fn has_id(&self, id: &EventId<'_>, log_id: Option<LogId>) -> bool {
         match &self.own_id {
             Some(own_id) => **own_id == *id.as_str(),
@@ -113,7 +106,7 @@ impl<B> Chunk<B> {
     }
 
     /// Returns where in `bytes` the event at this index begins.
-    fn offset_of(&self, index: usize) -> usize {
+    pub(crate) fn offset_of(&self, index: usize) -> usize {
         match (&self.ends, index.checked_sub(1)) {
             (Some(ends), Some(before)) => ends[before] as usize,
             _ => self.start.distance(self.start_of(index)),

@@ -84,6 +84,11 @@ impl Restored {
             .map_or_else(|| has(&self.newest.entries), |chunk| has(&chunk.entries))
     }
 
+    /// Returns the events, each with its ID.
+    pub fn iter(&self) -> impl Iterator<Item = (LogId, &[u8])> {
+        self.events().map(|(entry, event)| (entry.id, event))
+    }
+
     fn into_chunks(mut self) -> impl Iterator<Item = Chunk> {
         let newest = self.newest.turn(0);
         self.full.into_iter().chain([newest])

@@ -128,14 +128,6 @@ impl Slice {
         self.chunk.entries[self.to - 1].id
     }
 
-    /// Returns the ID and the key of each event of a [keyed log](crate::KeyedLog).
-    ///
-    /// Only slices that were taken [with keys](crate::KeyedLog::slice_with_keys) have all of them.
-    pub fn keys(&self) -> impl Iterator<Item = (LogId, &Arc<str>)> {
-        let entries = self.chunk.entries[self.from..self.to].iter();
-        entries.filter_map(|entry| Some((entry.id, entry.own_id.as_ref()?)))
-    }
-
     /// Returns the events with IDs later than `id`, or `None` if there are none.
     #[must_use]
     pub fn after_id(&self, id: LogId) -> Option<Self> {

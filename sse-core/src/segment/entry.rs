@@ -8,6 +8,7 @@ use memchr::memmem::Finder;
 
 use self::SegmentEntry as Entry;
 use crate::event::EventId;
+use crate::keyed::EventKey;
 use crate::log::{LogId, Restored};
 
 /// An entry of a [`Segment`](crate::Segment).
@@ -28,6 +29,8 @@ pub enum SegmentEntry<'a> {
     Floor(LogId),
     /// Events of a topic have been evicted up to this ID.
     Evicted(LogId, Option<Cow<'a, str>>),
+    /// Removals of a keyed topic have been dropped for good up to this ID.
+    Dropped(LogId, Cow<'a, str>),
     /// A topic of a hub accepts no more events.
     Finished(Finish),
     /// The line of an event that is damaged.
@@ -36,6 +39,8 @@ pub enum SegmentEntry<'a> {
         id: LogId,
         /// The topic's name, or `None` for a topic that stands alone.
         topic: Option<Cow<'a, str>>,
+        /// The key, if the topic is keyed.
+        key: Option<Cow<'a, EventKey>>,
     },
     /// Bytes that cannot be read.
     Damage,
@@ -52,6 +57,8 @@ pub struct Record<'a> {
     pub topic: Option<Cow<'a, str>>,
     /// The wire bytes of the event.
     pub event: &'a [u8],
+    /// The key, if the topic is keyed.
+    pub key: Option<Cow<'a, EventKey>>,
 }
 
 /// The end of a topic.
@@ -72,13 +79,21 @@ impl SegmentEntry<'_> {
     /// [`Other`](Self::Other) append nothing.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (kind, id, second, topic) = match self {
-            Self::Event(record) => ("event", record.id, None, record.topic.as_deref()),
+            Self::Event(record) => {
+                let kind = match record.key.as_deref() {
+                    None => "event",
+                    Some(EventKey { is_removal, .. }) if *is_removal => "removal",
+                    Some(_) => "value",
+                };
+                (kind, record.id, None, record.topic.as_deref())
+            }
             Self::Epoch(first, last) => ("epoch", *first, *last, None),
             Self::From(id) => ("from", *id, None, None),
             Self::UpTo(id) => ("upto", *id, None, None),
             Self::Synced(id) => ("synced", *id, None, None),
             Self::Floor(id) => ("floor", *id, None, None),
             Self::Evicted(id, topic) => ("evicted", *id, None, topic.as_deref()),
+            Self::Dropped(id, topic) => ("dropped", *id, None, Some(&**topic)),
             Self::Finished(end) => ("finished", end.id, Some(end.last), Some(&*end.topic)),
             Self::Unread { .. } | Self::Damage | Self::Other => return,
         };
@@ -98,6 +113,10 @@ impl SegmentEntry<'_> {
         if let Some(topic) = topic {
             out.push(b' ');
             push_escaped(topic, out);
+        }
+        if let Self::Event(Record { key: Some(key), .. }) = self {
+            out.push(b' ');
+            push_escaped(&key.key, out);
         }
         let crc = hex(crc32fast::hash(&out[at + CHECKED..]));
         out[at + 1..][..crc.len()].copy_from_slice(&crc);
@@ -135,8 +154,7 @@ impl Restored {
     }
 }
 
-/// Parses the entry at the beginning of `bytes`, and returns its length. That of an unread event
-/// is that of its line.
+/// Parses the entry at the beginning of `bytes`, and returns its length.
 pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Entry<'a>, usize)> {
     let rest = bytes.strip_prefix(b":")?;
     let rest = &rest[..memchr(b'\n', rest)?];
@@ -149,18 +167,31 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     let (kind, id) = (fields.next()?, LogId::parse(fields.next()?)?);
     let line_len = rest.len() + 2;
     let entry = match kind {
-        "event" => {
-            let (len, crc) = (fields.next()?.parse().ok()?, fields.next()?);
+        "event" | "value" | "removal" => {
+            let (len, crc) = (fields.next()?.parse::<usize>().ok()?, fields.next()?);
             let topic = fields.next().map(unescape);
+            let key = match kind {
+                "event" => None,
+                _ => Some(Cow::Owned(EventKey {
+                    key: unescape(fields.next()?).into(),
+                    is_removal: kind == "removal",
+                })),
+            };
             let event = bytes[line_len..].get(..len).filter(|event| {
                 let is_one = blank_line.find(event) == event.len().checked_sub(2);
                 is_one && crc.as_bytes() == hex(crc32fast::hash(event))
             });
             if let Some(event) = event {
-                let record = Record { id, topic, event };
+                let record = Record {
+                    id,
+                    topic,
+                    event,
+                    key,
+                };
                 return Some((Entry::Event(record), line_len + len));
             }
-            Entry::Unread { id, topic }
+            let end = bytes.len().min(line_len.saturating_add(len));
+            return Some((Entry::Unread { id, topic, key }, end));
         }
         "epoch" => Entry::Epoch(id, fields.next().and_then(LogId::parse)),
         "from" => Entry::From(id),
@@ -168,6 +199,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
         "synced" => Entry::Synced(id),
         "floor" => Entry::Floor(id),
         "evicted" => Entry::Evicted(id, fields.next().map(unescape)),
+        "dropped" => Entry::Dropped(id, unescape(fields.next()?)),
         "finished" => Entry::Finished(Finish {
             last: LogId::parse(fields.next()?)?,
             id,

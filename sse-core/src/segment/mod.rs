@@ -10,6 +10,8 @@
 //!
 //! ```
 //!
+//! In a keyed topic, an event is a `value` or a `removal`, and its key stands after the topic.
+//!
 //! Each line begins with the CRC-32 of its text. A segment is itself an event stream, because
 //! lines that begin with a colon are comments. Two properties of the encoder make damage easy to
 //! skip: an event ends with its first blank line, and its own comments have a space or nothing
@@ -35,7 +37,7 @@ pub use entry::{Finish, Record, SegmentEntry};
 /// let mut file = Segment::HEAD.to_vec();
 /// let (id, topic) = (LogId::new(7, 1), Some("orders".into()));
 /// let event = b"id: 7-1\ndata: one\n\n";
-/// let written = Entry::Event(Record { id, topic, event });
+/// let written = Entry::Event(Record { id, topic, event, key: None });
 /// written.encode(&mut file);
 /// file.extend(b":a torn end");
 ///
@@ -90,6 +92,9 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// The length of the shortest entry.
+const MIN_ENTRY: usize = ":00000000 upto 0-0\n".len();
+
 impl<'a> Iterator for Segment<'a> {
     type Item = (Range<usize>, Entry<'a>);
 
@@ -101,7 +106,12 @@ impl<'a> Iterator for Segment<'a> {
         let parsed = entry::parse(&self.bytes[start..], &self.blank_line);
         let (entry, len) = parsed.unwrap_or((Entry::Damage, 1));
         self.at = match entry {
-            Entry::Unread { .. } | Entry::Damage => self.next_line(start + len),
+            // Its bytes may not be there. What follows them may have been other entries.
+            Entry::Unread { .. } => match self.next_line(start + 1) {
+                next if next < start + len + MIN_ENTRY => next,
+                _ => start + len,
+            },
+            Entry::Damage => self.next_line(start + len),
             _ => start + len,
         };
         Some((start..self.at, entry))

@@ -66,15 +66,23 @@ impl KeyedPair {
     }
 
     pub(crate) fn publish(&mut self, key: &str, value: &str, now: Duration) {
-        let encoded = Encoded::new(&Event::new().data(format!("{key} {value}")));
+        let event = Event::new().data(format!("{key} {value}"));
+        let encoded = Encoded::new(&event);
         let (max_len, id) = (encoded.max_len(), self.events.len() as u64 + 1);
+        if self.log.has_room(key, max_len) {
+            self.model_make_room(key, max_len).unwrap();
+        }
         let room = self.log.make_room(key, max_len);
         if let Err(full) = self.model_make_room(key, max_len) {
             assert_eq!(room.unwrap_err(), full);
             return;
         }
         drop(room.unwrap());
-        let _ = self.log.append_as(LogId::new(id, 0), key, encoded, now);
+        let log_id = LogId::new(id, 0);
+        let _ = match id % 3 {
+            0 => self.log.append_encoded_as(log_id, key, encoded, now),
+            _ => self.log.append_as(log_id, key, &event, now),
+        };
         self.push(id, key, Some(value), now);
     }
 
@@ -87,8 +95,8 @@ impl KeyedPair {
             return;
         }
         let id = self.events.len() as u64 + 1;
-        let encoded = Encoded::new(&removal().data(key));
-        let _ = self.log.remove_as(LogId::new(id, 0), key, encoded, now);
+        let event = removal().data(key);
+        let _ = self.log.remove_as(LogId::new(id, 0), key, &event, now);
         self.push(id, key, None, now);
     }
 
@@ -127,7 +135,7 @@ impl KeyedPair {
         self.clients[place.unwrap_or_default()] = client;
     }
 
-    fn read_as(&self, client: &mut Client, slices: usize) {
+    fn read_as(&mut self, client: &mut Client, slices: usize) {
         if client.position.max(client.since) < self.dropped {
             *client = Client {
                 since: self.dropped,
@@ -163,7 +171,7 @@ impl KeyedPair {
     }
 
     /// Checks everything that can be asked, for clients that have joined at any ID.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&mut self) {
         let (visible, end) = (self.visible(), self.events.len() as u64);
         for position in 0..=visible {
             let mut client = Client {
@@ -192,11 +200,20 @@ impl KeyedPair {
         self.check_restored();
         let mut keys = BTreeMap::new();
         let mut after = LogId::default();
-        while let Some(part) = self.log.keys_after(after) {
-            keys.extend(part.keys);
-            after = part.last;
+        let end = LogId::new(u64::MAX, 0);
+        while let Some(slice) = self.log.keyed_slice_between(after, end) {
+            for (event, key) in slice.events.events().zip(&slice.keys) {
+                let model = &self.events[usize::try_from(event.0.millis()).unwrap() - 1];
+                assert_eq!(
+                    (&*model.key, model.value.is_none()),
+                    (&*key.key, key.is_removal)
+                );
+            }
+            assert_eq!(slice.events.count(), slice.keys.len());
+            keys.extend(slice.keys.into_iter().map(|key| (key.key, key.is_removal)));
+            after = slice.events.last_id();
         }
-        keys.retain(|_, has_value| *has_value);
+        keys.retain(|_, is_removal| !*is_removal);
         assert!(keys.keys().map(|key| &**key).eq(map.keys()));
         for (key, value) in &map {
             let event = self.log.get(key).unwrap();
@@ -207,14 +224,13 @@ impl KeyedPair {
     }
 
     /// A log that is restored from what is retained has the same events.
-    fn check_restored(&self) {
-        let all = |log: &KeyedLog| {
+    fn check_restored(&mut self) {
+        let all = |log: &mut KeyedLog| {
             let (mut after, mut all) = (LogId::default(), Vec::new());
-            while let Some(slice) = log.slice_with_keys(after, LogId::new(u64::MAX, 0)) {
-                let keys = slice.keys().map(|(_, key)| key.to_string());
-                let events = slice.events().zip(keys);
+            while let Some(slice) = log.keyed_slice_between(after, LogId::new(u64::MAX, 0)) {
+                let events = slice.events.events().zip(slice.keys);
                 all.extend(events.map(|((id, event), key)| (id, key, event.to_vec())));
-                after = slice.last_id();
+                after = slice.events.last_id();
             }
             all
         };
@@ -227,11 +243,10 @@ impl KeyedPair {
         }
         let retention = KeyedRetention::default();
         let mut restored = KeyedLog::new(retention, self.log.evicted());
-        for (id, key, event) in all(&self.log) {
-            let is_removal = self.log.is_removal(id);
-            drop(restored.restore(id, &key, &event, is_removal, Duration::ZERO));
+        for (id, key, event) in all(&mut self.log) {
+            drop(restored.restore(id, &key, &event, Duration::ZERO));
         }
-        assert_eq!(all(&restored), all(&self.log));
+        assert_eq!(all(&mut restored), all(&mut self.log));
         assert_eq!(
             (restored.len(), restored.bytes()),
             (self.log.len(), self.log.bytes())
@@ -239,7 +254,7 @@ impl KeyedPair {
     }
 
     /// Reading by cursors returns the same, from each event on.
-    fn check_cursors(&self) {
+    fn check_cursors(&mut self) {
         for start in 0..=self.visible() {
             let mut cursor = self.log.after(LogId::new(start, 0));
             let mut after = self.log.id_before(cursor);

@@ -1,10 +1,11 @@
 //! What is written next.
 
 use std::borrow::Cow;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sse_core::{Finish, LogId, Record, Segment, SegmentEntry as Entry, Slice};
+use sse_core::{Finish, KeyedSlice, LogId, Record, Segment, SegmentEntry as Entry};
 
 use crate::topic::{News, Shared, Source};
 
@@ -21,7 +22,15 @@ pub(super) struct Collected<'a> {
 ///
 /// The end of a topic comes before an event with the same ID, which was published with it. So
 /// that event is not visible before the end is stored.
-pub(super) fn collect<'a>(goal: &'a News, after: LogId, out: &mut Vec<u8>) -> Collected<'a> {
+///
+/// `is_rewritten` after a failure. Then a keyed topic may have lost the superseded ones of events
+/// that clients have seen, so if only a part of this gets to the disk, clients begin anew.
+pub(super) fn collect<'a>(
+    goal: &'a News,
+    after: LogId,
+    is_rewritten: bool,
+    out: &mut Vec<u8>,
+) -> Collected<'a> {
     let (mut until, mut slices, mut evicted) = (goal.until, Vec::new(), Vec::new());
     let max = MAX_BATCH / goal.topics.len().max(1);
     for topic in &goal.topics {
@@ -31,6 +40,14 @@ pub(super) fn collect<'a>(goal: &'a News, after: LogId, out: &mut Vec<u8>) -> Co
     for (topic, _, end) in &mut evicted {
         *end = until.min(*end);
         Entry::Evicted(*end, name(topic)).encode(out);
+    }
+    for topic in goal.topics.iter().filter(|topic| topic.is_keyed()) {
+        // Removals may be dropped until all events have been taken.
+        let dropped = topic.lock().log.evicted();
+        let dropped = if is_rewritten { goal.until } else { dropped };
+        if after < dropped {
+            Entry::Dropped(dropped, name(topic).unwrap_or_default()).encode(out);
+        }
     }
     // Events of topics that are removed later are left out, too.
     for (_, name) in goal.removed.iter().filter(|(id, _)| *id > goal.until) {
@@ -65,18 +82,19 @@ fn take<'a>(
     topic: &'a Arc<Shared>,
     range: Range<LogId>,
     max: usize,
-    slices: &mut Vec<(&'a Arc<Shared>, Slice)>,
+    slices: &mut Vec<(&'a Arc<Shared>, KeyedSlice)>,
     evicted: &mut Vec<(&'a Arc<Shared>, LogId, LogId)>,
 ) -> LogId {
     let (mut at, mut len) = (range.start, 0);
     while len <= max {
-        let state = topic.lock();
-        let (next, begin) = (state.log.slice_between(at, range.end), state.log.evicted());
+        let mut state = topic.lock();
+        let begin = state.log.evicted();
+        let next = state.log.keyed_slice_between(at, range.end);
         drop(state);
         match next {
             Ok(Some(slice)) => {
-                len += slice.bytes().len();
-                at = slice.last_id();
+                len += slice.events.len();
+                at = slice.events.last_id();
                 slices.push((topic, slice));
             }
             Ok(None) => return range.end,
@@ -89,10 +107,21 @@ fn take<'a>(
     at
 }
 
-fn events<'a>(topic: &'a Shared, slice: &'a Slice) -> impl Iterator<Item = (LogId, Entry<'a>)> {
-    slice.events().map(|(id, event)| {
-        let topic = name(topic);
-        (id, Entry::Event(Record { id, topic, event }))
+fn events<'a>(
+    topic: &'a Shared,
+    slice: &'a KeyedSlice,
+) -> impl Iterator<Item = (LogId, Entry<'a>)> {
+    // An ordinary topic has no keys.
+    let keys = slice.keys.iter().map(|key| Some(Cow::Borrowed(key)));
+    let keys = keys.chain(iter::repeat(None));
+    slice.events.events().zip(keys).map(|((id, event), key)| {
+        let record = Record {
+            id,
+            topic: name(topic),
+            event,
+            key,
+        };
+        (id, Entry::Event(record))
     })
 }
 

@@ -1,6 +1,6 @@
 //! Replacing old segments by one that has only what the topics still retain.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sse_core::{LogId, Record, SegmentEntry as Entry};
@@ -12,10 +12,10 @@ use crate::topic::{News, Source};
 
 /// The compaction of the oldest segments.
 ///
-/// The new segment is written from what the topics retain in memory, to another file, synced, and
-/// renamed to the last of those that it replaces; then the others are deleted. So it is there as a
-/// whole or not at all. If some of the others are still there after a crash, what they have beyond
-/// it counts as evicted.
+/// The new segment is written from what the topics retain in memory, to another file, and synced.
+/// Once what supersedes the rest is known to be on disk, too, it is renamed to the last of those
+/// that it replaces; then the others are deleted. So it is there as a whole or not at all. If some
+/// of the others are still there after a crash, what they have beyond it counts as evicted.
 pub(super) struct Compaction {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
@@ -27,6 +27,17 @@ pub(super) struct Compaction {
     pub(super) segment_bytes: u64,
     /// The bytes by which the last new segment was longer than what it keeps.
     pub(super) residue: u64,
+    /// The number of failures of the writer before.
+    pub(super) failures: u64,
+}
+
+/// A new segment that does not replace others yet.
+pub(super) struct Copied {
+    pub(super) compaction: Compaction,
+    /// Events up to this ID may have superseded others.
+    pub(super) superseded_by: LogId,
+    len: u64,
+    kept: u64,
 }
 
 /// The result of a compaction: the segments up to that of this number have been replaced by it.
@@ -38,27 +49,22 @@ pub(super) struct Compacted {
 }
 
 impl Compaction {
-    /// Compacts the oldest segments, if there is enough to drop. Calls `pause` now and then.
-    pub(super) fn run(&self, pause: &mut dyn FnMut()) -> Result<Option<Compacted>, FileError> {
+    /// Writes the new segment, if there is enough to drop. Calls `pause` now and then.
+    pub(super) fn copy(mut self, pause: &mut dyn FnMut()) -> Result<Option<Copied>, FileError> {
         let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
-        let (last, others) = (self.files[count - 1], &self.files[..count - 1]);
-        let temporary = self.dir.join(TEMPORARY);
-        self.disk.remove(&temporary)?;
-        let (replaced, until) = (path(&self.dir, last.number), self.end(count));
-        let written = self.write(&temporary, &replaced, until, pause);
-        let len = written.inspect_err(|_| {
-            let _ = self.disk.remove(&temporary); // It is deleted before the next attempt, too.
+        self.until = self.end(count);
+        self.files.truncate(count);
+        self.remove()?;
+        let (len, superseded_by) = self.write(pause).inspect_err(|_| {
+            let _ = self.remove(); // It is deleted before the next attempt, too.
         })?;
-        let mut others = others.iter().map(|file| path(&self.dir, file.number));
-        let synced = self.disk.sync_dir(&self.dir);
-        let deleted = synced.and_then(|()| others.try_for_each(|path| self.disk.remove(&path)));
-        let (number, from) = (last.number, LogId::default());
-        Ok(Some(Compacted {
-            file: SegmentFile { number, len, from },
-            residue: len.saturating_sub(kept),
-            error: deleted.err(),
+        Ok(Some(Copied {
+            superseded_by,
+            compaction: self,
+            len,
+            kept,
         }))
     }
 
@@ -96,30 +102,57 @@ impl Compaction {
         next.map_or(self.until, |next| next.from.min(self.until))
     }
 
-    /// Writes the new segment, and returns its length.
-    fn write(
-        &self,
-        temporary: &Path,
-        replaced: &Path,
-        until: LogId,
-        pause: &mut dyn FnMut(),
-    ) -> Result<u64, FileError> {
-        let output = self.disk.create(temporary)?;
+    /// Deletes the new segment.
+    pub(super) fn remove(&self) -> Result<(), FileError> {
+        self.disk.remove(&self.temporary())
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.dir.join(TEMPORARY)
+    }
+
+    /// Writes the new segment. Returns its length, and the ID up to which events may have
+    /// superseded others.
+    fn write(&self, pause: &mut dyn FnMut()) -> Result<(u64, LogId), FileError> {
+        let output = self.disk.create(&self.temporary())?;
         let news = self.source.news_after(LogId::default());
+        let until = self.until;
         let goal = News { until, ..news };
         let (mut len, mut at) = (0, LogId::default());
         let mut bytes = head(&self.source, at, until);
         Entry::Floor(self.source.floor()).encode(&mut bytes);
         while at < until {
-            at = collect(&goal, at, &mut bytes).until;
+            at = collect(&goal, at, false, &mut bytes).until;
             output.write(&bytes)?;
             len += bytes.len() as u64;
             bytes.clear();
             pause();
         }
         output.sync()?;
-        self.disk.rename(temporary, replaced)?;
-        Ok(len)
+        Ok((len, self.source.superseded_by(&goal)))
+    }
+}
+
+impl Copied {
+    /// Replaces the old segments by the new one.
+    pub(super) fn replace(&self) -> Result<Option<Compacted>, FileError> {
+        let Compaction { disk, dir, .. } = &self.compaction;
+        let Some((last, others)) = self.compaction.files.split_last() else {
+            return Ok(None);
+        };
+        let renamed = disk.rename(&self.compaction.temporary(), &path(dir, last.number));
+        renamed.inspect_err(|_| {
+            let _ = self.compaction.remove();
+        })?;
+        let mut others = others.iter().map(|file| path(dir, file.number));
+        let synced = disk.sync_dir(dir);
+        let deleted = synced.and_then(|()| others.try_for_each(|path| disk.remove(&path)));
+        let (number, len, from) = (last.number, self.len, LogId::default());
+        Ok(Some(Compacted {
+            file: SegmentFile { number, len, from },
+            residue: len.saturating_sub(self.kept),
+            error: deleted.err(),
+        }))
     }
 }
 

@@ -19,7 +19,9 @@ use super::writer::{Rest, Writer};
 use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::lock;
-use crate::topic::{Hub, HubCore, Published, RestoredTopic, Shared, Source, Storage, Topic, now};
+use crate::topic::{
+    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, Topic, now,
+};
 use crate::unwind;
 
 impl Hub {
@@ -51,7 +53,9 @@ impl Hub {
         let (segments, contents) = restore::open(journal, None)?;
         let (epochs, ids) = (contents.epochs(now()), [contents.synced, contents.last]);
         let topics = contents.topics.into_iter();
-        let hub = HubCore::restore(config.into(), epochs, contents.floor, topics);
+        let safe = Arc::new(SafeId::default());
+        safe.set(contents.synced);
+        let hub = HubCore::restore(config.into(), epochs, contents.floor, safe, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
         let (handle, opened) = Handle::open(source, journal, segments, ids)?;
@@ -92,9 +96,8 @@ impl Topic {
         }
         let (epochs, ids) = (contents.epochs(now), [contents.synced, contents.last]);
         let restored = contents.topics.remove("").unwrap_or_else(|| RestoredTopic {
-            events: Vec::new(),
             evicted: contents.floor,
-            finish: None,
+            ..RestoredTopic::default()
         });
         let log = Log::with_epochs(config.retention, epochs, restored.evicted);
         let shared = Shared::new(config, restored.into_log(log));

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use sse_core::LogId;
 
-use super::compact::Compacted;
+use super::compact::{Compacted, Copied};
 use super::disk::FileError;
 use super::handle::Link;
 
@@ -23,6 +23,7 @@ pub(super) type Job = Box<dyn FnOnce(&mut dyn FnMut()) -> Done + Send>;
 pub(super) enum Done {
     /// A sync of all up to an ID, begun after this number of failures of the writer.
     Synced(LogId, u64, Result<(), FileError>),
+    Copied(Result<Option<Copied>, FileError>),
     Compacted(Result<Option<Compacted>, FileError>),
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
-use super::compact::Compaction;
+use super::compact::{Compaction, Copied};
 use super::disk::FileError;
 use super::helper::Done;
 use super::notice::JournalNotice;
@@ -22,6 +22,7 @@ impl Writer {
     /// Notes in the journal that a sync has succeeded, with the next batch.
     fn note_synced(&mut self, until: LogId) {
         self.synced = until.max(self.synced);
+        self.source.set_safe(self.synced);
         Entry::Synced(self.synced).encode(&mut self.batch);
     }
 
@@ -64,25 +65,45 @@ impl Writer {
                         self.note_synced(until);
                     }
                 }
-                Done::Compacted(compacted) => {
+                Done::Copied(Ok(Some(copied))) => {
+                    // Else nothing would be synced without new events.
+                    self.sync_at = Some(Duration::ZERO);
+                    self.copied = Some(copied);
+                }
+                Done::Copied(Ok(None)) | Done::Compacted(Ok(None)) => self.is_compacting = false,
+                Done::Copied(Err(error)) | Done::Compacted(Err(error)) => {
                     self.is_compacting = false;
-                    let error = match compacted {
-                        Ok(Some(compacted)) => {
-                            self.segments.replace(compacted.file);
-                            self.residue = compacted.residue;
-                            compacted.error
-                        }
-                        Ok(None) => None,
-                        Err(error) => Some(error),
-                    };
-                    if let Some(error) = error {
+                    self.notify(&JournalNotice::NotCompacted(error));
+                }
+                Done::Compacted(Ok(Some(compacted))) => {
+                    self.is_compacting = false;
+                    self.segments.replace(compacted.file);
+                    self.residue = compacted.residue;
+                    if let Some(error) = compacted.error {
                         self.notify(&JournalNotice::NotCompacted(error));
                     }
                 }
             }
             self.update(|_| {});
         }
+        self.replace_if_due();
         Ok(())
+    }
+
+    /// Lets the helper replace segments by the new one, once what supersedes the rest of them is
+    /// on disk. After a failure nobody knows whether it is.
+    fn replace_if_due(&mut self) {
+        let (synced, failures) = (self.synced, self.failures);
+        let has_failed = |copied: &Copied| copied.compaction.failures != failures;
+        let is_due = |copied: &mut Copied| has_failed(copied) || copied.superseded_by <= synced;
+        let Some(copied) = self.copied.take_if(is_due) else {
+            return;
+        };
+        if has_failed(&copied) {
+            self.give(move |_| Done::Copied(copied.compaction.remove().map(|()| None)));
+        } else {
+            self.give(move |_| Done::Compacted(copied.replace()));
+        }
     }
 
     pub(super) fn compact_if_due(&mut self, now: Now) {
@@ -99,8 +120,9 @@ impl Writer {
             until: until.unwrap_or(self.written),
             segment_bytes: self.journal.segment_bytes,
             residue: self.residue,
+            failures: self.failures,
         };
-        self.give(move |pause| Done::Compacted(compaction.run(pause)));
+        self.give(move |pause| Done::Copied(compaction.copy(pause)));
     }
 }
 

@@ -12,10 +12,12 @@ use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sse_core::{
-    Epoch, Epochs, LogId, Now, Record, Restored, Retention, Segment, SegmentEntry as Entry,
+    Epoch, Epochs, EventKey, LogId, Now, Record, Restored, Retention, Segment,
+    SegmentEntry as Entry,
 };
 
 use super::segments::{SegmentFile, Segments, number, path};
@@ -41,8 +43,11 @@ pub(super) struct Contents {
     pub(super) is_of_hub: bool,
     /// The ranges of IDs that were read, each after the first one and up to the second one.
     spans: Vec<(LogId, LogId)>,
-    /// Events of which only the line was read, with their topics.
-    unread: Vec<(LogId, String)>,
+    /// A newer segment has all keyed events up to this ID that are not superseded. Those of older
+    /// segments, which should have been deleted, do not count.
+    replaced: LogId,
+    /// Events of which only the line was read, with their topics and keys.
+    unread: Vec<(LogId, String, Option<Arc<str>>)>,
     /// Events after this ID are skipped.
     until: Option<LogId>,
 }
@@ -140,6 +145,9 @@ impl Contents {
             match entry {
                 Entry::Event(record) if self.has(record.id) => {
                     spans.add(record.id);
+                    if record.key.is_some() && record.id <= self.replaced {
+                        continue;
+                    }
                     self.is_of_hub |= record.topic.is_some();
                     self.topic(record.topic.as_deref(), |topic| push(topic, &record));
                 }
@@ -158,6 +166,14 @@ impl Contents {
                         topic.evicted = topic.evicted.max(id);
                     });
                 }
+                // Also if it is after what counts: clients that have seen a lost event, which
+                // superseded another, begin anew.
+                Entry::Dropped(id, name) => {
+                    self.topic(Some(&*name), |topic| {
+                        topic.is_keyed = true;
+                        topic.evicted = topic.evicted.max(id);
+                    });
+                }
                 Entry::Finished(end) if self.has(end.id) => {
                     spans.add(end.id);
                     self.topic(Some(&end.topic.clone()), |topic| {
@@ -165,9 +181,15 @@ impl Contents {
                         topic.finish = known.or(Some(end));
                     });
                 }
-                Entry::Unread { id, topic } => {
-                    self.unread.push((id, topic.unwrap_or_default().into()));
+                Entry::Unread { id, topic, key } => {
                     damages.push(place);
+                    if key.is_some() && id <= self.replaced {
+                        continue;
+                    }
+                    let key = key.map(|key| key.into_owned().key);
+                    self.topic(topic.as_deref(), |topic| topic.is_keyed |= key.is_some());
+                    let name = topic.unwrap_or_default().into();
+                    self.unread.push((id, name, key));
                 }
                 Entry::Damage => {
                     spans.add_damage();
@@ -177,6 +199,11 @@ impl Contents {
             }
         }
         *from = spans.ranges.first().map_or(*from, |(from, _)| *from);
+        for (from, to) in &spans.ranges {
+            if *from == LogId::default() {
+                self.replaced = self.replaced.max(*to);
+            }
+        }
         self.spans.append(&mut spans.ranges);
         let is_unreadable = count > 0 && count == damages.len();
         (damages, is_unreadable)
@@ -235,23 +262,38 @@ impl Contents {
             reached = reached.max(Some(to));
         }
         self.last = reached.unwrap_or_default();
-        for (id, name) in mem::take(&mut self.unread) {
-            let counts = self.has(id);
-            let topic = self.topics.entry(name).or_default();
-            let is_elsewhere = topic.events.iter().any(|events| events.contains(id));
-            if is_elsewhere || id <= topic.evicted || !counts {
-                continue; // Another segment has it, it was evicted later, or lost before.
-            }
-            if id <= self.synced {
-                topic.evicted = topic.evicted.max(id);
-            } else if id < self.last {
-                cut = Some(cut.map_or(before(id), |cut| cut.min(before(id))));
-            }
+        // What supersedes an unread event may be dropped for another one.
+        while let Some(earlier) = self.judge_unread(cut) {
+            cut = Some(earlier);
         }
         if let Some(cut) = cut {
             let _ = journal.notify(&JournalNotice::Lost(cut, None));
         }
         cut
+    }
+
+    /// Finds unread events that are missing. Returns the ID after which everything has to be
+    /// dropped, if it is before `cut`.
+    fn judge_unread(&mut self, cut: Option<LogId>) -> Option<LogId> {
+        let (end, mut earlier) = (cut.unwrap_or(self.last), None);
+        for (id, name, key) in mem::take(&mut self.unread) {
+            let counts = self.has(id);
+            let topic = self.topics.entry(name.clone()).or_default();
+            let is_there = topic.events.iter().any(|events| events.contains(id));
+            let is_over = match &key {
+                Some(key) => topic.newest_of(key, end).is_some_and(|newest| newest > id),
+                None => id <= topic.evicted,
+            };
+            if !counts || is_there || is_over {
+                // It was lost before, another segment has it, or it was evicted or superseded.
+            } else if id <= self.synced {
+                topic.evicted = topic.evicted.max(id);
+            } else if id < end {
+                earlier = Some(earlier.map_or(before(id), |earlier| before(id).min(earlier)));
+            }
+            self.unread.push((id, name, key));
+        }
+        earlier
     }
 
     /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one.
@@ -265,6 +307,10 @@ impl Contents {
 }
 
 fn push(topic: &mut RestoredTopic, record: &Record<'_>) {
+    if let Some(key) = &record.key {
+        topic.is_keyed = true;
+        topic.keys.insert(record.id, EventKey::clone(key));
+    }
     let newest = topic.events.last_mut();
     if !newest.is_some_and(|events| events.push(record)) {
         let mut events = Restored::default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use super::batch::{collect, head};
+use super::compact::Copied;
 use super::disk::FileError;
 use super::handle::{Link, Status};
 use super::helper::{Done, Helper, Job};
@@ -43,6 +44,8 @@ pub(super) struct Writer {
     pub(super) done: Receiver<Done>,
     pub(super) is_syncing: bool,
     pub(super) is_compacting: bool,
+    /// A new segment that waits for a sync.
+    pub(super) copied: Option<Copied>,
     /// The number of failures. Syncs that began before the last one do not count.
     pub(super) failures: u64,
     /// Of the last compaction; see [`Compaction`].
@@ -118,6 +121,7 @@ impl Writer {
             done,
             is_syncing: false,
             is_compacting: false,
+            copied: None,
             failures: 0,
             residue: 0,
             missed: (0, LogId::default()),
@@ -199,7 +203,8 @@ impl Writer {
     /// Writes the next events of the goal.
     fn write(&mut self, now: Now) -> Result<(), FileError> {
         let (from, reached) = (self.written, self.reached);
-        let collected = collect(&self.goal, from, &mut self.batch);
+        let is_rewritten = self.state == State::Recovering && self.failures > 0;
+        let collected = collect(&self.goal, from, is_rewritten, &mut self.batch);
         let until = collected.until;
         let head = || head(&self.source, from, self.synced);
         let appended = self.segments.append(&self.batch, from, head);

@@ -109,9 +109,7 @@ impl CatchingUp {
         // position whenever one looks.
         match group.topic().read(position..Cursor::MAX, since) {
             Ok(Some(slice)) => {
-                if slice.end() < group.position() {
-                    self.hold_pass(connection, &slice, since, group);
-                }
+                self.hold_pass(connection, &slice, since, group);
                 NextOfState::Slice(slice)
             }
             Ok(None) => NextOfState::UpToDate(group.position().max(position)),
@@ -152,15 +150,22 @@ impl CatchingUp {
         self.bytes += bytes;
     }
 
-    /// Holds a slice and what follows it in the log.
+    /// Holds a slice and what follows it in the log, if there is something.
     fn hold_pass(&mut self, connection: u32, slice: &Slice, since: Since, group: &Group) {
-        let (mut next, mut bytes) = (Some(slice.clone()), 0);
+        let after = |slice: &Slice| {
+            let rest = slice.end()..Cursor::MAX;
+            group.topic().read(rest, since).unwrap_or_default()
+        };
+        let Some(second) = after(slice) else {
+            return;
+        };
+        let (mut next, mut bytes) = (Some(second), slice.len());
         let catching = self.connections.entry(connection).or_default();
+        catching.held.push_back(slice.clone());
         while let Some(slice) = next.take() {
             bytes += slice.len();
             if bytes < MAX_PASS && self.bytes + bytes < MAX_HELD {
-                let rest = slice.end()..Cursor::MAX;
-                next = group.topic().read(rest, since).unwrap_or_default();
+                next = after(&slice);
             }
             catching.held.push_back(slice);
         }

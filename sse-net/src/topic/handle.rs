@@ -132,7 +132,7 @@ impl Topic {
     /// Returns the first events in `range` that lie together in the log, for a reader that knows
     /// of removals dropped until `since`.
     pub(crate) fn read(&self, range: Range<Cursor>, since: Since) -> Result<Option<Slice>, Lagged> {
-        let state = self.lock();
+        let mut state = self.lock();
         let end = range.end.min(state.log.end());
         state.log.read(range.start..end, since)
     }

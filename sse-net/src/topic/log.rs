@@ -1,21 +1,74 @@
 //! The log of a topic: of all events, or of the newest of each key.
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
-use sse_core::{Cursor, Epochs, EventId, Evicted, KeyedLog, Lagged, Log, LogId, Now, Slice};
+use sse_core::{
+    Cursor, Epochs, EventId, Evicted, KeyedLog, KeyedSlice, Lagged, Log, LogId, Now, Slice,
+};
 
 use crate::config::TopicConfig;
+use crate::sync::{Arc, Mutex, lock};
 
 /// The log of a topic. Readers of both kinds have a position and take slices in the order of IDs.
 #[expect(clippy::large_enum_variant, reason = "nearly all topics are ordinary")]
 pub(crate) enum TopicLog {
     Ordinary(Log),
-    Keyed(Box<KeyedLog>),
+    Keyed(Box<TopicKeyedLog>),
+}
+
+/// The log of a keyed topic.
+pub(crate) struct TopicKeyedLog {
+    log: KeyedLog,
+    /// `None` without a storage.
+    safe: Option<Arc<SafeId>>,
+}
+
+/// The ID up to which a storage has events safe from a power failure.
+#[derive(Debug, Default)]
+pub(crate) struct SafeId(Mutex<LogId>);
+
+impl SafeId {
+    pub(crate) fn set(&self, id: LogId) {
+        *lock(&self.0) = id;
+    }
+}
+
+impl TopicKeyedLog {
+    pub(super) const fn new(log: KeyedLog, safe: Option<Arc<SafeId>>) -> Self {
+        Self { log, safe }
+    }
+
+    /// Lets removals be dropped once they are safe: a key that was removed must not come back.
+    pub(super) fn release_removals(&mut self) {
+        if let Some(safe) = &self.safe {
+            self.log.keep_removals_after(*lock(&safe.0));
+        }
+    }
+}
+
+impl Deref for TopicKeyedLog {
+    type Target = KeyedLog;
+
+    fn deref(&self) -> &KeyedLog {
+        &self.log
+    }
+}
+
+impl DerefMut for TopicKeyedLog {
+    fn deref_mut(&mut self) -> &mut KeyedLog {
+        &mut self.log
+    }
 }
 
 impl From<Log> for TopicLog {
     fn from(log: Log) -> Self {
         Self::Ordinary(log)
+    }
+}
+
+impl From<TopicKeyedLog> for TopicLog {
+    fn from(log: TopicKeyedLog) -> Self {
+        Self::Keyed(Box::new(log))
     }
 }
 
@@ -35,10 +88,18 @@ pub(crate) struct Since(pub(crate) LogId);
 
 impl TopicLog {
     /// Creates an empty log for a topic of a hub, which has evicted events up to this ID.
-    pub(super) fn new(kind: LogKind, config: &TopicConfig, evicted: LogId) -> Self {
+    pub(super) fn new(
+        kind: LogKind,
+        config: &TopicConfig,
+        evicted: LogId,
+        safe: Option<&Arc<SafeId>>,
+    ) -> Self {
         match kind {
             LogKind::Ordinary => Self::Ordinary(Log::of_hub(config.retention, evicted)),
-            LogKind::Keyed => Self::Keyed(Box::new(KeyedLog::new(config.keyed, evicted))),
+            LogKind::Keyed => {
+                let log = KeyedLog::new(config.keyed, evicted);
+                TopicKeyedLog::new(log, safe.cloned()).into()
+            }
         }
     }
 
@@ -71,16 +132,33 @@ impl TopicLog {
     }
 
     /// Returns the first events in `range` that lie together.
-    pub(crate) fn slice(&self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
+    pub(crate) fn slice(&mut self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
         match self {
             Self::Ordinary(log) => log.slice(range),
             Self::Keyed(log) => Ok(log.slice(range)),
         }
     }
 
+    /// Returns the first events between two IDs that lie together, with their keys if the log is
+    /// keyed.
+    pub(crate) fn keyed_slice_between(
+        &mut self,
+        after: LogId,
+        until: LogId,
+    ) -> Result<Option<KeyedSlice>, Lagged> {
+        match self {
+            Self::Ordinary(log) => {
+                let events = log.slice_between(after, until)?;
+                let keys = Vec::new();
+                Ok(events.map(|events| KeyedSlice { events, keys }))
+            }
+            Self::Keyed(log) => Ok(log.keyed_slice_between(after, until)),
+        }
+    }
+
     /// Returns the first events between two IDs that lie together.
     pub(crate) fn slice_between(
-        &self,
+        &mut self,
         after: LogId,
         until: LogId,
     ) -> Result<Option<Slice>, Lagged> {
@@ -91,7 +169,11 @@ impl TopicLog {
     }
 
     /// Like [`slice`](Self::slice), for a reader that may have missed removals.
-    pub(crate) fn read(&self, range: Range<Cursor>, since: Since) -> Result<Option<Slice>, Lagged> {
+    pub(crate) fn read(
+        &mut self,
+        range: Range<Cursor>,
+        since: Since,
+    ) -> Result<Option<Slice>, Lagged> {
         match self {
             Self::Keyed(log) if since.0 < log.evicted() && range.start < log.evicted_end() => {
                 Err(BEGINS_ANEW)
@@ -102,7 +184,7 @@ impl TopicLog {
 
     /// Like [`slice_between`](Self::slice_between), for a reader that may have missed removals.
     pub(crate) fn read_between(
-        &self,
+        &mut self,
         after: LogId,
         until: LogId,
         since: Since,
@@ -169,13 +251,37 @@ impl TopicLog {
         self.ordinary()?.position_id(cursor, now)
     }
 
-    pub(crate) fn next_event_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
+    pub(crate) fn next_event_id(&mut self, cursor: Cursor) -> Option<EventId<'static>> {
         match self {
             Self::Ordinary(log) => log.next_event_id(cursor),
             Self::Keyed(log) => {
                 let next = log.slice(cursor..Cursor::MAX)?;
                 Some(next.first_id().into())
             }
+        }
+    }
+
+    /// Returns the wire bytes of the events that are not superseded.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Ordinary(log) => log.begin().distance(log.tip()),
+            Self::Keyed(log) => log.bytes_until(LogId::MAX),
+        }
+    }
+
+    /// Returns the wire bytes of those up to an ID.
+    pub(crate) fn bytes_until(&self, id: LogId) -> usize {
+        match self {
+            Self::Ordinary(log) => log.begin().distance(log.after(id)),
+            Self::Keyed(log) => log.bytes_until(id),
+        }
+    }
+
+    /// Returns the bytes of the keys.
+    pub(crate) fn key_bytes(&self) -> usize {
+        match self {
+            Self::Ordinary(_) => 0,
+            Self::Keyed(log) => log.bytes().saturating_sub(self.bytes()),
         }
     }
 
@@ -233,7 +339,10 @@ impl TopicLog {
     pub(crate) fn evict(&mut self, now: Now) -> Evicted {
         match self {
             Self::Ordinary(log) => log.evict(now),
-            Self::Keyed(log) => log.evict(now),
+            Self::Keyed(log) => {
+                log.release_removals();
+                log.evict(now)
+            }
         }
     }
 

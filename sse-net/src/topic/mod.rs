@@ -24,7 +24,7 @@ pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
 pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use keyed::KeyedTopicError;
-pub(crate) use log::Since;
+pub(crate) use log::{SafeId, Since};
 pub(crate) use membership::Membership;
 pub(crate) use position::Joining;
 pub use publish::{PublishError, Published};

@@ -148,15 +148,19 @@ impl Topic {
 
     /// Checks the events, and encodes those that are too large to be encoded under the lock.
     /// Returns these with their indices.
-    fn encode_large(&self, events: &[Event<'_>]) -> Result<Vec<(usize, Encoded)>, PublishError> {
+    pub(super) fn encode_large(
+        &self,
+        events: &[Event<'_>],
+    ) -> Result<Vec<(usize, Encoded)>, PublishError> {
         if self.hub().is_some() && events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
         }
         let max = self.shared.config.max_event;
-        let is_large = |(_, event): &(usize, &Event<'_>)| {
-            let len = event.text_len();
-            len > SMALL || len.saturating_mul(7).saturating_add(128) > max
-        };
+        let is_large =
+            |(_, event): &(usize, &Event<'_>)| event.text_len() > SMALL || max_len(event) > max;
+        if !events.iter().enumerate().any(|event| is_large(&event)) {
+            return Ok(Vec::new()); // Nearly always.
+        }
         let large = events.iter().enumerate().filter(is_large);
         large
             .map(|(index, event)| {
@@ -210,7 +214,7 @@ impl Topic {
     ) -> Published {
         let last = state.log.newest_id();
         // A storage wakes the subscribers itself, once the events are visible.
-        let wakers = if state.log.end() == state.log.tip() {
+        let wakers = if state.has_waiting() && state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
@@ -235,6 +239,11 @@ impl Topic {
 
 /// The locked order of a topic's hub, if it is one of a hub, and the locked topic.
 pub(super) type Locked<'a> = (Option<MutexGuard<'a, Order>>, MutexGuard<'a, State>);
+
+/// Returns a length in bytes that the encoded event does not exceed.
+pub(super) fn max_len(event: &Event<'_>) -> usize {
+    event.text_len().saturating_mul(7).saturating_add(128)
+}
 
 /// The longest text in bytes that is encoded under the lock. In the worst case each byte
 /// becomes a line.

@@ -134,7 +134,8 @@ impl Reader {
             return Poll::Ready(Ok(Some(slice)));
         }
         let mut state = self.topic.lock();
-        match state.log.read(self.cursor..state.log.end(), self.since) {
+        let end = state.log.end();
+        match state.log.read(self.cursor..end, self.since) {
             Ok(Some(slice)) => {
                 (self.cursor, self.position) = (slice.end(), slice.last_id());
                 let linger = self.topic.shared.linger();

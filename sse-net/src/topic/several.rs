@@ -308,7 +308,7 @@ pub(crate) fn next_batch<'a>(
         if !topic.may_have_after(after) {
             continue;
         }
-        let log = &topic.lock().log;
+        let log = &mut topic.lock().log;
         match log.read_between(after, until, since) {
             Ok(Some(slice)) => {
                 let is_all = slice.last_id() >= log.newest_id().min(until);

@@ -40,7 +40,7 @@ pub(crate) struct News {
 pub(crate) struct Retained {
     /// The number of retained events.
     pub(crate) events: usize,
-    /// The bytes of the topics' names, once for each event.
+    /// The bytes of the topics' names, once for each event, and of keys.
     pub(crate) name_bytes: usize,
     /// The wire bytes of the events.
     pub(crate) bytes: usize,
@@ -63,6 +63,27 @@ impl Source {
         match self {
             Self::Hub(hub) => hub.order().epochs.last(),
             Self::Topic(topic) => topic.lock().log.newest_id(),
+        }
+    }
+
+    /// Returns an ID up to which later events may have superseded these news, in keyed topics,
+    /// or topics may have been removed.
+    pub(crate) fn superseded_by(&self, news: &News) -> LogId {
+        let removed = news.removed.iter().map(|(id, _)| *id);
+        let removed = removed.filter(|id| *id > news.until).max();
+        let removed = removed.unwrap_or_default();
+        match self {
+            Self::Hub(hub) if news.topics.iter().any(|topic| topic.is_keyed()) => {
+                removed.max(hub.order().visible())
+            }
+            _ => removed,
+        }
+    }
+
+    /// Notes that events up to this ID are safe from a power failure.
+    pub(crate) fn set_safe(&self, id: LogId) {
+        if let Self::Hub(hub) = self {
+            hub.set_safe(id);
         }
     }
 
@@ -148,7 +169,8 @@ impl Retained {
         let count = state.log.len();
         self.events += count;
         self.name_bytes += count * topic.name().map_or(0, |name| name.len());
-        self.bytes += state.log.begin().distance(state.log.tip());
+        self.name_bytes += state.log.key_bytes();
+        self.bytes += state.log.bytes();
         drop(state);
         drop(evicted);
     }
@@ -158,7 +180,7 @@ impl Shared {
     /// Returns the wire bytes of the retained events up to an ID.
     pub(super) fn retained_until(&self, id: LogId) -> usize {
         let state = self.lock();
-        state.log.begin().distance(state.log.after(id))
+        state.log.bytes_until(id)
     }
 
     /// Makes events up to `id` visible, and wakes subscribers.

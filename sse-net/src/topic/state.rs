@@ -136,6 +136,11 @@ impl State {
         }
     }
 
+    /// Returns `true` if a subscriber that has caught up waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     /// Takes the wakers of the subscribers that wait.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
         let runtime = self.rare.as_ref().and_then(|rare| rare.runtime.as_ref());

@@ -80,9 +80,13 @@ impl Waiters {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.others.is_empty()
+    }
+
     /// Takes all wakers, which the caller calls without a lock.
     pub(crate) fn take(&mut self, runtime: Option<&Handle>) -> Wakers {
-        if self.first.is_none() && self.others.is_empty() {
+        if self.is_empty() {
             return Wakers::default();
         }
         self.round += 1;
@@ -124,6 +128,9 @@ impl Wakers {
 impl Drop for Wakers {
     /// Calls the wakers also if the runtime drops the task, and if one of them panics.
     fn drop(&mut self) {
+        if self.first.is_none() && self.others.is_empty() {
+            return; // So it is when nobody waits.
+        }
         for waker in self.first.take().into_iter().chain(self.others.drain()) {
             if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
                 trace::panicked("a subscriber's waker");

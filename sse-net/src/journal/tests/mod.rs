@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod keyed;
 mod power;
 
 use std::sync::{Arc, Mutex};

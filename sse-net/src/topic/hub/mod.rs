@@ -35,11 +35,14 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Epochs, Finish, Ids, Log, LogId, Now, Restored};
+use sse_core::{
+    Epochs, EventKey, Finish, Ids, KeyedLog, KeyedRetention, Log, LogId, Now, Restored,
+};
 
 use self::names::{Dropped, Names};
 pub(crate) use self::newest::NewestId;
@@ -47,7 +50,7 @@ pub(crate) use self::order::random_epoch;
 pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
-use super::log::{LogKind, TopicLog};
+use super::log::{LogKind, SafeId, TopicKeyedLog, TopicLog};
 use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
 use super::switching::KeptStreams;
@@ -91,6 +94,8 @@ pub(crate) struct HubCore {
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
     names: Mutex<Names>,
+    /// `None` without a storage.
+    safe: Option<Arc<SafeId>>,
     /// Not locked together with another.
     streams: Mutex<KeptStreams>,
 }
@@ -101,7 +106,7 @@ impl Hub {
     #[must_use]
     pub fn new(config: impl Into<HubConfig>) -> Self {
         let epochs = Epochs::new(random_epoch(), now().unix);
-        let core = HubCore::new(config.into(), epochs, Names::default());
+        let core = HubCore::new(config.into(), epochs, Names::default(), None);
         Self(Arc::new(HubShared {
             core: Arc::new(core),
             storage: None,
@@ -225,14 +230,18 @@ pub(crate) struct RestoredTopic {
     pub(crate) evicted: LogId,
     /// How the topic ended, if it did not begin anew after that.
     pub(crate) finish: Option<Finish>,
+    pub(crate) is_keyed: bool,
+    /// The key of each event.
+    pub(crate) keys: HashMap<LogId, EventKey>,
 }
 
 impl HubCore {
-    fn new(config: HubConfig, epochs: Epochs, names: Names) -> Self {
+    fn new(config: HubConfig, epochs: Epochs, names: Names, safe: Option<Arc<SafeId>>) -> Self {
         Self {
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
+            safe,
             streams: Mutex::default(),
         }
     }
@@ -244,9 +253,10 @@ impl HubCore {
         config: HubConfig,
         epochs: Epochs,
         floor: LogId,
+        safe: Arc<SafeId>,
         topics: impl Iterator<Item = (String, RestoredTopic)>,
     ) -> Self {
-        let hub = Self::new(config, epochs, Names::with_floor(floor));
+        let hub = Self::new(config, epochs, Names::with_floor(floor), Some(safe));
         let last = hub.order().epochs.last();
         drop(hub.order().set_visible(last));
         hub.order().take_news();
@@ -254,10 +264,17 @@ impl HubCore {
             let finish = restored.finish.clone();
             let create = |name: Arc<str>, _| {
                 let config = Arc::clone(hub.config.topic(&name));
-                let log = Log::of_hub(config.retention, restored.evicted);
-                let log = restored.into_log(log);
+                let log = match restored.is_keyed {
+                    true => restored
+                        .into_keyed_log(config.keyed, hub.safe.clone())
+                        .into(),
+                    false => {
+                        let log = Log::of_hub(config.retention, restored.evicted);
+                        TopicLog::from(restored.into_log(log))
+                    }
+                };
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
-                Shared::restored(config, log.into(), Some(name), end)
+                Shared::restored(config, log, Some(name), end)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -314,6 +331,13 @@ impl HubCore {
         lock(&self.order)
     }
 
+    /// Notes that events up to this ID are safe from a power failure.
+    pub(super) fn set_safe(&self, id: LogId) {
+        if let Some(safe) = &self.safe {
+            safe.set(id);
+        }
+    }
+
     /// How long events that follow a delivery wait.
     pub(crate) fn linger(&self) -> Duration {
         self.config.linger()
@@ -365,7 +389,7 @@ impl HubCore {
         kind: LogKind,
         evicted: LogId,
     ) -> Arc<Shared> {
-        let mut log = TopicLog::new(kind, config, evicted);
+        let mut log = TopicLog::new(kind, config, evicted, self.safe.as_ref());
         let mut order = self.order();
         if order.is_held() {
             log.hold(Some(log.end()));
@@ -481,6 +505,28 @@ impl RestoredTopic {
             .for_each(|events| log.restore(events, now));
         drop(log.evict(now));
         log.hold(Some(log.tip()));
+        log
+    }
+
+    /// Returns the ID of the newest event of a key, of those up to `until`.
+    pub(crate) fn newest_of(&self, key: &Arc<str>, until: LogId) -> Option<LogId> {
+        let of_key = self.keys.iter().filter(|(_, other)| other.key == *key);
+        of_key.map(|(id, _)| *id).filter(|id| *id <= until).max()
+    }
+
+    /// Appends the events to a keyed log, and holds back what follows.
+    fn into_keyed_log(self, retention: KeyedRetention, safe: Option<Arc<SafeId>>) -> TopicKeyedLog {
+        let (now, log) = (now(), KeyedLog::new(retention, self.evicted));
+        let mut log = TopicKeyedLog::new(log, safe);
+        log.release_removals();
+        for (id, event) in self.events.iter().flat_map(Restored::iter) {
+            if let Some(key) = self.keys.get(&id) {
+                drop(log.restore(id, key, event, now));
+            }
+        }
+        drop(log.evict(now));
+        let last = log.newest_id();
+        log.hold(Some(last));
         log
     }
 }

@@ -267,7 +267,7 @@ fn a_reader_of_the_last_id_finds_every_event_before_it() {
             .each_ref()
             .map(|topic| topic.shared.newest.load() > visible);
         let counts = topics.each_ref().map(|topic| {
-            let (state, mut count, mut after) = (topic.lock(), 0, LogId::default());
+            let (mut state, mut count, mut after) = (topic.lock(), 0, LogId::default());
             while let Some(slice) = state.log.slice_between(after, visible).unwrap() {
                 (count, after) = (count + slice.count(), slice.last_id());
             }

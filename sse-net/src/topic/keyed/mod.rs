@@ -4,16 +4,18 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::{error, fmt};
+use std::sync::Arc;
+use std::{error, fmt, slice};
 
-use sse_core::{Decoded, Decoder, Encoded, Event, Evicted, LogId, MessageEvent};
+use sse_core::{
+    Decoded, Decoder, Encoded, Event, EventKey, Evicted, KeyedSlice, LogId, MessageEvent,
+};
 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{PublishError, Published};
-use std::sync::Arc;
+use super::publish::{PublishError, Published, max_len};
 
 impl Hub {
     /// Returns the keyed topic with this name, and creates it if need be.
@@ -25,7 +27,8 @@ impl Hub {
     /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
     /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
     ///
-    /// The topic is dropped when nobody holds it and it has no key. Its settings are
+    /// With a journal, a restart restores the newest events, the removals, and that the topic is
+    /// keyed. The topic is dropped when nobody holds it and it has no key. Its settings are
     /// [`TopicConfig`](crate::TopicConfig)'s; of the retention, [`keyed`](crate::TopicConfig::keyed)
     /// counts.
     ///
@@ -48,9 +51,6 @@ impl Hub {
     /// [`KeyedTopicError`]: a topic with this name exists and is not keyed, or the hub has no
     /// room for another topic.
     pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
-        if self.storage().is_some() {
-            return Err(KeyedTopicError::Journal);
-        }
         let topic = self.find_or_create_keyed(name.as_ref())?;
         if topic.shared.is_keyed() {
             Ok(topic)
@@ -77,15 +77,13 @@ impl Topic {
         key: impl AsRef<str>,
         event: &Event<'_>,
     ) -> Result<Published, PublishError> {
-        if event.event_id().is_some() {
-            return Err(PublishError::OwnId);
-        }
-        let encoded = match &self.shared.config.event_type {
-            Some(event_type) => Encoded::new(&event.or_type(event_type)),
-            None => Encoded::new(event),
+        let published = match &self.shared.config.event_type {
+            Some(event_type) => {
+                self.publish_as(key.as_ref(), &event.or_type(event_type), Kind::Value)
+            }
+            None => self.publish_as(key.as_ref(), event, Kind::Value),
         };
-        let published = self.publish_encoded(key.as_ref(), encoded, Kind::Value)?;
-        published.ok_or(PublishError::NotKeyed)
+        published?.ok_or(PublishError::NotKeyed)
     }
 
     /// Removes a key of a [keyed topic](Hub::keyed_topic), if it has a value.
@@ -100,7 +98,7 @@ impl Topic {
     pub fn remove(&self, key: impl AsRef<str>) -> Result<Option<Published>, PublishError> {
         let key = key.as_ref();
         let event = Event::new().event(&self.shared.config.removal_type);
-        self.publish_encoded(key, Encoded::new(&event.data(key)), Kind::Removal)
+        self.publish_as(key, &event.data(key), Kind::Removal)
     }
 
     /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
@@ -132,40 +130,38 @@ impl Topic {
     pub fn keys(&self) -> Vec<Arc<str>> {
         let mut keys = HashMap::new();
         let (mut place, mut after) = (0_usize, LogId::default());
-        loop {
-            let part = match &self.lock().log {
-                TopicLog::Keyed(log) => log.keys_after(after),
-                TopicLog::Ordinary(_) => None,
-            };
-            let Some(part) = part else {
-                break;
-            };
-            for (key, has_value) in part.keys {
+        while let Some(slice) = self.keyed_slice_after(after) {
+            for EventKey { key, is_removal } in slice.keys {
                 place += 1;
-                keys.insert(key, (place, has_value));
+                keys.insert(key, (place, is_removal));
             }
-            after = part.last;
+            after = slice.events.last_id();
         }
-        keys.retain(|_, (_, has_value)| *has_value);
+        keys.retain(|_, (_, is_removal)| !*is_removal);
         let mut keys = Vec::from_iter(keys);
         keys.sort_unstable_by_key(|(_, (place, _))| *place);
         keys.into_iter().map(|(key, _)| key).collect()
     }
 
+    fn keyed_slice_after(&self, after: LogId) -> Option<KeyedSlice> {
+        match &mut self.lock().log {
+            TopicLog::Keyed(log) => log.keyed_slice_between(after, LogId::new(u64::MAX, u64::MAX)),
+            TopicLog::Ordinary(_) => None,
+        }
+    }
+
     /// Appends an event and wakes subscribers. Returns `None` if there is nothing to remove.
-    fn publish_encoded(
+    fn publish_as(
         &self,
         key: &str,
-        event: Encoded,
+        event: &Event<'_>,
         kind: Kind,
     ) -> Result<Option<Published>, PublishError> {
-        if key.len() > MAX_KEY || key.contains(['\r', '\n']) {
+        if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
             return Err(PublishError::InvalidKey);
         }
-        let (len, max) = (event.max_len(), self.shared.config.max_event);
-        if len > max {
-            return Err(PublishError::TooLarge { len, max });
-        }
+        let large = self.encode_large(slice::from_ref(event))?.pop();
+        let mut encoded = large.map(|(_, encoded)| encoded);
         let now = now();
         let (order, mut state) = self.lock_open()?;
         let mut order = order.ok_or(PublishError::NotKeyed)?;
@@ -174,16 +170,21 @@ impl Topic {
         };
         let mut evicted = match kind {
             Kind::Removal if !log.contains(key) => return Ok(None),
-            Kind::Removal => Evicted::default(),
-            Kind::Value => log.make_room(key, len)?,
+            Kind::Value if encoded.is_some() || !log.has_room(key, max_len(event)) => {
+                log.release_removals();
+                let encoded = encoded.get_or_insert_with(|| Encoded::new(event));
+                log.make_room(key, encoded.max_len())?
+            }
+            _ => Evicted::default(),
         };
         let before = log.newest_id();
         let id = self.shared.assign(&mut order, 1, now).next();
         drop(order);
         let id = id.unwrap_or_default();
-        evicted.append(match kind {
-            Kind::Value => log.append_as(id, key, event, now),
-            Kind::Removal => log.remove_as(id, key, event, now),
+        evicted.append(match (kind, encoded) {
+            (Kind::Value, Some(encoded)) => log.append_encoded_as(id, key, encoded, now),
+            (Kind::Value, None) => log.append_as(id, key, event, now),
+            (Kind::Removal, _) => log.remove_as(id, key, event, now),
         });
         Ok(Some(self.announce(state, before, Some(id), evicted)))
     }
@@ -202,8 +203,6 @@ enum Kind {
 pub enum KeyedTopicError {
     /// The topic exists and is not keyed.
     NotKeyed,
-    /// The hub has a journal.
-    Journal,
     /// The hub has no room for another topic.
     TooManyTopics(TooManyTopics),
 }
@@ -217,9 +216,6 @@ impl From<TooManyTopics> for KeyedTopicError {
 impl fmt::Display for KeyedTopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Journal => f.write_str(
-                "the hub has a journal, which does not store keyed topics yet; use a hub without one",
-            ),
             Self::NotKeyed => f.write_str(
                 "the hub has a topic of this name that is not keyed; use another name, or create \
                  the keyed topic first",

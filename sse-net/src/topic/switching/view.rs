@@ -171,8 +171,8 @@ impl Member {
         if self.from >= change {
             return None;
         }
-        let (is_keyed, state) = (self.topic.is_keyed(), self.topic.lock());
-        let log = &state.log;
+        let (is_keyed, mut state) = (self.topic.is_keyed(), self.topic.lock());
+        let log = &mut state.log;
         let read = match self.after {
             // What a keyed topic has dropped since, the client has not received either.
             None if is_keyed => log.slice_between(self.from, change),
