@@ -70,6 +70,23 @@ fn what_has_become_visible_is_settled_by_later_events() {
 }
 
 #[test]
+fn bytes_up_to_an_id_are_those_that_readers_get() {
+    let mut log = KeyedLog::new(KeyedRetention::default(), LogId::default());
+    for id in 1..=2000 {
+        let key = format!("k{}", id * id % 97 % 60);
+        let data = "x".repeat((id as usize * 31) % 300);
+        drop(log.append_as(LogId::new(id, 0), &key, &Event::new().data(data), at(id)));
+    }
+    for until in (0..=2000).step_by(50).map(|id| LogId::new(id, 0)) {
+        let (mut len, mut after) = (0, LogId::default());
+        while let Some(slice) = log.slice_between(after, until) {
+            (len, after) = (len + slice.len(), slice.last_id());
+        }
+        assert_eq!(log.bytes_until(until), len, "up to {until}");
+    }
+}
+
+#[test]
 fn removals_are_dropped_after_a_time() {
     let retention = KeyedRetention::default().removals(at(10));
     let mut log = log(retention, "a b -a c -c");

@@ -161,16 +161,18 @@ impl Contents {
                 Entry::Synced(id) => self.synced = self.synced.max(id),
                 Entry::Floor(id) => self.floor = self.floor.max(id),
                 Entry::Evicted(id, name) => {
-                    let id = self.limit(id);
+                    let limit = self.limit(id);
+                    let removed = Some(id).filter(|id| *id == limit).unwrap_or_default();
                     self.topic(name.as_deref(), |topic| {
-                        topic.evicted = topic.evicted.max(id);
+                        topic.evicted = topic.evicted.max(limit);
+                        topic.removed = topic.removed.max(removed);
                     });
                 }
                 // Also if it is after what counts: clients that have seen a lost event, which
                 // superseded another, begin anew.
                 Entry::Dropped(id, name) => {
                     self.topic(Some(&*name), |topic| {
-                        topic.is_keyed = true;
+                        topic.keyed = topic.keyed.max(id);
                         topic.evicted = topic.evicted.max(id);
                     });
                 }
@@ -187,7 +189,9 @@ impl Contents {
                         continue;
                     }
                     let key = key.map(|key| key.into_owned().key);
-                    self.topic(topic.as_deref(), |topic| topic.is_keyed |= key.is_some());
+                    if key.is_some() {
+                        self.topic(topic.as_deref(), |topic| topic.keyed = topic.keyed.max(id));
+                    }
                     let name = topic.unwrap_or_default().into();
                     self.unread.push((id, name, key));
                 }
@@ -284,7 +288,7 @@ impl Contents {
                 Some(key) => topic.newest_of(key, end).is_some_and(|newest| newest > id),
                 None => id <= topic.evicted,
             };
-            if !counts || is_there || is_over {
+            if !counts || is_there || is_over || id <= topic.removed {
                 // It was lost before, another segment has it, or it was evicted or superseded.
             } else if id <= self.synced {
                 topic.evicted = topic.evicted.max(id);
@@ -308,7 +312,7 @@ impl Contents {
 
 fn push(topic: &mut RestoredTopic, record: &Record<'_>) {
     if let Some(key) = &record.key {
-        topic.is_keyed = true;
+        topic.keyed = topic.keyed.max(record.id);
         topic.keys.insert(record.id, EventKey::clone(key));
     }
     let newest = topic.events.last_mut();

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use sse_core::{Event, Events, KeyedRetention, LogId, Resume};
 
 use super::disk::{EIO, ENOSPC, Fault, MemoryDisk};
-use super::{EVERY, INTERVAL, NEVER, Process, journal};
+use super::{EVERY, INTERVAL, NEVER, Process, journal, retained};
 use crate::config::TopicConfig;
 use crate::journal::SyncPolicy;
 use crate::topic::{KeyedTopicError, Start, Topic};
@@ -110,6 +110,38 @@ fn a_restart_remembers_which_removals_were_dropped_for_good() {
     let topic = process.hub.keyed_topic("few").unwrap();
     assert_eq!(topic.resume(Some(&first.into())), Resume::Gap);
     assert_eq!(topic.resume(Some(&dropped_by[0].into())), Resume::Resumed);
+}
+
+#[test]
+fn a_restart_does_not_bring_back_what_a_removed_topic_had() {
+    let disk = MemoryDisk::default();
+    let mut process = start(&disk, EVERY, KeyedRetention::default());
+    let topic = process.hub.keyed_topic("state").unwrap();
+    let first = set(&topic, "a", "1");
+    topic.forget(Duration::from_secs(60));
+    process.settle();
+    let topic = process.hub.keyed_topic("state").unwrap();
+    set(&topic, "b", "1");
+    process.settle();
+    assert_eq!(text(&read(&topic, None, Map::new())), "b1");
+    drop((topic, process));
+    disk.kill();
+
+    let mut process = start(&disk, EVERY, KeyedRetention::default());
+    let topic = process.hub.keyed_topic("state").unwrap();
+    assert_eq!(text(&read(&topic, None, Map::new())), "b1");
+    assert_eq!(topic.resume(Some(&first.into())), Resume::Gap);
+    topic.forget(Duration::from_secs(60));
+    process.publish("state", "is ordinary");
+    process.settle();
+    drop((topic, process));
+    disk.kill();
+
+    let process = start(&disk, EVERY, KeyedRetention::default());
+    let error = process.hub.keyed_topic("state").unwrap_err();
+    assert_eq!(error, KeyedTopicError::NotKeyed);
+    let topic = process.hub.topic("state").unwrap();
+    assert_eq!(retained(&topic), "is ordinary");
 }
 
 #[test]

@@ -230,7 +230,10 @@ pub(crate) struct RestoredTopic {
     pub(crate) evicted: LogId,
     /// How the topic ended, if it did not begin anew after that.
     pub(crate) finish: Option<Finish>,
-    pub(crate) is_keyed: bool,
+    /// Events up to this ID are of a topic of the same name that was removed.
+    pub(crate) removed: LogId,
+    /// The greatest ID of an event with a key, or of a removal that was dropped for good.
+    pub(crate) keyed: LogId,
     /// The key of each event.
     pub(crate) keys: HashMap<LogId, EventKey>,
 }
@@ -264,7 +267,7 @@ impl HubCore {
             let finish = restored.finish.clone();
             let create = |name: Arc<str>, _| {
                 let config = Arc::clone(hub.config.topic(&name));
-                let log = match restored.is_keyed {
+                let log = match restored.is_keyed() {
                     true => restored
                         .into_keyed_log(config.keyed, hub.safe.clone())
                         .into(),
@@ -508,6 +511,10 @@ impl RestoredTopic {
         log
     }
 
+    fn is_keyed(&self) -> bool {
+        self.keyed > self.removed
+    }
+
     /// Returns the ID of the newest event of a key, of those up to `until`.
     pub(crate) fn newest_of(&self, key: &Arc<str>, until: LogId) -> Option<LogId> {
         let of_key = self.keys.iter().filter(|(_, other)| other.key == *key);
@@ -520,7 +527,9 @@ impl RestoredTopic {
         let mut log = TopicKeyedLog::new(log, safe);
         log.release_removals();
         for (id, event) in self.events.iter().flat_map(Restored::iter) {
-            if let Some(key) = self.keys.get(&id) {
+            if id > self.removed
+                && let Some(key) = self.keys.get(&id)
+            {
                 drop(log.restore(id, key, event, now));
             }
         }
