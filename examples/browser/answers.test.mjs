@@ -47,7 +47,7 @@ test("a page of an allowed origin can read every response, also of a finished to
     [`/sse?lastEventId=${ids.at(-1)}`, { method: "HEAD" }, "204 "],
     ["/sse?lastEventId=%0A", {}, "400 the last event ID in the query has a control character"],
     ["/unknown", {}, "404 there is nothing at this path"],
-    ["/sse", { method: "POST" }, "405 the method is not allowed; use GET"],
+    ["/sse", { method: "POST" }, "405 the method is not allowed; use one that Allow lists"],
     ["/sse", { headers: { Accept: "text/html" } }, "406 Accept excludes event streams, and there is nothing else here"],
   ]) {
     assert.equal(await read(path, options), expected, path);

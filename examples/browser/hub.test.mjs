@@ -22,7 +22,7 @@ before(async () => {
 after(() => browser?.close());
 
 test("three topics share a connection and are switched", async (t) => {
-  const { wire } = await serve(t);
+  const { demo, wire } = await serve(t);
   const page = await openPage(await newContext(t), wire);
   const first = await until("all topics", () => read(page), isComplete);
   assert.deepEqual([first.state, first.notes, first.errors], ["open", [], []]);
@@ -32,17 +32,30 @@ test("three topics share a connection and are switched", async (t) => {
   assert.deepEqual(topics(wire), ["feed,inbox,values"]);
   assert.equal(wire.open(), 1);
 
+  // The values are switched off and on again while the other topics continue.
   await page.uncheck("[value=values]");
-  await until("the other stream", () => topics(wire).length, (streams) => streams === 2);
+  await until("the request", () => switches(wire), (count) => count === 1);
   const without = await until("events of the feed", () => read(page), ({ feed }) => feed.length > first.feed.length + 3);
   assert.deepEqual(without.hidden, ["values"]);
+  await until("the end of measuring", () => demo.lines, (lines) => lines.includes("the values have no client: measuring ends"));
   await page.check("[value=values]");
-  const again = await until("values", () => read(page), ({ feed, points }) => feed.length > without.feed.length + 3 && points > without.points + 3);
-  assert.deepEqual([again.rivers, again.hidden], [RIVERS, []]);
+  const again = await until("values", () => read(page), ({ points, rivers, state }) => points > 30 && rivers.length === RIVERS.length && state === "open");
+  assert.deepEqual([again.rivers, again.hidden, again.notes, again.errors], [RIVERS, [], [], []]);
   // No event of the other topics was lost or repeated.
   assert.deepEqual(again.mails, ["<b>hey</b>"]);
   assertRises(again.feed);
-  assert.deepEqual(topics(wire), ["feed,inbox,values", "feed,inbox", "feed,inbox,values"]);
+
+  // The inbox comes again from its beginning.
+  await page.uncheck("[value=inbox]");
+  await until("the request", () => switches(wire), (count) => count === 3);
+  await page.evaluate(async (to) => {
+    const body = JSON.stringify({ to, from: to, text: "while it is off" });
+    await fetch("/hub/inbox", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  }, first.visitor);
+  await page.check("[value=inbox]");
+  const mails = await until("both messages", () => read(page), ({ mails }) => mails.length === 2);
+  assert.deepEqual(mails.mails, ["while it is off", "<b>hey</b>"]);
+  assert.deepEqual(topics(wire), ["feed,inbox,values"]);
   assert.equal(wire.open(), 1);
 
   for (const topic of ["values", "inbox", "feed"]) await page.uncheck(`[value=${topic}]`);
@@ -50,8 +63,9 @@ test("three topics share a connection and are switched", async (t) => {
   const idle = await read(page);
   assert.equal(idle.state, "idle");
   await page.check("[value=feed]");
-  const back = await until("the feed", () => read(page), ({ feed }) => feed.length > idle.feed.length + 3);
+  const back = await until("the feed", () => read(page), ({ feed }) => feed.length > 3 && feed[0] !== idle.feed[0]);
   assertRises(back.feed);
+  assert.deepEqual(topics(wire), ["feed,inbox,values", "feed"]);
 });
 
 test("a second tab shares the connection of the first", async (t) => {
@@ -78,7 +92,9 @@ test("a second tab shares the connection of the first", async (t) => {
 
   await second.close();
   await until("one tab", () => read(page), ({ tabs }) => tabs === "1");
-  await until("another stream", () => topics(wire), (streams) => streams.at(-1) === "feed,inbox");
+  await until("the values to be switched off", () => switches(wire), (count) => count === 1);
+  assert.deepEqual(topics(wire), ["feed,inbox,values"]);
+  assert.equal(wire.open(), 1);
 });
 
 test("without SharedWorker each tab has a connection", async (t) => {
@@ -132,6 +148,36 @@ test("with a journal the page resumes after a restart, and a new page has the ta
   assert.deepEqual([shown.rivers, shown.notes, shown.errors], [RIVERS, [], []]);
 });
 
+test("topics that were switched while the server ran are followed after its restart", async (t) => {
+  const journal = await mkdtemp(join(tmpdir(), "sse-demo-"));
+  t.after(() => rm(journal, { recursive: true }));
+  const { demo, wire } = await serve(t, "--journal", journal);
+  const page = await openPage(await newContext(t), wire);
+  await until("all topics", () => read(page), isComplete);
+  for (const topic of ["values", "inbox", "feed"]) await page.uncheck(`[value=${topic}]`);
+  await page.check("[value=feed]");
+  await until("the stream of the feed", () => topics(wire), (streams) => streams.at(-1) === "feed");
+  await until("the feed", () => read(page), ({ state, feed }) => state === "open" && feed.length > 1);
+  await page.check("[value=inbox]");
+  await say(page, "before");
+  await until("the message", () => read(page), ({ mails }) => mails.length === 1);
+  const count = switches(wire);
+
+  // The page learns that the new server does not know its token, and sends its topics again.
+  wire.cut();
+  const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+  await demo.kill();
+  await startDemo(t, "--listen", `127.0.0.1:${demo.port}`, "--journal", journal);
+  wire.mend();
+  await until("the request", () => switches(wire), (again) => again === count + 1);
+  await say(page, "after");
+  const found = await until("both messages", () => read(page), ({ mails, feed }) => mails.length > 1 && feed.length > lost.feed.length + 3);
+  assert.deepEqual([found.mails, found.notes, found.errors], [["after", "before"], [], []]);
+  assert.equal(found.state, "open");
+  assertRises(found.feed);
+  assert.equal(wire.open(), 1);
+});
+
 function isComplete({ state, rivers, feed }) {
   return state === "open" && rivers.length === RIVERS.length && feed.length > 1;
 }
@@ -147,6 +193,11 @@ function assertRises(ids) {
 
 function topics(wire) {
   return wire.streams().map(({ path }) => new URL(path, "http://demo").searchParams.get("topics"));
+}
+
+// The number of requests that switch topics.
+function switches(wire) {
+  return wire.requests.filter(({ method, path }) => method === "POST" && path.startsWith("/hub/events?")).length;
 }
 
 // Sends a message to the visitor's own inbox.

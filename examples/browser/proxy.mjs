@@ -5,9 +5,9 @@ import net from "node:net";
 
 // Forwards bytes between the browser and the demo, and keeps each request head and all received bytes. When the
 // demo closes a connection, so does the proxy. `cut` interrupts the network, `mend` restores it. Streams are the
-// requests for `streamPath`; `open` returns the number of their connections that are open.
+// `GET` requests for `streamPath`; `open` returns the number of their connections that are open.
 export async function record(t, demoPort, streamPath = "/sse") {
-  const isStream = ({ path }) => path.split("?")[0] === streamPath;
+  const isStream = ({ method, path }) => method === "GET" && path.split("?")[0] === streamPath;
   const streaming = new Set();
   const wire = { port: 0, requests: [], received: "", streams: () => wire.requests.filter(isStream), open: () => streaming.size };
   const sockets = new Set();
@@ -56,5 +56,6 @@ export async function record(t, demoPort, streamPath = "/sse") {
 function parseHead(head) {
   const [line, ...fields] = head.split("\r\n");
   const lastEventId = fields.find((field) => /^last-event-id:/i.test(field))?.replace(/^[^:]*:\s*/, "");
-  return { path: line.split(" ")[1], lastEventId };
+  const [method, path] = line.split(" ");
+  return { method, path, lastEventId };
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use cli::{Ending, Signals};
 use sse_core::{Rejection, Response};
-use sse_net::{Answer, Handler, Request};
+use sse_net::{Answer, Handler, Request, Snapshot};
 use tokio::runtime::Runtime;
 
 use self::hub::Demo;
@@ -76,6 +76,7 @@ impl Handler for Demo {
     async fn handle(&self, request: Request) -> Answer {
         match (request.method(), request.path()) {
             ("POST", "/hub/inbox") => self.send(request).await,
+            ("POST", "/hub/events") => self.switch(request).await,
             ("GET" | "HEAD", "/") => respond(request, HTML, include_str!("feed.html")),
             ("GET" | "HEAD", "/sse") => self.feed.follow(request),
             ("GET" | "HEAD", "/hub") => respond(request, HTML, include_str!("hub.html")),
@@ -85,6 +86,10 @@ impl Handler for Demo {
             }
             ("GET" | "HEAD", "/hub/shared-events.js") => {
                 respond(request, SCRIPT, include_str!("shared-events.js"))
+            }
+            ("GET" | "HEAD", "/metrics") => {
+                let text = request.stats().to_prometheus();
+                request.respond(Response::new(200).with_body(Snapshot::PROMETHEUS_TYPE, text))
             }
             ("GET" | "HEAD", _) => request.reject(Rejection::NOT_FOUND),
             _ => request.reject(Rejection::METHOD_NOT_ALLOWED),

@@ -15,7 +15,13 @@
 // follows every topic that some tab follows, and sends all events to all tabs; a tab gets the types for which it
 // listens. A browser without SharedWorker (Chrome on Android) has a connection for each tab, by the same code.
 //
-// A tab that opens late first gets the newest events that the worker retains: 50 of each type.
+// The URL of the stream has a secret token. A POST to that URL, with {"add":[…],"remove":[…]} as JSON, switches topics
+// while the stream continues on its connection. The server keeps them when the browser reconnects. If it does not know
+// the token any more, for example after a restart, it says so in a `gap` event, and the topics are sent again with
+// `"after"`, the last event ID.
+//
+// A tab that opens late first gets the newest events that the worker retains: 50 of each type. `restart` means that
+// a new stream begins, so that a page clears what it shows.
 //
 // The script and the stream have to be of the page's origin. Pages share a connection if their URL of the stream is
 // the same, so whatever decides who may see what belongs into a cookie or that URL.
@@ -27,7 +33,7 @@ export class SharedEvents extends EventTarget {
   readyState = EventSource.CONNECTING;
   #port;
   #topics = [];
-  #types = new Set(["open", "error", "tabs"]);
+  #types = new Set(["open", "error", "tabs", "restart"]);
 
   // The query of `url` may have anything but `topics`.
   constructor(url) {
@@ -85,12 +91,16 @@ export class SharedEvents extends EventTarget {
 class Connection {
   #url;
   #source;
-  #followed = []; // the topics of the source
+  #address; // the URL of the source, with its token
+  #first = []; // the topics in that URL
+  #wanted = []; // the topics of all tabs together
+  #followed = []; // those that the server knows of
+  #after; // the last event ID, if the server has forgotten the topics
+  #isSwitching = false;
   #lastEventId = "";
   #tabs = new Map(); // from the port of a tab to its topics
   #types = new Set();
   #retained = []; // the newest events of each type, in the order of their arrival
-  #known = new Set(); // those that a new source may repeat
 
   constructor(url) {
     this.#url = url;
@@ -121,23 +131,62 @@ class Connection {
     if (this.#state() === EventSource.OPEN) port.postMessage(this.#message({ type: "open" }));
   }
 
-  // Follows the topics of all tabs together. `EventSource` has one URL for its life, and reconnects with it, so
-  // other topics need another source. With fewer topics it continues after the last event. With a topic more it
-  // begins with the newest events of each, and those that have been received are known by their IDs.
+  // Follows the topics of all tabs together: with a new source if there is none, or else on the connection.
   #switch() {
-    const followed = [...new Set([...this.#tabs.values()].flat())].sort();
-    if (followed.join() === this.#followed.join() && this.#state() !== EventSource.CLOSED) return;
-    const isSubset = followed.every((topic) => this.#followed.includes(topic));
-    this.#followed = followed;
-    this.#source?.close();
-    this.#source = undefined;
-    if (followed.length === 0) return;
+    this.#wanted = [...new Set([...this.#tabs.values()].flat())].sort();
+    if (this.#wanted.length === 0) {
+      this.#source?.close();
+      this.#source = undefined;
+    } else if (this.#state() === EventSource.CLOSED) {
+      this.#open();
+    } else {
+      this.#post();
+    }
+  }
+
+  #open() {
     const url = new URL(this.#url);
-    url.searchParams.set("topics", followed.join());
-    if (isSubset && this.#lastEventId) url.searchParams.set("lastEventId", this.#lastEventId);
-    this.#known = new Set(this.#retained.map(nameOf));
-    this.#source = new EventSource(url);
-    for (const type of ["open", "error", ...this.#types]) this.#source.addEventListener(type, this.#pass);
+    url.searchParams.set("token", makeToken());
+    this.#address = url.href;
+    this.#first = this.#followed = this.#wanted;
+    this.#after = undefined;
+    url.searchParams.set("topics", this.#first.join());
+    this.#retained = [];
+    this.#send({ type: "restart" });
+    const source = (this.#source = new EventSource(url));
+    source.addEventListener("open", () => source === this.#source && this.#post());
+    source.addEventListener("gap", (event) => source === this.#source && this.#resend(event));
+    for (const type of ["open", "error", ...this.#types]) source.addEventListener(type, this.#pass);
+  }
+
+  // The server has begun with the topics in the URL, since it does not know the token.
+  #resend(event) {
+    if (!isOfToken(event)) return;
+    this.#followed = this.#first;
+    this.#after = this.#lastEventId;
+    this.#post();
+  }
+
+  // Sends the changes, one request after the other. What fails is sent when the stream opens again.
+  async #post() {
+    if (this.#isSwitching) return;
+    this.#isSwitching = true;
+    try {
+      while (this.#state() === EventSource.OPEN && this.#wanted.join() !== this.#followed.join()) {
+        const [source, wanted, followed] = [this.#source, this.#wanted, this.#followed];
+        const add = wanted.filter((topic) => !followed.includes(topic));
+        const remove = followed.filter((topic) => !wanted.includes(topic));
+        const body = JSON.stringify({ add, remove, after: this.#after });
+        const response = await fetch(this.#address, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+        if (!response.ok) break;
+        // Meanwhile the source may be another one, or its topics may have been forgotten.
+        if (source === this.#source && followed === this.#followed) this.#followed = wanted;
+      }
+    } catch {
+      // The server cannot be reached.
+    } finally {
+      this.#isSwitching = false;
+    }
   }
 
   #state() {
@@ -148,8 +197,8 @@ class Connection {
     if (target !== this.#source) return;
     const event = { type, data, lastEventId };
     if (data !== undefined) {
+      if (isOfToken(event)) return; // A tab has nothing to do with it.
       this.#lastEventId = lastEventId;
-      if (this.#known.delete(nameOf(event))) return;
       this.#retain(event);
     }
     this.#send(event);
@@ -171,8 +220,15 @@ class Connection {
   }
 }
 
-function nameOf({ type, lastEventId }) {
-  return `${type} ${lastEventId}`;
+// Whether a gap event reports that the server does not know the token.
+function isOfToken({ type, data }) {
+  return type === "gap" && data.includes('"token":"unknown"');
+}
+
+// 128 random bits, also on a page without HTTPS.
+function makeToken() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 if (globalThis.SharedWorkerGlobalScope) {

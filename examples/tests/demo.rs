@@ -16,6 +16,8 @@ use serde_json::Value;
 
 const PAGE: &str = include_str!("../demo/feed.html");
 
+const METRICS: &str = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
+
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
 #[test]
@@ -28,6 +30,7 @@ fn each_request_gets_its_response() {
         ("GET /?from=here", "200 OK", html, PAGE),
         ("HEAD /", "200 OK", html, ""),
         ("HEAD /sse", "200 OK", stream, ""),
+        ("HEAD /metrics", "200 OK", METRICS, ""),
         ("HEAD /nothing", "404 Not Found", "", ""),
         (
             "GET /nothing",
@@ -51,7 +54,7 @@ fn each_request_gets_its_response() {
             "POST /sse",
             "405 Method Not Allowed",
             "Allow: GET, HEAD, OPTIONS\r\n",
-            "the method is not allowed; use GET\n",
+            "the method is not allowed; use one that Allow lists\n",
         ),
     ] {
         demo.check(request, status, header, body);

@@ -77,7 +77,7 @@ fn each_request_gets_its_response() {
             "POST /hub",
             "405 Method Not Allowed",
             "",
-            "the method is not allowed; use GET\n",
+            "the method is not allowed; use one that Allow lists\n",
         ),
     ] {
         demo.check(request, status, header, body);
@@ -110,6 +110,66 @@ fn a_message_is_delivered_or_refused() {
             "{body}: {head}"
         );
     }
+}
+
+#[test]
+fn topics_are_switched_on_the_stream_of_a_token() {
+    let demo = Server::start(DEMO, &["--every", "0.05"]);
+    let token = "0123456789abcdef0123456789abcdef";
+    let path = format!("/hub/events?topics=feed&visitor=ann&token={token}");
+    let switch = |path: &str, body: &Value| {
+        let json = "Content-Type: application/json\r\n";
+        let head = post_to(&demo, path, json, &body.to_string());
+        head.split("\r\n").next().unwrap().to_owned()
+    };
+    let add = json!({"add": ["inbox"]});
+    assert_eq!(switch(&path, &add), "HTTP/1.1 404 Not Found");
+    let mut stream = events(demo.get(&path, ""));
+    let opening = stream.next().unwrap();
+    assert_eq!(
+        (opening.event(), opening.data()),
+        ("topics", "{\"topics\":[\"feed\"]}")
+    );
+    say(&demo, "ann", "before");
+    for (path, body, expected) in [
+        (&*path, add.clone(), "204 No Content"),
+        (&path, add.clone(), "204 No Content"),
+        (&path, json!({"remove": ["feed"]}), "204 No Content"),
+        (&path, json!({"add": ["news"]}), "400 Bad Request"),
+        (&path, json!({"replace": ["feed"]}), "400 Bad Request"),
+        (&path.replace("=ann", "=bob"), add.clone(), "404 Not Found"),
+        (&path.replace(token, "0"), add.clone(), "400 Bad Request"),
+        ("/hub/events?visitor=ann", add, "400 Bad Request"),
+    ] {
+        assert_eq!(
+            switch(path, &body),
+            format!("HTTP/1.1 {expected}"),
+            "{path} {body}"
+        );
+    }
+    say(&demo, "ann", "after");
+    let mut received = Vec::new();
+    while received
+        .last()
+        .is_none_or(|last: &String| !last.contains("after"))
+    {
+        let event = stream.next().unwrap();
+        match event.event() {
+            "message" | "heartbeat" => {}
+            "topics" => received.push(event.data().to_owned()),
+            other => received.push(format!("{other} {}", event.data())),
+        }
+    }
+    assert_eq!(
+        received,
+        [
+            "{\"topics\":[\"feed\",\"inbox/ann\"],\"from\":{\"inbox/ann\":null}}",
+            "mail {\"to\":\"ann\",\"from\":\"test\",\"text\":\"before\"}",
+            "{\"topics\":[\"feed\",\"inbox/ann\"]}",
+            "{\"topics\":[\"inbox/ann\"]}",
+            "mail {\"to\":\"ann\",\"from\":\"test\",\"text\":\"after\"}",
+        ]
+    );
 }
 
 #[test]
@@ -207,8 +267,12 @@ const VALUES: &str = "/hub/events?topics=values";
 
 /// Sends a message, and returns the head of the response.
 fn post(demo: &Server, headers: &str, body: &str) -> String {
+    post_to(demo, "/hub/inbox", headers, body)
+}
+
+fn post_to(demo: &Server, path: &str, headers: &str, body: &str) -> String {
     let conn = demo.send(&format!(
-        "POST /hub/inbox HTTP/1.1\r\nHost: demo\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: demo\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     ));
     conn.shutdown(Shutdown::Write).unwrap();

@@ -1,16 +1,16 @@
-//! Reads any bytes as a segment: every byte is covered once. Records that were written are read,
+//! Reads any bytes as a segment: every byte is covered once. Entries that were written are read,
 //! however the file around them is damaged.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Block, Event, LogId, Record, Restored, Segment, SegmentState, Span};
+use sse_core::{Event, LogId, Record, Restored, Segment, SegmentEntry as Entry};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     Bytes(&'a [u8]),
-    /// A comment with a correct checksum, and an event.
+    /// A line with a correct checksum, and an event.
     Checked(&'a str, &'a [u8]),
     Journal(Vec<Written<'a>>, Option<Damage<'a>>),
 }
@@ -18,7 +18,9 @@ enum Input<'a> {
 #[derive(Arbitrary, Debug)]
 enum Written<'a> {
     Event(u16, Option<&'a str>, &'a str),
-    State(u16, Option<u16>, Vec<(u16, Option<&'a str>)>),
+    Epoch(u16, Option<u16>),
+    Span(u16, u16),
+    Evicted(u16, Option<&'a str>),
 }
 
 /// Replaces bytes.
@@ -31,8 +33,8 @@ struct Damage<'a> {
 
 fuzz_target!(|input: Input<'_>| match input {
     Input::Bytes(bytes) => drop(read(bytes)),
-    Input::Checked(comment, event) => {
-        let line = format!("{:08x} {comment}", crc32fast::hash(event));
+    Input::Checked(fields, event) => {
+        let line = format!("{fields} {} {:08x}", event.len(), crc32fast::hash(event));
         let mut file = format!(":{:08x} {line}\n", crc32fast::hash(line.as_bytes())).into_bytes();
         file.extend(event);
         read(&file);
@@ -41,89 +43,64 @@ fuzz_target!(|input: Input<'_>| match input {
 });
 
 fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
-    let (mut file, mut ends) = (Vec::new(), vec![0]);
-    for block in written {
-        match block {
+    let (mut file, mut ends) = (Segment::HEAD.to_vec(), Vec::new());
+    let mut expected = Vec::new();
+    for written in written {
+        let mut event = Vec::new();
+        let entries = match *written {
             Written::Event(id, topic, data) => {
-                let mut event = Vec::new();
-                Event::new()
-                    .id(u64::from(*id))
-                    .data(*data)
-                    .encode(&mut event);
-                Record::encode(log_id(*id), *topic, &event, &mut file);
+                let topic = topic.map(Into::into);
+                let text = Event::new().id(u64::from(id)).data(data);
+                text.encode(&mut event);
+                let (id, event) = (log_id(id), &event[..]);
+                vec![Entry::Event(Record { id, topic, event })]
             }
-            Written::State(from, to, evicted) => state(*from, *to, evicted).encode(&mut file),
+            Written::Epoch(first, last) => vec![Entry::Epoch(log_id(first), last.map(log_id))],
+            Written::Span(from, to) => vec![Entry::From(log_id(from)), Entry::UpTo(log_id(to))],
+            Written::Evicted(id, topic) => vec![Entry::Evicted(log_id(id), topic.map(Into::into))],
+        };
+        for entry in entries {
+            ends.push(file.len());
+            entry.encode(&mut file);
+            expected.push(format!("{entry:?}"));
         }
-        ends.push(file.len());
     }
+    ends.push(file.len());
     let whole = read(&file);
-    assert_eq!(whole.len(), written.len());
-    for (block, written) in whole.iter().zip(written) {
-        match (block, written) {
-            (Block::Record(record), Written::Event(id, topic, _)) => {
-                assert_eq!((record.id, record.topic.as_deref()), (log_id(*id), *topic));
-            }
-            (Block::State(read), Written::State(from, to, evicted)) => {
-                assert_eq!(*read, state(*from, *to, evicted));
-            }
-            _ => panic!("{block:?} is not {written:?}"),
-        }
-    }
+    assert!(whole.iter().map(|entry| format!("{entry:?}")).eq(expected));
     let Some(damage) = damage else { return };
     let start = usize::from(damage.at).min(file.len());
     let end = (start + usize::from(damage.len)).min(file.len());
     let mut damaged = file.clone();
     damaged.splice(start..end, damage.put.iter().copied());
-    if Segment::new(&damaged).is_err() {
-        return; // The damage has changed the version.
-    }
     let left = read(&damaged);
-    for (block, place) in whole.iter().zip(ends.windows(2)) {
+    for (entry, place) in whole.iter().zip(ends.windows(2)) {
         let is_touched = place[0] < end + 1 && start < place[1] + 1;
         assert!(
-            is_touched || left.contains(block),
-            "{block:?} was not touched"
+            is_touched || left.contains(entry),
+            "{entry:?} was not touched"
         );
     }
 }
 
-fn state(from: u16, to: Option<u16>, evicted: &[(u16, Option<&str>)]) -> SegmentState {
-    let evicted = evicted
-        .iter()
-        .map(|(id, name)| (log_id(*id), name.map(str::to_owned)));
-    SegmentState {
-        spans: vec![Span {
-            from: log_id(from),
-            to: to.map(log_id),
-        }],
-        evicted: evicted.collect(),
-        ..SegmentState::default()
-    }
-}
-
-/// Reads the blocks of a segment. Events have one blank line, at their end.
-fn read(bytes: &[u8]) -> Vec<Block<'_>> {
-    let Ok(segment) = Segment::new(bytes) else {
-        return Vec::new();
-    };
-    let (mut blocks, mut at, mut restored) = (Vec::new(), 0, Restored::default());
-    for block in segment {
-        match &block {
-            Block::Record(record) => {
-                let blank = record.event.windows(2).position(|pair| pair == b"\n\n");
-                assert_eq!(blank, record.event.len().checked_sub(2));
-                restored.push(record);
-            }
-            Block::Unread { damage, .. } | Block::Damage(damage) => {
-                let range = damage.range();
-                assert!(at <= range.start && range.start < range.end && range.end <= bytes.len());
-                at = range.end;
-            }
-            Block::State(_) => {}
+/// Reads the entries of a segment, which cover every byte. Events have one blank line, at their
+/// end.
+fn read(bytes: &[u8]) -> Vec<Entry<'_>> {
+    let has_head = bytes.starts_with(Segment::HEAD);
+    let mut at = if has_head { Segment::HEAD.len() } else { 0 };
+    let (mut entries, mut restored) = (Vec::new(), Restored::default());
+    for (place, entry) in Segment::new(bytes) {
+        assert!(place.start == at && at < place.end);
+        at = place.end;
+        if let Entry::Event(record) = &entry {
+            let blank = record.event.windows(2).position(|pair| pair == b"\n\n");
+            assert_eq!(blank, record.event.len().checked_sub(2));
+            restored.push(record);
         }
-        blocks.push(block);
+        entries.push(entry);
     }
-    blocks
+    assert_eq!(at, bytes.len());
+    entries
 }
 
 fn log_id(id: u16) -> LogId {

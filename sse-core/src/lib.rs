@@ -163,7 +163,7 @@ pub use keyed::{KeyedFull, KeyedLog, KeyedRetention, KeysOfPart};
 #[cfg(feature = "recording")]
 mod segment;
 #[cfg(feature = "recording")]
-pub use segment::{Block, Damage, Finish, Record, Segment, SegmentState, Span, UnknownVersion};
+pub use segment::{Finish, Record, Segment, SegmentEntry};
 
 // Event streams with the times of their events.
 #[cfg(feature = "recording")]

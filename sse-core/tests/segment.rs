@@ -7,115 +7,96 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sse_core::{
-    Block, Epoch, Epochs, Event, EventId, Finish, Log, LogId, Record, Restored, Resume, Retention,
-    Segment, SegmentState, Span, UnknownVersion,
+    Epochs, Event, EventId, Finish, Log, LogId, Record, Restored, Resume, Retention, Segment,
+    SegmentEntry as Entry,
 };
 
 #[test]
 fn a_segment_is_an_event_stream_of_this_form() {
-    let mut file = Vec::new();
-    state().encode(&mut file);
-    Record::encode(id(1), None, b"id: 7-1\ndata: one\n\n", &mut file);
-    Record::encode(
-        id(2),
-        Some("a\nb\\c"),
-        b": hi\nid: 7-2\ndata: two\n\n",
-        &mut file,
+    let mut file = Segment::HEAD.to_vec();
+    let entries = entries();
+    entries.iter().for_each(|entry| entry.encode(&mut file));
+    let one = crc("id: 7-1\ndata: one\n\n");
+    let two = crc(": hi\nid: 7-2\ndata: two\n\n");
+    let line = |text: &str| format!(":{:08x} {text}\n", crc(text));
+    let lines = [
+        "epoch 5-3 6-3",
+        "epoch 7-0",
+        "from 6-3",
+        "synced 6-3",
+        &format!("event 7-1 19 {one:08x}"),
+        "floor 1-0",
+        "evicted 2-0",
+        "evicted 3-0 a\\r\\sb",
+        "finished 4-0 3-0 a\\r\\sb",
+        &format!("event 7-2 24 {two:08x} a\\nb\\\\c\\s"),
+        "upto 7-3",
+    ]
+    .map(line);
+    let expected = format!(
+        ":sse-journal 2\n{}id: 7-1\ndata: one\n\n{}: hi\nid: 7-2\ndata: two\n\n{}",
+        lines[..5].concat(),
+        lines[5..10].concat(),
+        lines[10],
     );
-    assert_eq!(
-        String::from_utf8(file.clone()).unwrap(),
-        format!(
-            ":sse-journal 2 {:08x}\n{STATE}\n:{:08x} {:08x} 19 7-1\nid: 7-1\ndata: one\n\n\
-             :{:08x} {:08x} 24 7-2 a\\nb\\\\c\n: hi\nid: 7-2\ndata: two\n\n",
-            crc(STATE),
-            crc(&format!("{:08x} 19 7-1", crc("id: 7-1\ndata: one\n\n"))),
-            crc("id: 7-1\ndata: one\n\n"),
-            crc(&format!(
-                "{:08x} 24 7-2 a\\nb\\\\c",
-                crc(": hi\nid: 7-2\ndata: two\n\n")
-            )),
-            crc(": hi\nid: 7-2\ndata: two\n\n"),
-        )
-    );
-    let blocks: Vec<_> = Segment::new(&file).unwrap().collect();
-    assert_eq!(blocks.len(), 3);
-    assert_eq!(blocks[0], Block::State(state()));
-    let Block::Record(record) = &blocks[2] else {
-        panic!("it is a record")
-    };
-    assert_eq!(record.topic.as_deref(), Some("a\nb\\c"));
+    assert_eq!(String::from_utf8(file.clone()).unwrap(), expected);
+    assert!(Segment::new(&file).map(|(_, entry)| entry).eq(entries));
 }
 
-const STATE: &str = ":epoch 5-3 6-3\n:epoch 7-0 7-0\n:span 6-3\n:span 1-1 2-2\n:synced 6-3\n\
-                     :floor 1-0\n:evicted 2-0\n:evicted 3-0 a\\r b\n\
-                     :finished 3-0 4-0 a\\r b\n";
-
-fn state() -> SegmentState {
-    SegmentState {
-        epochs: vec![
-            Epoch {
-                first: LogId::new(5, 3),
-                last: LogId::new(6, 3),
-            },
-            Epoch {
-                first: id(0),
-                last: id(0),
-            },
-        ],
-        spans: vec![
-            Span {
-                from: LogId::new(6, 3),
-                to: None,
-            },
-            Span {
-                from: LogId::new(1, 1),
-                to: Some(LogId::new(2, 2)),
-            },
-        ],
-        synced: Some(LogId::new(6, 3)),
-        floor: Some(LogId::new(1, 0)),
-        evicted: vec![
-            (LogId::new(2, 0), None),
-            (LogId::new(3, 0), Some("a\r b".to_owned())),
-        ],
-        finished: vec![Finish {
-            last: LogId::new(3, 0),
-            id: LogId::new(4, 0),
+fn entries() -> Vec<Entry<'static>> {
+    let record = |sequence, topic: Option<&'static str>, event| {
+        let topic = topic.map(Into::into);
+        let id = id(sequence);
+        Entry::Event(Record { id, topic, event })
+    };
+    let old = |millis, sequence| LogId::new(millis, sequence);
+    vec![
+        Entry::Epoch(old(5, 3), Some(old(6, 3))),
+        Entry::Epoch(id(0), None),
+        Entry::From(old(6, 3)),
+        Entry::Synced(old(6, 3)),
+        record(1, None, b"id: 7-1\ndata: one\n\n"),
+        Entry::Floor(old(1, 0)),
+        Entry::Evicted(old(2, 0), None),
+        Entry::Evicted(old(3, 0), Some("a\r b".into())),
+        Entry::Finished(Finish {
+            last: old(3, 0),
+            id: old(4, 0),
             topic: "a\r b".to_owned(),
-        }],
-    }
+        }),
+        record(2, Some("a\nb\\c "), b": hi\nid: 7-2\ndata: two\n\n"),
+        Entry::UpTo(id(3)),
+    ]
 }
 
 #[test]
 fn damage_is_reported_and_skipped() {
     let file = segment(4);
-    let ends: Vec<_> = memchr::memmem::find_iter(&file, "\n\n")
-        .map(|blank| blank + 2)
-        .collect();
+    let begins: Vec<_> = Segment::new(&file).map(|(place, _)| place.start).collect();
     let with = |at: usize, byte: u8| {
         let mut file = file.clone();
         file[at] = byte;
         file
     };
-    let comment = ends[1] + 2;
-    let event = ends[2] - 4;
+    let (line, event) = (begins[2] + 2, begins[3] - 4);
     #[rustfmt::skip]
     let cases = [
         ("whole", file.clone(), "s 0 1 2 3"),
         ("empty", vec![], ""),
-        ("no state", file[ends[0]..].to_vec(), "0 1 2 3"),
-        ("a torn state", file[..19].to_vec(), "!"),
-        ("a torn event", file[..ends[4] - 1].to_vec(), "s 0 1 2 ?3"),
-        ("a torn comment", file[..ends[3] + 9].to_vec(), "s 0 1 2 !"),
-        ("a torn start", file[ends[1] - 5..].to_vec(), "! 1 2 3"),
+        ("the head alone", Segment::HEAD.to_vec(), ""),
+        ("no head", file[begins[0]..].to_vec(), "s 0 1 2 3"),
+        ("a torn head", file[..9].to_vec(), "!"),
+        ("a torn event", file[..file.len() - 1].to_vec(), "s 0 1 2 ?3"),
+        ("a torn line", file[..begins[4] + 9].to_vec(), "s 0 1 2 !"),
+        ("a torn start", file[begins[2] - 5..].to_vec(), "! 1 2 3"),
         ("zeros", [&file[..], &[0; 5]].concat(), "s 0 1 2 3 !"),
-        ("a byte of the state", with(18, b'x'), "! 0 1 2 3"),
+        ("a byte of the head", with(3, b'x'), "! s 0 1 2 3"),
         ("a byte of an event", with(event, b'x'), "s 0 ?1 2 3"),
-        ("a byte of a comment", with(comment, b'x'), "s 0 ! 2 3"),
-        ("no blank line", with(ends[2] - 1, b'x'), "s 0 ?1 3"),
+        ("a byte of a line", with(line, b'x'), "s 0 ! 2 3"),
+        ("no blank line", with(begins[3] - 1, b'x'), "s 0 ?1 3"),
         ("a missing byte", [&file[..event], &file[event + 1..]].concat(), "s 0 ?1 2 3"),
         ("a further byte", [&file[..event], b"x", &file[event..]].concat(), "s 0 ?1 2 3"),
-        ("further line ends", [&file[..ends[1]], b"\n\n", &file[ends[1]..]].concat(), "s 0 ! 1 2 3"),
+        ("further line ends", [&file[..begins[2]], b"\n\n", &file[begins[2]..]].concat(), "s 0 ! 1 2 3"),
     ];
     for (name, file, expected) in cases {
         assert_eq!(read(&file), expected, "{name}");
@@ -125,21 +106,27 @@ fn damage_is_reported_and_skipped() {
 }
 
 #[test]
-fn other_formats_are_refused() {
+fn a_later_release_may_add_lines() {
+    let text = "more 7-1 whatever";
+    let mut file = Segment::HEAD.to_vec();
+    file.extend(format!(":{:08x} {text}\n", crc(text)).bytes());
+    let entries: Vec<_> = Segment::new(&file).map(|(_, entry)| entry).collect();
+    assert_eq!(entries, [Entry::Other]);
+}
+
+#[test]
+fn a_file_states_its_format_version() {
     for (file, expected) in [
         (":sse-journal 1 7-0\n\n", Some(1)),
         (":sse-journal 3 00000000\n\n", Some(3)),
-        (":sse-journal 2 00000000\n\n", None),
+        (":sse-journal 2\n", Some(Segment::VERSION)),
+        (":sse-journal 2\r\n", Some(Segment::VERSION)),
         (":sse-journal x\n\n", None),
+        (":sse-journal 99999999999\n\n", None),
         ("data: hey\n\n", None),
     ] {
-        let refused = Segment::new(file.as_bytes()).err();
-        assert_eq!(refused, expected.map(|version| UnknownVersion { version }));
+        assert_eq!(Segment::version(file.as_bytes()), expected);
     }
-    assert_eq!(
-        UnknownVersion { version: 1 }.to_string(),
-        "the segment has format 1, and this release reads format 2"
-    );
 }
 
 #[test]
@@ -162,7 +149,7 @@ fn a_log_continues_those_of_earlier_runs() {
         .unwrap()
         .unwrap();
     for (id, event) in slice.events().take(3) {
-        Record::encode(id, None, event, &mut file);
+        record(id, None, event).encode(&mut file);
     }
     // The last event was lost.
     let mut past: Vec<_> = epochs.iter().collect();
@@ -207,10 +194,8 @@ fn events_that_count_as_evicted_are_not_restored() {
     let mut again = restored(&segment(4));
     assert!(again.contains(id(2)) && !again.contains(id(9)));
     let file = segment(2);
-    let Some(Block::Record(record)) = Segment::new(&file).unwrap().nth(1) else {
-        panic!("it is a record")
-    };
-    assert!(!again.push(&record), "not later than the last one");
+    let first = &records(&file)[0];
+    assert!(!again.push(first), "not later than the last one");
     let merged = restored(&file).merge(&again);
     assert_eq!((merged.len(), merged.last()), (4, Some(id(3))));
 }
@@ -229,7 +214,7 @@ proptest! {
             let mut event = Vec::new();
             Event::new().id(index as u64).data(data).encode(&mut event);
             let start = file.len();
-            Record::encode(id(index as u64), topic.as_deref(), &event, &mut file);
+            record(id(index as u64), topic.as_deref(), &event).encode(&mut file);
             places.push(start..file.len());
         }
         let whole: Vec<_> = records(&file);
@@ -254,35 +239,39 @@ proptest! {
 }
 
 fn records(file: &[u8]) -> Vec<Record<'_>> {
-    let blocks = Segment::new(file).unwrap();
-    let records = blocks.filter_map(|block| match block {
-        Block::Record(record) => Some(record),
+    let records = Segment::new(file).filter_map(|(_, entry)| match entry {
+        Entry::Event(record) => Some(record),
         _ => None,
     });
     records.collect()
 }
 
-/// Returns `s` for a state, the number of an event, `?` before one that cannot be read, and `!`
-/// for damage. All bytes are covered.
+/// Returns the number of each event, `?` before one that cannot be read, `!` for damage, and `s`
+/// for other entries. All bytes are covered.
 fn read(file: &[u8]) -> String {
-    let blocks = Segment::new(file).unwrap().map(|block| match block {
-        Block::Record(record) => record.id.sequence().to_string(),
-        Block::State(_) => "s".to_owned(),
-        Block::Unread { id, .. } => format!("?{}", id.sequence()),
-        Block::Damage(_) => "!".to_owned(),
+    let entries = Segment::new(file).map(|(_, entry)| match entry {
+        Entry::Event(record) => record.id.sequence().to_string(),
+        Entry::Unread { id, .. } => format!("?{}", id.sequence()),
+        Entry::Damage => "!".to_owned(),
+        _ => "s".to_owned(),
     });
-    blocks.collect::<Vec<_>>().join(" ")
+    entries.collect::<Vec<_>>().join(" ")
 }
 
-/// A state and some events.
+/// The beginning of a journal, and some events.
 fn segment(count: u64) -> Vec<u8> {
-    let mut file = Vec::new();
-    state().encode(&mut file);
+    let mut file = Segment::HEAD.to_vec();
+    Entry::From(id(0)).encode(&mut file);
     for number in 0..count {
         let event = format!("id: 7-{number}\ndata: {number}\n\n");
-        Record::encode(id(number), Some("topic"), event.as_bytes(), &mut file);
+        record(id(number), Some("topic"), event.as_bytes()).encode(&mut file);
     }
     file
+}
+
+fn record<'a>(id: LogId, topic: Option<&'a str>, event: &'a [u8]) -> Entry<'a> {
+    let topic = topic.map(Into::into);
+    Entry::Event(Record { id, topic, event })
 }
 
 fn restored(file: &[u8]) -> Restored {

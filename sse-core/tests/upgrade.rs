@@ -110,7 +110,7 @@ fn other_methods_are_refused() {
         let expected = refusal(
             "405 Method Not Allowed",
             &["Allow: GET, HEAD, OPTIONS"],
-            "the method is not allowed; use GET",
+            "the method is not allowed; use one that Allow lists",
         );
         answers(&upgrader, ask(line, &[]), expected);
     }

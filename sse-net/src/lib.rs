@@ -135,7 +135,8 @@
 //!   batching, and [slow clients](SlowClients). [`Topic::watched`]: run a source only while clients
 //!   follow.
 //! - [`Hub`], [`HubConfig`], [`Request::follow_all`], [`Subscription::to`]: many topics with one
-//!   order of IDs, on one stream.
+//!   order of IDs, on one stream. [`Request::with_token`], [`StreamTopics`]: add and remove topics
+//!   while it runs.
 //! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
@@ -222,8 +223,8 @@ pub use sse_core::{
 pub use stats::{Disconnect, Snapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
-    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, Subscription, TooManyTopics,
-    Topic,
+    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, StreamToken, StreamTopics,
+    Subscription, TooManyTopics, Topic,
 };
 #[cfg(unix)]
 pub use transport::bind_unix;

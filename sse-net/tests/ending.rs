@@ -299,7 +299,7 @@ async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
         ("/page", Disconnect::Finished),
         ("/done", Disconnect::Finished),
         ("/fail", Disconnect::HandlerFailed),
-        ("/follow", Disconnect::Gone),
+        ("/follow", Disconnect::ClientClosed),
     ] {
         let mut client = net.get(path).await;
         client.read().await;
@@ -313,7 +313,7 @@ async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
     pass(SECOND).await;
     assert_eq!(
         ends.take(),
-        [Disconnect::Gone],
+        [Disconnect::ClientClosed],
         "though another hook panicked"
     );
     pass(SECOND * 20).await;

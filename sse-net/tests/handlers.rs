@@ -74,7 +74,10 @@ async fn a_handler_is_dropped_when_its_client_disconnects() {
     drop(clients);
     pass(SECOND / 20).await;
     let stats = server.stats();
-    assert_eq!((alive.count(), stats.gone, stats.connections), (0, 2, 0));
+    assert_eq!(
+        (alive.count(), stats.client_closed, stats.connections),
+        (0, 2, 0)
+    );
 }
 
 /// Such a client has sent its request and waits for the response.
@@ -273,7 +276,10 @@ async fn the_future_of_a_stream_is_dropped_when_its_client_disconnects() {
     drop(client);
     pass(SECOND / 20).await;
     let stats = server.stats();
-    assert_eq!((alive.count(), stats.gone, stats.connections), (0, 1, 0));
+    assert_eq!(
+        (alive.count(), stats.client_closed, stats.connections),
+        (0, 1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,7 +351,7 @@ async fn the_hook_gets_the_reason_for_the_end_of_a_stream() {
     assert_eq!(ends.take(), [Disconnect::WriteTimeout]);
     drop(net.ask(400, "GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").await);
     pass(SECOND).await;
-    assert_eq!(ends.take(), [Disconnect::Gone]);
+    assert_eq!(ends.take(), [Disconnect::ClientClosed]);
     let Snapshot {
         finished,
         handler_failures,

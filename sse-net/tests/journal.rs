@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use sse_core::{Event, EventId, Resume, Retention};
 use sse_net::{
-    Hub, HubConfig, Journal, JournalError, PublishError, Published, Start, SyncPolicy, Topic,
+    Hub, HubConfig, Journal, JournalError, PublishError, Published, Start, StreamToken,
+    Subscription, SyncPolicy, Topic,
 };
 use tempfile::TempDir;
 
@@ -85,6 +86,51 @@ async fn the_topics_of_a_hub_continue_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_change_of_a_stream_s_topics_is_known_after_a_restart() {
+    for policy in POLICIES {
+        let dir = Dir::new();
+        let journal = dir.journal().sync(policy);
+        let hub = Hub::open(HubConfig::default(), &journal).unwrap();
+        let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+        let published = b.publish(&Event::new().data("b1")).unwrap();
+        stored(&published).await;
+        let token = StreamToken::random();
+        let mut stream = Subscription::with_token(token.clone(), [&a], None, Start::Live).unwrap();
+        let set = hub.stream_topics(&token).unwrap();
+        set.add([&b], Start::Earliest).unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"data: {\"topics\":[\"a\",\"b\"]}\n\n") {
+            stream.read(&mut text).await.unwrap();
+        }
+        // The client gets the change once the mark has moved.
+        let text = String::from_utf8(text).unwrap();
+        let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        let change = EventId::new(ids.next_back().unwrap().to_owned()).unwrap();
+        // A stream without topics is woken, too.
+        set.remove(["a", "b"]);
+        let mut end = Vec::new();
+        stream.read(&mut end).await.unwrap();
+        assert!(
+            String::from_utf8(end)
+                .unwrap()
+                .ends_with("{\"topics\":[]}\n\n")
+        );
+        hub.sync().await.unwrap();
+        drop((hub, a, b, set, stream, published));
+
+        let hub = Hub::open(HubConfig::default(), &journal).unwrap();
+        let [a, b] = ["a", "b"].map(|name| hub.topic(name).unwrap());
+        let back = Subscription::to([&a, &b], change, Start::Live).unwrap();
+        assert_eq!(
+            (back.resume(), back.lag()),
+            (Resume::Resumed, 0),
+            "{policy:?}"
+        );
+        assert!(hub.stream_topics(&token).is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_journal_is_open_only_once() {
     let dir = Dir::new();
     let topic = Topic::open(Retention::default(), &dir.journal()).unwrap();
@@ -107,6 +153,29 @@ async fn a_journal_is_open_only_once() {
     assert!(Topic::open(Retention::default(), &dir.journal()).is_err());
     drop(subscription);
     Topic::open(Retention::default(), &dir.journal()).unwrap();
+}
+
+/// It opens a journal again that another process has open.
+#[test]
+fn another_process_stays_out() {
+    const DIR: &str = "SSE_JOURNAL_OPEN";
+    if let Some(dir) = std::env::var_os(DIR) {
+        let refused = Hub::open(HubConfig::default(), &Journal::new(dir)).unwrap_err();
+        assert!(matches!(refused, JournalError::InUse(_)));
+        return;
+    }
+    let dir = Dir::new();
+    let _hub = Hub::open(HubConfig::default(), &dir.journal()).unwrap();
+    // Without the lock file, too.
+    for _ in 0..2 {
+        let other = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "another_process_stays_out"])
+            .env(DIR, &dir.path)
+            .output()
+            .unwrap();
+        assert!(other.status.success(), "{other:?}");
+        let _ = fs::remove_file(dir.path.join("lock"));
+    }
 }
 
 #[tokio::test]

@@ -61,9 +61,9 @@ fn everyone_is_served_at(rate: Option<u32>) {
     });
     let server = world.server.take().unwrap();
     step("closed tabs are noticed", || {
-        let before = server.stats().gone;
+        let before = server.stats().client_closed;
         drop((newcomer, idle));
-        wait_until(|| server.stats().gone >= before + 2)
+        wait_until(|| server.stats().client_closed >= before + 2)
     });
     step("the drain returns", || {
         let drain = server.drain(Duration::from_secs(1));

@@ -42,7 +42,7 @@ async fn a_client_that_reads_8_kilobytes_a_second_stays_connected() {
     while !reading.is_finished() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let stats = server.stats();
-        assert_eq!((stats.write_timeouts, stats.gone), (0, 0));
+        assert_eq!((stats.write_timeouts, stats.client_closed), (0, 0));
     }
     let _socket = reading.join().unwrap();
     assert_eq!(server.stats().connections, 1);

@@ -128,7 +128,7 @@ async fn a_client_that_disconnects_is_found_at_once() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         block(move || drop(ask(connect()))).await;
-        assert_eq!(world.end().await, Disconnect::Gone);
+        assert_eq!(world.end().await, Disconnect::ClientClosed);
     }
     assert_eq!(world.topic.subscriptions(), 0);
 }
@@ -138,7 +138,7 @@ async fn a_per_client_stream_finds_a_disconnect_at_once() {
     let mut world = World::new();
     for connect in std::mem::take(&mut world.connects) {
         block(move || drop(ask_for("/own", connect()))).await;
-        assert_eq!(world.end().await, Disconnect::Gone);
+        assert_eq!(world.end().await, Disconnect::ClientClosed);
     }
 }
 
@@ -205,7 +205,7 @@ async fn a_half_closed_client_keeps_its_stream() {
             }
         };
         tokio::select! {
-            end = world.end() => assert_eq!(end, Disconnect::Gone),
+            end = world.end() => assert_eq!(end, Disconnect::ClientClosed),
             () = publishing => {}
         }
     }
@@ -227,7 +227,7 @@ async fn megabytes_arrive_complete_and_in_order() {
             }
         })
         .await;
-        assert_eq!(world.end().await, Disconnect::Gone);
+        assert_eq!(world.end().await, Disconnect::ClientClosed);
     }
 }
 

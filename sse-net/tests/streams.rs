@@ -264,7 +264,7 @@ async fn a_handler_ends_when_its_client_disconnects() {
     pass(SECOND / 20).await;
     assert_eq!(
         (ends.take(), *stopped.lock().unwrap()),
-        (vec![Disconnect::Gone], 1)
+        (vec![Disconnect::ClientClosed], 1)
     );
 
     let mut client = net.get("/").await;
@@ -275,7 +275,10 @@ async fn a_handler_ends_when_its_client_disconnects() {
     settle().await;
     assert_eq!(ends.take(), [Disconnect::Finished]);
     let stats = server.stats();
-    assert_eq!((stats.gone, stats.finished, stats.connections), (1, 1, 0));
+    assert_eq!(
+        (stats.client_closed, stats.finished, stats.connections),
+        (1, 1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]

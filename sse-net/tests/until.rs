@@ -25,6 +25,7 @@ over_all_servers! {
     a_time_that_has_passed_ends_the_stream_at_once,
     a_panic_of_the_future_ends_the_stream,
     the_future_is_dropped_with_its_stream,
+    a_stream_that_ends_before_its_part_of_a_drain_keeps_its_reason,
 }
 
 async fn a_stream_ends_at_its_time(kind: Kind) {
@@ -93,6 +94,37 @@ async fn the_earliest_of_several_ends_counts(kind: Kind) {
         assert!(began.elapsed() <= (seconds + 1) * SECOND);
         server.check_end(expected).await;
     }
+}
+
+async fn a_stream_that_ends_before_its_part_of_a_drain_keeps_its_reason(kind: Kind) {
+    let expires_at = SystemTime::now() + 3 * SECOND;
+    let (topic, ends) = (Topic::new(Retention::events(9)), Ends::default());
+    let reported = ends.clone();
+    let (control, net) = match kind {
+        Kind::Server => {
+            let (server, net) = common::serve(config(), move |request: Request| {
+                ready(reported.watch(request.follow(&topic).until(expires_at)))
+            });
+            (common::Control::Server(server), net)
+        }
+        #[cfg(feature = "http")]
+        Kind::Http1 | Kind::Http2 => {
+            let responder = sse_net::Responder::new(config());
+            let shared = responder.clone();
+            let net = common::http::serve(kind == Kind::Http2, move |request| {
+                let response = shared.follow(&request, &topic);
+                response.map(|body| reported.watch_body(body.until(expires_at)))
+            });
+            (common::Control::Responder(responder), net)
+        }
+    };
+    let mut client = net.get("/").await;
+    client.follow().await;
+    // In so long a window, its own end comes first.
+    let drain = tokio::spawn(control.drain(100_000 * SECOND));
+    client.read_to_end().await;
+    drain.await.unwrap();
+    assert_eq!(ends.take(), [Disconnect::Expired]);
 }
 
 async fn a_time_that_has_passed_ends_the_stream_at_once(kind: Kind) {

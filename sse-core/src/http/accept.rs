@@ -14,7 +14,7 @@ pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -
         if value == MEDIA_TYPE.as_bytes() {
             // As `EventSource` sends it.
             is_restricted = true;
-            best = best.max((specificity(MEDIA_TYPE), true));
+            best = (MOST_SPECIFIC, true);
             continue;
         }
         let value = String::from_utf8_lossy(value);
@@ -31,6 +31,9 @@ pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -
     }
     !is_restricted || best.1
 }
+
+/// The specificity of [`MEDIA_TYPE`] itself.
+const MOST_SPECIFIC: u8 = 3;
 
 /// Returns how closely a media range matches: 0 where it does not.
 fn specificity(range: &str) -> u8 {

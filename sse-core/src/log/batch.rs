@@ -167,8 +167,10 @@ impl Batch {
         self.position
     }
 
-    /// Returns the events that begin within the first `taken` bytes: their number, their bytes,
-    /// and the position after them, or `None` for that if there are none.
+    /// Returns the events that begin within the first `taken` bytes.
+    ///
+    /// They are their number, their bytes, and the position after them: `None` if there are
+    /// none.
     #[must_use]
     pub fn begun(&self, taken: usize) -> (usize, usize, Option<LogId>) {
         match &self.events {

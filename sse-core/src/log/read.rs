@@ -30,8 +30,10 @@ impl Log {
         ))
     }
 
-    /// Returns the first events after the ID `after` and up to the ID `until`, like
-    /// [`slice`](Self::slice). They may be held back.
+    /// Returns the first events after the ID `after` and up to the ID `until`.
+    ///
+    /// It is for what moves the mark: unlike those of [`slice`](Self::slice), the events may be
+    /// held back.
     ///
     /// # Errors
     ///

@@ -90,8 +90,9 @@ impl Log {
         start.clamp(self.begin(), self.end())
     }
 
-    /// Returns the ID that was assigned to the last event before `cursor`, or, if that was
-    /// evicted, the greatest evicted ID.
+    /// Returns the ID that was assigned to the last event before `cursor`.
+    ///
+    /// If that event was evicted, this is the greatest evicted ID.
     #[must_use]
     pub fn id_before(&self, cursor: Cursor) -> LogId {
         let before = self.entry_before(cursor);

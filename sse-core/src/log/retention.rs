@@ -168,8 +168,9 @@ impl Log {
         self.evict_before(oldest)
     }
 
-    /// Returns `true` if even the newest event is older than the retention allows, or there is
-    /// none. It is retained nevertheless.
+    /// Whether even the newest event is older than the retention allows, or there is none.
+    ///
+    /// The newest event is retained nevertheless.
     #[must_use]
     pub fn has_expired(&self, now: impl Into<Now>) -> bool {
         let now = millis(now.into().steady);

@@ -101,6 +101,21 @@ impl Slice {
         events.map(|(entry, event)| (entry.id, event))
     }
 
+    /// Returns the wire bytes of the events without their `id` lines, copied.
+    ///
+    /// A client that receives them keeps its last event ID. The events have to be of a log
+    /// [of a hub](crate::Log::of_hub), where each has an ID.
+    #[must_use]
+    pub fn bytes_without_ids(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        for (_, event) in self.events() {
+            let (before, after) = around_id(event);
+            bytes.extend_from_slice(before);
+            bytes.extend_from_slice(after);
+        }
+        bytes
+    }
+
     /// Returns the ID that the log assigned to the first event.
     #[must_use]
     pub fn first_id(&self) -> LogId {
@@ -146,6 +161,21 @@ impl Slice {
         let entries = &self.chunk.entries[self.from..self.to];
         self.from + entries.partition_point(is_before)
     }
+}
+
+/// Returns the lines of an event before and after its `id` line, which only comments precede.
+fn around_id(event: &[u8]) -> (&[u8], &[u8]) {
+    let mut start = 0;
+    for line in event.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"id: ") {
+            return (&event[..start], &event[start + line.len()..]);
+        }
+        if !line.starts_with(b":") {
+            break;
+        }
+        start += line.len();
+    }
+    (event, &[])
 }
 
 /// The first events of a [`Slice`].

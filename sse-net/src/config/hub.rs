@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sse_core::Retention;
+use sse_core::{EventType, Retention};
 
 use super::TopicConfig;
 
@@ -25,6 +25,8 @@ pub struct HubConfig {
     /// Prefixes of names, the longest first, each with the settings of its topics.
     prefixes: Vec<(Box<str>, Arc<TopicConfig>)>,
     pub(crate) max_topics: usize,
+    pub(crate) max_topics_per_stream: usize,
+    pub(crate) max_kept_streams: usize,
 }
 
 impl Default for HubConfig {
@@ -40,6 +42,8 @@ impl From<TopicConfig> for HubConfig {
             default: Arc::new(config),
             prefixes: Vec::new(),
             max_topics: 1 << 17,
+            max_topics_per_stream: 256,
+            max_kept_streams: 1 << 14,
         }
     }
 }
@@ -76,6 +80,39 @@ impl HubConfig {
     pub fn max_topics(mut self, count: usize) -> Self {
         self.max_topics = count;
         self
+    }
+
+    /// The maximum number of topics that one stream follows.
+    ///
+    /// Default: 256. More are refused with
+    /// [`FollowError::TooManyTopics`](crate::FollowError::TooManyTopics), since a client may ask
+    /// for them one by one. Each event costs a look at the other topics of every stream that
+    /// receives it.
+    pub fn max_topics_per_stream(mut self, count: usize) -> Self {
+        self.max_topics_per_stream = count;
+        self
+    }
+
+    /// The maximum number of streams without a connection whose topics the hub keeps.
+    ///
+    /// Default: 16,384. It applies to streams with a [`StreamToken`](crate::StreamToken), whose
+    /// clients reconnect. The topics of a stream are kept for the age of the retention that the
+    /// configuration was made from; beyond this number, those that have been without a
+    /// connection for the longest are dropped. Its client then gets a gap event. A kept stream
+    /// holds its topics.
+    pub fn max_kept_streams(mut self, count: usize) -> Self {
+        self.max_kept_streams = count;
+        self
+    }
+
+    /// The type of the gap event that reports an unknown token.
+    pub(crate) fn gap_type(&self) -> &EventType<'static> {
+        &self.default.gap_type
+    }
+
+    /// How long the topics of a stream without a connection are kept.
+    pub(crate) fn keep_time(&self) -> Duration {
+        self.default.retention.max_age()
     }
 
     pub(crate) fn linger(&self) -> Duration {

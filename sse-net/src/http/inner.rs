@@ -106,7 +106,7 @@ impl Registration {
             key,
             waker: None,
             heartbeat_interval: shortened(inner.config.heartbeat.max(LOOK)),
-            reason: Disconnect::Gone,
+            reason: Disconnect::ClientClosed,
             on_end: OnEnd::traced(),
             sends_retry,
             inner,
@@ -148,7 +148,7 @@ impl Registration {
         self.on_end.poll_signals(cx)
     }
 
-    /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::Gone`].
+    /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::ClientClosed`].
     pub(super) const fn set_reason(&mut self, reason: Disconnect) {
         self.reason = reason;
     }

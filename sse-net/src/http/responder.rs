@@ -20,8 +20,7 @@ use crate::config::Config;
 use crate::stats::Snapshot;
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeWriter, pipe};
-use crate::topic::{Choice, Start, Subscription, Topic};
-use crate::trace;
+use crate::topic::{Choice, Start, StreamToken, Subscription, Topic};
 use crate::unwind::catch_async;
 
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
@@ -73,6 +72,8 @@ pub struct Responder {
     pub(super) inner: Arc<Inner>,
     pub(super) is_accept_ignored: bool,
     pub(super) sends_retry: bool,
+    /// The token of a stream whose topics may change.
+    token: Option<StreamToken>,
     /// The headers of the responses.
     pub(super) headers: Headers,
 }
@@ -89,6 +90,7 @@ impl Responder {
             inner: Arc::new(Inner::new(config)),
             is_accept_ignored: false,
             sends_retry: true,
+            token: None,
             headers: Headers::new(),
         }
     }
@@ -127,6 +129,17 @@ impl Responder {
         }
     }
 
+    /// Returns a clone whose stream has a token, under which its topics can be changed.
+    ///
+    /// See [`Request::with_token`](crate::Request::with_token).
+    #[must_use]
+    pub fn with_token(&self, token: StreamToken) -> Self {
+        Self {
+            token: Some(token),
+            ..self.clone()
+        }
+    }
+
     /// Responds with the events of `topic`, after the client's last event ID or from
     /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///
@@ -146,13 +159,7 @@ impl Responder {
         topic: &Topic,
         start: Start,
     ) -> http::Response<Body> {
-        let subscribe = |head: &Head| {
-            let asked = head.last_event_id().map(EventId::into_owned);
-            topic.subscribe_after(asked, start)
-        };
-        self.check(request)
-            .and_then(|head| self.follow_after(&head, subscribe))
-            .unwrap_or_else(|response| response)
+        self.follow_all_from(request, [topic], start)
     }
 
     /// Responds with the events of several topics of a hub, after the client's last event ID or
@@ -180,16 +187,14 @@ impl Responder {
         start: Start,
     ) -> http::Response<Body> {
         let choose = |head: &Head| {
-            Choice::of(topics).map_err(|error| {
-                trace::follow_error(&error);
-                self.reply(Rejection::INTERNAL_SERVER_ERROR, Some(head))
-            })
+            Choice::of(topics, self.token.is_some())
+                .map_err(|error| self.reply(error.rejection(), Some(head)))
         };
         let follow = |head: Head| {
             let choice = choose(&head)?;
             self.follow_after(&head, |head| {
                 let asked = head.last_event_id().map(EventId::into_owned);
-                Subscription::to_choice(choice, asked, start)
+                Subscription::to_choice(choice, asked, start, self.token.clone())
             })
         };
         self.check(request)

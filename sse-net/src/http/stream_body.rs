@@ -87,13 +87,18 @@ impl StreamBody {
     /// Ends the stream at a time or when a future resolves.
     pub(super) fn until<Kind>(&mut self, end: impl Until<Kind>) {
         let (at, signal) = end.into_end();
-        if let Some(at) = at
-            && self.ends_at.is_none_or(|ends_at| at < ends_at)
-        {
-            (self.ends_at, self.end_reason) = (Some(at), Disconnect::Expired);
+        if let Some(at) = at {
+            self.end_at(at, Disconnect::Expired);
         }
         if let Some(signal) = signal {
             self.registration.add_signal(signal);
+        }
+    }
+
+    /// Ends the stream at a time, unless it ends before.
+    fn end_at(&mut self, at: Instant, reason: Disconnect) {
+        if self.ends_at.is_none_or(|ends_at| at < ends_at) {
+            (self.ends_at, self.end_reason) = (Some(at), reason);
         }
     }
 
@@ -187,9 +192,9 @@ impl StreamBody {
                 Source::Topic(_) => drain.window.mul_f64(fastrand::f64()),
                 Source::PerClient(_) => drain.window,
             };
-            let ends_at = drain.since.checked_add(window);
-            self.ends_at = self.ends_at.into_iter().chain(ends_at).min();
-            self.end_reason = Disconnect::Drained;
+            if let Some(at) = drain.since.checked_add(window) {
+                self.end_at(at, Disconnect::Drained);
+            }
         }
     }
 

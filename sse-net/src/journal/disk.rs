@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{error, fmt};
@@ -10,44 +10,44 @@ use std::{error, fmt};
 /// The file operations of a journal. Tests inject failures here.
 pub(super) trait Disk: Send + Sync {
     /// Creates a folder and those above it, and syncs each new one into its parent.
-    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    fn create_dir(&self, dir: &Path) -> Result<(), FileError>;
 
     /// Locks a folder until the returned value is dropped.
     ///
     /// An error of the kind `WouldBlock` means that it is locked already.
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>>;
+    fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send>, FileError>;
 
     /// Returns the files in a folder, each with its length.
-    fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>>;
+    fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>, FileError>;
 
     /// Reads a whole file into `out`, replacing its content.
-    fn read(&self, path: &Path, out: &mut Vec<u8>) -> io::Result<()>;
+    fn read(&self, path: &Path, out: &mut Vec<u8>) -> Result<(), FileError>;
 
     /// Creates a file for writing. It must not exist.
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>>;
+    fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError>;
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError>;
 
     /// Deletes a file. Succeeds if it does not exist.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> Result<(), FileError>;
 
     /// Forces the names of created, renamed and deleted files to the disk.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> Result<(), FileError>;
 }
 
 /// A file that is written to.
 pub(super) trait Output: Send + Sync {
-    fn write(&self, bytes: &[u8]) -> io::Result<()>;
+    fn write(&self, bytes: &[u8]) -> Result<(), FileError>;
 
     /// Forces written data to the disk.
-    fn sync(&self) -> io::Result<()>;
+    fn sync(&self) -> Result<(), FileError>;
 }
 
 /// The files of the operating system.
 pub(super) struct Files;
 
 impl Disk for Files {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> Result<(), FileError> {
         if dir.is_dir() {
             return Ok(());
         }
@@ -55,84 +55,86 @@ impl Disk for Files {
         let parent = parent.unwrap_or(Path::new("."));
         self.create_dir(parent)?;
         match fs::create_dir(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {
-                Err(error)
-            }
-            _ => self.sync_dir(parent),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
+            created => created.map_err(failed("create", dir))?,
         }
+        self.sync_dir(parent)
     }
 
     /// Locks a file in the folder and, where that is possible, the folder itself, so that
     /// deleting the file unlocks nothing.
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send>, FileError> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false);
-        let file = file.open(dir.join("lock"))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Ok(()) => {}
-        }
+        let file = file.open(dir.join("lock")).map_err(failed("lock", dir))?;
+        let locked = file.try_lock().map_err(io::Error::from);
+        locked.map_err(failed("lock", dir))?;
         let folder = File::open(dir).ok();
         match folder.as_ref().map(File::try_lock) {
-            Some(Err(TryLockError::WouldBlock)) => Err(io::ErrorKind::WouldBlock.into()),
+            Some(Err(TryLockError::WouldBlock)) => {
+                Err(failed("lock", dir)(ErrorKind::WouldBlock.into()))
+            }
             _ => Ok(Box::new((file, folder))),
         }
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_file() => files.push((path, metadata.len())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>, FileError> {
+        let list = || {
+            let mut files = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let path = entry?.path();
+                match fs::metadata(&path) {
+                    Ok(metadata) if metadata.is_file() => files.push((path, metadata.len())),
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
-        }
-        Ok(files)
+            Ok(files)
+        };
+        list().map_err(failed("read", dir))
     }
 
-    fn read(&self, path: &Path, out: &mut Vec<u8>) -> io::Result<()> {
+    fn read(&self, path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
         out.clear();
-        File::open(path)?.read_to_end(out)?;
-        Ok(())
+        let read = File::open(path).and_then(|mut file| file.read_to_end(out));
+        read.map(drop).map_err(failed("read", path))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
+    fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError> {
         let mut options = OpenOptions::new();
-        Ok(Arc::new(options.append(true).create_new(true).open(path)?))
+        let file = options.append(true).create_new(true).open(path);
+        let file = file.map_err(failed("create", path))?;
+        Ok(Arc::new((file, path.to_owned())))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        fs::rename(from, to).map_err(failed("rename", from))
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    fn remove(&self, path: &Path) -> Result<(), FileError> {
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(failed("delete", path)),
         }
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> Result<(), FileError> {
         // Not every system can open or sync a folder.
         match File::open(dir).and_then(|folder| folder.sync_all()) {
             Err(_) if cfg!(not(unix)) => Ok(()),
-            synced => synced,
+            synced => synced.map_err(failed("sync", dir)),
         }
     }
 }
 
-impl Output for File {
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self;
-        file.write_all(bytes)
+impl Output for (File, PathBuf) {
+    fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
+        let (mut file, path) = (&self.0, &self.1);
+        file.write_all(bytes).map_err(failed("write", path))
     }
 
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+    fn sync(&self) -> Result<(), FileError> {
+        self.0.sync_data().map_err(failed("sync", &self.1))
     }
 }
 
@@ -160,12 +162,8 @@ impl FileError {
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            action,
-            path,
-            error,
-        } = self;
-        write!(f, "can't {action} {}: {error}", path.display())
+        let (action, path) = (self.action, self.path.display());
+        write!(f, "can't {action} {path}: {}", self.error)
     }
 }
 
@@ -176,13 +174,14 @@ impl error::Error for FileError {
 }
 
 /// Returns a function for `map_err` that adds the operation and the path.
-pub(super) fn failed<'a>(
+pub(super) fn failed(
     action: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> FileError + 'a {
+    path: &Path,
+) -> impl FnOnce(io::Error) -> FileError + use<> {
+    let path = path.to_owned();
     move |error| FileError {
         action,
-        path: path.to_owned(),
+        path,
         error: Arc::new(error),
     }
 }

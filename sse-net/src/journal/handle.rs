@@ -1,25 +1,25 @@
 //! Opening a hub or a topic with a journal, and waiting for the journal.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{any, io, thread};
 
-use sse_core::{Epochs, Log, LogId};
+use sse_core::{Log, LogId};
 use tokio::sync::watch;
 
 use super::bell::Bell;
 use super::disk::{FileError, failed};
 use super::helper::Helper;
+use super::misses::Misses;
 use super::notice::{JournalError, JournalState};
 use super::segments::Segments;
 use super::writer::{Rest, Writer};
 use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::lock;
-use crate::topic::{
-    Hub, HubCore, Published, RestoredTopic, Shared, Source, Storage, Topic, now, random_epoch,
-};
+use crate::topic::{Hub, HubCore, Published, RestoredTopic, Shared, Source, Storage, Topic, now};
 use crate::unwind;
 
 impl Hub {
@@ -39,7 +39,7 @@ impl Hub {
     /// error: it is [reported](Journal::on_notice) and skipped.
     pub fn open(config: impl Into<HubConfig>, journal: &Journal) -> Result<Self, JournalError> {
         let (hub, opened) = Self::open_idle(config, journal)?;
-        opened.start(journal)?;
+        opened.start(&journal.dir)?;
         Ok(hub)
     }
 
@@ -49,13 +49,12 @@ impl Hub {
         journal: &Journal,
     ) -> Result<(Self, Opened), JournalError> {
         let (segments, contents) = restore::open(journal, None)?;
-        let epochs = Epochs::restore(contents.epochs, random_epoch(), now().unix);
+        let (epochs, ids) = (contents.epochs(now()), [contents.synced, contents.last]);
         let topics = contents.topics.into_iter();
         let hub = HubCore::restore(config.into(), epochs, contents.floor, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
-        let (handle, opened) =
-            Handle::open(source, journal, segments, [contents.synced, contents.last])?;
+        let (handle, opened) = Handle::open(source, journal, segments, ids)?;
         Ok((Self::with_storage(hub, handle), opened))
     }
 
@@ -91,7 +90,7 @@ impl Topic {
         if contents.is_of_hub {
             return Err(JournalError::OfHub(journal.dir.clone()));
         }
-        let epochs = Epochs::restore(contents.epochs, random_epoch(), now.unix);
+        let (epochs, ids) = (contents.epochs(now), [contents.synced, contents.last]);
         let restored = contents.topics.remove("").unwrap_or_else(|| RestoredTopic {
             events: Vec::new(),
             evicted: contents.floor,
@@ -100,9 +99,8 @@ impl Topic {
         let log = Log::with_epochs(config.retention, epochs, restored.evicted);
         let shared = Shared::new(config, restored.into_log(log));
         let source = Source::Topic(Arc::clone(&shared));
-        let (handle, opened) =
-            Handle::open(source, journal, segments, [contents.synced, contents.last])?;
-        opened.start(journal)?;
+        let (handle, opened) = Handle::open(source, journal, segments, ids)?;
+        opened.start(&journal.dir)?;
         Ok(Self::with_storage(shared, handle))
     }
 
@@ -134,12 +132,11 @@ impl Published {
     pub async fn stored(&self) -> Result<(), JournalError> {
         let id = self.last;
         let handle = Handle::of(self.storage.as_ref())?;
-        handle.wait(|status| status.stored >= id).await?;
-        let (after, until) = handle.link.status.borrow().missed;
-        if after < id && id <= until {
-            return Err(JournalError::Missed);
+        handle.wait(|status| status.state.stored >= id).await?;
+        match handle.link.status.borrow().missed.has(self) {
+            true => Err(JournalError::Missed),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -158,12 +155,12 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Starts the threads.
-    fn start(self, journal: &Journal) -> Result<(), JournalError> {
+    fn start(self, dir: &Path) -> Result<(), JournalError> {
         let Self { writer, helper } = self;
         let link = Arc::clone(&helper.link);
         let spawned = spawn("sse-journal-sync", move || helper.run())
             .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
-        Ok(spawned.map_err(failed("start a thread for", &journal.dir))?)
+        Ok(spawned.map_err(failed("start a thread for", dir))?)
     }
 }
 
@@ -192,14 +189,7 @@ impl Handle {
     }
 
     fn state(&self) -> JournalState {
-        let status = self.link.status.borrow();
-        JournalState {
-            is_storing: status.failure.is_none(),
-            stored: status.stored,
-            segments: status.segments,
-            bytes: status.bytes,
-            panics: status.panics,
-        }
+        self.link.status.borrow().state.clone()
     }
 
     async fn sync(&self) -> Result<(), JournalError> {
@@ -251,14 +241,10 @@ pub(super) struct Link {
 /// What callers can see and wait for.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Status {
-    pub(super) stored: LogId,
+    pub(super) state: JournalState,
     pub(super) synced: LogId,
-    /// Some events after the first ID and up to the second one were evicted unwritten.
-    pub(super) missed: (LogId, LogId),
+    pub(super) missed: Misses,
     pub(super) failure: Option<FileError>,
-    pub(super) segments: usize,
-    pub(super) bytes: u64,
-    pub(super) panics: u64,
 }
 
 impl Link {
@@ -289,22 +275,24 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 /// The writer's thread.
 fn run(mut writer: Writer, link: &Link) {
+    let mut is_armed = false;
     loop {
         let time = now();
         let rest = unwind::catch("the thread of a journal", || writer.step(time));
         let until = |time: Duration| time.saturating_sub(now().steady);
         match rest.unwrap_or(Rest::Pause(time.steady + Duration::from_secs(1))) {
-            Rest::None => {}
-            Rest::Pause(time) => thread::sleep(until(time)),
-            Rest::Until(time) => {
-                link.bell.arm();
-                if writer.is_due() {
-                    link.bell.disarm();
-                } else {
-                    link.bell.wait(until(time));
-                }
-            }
             Rest::End => return,
+            // What has been done before the bell was armed has not rung it.
+            Rest::Until(_) if !is_armed => {
+                link.bell.arm();
+                is_armed = true;
+                continue;
+            }
+            Rest::Until(time) => link.bell.wait(until(time)),
+            Rest::Pause(time) => thread::sleep(until(time)),
+            Rest::None => {}
         }
+        link.bell.disarm();
+        is_armed = false;
     }
 }

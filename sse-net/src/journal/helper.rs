@@ -5,11 +5,9 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use sse_core::LogId;
 
-use super::compact::{Compacted, Compaction};
-use super::disk::{Disk, FileError};
+use super::compact::Compacted;
+use super::disk::FileError;
 use super::handle::Link;
-use super::segments::ToSync;
-use crate::topic::Source;
 
 /// The second thread of a journal. It has at most one sync and one compaction to do.
 pub(super) struct Helper {
@@ -18,20 +16,13 @@ pub(super) struct Helper {
     pub(super) link: Arc<Link>,
 }
 
-pub(super) enum Job {
-    Sync(ToSync, Arc<dyn Disk>, SyncKey),
-    Compact(Compaction, Source),
-}
+/// Work for the helper. A long job calls the argument now and then, which does those that wait.
+pub(super) type Job = Box<dyn FnOnce(&mut dyn FnMut()) -> Done + Send>;
 
-/// What a sync covers: all up to an ID, unless the writer has failed since.
-#[derive(Clone, Copy)]
-pub(super) struct SyncKey {
-    pub(super) until: LogId,
-    pub(super) failures: u64,
-}
-
+/// The result of a job.
 pub(super) enum Done {
-    Synced(SyncKey, Result<(), FileError>),
+    /// A sync of all up to an ID, begun after this number of failures of the writer.
+    Synced(LogId, u64, Result<(), FileError>),
     Compacted(Result<Option<Compacted>, FileError>),
 }
 
@@ -49,14 +40,7 @@ impl Helper {
     }
 
     fn work(&self, job: Job) {
-        let done = match job {
-            Job::Sync(files, disk, key) => Done::Synced(key, files.sync(&*disk)),
-            Job::Compact(compaction, source) => {
-                // A sync does not wait for it.
-                let compacted = compaction.run(&source.retained(), &mut || self.work_all());
-                Done::Compacted(compacted)
-            }
-        };
+        let done = job(&mut || self.work_all());
         let _ = self.done.send(done); // The writer may have ended.
         self.link.bell.ring();
     }

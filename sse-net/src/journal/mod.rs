@@ -1,12 +1,15 @@
 //! Hubs and topics that survive a restart: settings of their journals.
 
+mod batch;
 mod bell;
 mod compact;
 mod disk;
-mod ends;
 mod handle;
 mod helper;
+mod jobs;
+mod misses;
 mod notice;
+mod recovery;
 mod restore;
 mod segments;
 mod spans;

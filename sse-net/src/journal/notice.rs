@@ -1,9 +1,10 @@
 //! The state of a journal, and what it reports.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::{error, fmt};
 
-use sse_core::{Damage, LogId};
+use sse_core::LogId;
 
 use super::disk::FileError;
 
@@ -29,13 +30,13 @@ pub struct JournalState {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JournalNotice {
-    /// A part of a segment is damaged and was skipped.
-    Damaged(PathBuf, Damage),
-    /// The newest segment ends with an incomplete event, as after a crash.
+    /// These bytes of a segment are damaged and were skipped.
+    Damaged(PathBuf, Range<usize>),
+    /// The newest segment ends with an incomplete event in these bytes, as after a crash.
     ///
     /// No client had seen it, unless the machine crashed before a sync.
-    Torn(PathBuf, Damage),
-    /// The events after this ID and before the second one, if there is one, are lost.
+    Torn(PathBuf, Range<usize>),
+    /// The events after this ID and up to the second one, if there is one, are lost.
     ///
     /// Without a second one, they were written but not synced before the machine crashed.
     Lost(LogId, Option<LogId>),
@@ -55,23 +56,24 @@ pub enum JournalNotice {
 impl fmt::Display for JournalNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(path, damage) => {
-                write!(f, "{}: {damage} and were skipped", path.display())
-            }
-            Self::Torn(path, damage) => {
-                let range = damage.range();
-                write!(
-                    f,
-                    "{}: the last {} bytes, from byte {}, are not a complete event and were skipped",
-                    path.display(),
-                    range.len(),
-                    range.start
-                )
-            }
-            Self::Lost(after, Some(before)) => write!(
+            Self::Damaged(path, place) => write!(
                 f,
-                "events after {after} and before {before} are lost; clients that resume before \
-                 them receive a gap event"
+                "{}: {} bytes from byte {} on are damaged and were skipped",
+                path.display(),
+                place.len(),
+                place.start
+            ),
+            Self::Torn(path, place) => write!(
+                f,
+                "{}: the last {} bytes, from byte {}, are not a complete event and were skipped",
+                path.display(),
+                place.len(),
+                place.start
+            ),
+            Self::Lost(after, Some(until)) => write!(
+                f,
+                "events after {after} and up to {until} are lost; clients that resume before them \
+                 receive a gap event"
             ),
             Self::Lost(after, None) => write!(
                 f,

@@ -9,24 +9,26 @@
 //! beyond the hole receives a gap event.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::mem;
+use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
-use sse_core::{Block, Damage, Epoch, LogId, Record, Restored, Retention, Segment, SegmentState};
+use sse_core::{
+    Epoch, Epochs, LogId, Now, Record, Restored, Retention, Segment, SegmentEntry as Entry,
+};
 
-use super::disk::failed;
 use super::segments::{SegmentFile, Segments, number, path};
-use super::spans::Spans;
+use super::spans::{Spans, before};
 use super::{Journal, JournalError, JournalNotice};
-use crate::topic::RestoredTopic;
+use crate::topic::{RestoredTopic, random_epoch};
 
 /// What a journal has.
 #[derive(Default)]
 pub(super) struct Contents {
-    /// Those of earlier runs, each with the last ID that is left.
-    pub(super) epochs: Vec<Epoch>,
-    /// The last ID of each of them but the last.
-    ends: HashMap<u16, LogId>,
+    /// Those of earlier runs, by their numbers. Events after the end of their epoch had been lost
+    /// at an earlier start, because events before them were missing.
+    epochs: HashMap<u16, Epoch>,
     pub(super) last: LogId,
     /// Up to where the journal is known to be on disk.
     pub(super) synced: LogId,
@@ -39,7 +41,7 @@ pub(super) struct Contents {
     pub(super) is_of_hub: bool,
     /// The ranges of IDs that were read, each after the first one and up to the second one.
     spans: Vec<(LogId, LogId)>,
-    /// Events of which only the comment was read, with their topics.
+    /// Events of which only the line was read, with their topics.
     unread: Vec<(LogId, String)>,
     /// Events after this ID are skipped.
     until: Option<LogId>,
@@ -53,49 +55,51 @@ pub(super) fn open(
     retention: Option<(Retention, Duration)>,
 ) -> Result<(Segments, Contents), JournalError> {
     let mut segments = Segments::open(journal)?;
-    let mut files = list(&segments)?;
+    segments.files = list(journal)?;
     let mut contents = Contents::default();
-    contents.read(journal, &mut files, retention)?;
+    contents.read(journal, &mut segments.files, retention)?;
     if let Some(cut) = contents.judge(journal) {
-        (contents.until, contents.last) = (Some(cut), cut);
+        contents = Contents {
+            epochs: contents.epochs,
+            last: cut,
+            begin: contents.begin,
+            until: Some(cut),
+            ..Contents::default()
+        };
+        contents.read(journal, &mut segments.files, retention)?;
         contents.synced = contents.synced.min(cut);
-        contents.topics.clear();
-        contents.read(journal, &mut files, retention)?;
-    }
-    if let Some(current) = contents.epochs.last_mut() {
-        current.last = current.last.max(contents.last);
-    }
-    for epoch in &mut contents.epochs {
-        epoch.last = epoch.last.min(contents.last).max(epoch.first);
     }
     contents.floor = contents.floor.max(contents.begin);
     for topic in contents.topics.values_mut() {
-        topic.events.reverse();
+        topic.events = union(mem::take(&mut topic.events));
         topic.evicted = topic.evicted.max(contents.begin);
     }
-    files.into_iter().for_each(|file| segments.add(file));
     Ok((segments, contents))
 }
 
 /// Returns the segment files, the oldest first. Refuses those of other releases.
-fn list(segments: &Segments) -> Result<Vec<SegmentFile>, JournalError> {
-    let (disk, dir) = (&segments.disk, &segments.dir);
+fn list(journal: &Journal) -> Result<Vec<SegmentFile>, JournalError> {
     let (mut files, mut buffer) = (Vec::new(), Vec::new());
-    for (path, len) in disk.list(dir).map_err(failed("read", dir))? {
+    for (path, len) in journal.disk.list(&journal.dir)? {
         if let Some(number) = number(&path) {
-            files.push(SegmentFile { number, len });
+            let from = LogId::MAX; // Unknown.
+            files.push(SegmentFile { number, len, from });
         } else if path.extension().is_some_and(|extension| extension == "sse") {
-            disk.read(&path, &mut buffer)
-                .map_err(failed("read", &path))?;
-            parse(&buffer, &path)?;
+            read(journal, &path, &mut buffer)?;
         }
     }
     files.sort_by_key(|file| file.number);
     Ok(files)
 }
 
-fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<Segment<'a>, JournalError> {
-    Segment::new(bytes).map_err(|error| JournalError::Version(path.to_owned(), error.version))
+fn read(journal: &Journal, path: &Path, buffer: &mut Vec<u8>) -> Result<(), JournalError> {
+    journal.disk.read(path, buffer)?;
+    match Segment::version(buffer) {
+        Some(version) if version != Segment::VERSION => {
+            Err(JournalError::Version(path.to_owned(), version))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Contents {
@@ -109,19 +113,17 @@ impl Contents {
         let mut buffer = Vec::new();
         for index in (0..files.len()).rev() {
             let path = path(&journal.dir, files[index].number);
-            let read = journal.disk.read(&path, &mut buffer);
-            read.map_err(failed("read", &path))?;
-            let segment = SegmentContents::read(&buffer, &path, self)?;
-            if segment.spans.is_empty() && !buffer.is_empty() {
+            read(journal, &path, &mut buffer)?;
+            let (damages, is_unreadable) = self.add(&buffer, &mut files[index].from);
+            if is_unreadable {
                 set_aside(journal, &path)?;
                 files.remove(index);
                 continue;
             }
             if self.until.is_none() {
-                segment.report(journal, &path, index + 1 == files.len(), buffer.len());
-                self.spans.extend(segment.spans.finish());
+                let is_newest = index + 1 == files.len();
+                report(journal, &path, damages, is_newest, buffer.len());
             }
-            self.add(segment.events);
             if retention.is_some_and(|(retention, now)| self.is_enough(retention, now)) {
                 break;
             }
@@ -129,70 +131,88 @@ impl Contents {
         Ok(())
     }
 
-    /// Adds the events of a segment, which is older than those before.
-    fn add(&mut self, events: HashMap<String, Vec<Restored>>) {
-        for (name, pieces) in events {
-            let topic = self.topics.entry(name).or_default();
-            for mut events in pieces.into_iter().rev() {
-                while let Some(later) = topic
-                    .events
-                    .pop_if(|later: &mut Restored| events.last() >= later.first())
-                {
-                    events = events.merge(&later);
+    /// Adds the entries of a segment, which is older than those before. Returns what is damaged,
+    /// and whether there is nothing else.
+    fn add(&mut self, bytes: &[u8], from: &mut LogId) -> (Vec<Range<usize>>, bool) {
+        let (mut spans, mut damages, mut count) = (Spans::default(), Vec::new(), 0);
+        for (place, entry) in Segment::new(bytes) {
+            count += 1;
+            match entry {
+                Entry::Event(record) if self.has(record.id) => {
+                    spans.add(record.id);
+                    self.is_of_hub |= record.topic.is_some();
+                    self.topic(record.topic.as_deref(), |topic| push(topic, &record));
                 }
-                topic.events.push(events);
+                Entry::From(id) => spans.begin(id),
+                Entry::UpTo(id) => spans.add(id),
+                Entry::Epoch(first, last) => {
+                    let last = last.unwrap_or(LogId::MAX);
+                    let epoch = Epoch { first, last };
+                    self.epochs.entry(first.epoch()).or_insert(epoch);
+                }
+                Entry::Synced(id) => self.synced = self.synced.max(id),
+                Entry::Floor(id) => self.floor = self.floor.max(id),
+                Entry::Evicted(id, name) => {
+                    let id = self.limit(id);
+                    self.topic(name.as_deref(), |topic| {
+                        topic.evicted = topic.evicted.max(id);
+                    });
+                }
+                Entry::Finished(end) if self.has(end.id) => {
+                    spans.add(end.id);
+                    self.topic(Some(&end.topic.clone()), |topic| {
+                        let known = topic.finish.take().filter(|known| known.id >= end.id);
+                        topic.finish = known.or(Some(end));
+                    });
+                }
+                Entry::Unread { id, topic } => {
+                    self.unread.push((id, topic.unwrap_or_default().into()));
+                    damages.push(place);
+                }
+                Entry::Damage => {
+                    spans.add_damage();
+                    damages.push(place);
+                }
+                _ => {}
             }
+        }
+        *from = spans.ranges.first().map_or(*from, |(from, _)| *from);
+        self.spans.append(&mut spans.ranges);
+        let is_unreadable = count > 0 && count == damages.len();
+        (damages, is_unreadable)
+    }
+
+    /// Changes a topic, which is created if it does not exist.
+    fn topic(&mut self, name: Option<&str>, change: impl FnOnce(&mut RestoredTopic)) {
+        let name = name.unwrap_or_default();
+        match self.topics.get_mut(name) {
+            Some(topic) => change(topic),
+            None => change(self.topics.entry(name.to_owned()).or_default()),
         }
     }
 
-    fn add_state(&mut self, state: &SegmentState) {
-        if self.epochs.is_empty() && !state.epochs.is_empty() {
-            self.epochs.clone_from(&state.epochs);
-            let past = &state.epochs[..state.epochs.len() - 1];
-            self.ends = past
-                .iter()
-                .map(|epoch| (epoch.first.epoch(), epoch.last))
-                .collect();
-        }
-        self.synced = self.synced.max(state.synced.unwrap_or_default());
-        self.floor = self.floor.max(state.floor.unwrap_or_default());
-        for (id, name) in &state.evicted {
-            let topic = self
-                .topics
-                .entry(name.clone().unwrap_or_default())
-                .or_default();
-            topic.evicted = topic.evicted.max(*id);
-        }
-        for finish in &state.finished {
-            if !self.has(finish.id) {
-                continue;
-            }
-            let topic = self.topics.entry(finish.topic.clone()).or_default();
-            let known = topic.finish.as_ref().map(|known| known.id);
-            if known.is_none_or(|known| known < finish.id) {
-                topic.finish = Some(finish.clone());
-            }
-        }
-    }
-
-    /// Whether an event counts. Those after the end of their epoch had been lost at an earlier
-    /// start, because events before them were missing.
+    /// Whether an ID counts.
     fn has(&self, id: LogId) -> bool {
-        let end = self.ends.get(&id.epoch()).copied().unwrap_or(LogId::MAX);
-        id <= end && self.until.is_none_or(|until| id <= until)
+        self.limit(id) == id
     }
 
-    fn is_enough(&self, retention: Retention, now: Duration) -> bool {
-        let Some(topic) = self.topics.get("") else {
+    /// Returns the ID, or the last one before that counts.
+    fn limit(&self, id: LogId) -> LogId {
+        let epoch = self.epochs.get(&id.epoch());
+        let end = epoch.map_or(LogId::MAX, |epoch| epoch.last);
+        id.min(end).min(self.until.unwrap_or(LogId::MAX))
+    }
+
+    fn is_enough(&mut self, retention: Retention, now: Duration) -> bool {
+        let Some(topic) = self.topics.get_mut("") else {
             return false;
         };
+        topic.events = union(mem::take(&mut topic.events));
         let count = topic.events.iter().map(Restored::len).sum();
         let bytes = topic.events.iter().map(Restored::bytes).sum();
-        let oldest = topic.events.last().and_then(Restored::first);
-        let age = oldest.map_or(Duration::ZERO, |id| {
-            now.saturating_sub(Duration::from_millis(id.millis()))
-        });
-        retention.is_exceeded(count, bytes, age)
+        let oldest = topic.events.first().and_then(Restored::first);
+        let oldest = oldest.map_or(now, |id| Duration::from_millis(id.millis()));
+        retention.is_exceeded(count, bytes, now.saturating_sub(oldest))
     }
 
     /// Finds what is missing, and returns the ID after which everything has to be dropped.
@@ -201,30 +221,31 @@ impl Contents {
         let (mut reached, mut cut) = (None, None);
         for &(from, to) in &self.spans {
             match reached {
-                Some(reached) if from > reached && reached >= self.synced => {
+                None => self.begin = from,
+                Some(reached) if from <= reached => {}
+                Some(reached) if reached >= self.synced => {
                     cut = Some(reached);
                     break;
                 }
-                Some(reached) if from > reached => {
-                    self.begin = before(from);
+                Some(reached) => {
+                    self.begin = from;
                     let _ = journal.notify(&JournalNotice::Lost(reached, Some(from)));
                 }
-                Some(_) => {}
-                None => self.begin = from,
             }
             reached = reached.max(Some(to));
         }
         self.last = reached.unwrap_or_default();
-        for (id, name) in &self.unread {
-            let topic = self.topics.entry(name.clone()).or_default();
-            let is_elsewhere = topic.events.iter().any(|events| events.contains(*id));
-            if is_elsewhere || self.ends.get(&id.epoch()).is_some_and(|end| id > end) {
-                continue;
+        for (id, name) in mem::take(&mut self.unread) {
+            let counts = self.has(id);
+            let topic = self.topics.entry(name).or_default();
+            let is_elsewhere = topic.events.iter().any(|events| events.contains(id));
+            if is_elsewhere || id <= topic.evicted || !counts {
+                continue; // Another segment has it, it was evicted later, or lost before.
             }
-            if *id <= self.synced {
-                topic.evicted = topic.evicted.max(*id);
-            } else if *id < self.last {
-                cut = cut.min(Some(before(*id))).or(Some(before(*id)));
+            if id <= self.synced {
+                topic.evicted = topic.evicted.max(id);
+            } else if id < self.last {
+                cut = Some(cut.map_or(before(id), |cut| cut.min(before(id))));
             }
         }
         if let Some(cut) = cut {
@@ -232,102 +253,62 @@ impl Contents {
         }
         cut
     }
-}
 
-/// What one segment has.
-#[derive(Default)]
-struct SegmentContents {
-    /// The events of each topic, in pieces whose IDs rise.
-    events: HashMap<String, Vec<Restored>>,
-    spans: Spans,
-    damages: Vec<Damage>,
-}
-
-impl SegmentContents {
-    fn read(bytes: &[u8], path: &Path, journal: &mut Contents) -> Result<Self, JournalError> {
-        let mut found = Self::default();
-        for block in parse(bytes, path)? {
-            match block {
-                Block::Record(record) if journal.has(record.id) => {
-                    journal.is_of_hub |= record.topic.is_some();
-                    found.spans.add_record(record.id);
-                    found.push(&record);
-                }
-                Block::Record(_) => {}
-                Block::State(state) => {
-                    journal.add_state(&state);
-                    found.spans.add_state(&state);
-                }
-                Block::Unread { id, topic, damage } => {
-                    let name = topic.map_or_else(String::new, Into::into);
-                    journal.unread.push((id, name));
-                    found.damages.push(damage);
-                }
-                Block::Damage(damage) => {
-                    found.spans.add_damage();
-                    found.damages.push(damage);
-                }
-            }
-        }
-        Ok(found)
+    /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one.
+    pub(super) fn epochs(&self, now: Now) -> Epochs {
+        let past = self.epochs.values().map(|&Epoch { first, last }| Epoch {
+            first,
+            last: last.min(self.last).max(first),
+        });
+        Epochs::restore(past, random_epoch(), now.unix)
     }
+}
 
-    fn push(&mut self, record: &Record<'_>) {
-        let name = record.topic.as_deref().unwrap_or_default();
-        if !self.events.contains_key(name) {
-            self.events
-                .insert(name.to_owned(), vec![Restored::default()]);
+fn push(topic: &mut RestoredTopic, record: &Record<'_>) {
+    let newest = topic.events.last_mut();
+    if !newest.is_some_and(|events| events.push(record)) {
+        let mut events = Restored::default();
+        events.push(record);
+        topic.events.push(events);
+    }
+}
+
+/// Merges pieces that overlap. The result is in the order of the IDs.
+fn union(mut pieces: Vec<Restored>) -> Vec<Restored> {
+    pieces.sort_by_key(Restored::first);
+    let mut union: Vec<Restored> = Vec::new();
+    for mut piece in pieces {
+        if let Some(overlapped) = union.pop_if(|last| last.last() >= piece.first()) {
+            piece = overlapped.merge(&piece);
         }
-        let Some(pieces) = self.events.get_mut(name) else {
-            return;
+        union.push(piece);
+    }
+    union
+}
+
+/// Reports damage. An incomplete event at the end is as after a crash, and has been reported
+/// before if the segment is not the newest.
+fn report(journal: &Journal, path: &Path, damages: Vec<Range<usize>>, is_newest: bool, len: usize) {
+    for place in damages {
+        let notice = match place.end == len {
+            true if is_newest => JournalNotice::Torn(path.to_owned(), place),
+            true => continue,
+            false => JournalNotice::Damaged(path.to_owned(), place),
         };
-        if !pieces.last_mut().is_some_and(|events| events.push(record)) {
-            let mut events = Restored::default();
-            events.push(record);
-            pieces.push(events);
-        }
-    }
-
-    /// Reports damage. An incomplete event at the end is as after a crash, and has been reported
-    /// before if the segment is not the newest.
-    fn report(&self, journal: &Journal, path: &Path, is_newest: bool, len: usize) {
-        for &damage in &self.damages {
-            let is_end = damage.range().end == len;
-            let notice = match is_end {
-                true if is_newest => JournalNotice::Torn(path.to_owned(), damage),
-                true => continue,
-                false => JournalNotice::Damaged(path.to_owned(), damage),
-            };
-            let _ = journal.notify(&notice);
-        }
+        let _ = journal.notify(&notice);
     }
 }
 
 /// Renames a file that cannot be read, so that it is never deleted.
 fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
-    let mut aside: PathBuf = path.with_extension("unreadable");
-    for copy in 1.. {
-        let paths = journal
-            .disk
-            .list(&journal.dir)
-            .map_err(failed("read", &journal.dir))?;
-        if !paths.iter().any(|(path, _)| *path == aside) {
-            break;
-        }
-        aside = path.with_extension(format!("unreadable-{copy}"));
+    let files = journal.disk.list(&journal.dir)?;
+    let numbers = (1..).map(|number| format!("unreadable-{number}"));
+    let names = ["unreadable".to_owned()].into_iter().chain(numbers);
+    let mut paths = names.map(|name| path.with_extension(name));
+    let is_free = |aside: &_| !files.iter().any(|(path, _)| path == aside);
+    if let Some(aside) = paths.find(is_free) {
+        journal.disk.rename(path, &aside)?;
+        let _ = journal.notify(&JournalNotice::SetAside(path.to_owned(), aside));
     }
-    journal
-        .disk
-        .rename(path, &aside)
-        .map_err(failed("rename", path))?;
-    let _ = journal.notify(&JournalNotice::SetAside(path.to_owned(), aside));
     Ok(())
-}
-
-/// Returns the greatest ID that is smaller.
-const fn before(id: LogId) -> LogId {
-    match id.sequence().checked_sub(1) {
-        Some(sequence) => LogId::new(id.millis(), sequence),
-        None => LogId::new(id.millis().saturating_sub(1), u64::MAX),
-    }
 }

@@ -2,11 +2,13 @@
 
 use std::any::Any;
 use std::collections::HashSet;
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{mem, thread};
+
+use sse_core::LogId;
 
 use super::disk::{Disk, FileError, Output, failed};
 use super::{Journal, JournalError};
@@ -16,6 +18,8 @@ use super::{Journal, JournalError};
 pub(super) struct SegmentFile {
     pub(super) number: u64,
     pub(super) len: u64,
+    /// It and those that follow have all events after this ID.
+    pub(super) from: LogId,
 }
 
 /// The segments of a journal. Events are appended to the newest.
@@ -26,25 +30,23 @@ pub(super) struct Segments {
     /// `None` once the folder is gone.
     lock: Option<Box<dyn Any + Send>>,
     /// The oldest first.
-    pub(super) closed: Vec<SegmentFile>,
-    newest: Option<(SegmentFile, Arc<dyn Output>)>,
-    next: u64,
+    pub(super) files: Vec<SegmentFile>,
+    /// The newest file, while it is written to.
+    output: Option<Arc<dyn Output>>,
     unsynced: ToSync,
 }
 
 /// What a sync forces to the disk.
 #[derive(Default)]
 pub(super) struct ToSync {
-    files: Vec<(PathBuf, Arc<dyn Output>)>,
+    files: Vec<Arc<dyn Output>>,
     dir: Option<PathBuf>,
 }
 
 impl ToSync {
     pub(super) fn sync(&self, disk: &dyn Disk) -> Result<(), FileError> {
-        for (path, file) in &self.files {
-            file.sync().map_err(failed("sync", path))?;
-        }
-        self.dir.as_ref().map_or(Ok(()), |dir| sync_dir(disk, dir))
+        self.files.iter().try_for_each(|file| file.sync())?;
+        self.dir.iter().try_for_each(|dir| disk.sync_dir(dir))
     }
 }
 
@@ -56,14 +58,13 @@ impl Segments {
             dir: journal.dir.clone(),
             max_len: journal.segment_bytes,
             lock: None,
-            closed: Vec::new(),
-            newest: None,
-            next: 0,
+            files: Vec::new(),
+            output: None,
             unsynced: ToSync::default(),
         };
         for _ in 0..LOCK_ATTEMPTS {
             match segments.prepare() {
-                Err(error) if error.io_error().kind() == io::ErrorKind::WouldBlock => {
+                Err(error) if error.io_error().kind() == ErrorKind::WouldBlock => {
                     // Perhaps it is being closed: nobody waited for that.
                     thread::sleep(LOCK_PAUSE);
                 }
@@ -76,107 +77,107 @@ impl Segments {
     /// Creates and locks the folder, unless it is there and locked.
     pub(super) fn prepare(&mut self) -> Result<(), FileError> {
         if self.lock.is_none() {
-            let created = self.disk.create_dir(&self.dir);
-            created.map_err(failed("create", &self.dir))?;
-            let lock = self.disk.lock(&self.dir);
-            self.lock = Some(lock.map_err(failed("lock", &self.dir))?);
+            self.disk.create_dir(&self.dir)?;
+            self.lock = Some(self.disk.lock(&self.dir)?);
         }
         Ok(())
     }
 
-    /// Adds a file of an earlier run.
-    pub(super) fn add(&mut self, file: SegmentFile) {
-        self.next = self.next.max(file.number + 1);
-        self.closed.push(file);
-    }
-
-    /// Appends `bytes` to the newest segment, which is begun with `head` if there is none.
+    /// Appends `bytes` to the newest segment. If it is not open, one is begun with `head`, which
+    /// states that it has all events after the ID `from`.
     ///
     /// After an error, the segment has to be abandoned.
     pub(super) fn append(
         &mut self,
         bytes: &[u8],
+        from: LogId,
         head: impl FnOnce() -> Vec<u8>,
     ) -> Result<(), FileError> {
-        if self.newest.is_none() {
-            self.begin(&head())?;
-        }
-        if let Some((file, output)) = &mut self.newest {
-            let path = path(&self.dir, file.number);
-            output.write(bytes).map_err(failed("write", &path))?;
-            file.len += bytes.len() as u64;
-            if self
-                .unsynced
-                .files
-                .last()
-                .is_none_or(|(last, _)| *last != path)
-            {
-                self.unsynced.files.push((path, Arc::clone(output)));
-            }
+        let output = match &self.output {
+            Some(output) => Arc::clone(output),
+            None => self.begin(from, &head())?,
+        };
+        output.write(bytes)?;
+        self.note_written(bytes.len());
+        let mut unsynced = self.unsynced.files.iter();
+        if !unsynced.any(|file| Arc::ptr_eq(file, &output)) {
+            self.unsynced.files.push(output);
         }
         Ok(())
     }
 
-    fn begin(&mut self, head: &[u8]) -> Result<(), FileError> {
-        let number = self.next;
-        let path = path(&self.dir, number);
-        let output = self.disk.create(&path).map_err(failed("create", &path))?;
-        self.next += 1;
-        let len = head.len() as u64;
-        let written = output.write(head).map_err(failed("write", &path));
-        self.newest = Some((SegmentFile { number, len }, output));
+    fn begin(&mut self, from: LogId, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
+        let number = self.files.last().map_or(0, |last| last.number + 1);
+        let output = self.disk.create(&path(&self.dir, number))?;
+        let len = 0;
+        self.files.push(SegmentFile { number, len, from });
+        self.output = Some(Arc::clone(&output));
         self.unsynced.dir = Some(self.dir.clone());
-        written
+        output.write(head)?;
+        self.note_written(head.len());
+        Ok(output)
+    }
+
+    fn note_written(&mut self, len: usize) {
+        if let Some(newest) = self.files.last_mut() {
+            newest.len += len as u64;
+        }
     }
 
     /// Closes the newest segment if it is full, and returns whether it did.
     pub(super) fn rotate(&mut self) -> bool {
-        let full = self.newest.take_if(|(file, _)| file.len >= self.max_len);
-        self.closed.extend(full.as_ref().map(|(file, _)| *file));
-        full.is_some()
+        let newest = self.files.last();
+        let is_full = newest.is_some_and(|newest| newest.len >= self.max_len);
+        is_full && self.output.take().is_some()
     }
 
     /// Closes the newest segment after an error. Deletes it if `is_copy`: then all of its events
     /// are in older segments or in memory.
     pub(super) fn abandon(&mut self, is_copy: bool) {
         self.unsynced = ToSync::default();
-        let Some((file, _)) = self.newest.take() else {
-            return;
-        };
-        let is_deleted = is_copy && self.disk.remove(&path(&self.dir, file.number)).is_ok();
-        self.closed.extend((!is_deleted).then_some(file));
+        if self.output.take().is_some()
+            && is_copy
+            && let Some(newest) = self.files.last()
+            && self.disk.remove(&path(&self.dir, newest.number)).is_ok()
+        {
+            self.files.pop();
+        }
     }
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
-        let paths = self.disk.list(&self.dir);
-        if paths
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        {
-            self.lock = None;
-            self.closed.clear();
-        }
-        let paths = paths.map_err(failed("read", &self.dir))?;
-        let there: HashSet<_> = paths.iter().filter_map(|(path, _)| number(path)).collect();
-        let newest = self.newest.iter().map(|(file, _)| file);
-        let gone = self
-            .closed
-            .iter()
-            .chain(newest)
-            .find(|file| !there.contains(&file.number));
-        let Some(gone) = gone.map(|file| path(&self.dir, file.number)) else {
+        let there = match self.disk.list(&self.dir) {
+            Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
+                (self.lock, self.output) = (None, None);
+                self.files.clear();
+                return Err(error);
+            }
+            Err(_) => return Ok(()), // Files that are open can be written.
+            Ok(there) => there,
+        };
+        let there: HashSet<_> = there.iter().filter_map(|(path, _)| number(path)).collect();
+        let is_gone = |file: &SegmentFile| !there.contains(&file.number);
+        let Some(gone) = self.files.iter().find(|file| is_gone(file)) else {
             return Ok(());
         };
-        self.closed.retain(|file| there.contains(&file.number));
-        self.newest
-            .take_if(|(file, _)| !there.contains(&file.number));
-        Err(failed("find", &gone)(io::ErrorKind::NotFound.into()))
+        let gone = path(&self.dir, gone.number);
+        self.output
+            .take_if(|_| self.files.last().is_some_and(is_gone));
+        self.files.retain(|file| !is_gone(file));
+        Err(failed("find", &gone)(ErrorKind::NotFound.into()))
+    }
+
+    /// Notes that the segments up to that of the same number have been replaced.
+    pub(super) fn replace(&mut self, file: SegmentFile) {
+        let same = |other: &SegmentFile| other.number == file.number;
+        if let Some(index) = self.files.iter().position(same) {
+            self.files.splice(..=index, [file]);
+        }
     }
 
     /// Takes what has been written since the last call.
     pub(super) fn take_unsynced(&mut self) -> ToSync {
-        std::mem::take(&mut self.unsynced)
+        mem::take(&mut self.unsynced)
     }
 
     /// Returns the number of files that have been written to and not synced.
@@ -184,16 +185,13 @@ impl Segments {
         self.unsynced.files.len()
     }
 
-    /// Returns the number of segments and their bytes.
-    pub(super) fn size(&self) -> (usize, u64) {
-        let newest = self.newest.iter().map(|(file, _)| file);
-        let files = self.closed.iter().chain(newest);
-        files.fold((0, 0), |(count, len), file| (count + 1, len + file.len))
+    /// Returns the files that are not written to any more, and from where on the others have all
+    /// events, if there is one.
+    pub(super) fn closed(&self) -> (&[SegmentFile], Option<LogId>) {
+        let open = self.output.as_ref().and(self.files.last());
+        let closed = self.files.len() - usize::from(open.is_some());
+        (&self.files[..closed], open.map(|open| open.from))
     }
-}
-
-pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), FileError> {
-    disk.sync_dir(dir).map_err(failed("sync", dir))
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {

@@ -9,7 +9,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, sleep_until};
 
 use crate::stream::Stream;
-use crate::stream::pipe::gone;
+use crate::stream::pipe::disconnected;
 use crate::topic::{PublishError, Topic};
 use crate::trace;
 
@@ -107,7 +107,7 @@ impl<R: BufRead> Player<R> {
                 biased;
                 waited = self.wait() => waited?,
                 () = stream.closed() => {
-                    return Err(gone());
+                    return Err(disconnected());
                 }
             }
             let Some(recorded) = self.replayer.read()? else {

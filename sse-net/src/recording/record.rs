@@ -51,7 +51,7 @@ impl Subscription {
         began: Instant,
     ) -> io::Result<Recorder<W>> {
         let mut subscription = self;
-        let mut gap = subscription.take_gap_event().map(Bytes::from);
+        let mut gap = subscription.take_notices().map(Bytes::from);
         let mut writing = Writing {
             subscription,
             recorder,

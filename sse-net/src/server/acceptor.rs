@@ -35,9 +35,9 @@ impl<L: Listener> Acceptor<L> {
                 }
                 Ok(Err(error)) => {
                     trace::accept_error(&error);
-                    self.inner.stats.add_accept_error();
+                    self.inner.counters.stats.add_accept_error();
                 }
-                Err(_) => self.inner.stats.add_accept_panic(),
+                Err(_) => self.inner.counters.stats.add_accept_panic(),
             }
             sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -46,10 +46,10 @@ impl<L: Listener> Acceptor<L> {
 
     fn start_connection(&self, handshake: L::Handshake, peer: Peer) {
         let inner = &self.inner;
-        let (permit, is_refused) = match inner.limit.admit(peer.ip()) {
+        let (permit, is_refused) = match inner.counters.limit.admit(peer.ip()) {
             Some(permit) => (permit, false),
             None => {
-                inner.stats.add_refused();
+                inner.counters.stats.add_refused();
                 trace::refused(&peer);
                 match inner.refusals.admit(None) {
                     Some(permit) => (permit, true),

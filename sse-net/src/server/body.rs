@@ -134,7 +134,7 @@ pub(super) struct Incoming {
 /// Why a body cannot be read.
 enum Failure {
     Rejected(Rejection),
-    Gone,
+    ClientClosed,
 }
 
 impl Body {
@@ -181,7 +181,7 @@ impl Incoming {
                 Ok(bytes)
             }
             Ok(Err(Failure::Rejected(rejection))) => Err(rejection),
-            Ok(Err(Failure::Gone)) => return Err(Disconnect::Gone),
+            Ok(Err(Failure::ClientClosed)) => return Err(Disconnect::ClientClosed),
             Err(_) => Err(Rejection::REQUEST_TIMEOUT.because(BODY_TIMED_OUT)),
         };
         let is_failed = read.is_err();
@@ -226,7 +226,7 @@ impl Incoming {
                 read = transport.read_piece(take) => match read {
                     Ok(0) => self.has_ended = true,
                     Ok(_) => {}
-                    Err(_) => return Err(Disconnect::Gone),
+                    Err(_) => return Err(Disconnect::ClientClosed),
                 },
             }
         }
@@ -270,7 +270,7 @@ impl From<Rejection> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(_: std::io::Error) -> Self {
-        Self::Gone
+        Self::ClientClosed
     }
 }
 

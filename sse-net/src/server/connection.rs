@@ -46,7 +46,7 @@ impl Connection {
             served = trace::connection(&peer, serving) => {
                 // An I/O error concerns only this client, and is counted already.
                 if served.is_err() {
-                    inner.stats.add_disconnect(Disconnect::Panicked);
+                    inner.counters.stats.add_disconnect(Disconnect::Panicked);
                 }
             }
         }
@@ -78,14 +78,16 @@ impl Connection {
             max_json: config.max_json,
             is_accept_ignored: false,
             extension,
+            token: None,
             headers: Headers::new(),
+            counters: self.inner.counters.clone(),
         };
         let mut presence = Presence::new(config.max_input.saturating_sub(after));
         let answering = self.answer(request, incoming, &mut transport, &mut presence);
         match answering.await {
             Ok(answer) => self.respond(answer, transport, presence).await,
             Err(reason) => {
-                self.inner.stats.add_disconnect(reason);
+                self.inner.counters.stats.add_disconnect(reason);
                 Ok(())
             }
         }
@@ -160,7 +162,7 @@ impl Connection {
                 (Rejection::UNAVAILABLE.because(HANDLER_TIMED_OUT), Disconnect::HandlerTimedOut)
             }
         };
-        self.inner.stats.add_disconnect(reason);
+        self.inner.counters.stats.add_disconnect(reason);
         let bytes = encode_response(&upgrader, rejection, Some(&head));
         Ok(Answer::new(Kind::Respond(bytes)))
     }
@@ -182,7 +184,7 @@ impl Connection {
             Kind::Respond(bytes) => {
                 let write_timeout = inner.config.write_timeout;
                 let finished = Box::pin(transport.finish(&bytes[sent..], write_timeout)).await;
-                on_end.tell(Disconnect::Finished);
+                on_end.run(Disconnect::Finished);
                 finished
             }
             Kind::Follow {
@@ -192,7 +194,7 @@ impl Connection {
                 sends_retry,
             } => {
                 opening.drain(..sent);
-                inner.stats.add_resume(resume);
+                inner.counters.stats.add_resume(resume);
                 inner.next_shard().admit(Arrival {
                     transport,
                     follows,
@@ -225,12 +227,12 @@ impl Connection {
                             reason = poll_fn(|cx| signals.poll(cx)) => reason,
                         }
                     },
-                    (Arc::clone(&inner.config), Arc::clone(&inner.stats)),
+                    (Arc::clone(&inner.config), Arc::clone(&inner.counters.stats)),
                 );
                 let running = catch_async("a per-client stream", stream.run());
                 let reason = Box::pin(running).await.unwrap_or(Disconnect::Panicked);
-                inner.stats.add_disconnect(reason);
-                on_end.tell(reason);
+                inner.counters.stats.add_disconnect(reason);
+                on_end.run(reason);
                 Ok(())
             }
         }

@@ -24,7 +24,7 @@ impl ServerHandle {
     /// Returns the server's counters.
     #[must_use]
     pub fn stats(&self) -> Snapshot {
-        self.inner.stats.snapshot(self.inner.limit.connections())
+        self.inner.counters.snapshot()
     }
 
     /// Stops accepting, ends all streams, and returns when all connections are closed.
@@ -42,13 +42,13 @@ impl ServerHandle {
         for shard in inner.shards() {
             shard.drain(window);
         }
-        let _ = timeout(window, inner.limit.idle()).await;
+        let _ = timeout(window, inner.counters.limit.idle()).await;
         inner.phase.send_replace(Phase::Closing);
         let goodbye_timeout = inner.config.goodbye_timeout();
-        let _ = timeout(goodbye_timeout, inner.limit.idle()).await;
+        let _ = timeout(goodbye_timeout, inner.counters.limit.idle()).await;
         inner.phase.send_replace(Phase::CutOff);
         // A program that blocks the runtime's threads must not keep this from returning.
-        let _ = timeout(goodbye_timeout, inner.limit.idle()).await;
+        let _ = timeout(goodbye_timeout, inner.counters.limit.idle()).await;
     }
 
     fn stop(&self) {

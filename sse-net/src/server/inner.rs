@@ -7,6 +7,7 @@ use sse_core::Upgrader;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::counters::Counters;
 use super::handler::{DynHandler, Handler};
 use crate::config::Config;
 use crate::shard::Shard;
@@ -17,8 +18,7 @@ use crate::transport::limit::Limit;
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     pub(super) handler: Box<dyn DynHandler>,
-    pub(super) stats: Arc<Stats>,
-    pub(super) limit: Limit,
+    pub(super) counters: Counters,
     /// Connections beyond `limit`, while they are being refused.
     pub(super) refusals: Limit,
     pub(super) phase: watch::Sender<Phase>,
@@ -56,13 +56,15 @@ impl Inner {
             .collect();
         Self {
             handler: Box::new(handler),
-            limit: Limit::new(
-                config.max_connections,
-                config.max_connections_per_address,
-                config.ipv6_prefix,
-            ),
+            counters: Counters {
+                stats,
+                limit: Limit::new(
+                    config.max_connections,
+                    config.max_connections_per_address,
+                    config.ipv6_prefix,
+                ),
+            },
             refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
-            stats,
             phase: watch::Sender::new(Phase::Open),
             shards,
             next_shard: AtomicUsize::new(0),

@@ -4,6 +4,7 @@ mod acceptor;
 mod answer;
 mod body;
 mod connection;
+mod counters;
 mod handle;
 mod handler;
 mod inner;

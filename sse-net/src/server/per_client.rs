@@ -147,7 +147,7 @@ impl PerClient {
                 self.poll_end(cx);
             }
             let is_written = match self.poll_write(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::Gone)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::ClientClosed)),
                 Poll::Ready(Ok(())) if self.is_over => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,

@@ -10,11 +10,12 @@ use sse_core::{Event, EventId, Head, Headers, MEDIA_TYPE, Rejection, Response, U
 
 use super::answer::{Answer, Kind, encode_response};
 use super::body::Body;
+use super::counters::Counters;
 use crate::config::{AtCapacity, jittered};
 use crate::shard::Follow;
+use crate::stats::Snapshot;
 use crate::stream::Stream;
-use crate::topic::{Choice, Several, Start, Topic};
-use crate::trace;
+use crate::topic::{Choice, Several, Start, StreamToken, Topic};
 use crate::transport::{Extension, Peer};
 
 /// A request with a valid head, which a [`Handler`](crate::Handler) answers.
@@ -49,8 +50,11 @@ pub struct Request {
     pub(super) max_json: u64,
     pub(super) is_accept_ignored: bool,
     pub(super) extension: Option<Extension>,
+    /// The token of the stream, if its topics may change.
+    pub(super) token: Option<StreamToken>,
     /// The headers of the answer.
     pub(super) headers: Headers,
+    pub(super) counters: Counters,
 }
 
 impl Request {
@@ -153,6 +157,14 @@ impl Request {
         self.peer
     }
 
+    /// Returns the counters of the server, such as for a page of metrics.
+    ///
+    /// See [`Snapshot::to_prometheus`].
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
     /// Returns what the listener attached to the connection, if that is a `T`.
     ///
     /// See [`Transport::with_extension`](crate::Transport::with_extension).
@@ -188,6 +200,24 @@ impl Request {
         self
     }
 
+    /// Gives the stream a token, under which its topics can be changed while the client follows.
+    ///
+    /// The topics that the handler names are the first ones. A client that reconnects with the
+    /// token gets those of its stream, which the hub keeps; see
+    /// [`HubConfig::max_kept_streams`](crate::HubConfig::max_kept_streams). If the hub does not
+    /// know the token of a client with a last event ID, for example after a restart, the client
+    /// gets a gap event with `"token":"unknown"` in its data, and the first topics: the page
+    /// sends its topics again. [`StreamTopics`](crate::StreamTopics) has an example.
+    ///
+    /// Whoever has the token gets the topics, so bind it to the user with
+    /// [`StreamToken::bound_to`], and [remove](crate::StreamTopics::remove) topics that the user
+    /// may no longer follow. The topics have to belong to a hub; otherwise the response is 500.
+    #[must_use]
+    pub fn with_token(mut self, token: StreamToken) -> Self {
+        self.token = Some(token);
+        self
+    }
+
     /// Streams `topic` to the client: it resumes, or starts where
     /// [`TopicConfig::start`](crate::TopicConfig::start) says.
     pub fn follow(self, topic: &Topic) -> Answer {
@@ -204,7 +234,7 @@ impl Request {
     /// If the topic is finished and the client has seen all of it, the response is 204, after
     /// which browsers stop reconnecting.
     pub fn follow_from(self, topic: &Topic, start: Start) -> Answer {
-        self.follow_choice(Choice::One(topic.clone()), start)
+        self.follow_all_from([topic], start)
     }
 
     /// Streams several topics of a [`Hub`](crate::Hub) to the client: it resumes, or starts with
@@ -218,9 +248,13 @@ impl Request {
     /// a client that has seen all events then gets 204.
     ///
     /// The client costs some 200 bytes more than one that follows one topic, and each event a
-    /// look at its other topics, so some tens of them are ordinary. The response is 500
-    /// if the topics do not belong to one hub, or there is none, which is logged with the feature
+    /// look at its other topics, so some tens of them are ordinary. The response is 400 if there
+    /// are more than [`max_topics_per_stream`](crate::HubConfig::max_topics_per_stream), and 500 if
+    /// they do not belong to one hub, or there is none, which is logged with the feature
     /// `tracing`.
+    ///
+    /// Topics are added and removed while the client follows if the request has a
+    /// [token](Self::with_token).
     ///
     /// ```
     /// use sse_net::{Answer, Hub, Rejection, Request};
@@ -244,20 +278,18 @@ impl Request {
         topics: impl IntoIterator<Item = impl Borrow<Topic>>,
         start: Start,
     ) -> Answer {
-        match Choice::of(topics) {
+        match Choice::of(topics, self.token.is_some()) {
             Ok(choice) => self.follow_choice(choice, start),
-            Err(error) => {
-                trace::follow_error(&error);
-                self.answer(Rejection::INTERNAL_SERVER_ERROR)
-            }
+            Err(error) => self.answer(error.rejection()),
         }
     }
 
-    fn follow_choice(self, choice: Choice, start: Start) -> Answer {
+    fn follow_choice(mut self, choice: Choice, start: Start) -> Answer {
         let accepting = match self.accept_head() {
             Ok(accepting) => accepting,
             Err(answer) => return answer,
         };
+        let token = self.token.take();
         let asked = self.last_event_id();
         let (retry, mut opening) = (self.retry.map(jittered), Vec::new());
         let (follows, resume, is_over) = match choice {
@@ -276,7 +308,7 @@ impl Request {
                 )
             }
             Choice::Several(hub, topics) => {
-                let several = Several::locate(hub, topics, asked.as_ref(), start);
+                let several = Several::locate(hub, topics, asked.as_ref(), start, token);
                 several.encode_opening(retry, &mut opening);
                 let (resume, is_over) = (several.resume, several.is_over());
                 (Follow::Several(several.into()), resume, is_over)

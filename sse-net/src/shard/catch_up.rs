@@ -84,9 +84,10 @@ impl Driver {
                     Progress::Blocked => return Ok(()),
                     Progress::Paused => break,
                 },
-                Next::Notice(event) => {
-                    self.connections[key as usize].set_unsent(event.into(), self.now);
+                Next::Notice(bytes) => {
+                    self.connections[key as usize].set_unsent(bytes, self.now);
                 }
+                Next::Changed => {}
                 Next::Close(reason) => {
                     self.connections[key as usize].close(Bytes::new(), reason, self.now);
                 }
@@ -209,7 +210,8 @@ impl Driver {
                 SlowClients::SkipAhead => {
                     self.stats.add_gap();
                     connection.position = group.begin_after(lagged);
-                    Next::Notice(group.topic().shared().gap_event(None, connection.position))
+                    let gap = group.topic().shared().gap_event(None, connection.position);
+                    Next::Notice(gap.into())
                 }
             },
         }
@@ -227,7 +229,7 @@ impl Driver {
         match self.catching_up.next(key, connection.position, group) {
             NextOfState::Slice(slice) => Next::Events(Events::Slice(slice)),
             NextOfState::StateEnd => match group.topic().shared().marker_event() {
-                Some(marker) => Next::Notice(marker),
+                Some(marker) => Next::Notice(marker.into()),
                 None => self.next_of_keyed(key, feed),
             },
             NextOfState::UpToDate(position) => {
@@ -269,22 +271,33 @@ impl Driver {
                 }
                 Next::Events(Events::Batch(batch, joint_key))
             }
+            NextOfJoint::Change(members) => {
+                self.change_topics(key, joint_key, members);
+                Next::Changed
+            }
+            NextOfJoint::Piece(piece) => {
+                self.stats.add_events(piece.count);
+                if piece.is_gap {
+                    self.stats.add_gap();
+                }
+                Next::Notice(piece.bytes)
+            }
             NextOfJoint::Missed(index) => {
                 let (topic, from) = joint.topic(&self.feeds, index);
                 match topic.slow_clients() {
                     SlowClients::Disconnect => Next::Close(Disconnect::FellBehind),
                     SlowClients::SkipAhead => {
                         self.stats.add_gap();
-                        Next::Notice(topic.gap_event_after(None, from))
+                        Next::Notice(topic.gap_event_after(None, from).into())
                     }
                 }
             }
             NextOfJoint::Ended(index) => {
-                Next::Notice(joint.topic(&self.feeds, index).0.end_event())
+                Next::Notice(joint.topic(&self.feeds, index).0.end_event().into())
             }
             NextOfJoint::StateEnd => match joint.markers(&self.feeds) {
                 markers if markers.is_empty() => self.next_of_joint(key, joint_key),
-                markers => Next::Notice(markers),
+                markers => Next::Notice(markers.into()),
             },
             NextOfJoint::Over => Next::Close(Disconnect::Finished),
             NextOfJoint::Nothing => Next::Nothing,
@@ -295,8 +308,10 @@ impl Driver {
 /// What a connection gets next.
 enum Next {
     Events(Events),
-    /// An event that is not in a log.
-    Notice(Vec<u8>),
+    /// Whole events that do not move the position, such as one that is not in a log.
+    Notice(Bytes),
+    /// Something, once what has changed is looked at again.
+    Changed,
     Close(Disconnect),
     /// Something, after other work.
     Pause,

@@ -66,7 +66,7 @@ pub(super) struct Connection {
     pub(super) heartbeat_at: u32,
     /// The tick at which the stream is ended.
     pub(super) leave_at: u32,
-    /// The reason for ending it then, unless it is a drain.
+    /// The reason for ending it then.
     pub(super) leave_reason: Disconnect,
     /// The bytes that the peer has sent after its request.
     pub(super) input: u32,
@@ -144,7 +144,7 @@ impl Connection {
         let mut taken = self
             .transport
             .try_write(first)
-            .map_err(|_| Disconnect::Gone)?;
+            .map_err(|_| Disconnect::ClientClosed)?;
         if taken == bytes.len() {
             return Ok(Written::All);
         }
@@ -282,7 +282,7 @@ impl Connection {
             Ok(())
         });
         drop((dropped, waker, permit));
-        on_end.tell(reason);
+        on_end.run(reason);
     }
 }
 
@@ -296,7 +296,7 @@ pub(super) enum Input {
 /// Calls a transport, which may be foreign code: a panic in it ends this connection only.
 fn guard<T>(call: impl FnOnce() -> io::Result<T>) -> Result<T, Disconnect> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|_| Disconnect::Gone),
+        Ok(result) => result.map_err(|_| Disconnect::ClientClosed),
         Err(_) => {
             trace::panicked("a connection's transport");
             Err(Disconnect::Panicked)

@@ -9,6 +9,9 @@
 //! - *The general rule.* Otherwise it catches up by itself: with a batch of what its topics have
 //!   after its position, merged in the order of the IDs.
 //!
+//! A stream with a token may change its topics. A change has an ID, and the connection applies it
+//! when its position reaches that ID. Until then no pass serves it.
+//!
 //! A topic that only one connection of the shard follows, such as the inbox of its user, has no
 //! group: the connection waits in it with its own waker.
 
@@ -20,7 +23,9 @@ use sse_core::{Batch, LogId};
 use super::feed::Feed;
 use super::group::{Part, Pass};
 use crate::sync::Arc;
-use crate::topic::{HubShared, Missed, ReaderPlace, Shared, Since, next_batch};
+use crate::topic::{
+    HubShared, Member, Missed, Piece, ReaderPlace, Shared, Since, View, next_batch,
+};
 
 /// What a connection follows that follows several topics.
 pub(super) struct Joint {
@@ -29,16 +34,19 @@ pub(super) struct Joint {
     pub(super) position: LogId,
     pub(super) links: Box<[Link]>,
     /// `None` if there is nothing in it, as nearly always.
-    per_topic: Option<Box<PerTopic>>,
+    rare: Option<Box<Rare>>,
 }
 
-/// What differs between the topics of a connection.
-struct PerTopic {
+/// What few connections have.
+#[derive(Default)]
+struct Rare {
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
     from: Box<[LogId]>,
     /// Until the state of keyed topics has been sent.
     state: Option<State>,
+    /// What has been applied of the changes of the topics, if the stream has a token.
+    view: Option<View>,
 }
 
 /// The state of keyed topics, which a connection gets first.
@@ -60,6 +68,10 @@ pub(super) struct Link {
 /// What a connection gets next.
 pub(super) enum NextOfJoint {
     Events(Batch),
+    /// A part of what is sent when the topics change.
+    Piece(Piece),
+    /// From now on it follows these topics.
+    Change(Vec<Member>),
     /// It has missed events of the topic with this index.
     Missed(usize),
     /// The topic with this index has ended.
@@ -89,17 +101,19 @@ impl Joint {
         position: LogId,
         links: Vec<Link>,
         from: Vec<LogId>,
-        state: Option<State>,
+        (state, view): (Option<State>, Option<View>),
     ) -> Self {
-        let is_needed = state.is_some() || from.iter().any(|from| *from > position);
+        let is_later = from.iter().any(|from| *from > position);
+        let is_needed = state.is_some() || view.is_some() || is_later;
         Self {
             hub,
             position,
             links: links.into(),
-            per_topic: is_needed.then(|| {
-                Box::new(PerTopic {
+            rare: is_needed.then(|| {
+                Box::new(Rare {
                     from: from.into(),
                     state,
+                    view,
                 })
             }),
         }
@@ -147,30 +161,40 @@ impl Joint {
 
     /// Returns where the next batch ends at the latest.
     fn until(&self) -> LogId {
-        match self.state() {
-            Some(state) => state.end,
-            None => self.hub.order().visible(),
+        if let Some(state) = self.state() {
+            return state.end;
         }
+        let visible = self.hub.order().visible();
+        self.view().map_or(visible, |view| view.limit(visible))
     }
 
     /// Returns the position in the topic with this index.
     fn after(&self, index: usize) -> LogId {
-        match &self.per_topic {
-            Some(per_topic) => per_topic.from[index].max(self.position),
-            None => self.position,
-        }
+        let from = self.rare.as_ref().and_then(|rare| rare.from.get(index));
+        from.map_or(self.position, |from| self.position.max(*from))
     }
 
     /// Sets the position in one topic.
     fn set_from(&mut self, index: usize, id: LogId) {
         let count = self.links.len();
-        let per_topic = self.per_topic.get_or_insert_with(|| {
-            Box::new(PerTopic {
-                from: vec![LogId::default(); count].into(),
-                state: None,
-            })
+        let rare = self.rare.get_or_insert_default();
+        if rare.from.is_empty() {
+            rare.from = vec![LogId::default(); count].into();
+        }
+        rare.from[index] = id;
+    }
+
+    /// Replaces the topics. Each new one has a link, and whether what is known of it still counts.
+    pub(super) fn set_links(&mut self, links: Vec<(Link, bool)>) {
+        let from = links.iter().map(|(link, is_kept)| {
+            let index = self.links.iter().position(|old| old.feed == link.feed);
+            index
+                .filter(|_| *is_kept)
+                .map_or(LogId::default(), |index| self.after(index))
         });
-        per_topic.from[index] = id;
+        let from = from.collect();
+        self.links = links.into_iter().map(|(link, _)| link).collect();
+        self.rare.get_or_insert_default().from = from;
     }
 
     fn is_ended(&self, index: usize) -> bool {
@@ -187,34 +211,34 @@ impl Joint {
     /// Moves the position after a batch or a slice has been written.
     pub(super) fn advance(&mut self, position: LogId) {
         self.position = self.position.max(position);
-        self.drop_per_topic();
+        self.drop_rare();
     }
 
-    /// Drops what differs between the topics, once nothing does.
-    fn drop_per_topic(&mut self) {
-        if let Some(per_topic) = &self.per_topic
-            && per_topic.state.is_none()
-            && per_topic.from.iter().all(|from| *from <= self.position)
+    /// Drops what few connections have, once there is nothing in it.
+    fn drop_rare(&mut self) {
+        if let Some(rare) = &self.rare
+            && rare.state.is_none()
+            && rare.view.is_none()
+            && rare.from.iter().all(|from| *from <= self.position)
         {
-            self.per_topic = None;
+            self.rare = None;
         }
     }
 
     fn state(&self) -> Option<&State> {
-        self.per_topic.as_ref()?.state.as_ref()
+        self.rare.as_ref()?.state.as_ref()
     }
 
     /// Ends the state of keyed topics, and returns `true` if it had not been sent until now.
     fn end_state(&mut self) -> bool {
-        let per_topic = self.per_topic.as_mut();
-        let state = per_topic.and_then(|per_topic| per_topic.state.take());
-        self.drop_per_topic();
+        let state = self.rare.as_mut().and_then(|rare| rare.state.take());
+        self.drop_rare();
         state.is_some()
     }
 
     /// Returns the part of a pass over the group of a feed for the connection.
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
-        if self.state().is_some() {
+        if self.state().is_some() || self.view().is_some_and(View::may_change) {
             return Part::CatchUp;
         }
         let mut after = self.position;
@@ -234,6 +258,9 @@ impl Joint {
     /// Returns the next events, or waits for some with the connection's waker.
     pub(super) fn next(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> NextOfJoint {
         loop {
+            if let Some(piece) = self.view_mut().and_then(View::next_piece) {
+                return NextOfJoint::Piece(piece);
+            }
             let until = self.until();
             let links = self.links.iter().enumerate();
             let readers = links.map(|(index, link)| {
@@ -253,6 +280,10 @@ impl Joint {
                     return NextOfJoint::Missed(index);
                 }
             }
+            let position = self.position;
+            if let Some(members) = self.view_mut().and_then(|view| view.apply(position)) {
+                return NextOfJoint::Change(members);
+            }
             if let Some(ended) = self.wait(feeds, waker) {
                 return ended;
             }
@@ -265,6 +296,9 @@ impl Joint {
 
     /// Registers the waker in topics that have no group, unless one or all of them have ended.
     fn wait(&mut self, feeds: &mut Slab<Feed>, waker: &Waker) -> Option<NextOfJoint> {
+        if let Some(view) = self.view_mut() {
+            view.register(waker);
+        }
         for index in 0..self.links.len() {
             if self.is_ended(index) {
                 continue;
@@ -280,17 +314,27 @@ impl Joint {
             }
         }
         let is_over = (0..self.links.len()).all(|index| self.is_ended(index));
-        is_over.then_some(NextOfJoint::Over)
+        (is_over && !self.links.is_empty()).then_some(NextOfJoint::Over)
     }
 
     /// Returns `true` if there may be visible events after the position.
     pub(super) fn has_new(&self, feeds: &Slab<Feed>) -> bool {
         let mut links = self.links.iter().enumerate();
-        self.hub.order().visible() > self.position
+        let visible = self.hub.order().visible();
+        visible > self.position
             && links.any(|(index, link)| {
                 let topic = feeds[link.feed as usize].topic();
                 topic.may_have_after(self.after(index))
             })
+            || self.view().is_some_and(|view| view.is_due(visible))
+    }
+
+    fn view(&self) -> Option<&View> {
+        self.rare.as_ref()?.view.as_ref()
+    }
+
+    fn view_mut(&mut self) -> Option<&mut View> {
+        self.rare.as_mut()?.view.as_mut()
     }
 
     /// Returns the number of unsent bytes.

@@ -1,5 +1,6 @@
-//! The wake-up protocol of a shard: a sender puts something into the mailbox and wakes the
-//! shard's task if it waits.
+//! The wake-up protocol of a shard.
+//!
+//! A sender puts something into the mailbox, and wakes the shard's task if it waits.
 
 use std::mem;
 use std::sync::atomic::Ordering;

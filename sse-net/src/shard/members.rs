@@ -10,7 +10,7 @@ use super::joint::{Joint, Link, State};
 use super::mailbox::{Key, Signal};
 use super::work::{compact, make_room};
 use crate::sync::Arc;
-use crate::topic::{HubShared, Membership, Several, Topic};
+use crate::topic::{HubShared, Member, Membership, Several, Topic};
 
 impl Driver {
     /// Returns the key of the topic's group. Creates it, or makes a group of the feed.
@@ -63,7 +63,8 @@ impl Driver {
             since.push(followed.since);
         }
         let state = several.state_end.map(|end| State::new(end, since));
-        let joint = Joint::new(several.hub, several.position, links, from, state);
+        let (hub, position) = (several.hub, several.position);
+        let joint = Joint::new(hub, position, links, from, (state, several.view));
         make_room(&mut self.joints);
         compact(self.joints.insert(joint))
     }
@@ -85,11 +86,40 @@ impl Driver {
     pub(super) fn remove_joint(&mut self, joint: u32) {
         let joint = self.joints.remove(joint as usize);
         for link in &joint.links {
-            match self.feeds.get(link.feed as usize) {
-                Some(Feed::Group(_)) => self.remove_member(link.feed, link.place),
-                Some(Feed::Single(_)) => self.remove_feed(link.feed, Some(&joint.hub)),
-                None => {}
+            self.remove_link(*link, &joint.hub);
+        }
+    }
+
+    fn remove_link(&mut self, link: Link, hub: &Arc<HubShared>) {
+        match self.feeds.get(link.feed as usize) {
+            Some(Feed::Group(_)) => self.remove_member(link.feed, link.place),
+            Some(Feed::Single(_)) => self.remove_feed(link.feed, Some(hub)),
+            None => {}
+        }
+    }
+
+    /// Makes a connection follow the topics of its stream after a change.
+    pub(super) fn change_topics(&mut self, connection: u32, joint: u32, members: Vec<Member>) {
+        let changing = &self.joints[joint as usize];
+        let (hub, position) = (Arc::clone(&changing.hub), changing.position);
+        let mut old = changing.links.to_vec();
+        let mut links = Vec::with_capacity(members.len());
+        for member in members {
+            let address = member.address();
+            let is_same = |link: &Link| self.feeds[link.feed as usize].address() == address;
+            if let Some(index) = old.iter().position(is_same) {
+                // One that was added again may have to report its end again.
+                links.push((old.swap_remove(index), member.change < position));
+            } else {
+                let topic = Topic::of_hub(member.topic, Arc::clone(&hub));
+                let feed = self.feed_of_joint(&topic, connection);
+                let place = self.add_member(feed, connection);
+                links.push((Link { feed, place }, false));
             }
+        }
+        self.joints[joint as usize].set_links(links);
+        for link in old {
+            self.remove_link(link, &hub);
         }
     }
 

@@ -117,11 +117,7 @@ impl Driver {
             }
         }
         if connection.leave_at <= self.now {
-            let reason = if self.drained.is_some() {
-                Disconnect::Drained
-            } else {
-                connection.leave_reason
-            };
+            let reason = connection.leave_reason;
             return self.close_with_retry(key, reason).map(|()| true);
         }
         if connection.unsent.is_none() && connection.heartbeat_at <= self.now {
@@ -166,7 +162,11 @@ impl Driver {
     pub(super) fn drain(&mut self, window: Duration) {
         for (_, connection) in &mut self.connections {
             let wait = ticks(window.mul_f64(fastrand::f64()));
-            connection.leave_at = connection.leave_at.min(self.now.saturating_add(wait));
+            let leave_at = self.now.saturating_add(wait);
+            if leave_at < connection.leave_at {
+                connection.leave_at = leave_at;
+                connection.leave_reason = Disconnect::Drained;
+            }
         }
         let end = window.saturating_add(self.config.goodbye_timeout());
         self.drained = Some(self.now.saturating_add(ticks(end)));

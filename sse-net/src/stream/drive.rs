@@ -64,7 +64,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.poll_client(cx).is_ready() {
-            return Poll::Ready(Err(pipe::gone()));
+            return Poll::Ready(Err(pipe::disconnected()));
         }
         let connection = Pin::new(&mut self.connection);
         if self.outbox.is_empty() {

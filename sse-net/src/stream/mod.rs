@@ -272,7 +272,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             if self.is_drained() {
                 self.watch().await;
             } else if self.drain().await.is_err() {
-                self.presence.leave(Disconnect::Gone);
+                self.presence.leave(Disconnect::ClientClosed);
             }
         }
     }

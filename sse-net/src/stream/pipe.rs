@@ -72,7 +72,7 @@ impl AsyncWrite for PipeWriter {
     ) -> Poll<io::Result<usize>> {
         let mut channel = lock(&self.0);
         if channel.is_gone {
-            return Poll::Ready(Err(gone()));
+            return Poll::Ready(Err(disconnected()));
         }
         if channel.bytes.len() >= CAPACITY {
             wait(channel, |channel| &mut channel.writer, cx);
@@ -104,7 +104,7 @@ impl AsyncRead for PipeWriter {
     ) -> Poll<io::Result<()>> {
         let channel = lock(&self.0);
         if channel.is_gone {
-            return Poll::Ready(Err(gone()));
+            return Poll::Ready(Err(disconnected()));
         }
         wait(channel, |channel| &mut channel.writer, cx);
         Poll::Pending
@@ -140,6 +140,6 @@ fn wake(mut channel: MutexGuard<'_, Channel>, take: impl FnOnce(&mut Channel) ->
 }
 
 /// The error of a call after the client has disconnected.
-pub(crate) fn gone() -> io::Error {
+pub(crate) fn disconnected() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the client has disconnected")
 }

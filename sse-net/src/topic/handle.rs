@@ -89,7 +89,7 @@ impl Topic {
     }
 
     /// Creates the handle of a topic of a hub.
-    pub(super) const fn of_hub(shared: Arc<Shared>, hub: Arc<HubShared>) -> Self {
+    pub(crate) const fn of_hub(shared: Arc<Shared>, hub: Arc<HubShared>) -> Self {
         Self {
             shared,
             owner: Owner::Hub(hub),

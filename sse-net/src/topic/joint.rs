@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::handle::Topic;
 use super::reader::MAX_HELD;
 use super::several::{Followed, Several, next_batch};
+use super::switching::Piece;
 use super::waiters::Place;
+use crate::sync::Arc;
 
 /// A reader of several topics of one hub. Dropping it unsubscribes.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct JointReader {
     lingers_until: Option<Instant>,
     /// Whether the gaps before the beginning have not been reported yet.
     has_gaps: bool,
+    /// Whether the events that report the topics of a stream with a token are still to be read.
+    has_opening: bool,
     /// The topic in which the last error was, and whether that is still to be reported.
     lagged: usize,
     is_unreported: bool,
@@ -36,8 +40,11 @@ pub(crate) struct JointReader {
 #[derive(Debug)]
 pub(crate) enum Read {
     Events(Batch),
-    /// Events that report the end of one of the topics, or of the state of those that are keyed.
+    /// Events that report the end of one of the topics, or of the state of those that are keyed,
+    /// or the topics of a stream with a token.
     Own(Vec<u8>),
+    /// A part of what is sent when the topics change.
+    Piece(Piece),
 }
 
 impl JointReader {
@@ -50,6 +57,7 @@ impl JointReader {
             places: vec![(Place::NONE, false); several.topics.len()],
             lingers_until: None,
             has_gaps,
+            has_opening: several.view.is_some(),
             lagged: 0,
             is_unreported: false,
             state_end: several.state_end,
@@ -73,20 +81,20 @@ impl JointReader {
         self.lagged().shared.gap_event_after(None, from)
     }
 
-    /// Takes the events that report gaps before the beginning.
-    pub(super) fn take_gap_events(&mut self) -> Option<Vec<u8>> {
-        if !mem::take(&mut self.has_gaps) {
+    /// Takes the events before the first one of a log, such as those that report gaps.
+    pub(super) fn take_notices(&mut self) -> Option<Vec<u8>> {
+        if !(mem::take(&mut self.has_gaps) | mem::take(&mut self.has_opening)) {
             return None;
         }
-        let mut gaps = Vec::new();
-        self.several.encode_gaps(&mut gaps);
-        Some(gaps)
+        let mut notices = Vec::new();
+        self.several.encode_notices(&mut notices);
+        Some(notices)
     }
 
     /// Appends the bytes before a client's first event. The next read does not report a gap.
     #[cfg(feature = "http")]
     pub(super) fn encode_opening(&mut self, retry: Option<Duration>, out: &mut Vec<u8>) {
-        self.has_gaps = false;
+        (self.has_gaps, self.has_opening) = (false, false);
         self.several.encode_opening(retry, out);
     }
 
@@ -107,11 +115,8 @@ impl JointReader {
     /// Polls for the next events. `None` is the end, when all topics are finished.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Read>, Lagged>> {
         loop {
-            if let Some(batch) = self.try_read()? {
-                return Poll::Ready(Ok(Some(Read::Events(batch))));
-            }
-            if let Some(markers) = self.take_markers() {
-                return Poll::Ready(Ok(Some(Read::Own(markers))));
+            if let Some(read) = self.try_read()? {
+                return Poll::Ready(Ok(Some(read)));
             }
             match self.wait(cx) {
                 Wait::Ended(Some(index)) => {
@@ -127,13 +132,13 @@ impl JointReader {
     }
 
     /// Returns the next events, without waiting for any. The next call reports an error again.
-    pub(super) fn try_next(&mut self) -> Result<Option<Batch>, Lagged> {
+    pub(super) fn try_next(&mut self) -> Result<Option<Read>, Lagged> {
         let next = self.try_read();
         self.is_unreported |= next.is_err();
         next
     }
 
-    fn try_read(&mut self) -> Result<Option<Batch>, Lagged> {
+    fn try_read(&mut self) -> Result<Option<Read>, Lagged> {
         if mem::take(&mut self.is_unreported) {
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
@@ -145,15 +150,46 @@ impl JointReader {
             let begin = self.lagged().lock().log.begin();
             return Err(Lagged { begin });
         }
+        if mem::take(&mut self.has_opening) {
+            return Ok(Some(Read::Own(self.several.opening_events())));
+        }
+        loop {
+            if let Some(piece) = self.next_piece() {
+                return Ok(Some(Read::Piece(piece)));
+            }
+            if let Some(batch) = self.next_batch()? {
+                return Ok(Some(Read::Events(batch)));
+            }
+            if let Some(markers) = self.take_markers() {
+                return Ok(Some(Read::Own(markers)));
+            }
+            if !self.apply_change() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn next_piece(&mut self) -> Option<Piece> {
+        self.several.view.as_mut()?.next_piece()
+    }
+
+    /// Returns the next events of the topics, up to the next change of the topics.
+    fn next_batch(&mut self) -> Result<Option<Batch>, Lagged> {
         if let Some(batch) = self.held.pop_front() {
             self.several.position = batch.position();
             return Ok(Some(batch));
         }
         let visible = self.several.hub.order().visible();
-        let until = self.state_end.unwrap_or(visible);
         let Several {
-            position, topics, ..
+            position,
+            topics,
+            view,
+            ..
         } = &self.several;
+        let until = self.state_end.unwrap_or_else(|| {
+            let view = view.as_ref();
+            view.map_or(visible, |view| view.limit(visible))
+        });
         let readers = topics
             .iter()
             .map(|followed| (&*followed.topic.shared, followed.place(*position)));
@@ -179,6 +215,50 @@ impl JointReader {
                 Err(missed.into())
             }
         }
+    }
+
+    /// Applies the change of the topics at the position, if there is one.
+    fn apply_change(&mut self) -> bool {
+        let Several {
+            hub,
+            position,
+            topics,
+            view: Some(view),
+            ..
+        } = &mut self.several
+        else {
+            return false;
+        };
+        let Some(members) = view.apply(*position) else {
+            return false;
+        };
+        let (mut kept, mut places) = (Vec::new(), Vec::new());
+        let followed = mem::take(topics)
+            .into_iter()
+            .zip(mem::take(&mut self.places));
+        let mut followed: Vec<_> = followed.collect();
+        for member in members {
+            let is_same =
+                |(followed, _): &(Followed, _)| followed.topic.address() == member.address();
+            let (followed, place) = match followed.iter().position(is_same) {
+                Some(index) => {
+                    let (followed, (place, is_ended)) = followed.swap_remove(index);
+                    (followed, (place, is_ended && member.change < *position))
+                }
+                None => {
+                    member.topic.subscribe();
+                    let topic = Topic::of_hub(member.topic, Arc::clone(hub));
+                    (Followed::new(topic), (Place::NONE, false))
+                }
+            };
+            kept.push(followed);
+            places.push(place);
+        }
+        (*topics, self.places) = (kept, places);
+        for (followed, (place, _)) in followed {
+            followed.topic.shared.unsubscribe(place);
+        }
+        true
     }
 
     /// Holds what follows up to the ID `until`, if topics are keyed.
@@ -217,7 +297,10 @@ impl JointReader {
 
     /// Registers the waker in all topics, unless one or all of them have ended.
     fn wait(&mut self, cx: &Context<'_>) -> Wait {
-        let mut is_over = true;
+        if let Some(view) = &mut self.several.view {
+            view.register(cx.waker());
+        }
+        let mut is_over = !self.places.is_empty();
         let followed = self.several.topics.iter().zip(&mut self.places);
         for (index, (followed, (place, is_ended))) in followed.enumerate() {
             let waker = cx.waker().clone();
@@ -245,10 +328,13 @@ impl JointReader {
             hub,
             position,
             topics,
+            view,
             ..
         } = &self.several;
         let is_new = |followed: &Followed| followed.topic.shared.may_have_after(*position);
-        hub.order().visible() > *position && topics.iter().any(is_new)
+        let visible = hub.order().visible();
+        visible > *position && topics.iter().any(is_new)
+            || view.as_ref().is_some_and(|view| view.is_due(visible))
     }
 }
 

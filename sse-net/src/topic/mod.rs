@@ -14,6 +14,7 @@ mod several;
 mod source;
 mod state;
 mod subscription;
+mod switching;
 mod waiters;
 mod watched;
 
@@ -30,9 +31,11 @@ pub use publish::{PublishError, Published};
 pub(crate) use reader::Reader;
 pub use several::FollowError;
 pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
-pub(crate) use source::{News, Retained, Source, Storage};
+pub(crate) use source::{News, Source, Storage};
 pub(crate) use state::Shared;
 pub use subscription::Subscription;
+pub(crate) use switching::{Member, Piece, View};
+pub use switching::{StreamToken, StreamTopics};
 
 pub use crate::config::Start;
 

@@ -266,6 +266,11 @@ impl Judged {
         }
     }
 
+    /// Returns `true` if the client's ID was lost with its event.
+    pub(super) const fn has_lost(&self) -> bool {
+        matches!(self.asked, Some((_, KnownId::Lost(_))))
+    }
+
     /// Finds where the client continues in a topic, or begins: after this position.
     pub(super) fn find(&self, log: &Log, start: Start, unknown_id: UnknownId) -> (Resume, LogId) {
         let window = || log.id_before(log.window());

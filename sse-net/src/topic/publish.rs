@@ -179,6 +179,7 @@ impl Topic {
         now: Now,
     ) -> Published {
         let (mut id, mut evicted) = (None, Evicted::default());
+        let before = state.log.newest_id();
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
             let encoded = large.next_if(|(at, _)| *at == index);
@@ -194,14 +195,16 @@ impl Topic {
             id = event.event_id().is_none().then_some(appended.id);
             evicted.append(appended.evicted);
         }
-        self.announce(state, id, evicted)
+        self.announce(state, before, id, evicted)
     }
 
-    /// Wakes the subscribers after events have been appended. Wakers are called and memory is
-    /// freed after the lock has been released.
+    /// Wakes the subscribers after events have been appended; `before` was the last ID
+    /// until then.
+    /// Wakers are called and memory is freed after the lock has been released.
     pub(super) fn announce(
         &self,
         mut state: MutexGuard<'_, State>,
+        before: LogId,
         id: Option<LogId>,
         evicted: Evicted,
     ) -> Published {
@@ -220,7 +223,13 @@ impl Topic {
         if let Some(storage) = &storage {
             storage.wake();
         }
-        Published { id, last, storage }
+        Published {
+            id,
+            before,
+            last,
+            topic: Arc::as_ptr(&self.shared).addr(),
+            storage,
+        }
     }
 }
 
@@ -237,8 +246,12 @@ const SMALL: usize = 8 << 10;
 #[derive(Clone)]
 pub struct Published {
     id: Option<LogId>,
+    /// The topic's last ID before.
+    pub(crate) before: LogId,
     /// The ID that the log gave the event, also if its publisher had set one.
     pub(crate) last: LogId,
+    /// The address of the topic.
+    pub(crate) topic: usize,
     pub(crate) storage: Option<Arc<dyn Storage>>,
 }
 

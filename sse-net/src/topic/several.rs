@@ -4,15 +4,17 @@ use std::borrow::Borrow;
 use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Resume};
+use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Rejection, Resume};
 
 use super::handle::Topic;
-use super::hub::HubShared;
+use super::hub::{HubShared, Judged};
 use super::log::Since;
 use super::position::encode_position;
 use super::state::Shared;
+use super::switching::{Member, StreamToken, View};
 use crate::config::Start;
 use crate::sync::Arc;
+use crate::trace;
 
 /// Topics of one hub that a client follows together, and where it continues.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub(crate) struct Several {
     pub(crate) state_end: Option<LogId>,
     /// The client's last event ID.
     asked: Option<EventId<'static>>,
+    /// What has been applied of the changes of the topics, if the stream has a token.
+    pub(crate) view: Option<View>,
+    /// The events that report the topics then.
+    opening: Vec<u8>,
 }
 
 /// One of several topics.
@@ -48,11 +54,37 @@ pub(crate) struct ReaderPlace {
 }
 
 impl Followed {
+    /// A topic that is added at the position of a stream.
+    pub(super) fn new(topic: Topic) -> Self {
+        Self {
+            from: LogId::default(),
+            resume: Resume::New,
+            is_keyed: topic.shared.is_keyed(),
+            since: Since::default(),
+            topic,
+        }
+    }
+
     /// Returns where the reader of this topic is, when that of all is at `position`.
     pub(crate) fn place(&self, position: LogId) -> ReaderPlace {
         ReaderPlace {
             after: self.from.max(position),
             since: self.since,
+        }
+    }
+
+    fn locate(topic: Topic, judged: Judged, start: Start) -> Self {
+        let (state, found) = topic.find_judged(judged, start);
+        drop(state);
+        let (from, resume) = (found.position.unwrap_or_default(), found.resume);
+        let joining = found.joining;
+        drop(found);
+        Self {
+            topic,
+            from,
+            resume,
+            is_keyed: joining.is_some(),
+            since: joining.map_or_else(Since::default, |joining| joining.since),
         }
     }
 }
@@ -64,32 +96,52 @@ pub(crate) enum Choice {
 }
 
 impl Choice {
-    /// Checks the topics. One that is there twice counts once.
+    /// Checks the topics. One that is there twice counts once. With `is_switched`, their number may
+    /// change.
     pub(crate) fn of(
         topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        is_switched: bool,
     ) -> Result<Self, FollowError> {
-        let mut chosen = Vec::<Topic>::new();
-        for topic in topics {
-            let topic = topic.borrow();
-            if chosen
-                .iter()
-                .all(|other| other.address() != topic.address())
-            {
-                chosen.push(topic.clone());
-            }
+        let mut topics = topics.into_iter().peekable();
+        let first = topics.peek().ok_or(FollowError::NoTopic)?;
+        let hub = first.borrow().hub().cloned();
+        let max = hub
+            .as_ref()
+            .map_or(usize::MAX, |hub| hub.config().max_topics_per_stream);
+        let mut chosen = distinct(topics, max)?;
+        match hub {
+            None if is_switched => return Err(FollowError::StandsAlone),
+            _ if chosen.len() == 1 && !is_switched => return Ok(Self::One(chosen.swap_remove(0))),
+            _ => {}
         }
-        let first = chosen.first().ok_or(FollowError::NoTopic)?;
-        if chosen.len() == 1 {
-            return Ok(Self::One(chosen.swap_remove(0)));
-        }
-        let hub = first.hub().ok_or(FollowError::DifferentHubs)?;
-        let is_same = |topic: &Topic| topic.hub().is_some_and(|other| Arc::ptr_eq(hub, other));
+        let hub = hub.ok_or(FollowError::DifferentHubs)?;
+        let is_same = |topic: &Topic| topic.hub().is_some_and(|other| Arc::ptr_eq(&hub, other));
         if chosen.iter().all(is_same) {
-            Ok(Self::Several(Arc::clone(hub), chosen))
+            Ok(Self::Several(hub, chosen))
         } else {
             Err(FollowError::DifferentHubs)
         }
     }
+}
+
+/// Returns topics without repetitions, at most `max`.
+pub(super) fn distinct(
+    topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+    max: usize,
+) -> Result<Vec<Topic>, FollowError> {
+    let mut chosen = Vec::<Topic>::new();
+    for topic in topics {
+        let topic = topic.borrow();
+        let is_same = |other: &Topic| other.address() == topic.address();
+        if chosen.iter().any(is_same) {
+            continue;
+        }
+        if chosen.len() >= max {
+            return Err(FollowError::TooManyTopics { max });
+        }
+        chosen.push(topic.clone());
+    }
+    Ok(chosen)
 }
 
 impl Several {
@@ -102,23 +154,45 @@ impl Several {
         topics: Vec<Topic>,
         asked: Option<&EventId<'_>>,
         start: Start,
+        token: Option<StreamToken>,
     ) -> Self {
         let judged = hub.order().judge(asked);
-        let followed = topics.into_iter().map(|topic| {
-            let (state, found) = topic.find_judged(judged, start);
-            drop(state);
-            let (from, resume) = (found.position.unwrap_or_default(), found.resume);
-            let joining = found.joining;
-            drop(found);
-            Followed {
-                topic,
-                from,
-                resume,
-                is_keyed: joining.is_some(),
-                since: joining.map_or_else(Since::default, |joining| joining.since),
-            }
+        let locate = |topics: Vec<Topic>| -> Vec<Followed> {
+            let topics = topics.into_iter();
+            topics
+                .map(|topic| Followed::locate(topic, judged, start))
+                .collect()
+        };
+        let Some(token) = token else {
+            return Self::new(hub, locate(topics), judged, asked);
+        };
+        let handle = |member: &Member| Topic::of_hub(Arc::clone(&member.topic), Arc::clone(&hub));
+        let opened = hub.begin_response(token, &topics, asked, |first| {
+            let first = locate(first.iter().map(handle).collect());
+            let earliest = first.iter().map(|topic| topic.from).min();
+            judged.position().or(earliest).unwrap_or(judged.visible)
         });
-        let topics = Vec::from_iter(followed);
+        let followed = locate(opened.members.iter().map(handle).collect());
+        let mut several = Self::new(Arc::clone(&hub), followed, judged, asked);
+        if several.topics.is_empty() {
+            several.position = opened.view.applied();
+        }
+        several.state_end = several.state_end.map(|end| opened.view.limit(end));
+        if opened.is_unknown {
+            several.resume = several.resume.max(Resume::Gap);
+        }
+        several.opening = opened.opening;
+        several.view = Some(opened.view);
+        several
+    }
+
+    fn new(
+        hub: Arc<HubShared>,
+        topics: Vec<Followed>,
+        judged: Judged,
+        asked: Option<&EventId<'_>>,
+    ) -> Self {
+        let worst = topics.iter().map(|topic| topic.resume).max();
         let has_keyed = topics.iter().any(|followed| followed.is_keyed);
         let earliest = topics.iter().map(|topic| topic.from).min();
         Self {
@@ -128,14 +202,12 @@ impl Several {
                 .or(earliest)
                 .unwrap_or_default(),
             state_end: Some(judged.visible).filter(|_| has_keyed),
-            resume: topics
-                .iter()
-                .map(|topic| topic.resume)
-                .max()
-                .unwrap_or(Resume::New),
-            asked: asked.map(|id| id.clone().into_owned()),
-            topics,
             hub,
+            topics,
+            resume: worst.unwrap_or(Resume::New),
+            asked: asked.map(|id| id.clone().into_owned()),
+            view: None,
+            opening: Vec::new(),
         }
     }
 
@@ -150,7 +222,9 @@ impl Several {
             return;
         }
         followed.since = followed.topic.lock().log.since();
-        self.state_end = Some(self.hub.order().visible());
+        let visible = self.hub.order().visible();
+        let view = self.view.as_ref();
+        self.state_end = Some(view.map_or(visible, |view| view.limit(visible)));
         self.position = missed.evicted;
         for (index, followed) in self.topics.iter_mut().enumerate() {
             if index != missed.index {
@@ -171,11 +245,19 @@ impl Several {
     /// Returns `true` if no event will ever follow.
     pub(crate) fn is_over(&self) -> bool {
         let is_over = |topic: &Followed| topic.topic.lock().is_over_after(self.position);
-        self.topics.iter().all(is_over)
+        let may_change = self.view.as_ref().is_some_and(View::may_change);
+        !may_change && !self.topics.is_empty() && self.topics.iter().all(is_over)
     }
 
-    /// Appends a gap event for each topic in which events were missed.
-    pub(crate) fn encode_gaps(&self, out: &mut Vec<u8>) {
+    /// Returns the events with which a stream with a token begins.
+    pub(super) fn opening_events(&self) -> Vec<u8> {
+        self.opening.clone()
+    }
+
+    /// Appends the events before the first one of a log: those of a stream with a token, and a
+    /// gap event for each topic in which events were missed.
+    pub(crate) fn encode_notices(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.opening);
         for followed in &self.topics {
             if followed.resume >= Resume::Gap {
                 let topic = &followed.topic.shared;
@@ -188,7 +270,7 @@ impl Several {
     /// Appends the bytes before a client's first event, like
     /// [`Located::encode_opening`](super::position::Located::encode_opening).
     pub(crate) fn encode_opening(&self, retry: Option<Duration>, out: &mut Vec<u8>) {
-        self.encode_gaps(out);
+        self.encode_notices(out);
         encode_position(Some(self.position.into()), retry, out);
     }
 }
@@ -253,17 +335,45 @@ pub enum FollowError {
     DifferentHubs,
     /// There is no topic.
     NoTopic,
+    /// The topics of the stream change, and one does not belong to a hub.
+    StandsAlone,
+    /// The hub allows fewer topics in one stream.
+    TooManyTopics {
+        /// The maximum number of topics of a stream.
+        max: usize,
+    },
+}
+
+impl FollowError {
+    /// Returns the response to a request that asked for the topics. Only their number is the
+    /// client's mistake; any other error is logged.
+    pub(crate) fn rejection(&self) -> Rejection {
+        if let Self::TooManyTopics { .. } = self {
+            return Rejection::BAD_REQUEST.because("the stream would have too many topics");
+        }
+        trace::follow_error(self);
+        Rejection::INTERNAL_SERVER_ERROR
+    }
 }
 
 impl fmt::Display for FollowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DifferentHubs => {
+        match self {
+            Self::DifferentHubs => f.write_str(
                 "the topics belong to different hubs, so no event ID resumes all of them; follow \
-                 topics of one hub, or use a stream for each hub"
-            }
-            Self::NoTopic => "there is no topic to follow; name at least one",
-        })
+                 topics of one hub, or use a stream for each hub",
+            ),
+            Self::NoTopic => f.write_str("there is no topic to follow; name at least one"),
+            Self::StandsAlone => f.write_str(
+                "the topic stands alone, and a stream whose topics change needs topics of a hub; \
+                 create it with `Hub::topic`",
+            ),
+            Self::TooManyTopics { max } => write!(
+                f,
+                "the stream would have more than {max} topics, the most that the hub allows; \
+                 remove some, or raise `max_topics_per_stream`"
+            ),
+        }
     }
 }
 

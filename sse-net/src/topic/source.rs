@@ -1,7 +1,6 @@
 //! The events of a hub, or of a topic that stands alone, for what stores them and moves the mark.
 
 use std::any::Any;
-use std::collections::HashMap;
 
 use sse_core::{Epoch, LogId};
 
@@ -39,14 +38,23 @@ pub(crate) struct News {
 /// What the topics retain.
 #[derive(Default)]
 pub(crate) struct Retained {
-    /// The greatest evicted ID of each topic. One that stands alone has the empty name.
-    pub(crate) evicted: HashMap<Arc<str>, LogId>,
     /// The number of retained events.
     pub(crate) events: usize,
     /// The bytes of the topics' names, once for each event.
     pub(crate) name_bytes: usize,
     /// The wire bytes of the events.
     pub(crate) bytes: usize,
+}
+
+impl News {
+    /// Adds later news.
+    pub(crate) fn add(&mut self, mut later: Self) {
+        self.until = later.until;
+        self.topics.append(&mut later.topics);
+        self.topics.sort_unstable_by_key(Arc::as_ptr);
+        self.topics.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        self.removed.append(&mut later.removed);
+    }
 }
 
 impl Source {
@@ -69,11 +77,7 @@ impl Source {
     /// Returns the topics with events after an ID.
     pub(crate) fn news_after(&self, id: LogId) -> News {
         match self {
-            Self::Hub(hub) => News {
-                until: hub.order().take_news().until,
-                topics: hub.topics_after(id),
-                removed: hub.removed_after(id),
-            },
+            Self::Hub(hub) => hub.news_after(id),
             Self::Topic(topic) => Self::alone(topic),
         }
     }
@@ -110,6 +114,14 @@ impl Source {
         }
     }
 
+    /// Returns the ID up to which events have been evicted in topics that have left no name.
+    pub(crate) fn floor(&self) -> LogId {
+        match self {
+            Self::Hub(hub) => hub.floor(),
+            Self::Topic(_) => LogId::default(),
+        }
+    }
+
     /// Evicts what has expired, and returns what is left.
     pub(crate) fn retained(&self) -> Retained {
         let mut retained = Retained::default();
@@ -118,6 +130,14 @@ impl Source {
             Self::Topic(topic) => retained.add(topic),
         }
         retained
+    }
+
+    /// Returns the wire bytes of the retained events up to an ID.
+    pub(crate) fn retained_until(&self, id: LogId) -> usize {
+        match self {
+            Self::Hub(hub) => hub.retained_until(id),
+            Self::Topic(topic) => topic.retained_until(id),
+        }
     }
 }
 
@@ -129,15 +149,18 @@ impl Retained {
         self.events += count;
         self.name_bytes += count * topic.name().map_or(0, |name| name.len());
         self.bytes += state.log.begin().distance(state.log.tip());
-        let id = state.log.evicted();
         drop(state);
         drop(evicted);
-        let name = topic.name().cloned().unwrap_or_default();
-        self.evicted.insert(name, id);
     }
 }
 
 impl Shared {
+    /// Returns the wire bytes of the retained events up to an ID.
+    pub(super) fn retained_until(&self, id: LogId) -> usize {
+        let state = self.lock();
+        state.log.begin().distance(state.log.after(id))
+    }
+
     /// Makes events up to `id` visible, and wakes subscribers.
     pub(super) fn set_visible(&self, id: LogId) {
         let mut state = self.lock();

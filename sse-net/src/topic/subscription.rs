@@ -15,6 +15,7 @@ use super::handle::Topic;
 use super::joint::{JointReader, Read};
 use super::reader::Reader;
 use super::several::{Choice, FollowError, Several};
+use super::switching::StreamToken;
 use crate::config::{SlowClients, Start};
 
 impl Topic {
@@ -129,17 +130,60 @@ impl Subscription {
         start: Start,
     ) -> Result<Self, FollowError> {
         Ok(Self::to_choice(
-            Choice::of(topics)?,
+            Choice::of(topics, false)?,
             last_event_id.into(),
             start,
+            None,
         ))
     }
 
-    pub(crate) fn to_choice(choice: Choice, asked: Option<EventId<'static>>, start: Start) -> Self {
+    /// Subscribes to topics of a [`Hub`](crate::Hub), like [`to`](Self::to), that change meanwhile.
+    ///
+    /// [`Hub::stream_topics`](crate::Hub::stream_topics) returns them. If the hub knows the token,
+    /// the subscription is to the topics that it keeps, and `topics` are ignored. The events
+    /// `topics` that report a change are read between the others; see
+    /// [`StreamTopics`](crate::StreamTopics).
+    ///
+    /// ```
+    /// use sse_net::{Hub, HubConfig, Start, StreamToken, Subscription};
+    ///
+    /// let hub = Hub::new(HubConfig::default());
+    /// let (token, orders) = (StreamToken::random(), hub.topic("orders")?);
+    /// let subscription = Subscription::with_token(token.clone(), [&orders], None, Start::Live)?;
+    /// let topics = hub.stream_topics(&token).unwrap();
+    /// topics.add([hub.topic("inbox/alice")?], Start::Earliest)?;
+    /// assert_eq!(topics.names(), ["orders", "inbox/alice"]);
+    /// # drop(subscription);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`to`](Self::to). Every topic has to belong to a hub.
+    pub fn with_token(
+        token: StreamToken,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        last_event_id: impl Into<Option<EventId<'static>>>,
+        start: Start,
+    ) -> Result<Self, FollowError> {
+        Ok(Self::to_choice(
+            Choice::of(topics, true)?,
+            last_event_id.into(),
+            start,
+            Some(token),
+        ))
+    }
+
+    pub(crate) fn to_choice(
+        choice: Choice,
+        asked: Option<EventId<'static>>,
+        start: Start,
+        token: Option<StreamToken>,
+    ) -> Self {
         match choice {
             Choice::One(topic) => topic.subscribe_after(asked, start),
             Choice::Several(hub, topics) => {
-                let several = Several::locate(hub, topics, asked.as_ref(), start);
+                let several = Several::locate(hub, topics, asked.as_ref(), start, token);
                 Self(Source::Several(Box::new(JointReader::new(several))))
             }
         }
@@ -216,13 +260,11 @@ impl Subscription {
         }
     }
 
-    /// Returns the next events, without waiting for any.
+    /// Returns the next events, without waiting for any. The next read reports an error again.
     fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
         match &mut self.0 {
             Source::One(reader) => reader.try_next(),
-            Source::Several(reader) => {
-                Ok(reader.try_next()?.map(|batch| Read::Events(batch).into()))
-            }
+            Source::Several(reader) => Ok(reader.try_next()?.map(Next::from)),
         }
     }
 
@@ -248,12 +290,13 @@ impl Subscription {
         one.into_iter().chain(several.into_iter().flatten())
     }
 
-    /// Takes the gap events, if events after the subscription's ID were missed. The next read
-    /// does not report them again.
-    pub(crate) fn take_gap_event(&mut self) -> Option<Vec<u8>> {
+    /// Takes the events before the first one of a log: gap events, if events after the
+    /// subscription's ID were missed, and the topics of a stream with a token. The next read does
+    /// not report them again.
+    pub(crate) fn take_notices(&mut self) -> Option<Vec<u8>> {
         match &mut self.0 {
             Source::One(reader) => reader.take_gap_event(),
-            Source::Several(reader) => reader.take_gap_events(),
+            Source::Several(reader) => reader.take_notices(),
         }
     }
 
@@ -318,7 +361,7 @@ impl Subscription {
     /// writer is too slow.
     pub async fn copy_to(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<u64> {
         let mut written = 0;
-        if let Some(gap) = self.take_gap_event() {
+        if let Some(gap) = self.take_notices() {
             writer.write_all(&gap).await?;
             written += gap.len() as u64;
         }
@@ -338,14 +381,16 @@ impl Subscription {
 
     /// Returns the gap event after a read that lagged, or `None` if the reader is to end.
     pub(crate) fn gap_event(&self) -> Option<Bytes> {
-        let (topic, gap) = match &self.0 {
-            Source::One(reader) => (reader.topic(), reader.gap_event()),
-            Source::Several(reader) => (reader.lagged(), reader.gap_event()),
+        let topic = match &self.0 {
+            Source::One(reader) => reader.topic(),
+            Source::Several(reader) => reader.lagged(),
         };
-        match topic.shared.slow_clients() {
-            SlowClients::Disconnect => None,
-            SlowClients::SkipAhead => Some(gap.into()),
-        }
+        let gap = match (topic.shared.slow_clients(), &self.0) {
+            (SlowClients::Disconnect, _) => return None,
+            (SlowClients::SkipAhead, Source::One(reader)) => reader.gap_event(),
+            (SlowClients::SkipAhead, Source::Several(reader)) => reader.gap_event(),
+        };
+        Some(gap.into())
     }
 
     /// Returns the number of unread bytes.
@@ -391,6 +436,10 @@ impl From<Read> for Next {
                 count: batch.count(),
             },
             Read::Own(event) => Self::own(event),
+            Read::Piece(piece) => Self {
+                bytes: piece.bytes,
+                count: piece.count,
+            },
         }
     }
 }

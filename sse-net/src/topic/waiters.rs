@@ -1,5 +1,7 @@
-//! The wake-up protocol of a topic: subscribers that have caught up leave a waker under the
-//! topic's lock, and a publisher takes all wakers under that lock and calls them after it.
+//! The wake-up protocol of a topic.
+//!
+//! Subscribers that have caught up leave a waker under the topic's lock. A publisher takes all
+//! wakers under that lock, and calls them after it.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -41,7 +41,7 @@ impl OnEnd {
     }
 
     /// Calls the hooks, in the order in which they were added.
-    pub(crate) fn tell(mut self, reason: Disconnect) {
+    pub(crate) fn run(mut self, reason: Disconnect) {
         self.call(reason);
     }
 

@@ -85,13 +85,13 @@ impl Presence {
                 State::Left(reason) => return Poll::Ready(Sign::Left(reason)),
                 // Reads would return the end of the input again; an empty write finds a reset.
                 State::HalfClosed => match connection.poll_write(cx, b"") {
-                    Poll::Ready(Err(_)) => self.leave(Disconnect::Gone),
+                    Poll::Ready(Err(_)) => self.leave(Disconnect::ClientClosed),
                     _ => return Poll::Pending,
                 },
                 State::Present => {
                     let mut buffer = ReadBuf::new(&mut bytes);
                     match ready!(connection.poll_read(cx, &mut buffer)) {
-                        Err(_) => self.leave(Disconnect::Gone),
+                        Err(_) => self.leave(Disconnect::ClientClosed),
                         Ok(()) if buffer.filled().is_empty() => {
                             self.state = State::HalfClosed;
                             return Poll::Ready(Sign::HalfClosed);
@@ -118,7 +118,7 @@ impl Presence {
     {
         loop {
             if self.is_half_closed() && self.sent == 0 && self.probe(connection).await.is_err() {
-                self.leave(Disconnect::Gone);
+                self.leave(Disconnect::ClientClosed);
             }
             // Only a half-closed connection has to be polled at an interval.
             let is_half_closed = self.is_half_closed();

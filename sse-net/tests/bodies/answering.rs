@@ -104,7 +104,11 @@ async fn an_unwanted_body_is_read_within_a_budget() {
     pass(SECOND).await;
     assert_eq!(
         ends.take(),
-        [Disconnect::Finished, Disconnect::Gone, Disconnect::Finished]
+        [
+            Disconnect::Finished,
+            Disconnect::ClientClosed,
+            Disconnect::Finished
+        ]
     );
 
     let large = "x".repeat(100_000);
@@ -170,7 +174,7 @@ async fn a_stream_follows_a_body_and_ends_with_its_client() {
                     pending::<io::Result<()>>().await
                 })
                 .on_end(move |reason| {
-                    assert_eq!(reason, Disconnect::Gone);
+                    assert_eq!(reason, Disconnect::ClientClosed);
                     count.fetch_add(1, Ordering::Relaxed);
                 })
         }

@@ -5,6 +5,11 @@
 //! receive the events without a gap from where it began, or a gap event that names the topic;
 //! never an event twice, never a smaller ID after a greater one. After a restart its ID is
 //! another hub's, and must not be taken for one's own.
+//!
+//! Some clients have a token, and their topics change while they run. Such a client follows the
+//! topics that the last event `topics` has named. A topic begins where it was added, and what is
+//! before the change comes without IDs, and again if the client has not received the ID of the
+//! change.
 
 use std::future::{Ready, pending, ready};
 use std::io;
@@ -14,8 +19,8 @@ use std::time::Duration;
 
 use sse_core::{Decoded, Decoder, Event, LogId};
 use sse_net::{
-    Config, Hub, Listener, Peer, Request, Retention, Server, ServerHandle, SlowClients, Topic,
-    TopicConfig, Transport,
+    Config, Hub, Listener, Peer, Request, Retention, Server, ServerHandle, SlowClients, Start,
+    StreamToken, Topic, TopicConfig, Transport,
 };
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
@@ -77,6 +82,15 @@ struct Client {
     /// For each topic, the ID up to which the client has received everything, or was told that
     /// something is missing.
     seen: [Option<LogId>; TOPICS],
+    /// The topics in which a gap was reported, and no event received since.
+    gaps: [bool; TOPICS],
+    /// The token of its stream, if its topics change, and the topics in its URL.
+    token: Option<StreamToken>,
+    url: Vec<usize>,
+    /// The topics that its stream has after all changes.
+    wanted: Vec<usize>,
+    /// The ID after which each topic begins that was added to its stream.
+    added: [Option<LogId>; TOPICS],
 }
 
 struct Connection {
@@ -88,9 +102,11 @@ struct Connection {
     decoder: Decoder,
     /// The greatest ID on this response.
     greatest: LogId,
-    /// The topics in which a gap was reported, and no event received since.
+    /// The topics in which a gap was reported.
     gaps: [bool; TOPICS],
     ended: [bool; TOPICS],
+    /// The topics of which events without IDs are sent now.
+    replayed: Vec<usize>,
 }
 
 impl World {
@@ -125,6 +141,11 @@ impl World {
                 let topics: Vec<_> = names
                     .map(|name| followed.topic(name).expect("they are few"))
                     .collect();
+                let token = request.query().and_then(StreamToken::parse);
+                let request = match token {
+                    Some(token) => request.with_token(token),
+                    None => request,
+                };
                 ready(request.follow_all(&topics))
             });
         (hub, connect, server)
@@ -150,6 +171,7 @@ impl World {
             12 => self.topics[topic] = None,
             13 if rest == 0 => self.finish(topic),
             14 if argument == 0 => self.restart().await,
+            15 => self.switch(client, rest % TOPICS, rest / TOPICS % 4),
             _ => sleep(Duration::from_millis(rest as u64)).await,
         }
         if !operation.is_multiple_of(3) {
@@ -166,8 +188,8 @@ impl World {
         if self.is_finished[topic] {
             return;
         }
-        for (index, len) in lens.iter().enumerate() {
-            let number = self.events.len() + index;
+        for len in lens {
+            let number = self.events.len();
             let filling = "x".repeat(*len);
             let data = format!("{topic} {number} {filling}");
             let event = Event::new().data(&data);
@@ -184,6 +206,41 @@ impl World {
         self.publish(topic, &[1]);
         self.topic(topic).finish(None).expect("there is no event");
         self.is_finished[topic] = true;
+    }
+
+    /// Adds a topic to the stream of a client, or removes it.
+    fn switch(&mut self, client: usize, topic: usize, how: usize) {
+        let Some(token) = &self.clients[client].token else {
+            return;
+        };
+        let Some(topics) = self.hub.stream_topics(token) else {
+            return;
+        };
+        if how >= 2 {
+            topics.remove([name(topic)]);
+            self.clients[client]
+                .wanted
+                .retain(|wanted| *wanted != topic);
+            return;
+        }
+        let start = [Start::Live, Start::Earliest][how];
+        let added = topics.add([self.topic(topic)], start);
+        added.expect("it is a topic of the hub");
+        if self.clients[client].wanted.contains(&topic) {
+            return;
+        }
+        let events = self.events.iter();
+        let mut of_topic: Vec<_> = events.filter(|event| event.topic == topic).collect();
+        let begin = match start {
+            Start::Live => self.events.last(),
+            _ => {
+                of_topic.truncate(of_topic.len().saturating_sub(RETAINED));
+                of_topic.last().copied()
+            }
+        };
+        let begin = begin.map(|event| event.id);
+        self.clients[client].added[topic] = begin;
+        self.clients[client].wanted.push(topic);
     }
 
     async fn restart(&mut self) {
@@ -210,14 +267,22 @@ impl World {
         if client.last_id.is_none() {
             let mask = choice % 15 + 1;
             client.topics = (0..TOPICS).filter(|topic| mask >> topic & 1 == 1).collect();
+            client.token = choice.is_multiple_of(2).then(StreamToken::random);
+            client.url.clone_from(&client.topics);
+            client.wanted.clone_from(&client.topics);
         }
-        let names: Vec<_> = client.topics.iter().map(|topic| name(*topic)).collect();
+        let names: Vec<_> = client.url.iter().map(|topic| name(*topic)).collect();
+        let token = client
+            .token
+            .as_ref()
+            .map(|token| format!("?{}", token.as_str()));
         let id = client
             .last_id
             .map(|(id, _)| format!("Last-Event-ID: {id}\r\n"));
         let head = format!(
-            "GET /{} HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+            "GET /{}{} HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
             names.join(","),
+            token.unwrap_or_default(),
             id.unwrap_or_default()
         );
         let (mut pipe, theirs) = duplex(3000);
@@ -233,14 +298,17 @@ impl World {
             greatest: LogId::default(),
             gaps: [false; TOPICS],
             ended: [false; TOPICS],
+            replayed: Vec::new(),
         });
         // The server decides before anything else is published.
         sleep(Duration::from_millis(1)).await;
         let last = self.events.last().map(|event| event.id);
         if client.last_id.is_none() {
             client.seen = [last; TOPICS];
+            client.gaps = [false; TOPICS];
         } else if client.last_id.is_some_and(|(_, of)| of != run) {
             client.seen = [None; TOPICS];
+            client.wanted.clone_from(&client.url);
         }
     }
 
@@ -274,8 +342,13 @@ impl World {
             self.settle().await;
         }
         for client in &self.clients {
-            let is_over = client.topics.iter().all(|topic| self.is_finished[*topic]);
+            let mut topics = client.topics.iter();
+            let is_over = !client.topics.is_empty() && topics.all(|topic| self.is_finished[*topic]);
             assert_eq!(client.connection.is_none(), is_over, "{client:?}");
+            let [mut topics, mut wanted] = [&client.topics, &client.wanted].map(Clone::clone);
+            topics.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(topics, wanted, "{client:?}");
             for topic in &client.topics {
                 let missing = client.missing(*topic, LogId::new(u64::MAX, 0), &self.events);
                 assert!(missing.is_none(), "{client:?} misses {missing:?}");
@@ -333,10 +406,19 @@ impl Client {
         drop(chunk);
         for item in items {
             match item {
+                Decoded::Event(event) if event.data().contains("\"token\":\"unknown\"") => {
+                    assert!(self.last_id.is_some_and(|(_, of)| of != run));
+                }
+                Decoded::Event(event) if event.event() == "topics" => {
+                    let id = has_id(block).then(|| LogId::parse(event.last_event_id()));
+                    self.switch(event.data(), id.flatten(), connection, events, run);
+                }
                 Decoded::Event(event) if event.event() == "gap" => {
                     let topic = named(event.data());
-                    assert!(self.topics.contains(&topic));
+                    let replayed = &connection.replayed;
+                    assert!(self.topics.contains(&topic) || replayed.contains(&topic));
                     self.check_gap(topic, connection, events, run);
+                    self.gaps[topic] = true;
                     connection.gaps[topic] = true;
                 }
                 Decoded::Event(event) if event.event() == "close" => {
@@ -344,9 +426,13 @@ impl Client {
                     assert!(finished[topic] && !connection.ended[topic]);
                     connection.ended[topic] = true;
                     let missing = self.missing(topic, LogId::new(u64::MAX, 0), events);
-                    assert!(missing.is_none() || connection.gaps[topic]);
+                    assert!(missing.is_none() || self.gaps[topic]);
+                }
+                Decoded::Event(event) if !has_id(block) => {
+                    self.check_replayed(event.data(), connection, events);
                 }
                 Decoded::Event(event) => {
+                    assert!(connection.replayed.is_empty());
                     let id = LogId::parse(event.last_event_id()).expect("it is the hub's");
                     let data = event.data().to_owned();
                     self.check_event(id, &data, connection, events);
@@ -359,6 +445,79 @@ impl Client {
         }
         if is_opening {
             self.check_opening(connection, run);
+        }
+    }
+
+    /// From now on the client follows other topics, or gets events of some without IDs.
+    fn switch(
+        &mut self,
+        data: &str,
+        id: Option<LogId>,
+        connection: &mut Connection,
+        events: &[Published],
+        run: usize,
+    ) {
+        assert!(self.token.is_some());
+        let (topics, from) = data.split_once(']').expect("it is a list");
+        let [topics, replayed] = [topics, from].map(all_named);
+        let Some(id) = id else {
+            if connection.is_open {
+                assert!(!replayed.is_empty() && connection.replayed.is_empty());
+                for topic in &replayed {
+                    self.seen[*topic] = self.added[*topic];
+                    self.gaps[*topic] = false;
+                }
+                connection.replayed = replayed;
+            } else {
+                assert!(replayed.is_empty());
+                let is_known = |topic: &usize| self.topics.contains(topic);
+                let has_restarted = self.last_id.is_none_or(|(_, of)| of != run);
+                assert!(has_restarted || topics.iter().all(is_known), "{self:?}");
+                self.topics = topics;
+            }
+            return;
+        };
+        assert!(connection.is_open && connection.greatest < id);
+        let replayed = std::mem::take(&mut connection.replayed);
+        for topic in &topics {
+            if !self.topics.contains(topic) && !replayed.contains(topic) {
+                self.seen[*topic] = self.added[*topic];
+                self.gaps[*topic] = false;
+                connection.ended[*topic] = false;
+            }
+            if replayed.contains(topic) {
+                connection.ended[*topic] = false;
+            }
+        }
+        self.topics = topics;
+        connection.greatest = id;
+        self.last_id = Some((id, run));
+        self.check_position(id, events);
+    }
+
+    /// An event of a topic that is added, from before the change.
+    fn check_replayed(&mut self, data: &str, connection: &mut Connection, events: &[Published]) {
+        let mut published = events.iter();
+        let event = published.find(|event| event.data == data);
+        let event = event.expect("it was published");
+        let topic = event.topic;
+        assert!(connection.replayed.contains(&topic), "{self:?}");
+        if !std::mem::take(&mut self.gaps[topic]) {
+            let next = self.missing(topic, LogId::new(u64::MAX, 0), events);
+            assert_eq!(next.map(|next| next.id), Some(event.id), "{self:?}");
+        }
+        assert!(self.seen[topic] < Some(event.id));
+        self.seen[topic] = Some(event.id);
+    }
+
+    /// The ID is a position of all topics.
+    fn check_position(&self, id: LogId, events: &[Published]) {
+        for topic in &self.topics {
+            let missing = self.missing(*topic, id, events);
+            assert!(
+                missing.is_none() || self.gaps[*topic],
+                "{self:?} {missing:?}"
+            );
         }
     }
 
@@ -406,19 +565,12 @@ impl Client {
         let topic = event.topic;
         assert!(self.topics.contains(&topic));
         assert!(self.seen[topic] < Some(id), "it was received before");
-        if !std::mem::take(&mut connection.gaps[topic]) {
+        if !std::mem::take(&mut self.gaps[topic]) {
             let next = self.missing(topic, LogId::new(u64::MAX, 0), events);
             assert_eq!(next.map(|next| next.id), Some(id), "{self:?}");
         }
         self.seen[topic] = Some(id);
-        // The ID is a position of all topics.
-        for other in &self.topics {
-            let missing = self.missing(*other, id, events);
-            assert!(
-                missing.is_none() || connection.gaps[*other],
-                "{self:?} {missing:?}"
-            );
-        }
+        self.check_position(id, events);
     }
 
     /// Events have been missed where a gap is reported.
@@ -503,6 +655,19 @@ fn name(topic: usize) -> String {
 fn named(data: &str) -> usize {
     let name = data.split("\"topic\":\"topic").nth(1).expect(data);
     name[..1].parse().expect("it is a topic's")
+}
+
+/// The topics that are named in a part of the data of an event `topics`.
+fn all_named(part: &str) -> Vec<usize> {
+    let names = part.split("\"topic").skip(1);
+    let digits = names.filter_map(|name| name.split_once('"').map(|(number, _)| number));
+    digits.filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Whether a block of a stream has an `id` line.
+fn has_id(block: &[u8]) -> bool {
+    let mut lines = block.split(|byte| *byte == b'\n');
+    lines.any(|line| line.starts_with(b"id: "))
 }
 
 struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);

@@ -80,8 +80,11 @@ async fn a_client_that_closes_is_noticed_at_once(kind: Kind) {
     assert_eq!(server.stats().connections, 1);
     drop(client);
     pass(SECOND / 20).await;
-    assert_eq!(ends.take(), [Disconnect::Gone]);
-    assert_eq!((server.stats().connections, server.stats().gone), (0, 1));
+    assert_eq!(ends.take(), [Disconnect::ClientClosed]);
+    assert_eq!(
+        (server.stats().connections, server.stats().client_closed),
+        (0, 1)
+    );
     assert_eq!(topic.subscriptions(), 0);
 }
 
@@ -105,7 +108,7 @@ async fn a_half_closed_client_keeps_its_stream() {
     assert_eq!((server.stats().connections, ends.take().len()), (1, 0));
     drop(client);
     pass(SECOND / 2).await;
-    assert_eq!(ends.take(), [Disconnect::Gone]);
+    assert_eq!(ends.take(), [Disconnect::ClientClosed]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +157,7 @@ async fn counters_of_connections_return_to_zero() {
         pass(SECOND).await;
         let stats = server.stats();
         assert_eq!((stats.connections, stats.furthest_lag), (0, 0));
-        assert_eq!(stats.gone, 100 * round);
+        assert_eq!(stats.client_closed, 100 * round);
         assert!(topics.iter().all(|topic| topic.subscriptions() == 0));
     }
 }

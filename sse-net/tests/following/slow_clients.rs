@@ -222,5 +222,5 @@ async fn deadlines_may_be_the_longest_duration() {
     assert_eq!(client.read().await, published(1..2));
     drop(client);
     draining.await.unwrap();
-    assert_eq!(ends.take(), [Disconnect::Gone]);
+    assert_eq!(ends.take(), [Disconnect::ClientClosed]);
 }

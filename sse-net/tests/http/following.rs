@@ -192,7 +192,7 @@ async fn ten_thousand_dropped_bodies_leave_nothing_behind() {
         }
         drop(bodies);
         let stats = responder.stats();
-        assert_eq!((stats.connections, stats.gone), (0, 5_000 * round));
+        assert_eq!((stats.connections, stats.client_closed), (0, 5_000 * round));
         assert_eq!(*ended.lock().unwrap(), 5_000 * round);
         assert_eq!(topic.subscriptions(), 0);
     }
@@ -223,7 +223,7 @@ async fn clients_that_vanish_leave_nothing_behind() {
         clients.truncate(10);
         pass(SECOND / 20).await;
         let stats = responder.stats();
-        assert_eq!((stats.connections, stats.gone), (10, 90));
+        assert_eq!((stats.connections, stats.client_closed), (10, 90));
         assert_eq!(topic.subscriptions(), 10);
         for client in &mut clients {
             assert!(client.read().await.len() > 100 << 10);

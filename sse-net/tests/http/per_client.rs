@@ -102,7 +102,7 @@ async fn a_stream_whose_body_is_dropped_is_closed() {
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert!(start.elapsed() < SECOND * 3);
     let stats = responder.stats();
-    assert_eq!((stats.connections, stats.gone), (0, 2));
+    assert_eq!((stats.connections, stats.client_closed), (0, 2));
 }
 
 /// Counts how often it is dropped.
@@ -142,7 +142,7 @@ async fn the_future_of_a_stream_is_dropped_with_its_client() {
         assert_eq!(*stopped.lock().unwrap(), before + 1);
     }
     let stats = responder.stats();
-    assert_eq!((stats.connections, stats.gone), (0, 2));
+    assert_eq!((stats.connections, stats.client_closed), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]

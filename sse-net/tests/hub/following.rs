@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use sse_core::{Event, EventType, LogId, Retention};
 use sse_net::{
-    Disconnect, Hub, HubConfig, Request, SlowClients, Start, Subscription, Topic, TopicConfig,
+    Disconnect, Hub, HubConfig, Request, SlowClients, Start, StreamToken, Subscription, Topic,
+    TopicConfig,
 };
 use tokio::time::Instant;
 
@@ -26,8 +27,9 @@ over_all_servers! {
     events_of_a_hub_linger,
 }
 
-/// Serves the topics whose names are in the path, joined with commas.
-fn serve_all(kind: Kind, hub: &Hub, start: Start) -> (Control, Net, Ends) {
+/// Serves the topics whose names are in the path, joined with commas. The query is the token of
+/// the stream, if it has one.
+pub(crate) fn serve_all(kind: Kind, hub: &Hub, start: Start) -> (Control, Net, Ends) {
     let (hub, ends) = (hub.clone(), Ends::default());
     let topics = move |path: &str| -> Vec<Topic> {
         let names = path[1..].split(',');
@@ -38,6 +40,10 @@ fn serve_all(kind: Kind, hub: &Hub, start: Start) -> (Control, Net, Ends) {
         Kind::Server => {
             let (server, net) = serve(config(), move |request: Request| {
                 let topics = topics(request.path());
+                let request = match token(request.query()) {
+                    Some(token) => request.with_token(token),
+                    None => request,
+                };
                 ready(told.watch(request.follow_all_from(&topics, start)))
             });
             (Control::Server(server), net, ends)
@@ -48,7 +54,11 @@ fn serve_all(kind: Kind, hub: &Hub, start: Start) -> (Control, Net, Ends) {
             let inner = responder.clone();
             let net = crate::common::http::serve(kind == Kind::Http2, move |request| {
                 let topics = topics(request.uri().path());
-                let response = inner.follow_all_from(&request, &topics, start);
+                let responder = match token(request.uri().query()) {
+                    Some(token) => inner.with_token(token),
+                    None => inner.clone(),
+                };
+                let response = responder.follow_all_from(&request, &topics, start);
                 let told = told.clone();
                 response.map(|body| body.on_end(move |reason| told.push(reason)))
             });
@@ -57,21 +67,25 @@ fn serve_all(kind: Kind, hub: &Hub, start: Start) -> (Control, Net, Ends) {
     }
 }
 
+fn token(query: Option<&str>) -> Option<StreamToken> {
+    query.map(|token| StreamToken::parse(token).unwrap())
+}
+
 fn hub() -> Hub {
     Hub::new(Retention::events(3).backlog(Duration::ZERO, 0))
 }
 
-fn topics<const N: usize>(hub: &Hub, names: [&str; N]) -> [Topic; N] {
+pub(crate) fn topics<const N: usize>(hub: &Hub, names: [&str; N]) -> [Topic; N] {
     names.map(|name| hub.topic(name).unwrap())
 }
 
-fn say(topic: &Topic, data: &str) -> LogId {
+pub(crate) fn say(topic: &Topic, data: &str) -> LogId {
     let published = topic.publish(&Event::new().data(data)).unwrap();
     published.id().unwrap()
 }
 
 /// The types and data of the events.
-fn said(text: &str) -> String {
+pub(crate) fn said(text: &str) -> String {
     let fields = text
         .lines()
         .filter_map(|line| line.strip_prefix("data: ").or(line.strip_prefix("event: ")));
@@ -79,12 +93,12 @@ fn said(text: &str) -> String {
 }
 
 /// The event after which the client resumes.
-fn last_id(text: &str) -> String {
+pub(crate) fn last_id(text: &str) -> String {
     let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
     ids.next_back().unwrap().to_owned()
 }
 
-async fn next(client: &mut Client) -> String {
+pub(crate) async fn next(client: &mut Client) -> String {
     said(&client.read().await)
 }
 

@@ -8,3 +8,4 @@ mod following;
 #[path = "../common/hub_model.rs"]
 mod hub_model;
 mod model;
+mod switching;

@@ -1,6 +1,9 @@
 //! Response headers.
 
 use std::borrow::Cow;
+use std::{fmt, iter};
+
+use memchr::memchr;
 
 use crate::event::{Fault, Field, FieldError};
 use crate::http::list::check_token;
@@ -19,16 +22,17 @@ use crate::http::list::check_token;
 /// assert_eq!(page.headers().filter(|(name, _)| *name == "Set-Cookie").count(), 2);
 /// # Ok::<(), sse_core::FieldError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Headers(Cow<'static, [Header]>);
-
-pub(crate) type Header = (Cow<'static, str>, Cow<'static, str>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Headers {
+    /// Their wire form, each line with its end.
+    lines: Cow<'static, str>,
+}
 
 impl Headers {
     /// Creates an empty list. Costs nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Cow::Borrowed(&[]))
+        Self::constant("")
     }
 
     /// Sets a header. It replaces any of the same name, except `Set-Cookie`.
@@ -41,85 +45,109 @@ impl Headers {
     /// value has a control character.
     pub fn with(
         mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<Cow<'static, str>>,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
     ) -> Result<Self, FieldError> {
-        self.insert(name.into(), value.into())?;
+        self.insert(name.as_ref(), value.as_ref())?;
         Ok(self)
     }
 
-    pub(crate) const fn constant(headers: &'static [Header]) -> Self {
-        Self(Cow::Borrowed(headers))
+    /// Returns the headers with these lines, which have to be valid.
+    pub(crate) const fn constant(lines: &'static str) -> Self {
+        Self {
+            lines: Cow::Borrowed(lines),
+        }
     }
 
     /// Sets a header; see [`with`](Self::with).
-    pub(crate) fn insert(
-        &mut self,
-        name: Cow<'static, str>,
-        value: Cow<'static, str>,
-    ) -> Result<(), FieldError> {
-        check_name(&name, &RESERVED)?;
-        check_value(&value)?;
+    pub(crate) fn insert(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
+        check_name(name, &RESERVED)?;
+        check_value(value)?;
         self.set(name, value);
         Ok(())
     }
 
     /// Sets all of `headers`.
     pub(super) fn extend(&mut self, headers: Self) {
-        for (name, value) in headers.0.into_owned() {
+        if self.lines.is_empty() {
+            *self = headers;
+            return;
+        }
+        for (name, value) in headers.iter() {
             self.set(name, value);
         }
     }
 
     /// Sets a header, which is valid.
-    fn set(&mut self, name: Cow<'static, str>, value: Cow<'static, str>) {
-        let headers = self.0.to_mut();
+    fn set(&mut self, name: &str, value: &str) {
         if !name.eq_ignore_ascii_case("Set-Cookie") {
-            headers.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
+            self.remove(name);
         }
-        headers.push((name, value));
+        self.add(name, value);
+    }
+
+    fn remove(&mut self, name: &str) {
+        if !self.has(name) {
+            return;
+        }
+        let mut kept = Self::new();
+        for (other, value) in self.iter() {
+            if !other.eq_ignore_ascii_case(name) {
+                kept.add(other, value);
+            }
+        }
+        *self = kept;
     }
 
     /// Adds a header unless there is one of that name. The value has to be valid.
-    pub(crate) fn add_default(&mut self, name: &'static str, value: &'static str) {
+    pub(crate) fn add_default(&mut self, name: &str, value: &str) {
         if !self.has(name) {
             self.add(name, value);
         }
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        let mut names = self.0.iter().map(|(name, _)| name);
-        names.any(|other| other.eq_ignore_ascii_case(name))
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<(&str, &str)> {
+        let mut headers = self.iter();
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 
     /// Adds `Origin` to `Vary`.
     pub(crate) fn vary_by_origin(&mut self) {
-        let headers = self.0.to_mut();
-        let vary = headers
-            .iter_mut()
-            .find(|(name, _)| name.eq_ignore_ascii_case("Vary"));
-        let Some((_, names)) = vary else {
+        let Some((vary, names)) = self.find("Vary") else {
             return self.add("Vary", "Origin");
         };
         let mut named = names.split(',').map(str::trim);
         if !named.any(|name| name == "*" || name.eq_ignore_ascii_case("Origin")) {
-            names.to_mut().push_str(", Origin");
+            let (vary, names) = (vary.to_owned(), format!("{names}, Origin"));
+            self.set(&vary, &names);
         }
     }
 
     /// Adds a header. The value has to be valid.
-    pub(crate) fn add(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) {
-        self.0.to_mut().push((Cow::Borrowed(name), value.into()));
+    pub(crate) fn add(&mut self, name: &str, value: &str) {
+        let lines = self.lines.to_mut();
+        for part in [name, ": ", value, "\r\n"] {
+            lines.push_str(part);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        let mut rest = &*self.lines;
+        iter::from_fn(move || {
+            let name = memchr(b':', rest.as_bytes())?;
+            let value = memchr(b'\r', rest.as_bytes())?;
+            let header = (&rest[..name], &rest[name + 2..value]);
+            rest = &rest[value + 2..];
+            Some(header)
+        })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        for (name, value) in self.iter() {
-            encode_line(name, value, out);
-        }
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.lines.as_bytes()
     }
 }
 
@@ -129,9 +157,9 @@ impl Default for Headers {
     }
 }
 
-pub(super) fn encode_line(name: &str, value: &str, out: &mut Vec<u8>) {
-    for part in [name, ": ", value, "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::accept::MEDIA_TYPE;
 use super::date::imf_fixdate;
 use crate::event::FieldError;
 pub use headers::Headers;
+use headers::check_value;
 #[cfg(feature = "client")]
 pub(crate) use headers::{check_name as check_header_name, check_value as check_header_value};
-use headers::{check_value, encode_line};
 pub use rejection::Rejection;
 pub use reply::Reply;
 
@@ -109,10 +110,10 @@ impl Response {
     /// value has a control character.
     pub fn header(
         mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<Cow<'static, str>>,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
     ) -> Result<Self, FieldError> {
-        self.headers.insert(name.into(), value.into())?;
+        self.headers.insert(name.as_ref(), value.as_ref())?;
         Ok(self)
     }
 
@@ -142,40 +143,50 @@ impl Response {
     /// The version is HTTP/1.1 for a client of 1.0, too (RFC 9110, 6.2). The connection always
     /// ends with the response, so nothing is chunked.
     fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
-        let mut status = itoa::Buffer::new();
-        let status = status.format(self.status);
-        for part in ["HTTP/1.1 ", status, " ", phrase(self.status), "\r\n"] {
-            out.extend_from_slice(part.as_bytes());
+        let mut number = itoa::Buffer::new();
+        let line = [number.format(self.status), " ", phrase(self.status), "\r\n"];
+        append("HTTP/1.1 ", &line, out);
+        let date = date.filter(|_| !self.headers.has("Date"));
+        if let Some(date) = date {
+            append("Date: ", &[&imf_fixdate(date), "\r\n"], out);
         }
-        let has_date = self.headers.has("Date");
-        if let Some(date) = date.filter(|_| !has_date) {
-            encode_line("Date", &imf_fixdate(date), out);
-        }
-        encode_line("Connection", "close", out);
+        append("Connection: close\r\n", &[], out);
         if !self.content_type.is_empty() {
-            encode_line("Content-Type", &self.content_type, out);
+            append("Content-Type: ", &[&self.content_type, "\r\n"], out);
         }
         // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
         let has_body = !matches!(self.status, 204 | 205 | 304);
         if has_body && !self.is_open {
-            let length = self.body.len();
-            encode_line("Content-Length", itoa::Buffer::new().format(length), out);
+            let length = number.format(self.body.len());
+            append("Content-Length: ", &[length, "\r\n"], out);
         }
-        self.headers.encode(out);
+        out.extend_from_slice(self.headers.as_bytes());
         out.extend_from_slice(b"\r\n");
         if has_body && !head_only {
             out.extend_from_slice(&self.body);
         }
     }
 
-    /// Lets a stream of events follow the body.
-    pub(crate) const fn open(mut self) -> Self {
-        self.is_open = true;
-        self
+    /// Creates the response that a stream of events follows.
+    pub(crate) fn event_stream(headers: Headers, beginning: Vec<u8>) -> Self {
+        Self {
+            status: 200,
+            content_type: Cow::Borrowed(MEDIA_TYPE),
+            headers,
+            body: beginning.into(),
+            is_open: true,
+        }
     }
 
     pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
         &mut self.headers
+    }
+}
+
+fn append(name: &str, rest: &[&str], out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    for part in rest {
+        out.extend_from_slice(part.as_bytes());
     }
 }
 
@@ -256,14 +267,14 @@ mod tests {
         let rejection = Rejection::METHOD_NOT_ALLOWED;
         assert_eq!(
             rejection.to_string(),
-            "405 Method Not Allowed: the method is not allowed; use GET"
+            "405 Method Not Allowed: the method is not allowed; use one that Allow lists"
         );
         assert_eq!(
             wire(rejection, false),
             "HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 52\r\n\
              Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\r\n\
-             the method is not allowed; use GET\n"
+             the method is not allowed; use one that Allow lists\n"
         );
         let basic = Rejection::UNAUTHORIZED
             .header("www-authenticate", "Basic")

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-use super::headers::{Header, Headers};
+use super::headers::Headers;
 use super::{Response, check_status, phrase};
 use crate::event::FieldError;
 
@@ -38,7 +38,7 @@ impl Rejection {
     pub const UNAUTHORIZED: Self = Self::with_headers(
         401,
         "this needs credentials",
-        &[(Cow::Borrowed("WWW-Authenticate"), Cow::Borrowed("Bearer"))],
+        "WWW-Authenticate: Bearer\r\n",
     );
     /// 403: the client is not allowed to read this.
     pub const FORBIDDEN: Self = Self::constant(403, "this is not for you");
@@ -47,8 +47,8 @@ impl Rejection {
     /// 405: the method is not allowed.
     pub const METHOD_NOT_ALLOWED: Self = Self::with_headers(
         405,
-        "the method is not allowed; use GET",
-        &[(Cow::Borrowed("Allow"), Cow::Borrowed("GET, HEAD, OPTIONS"))],
+        "the method is not allowed; use one that Allow lists",
+        "Allow: GET, HEAD, OPTIONS\r\n",
     );
     /// 406: `Accept` excludes event streams.
     pub const NOT_ACCEPTABLE: Self = Self::constant(
@@ -124,10 +124,10 @@ impl Rejection {
     /// As [`Response::header`].
     pub fn header(
         mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<Cow<'static, str>>,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
     ) -> Result<Self, FieldError> {
-        self.headers.insert(name.into(), value.into())?;
+        self.headers.insert(name.as_ref(), value.as_ref())?;
         Ok(self)
     }
 
@@ -155,16 +155,16 @@ impl Rejection {
 
     #[track_caller]
     const fn constant(status: u16, reason: &'static str) -> Self {
-        Self::with_headers(status, reason, &[])
+        Self::with_headers(status, reason, "")
     }
 
     #[track_caller]
-    const fn with_headers(status: u16, reason: &'static str, headers: &'static [Header]) -> Self {
+    const fn with_headers(status: u16, reason: &'static str, lines: &'static str) -> Self {
         check_status(status);
         Self {
             status,
             reason: Cow::Borrowed(reason),
-            headers: Headers::constant(headers),
+            headers: Headers::constant(lines),
         }
     }
 }

@@ -6,7 +6,6 @@ use super::Upgrader;
 use super::methods::is_safe;
 use super::settings::Origins;
 use crate::event::Event;
-use crate::http::accept::MEDIA_TYPE;
 use crate::http::body::Framing;
 use crate::http::head::Head;
 use crate::http::response::{Headers, Rejection, Reply, Response};
@@ -67,7 +66,7 @@ impl Upgrader {
     /// 421 for a host that is not allowed, and 403 for an origin that may not send a request
     /// with a method other than `GET`, `HEAD` and `OPTIONS`.
     pub fn check_source(&self, head: &Head) -> Result<(), Rejection> {
-        if !self.0.is_allowed_host(head.host()) {
+        if !self.0.is_allowed_host(head) {
             return Err(Rejection::MISDIRECTED_REQUEST);
         }
         if !is_safe(head.method()) {
@@ -89,14 +88,16 @@ impl Upgrader {
         }
         let methods = &self.0.methods;
         let mut headers = Headers::new();
-        headers.add("Allow", methods.allow());
+        headers.add("Allow", &methods.allow());
         let is_preflight = head.header("access-control-request-method").is_some();
         if is_preflight && !matches!(self.0.origins, Origins::Unchecked) {
-            headers.add("Access-Control-Allow-Methods", methods.list());
+            headers.add("Access-Control-Allow-Methods", &methods.list());
             headers.add("Access-Control-Max-Age", "7200");
             if let Some(names) = head.header("access-control-request-headers") {
-                let names = String::from_utf8_lossy(names).into_owned();
-                headers.add("Access-Control-Allow-Headers", names);
+                headers.add(
+                    "Access-Control-Allow-Headers",
+                    &String::from_utf8_lossy(names),
+                );
             }
         }
         Some(Response::new(204).with_headers(headers))
@@ -127,10 +128,7 @@ impl Upgrader {
         self.0.check_origin(head)?;
         let retry = self.0.retry.filter(|_| head.method() != "HEAD");
         let beginning = retry.map_or_else(Vec::new, encode_retry);
-        Ok(Response::new(200)
-            .with_headers(self.0.headers.clone())
-            .with_body(MEDIA_TYPE, beginning)
-            .open())
+        Ok(Response::event_stream(self.0.headers.clone(), beginning))
     }
 }
 

@@ -6,43 +6,43 @@ use crate::event::{Fault, Field, FieldError};
 use crate::http::list::check_token;
 use crate::http::response::Rejection;
 
-/// The allowed methods, as the value of a header: `GET, HEAD`.
+/// The allowed methods.
 #[derive(Debug, Clone)]
-pub(super) struct Methods(Cow<'static, str>);
+pub(super) struct Methods(Cow<'static, [Cow<'static, str>]>);
 
 impl Methods {
     pub(super) fn new<'m>(methods: impl IntoIterator<Item = &'m str>) -> Result<Self, FieldError> {
-        let methods = Vec::from_iter(methods);
-        for method in &methods {
+        let checked = methods.into_iter().map(|method| {
             check_method(method)?;
-        }
-        Ok(Self(methods.join(", ").into()))
+            Ok(Cow::Owned(method.to_owned()))
+        });
+        Ok(Self(
+            checked.collect::<Result<Vec<_>, FieldError>>()?.into(),
+        ))
     }
 
     /// Returns the methods, separated by commas.
-    pub(super) fn list(&self) -> Cow<'static, str> {
-        self.0.clone()
+    pub(super) fn list(&self) -> String {
+        self.0.join(", ")
     }
 
     /// Returns the value of `Allow`.
-    pub(super) fn allow(&self) -> Cow<'static, str> {
-        if self.0 == DEFAULT {
-            "GET, HEAD, OPTIONS".into()
-        } else {
-            format!("{}, OPTIONS", self.0).into()
-        }
+    pub(super) fn allow(&self) -> String {
+        format!("{}, OPTIONS", self.list())
     }
 
     /// Refuses a method that is not allowed.
     pub(super) fn check(&self, method: &str) -> Result<(), Rejection> {
-        if self.0.split(", ").any(|allowed| allowed == method) {
+        if self.0.iter().any(|allowed| allowed == method) {
             return Ok(());
         }
         if self.0 == DEFAULT {
             return Err(Rejection::METHOD_NOT_ALLOWED);
         }
-        let rejection = Rejection::METHOD_NOT_ALLOWED
-            .because(format!("the method is not allowed; use one of {}", self.0));
+        let rejection = Rejection::METHOD_NOT_ALLOWED.because(format!(
+            "the method is not allowed; use one of {}",
+            self.list()
+        ));
         // The methods are tokens, so the header is valid.
         Err(rejection
             .header("Allow", self.allow())
@@ -56,7 +56,7 @@ impl Default for Methods {
     }
 }
 
-const DEFAULT: &str = "GET, HEAD";
+const DEFAULT: &[Cow<'static, str>] = &[Cow::Borrowed("GET"), Cow::Borrowed("HEAD")];
 
 /// Whether a request with this method changes nothing: RFC 9110, 9.2.1.
 pub(super) fn is_safe(method: &str) -> bool {

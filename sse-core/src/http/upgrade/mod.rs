@@ -8,7 +8,6 @@ mod methods;
 mod request;
 mod settings;
 
-use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -165,18 +164,18 @@ impl Upgrader {
     /// the allowed origins; or the value has a control character.
     pub fn header(
         mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<Cow<'static, str>>,
+        name: impl AsRef<str>,
+        value: impl AsRef<str>,
     ) -> Result<Self, FieldError> {
-        let name = name.into();
+        let name = name.as_ref();
         // They could contradict the allowed origins.
         if CORS
             .iter()
-            .any(|reserved| reserved.eq_ignore_ascii_case(&name))
+            .any(|reserved| reserved.eq_ignore_ascii_case(name))
         {
             return Err(FieldError::new(Field::HeaderName, Fault::Reserved));
         }
-        self.settings().headers.insert(name, value.into())?;
+        self.settings().headers.insert(name, value.as_ref())?;
         Ok(self)
     }
 

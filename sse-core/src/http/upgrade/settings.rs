@@ -41,10 +41,12 @@ impl Settings {
         Ok(())
     }
 
-    pub(super) fn is_allowed_host(&self, host: &str) -> bool {
-        let mut hosts = self.hosts.iter();
-        let requested = Host::new(host);
-        self.hosts.is_empty() || hosts.any(|allowed| allowed.covers(&requested))
+    pub(super) fn is_allowed_host(&self, head: &Head) -> bool {
+        if self.hosts.is_empty() {
+            return true;
+        }
+        let requested = Host::new(head.host());
+        self.hosts.iter().any(|allowed| allowed.covers(&requested))
     }
 
     /// Refuses pages of origins that are not allowed.
@@ -97,7 +99,7 @@ impl Settings {
             return;
         };
         if self.is_allowed_origin(&origin, head) {
-            headers.add("Access-Control-Allow-Origin", origin.into_owned());
+            headers.add("Access-Control-Allow-Origin", &origin);
             if self.credentials {
                 headers.add("Access-Control-Allow-Credentials", "true");
             }
@@ -128,13 +130,8 @@ impl Default for Settings {
 }
 
 /// The headers of a response that accepts. They are not copied until one is added.
-const DEFAULT_HEADERS: Headers = Headers::constant(&[
-    (
-        Cow::Borrowed("Cache-Control"),
-        Cow::Borrowed("no-cache, no-transform"),
-    ),
-    (Cow::Borrowed("X-Accel-Buffering"), Cow::Borrowed("no")),
-]);
+const DEFAULT_HEADERS: Headers =
+    Headers::constant("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n");
 
 /// The origins whose pages may read responses.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 mod bell;
 mod mailbox;
 mod pipe;
+mod switching;
 mod topic;
 mod watch;
 
@@ -43,6 +44,18 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     (
         "watch: a subscriber that replaces another is noticed",
         watch::replace,
+    ),
+    (
+        "switching: a topic that is added while the stream is about to wait is followed",
+        switching::add,
+    ),
+    (
+        "switching: an event before and one after the change of its topic are read in order",
+        switching::add_and_publish,
+    ),
+    (
+        "switching: a change while the stream ends counts when it comes back",
+        switching::end,
     ),
     (
         "mailbox: mail posted while the shard is about to wait is taken",

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use fastrand::Rng;
 
-use crate::journal::disk::{Disk, Output};
+use crate::journal::disk::{Disk, FileError, Output, failed};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -238,44 +238,47 @@ impl File {
 }
 
 impl Disk for MemoryDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call("create_dir", dir)?.has_dir = true;
+    fn create_dir(&self, dir: &Path) -> Result<(), FileError> {
+        let mut state = self
+            .call("create_dir", dir)
+            .map_err(failed("create", dir))?;
+        state.has_dir = true;
         Ok(())
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Any + Send>> {
+    fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send>, FileError> {
         struct Lock(MemoryDisk, u64);
         impl Drop for Lock {
             fn drop(&mut self) {
                 self.0.lock().locks.remove(&self.1);
             }
         }
-        let mut state = self.call("lock", dir)?;
+        let mut state = self.call("lock", dir).map_err(failed("lock", dir))?;
         let folder = state.folder;
         match state.locks.insert(folder) {
             true => Ok(Box::new(Lock(self.clone(), folder))),
-            false => Err(io::ErrorKind::WouldBlock.into()),
+            false => Err(failed("lock", dir)(io::ErrorKind::WouldBlock.into())),
         }
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-        let state = self.call("list", dir)?;
+    fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>, FileError> {
+        let state = self.call("list", dir).map_err(failed("read", dir))?;
         let names = state.names.iter();
         let files = names.map(|(path, file)| (path.clone(), state.files[*file].bytes.len() as u64));
         Ok(files.collect())
     }
 
-    fn read(&self, path: &Path, out: &mut Vec<u8>) -> io::Result<()> {
-        let state = self.call("read", path)?;
-        let file = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        out.clone_from(&state.files[*file].bytes);
+    fn read(&self, path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
+        let state = self.call("read", path).map_err(failed("read", path))?;
+        let file = state.names.get(path).ok_or(io::ErrorKind::NotFound.into());
+        out.clone_from(&state.files[*file.map_err(failed("read", path))?].bytes);
         Ok(())
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
-        let mut state = self.call("create", path)?;
+    fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError> {
+        let mut state = self.call("create", path).map_err(failed("create", path))?;
         if state.names.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
+            return Err(failed("create", path)(io::ErrorKind::AlreadyExists.into()));
         }
         let file = state.files.len();
         state.files.push(File::default());
@@ -287,23 +290,23 @@ impl Disk for MemoryDisk {
         }))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.call("rename", from)?;
-        let file = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let mut state = self.call("rename", from).map_err(failed("rename", from))?;
+        let file = state.names[from];
         state.change(Change::Rename(from.to_owned(), to.to_owned(), file));
         Ok(())
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.call("remove", path)?;
+    fn remove(&self, path: &Path) -> Result<(), FileError> {
+        let mut state = self.call("remove", path).map_err(failed("delete", path))?;
         if state.names.contains_key(path) {
             state.change(Change::Remove(path.to_owned()));
         }
         Ok(())
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.call("sync_dir", dir)?;
+    fn sync_dir(&self, dir: &Path) -> Result<(), FileError> {
+        let mut state = self.call("sync_dir", dir).map_err(failed("sync", dir))?;
         state.changes.clear();
         state.synced_names = state.names.clone();
         Ok(())
@@ -317,28 +320,29 @@ struct OpenFile {
 }
 
 impl Output for OpenFile {
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
         let torn = self.disk.lock().inject("tear", &self.path);
         let bytes = if torn.is_ok() {
             bytes
         } else {
             &bytes[..bytes.len() / 2]
         };
-        let mut state = self.disk.call("write", &self.path)?;
+        let state = self.disk.call("write", &self.path);
+        let mut state = state.map_err(failed("write", &self.path))?;
         let file = &mut state.files[self.file];
         let start = file.bytes.len();
         file.bytes.extend_from_slice(bytes);
         file.unsynced.push(start..start + bytes.len());
-        torn
+        torn.map_err(failed("write", &self.path))
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&self) -> Result<(), FileError> {
         let synced = self.disk.call("sync", &self.path).map(drop);
         let file = &mut self.disk.lock().files[self.file];
         let written = std::mem::take(&mut file.unsynced);
         if synced.is_err() {
             file.dropped.extend(written);
         }
-        synced
+        synced.map_err(failed("sync", &self.path))
     }
 }

@@ -1,6 +1,10 @@
 //! Faults of the disk while a journal is open: what each costs, and what is reported.
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use sse_core::{Event, Retention};
@@ -8,7 +12,7 @@ use sse_core::{Event, Retention};
 use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk};
 use super::{DIR, EVERY, INTERVAL, NEVER, Process, journal, retained};
 use crate::journal::{JournalError, SyncPolicy, WhileFailing};
-use crate::topic::{Hub, PublishError};
+use crate::topic::{Hub, PublishError, Published, Start};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -103,6 +107,92 @@ fn assert_recovers(
     // What could not be deleted.
     notices.retain(|notice| !notice.contains("cannot be read as a segment"));
     assert_eq!(notices, [""; 0], "{context}");
+}
+
+/// Too few descriptors, and a file system that has become read-only.
+#[test]
+fn a_segment_that_cannot_be_begun_is_reported_and_recovered_from() {
+    for (error, sentence) in [
+        (EMFILE, "Too many open files (os error 24)"),
+        (EROFS, "Read-only file system (os error 30)"),
+    ] {
+        let disk = MemoryDisk::default();
+        let mut process = Process::start(&journal(&disk, NEVER));
+        fail(&disk, "create", 2, error);
+        let mut count = 0;
+        while process.is_storing() {
+            publish(&mut process, count..count + 1);
+            count += 1;
+        }
+        assert!(count > 10, "the first segment is written");
+        assert_eq!(retained(&process.hub.topic("a").unwrap()), numbers(count));
+        for _ in 0..3 {
+            process.advance(SECOND);
+            process.settle();
+        }
+        assert_eq!(
+            short(process.notices()),
+            [
+                format!(
+                    "can't create SEGMENT: {sentence}; events are not stored until writing succeeds"
+                ),
+                "events are stored again".to_owned(),
+            ]
+        );
+        disk.kill();
+        let process = Process::start(&journal(&disk, NEVER));
+        assert_eq!(retained(&process.hub.topic("a").unwrap()), numbers(count));
+    }
+}
+
+#[test]
+fn open_files_are_written_though_the_folder_cannot_be_listed() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, EVERY));
+    fail(&disk, "list", 3, EMFILE);
+    for number in 0..5 {
+        publish(&mut process, number..number + 1);
+        process.advance(SECOND);
+        process.settle();
+    }
+    assert!(process.is_storing());
+    assert_eq!(process.notices(), [""; 0]);
+}
+
+#[test]
+fn a_panic_of_a_waker_stops_neither_the_journal_nor_other_subscribers() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of somebody else");
+        }
+    }
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, EVERY));
+    let topic = process.hub.topic("a").unwrap();
+    let (panics, woken) = (Waker::from(Arc::new(Panics)), Arc::new(Woken::default()));
+    let mut subscriptions = [0; 3].map(|_| topic.subscribe(Start::Live));
+    for (subscription, waker) in
+        subscriptions
+            .iter_mut()
+            .zip([panics.clone(), Waker::from(Arc::clone(&woken)), panics])
+    {
+        let cx = &mut Context::from_waker(&waker);
+        assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
+    }
+    publish(&mut process, 0..2);
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert!(process.is_storing());
+    assert_eq!(retained(&topic), "0 1");
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -232,6 +322,46 @@ fn events_that_are_evicted_before_they_are_stored_are_reported_and_a_gap() {
 }
 
 #[test]
+fn an_event_that_was_missed_is_never_reported_as_stored() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal(&disk, NEVER));
+    let [a, b] = ["a", "b"].map(|name| process.hub.topic(name).unwrap());
+    let event = Event::new().data("x");
+    let (mut missed, mut kept) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        fail(&disk, "write", 1, ENOSPC);
+        missed.push(a.publish(&event).unwrap());
+        kept.push(b.publish(&event).unwrap());
+        process.settle();
+        // The first events of a batch are missed.
+        missed.push(a.publish_all(&[(); 5].map(|()| event.clone())).unwrap());
+        process.settle();
+        kept.push(a.publish(&event).unwrap());
+        process.settle();
+        process.advance(SECOND);
+        process.settle();
+        assert!(process.is_storing());
+    }
+    for (number, missed) in missed.iter().enumerate() {
+        let stored = stored(missed).unwrap_err();
+        assert!(matches!(stored, JournalError::Missed), "{number}: {stored}");
+    }
+    // Of very many misses the oldest are told apart no more.
+    let kept = &kept[200..];
+    assert!(kept.iter().all(|published| stored(published).is_ok()));
+}
+
+/// Returns the result of a wait that is over.
+fn stored(published: &Published) -> Result<(), JournalError> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    match pin!(published.stored()).poll(cx) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("the journal has not decided"),
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_an_error() {
     for (action, error, sentence) in [
         (
@@ -290,7 +420,7 @@ fn a_journal_is_open_once() {
 
 #[test]
 fn a_failed_compaction_is_reported_and_tried_again() {
-    for action in ["create", "write", "sync", "rename", "remove", "read"] {
+    for action in ["create", "write", "sync", "rename", "remove"] {
         let disk = MemoryDisk::default();
         let retention = Retention::events(3).backlog(Duration::ZERO, 0);
         let mut process = Process::start_with(retention, &journal(&disk, NEVER));

@@ -6,9 +6,10 @@ mod faults;
 mod power;
 
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
-use sse_core::{Event, LogId, Now, Retention};
+use sse_core::{Epoch, Event, LogId, Now, Retention};
 
 use super::handle::{Link, Opened};
 use super::helper::Helper;
@@ -67,21 +68,24 @@ impl Process {
         topic.publish(&Event::new().data(data)).unwrap().last
     }
 
+    /// Returns the epochs of the hub, the last of which is the current one.
+    fn epochs(&self) -> Vec<Epoch> {
+        self.hub.epochs()
+    }
+
     /// Steps until there is nothing to do at this time.
     fn settle(&mut self) -> Rest {
+        let mut last = Rest::None;
         for _ in 0..10_000 {
             self.helper.work_all();
-            match self.step() {
-                Rest::None => {}
+            let rest = self.step();
+            match rest {
                 Rest::Pause(until) => self.now.steady = self.now.steady.max(until),
-                Rest::Until(until) if until <= self.now.steady || self.writer.is_due() => {}
-                rest => {
-                    self.helper.work_all();
-                    if !self.writer.is_due() {
-                        return rest;
-                    }
-                }
+                Rest::Until(until) if until > self.now.steady && rest == last => return rest,
+                Rest::End => return rest,
+                _ => {}
             }
+            last = rest;
         }
         panic!("the writer has no rest");
     }
@@ -101,7 +105,7 @@ impl Process {
     /// Returns the number of segments and their bytes.
     fn size(&self) -> (usize, u64) {
         let status = self.link.status.borrow();
-        (status.segments, status.bytes)
+        (status.state.segments, status.state.bytes)
     }
 
     fn notices(&self) -> Vec<String> {
@@ -114,7 +118,10 @@ fn bytes(topic: &Topic, after: Option<LogId>) -> String {
     let mut bytes = Vec::new();
     let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
     let mut subscription = topic.subscribe_after(after.map(Into::into), Start::Earliest);
-    while subscription.poll_read(cx, &mut bytes).is_ready() {}
+    while !matches!(
+        subscription.poll_read(cx, &mut bytes),
+        Poll::Pending | Poll::Ready(Ok(0)) // Nothing is left, or the topic has ended.
+    ) {}
     String::from_utf8(bytes).unwrap()
 }
 

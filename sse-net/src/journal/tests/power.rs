@@ -1,16 +1,27 @@
-//! Random programs of publishing, failures, kills and power failures, against a naive model.
+//! Random programs of publishing, ending and removing topics, failures, kills and power failures,
+//! against a naive model. The topic `b` retains few events, so old segments are compacted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use sse_core::{Event, LogId, Resume};
+use sse_core::{Event, LogId, Resume, Retention};
 
 use super::disk::{EIO, ENOSPC, Fault, MemoryDisk};
 use super::{EVERY, INTERVAL, NEVER, Process, ids, journal};
-use crate::journal::SyncPolicy;
+use crate::config::HubConfig;
+use crate::journal::{Journal, SyncPolicy};
 
 const TOPICS: [&str; 3] = ["a", "b", "a \\ \n topic"];
+
+/// The number of events that the topic `b` retains.
+const FEW: usize = 5;
+
+fn start(journal: &Journal) -> Process {
+    let all = Retention::events(100_000).bytes(64 << 20);
+    let few = Retention::events(FEW).backlog(Duration::ZERO, 0);
+    Process::start_with(HubConfig::from(all).topics("b", few), journal)
+}
 
 #[test]
 fn what_the_policy_promises_survives_power_failures_and_kills() {
@@ -30,6 +41,10 @@ struct Model {
     events: BTreeMap<LogId, &'static str>,
     /// Those that were lost.
     lost: Vec<LogId>,
+    /// The topics that have been finished, each with the ID of its end at the latest.
+    finished: BTreeMap<&'static str, LogId>,
+    /// The topics that have been removed, each with the ID of that and its events.
+    removed: Vec<(LogId, &'static str, Vec<LogId>)>,
     /// Events up to this ID survive a kill.
     written: LogId,
     /// Events up to this ID survive a power failure.
@@ -51,53 +66,79 @@ impl Model {
         }
     }
 
+    fn publish(&mut self, process: &Process, name: &'static str, len: usize) {
+        let topic = process.hub.topic(name).unwrap();
+        let published = topic.publish(&Event::new().data("x".repeat(len)));
+        let has_events = self.events.values().any(|topic| *topic == name);
+        match published {
+            // A finished topic without events has been dropped, and begins anew.
+            Ok(published) => {
+                assert!(self.finished.remove(name).is_none() || !has_events);
+                self.events.insert(published.last, name);
+            }
+            Err(_) => assert!(self.finished.contains_key(name)),
+        }
+    }
+
+    fn finish(&mut self, process: &Process, name: &'static str) {
+        process.hub.topic(name).unwrap().finish(None).unwrap();
+        let last = process.epochs().last().unwrap().last;
+        self.finished.entry(name).or_insert(last);
+    }
+
+    fn remove(&mut self, process: &Process, name: &'static str) {
+        process.hub.topic(name).unwrap().forget(DAY);
+        let events = self.events.extract_if(.., |_, topic| *topic == name);
+        let events = events.map(|(id, _)| id).collect();
+        self.removed
+            .push((process.epochs().last().unwrap().last, name, events));
+        self.finished.remove(name);
+    }
+
+    /// Whether an event is retained, if it is not lost.
+    fn is_retained(&self, id: LogId) -> bool {
+        let name = self.events[&id];
+        let later = self.events.range(id..).filter(|(_, topic)| **topic == name);
+        name != "b" || later.count() <= FEW
+    }
+
     /// Checks what a new process has, and forgets what it has lost.
     #[track_caller]
     fn check(&mut self, process: &Process, promised: LogId, context: &str) {
         let mut kept = BTreeMap::new();
         for name in TOPICS {
             let topic = process.hub.topic(name).unwrap();
-            for id in ids(&topic, None) {
-                assert_eq!(
-                    self.events.get(&id),
-                    Some(&name),
-                    "{context}: {id} is not of {name:?}"
-                );
-                kept.insert(id, name);
-            }
+            kept.extend(ids(&topic, None).into_iter().map(|id| (id, name)));
         }
-        for id in self.events.range(..=promised).map(|(id, _)| id) {
+        // The journal may also have evicted events after the last one that is kept.
+        let last = process.epochs().iter().rev().nth(1).unwrap().last;
+        assert!(last >= promised && kept.range(last..).all(|(id, _)| *id == last));
+        // A removal may be lost, and a compaction may have dropped events before.
+        self.removed.retain(|(removal, name, events)| {
+            if *removal > last {
+                let found = events.iter().filter(|id| kept.contains_key(id));
+                self.events.extend(found.map(|id| (*id, *name)));
+            }
+            *removal <= last
+        });
+        for (id, name) in &kept {
+            assert_eq!(
+                self.events.get(id),
+                Some(name),
+                "{context}: {id} is not of {name:?}"
+            );
+        }
+        for &id in self.events.range(..=promised).map(|(id, _)| id) {
             assert!(
-                kept.contains_key(id),
+                kept.contains_key(&id) || !self.is_retained(id),
                 "{context}: {id} was promised, up to {promised}, {:?}",
                 process.notices()
             );
         }
-        let last = kept.keys().next_back().copied().unwrap_or_default();
-        // Every client either gets all events after its last one, or a gap.
+        self.check_ends(process, promised, context);
         for &seen in self.events.keys() {
             for name in TOPICS {
-                let topic = process.hub.topic(name).unwrap();
-                let resume = topic.resume(Some(&seen.into()));
-                let expected: Vec<_> = self
-                    .events
-                    .range(seen..)
-                    .filter(|(id, topic)| **id > seen && **id <= last && **topic == name)
-                    .map(|(id, _)| *id)
-                    .collect();
-                if seen > last {
-                    assert_eq!(resume, Resume::Gap, "{context}: {seen} was lost");
-                } else if resume == Resume::Resumed {
-                    let found = ids(&topic, Some(seen));
-                    assert_eq!(found, expected, "{context}: {name:?} after {seen}");
-                } else {
-                    assert_eq!(resume, Resume::Gap, "{context}: {seen} is known");
-                    assert!(
-                        seen < promised || promised < last,
-                        "{context}: a gap of {name:?} after {seen}, promised {promised}, last {last}, {:?}",
-                        process.notices()
-                    );
-                }
+                self.check_resume(process, seen, name, [promised, last], context);
             }
         }
         for seen in &self.lost {
@@ -106,28 +147,92 @@ impl Model {
             assert_eq!(resume, Resume::Gap, "{context}: {seen} was lost before");
         }
         self.lost
-            .extend(self.events.keys().filter(|id| !kept.contains_key(id)));
+            .extend(self.events.keys().filter(|id| **id > last));
         self.events = kept;
         (self.written, self.synced) = (promised.min(last), promised.min(last));
     }
 }
+
+impl Model {
+    /// A topic stays finished if that was promised.
+    #[track_caller]
+    fn check_ends(&mut self, process: &Process, promised: LogId, context: &str) {
+        for name in TOPICS {
+            let is_finished = process.hub.topic(name).unwrap().is_finished();
+            match self.finished.get(name) {
+                Some(_) if is_finished => {}
+                Some(end) => {
+                    let has_events = self.events.values().any(|topic| *topic == name);
+                    assert!(
+                        *end > promised || !has_events,
+                        "{context}: {name:?} was finished"
+                    );
+                    self.finished.remove(name);
+                }
+                // A removal may be lost, and its topic may have been finished.
+                None if is_finished => {
+                    self.finished.insert(name, promised);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Every client either gets all events after its last one, or a gap.
+    #[track_caller]
+    fn check_resume(
+        &self,
+        process: &Process,
+        seen: LogId,
+        name: &'static str,
+        [promised, last]: [LogId; 2],
+        context: &str,
+    ) {
+        let topic = process.hub.topic(name).unwrap();
+        let resume = topic.resume(Some(&seen.into()));
+        let misses = self.removed.iter().any(|(removal, removed, events)| {
+            *removed == name && *removal <= last && events.iter().any(|id| *id > seen)
+        });
+        if seen > last || misses {
+            let context = format!("{context}: {name:?} after {seen}");
+            assert_eq!(resume, Resume::Gap, "{context}, lost or removed");
+        } else if resume == Resume::Resumed {
+            let after = self.events.range(seen..);
+            let expected: Vec<_> = after
+                .filter(|(id, topic)| **id > seen && **id <= last && **topic == name)
+                .map(|(id, _)| *id)
+                .collect();
+            let found = ids(&topic, Some(seen));
+            assert_eq!(found, expected, "{context}: {name:?} after {seen}");
+        } else {
+            assert_eq!(resume, Resume::Gap, "{context}: {seen} is known");
+            assert!(
+                seen < promised || promised < last,
+                "{context}: a gap of {name:?} after {seen}, promised {promised}, last {last}, {:?}",
+                process.notices()
+            );
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn program(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let policy = [NEVER, INTERVAL, EVERY][rng.usize(..3)];
     let mut disk = MemoryDisk::default();
     let mut model = Model::default();
-    let mut process = Process::start(&journal(&disk, policy));
+    let mut process = start(&journal(&disk, policy));
     for operation in 0..200 {
         let context = format!("seed {seed}, operation {operation}, {policy:?}");
         match rng.u32(..100) {
-            0..40 => {
+            0..38 => {
                 let name = TOPICS[rng.usize(..TOPICS.len())];
-                let topic = process.hub.topic(name).unwrap();
-                let event = Event::new().data("x".repeat(rng.usize(..200)));
-                let id = topic.publish(&event).unwrap().last;
-                model.events.insert(id, name);
+                model.publish(&process, name, rng.usize(..200));
             }
+            38 if rng.u32(..4) == 0 => model.finish(&process, TOPICS[rng.usize(..TOPICS.len())]),
+            39 if rng.u32(..4) == 0 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
+            38 | 39 => {}
             40..75 => {
                 process.step();
                 process.advance(Duration::from_millis(rng.u64(..2)));
@@ -160,7 +265,7 @@ fn program(seed: u64) {
                         model.synced
                     }
                 };
-                process = Process::start(&journal(&disk, policy));
+                process = start(&journal(&disk, policy));
                 model.check(&process, promised, &context);
             }
         }

@@ -48,8 +48,9 @@ pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
 use super::log::{LogKind, TopicLog};
-use super::source::{Retained, Storage};
+use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
+use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
@@ -90,6 +91,8 @@ pub(crate) struct HubCore {
     order: Mutex<Order>,
     /// Locked before a topic, and not together with `order`.
     names: Mutex<Names>,
+    /// Not locked together with another.
+    streams: Mutex<KeptStreams>,
 }
 
 impl Hub {
@@ -115,6 +118,15 @@ impl Hub {
 
     pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.0.storage()
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<HubShared> {
+        &self.0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn epochs(&self) -> Vec<sse_core::Epoch> {
+        self.0.order().epochs.iter().collect()
     }
 
     #[cfg(test)]
@@ -221,6 +233,7 @@ impl HubCore {
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
+            streams: Mutex::default(),
         }
     }
 
@@ -235,7 +248,7 @@ impl HubCore {
     ) -> Self {
         let hub = Self::new(config, epochs, Names::with_floor(floor));
         let last = hub.order().epochs.last();
-        hub.order().set_visible(last);
+        drop(hub.order().set_visible(last));
         hub.order().take_news();
         for (name, restored) in topics {
             let finish = restored.finish.clone();
@@ -265,27 +278,35 @@ impl HubCore {
     }
 
     /// Returns the topics with events after an ID.
-    pub(super) fn topics_after(&self, id: LogId) -> Vec<Arc<Shared>> {
+    pub(super) fn news_after(&self, id: LogId) -> News {
+        let until = self.order().epochs.last();
         let names = self.names();
         let has_changed = |topic: &Shared| {
             topic.newest.load() > id || topic.lock_packed().end.is_some_and(|end| end.id > id)
         };
         let topics = names.live().filter(|topic| has_changed(topic));
-        topics.cloned().collect()
+        let removed = names.removed().filter(|(end, _)| *end > id);
+        News {
+            until,
+            topics: topics.cloned().collect(),
+            removed: removed.collect(),
+        }
     }
 
-    /// Returns the topics that were removed after an ID.
-    pub(super) fn removed_after(&self, id: LogId) -> Vec<(LogId, Arc<str>)> {
-        let names = self.names();
-        names.removed().filter(|(end, _)| *end > id).collect()
+    /// Returns the greatest ID of the topics whose names have been dropped.
+    pub(super) fn floor(&self) -> LogId {
+        self.names().floor()
+    }
+
+    /// Returns the wire bytes of the retained events up to an ID.
+    pub(super) fn retained_until(&self, id: LogId) -> usize {
+        let topics: Vec<_> = self.names().live().cloned().collect();
+        topics.iter().map(|topic| topic.retained_until(id)).sum()
     }
 
     /// Adds what the topics retain.
     pub(super) fn retained(&self, retained: &mut Retained) {
-        let names = self.names();
-        names.add_gone(retained);
-        let topics: Vec<_> = names.live().cloned().collect();
-        drop(names);
+        let topics: Vec<_> = self.names().live().cloned().collect();
         topics.iter().for_each(|topic| retained.add(topic));
     }
 
@@ -296,6 +317,14 @@ impl HubCore {
     /// How long events that follow a delivery wait.
     pub(crate) fn linger(&self) -> Duration {
         self.config.linger()
+    }
+
+    pub(super) const fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    pub(super) fn streams(&self) -> MutexGuard<'_, KeptStreams> {
+        lock(&self.streams)
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -351,8 +380,13 @@ impl HubCore {
         if Arc::strong_count(topic) > 2 {
             return;
         }
+        let now = now();
+        // Most topics retain events. Those need no lock of the hub.
+        if !topic.lock().log.has_expired(now) {
+            return;
+        }
         let mut dropped = Dropped::new();
-        self.names().drop_expired(topic, now(), &mut dropped);
+        self.names().drop_expired(topic, now, &mut dropped);
     }
 
     /// Removes a topic although it is held and retains events.
@@ -376,9 +410,12 @@ impl HubCore {
     /// client that has received an ID of one topic may come back with it at once, and then it
     /// has to be a position of all topics.
     pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
-        self.order().set_visible(id);
+        let switched = self.order().set_visible(id);
         for topic in topics {
             topic.set_visible(id);
+        }
+        for set in switched {
+            set.wake();
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use crate::sync::Arc;
-use crate::topic::source::Retained;
 use crate::topic::state::Shared;
 
 /// The topics of a hub.
@@ -66,10 +65,9 @@ impl Names {
         })
     }
 
-    /// Adds the names of topics that were dropped, each with its greatest ID.
-    pub(super) fn add_gone(&self, retained: &mut Retained) {
-        let removed = self.removed().map(|(id, name)| (name, id));
-        retained.evicted.extend(removed);
+    /// Returns the greatest ID of the topics whose names have been dropped.
+    pub(super) const fn floor(&self) -> LogId {
+        self.floor
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<Shared>> {

@@ -4,7 +4,8 @@ use sse_core::LogId;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The ID of the newest event that a hub has assigned to a topic.
+/// The ID of the newest event that a hub has assigned to a topic, or of the last change of a
+/// stream's topics.
 ///
 /// It is stored while the hub's lock is held. A reader that has locked the hub, or has
 /// read an event of it, and then finds an ID here that is not later than a position, knows
@@ -28,7 +29,7 @@ impl NewestId {
     }
 
     /// Stores a later ID.
-    pub(super) fn store(&self, id: LogId) {
+    pub(crate) fn store(&self, id: LogId) {
         self.millis.store(id.millis(), Ordering::Relaxed);
         self.sequence.store(id.sequence(), Ordering::Release);
     }

@@ -1,5 +1,6 @@
 //! The order of a hub: the last ID, and the ID up to which events are visible.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
@@ -8,6 +9,7 @@ use sse_core::{Epochs, EventId, Ids, KnownId, LogId, Now};
 use crate::sync::Arc;
 use crate::topic::source::News;
 use crate::topic::state::Shared;
+use crate::topic::switching::TopicSet;
 
 /// What the hub's lock protects.
 pub(crate) struct Order {
@@ -20,6 +22,8 @@ pub(crate) struct Order {
     taken: LogId,
     /// The topics that were removed since, each with the ID at which that happened.
     removed: Vec<(LogId, Arc<str>)>,
+    /// By their addresses, the streams with changes after the mark, while there is one.
+    switched: HashMap<usize, Arc<TopicSet>>,
 }
 
 impl Order {
@@ -30,12 +34,25 @@ impl Order {
             changed: Vec::new(),
             taken: LogId::default(),
             removed: Vec::new(),
+            switched: HashMap::new(),
         }
     }
 
     /// Assigns the next `count` IDs.
     pub(super) fn assign(&mut self, count: usize, now: Now) -> Ids {
         self.epochs.next_ids(count, now.unix)
+    }
+
+    /// Assigns the ID of a change of a stream's topics, which are locked.
+    pub(crate) fn assign_change(&mut self, set: &Arc<TopicSet>, now: Now) -> LogId {
+        self.assign(1, now);
+        let id = self.epochs.last();
+        set.note_change(id);
+        if self.held.is_some() {
+            let address = Arc::as_ptr(set).addr();
+            self.switched.insert(address, Arc::clone(set));
+        }
+        id
     }
 
     /// Notes that a topic gets events. `newest` is the ID of its last one before.
@@ -77,9 +94,12 @@ impl Order {
         self.held.unwrap_or(self.epochs.last())
     }
 
-    /// Moves the mark.
-    pub(super) fn set_visible(&mut self, id: LogId) {
+    /// Moves the mark, and returns the streams whose changes are visible now.
+    pub(super) fn set_visible(&mut self, id: LogId) -> Vec<Arc<TopicSet>> {
         self.held = Some(id);
+        let is_visible = |_: &usize, set: &mut Arc<TopicSet>| set.last_change() <= id;
+        let visible = self.switched.extract_if(is_visible);
+        visible.map(|(_, set)| set).collect()
     }
 
     pub(super) const fn is_held(&self) -> bool {

@@ -378,7 +378,7 @@ fn a_gap_in_one_topic_does_not_hold_up_the_others() {
     assert_eq!((back().resume(), &*gaps.join(" ")), (Resume::Gap, "a"));
     assert_eq!(read(&mut back()), "lagged a2 a3 b2");
     let mut told = back();
-    let gap = String::from_utf8(told.take_gap_event().unwrap()).unwrap();
+    let gap = String::from_utf8(told.take_notices().unwrap()).unwrap();
     let next = Subscription::to([&a], None, Start::Last(2)).unwrap();
     drop(next);
     let expected = format!("event: gap\ndata: {{\"asked\":\"{first}\",\"from\":");

@@ -177,6 +177,7 @@ impl Topic {
             Kind::Removal => Evicted::default(),
             Kind::Value => log.make_room(key, len)?,
         };
+        let before = log.newest_id();
         let id = self.shared.assign(&mut order, 1, now).next();
         drop(order);
         let id = id.unwrap_or_default();
@@ -184,7 +185,7 @@ impl Topic {
             Kind::Value => log.append_as(id, key, event, now),
             Kind::Removal => log.remove_as(id, key, event, now),
         });
-        Ok(Some(self.announce(state, Some(id), evicted)))
+        Ok(Some(self.announce(state, before, Some(id), evicted)))
     }
 }
 

@@ -120,7 +120,7 @@ fn a_client_that_may_have_missed_removals_begins_anew() {
     assert_eq!(read(&mut both), "lagged a1 o1 c1 <ready>");
     let mut back = after(&[&state], first);
     assert_eq!(back.resume(), Resume::Gap);
-    let gap = String::from_utf8(back.take_gap_event().unwrap()).unwrap();
+    let gap = String::from_utf8(back.take_notices().unwrap()).unwrap();
     let expected = format!(
         "event: gap\ndata: {{\"asked\":\"{first}\",\"from\":\"{first}\",\"topic\":\"state\",\
          \"clear\":true}}\n\n"

@@ -1,5 +1,7 @@
 //! Counters, and the reasons of disconnects.
 
+mod prometheus;
+
 #[cfg(feature = "http")]
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -15,7 +17,7 @@ use crate::unwind::Panicked;
 #[non_exhaustive]
 pub enum Disconnect {
     /// The client disconnected, or its connection broke.
-    Gone,
+    ClientClosed,
     /// The client accepted no byte within the [write timeout](crate::Config::write_timeout).
     WriteTimeout,
     /// The client's next event was evicted before it could be written.
@@ -62,6 +64,7 @@ impl Disconnect {
 ///
 /// A snapshot costs some atomic loads, and each count an atomic addition. The counters are read
 /// one after the other, so events that are counted meanwhile may be missing in some of them.
+/// [`to_prometheus`](Self::to_prometheus) returns them as text for Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -88,7 +91,7 @@ pub struct Snapshot {
     /// Heartbeats written to clients.
     pub heartbeats: u64,
     /// Streams and handlers that ended because the client disconnected.
-    pub gone: u64,
+    pub client_closed: u64,
     /// Streams that ended at the write timeout.
     pub write_timeouts: u64,
     /// Streams that ended because the next event had been evicted.
@@ -151,7 +154,7 @@ impl Stats {
             events: self.events.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             heartbeats: self.heartbeats.load(Relaxed),
-            gone: ended(Disconnect::Gone),
+            client_closed: ended(Disconnect::ClientClosed),
             write_timeouts: ended(Disconnect::WriteTimeout),
             fell_behind: ended(Disconnect::FellBehind),
             max_age: ended(Disconnect::MaxAge),

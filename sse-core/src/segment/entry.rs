@@ -1,0 +1,217 @@
+//! Entries of a segment.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
+
+use self::SegmentEntry as Entry;
+use crate::event::EventId;
+use crate::log::{LogId, Restored};
+
+/// An entry of a [`Segment`](crate::Segment).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SegmentEntry<'a> {
+    /// An event.
+    Event(Record<'a>),
+    /// The first and the last ID of an epoch. The current one has no last ID yet.
+    Epoch(LogId, Option<LogId>),
+    /// The segment has all events after this ID, up to that of each following entry in turn.
+    From(LogId),
+    /// The segment has all events up to this ID, except evicted ones.
+    UpTo(LogId),
+    /// Events up to this ID were safe from a power failure.
+    Synced(LogId),
+    /// Events up to this ID have been evicted in topics that the journal does not name.
+    Floor(LogId),
+    /// Events of a topic have been evicted up to this ID.
+    Evicted(LogId, Option<Cow<'a, str>>),
+    /// A topic of a hub accepts no more events.
+    Finished(Finish),
+    /// The line of an event that is damaged.
+    Unread {
+        /// The ID that the log or the hub gave the event.
+        id: LogId,
+        /// The topic's name, or `None` for a topic that stands alone.
+        topic: Option<Cow<'a, str>>,
+    },
+    /// Bytes that cannot be read.
+    Damage,
+    /// A line that a later release has added.
+    Other,
+}
+
+/// An event in a [`Segment`](crate::Segment).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The ID that the log or the hub gave the event.
+    pub id: LogId,
+    /// The topic's name, or `None` for a topic that stands alone.
+    pub topic: Option<Cow<'a, str>>,
+    /// The wire bytes of the event.
+    pub event: &'a [u8],
+}
+
+/// The end of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// The ID of the topic's last event.
+    pub last: LogId,
+    /// The ID at which the topic ended.
+    ///
+    /// It is that of an event published with the end, or one assigned to the end alone.
+    pub id: LogId,
+    /// The topic's name.
+    pub topic: String,
+}
+
+impl SegmentEntry<'_> {
+    /// Appends the entry to a segment. [`Unread`](Self::Unread), [`Damage`](Self::Damage) and
+    /// [`Other`](Self::Other) append nothing.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, id, second, topic) = match self {
+            Self::Event(record) => ("event", record.id, None, record.topic.as_deref()),
+            Self::Epoch(first, last) => ("epoch", *first, *last, None),
+            Self::From(id) => ("from", *id, None, None),
+            Self::UpTo(id) => ("upto", *id, None, None),
+            Self::Synced(id) => ("synced", *id, None, None),
+            Self::Floor(id) => ("floor", *id, None, None),
+            Self::Evicted(id, topic) => ("evicted", *id, None, topic.as_deref()),
+            Self::Finished(end) => ("finished", end.id, Some(end.last), Some(&*end.topic)),
+            Self::Unread { .. } | Self::Damage | Self::Other => return,
+        };
+        let at = out.len();
+        out.extend_from_slice(b":00000000 ");
+        out.extend_from_slice(kind.as_bytes());
+        for id in [Some(id), second].into_iter().flatten() {
+            out.push(b' ');
+            out.extend_from_slice(id.text(&mut [0; LogId::MAX_LEN]).as_bytes());
+        }
+        if let Self::Event(Record { event, .. }) = self {
+            out.push(b' ');
+            out.extend_from_slice(itoa::Buffer::new().format(event.len()).as_bytes());
+            out.push(b' ');
+            out.extend_from_slice(&hex(crc32fast::hash(event)));
+        }
+        if let Some(topic) = topic {
+            out.push(b' ');
+            push_escaped(topic, out);
+        }
+        let crc = hex(crc32fast::hash(&out[at + CHECKED..]));
+        out[at + 1..][..crc.len()].copy_from_slice(&crc);
+        out.push(b'\n');
+        if let Self::Event(Record { event, .. }) = self {
+            out.extend_from_slice(event);
+        }
+    }
+}
+
+impl Record<'_> {
+    /// The usual length of a record without its event and its topic's name, at most.
+    pub const LEN: usize = ":00000000 event 1700000000000-16777216 1000000 00000000 \n".len();
+
+    /// Returns the publisher's ID, if the event has one.
+    fn own_id(&self) -> Option<EventId<'_>> {
+        let mut lines = self.event.split(|byte| *byte == b'\n');
+        let line = lines.find(|line| !line.starts_with(b":"))?;
+        let id = str::from_utf8(line.strip_prefix(b"id: ")?).ok()?;
+        let is_own = LogId::parse(id) != Some(self.id);
+        EventId::new(id).ok().filter(|_| is_own)
+    }
+}
+
+impl Restored {
+    /// Appends an event, unless its ID is not later than that of the last one.
+    ///
+    /// Returns whether it did.
+    pub fn push(&mut self, record: &Record<'_>) -> bool {
+        let own_id = match record.topic {
+            None => record.own_id().map(|id| Arc::from(id.as_str())),
+            Some(_) => None,
+        };
+        self.append(record.id, own_id, record.event)
+    }
+}
+
+/// Parses the entry at the beginning of `bytes`, and returns its length. That of an unread event
+/// is that of its line.
+pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Entry<'a>, usize)> {
+    let rest = bytes.strip_prefix(b":")?;
+    let rest = &rest[..memchr(b'\n', rest)?];
+    let (crc, text) = rest.split_at_checked(CHECKED - 2)?;
+    let text = text.strip_prefix(b" ")?;
+    if crc != hex(crc32fast::hash(text)) {
+        return None;
+    }
+    let mut fields = str::from_utf8(text).ok()?.split(' ');
+    let (kind, id) = (fields.next()?, LogId::parse(fields.next()?)?);
+    let line_len = rest.len() + 2;
+    let entry = match kind {
+        "event" => {
+            let (len, crc) = (fields.next()?.parse().ok()?, fields.next()?);
+            let topic = fields.next().map(unescape);
+            let event = bytes[line_len..].get(..len).filter(|event| {
+                let is_one = blank_line.find(event) == event.len().checked_sub(2);
+                is_one && crc.as_bytes() == hex(crc32fast::hash(event))
+            });
+            if let Some(event) = event {
+                let record = Record { id, topic, event };
+                return Some((Entry::Event(record), line_len + len));
+            }
+            Entry::Unread { id, topic }
+        }
+        "epoch" => Entry::Epoch(id, fields.next().and_then(LogId::parse)),
+        "from" => Entry::From(id),
+        "upto" => Entry::UpTo(id),
+        "synced" => Entry::Synced(id),
+        "floor" => Entry::Floor(id),
+        "evicted" => Entry::Evicted(id, fields.next().map(unescape)),
+        "finished" => Entry::Finished(Finish {
+            last: LogId::parse(fields.next()?)?,
+            id,
+            topic: unescape(fields.next()?).into_owned(),
+        }),
+        _ => Entry::Other,
+    };
+    Some((entry, line_len))
+}
+
+/// The offset of the part of a line that its checksum covers.
+const CHECKED: usize = ":00000000 ".len();
+
+/// Returns the digits of a CRC-32.
+fn hex(crc: u32) -> [u8; 8] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(crc >> (28 - 4 * at)) as usize & 0xf])
+}
+
+/// Appends a name as one field of a line.
+fn push_escaped(name: &str, out: &mut Vec<u8>) {
+    let is_escaped = |byte: &u8| ESCAPES.iter().any(|(plain, _)| plain == byte);
+    if !name.as_bytes().iter().any(is_escaped) {
+        return out.extend_from_slice(name.as_bytes());
+    }
+    for byte in name.bytes() {
+        match ESCAPES.iter().find(|(plain, _)| *plain == byte) {
+            Some((_, escaped)) => out.extend_from_slice(&[b'\\', *escaped]),
+            None => out.push(byte),
+        }
+    }
+}
+
+fn unescape(name: &str) -> Cow<'_, str> {
+    if !name.contains('\\') {
+        return name.into();
+    }
+    let mut bytes = name.bytes();
+    let mut plain = Vec::with_capacity(name.len());
+    while let Some(byte) = bytes.next() {
+        let escaped = (byte == b'\\').then(|| bytes.next()).flatten();
+        let known = ESCAPES.iter().find(|(_, escape)| Some(*escape) == escaped);
+        plain.push(known.map_or(byte, |(plain, _)| *plain));
+    }
+    String::from_utf8_lossy(&plain).into_owned().into()
+}
+
+const ESCAPES: [(u8, u8); 4] = [(b' ', b's'), (b'\n', b'n'), (b'\r', b'r'), (b'\\', b'\\')];

@@ -1,0 +1,134 @@
+//! What is written next.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use sse_core::{Finish, LogId, Record, Segment, SegmentEntry as Entry, Slice};
+
+use crate::topic::{News, Shared, Source};
+
+/// What has been collected.
+pub(super) struct Collected<'a> {
+    /// All entries up to this ID.
+    pub(super) until: LogId,
+    /// Topics that have evicted events after the first ID and up to the second one.
+    pub(super) evicted: Vec<(&'a Arc<Shared>, LogId, LogId)>,
+}
+
+/// Appends the entries after an ID and up to the goal to `out`, about [`MAX_BATCH`] bytes of
+/// them, in the order of their IDs.
+///
+/// The end of a topic comes before an event with the same ID, which was published with it. So
+/// that event is not visible before the end is stored.
+pub(super) fn collect<'a>(goal: &'a News, after: LogId, out: &mut Vec<u8>) -> Collected<'a> {
+    let (mut until, mut slices, mut evicted) = (goal.until, Vec::new(), Vec::new());
+    let max = MAX_BATCH / goal.topics.len().max(1);
+    for topic in &goal.topics {
+        let taken = take(topic, after..goal.until, max, &mut slices, &mut evicted);
+        until = until.min(taken);
+    }
+    for (topic, _, end) in &mut evicted {
+        *end = until.min(*end);
+        Entry::Evicted(*end, name(topic)).encode(out);
+    }
+    // Events of topics that are removed later are left out, too.
+    for (_, name) in goal.removed.iter().filter(|(id, _)| *id > goal.until) {
+        Entry::Evicted(until, Some((&**name).into())).encode(out);
+    }
+    let is_due = |(id, _): &(LogId, _)| after < *id && *id <= until;
+    let events = slices
+        .iter()
+        .flat_map(|(topic, slice)| events(topic, slice));
+    let events = events.filter(is_due);
+    let mut entries: Vec<_> = ends(goal).filter(is_due).collect();
+    let mut last = after;
+    let encode = |(id, entry): (LogId, Entry<'_>)| {
+        entry.encode(out);
+        last = id;
+    };
+    if goal.topics.len() == 1 && entries.is_empty() {
+        events.for_each(encode); // They are in order.
+    } else {
+        entries.extend(events);
+        entries.sort_by_key(|(id, _)| *id);
+        entries.into_iter().for_each(encode);
+    }
+    if last < until {
+        Entry::UpTo(until).encode(out);
+    }
+    Collected { until, evicted }
+}
+
+/// Takes up to about `max` bytes of a topic, and returns the ID up to which that is all.
+fn take<'a>(
+    topic: &'a Arc<Shared>,
+    range: Range<LogId>,
+    max: usize,
+    slices: &mut Vec<(&'a Arc<Shared>, Slice)>,
+    evicted: &mut Vec<(&'a Arc<Shared>, LogId, LogId)>,
+) -> LogId {
+    let (mut at, mut len) = (range.start, 0);
+    while len <= max {
+        let state = topic.lock();
+        let (next, begin) = (state.log.slice_between(at, range.end), state.log.evicted());
+        drop(state);
+        match next {
+            Ok(Some(slice)) => {
+                len += slice.bytes().len();
+                at = slice.last_id();
+                slices.push((topic, slice));
+            }
+            Ok(None) => return range.end,
+            Err(_) => {
+                evicted.push((topic, at, begin));
+                at = begin;
+            }
+        }
+    }
+    at
+}
+
+fn events<'a>(topic: &'a Shared, slice: &'a Slice) -> impl Iterator<Item = (LogId, Entry<'a>)> {
+    slice.events().map(|(id, event)| {
+        let topic = name(topic);
+        (id, Entry::Event(Record { id, topic, event }))
+    })
+}
+
+/// Returns the ends of topics that have been finished, or removed from their hub.
+fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
+    let finished = |last, id, topic: &str| {
+        let topic = topic.to_owned();
+        (id, Entry::Finished(Finish { last, id, topic }))
+    };
+    let ends = goal.topics.iter().filter_map(move |topic| {
+        let (name, end) = (topic.name()?, topic.lock_packed().end?);
+        Some(finished(end.last, end.id, name))
+    });
+    let removed = goal.removed.iter().flat_map(move |(id, name)| {
+        let evicted = Entry::Evicted(*id, Some((&**name).into()));
+        [finished(*id, *id, name), (*id, evicted)]
+    });
+    ends.chain(removed)
+}
+
+fn name(topic: &Shared) -> Option<Cow<'_, str>> {
+    topic.name().map(|name| (&**name).into())
+}
+
+/// Returns the beginning of a segment that has all events after an ID.
+pub(super) fn head(source: &Source, from: LogId, synced: LogId) -> Vec<u8> {
+    let mut head = Segment::HEAD.to_vec();
+    let epochs = source.epochs();
+    for (index, epoch) in epochs.iter().enumerate() {
+        let is_past = index + 1 < epochs.len();
+        Entry::Epoch(epoch.first, is_past.then_some(epoch.last)).encode(&mut head);
+    }
+    Entry::From(from).encode(&mut head);
+    Entry::Synced(synced).encode(&mut head);
+    head
+}
+
+/// About the bytes that are written at a time.
+const MAX_BATCH: usize = 1 << 20;

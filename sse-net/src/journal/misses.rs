@@ -1,0 +1,51 @@
+//! Which events were evicted before they could be written.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use sse_core::LogId;
+
+use crate::topic::{Published, Shared};
+
+/// Events that were never written, as ranges of IDs in their topics.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Misses(VecDeque<Miss>);
+
+/// All events of a topic after one ID and up to another.
+#[derive(Debug, Clone)]
+struct Miss {
+    /// The address of the topic; `None` for all topics. A topic that gets the address later has
+    /// later IDs.
+    topic: Option<usize>,
+    after: LogId,
+    until: LogId,
+}
+
+impl Misses {
+    pub(super) fn add(&mut self, topic: &Arc<Shared>, after: LogId, until: LogId) {
+        if self.0.len() == MAX
+            && let Some(oldest) = self.0.pop_front()
+            && let Some(next) = self.0.front_mut()
+        {
+            (next.topic, next.after) = (None, next.after.min(oldest.after));
+            next.until = next.until.max(oldest.until);
+        }
+        let topic = Some(Arc::as_ptr(topic).addr());
+        self.0.push_back(Miss {
+            topic,
+            after,
+            until,
+        });
+    }
+
+    /// Returns `true` if one of the events that were published together was missed.
+    pub(super) fn has(&self, published: &Published) -> bool {
+        self.0.iter().any(|miss| {
+            let is_topic = miss.topic.is_none_or(|topic| topic == published.topic);
+            is_topic && published.before < miss.until && miss.after < published.last
+        })
+    }
+}
+
+/// The number of misses after which the two oldest count as one of all topics.
+const MAX: usize = 256;
