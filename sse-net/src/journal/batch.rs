@@ -70,8 +70,11 @@ fn take<'a>(
 ) -> LogId {
     let (mut at, mut len) = (range.start, 0);
     while len <= max {
-        let state = topic.lock();
+        let mut state = topic.lock();
         let (next, begin) = (state.log.slice_between(at, range.end), state.log.evicted());
+        if let Ok(None) = next {
+            state.rest();
+        }
         drop(state);
         match next {
             Ok(Some(slice)) => {

@@ -149,6 +149,7 @@ impl Retained {
         self.events += count;
         self.name_bytes += count * topic.name().map_or(0, |name| name.len());
         self.bytes += state.log.begin().distance(state.log.tip());
+        state.rest();
         drop(state);
         drop(evicted);
     }
@@ -157,8 +158,10 @@ impl Retained {
 impl Shared {
     /// Returns the wire bytes of the retained events up to an ID.
     pub(super) fn retained_until(&self, id: LogId) -> usize {
-        let state = self.lock();
-        state.log.begin().distance(state.log.after(id))
+        let mut state = self.lock();
+        let bytes = state.log.begin().distance(state.log.after(id));
+        state.rest();
+        bytes
     }
 
     /// Makes events up to `id` visible, and wakes subscribers.
@@ -169,10 +172,11 @@ impl Shared {
             end.is_held &= end.id > id;
         }
         let wakers = state.take_wakers();
+        state.rest();
         drop(state);
         wakers.wake();
         // In parts, because publishers wait for the lock.
-        while let Some(evicted) = { self.lock().log.settle() } {
+        while let Some(evicted) = { self.lock_packed().log.settle() } {
             drop(evicted);
         }
     }
