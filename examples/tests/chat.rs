@@ -8,6 +8,7 @@ use std::net::TcpStream;
 
 use common::{Server, events, response_to_end};
 use serde_json::Value;
+use sse_net::{Connect, EventSource};
 
 fn start() -> Server {
     Server::start(env!("CARGO_BIN_EXE_chat"), &[])
@@ -88,4 +89,21 @@ fn clients_share_an_answer_resume_and_stop_it() {
     let id = last.last_event_id();
     let (head, _) = response_to_end(chat.get(&path, &format!("Last-Event-ID: {id}\r\n")));
     assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+}
+
+#[test]
+fn our_client_follows_an_answer_to_its_end() {
+    let chat = start();
+    let path = ask(&chat, "why?");
+    let source = EventSource::get(format!("http://{}{path}", chat.addr)).unwrap();
+    let mut client = source.connect_blocking();
+    assert_eq!(client.next().unwrap().unwrap().event(), "question");
+    assert_eq!(client.next().unwrap().unwrap().data(), r#""That ""#);
+    assert!(delete(&chat, &path).starts_with("HTTP/1.1 204 "));
+    let mut last = String::new();
+    // It reconnects after the end, and 204 says that it has seen all.
+    while let Some(event) = client.next().unwrap() {
+        last = format!("{}: {}", event.event(), event.data());
+    }
+    assert_eq!(last, "end: stopped");
 }

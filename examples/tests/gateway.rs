@@ -8,6 +8,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::{Server, response_to_end};
+use serde_json::Value;
+use sse_net::{Connect, EventSource};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
 const QUESTION: &str =
@@ -113,6 +115,37 @@ fn curl_sees_the_refusal_of_a_body_that_it_is_still_sending() {
                 printed == expected || printed == "413",
                 "{how:?}: {printed}"
             );
+        }
+    }
+}
+
+#[test]
+fn our_client_reads_an_answer_to_its_end() {
+    let question: Value = serde_json::from_str(QUESTION).unwrap();
+    for server in servers() {
+        let post = |path| {
+            let source = EventSource::post(format!("http://{}{path}", server.addr));
+            source.unwrap().json(&question).unwrap()
+        };
+        for (source, token) in [
+            (
+                post("/v1/chat/completions").ends_at_data("[DONE]"),
+                "/choices/0/delta/content",
+            ),
+            (
+                post("/v1/messages").ends_at_event("message_stop"),
+                "/delta/text",
+            ),
+        ] {
+            // Without the event that ends it, the answer would be an error.
+            let mut client = source.connect_blocking();
+            let mut answer = String::new();
+            while let Some(event) = client.next().unwrap() {
+                let data: Value = serde_json::from_str(event.data()).unwrap();
+                let token = data.pointer(token).and_then(Value::as_str);
+                answer += token.unwrap_or_default();
+            }
+            assert_eq!(answer, "You said: hey");
         }
     }
 }

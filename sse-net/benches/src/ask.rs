@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::process::{Cpu, Server};
+use crate::process::Server;
 
 /// Returns a request for `path`, with a JSON body of 1 KiB for `POST`.
 #[must_use]
@@ -36,7 +36,7 @@ pub fn measure(
     count: usize,
     events: usize,
 ) -> io::Result<Duration> {
-    let before = server.cpu()?;
+    let before = server.time_on_cpu()?;
     let mut response = Vec::new();
     for _ in 0..count {
         exchange(server.address(), request, &mut response)?;
@@ -46,7 +46,7 @@ pub fn measure(
             return Err(io::Error::other(format!("{found} events: {text}")));
         }
     }
-    Ok(Cpu::since(server.cpu()?, before).total())
+    Ok(server.time_on_cpu()?.saturating_sub(before))
 }
 
 fn exchange(address: SocketAddr, request: &[u8], response: &mut Vec<u8>) -> io::Result<()> {

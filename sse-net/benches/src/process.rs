@@ -69,6 +69,25 @@ impl Server {
         Cpu::of(self.child.id())
     }
 
+    /// Returns the CPU time of all threads in nanoseconds, where [`cpu`](Self::cpu) counts
+    /// hundredths of a second.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
+    pub fn time_on_cpu(&self) -> io::Result<Duration> {
+        let mut time = Duration::ZERO;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let nanos = stat.split_whitespace().next().map(str::parse);
+            let Some(Ok(nanos)) = nanos else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            time += Duration::from_nanos(nanos);
+        }
+        Ok(time)
+    }
+
     /// # Errors
     ///
     /// The process has ended.

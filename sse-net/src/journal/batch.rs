@@ -90,6 +90,9 @@ fn take<'a>(
         let mut state = topic.lock();
         let begin = state.log.evicted();
         let next = state.log.keyed_slice_between(at, range.end);
+        if let Ok(None) = next {
+            state.rest();
+        }
         drop(state);
         match next {
             Ok(Some(slice)) => {

@@ -63,7 +63,8 @@ impl<L: Listener> Acceptor<L> {
             permit,
             is_refused,
         };
-        tokio::spawn(connection.run(Box::pin(handshake)));
+        // Boxed, because the runtime would move the future, which is large, several times.
+        tokio::spawn(Box::pin(connection.run(Box::pin(handshake))));
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -108,10 +109,12 @@ impl PerClient {
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return reason;
         }
-        if matches!(
+        let is_complete = matches!(
             self.reason,
             Disconnect::Finished | Disconnect::Drained | Disconnect::Expired
-        ) {
+        );
+        // A socket that is dropped right after ends in the same way.
+        if is_complete && !(self.writer.is_none() && self.transport.is_tcp()) {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }
@@ -124,14 +127,25 @@ impl PerClient {
 
     /// Resolves when the stream is written in full, or to the reason of a disconnect.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        // What wakes the task is polled once, unless its waker is not registered then.
+        let mut is_woken = true;
         for _ in 0..TURNS {
-            match self.presence.poll(&mut self.transport, cx) {
-                Poll::Ready(Sign::Left(reason)) => return Poll::Ready(Err(reason)),
-                // If the client has closed its socket, it answers with a reset.
-                Poll::Ready(Sign::HalfClosed) => self.send_heartbeat(),
-                Poll::Pending => {}
+            let looks = mem::take(&mut is_woken);
+            if looks {
+                match self.presence.poll(&mut self.transport, cx) {
+                    Poll::Ready(Sign::Left(reason)) => return Poll::Ready(Err(reason)),
+                    Poll::Ready(Sign::HalfClosed) => {
+                        // If the client has closed its socket, it answers with a reset.
+                        self.send_heartbeat();
+                        is_woken = true;
+                    }
+                    Poll::Pending => {}
+                }
             }
             self.poll_writer(cx);
+            if looks {
+                self.poll_end(cx);
+            }
             let is_written = match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::ClientClosed)),
                 Poll::Ready(Ok(())) if self.is_over => return Poll::Ready(Ok(())),
@@ -144,6 +158,7 @@ impl PerClient {
             if self.poll_timer(is_written, cx).is_pending() {
                 return Poll::Pending;
             }
+            is_woken = true;
             let now = Instant::now();
             if !is_written && self.write_deadline().is_some_and(|at| at <= now) {
                 return Poll::Ready(Err(Disconnect::WriteTimeout));
@@ -156,7 +171,7 @@ impl PerClient {
         Poll::Pending
     }
 
-    /// Polls the handler's future, and ends the stream early if it has to.
+    /// Polls the handler's future.
     fn poll_writer(&mut self, cx: &mut Context<'_>) {
         if let Some(writer) = &mut self.writer
             && let Poll::Ready(written) = writer.as_mut().poll(cx)
@@ -164,6 +179,10 @@ impl PerClient {
             self.reason = reason(&written);
             self.writer = None;
         }
+    }
+
+    /// Ends the stream early if it has to.
+    fn poll_end(&mut self, cx: &mut Context<'_>) {
         if !self.is_over
             && let Poll::Ready(reason) = self.ends.as_mut().poll(cx)
         {

@@ -171,6 +171,7 @@ impl Retained {
         self.name_bytes += count * topic.name().map_or(0, |name| name.len());
         self.name_bytes += state.log.key_bytes();
         self.bytes += state.log.bytes();
+        state.rest();
         drop(state);
         drop(evicted);
     }
@@ -179,8 +180,10 @@ impl Retained {
 impl Shared {
     /// Returns the wire bytes of the retained events up to an ID.
     pub(super) fn retained_until(&self, id: LogId) -> usize {
-        let state = self.lock();
-        state.log.bytes_until(id)
+        let mut state = self.lock();
+        let bytes = state.log.bytes_until(id);
+        state.rest();
+        bytes
     }
 
     /// Makes events up to `id` visible, and wakes subscribers.
@@ -191,10 +194,11 @@ impl Shared {
             end.is_held &= end.id > id;
         }
         let wakers = state.take_wakers();
+        state.rest();
         drop(state);
         wakers.wake();
         // In parts, because publishers wait for the lock.
-        while let Some(evicted) = { self.lock().log.settle() } {
+        while let Some(evicted) = { self.lock_packed().log.settle() } {
             drop(evicted);
         }
     }

@@ -130,7 +130,7 @@ pub(crate) struct End {
 
 impl State {
     /// Packs the log if the topic is finished and nobody reads it.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.end.is_some() && self.subscriptions.count() == 0 {
             self.log.pack();
         }

@@ -112,6 +112,11 @@ impl Transport {
         Ok(())
     }
 
+    /// Returns `true` for a bare TCP socket, which ends orderly when it is dropped.
+    pub(crate) const fn is_tcp(&self) -> bool {
+        matches!(self.0, Kind::Tcp(_))
+    }
+
     /// Reads once and passes the bytes to `take`. It holds no buffer while it waits, because
     /// very many connections may wait at once.
     pub(crate) async fn read_piece<T>(

@@ -1,9 +1,15 @@
-//! A model endpoint: tokens for one client, asked by `GET` or `POST`.
+//! A model endpoint: tokens for one client, asked by `GET` or `POST`, or of a run.
 
 use std::error::Error;
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use sse_net::{Answer, Config, Rejection, Request, Server, Stream, Upgrader};
+use sse_net::{
+    Answer, Config, Event, Hub, HubConfig, Rejection, Request, Run, Runs, RunsConfig, Server,
+    Stream, Upgrader,
+};
 use tokio_stream::StreamExt;
 
 use sse_net_benches::feed::Options;
@@ -16,11 +22,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let upgrader = Upgrader::new().allow_methods(["GET", "POST"])?;
     let _server = Server::new(Config::default().upgrader(upgrader))
         .listen(listen(options.port)?)
-        .serve(handle);
+        .serve_with(Model::default(), handle);
     pending().await
 }
 
-async fn handle(mut request: Request) -> Answer {
+#[derive(Clone)]
+struct Model {
+    runs: Runs,
+    /// The number of runs so far, each of which has a key of its own.
+    count: Arc<AtomicUsize>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let config = RunsConfig::default().keep(Duration::from_secs(1));
+        Self {
+            runs: Runs::new(Hub::new(HubConfig::default()), config),
+            count: Arc::default(),
+        }
+    }
+}
+
+async fn handle(model: Model, mut request: Request) -> Answer {
     match (request.method(), request.path()) {
         ("GET", "/first") => request
             .without_retry()
@@ -28,6 +51,16 @@ async fn handle(mut request: Request) -> Answer {
         ("GET", "/tokens") => request
             .without_retry()
             .stream(|stream| write(stream, Tokens::one_by_one(COUNT))),
+        ("GET", "/run") => {
+            let key = model.count.fetch_add(1, Ordering::Relaxed).to_string();
+            match model
+                .runs
+                .start(key, |run| publish(run, Tokens::one_by_one(COUNT)))
+            {
+                Ok(run) => request.without_retry().follow(&run),
+                Err(full) => request.reject(full.into()),
+            }
+        }
         ("GET", "/burst") => request
             .without_retry()
             .stream(|stream| write(stream, Tokens::ready(COUNT))),
@@ -46,4 +79,11 @@ async fn write(mut stream: Stream, mut tokens: Tokens) -> std::io::Result<()> {
         stream.write_json(&token).await?;
     }
     stream.end().await
+}
+
+async fn publish(run: Run, mut tokens: Tokens) -> Result<(), Box<dyn Error + Send + Sync>> {
+    while let Some(token) = tokens.next().await {
+        run.publish(&Event::new().json_data(&token)?)?;
+    }
+    Ok(())
 }
