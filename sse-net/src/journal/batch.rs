@@ -138,9 +138,15 @@ fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
         let (name, end) = (topic.name()?, topic.lock_packed().end?);
         Some(finished(end.last, end.id, name))
     });
-    let removed = goal.removed.iter().flat_map(move |(id, name)| {
-        let evicted = Entry::Evicted(*id, Some((&**name).into()));
-        [finished(*id, *id, name), (*id, evicted)]
+    // A removed topic may have a keyed one of the same name after it.
+    let before_keyed = goal.topics.iter().filter_map(|topic| {
+        let removed = topic.lock_packed().log.removed()?;
+        Some((removed, topic.name()?))
+    });
+    let removed = goal.removed.iter().map(|(id, name)| (*id, name));
+    let removed = removed.chain(before_keyed).flat_map(move |(id, name)| {
+        let evicted = Entry::Evicted(id, Some((&**name).into()));
+        [finished(id, id, name), (id, evicted)]
     });
     ends.chain(removed)
 }

@@ -19,6 +19,8 @@ pub(crate) enum TopicLog {
 /// The log of a keyed topic.
 pub(crate) struct TopicKeyedLog {
     log: KeyedLog,
+    /// Events up to this ID are of a topic of the same name that was removed.
+    removed: LogId,
     /// `None` without a storage.
     safe: Option<Arc<SafeId>>,
 }
@@ -34,8 +36,10 @@ impl SafeId {
 }
 
 impl TopicKeyedLog {
-    pub(super) const fn new(log: KeyedLog, safe: Option<Arc<SafeId>>) -> Self {
-        Self { log, safe }
+    /// Wraps an empty log. Events up to the ID `removed` are of a topic of the same name that was
+    /// removed.
+    pub(super) const fn new(log: KeyedLog, removed: LogId, safe: Option<Arc<SafeId>>) -> Self {
+        Self { log, removed, safe }
     }
 
     /// Lets removals be dropped once they are safe: a key that was removed must not come back.
@@ -98,7 +102,7 @@ impl TopicLog {
             LogKind::Ordinary => Self::Ordinary(Log::of_hub(config.retention, evicted)),
             LogKind::Keyed => {
                 let log = KeyedLog::new(config.keyed, evicted);
-                TopicKeyedLog::new(log, safe.cloned()).into()
+                TopicKeyedLog::new(log, evicted, safe.cloned()).into()
             }
         }
     }
@@ -298,6 +302,15 @@ impl TopicLog {
         match self {
             Self::Ordinary(log) => log.evicted(),
             Self::Keyed(log) => log.evicted(),
+        }
+    }
+
+    /// Returns up to where events are of a topic of the same name that was removed, if the log is
+    /// keyed.
+    pub(crate) fn removed(&self) -> Option<LogId> {
+        match self {
+            Self::Ordinary(_) => None,
+            Self::Keyed(log) => Some(log.removed),
         }
     }
 

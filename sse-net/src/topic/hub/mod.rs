@@ -524,7 +524,7 @@ impl RestoredTopic {
     /// Appends the events to a keyed log, and holds back what follows.
     fn into_keyed_log(self, retention: KeyedRetention, safe: Option<Arc<SafeId>>) -> TopicKeyedLog {
         let (now, log) = (now(), KeyedLog::new(retention, self.evicted));
-        let mut log = TopicKeyedLog::new(log, safe);
+        let mut log = TopicKeyedLog::new(log, self.removed, safe);
         log.release_removals();
         for (id, event) in self.events.iter().flat_map(Restored::iter) {
             if id > self.removed
