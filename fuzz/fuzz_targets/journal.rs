@@ -3,9 +3,11 @@
 
 #![no_main]
 
+use std::borrow::Cow;
+
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sse_core::{Event, LogId, Record, Restored, Segment, SegmentEntry as Entry};
+use sse_core::{Event, EventKey, LogId, Record, Restored, Segment, SegmentEntry as Entry};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
@@ -53,12 +55,19 @@ fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
                 let text = Event::new().id(u64::from(id)).data(data);
                 text.encode(&mut event);
                 let (id, event) = (log_id(id), &event[..]);
+                let key = topic.as_ref().filter(|_| id.sequence() % 2 == 0);
+                let key = key.map(|_| {
+                    Cow::Owned(EventKey {
+                        key: data.lines().next().unwrap_or_default().into(),
+                        is_removal: data.len() % 2 == 0,
+                    })
+                });
                 vec![Entry::Event(Record {
-            id,
-            topic,
-            event,
-            key: None,
-        })]
+                    id,
+                    topic,
+                    event,
+                    key,
+                })]
             }
             Written::Epoch(first, last) => vec![Entry::Epoch(log_id(first), last.map(log_id))],
             Written::Span(from, to) => vec![Entry::From(log_id(from)), Entry::UpTo(log_id(to))],

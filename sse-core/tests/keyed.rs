@@ -74,7 +74,7 @@ fn bytes_up_to_an_id_are_those_that_readers_get() {
     let mut log = KeyedLog::new(KeyedRetention::default(), LogId::default());
     for id in 1..=2000 {
         let key = format!("k{}", id * id % 97 % 60);
-        let data = "x".repeat((id as usize * 31) % 300);
+        let data = "x".repeat(usize::try_from(id * 31 % 300).unwrap());
         drop(log.append_as(LogId::new(id, 0), &key, &Event::new().data(data), at(id)));
     }
     for until in (0..=2000).step_by(50).map(|id| LogId::new(id, 0)) {

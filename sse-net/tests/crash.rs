@@ -122,6 +122,8 @@ fn publisher() {
     let hub = Hub::open(config, &journal).unwrap();
     let topics = TOPICS.map(|name| hub.topic(name).unwrap());
     let mut numbers = [0, 1, 2].map(|index| newest(&runtime, &topics[index]));
+    let state = hub.keyed_topic("state").unwrap();
+    let mut last = check_state(&state);
 
     let listener = Tcp::default().bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -148,6 +150,10 @@ fn publisher() {
                 runtime.block_on(published.stored()).unwrap();
             }
         }
+        last += 1;
+        let key = (last % KEYS).to_string();
+        let event = Event::new().data(last.to_string());
+        state.publish_for(key, &event).unwrap();
         if policy == "every event" {
             println!("stored {}", numbers[0]);
         } else if numbers[0] % 16 == 0 {
@@ -160,6 +166,20 @@ fn publisher() {
     drop(server);
 }
 
+/// Checks that a keyed topic, to whose keys numbers are published in turn, has the last number of
+/// each key. Returns the last of all.
+fn check_state(state: &Topic) -> u64 {
+    let number = |key: &str| state.get(key).unwrap().data().parse::<u64>().unwrap();
+    let numbers: Vec<_> = state.keys().iter().map(|key| number(key)).collect();
+    let last = numbers.iter().copied().max().unwrap_or_default();
+    let first = last.saturating_sub(KEYS) + 1;
+    assert!(
+        numbers.into_iter().eq(first..=last),
+        "not {first} to {last}"
+    );
+    last
+}
+
 /// Returns the newest number of the topic.
 fn newest(runtime: &tokio::runtime::Runtime, numbers: &Topic) -> u64 {
     let mut bytes = Vec::new();
@@ -170,6 +190,9 @@ fn newest(runtime: &tokio::runtime::Runtime, numbers: &Topic) -> u64 {
     let event = Events::new(&bytes[..]).next();
     event.map_or(0, |event| event.unwrap().data().trim().parse().unwrap())
 }
+
+/// The keys of the keyed topic.
+const KEYS: u64 = 50;
 
 const DIR: &str = "SSE_JOURNAL_DIR";
 const POLICY: &str = "SSE_JOURNAL_POLICY";
