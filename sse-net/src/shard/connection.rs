@@ -141,12 +141,12 @@ impl Connection {
     /// Writes as much of `bytes` as the connection takes now, up to [`MAX_WRITE`].
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> Result<Written, Disconnect> {
         let first = &bytes[..bytes.len().min(MAX_WRITE)];
-        let mut taken = self
-            .transport
-            .try_write(first)
-            .map_err(|_| Disconnect::ClientClosed)?;
-        if taken == bytes.len() {
-            return Ok(Written::All);
+        let mut taken = 0;
+        if let Some(written) = self.transport.try_write(first) {
+            taken = written.map_err(|_| Disconnect::ClientClosed)?;
+            if taken == bytes.len() {
+                return Ok(Written::All);
+            }
         }
         let cx = &mut Context::from_waker(&self.waker);
         let mut transport = Pin::new(&mut self.transport);

@@ -148,15 +148,15 @@ impl Transport {
     }
 
     /// Writes what a TCP socket takes at once, without a waker: less work than `poll_write`.
-    /// Other kinds take nothing.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Returns `None` for other kinds, which may have to be flushed, too.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
         let Kind::Tcp(socket) = &self.0 else {
-            return Ok(0);
+            return None;
         };
-        match socket.try_write(bytes) {
+        Some(match socket.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             written => written,
-        }
+        })
     }
 
     pub(crate) fn into_extended(self) -> Extended {
