@@ -73,7 +73,7 @@ async fn connections_have_spans_and_their_ends_are_logged() {
          \nWARN message=a connection was refused: the limit of connections is reached peer=local\
          \nspan connection peer=local\
          \nWARN message=a connection could not be accepted error=out of memory\
-         \nDEBUG message=the stream ended reason=Gone"
+         \nDEBUG message=the stream ended reason=ClientClosed"
     );
 }
 
