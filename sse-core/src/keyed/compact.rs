@@ -49,7 +49,7 @@ impl KeyedLog {
         }
     }
 
-    /// Returns the serial number of the newest chunk, and gives it the next one.
+    /// Returns the serial number of the newest chunk, and increments it for the next one.
     pub(super) const fn next_serial(&mut self) -> u64 {
         self.newest_serial += 1;
         self.newest_serial - 1

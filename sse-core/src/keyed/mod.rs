@@ -399,5 +399,5 @@ impl KeyedLog {
 /// The number of removals that one call drops at most.
 const DROPS: usize = 512;
 
-/// The minimum length of an event that is a chunk of its own.
+/// The length in bytes from which an event has a chunk to itself.
 const MIN_LONG: usize = 8 << 10;

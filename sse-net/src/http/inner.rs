@@ -148,7 +148,9 @@ impl Registration {
         self.on_end.poll_signals(cx)
     }
 
-    /// Sets the reason that is counted when this is dropped. Default: [`Disconnect::ClientClosed`].
+    /// Sets the reason that is counted when this is dropped.
+    ///
+    /// Default: [`Disconnect::ClientClosed`].
     pub(super) const fn set_reason(&mut self, reason: Disconnect) {
         self.reason = reason;
     }

@@ -45,13 +45,13 @@ impl Writer {
                 self.segments.take_unsynced(),
                 Arc::clone(&self.segments.disk),
             );
-            self.give(move |_| Done::Synced(until, failures, files.sync(&*disk)));
+            self.queue(move |_| Done::Synced(until, failures, files.sync(&*disk)));
         }
         Ok(())
     }
 
-    /// Gives the helper a job. It ends after the writer.
-    fn give(&self, job: impl FnOnce(&mut dyn FnMut()) -> Done + Send + 'static) {
+    /// Queues a job for the helper, which ends after the writer.
+    fn queue(&self, job: impl FnOnce(&mut dyn FnMut()) -> Done + Send + 'static) {
         let _ = self.jobs.send(Box::new(job));
     }
 
@@ -91,7 +91,7 @@ impl Writer {
     }
 
     /// Lets the helper replace segments by the new one, once what supersedes the rest of them is
-    /// on disk. After a failure nobody knows whether it is.
+    /// on disk. After a failure that is not known.
     fn replace_if_due(&mut self) {
         let (synced, failures) = (self.synced, self.failures);
         let has_failed = |copied: &Copied| copied.compaction.failures != failures;
@@ -100,9 +100,9 @@ impl Writer {
             return;
         };
         if has_failed(&copied) {
-            self.give(move |_| Done::Copied(copied.compaction.remove().map(|()| None)));
+            self.queue(move |_| Done::Copied(copied.compaction.remove().map(|()| None)));
         } else {
-            self.give(move |_| Done::Compacted(copied.replace()));
+            self.queue(move |_| Done::Compacted(copied.replace()));
         }
     }
 
@@ -122,7 +122,7 @@ impl Writer {
             residue: self.residue,
             failures: self.failures,
         };
-        self.give(move |pause| Done::Copied(compaction.copy(pause)));
+        self.queue(move |pause| Done::Copied(compaction.copy(pause)));
     }
 }
 

@@ -80,7 +80,7 @@ impl Connection {
             extension,
             token: None,
             headers: Headers::new(),
-            counters: self.inner.counters.clone(),
+            counters: Arc::clone(&self.inner.counters),
         };
         let mut presence = Presence::new(config.max_input.saturating_sub(after));
         let answering = self.answer(request, incoming, &mut transport, &mut presence);

@@ -6,7 +6,7 @@ use crate::stats::{Snapshot, Stats};
 use crate::transport::limit::Limit;
 
 /// What a [`Snapshot`] of a server is taken from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Counters {
     pub(super) stats: Arc<Stats>,
     pub(super) limit: Limit,

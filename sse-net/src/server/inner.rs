@@ -18,7 +18,7 @@ use crate::transport::limit::Limit;
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     pub(super) handler: Box<dyn DynHandler>,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
     /// Connections beyond `limit`, while they are being refused.
     pub(super) refusals: Limit,
     pub(super) phase: watch::Sender<Phase>,
@@ -56,14 +56,14 @@ impl Inner {
             .collect();
         Self {
             handler: Box::new(handler),
-            counters: Counters {
+            counters: Arc::new(Counters {
                 stats,
                 limit: Limit::new(
                     config.max_connections,
                     config.max_connections_per_address,
                     config.ipv6_prefix,
                 ),
-            },
+            }),
             refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
             phase: watch::Sender::new(Phase::Open),
             shards,

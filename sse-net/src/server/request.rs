@@ -54,7 +54,7 @@ pub struct Request {
     pub(super) token: Option<StreamToken>,
     /// The headers of the answer.
     pub(super) headers: Headers,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Request {
@@ -200,7 +200,7 @@ impl Request {
         self
     }
 
-    /// Gives the stream a token, under which its topics can be changed while the client follows.
+    /// Sets the token by which the stream's topics are changed while the client follows.
     ///
     /// The topics that the handler names are the first ones. A client that reconnects with the
     /// token gets those of its stream, which the hub keeps; see
@@ -209,7 +209,7 @@ impl Request {
     /// gets a gap event with `"token":"unknown"` in its data, and the first topics: the page
     /// sends its topics again. [`StreamTopics`](crate::StreamTopics) has an example.
     ///
-    /// Whoever has the token gets the topics, so bind it to the user with
+    /// A client that knows the token can follow the topics, so bind it to the user with
     /// [`StreamToken::bound_to`], and [remove](crate::StreamTopics::remove) topics that the user
     /// may no longer follow. The topics have to belong to a hub; otherwise the response is 500.
     #[must_use]

@@ -207,7 +207,7 @@ impl TopicLog {
         }
     }
 
-    /// Returns what a reader knows that begins or begins anew now.
+    /// Returns what a reader that starts now has received.
     pub(crate) fn since(&self) -> Since {
         match self {
             Self::Ordinary(_) => Since::default(),

@@ -66,8 +66,9 @@ impl Source {
         }
     }
 
-    /// Returns an ID up to which later events may have superseded these news, in keyed topics,
-    /// or topics may have been removed.
+    /// Returns the ID up to which later changes may affect what is read for `news`.
+    ///
+    /// In keyed topics a later event supersedes an earlier one; topics may also be removed.
     pub(crate) fn superseded_by(&self, news: &News) -> LogId {
         let removed = news.removed.iter().map(|(id, _)| *id);
         let removed = removed.filter(|id| *id > news.until).max();

@@ -129,7 +129,7 @@ pub(crate) struct End {
 }
 
 impl State {
-    /// Packs the log if the topic is finished and nobody reads it.
+    /// Packs the log if the topic is finished and has no subscriber.
     pub(crate) fn rest(&mut self) {
         if self.end.is_some() && self.subscriptions.count() == 0 {
             self.log.pack();

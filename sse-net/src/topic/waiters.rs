@@ -129,7 +129,7 @@ impl Drop for Wakers {
     /// Calls the wakers also if the runtime drops the task, and if one of them panics.
     fn drop(&mut self) {
         if self.first.is_none() && self.others.is_empty() {
-            return; // So it is when nobody waits.
+            return; // The usual case, without a subscriber that waits.
         }
         for waker in self.first.take().into_iter().chain(self.others.drain()) {
             if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {

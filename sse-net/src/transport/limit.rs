@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Counts connections, in total and by address.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Limit {
     shared: Arc<Shared>,
     /// Shared by all permits that are not counted by address.

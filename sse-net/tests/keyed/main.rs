@@ -123,8 +123,8 @@ async fn a_keyed_topic_is_followed_beside_others() {
     }
 }
 
-/// The keys change in turn, ten times as fast as the client reads. Whatever it reads was current
-/// when its pass began, and each pass has every key.
+/// The keys change in turn, ten times as fast as the client reads. Each value that the client
+/// reads was current when its pass began, and each pass has every key.
 async fn a_slow_client_gets_every_key_in_each_pass(kind: Kind) {
     const KEYS: usize = 2000;
     const READ: usize = 8 << 10;

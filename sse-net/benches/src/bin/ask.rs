@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[derive(Clone)]
 struct Model {
     runs: Runs,
-    /// The number of runs so far, each of which has a key of its own.
+    /// The number of runs so far, which is the key of the next one.
     count: Arc<AtomicUsize>,
 }
 

@@ -3,21 +3,15 @@
 use std::time::Duration;
 
 use loom::future::block_on;
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 use sse_core::{Event, EventId, Retention};
 
-use crate::topic::{Hub, Start, StreamToken, Subscription, Topic};
+use crate::topic::{Hub, Start, StreamToken, StreamTopics, Subscription, Topic};
 
 pub(super) fn add() {
     let (hub, token, [a, b], mut stream) = stream();
     let topics = hub_topics(&hub, &token);
-    let switcher = thread::spawn({
-        let b = b.clone();
-        move || {
-            pass_time();
-            topics.add([&b], Start::Live).unwrap();
-        }
-    });
+    let switcher = add_on_thread(topics, &b);
     read_until(&mut stream, "[\"a\",\"b\"]}\n\n");
     publish(&b, "b1");
     read_until(&mut stream, "data: b1\n\n");
@@ -43,18 +37,21 @@ pub(super) fn add_and_publish() {
 pub(super) fn end() {
     let (hub, token, [a, b], stream) = stream();
     let topics = hub_topics(&hub, &token);
-    let switcher = thread::spawn({
-        let b = b.clone();
-        move || {
-            pass_time();
-            topics.add([&b], Start::Live).unwrap();
-        }
-    });
+    let switcher = add_on_thread(topics, &b);
     drop(stream);
     switcher.join().unwrap();
     let mut back = Subscription::with_token(token, [&a], None::<EventId<'_>>, Start::Live).unwrap();
     publish(&b, "b1");
     read_until(&mut back, "data: b1\n\n");
+}
+
+/// Adds a topic from another thread.
+fn add_on_thread(topics: StreamTopics, topic: &Topic) -> JoinHandle<()> {
+    let topic = topic.clone();
+    thread::spawn(move || {
+        pass_time();
+        topics.add([&topic], Start::Live).unwrap();
+    })
 }
 
 /// A stream of the first of two topics.
@@ -66,7 +63,7 @@ fn stream() -> (Hub, StreamToken, [Topic; 2], Subscription) {
     (hub, token, [a, b], stream)
 }
 
-fn hub_topics(hub: &Hub, token: &StreamToken) -> crate::topic::StreamTopics {
+fn hub_topics(hub: &Hub, token: &StreamToken) -> StreamTopics {
     hub.stream_topics(token).expect("the stream is open")
 }
 

@@ -347,7 +347,7 @@ fn an_event_that_was_missed_is_never_reported_as_stored() {
         let stored = stored(missed).unwrap_err();
         assert!(matches!(stored, JournalError::Missed), "{number}: {stored}");
     }
-    // Of very many misses the oldest are told apart no more.
+    // Beyond a number of misses, the oldest count as one range.
     let kept = &kept[200..];
     assert!(kept.iter().all(|published| stored(published).is_ok()));
 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 /// The secret name of a stream, under which its topics are changed and kept.
 ///
-/// Whoever has the token of a stream can follow and change it, so it must not be guessable:
-/// [`random`](Self::random) makes one for a page that the server renders, and a script makes
-/// one with `crypto.randomUUID()`. [`bound_to`](Self::bound_to) binds it to a user, so that it is
+/// A client that knows the token of a stream can follow and change it, so the token must not be
+/// guessable. A server that renders the page makes it with [`random`](Self::random), and a script
+/// with `crypto.randomUUID()`. [`bound_to`](Self::bound_to) binds it to a user, so that it is
 /// of no use to others. It is a part of the stream's URL, because `EventSource` reconnects with
 /// the same URL.
 ///
