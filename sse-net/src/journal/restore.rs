@@ -8,7 +8,7 @@
 //! before it, everything before the hole counts as evicted. Either way a client that resumes
 //! beyond the hole receives a gap event.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::mem;
 use std::ops::Range;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sse_core::{
-    Epoch, Epochs, EventKey, LogId, Now, Record, Restored, Retention, Segment,
+    Epoch, Epochs, EventKey, Finish, LogId, Now, Record, Restored, Retention, Segment,
     SegmentEntry as Entry,
 };
 
@@ -30,7 +30,7 @@ use crate::topic::{RestoredTopic, random_epoch};
 pub(super) struct Contents {
     /// Those of earlier runs, by their numbers. Events after the end of their epoch had been lost
     /// at an earlier start, because events before them were missing.
-    epochs: HashMap<u16, Epoch>,
+    epochs: BTreeMap<u16, Epoch>,
     pub(super) last: LogId,
     /// Up to where the journal is known to be on disk.
     pub(super) synced: LogId,
@@ -39,7 +39,7 @@ pub(super) struct Contents {
     /// Those up to this one in topics that have no events.
     pub(super) floor: LogId,
     /// A topic that stands alone has the empty name.
-    pub(super) topics: HashMap<String, RestoredTopic>,
+    pub(super) topics: BTreeMap<String, RestoredTopic>,
     pub(super) is_of_hub: bool,
     /// The ranges of IDs that were read, each after the first one and up to the second one.
     spans: Vec<(LogId, LogId)>,
@@ -176,12 +176,18 @@ impl Contents {
                         topic.evicted = topic.evicted.max(id);
                     });
                 }
+                Entry::Removed(id, name) if self.has(id) => {
+                    let (last, topic) = (id, name.into_owned());
+                    self.topic(Some(&topic.clone()), |restored| {
+                        restored.evicted = restored.evicted.max(id);
+                        restored.removed = restored.removed.max(id);
+                        restored.finish_at(Finish { last, id, topic });
+                    });
+                    spans.add(id);
+                }
                 Entry::Finished(end) if self.has(end.id) => {
                     spans.add(end.id);
-                    self.topic(Some(&end.topic.clone()), |topic| {
-                        let known = topic.finish.take().filter(|known| known.id >= end.id);
-                        topic.finish = known.or(Some(end));
-                    });
+                    self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
                 }
                 Entry::Unread { id, topic, key } => {
                     damages.push(place);
@@ -300,13 +306,18 @@ impl Contents {
         earlier
     }
 
-    /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one.
+    /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one,
+    /// whose IDs are later than those of all evicted events.
     pub(super) fn epochs(&self, now: Now) -> Epochs {
+        let evicted = self.topics.values().map(|topic| topic.evicted).max();
+        let later = evicted.filter(|evicted| *evicted > self.last); // The rest is lost.
+        let later = later.map(|evicted| evicted.millis().saturating_add(1));
+        let now = now.unix.max(Duration::from_millis(later.unwrap_or(0)));
         let past = self.epochs.values().map(|&Epoch { first, last }| Epoch {
             first,
             last: last.min(self.last).max(first),
         });
-        Epochs::restore(past, random_epoch(), now.unix)
+        Epochs::restore(past, random_epoch(), now)
     }
 }
 

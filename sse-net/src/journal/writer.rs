@@ -14,7 +14,7 @@ use super::helper::{Done, Helper, Job};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::{Journal, SyncPolicy};
-use crate::topic::{News, Source};
+use crate::topic::{News, Shared, Source};
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
 ///
@@ -172,7 +172,7 @@ impl Writer {
             }
             State::Writing => {
                 self.write(now)?;
-                self.source.set_visible(self.written, &self.goal.topics);
+                self.show(self.written, &self.goal.topics);
                 if self.written >= self.goal.until {
                     self.finish_batch(now);
                 }
@@ -260,8 +260,18 @@ impl Writer {
     }
 
     pub(super) fn notify(&self, notice: &JournalNotice) {
-        if self.journal.notify(notice).is_err() {
-            self.update(|status| status.state.panics += 1);
+        let panicked = self.journal.notify(notice).is_err();
+        self.count_panics(panicked.into());
+    }
+
+    /// Moves the mark of the hub, and counts the wakers that panic.
+    pub(super) fn show(&self, until: LogId, topics: &[Arc<Shared>]) {
+        self.count_panics(self.source.set_visible(until, topics));
+    }
+
+    fn count_panics(&self, count: u64) {
+        if count > 0 {
+            self.update(|status| status.state.panics += count);
         }
     }
 
