@@ -119,7 +119,14 @@ impl Contents {
         for index in (0..files.len()).rev() {
             let path = path(&journal.dir, files[index].number);
             read(journal, &path, &mut buffer)?;
-            let (damages, is_unreadable) = self.add(&buffer, &mut files[index].from);
+            if let Some(retention) = retention
+                && buffer.len() > END
+                && self.add_end(&buffer, retention)
+            {
+                break;
+            }
+            let segment = Segment::new(&buffer);
+            let (damages, is_unreadable) = self.add(segment, &mut files[index].from);
             if is_unreadable {
                 set_aside(journal, &path)?;
                 files.remove(index);
@@ -129,18 +136,32 @@ impl Contents {
                 let is_newest = index + 1 == files.len();
                 report(journal, &path, damages, is_newest, buffer.len());
             }
-            if retention.is_some_and(|(retention, now)| self.is_enough(retention, now)) {
+            if retention.is_some_and(|retention| self.is_enough(retention)) {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Adds the epochs and the last entries of a segment, and returns whether they are enough.
+    /// Else the whole segment is to be added, too, which overlaps.
+    fn add_end(&mut self, bytes: &[u8], retention: (Retention, Duration)) -> bool {
+        let is_epoch = |(_, entry): &_| matches!(entry, Entry::Epoch(..));
+        let (end, from) = (Segment::end(bytes, END), &mut LogId::default());
+        let epochs = Segment::new(bytes).take_while(is_epoch);
+        let (damages, _) = self.add(epochs.chain(end), from);
+        damages.is_empty() && self.is_enough(retention)
+    }
+
     /// Adds the entries of a segment, which is older than those before. Returns what is damaged,
     /// and whether there is nothing else.
-    fn add(&mut self, bytes: &[u8], from: &mut LogId) -> (Vec<Range<usize>>, bool) {
+    fn add<'a>(
+        &mut self,
+        segment: impl Iterator<Item = (Range<usize>, Entry<'a>)>,
+        from: &mut LogId,
+    ) -> (Vec<Range<usize>>, bool) {
         let (mut spans, mut damages, mut count) = (Spans::default(), Vec::new(), 0);
-        for (place, entry) in Segment::new(bytes) {
+        for (place, entry) in segment {
             count += 1;
             match entry {
                 Entry::Event(record) if self.has(record.id) => {
@@ -240,7 +261,7 @@ impl Contents {
         id.min(end).min(self.until.unwrap_or(LogId::MAX))
     }
 
-    fn is_enough(&mut self, retention: Retention, now: Duration) -> bool {
+    fn is_enough(&mut self, (retention, now): (Retention, Duration)) -> bool {
         let Some(topic) = self.topics.get_mut("") else {
             return false;
         };
@@ -373,3 +394,6 @@ fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
     }
     Ok(())
 }
+
+/// The last bytes of a segment that are read first.
+const END: usize = 1 << 20;

@@ -1,5 +1,6 @@
 //! The state machine that writes events and moves the mark.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Writer {
     /// The entries that are written next.
     pub(super) batch: Vec<u8>,
     pub(super) pause_until: Duration,
+    /// Nothing is written before, unless somebody waits for it.
+    pub(super) linger_until: Duration,
     pub(super) sync_at: Option<Duration>,
     pub(super) check_at: Duration,
     pub(super) compact_at: Duration,
@@ -82,6 +85,8 @@ pub(super) enum Rest {
     None,
     /// Not before this time of the steady clock.
     Pause(Duration),
+    /// At this time of the steady clock, or when somebody waits for something.
+    Linger(Duration),
     /// At this time of the steady clock, or when there is something to do.
     Until(Duration),
     /// Never.
@@ -114,6 +119,7 @@ impl Writer {
             reached: last,
             batch: Vec::new(),
             pause_until: Duration::ZERO,
+            linger_until: Duration::ZERO,
             sync_at: None,
             check_at: now.steady + CHECK,
             compact_at: now.steady,
@@ -158,6 +164,9 @@ impl Writer {
         self.compact_if_due(now);
         if now.steady < self.pause_until && !is_closing {
             return Ok(Rest::Pause(self.pause_until));
+        }
+        if now.steady < self.linger_until && !is_closing && !self.link.is_awaited() {
+            return Ok(Rest::Linger(self.linger_until));
         }
         match self.state {
             State::Idle if self.source.last() > self.written => {
@@ -239,10 +248,14 @@ impl Writer {
 
     pub(super) fn finish_batch(&mut self, now: Now) {
         self.state = State::Idle;
-        self.goal.topics = Vec::new();
         self.batch.shrink_to(MAX_IDLE);
-        if self.journal.sync != SyncPolicy::EveryEvent {
-            self.pause_until = now.steady + PAUSE;
+        let topics = mem::take(&mut self.goal.topics);
+        if self.journal.sync == SyncPolicy::EveryEvent {
+            return;
+        }
+        self.pause_until = now.steady + PAUSE;
+        if !topics.iter().any(|topic| topic.is_followed()) {
+            self.linger_until = now.steady + LINGER;
         }
     }
 
@@ -301,6 +314,10 @@ const MAX_IDLE: usize = 256 << 10;
 /// The pause after a batch, so that frequent events are written together. Each write costs some
 /// 30 µs of CPU time, whatever its length.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
+
+/// How long events wait after a batch that nobody follows, unless somebody waits for them. A
+/// publisher on another core pays for each batch, too, because the writer reads its memory.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How often the journal looks whether its files are still there.
 pub(super) const CHECK: Duration = Duration::from_secs(1);

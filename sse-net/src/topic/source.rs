@@ -15,6 +15,11 @@ pub(crate) trait Storage: Any + Send + Sync {
     /// Called after events have been appended, without a lock.
     fn wake(&self);
 
+    /// Called instead if a subscriber waits for them.
+    fn wake_for_subscriber(&self) {
+        self.wake();
+    }
+
     /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
     fn bounds_backlog(&self) -> bool;
 }

@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 mod faults;
 mod keyed;
+mod pace;
 mod power;
 
 use std::sync::{Arc, Mutex};
@@ -93,7 +94,9 @@ impl Process {
             self.helper.work_all();
             let rest = self.step();
             match rest {
-                Rest::Pause(until) => self.advance(until.saturating_sub(self.now.steady)),
+                Rest::Pause(until) | Rest::Linger(until) => {
+                    self.advance(until.saturating_sub(self.now.steady))
+                }
                 Rest::Until(until) if until > self.now.steady && rest == last => return rest,
                 Rest::End => return rest,
                 _ => {}
