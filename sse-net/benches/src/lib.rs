@@ -13,6 +13,7 @@ pub mod histogram;
 pub mod load;
 pub mod probe;
 pub mod process;
+pub mod publishers;
 pub mod tokens;
 
 /// Listens on loopback with a large backlog. Port 0 or `None` is any free port.
