@@ -92,8 +92,10 @@ impl Waiters {
         let next = Slab::with_capacity(self.others.len());
         Wakers {
             first: self.first.take(),
+            runtime: runtime
+                .filter(|_| self.others.len() >= Wakers::FEW)
+                .cloned(),
             others: mem::replace(&mut self.others, next),
-            runtime: runtime.cloned(),
         }
     }
 }
@@ -106,6 +108,7 @@ const FIRST: u32 = u32::MAX;
 pub(crate) struct Wakers {
     first: Option<Waker>,
     others: Slab<Waker>,
+    /// Where the wakers are called if they are many.
     runtime: Option<Handle>,
 }
 
@@ -116,9 +119,7 @@ impl Wakers {
     /// Calls the wakers, or spawns a task for that if they are many, since each takes the
     /// publisher some 0.1 µs. Returns the number of those that panicked before this returns.
     pub(crate) fn wake(mut self) -> u64 {
-        if self.others.len() >= Self::FEW
-            && let Some(runtime) = self.runtime.take()
-        {
+        if let Some(runtime) = self.runtime.take() {
             runtime.spawn(async move { drop(self) });
             return 0;
         }
