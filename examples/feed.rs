@@ -34,6 +34,8 @@ pub struct Options {
     pub topics: usize,
     /// The number of topics that each client follows.
     pub follow: usize,
+    /// The number of further topics without events, one of which each client follows, too.
+    pub own: usize,
 }
 
 /// The text of `--help`.
@@ -52,6 +54,8 @@ A server of one feed for all clients.
   --threads COUNT               worker threads (default 1)
   --topics COUNT                topics of a hub, published to in turn (default 1)
   --follow COUNT                topics that each client follows (default 1)
+  --own COUNT                   topics without events, one of which each client follows, too
+  --keys COUNT                  keys of a keyed topic, published to in turn
 ";
 
 impl Options {
@@ -84,6 +88,7 @@ impl Options {
             threads: value(&mut args, "--threads")?.unwrap_or(1),
             topics: value(&mut args, "--topics")?.unwrap_or(1),
             follow: value(&mut args, "--follow")?.unwrap_or(1),
+            own: value(&mut args, "--own")?.unwrap_or(0),
         };
         if !(1..=options.topics).contains(&options.follow) {
             return Err("--follow is at least 1 and at most --topics".into());

@@ -17,6 +17,7 @@ pub mod nchan;
 pub mod peers;
 pub mod probe;
 pub mod process;
+pub mod publishers;
 pub mod tokens;
 
 /// Listens on loopback with a large backlog. Port 0 or `None` is any free port.

@@ -19,6 +19,8 @@ mod waiters;
 mod watched;
 
 pub(crate) use clock::now;
+#[cfg(test)]
+pub(crate) use clock::simulated;
 pub use handle::Topic;
 pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
@@ -32,7 +34,7 @@ pub(crate) use reader::Reader;
 pub use several::FollowError;
 pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
 pub(crate) use source::{News, Source, Storage};
-pub(crate) use state::Shared;
+pub(crate) use state::{End, Shared};
 pub use subscription::Subscription;
 pub(crate) use switching::{Member, Piece, View};
 pub use switching::{StreamToken, StreamTopics};

@@ -213,8 +213,9 @@ impl Topic {
         evicted: Evicted,
     ) -> Published {
         let last = state.log.newest_id();
+        let is_awaited = state.has_waiting();
         // A storage wakes the subscribers itself, once the events are visible.
-        let wakers = if state.has_waiting() && state.log.end() == state.log.tip() {
+        let wakers = if is_awaited && state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
@@ -224,8 +225,10 @@ impl Topic {
         drop(evicted);
         wakers.wake();
         let storage = self.storage().cloned();
-        if let Some(storage) = &storage {
-            storage.wake();
+        match &storage {
+            Some(storage) if is_awaited => storage.wake_for_subscriber(),
+            Some(storage) => storage.wake(),
+            None => {}
         }
         Published {
             id,

@@ -91,6 +91,11 @@ impl Shared {
         self.config.slow_clients
     }
 
+    /// Whether the topic has a subscriber.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.lock_packed().subscriptions.count() > 0
+    }
+
     /// How long events that follow a delivery wait.
     pub(crate) fn linger(&self) -> Duration {
         self.config.linger

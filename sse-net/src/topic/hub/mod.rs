@@ -92,7 +92,7 @@ pub(crate) struct HubShared {
 pub(crate) struct HubCore {
     config: HubConfig,
     order: Mutex<Order>,
-    /// Locked before a topic, and not together with `order`.
+    /// Locked before `order` and before a topic.
     names: Mutex<Names>,
     /// `None` without a storage.
     safe: Option<Arc<SafeId>>,
@@ -306,10 +306,15 @@ impl HubCore {
         };
         let topics = names.live().filter(|topic| has_changed(topic));
         let removed = names.removed().filter(|(end, _)| *end > id);
+        let (mut topics, mut removed): (Vec<_>, Vec<_>) =
+            (topics.cloned().collect(), removed.collect());
+        // So a program that is repeated writes the same.
+        topics.sort_unstable_by(|one, other| one.name().cmp(&other.name()));
+        removed.sort_unstable();
         News {
             until,
-            topics: topics.cloned().collect(),
-            removed: removed.collect(),
+            topics,
+            removed,
         }
     }
 
@@ -422,28 +427,27 @@ impl HubCore {
     /// of its last event.
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
+        let until = now.steady.saturating_add(time);
+        // Whoever sees the ID, such as a compaction, must not find the topic.
+        let mut names = self.names();
         let mut order = self.order();
         order.assign(1, now);
         order.note_removal(topic);
         let end = order.epochs.last();
         drop(order);
-        let until = now.steady.saturating_add(time);
-        self.names().forget(topic, end, until, &mut dropped);
+        names.forget(topic, end, until, &mut dropped);
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
     ///
     /// `topics` are those that have events between the mark and `id`. The mark moves first: a
     /// client that has received an ID of one topic may come back with it at once, and then it
-    /// has to be a position of all topics.
-    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
+    /// has to be a position of all topics. Returns the number of wakers that panicked.
+    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) -> u64 {
         let switched = self.order().set_visible(id);
-        for topic in topics {
-            topic.set_visible(id);
-        }
-        for set in switched {
-            set.wake();
-        }
+        let topics = topics.iter().map(|topic| topic.set_visible(id));
+        let panics = topics.sum::<u64>();
+        panics + switched.iter().map(|set| set.wake()).sum::<u64>()
     }
 }
 
@@ -500,6 +504,12 @@ fn end(finish: &Finish, newest: LogId) -> Option<End> {
 }
 
 impl RestoredTopic {
+    /// Notes that the topic ended, unless it did so again later.
+    pub(crate) fn finish_at(&mut self, end: Finish) {
+        let known = self.finish.take().filter(|known| known.id >= end.id);
+        self.finish = known.or(Some(end));
+    }
+
     /// Appends the events to an empty log, and holds back what follows.
     pub(crate) fn into_log(self, mut log: Log) -> Log {
         let now = now();
