@@ -39,7 +39,7 @@ pub use chunk::Chunk;
 pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use events::Events;
-#[cfg(feature = "recording")]
+#[cfg(any(feature = "client", feature = "recording"))]
 pub(crate) use interpret::Found;
 pub use message::{Decoded, MessageEvent};
 
