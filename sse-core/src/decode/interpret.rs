@@ -141,6 +141,21 @@ impl Interpreter {
         Ok(None)
     }
 
+    /// Empties the buffers if an event ends here. Returns whether the next line begins one.
+    #[inline(always)]
+    pub(super) fn begin_event(&mut self) -> bool {
+        if self.stage == Stage::Dispatched {
+            self.clear();
+        }
+        self.stage == Stage::Between
+    }
+
+    /// Returns the length within which an event exceeds no limit.
+    #[inline(always)]
+    pub(super) fn min_limit(&self) -> usize {
+        self.max_line.min(self.max_event)
+    }
+
     /// Commits the ID of an event.
     #[inline(always)]
     pub(super) fn commit_id(&mut self, id: &str) {
@@ -171,7 +186,7 @@ impl Interpreter {
 
     /// Takes the data lines that follow, as long as they have the commonest form.
     fn push_common_lines(&mut self, text: &mut Text) {
-        let mut lines = Lines::new(text);
+        let mut lines = Lines::listed(text);
         let mut count = 0;
         let mut len = 0;
         while let Some(Some(value)) = lines.field(b"data: ")
@@ -182,6 +197,7 @@ impl Interpreter {
             count += 1;
             len = lines.taken();
         }
+        drop(lines);
         text.skip(len, count);
     }
 
