@@ -134,7 +134,7 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
         if count > LISTED - BLOCK - AT_ONCE {
             break;
         }
-        if clean >= LONG_LINE_BLOCKS {
+        if clean >= CLEAN_BLOCKS {
             at += unbroken(simd, text.get(at..).unwrap_or_default());
             clean = 0;
         }
@@ -174,6 +174,10 @@ const MASKS: usize = 16;
 
 /// The number of offsets that are listed without a branch.
 const AT_ONCE: usize = 3;
+
+/// The number of blocks without a special byte after which it pays to skip more: events of some
+/// hundred bytes would only be searched twice.
+const CLEAN_BLOCKS: usize = 8;
 
 /// The number of blocks of a long line that are skipped at once.
 const SKIPPED: usize = 16;

@@ -186,12 +186,13 @@ impl Interpreter {
 
     /// Takes the data lines that follow, as long as they have the commonest form.
     fn push_common_lines(&mut self, text: &mut Text) {
+        // Within this length no limit can be exceeded.
+        let max_len = self.min_limit().saturating_sub(self.data.len());
         let mut lines = Lines::listed(text);
         let mut count = 0;
         let mut len = 0;
         while let Some(Some(value)) = lines.field(b"data: ")
-            && self.check_line(value.len() + 6).is_ok()
-            && self.check_data(value.len()).is_ok()
+            && lines.taken() <= max_len
         {
             self.data.push_line(text.as_str(), value);
             count += 1;
