@@ -9,7 +9,7 @@ use super::error::ClientError;
 use super::item::Item;
 use super::machine::{Machine, State};
 use super::terminal::{self, Meaning};
-use crate::decode::{Decoded, Found};
+use crate::decode::{Decoded, Found, MessageEvent};
 
 /// Items in order: first those that are kept, then the one that has been found, then those in the
 /// bytes.
@@ -95,6 +95,26 @@ impl Machine {
         self.inbox.found.take().map(|next| self.item(&next))
     }
 
+    /// Returns the next event or gap, and drops the items before it.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<MessageEvent<'_>> {
+        if !self.skip_to_event() {
+            return None;
+        }
+        let found = match self.inbox.kept.pop_front() {
+            Some(Item::Event(event) | Item::Gap(event)) => return Some(event),
+            Some(_) => return None,
+            None => self.inbox.found.take()?,
+        };
+        match found {
+            Next::Event(found) | Next::Gap(found) => match self.decoder.decoded(&found) {
+                Decoded::Event(event) => Some(event),
+                _ => None,
+            },
+            Next::Other(_) | Next::Content => None,
+        }
+    }
+
     /// Returns memory that a machine without items does not need, before a long wait.
     pub fn shrink(&mut self) {
         if !self.has_items() {
@@ -163,7 +183,11 @@ impl Machine {
         {
             *last_event = *last_byte;
         }
-        let result = match terminal::judge(&event, &self.source.terminals) {
+        let meaning = match &*self.source.terminals {
+            [] => Meaning::Ordinary,
+            terminals => terminal::judge(&event, terminals),
+        };
+        let result = match meaning {
             meaning @ (Meaning::Ordinary | Meaning::Last) => {
                 self.events += 1;
                 self.inbox.found = Some(if event.event() == self.source.gap_type.as_str() {
