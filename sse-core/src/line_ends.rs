@@ -149,7 +149,7 @@ pub(crate) fn find_far(text: &[u8]) -> Option<usize> {
     Some(start + end)
 }
 
-/// Returns the number of bytes before the part of a text that has a byte as low as CR.
+/// Returns the length of the text up to the first part with a byte as low as CR.
 #[inline(always)]
 fn unbroken<S: Simd>(simd: S, text: &[u8]) -> usize {
     let mut len = 0;
