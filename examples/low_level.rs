@@ -20,8 +20,7 @@ use sse_core::{EventId, Rejection, UpgradeError, Upgrader};
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
         let listen = args.listen_address("127.0.0.1:31337")?;
-        run(&listen)
-            .map_err(|error| Ending::Failure(format!("can't listen on {listen:?}: {error}")))
+        run(&listen).map_err(Ending::failure)
     })
 }
 

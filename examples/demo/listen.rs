@@ -17,7 +17,7 @@ pub(crate) fn listen(
     options: &mut Options,
 ) -> Result<(Server, String, Option<CertificateFile>), Ending> {
     let tcp = cli::bind(&options.listen, |address| Tcp::default().bind(address));
-    let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
+    let tcp = tcp.map_err(Ending::failure)?;
     let address = tcp.local_addr().map_err(cant_start)?;
     let server = Server::new(config(options));
     let (mut server, scheme, certificate) = match options.tls.take() {
@@ -33,7 +33,8 @@ pub(crate) fn listen(
     };
     if let Some(path) = &options.unix {
         let listening = listen_unix(server, path);
-        server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
+        server =
+            listening.map_err(|error| Ending::failure(cli::cant_listen("--unix", path, &error)))?;
     }
     let url = format!("{scheme}://{}/", cli::url_host(address));
     Ok((server, url, certificate))
@@ -71,17 +72,6 @@ fn raise_file_limit(wanted: usize) -> usize {
         ));
     }
     room
-}
-
-fn cant_listen(option: &str, at: &str, error: &io::Error) -> Ending {
-    Ending::Failure(match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "{at} is in use; end the other program, or choose another address with {option}"
-            )
-        }
-        _ => format!("can't listen on {at:?}: {error}"),
-    })
 }
 
 const HEARTBEAT: EventType = EventType::from_static("heartbeat");

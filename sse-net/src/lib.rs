@@ -19,6 +19,10 @@
 //! and their decoding are in [`sse_core`]; the types that applications need most are also
 //! exported here.
 //!
+//! The repository's cookbook, `examples/cookbook`, has a module to copy from for each common task:
+//! state in a handler, plain axum, CORS, a model's endpoint, an inbox for each user, sign-on that
+//! expires, a table of state, tests with a paused clock, moving over from axum's `Sse`.
+//!
 //! # One feed for all
 //!
 //! ```
@@ -150,7 +154,7 @@
 //!   recording in real time.
 //! - [`EventSource`], [`Connect`], [`Client`]: follow a server across failures, or read a
 //!   response once. [`BlockingClient`]: the same without a runtime.
-//! - [`testing`]: a client for tests of a running server.
+//! - [`testing`]: a client for tests of a server, and a listener without sockets.
 //!
 //! # Guarantees
 //!
