@@ -64,7 +64,6 @@ fn put(rows: &Topic, key: &str, body: &[u8]) -> Result<(), Rejection> {
 }
 
 /// A key that is too long, or a table that is full.
-#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
 fn refused(error: PublishError) -> Rejection {
     Rejection::BAD_REQUEST.because(error.to_string())
 }
