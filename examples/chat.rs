@@ -44,7 +44,7 @@ async fn handle(mut request: Request, runs: Runs) -> Answer {
             if runs.stop(id) {
                 request.respond(Response::new(204))
             } else {
-                request.reject(Rejection::NOT_FOUND.because("no such run is going on"))
+                request.reject(Rejection::NOT_FOUND.because("no such run is running"))
             }
         }
         _ => request.reject(Rejection::NOT_FOUND),

@@ -93,8 +93,10 @@ impl Waiters {
         let next = Slab::with_capacity(self.others.len());
         Wakers {
             first: self.first.take(),
+            runtime: runtime
+                .filter(|_| self.others.len() >= Wakers::FEW)
+                .cloned(),
             others: mem::replace(&mut self.others, next),
-            runtime: runtime.cloned(),
         }
     }
 }
@@ -107,6 +109,7 @@ const FIRST: u32 = u32::MAX;
 pub(crate) struct Wakers {
     first: Option<Waker>,
     others: Slab<Waker>,
+    /// Where the wakers are called if they are many.
     runtime: Option<Handle>,
 }
 
@@ -117,9 +120,7 @@ impl Wakers {
     /// Calls the wakers, or spawns a task for that if they are many, since each takes the
     /// publisher some 0.1 µs.
     pub(crate) fn wake(mut self) {
-        if self.others.len() >= Self::FEW
-            && let Some(runtime) = self.runtime.take()
-        {
+        if let Some(runtime) = self.runtime.take() {
             runtime.spawn(async move { drop(self) });
         }
     }
