@@ -1,6 +1,7 @@
 //! Command lines, messages, signals and exit statuses, shared by the programs.
 
 mod client;
+mod systemd;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use std::{env, fmt};
 
 pub use client::{ClientOptions, connect, not_a_url};
+pub use systemd::Sockets;
 
 /// Runs a program and returns its exit status.
 ///
@@ -39,6 +41,12 @@ pub fn run(usage: &str, program: impl FnOnce(Args) -> Result<(), Ending>) -> Exi
 pub fn print(line: impl fmt::Display) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Prints the line of a program that serves from now on, and reports that it is ready.
+pub fn print_serving(line: impl fmt::Display) {
+    print(line);
+    systemd::notify_ready();
 }
 
 /// Prints a line to standard error. Ignores write errors.
@@ -141,6 +149,8 @@ impl Drop for Progress {
 }
 
 /// Waits for Ctrl-C and, on Unix, SIGTERM. Signals are caught from `new` on.
+///
+/// Meanwhile, the watchdog of the service manager gets its notices, if there is one.
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
@@ -174,22 +184,36 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next signal.
-    #[cfg(unix)]
+    /// Waits for the next signal, and reports that the program stops.
     pub async fn next(&mut self) {
+        tokio::select! {
+            () = self.signal() => systemd::notify_stopping(),
+            () = feed_watchdog() => {}
+        }
+    }
+
+    #[cfg(unix)]
+    async fn signal(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
     }
 
-    /// Waits for the next signal.
     #[cfg(not(unix))]
-    pub async fn next(&mut self) {
+    async fn signal(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
     }
+}
+
+/// Reports that the program is alive for as long as its runtime has time for that.
+async fn feed_watchdog() {
+    while let Some(interval) = systemd::notify_alive() {
+        tokio::time::sleep(interval).await;
+    }
+    std::future::pending().await
 }
 
 /// The command line: options, some of which take a value.

@@ -35,7 +35,7 @@ fn run(listen: &str) -> io::Result<()> {
         process::exit(0);
     };
     ctrlc::set_handler(close).map_err(io::Error::other)?;
-    cli::print(format_args!(
+    cli::print_serving(format_args!(
         "curl -N http://{}/sse (Ctrl-C ends it)",
         cli::url_host(listener.local_addr()?)
     ));

@@ -34,7 +34,7 @@ async fn serve(listen: &str, [certificate, key]: [String; 2]) -> Result<(), Box<
     let _server = Server::new(Config::default())
         .listen(TlsListener::new(tcp, tls))
         .serve(Routes::new().topic("/ticks", &ticks));
-    cli::print(format_args!(
+    cli::print_serving(format_args!(
         "curl -N https://{host}/ticks (Ctrl-C ends it)"
     ));
     for n in 1.. {

@@ -25,7 +25,7 @@ fn serve(listen: &str, [certificate, key]: [String; 2]) -> Result<(), Box<dyn Er
     let tls = PemFiles::new(certificate, key).load()?;
     let listener = cli::bind(listen, |address| TcpListener::bind(address))?;
     let host = cli::url_host(listener.local_addr()?);
-    cli::print(format_args!("curl -N https://{host}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("curl -N https://{host}/ (Ctrl-C ends it)"));
 
     for socket in listener.incoming() {
         let (socket, session) = (socket?, ServerConnection::new(tls.current())?);

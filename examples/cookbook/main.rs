@@ -107,7 +107,7 @@ fn bind(name: &str, address: &str) -> Result<TcpListener, Ending> {
     let tcp = cli::bind(address, |address| Tcp::default().bind(address));
     let tcp = tcp.map_err(Ending::failure)?;
     let host = cli::url_host(tcp.local_addr().map_err(Ending::failure)?);
-    cli::print(format_args!(
+    cli::print_serving(format_args!(
         "serving http://{host}/; examples/cookbook/{name}.rs begins with what to try"
     ));
     Ok(tcp)

@@ -3,8 +3,8 @@
 //! `curl http://127.0.0.1:31344/metrics`, and `/healthz` and `/readyz`. They are on the same
 //! listener here; a real server has a second one that the proxy does not pass on.
 //!
-//! With the feature `metrics` of sse-net, `describe` and `snapshot.record()` pass the same numbers
-//! to whichever recorder the program has installed.
+//! `hub.stats()` has the counters of a hub's topics. With the feature `metrics` of sse-net,
+//! `stats.record()` passes the same numbers to whichever recorder the program has installed.
 
 use sse_net::{
     Answer, Config, Rejection, Request, Response, Retention, Server, ServerHandle, Snapshot, Topic,
@@ -20,6 +20,12 @@ async fn handle(ticks: Topic, request: Request) -> Answer {
             let text = request.stats().to_prometheus();
             request.respond(Response::new(200).with_body(Snapshot::PROMETHEUS_TYPE, text))
         }
+        "/readyz" => {
+            let readiness = request.readiness(); // 200, or 503 with the reason
+            request.respond(readiness)
+        }
+        "/healthz" if request.is_live() => request.respond(Response::new(204)),
+        "/healthz" => request.reject(Rejection::UNAVAILABLE),
         _ => request.reject(Rejection::NOT_FOUND),
     }
 }

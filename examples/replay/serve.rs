@@ -20,7 +20,7 @@ pub(crate) async fn serve(recording: Recording, listen: &str) -> Result<(), Endi
     let config = Config::default().upgrader(Upgrader::new().allow_any_origin());
     let mut signals = Signals::new().map_err(cant_start)?;
     let server = Server::new(config).listen(tcp).serve(recording.clone());
-    cli::print(format_args!("open http://{address}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open http://{address}/ (Ctrl-C ends it)"));
     let progress = recording.show_progress();
     signals.next().await;
     drop(progress);

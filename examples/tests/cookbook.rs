@@ -303,6 +303,10 @@ fn metrics() {
         "{head}"
     );
     assert!(text.contains("\nsse_connections 2\n"), "{text}");
+    let (head, _) = request(&server, "GET /healthz", "", "");
+    assert!(head.starts_with("HTTP/1.1 204 "), "{head}");
+    let (_, ready) = request(&server, "GET /readyz", "", "");
+    assert_eq!(ready, "the server is ready\n");
 }
 
 #[test]
