@@ -43,6 +43,10 @@ pub(crate) trait Engine: Send + Sync {
 }
 
 /// A batch of events on its way to an engine.
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only an engine reads it")
+)]
 pub(crate) struct Outgoing {
     pub(crate) topic: Arc<Shared>,
     pub(crate) frames: Vec<Vec<u8>>,
