@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sse_core::{Encoded, Epochs, KnownId, LogId};
+use tokio::time::Instant;
 
 use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
@@ -130,6 +132,15 @@ impl Follower {
     ) -> Result<(), Broken> {
         self.unread.clear();
         self.gapped.clear();
+        self.holes
+            .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
+                KnownId::Position => true,
+                KnownId::Lost(last) => {
+                    *hole = last;
+                    true
+                }
+                KnownId::Unknown => false,
+            });
         let topics = self.hub.live_topics();
         let lost = topics.iter().map(|topic| topic.count_after(last));
         add(&self.shared.counters.lost, lost.sum());
@@ -168,14 +179,16 @@ impl Follower {
         let Some(name) = topic.name() else {
             return;
         };
-        let (mut tip, mut evicted) = (LogId::default(), LogId::default());
+        let hole = self.holes.get(name).map_or(LogId::default(), |(id, _)| *id);
+        let (mut tip, mut evicted) = (hole, hole);
         let mut events: Vec<(LogId, Encoded)> = Vec::new();
         self.shared
             .counters
             .skipped
             .fetch_add(reading.foreign, Ordering::Relaxed);
         if reading.entries.is_empty() {
-            (tip, evicted) = (reading.tip.min(until), reading.tip.min(until));
+            tip = tip.max(reading.tip.min(until));
+            evicted = tip;
         }
         for entry in reading.entries {
             if entry.before.min(until) > tip {
@@ -212,6 +225,8 @@ impl Follower {
             }
         }
         self.compared = until.millis();
+        let now = Instant::now();
+        self.holes.retain(|_, (_, until)| *until > now);
         if self.tips.len() > self.hub.count() {
             let is_gone = |name: &Arc<str>| self.hub.find(name).is_none();
             let names = self.tips.keys().filter(|name| is_gone(name));
@@ -239,7 +254,10 @@ impl Follower {
             for topic in mem::take(&mut self.gapped) {
                 topic.refill(id, &[]);
                 add(&self.shared.counters.gaps, 1);
-                self.tips.insert(name_of(&topic).into(), id);
+                let name: Arc<str> = name_of(&topic).into();
+                let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);
+                self.holes.insert(Arc::clone(&name), (id, until));
+                self.tips.insert(name, id);
                 self.changed.push(topic);
             }
             self.show();
@@ -252,6 +270,9 @@ impl Follower {
 fn name_of(topic: &Shared) -> &str {
     topic.name().map_or("", |name| name)
 }
+
+/// How long a hole is remembered at most.
+const HOLE_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The most topics that are read at a time.
 const TOPICS: usize = 32;

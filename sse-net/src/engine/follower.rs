@@ -37,6 +37,9 @@ pub(super) struct Follower {
     pub(super) unread: Vec<Arc<Shared>>,
     /// Topics with a hole that the mark has passed.
     pub(super) gapped: Vec<Arc<Shared>>,
+    /// Topics that had a hole, with the ID up to which their events count as evicted, and until
+    /// when. A topic may be dropped and created anew meanwhile.
+    pub(super) holes: HashMap<Arc<str>, (LogId, Instant)>,
     /// Notifications that have come and are not appended yet.
     pub(super) backlog: VecDeque<Notification>,
     /// Topics with events after the mark that clients see.
@@ -87,6 +90,7 @@ impl Follower {
             tips: HashMap::new(),
             unread: Vec::new(),
             gapped: Vec::new(),
+            holes: HashMap::new(),
             backlog: VecDeque::new(),
             changed: Vec::new(),
             next_comparison: Instant::now() + COMPARISON,

@@ -106,10 +106,14 @@ async fn settle(
                 waiting.push(job);
             }
             "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
-            "OOM" | "NOPERM" | "MISCONF" => {
-                fail(shared, job, EngineError::Refused(error.to_string()))
+            code => {
+                let reason = format!("{code} {}", error.details().unwrap_or_default());
+                let error = match code {
+                    "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason),
+                    _ => EngineError::Failed(reason),
+                };
+                fail(shared, job, error);
             }
-            _ => fail(shared, job, EngineError::Failed(error.to_string())),
         }
     }
     if !waiting.is_empty() {
