@@ -34,6 +34,10 @@ pub struct Options {
     pub topics: usize,
     /// The number of topics that each client follows.
     pub follow: usize,
+    /// The URL of a Redis server, over which several servers share the topics.
+    pub redis: Option<String>,
+    /// Whether another server publishes.
+    pub follower: bool,
 }
 
 /// The text of `--help`.
@@ -52,6 +56,8 @@ A server of one feed for all clients.
   --threads COUNT               worker threads (default 1)
   --topics COUNT                topics of a hub, published to in turn (default 1)
   --follow COUNT                topics that each client follows (default 1)
+  --redis URL                   share the topics with other servers over Redis
+  --follower                    publish nothing: another server does
 ";
 
 impl Options {
@@ -84,6 +90,8 @@ impl Options {
             threads: value(&mut args, "--threads")?.unwrap_or(1),
             topics: value(&mut args, "--topics")?.unwrap_or(1),
             follow: value(&mut args, "--follow")?.unwrap_or(1),
+            redis: value(&mut args, "--redis")?,
+            follower: flag(&mut args, "--follower"),
         };
         if !(1..=options.topics).contains(&options.follow) {
             return Err("--follow is at least 1 and at most --topics".into());

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 async fn run(mut options: Options) -> Result<(), Ending> {
     let mut signals = Signals::new().map_err(cant_start)?;
-    let demo = Demo::open(options.journal.as_deref())?;
+    let demo = Demo::open(options.journal.as_deref(), options.redis.as_deref()).await?;
     let (server, url, certificate) = listen::listen(&mut options)?;
     if let Some(path) = &options.record {
         demo.feed.record(path.clone())?;
@@ -74,7 +74,11 @@ async fn run(mut options: Options) -> Result<(), Ending> {
 
 impl Handler for Demo {
     async fn handle(&self, request: Request) -> Answer {
+        let engine = self.hub.engine_snapshot();
         match (request.method(), request.path()) {
+            (_, path) if engine.is_some() && path.starts_with("/hub") => {
+                request.reject(Rejection::NOT_FOUND.because(NO_HUB))
+            }
             ("POST", "/hub/inbox") => self.send(request).await,
             ("POST", "/hub/events") => self.switch(request).await,
             ("GET" | "HEAD", "/") => respond(request, HTML, include_str!("feed.html")),
@@ -88,9 +92,15 @@ impl Handler for Demo {
                 respond(request, SCRIPT, include_str!("shared-events.js"))
             }
             ("GET" | "HEAD", "/metrics") => {
-                let text = request.stats().to_prometheus();
+                let engine = engine.map(|engine| engine.to_prometheus());
+                let text = request.stats().to_prometheus() + &engine.unwrap_or_default();
                 request.respond(Response::new(200).with_body(Snapshot::PROMETHEUS_TYPE, text))
             }
+            // For a load balancer: whether this node is connected to its engine.
+            ("GET" | "HEAD", "/ready") => match engine {
+                Some(engine) if !engine.is_ready => request.reject(Rejection::UNAVAILABLE),
+                _ => request.respond(Response::new(204)),
+            },
             ("GET" | "HEAD", _) => request.reject(Rejection::NOT_FOUND),
             _ => request.reject(Rejection::METHOD_NOT_ALLOWED),
         }
@@ -105,6 +115,8 @@ fn respond(request: Request, content_type: &'static str, file: &'static str) -> 
 fn cant_start(error: io::Error) -> Ending {
     Ending::Failure(format!("can't start: {error}"))
 }
+
+const NO_HUB: &str = "topics of a stream change at /hub, which an engine does not support";
 
 const HTML: &str = "text/html; charset=utf-8";
 

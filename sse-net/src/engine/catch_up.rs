@@ -1,6 +1,5 @@
 //! Catching up with the engine, and repairing what was missed.
 
-use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,7 +55,14 @@ impl Follower {
         scope: Scope,
     ) -> Result<Option<(Epochs, KnownId)>, Broken> {
         let (mark, first) = (self.epochs.last(), self.first());
-        let (tick, notifications) = tick(&self.shared, link, first, takes_id).await?;
+        let (mut tick, mut notifications) = tick(&self.shared, link, first, takes_id).await?;
+        if tick.first == first && tick.last < mark {
+            // The server has lost its end and not noticed. So the node asks for all epochs.
+            let (again, mut more) =
+                super::tick::tick(&self.shared, link, LogId::default(), false).await?;
+            notifications.append(&mut more);
+            tick = again;
+        }
         let is_same = tick.first == first && tick.last >= mark;
         if is_same && scope == Scope::Unread {
             self.backlog.extend(notifications);
@@ -145,7 +151,6 @@ impl Follower {
         let lost = topics.iter().map(|topic| topic.count_after(last));
         add(&self.shared.counters.lost, lost.sum());
         let until = epochs.last();
-        self.tips = HashMap::with_capacity(topics.len());
         self.read_anew(link, &topics, until).await?;
         self.epochs = epochs.clone();
         self.hub.set_epochs(epochs);

@@ -76,7 +76,8 @@ impl Follower {
         mut link: Link,
         config: HubConfig,
     ) -> Result<(Self, Arc<HubCore>, Link), Broken> {
-        link.subscribe(&[shared.keys.node.clone()]).await?;
+        link.subscribe(std::slice::from_ref(&shared.keys.node))
+            .await?;
         let (tick, _) = tick(shared, &mut link, LogId::default(), false).await?;
         let epochs = tick
             .epochs()
@@ -131,11 +132,10 @@ impl Follower {
     /// Follows the engine over one link.
     async fn follow(&mut self, mut link: Link) -> Result<(), Broken> {
         self.backlog.clear();
-        let channels = self
-            .tips
-            .keys()
-            .map(|topic| self.shared.keys.channel(topic));
-        let mut channels = Vec::from_iter(channels);
+        // Not only of those that have been read: a catch-up may have been broken off.
+        let topics = self.hub.live_topics();
+        let names = topics.iter().filter_map(|topic| topic.name());
+        let mut channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
         channels.push(self.shared.keys.node.clone());
         link.subscribe(&channels).await?;
         add(&self.shared.counters.connects, 1);
