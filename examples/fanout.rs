@@ -5,7 +5,8 @@
 //! of another topic, `/second`. With `--topics N --follow K`, the events go to N topics of a hub
 //! in turn, and each client follows K of them. With `--own N`, each also follows one of N topics
 //! without events. With `--keys N`, the topic is keyed and the events are those of N keys in turn.
-//! `--help` lists all options.
+//! With `--redis URL`, several servers share the topics, and those with `--follower` publish
+//! nothing. `--help` lists all options.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -16,7 +17,7 @@ use std::thread;
 use cli::Ending;
 use sse_core::{Event, KeyedRetention, Retention};
 use sse_net::{
-    Config, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
+    Config, Engine, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
     TopicConfig, bind_unix,
 };
 use sse_tls::{PemFiles, TlsListener};
@@ -60,10 +61,17 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .keyed(KeyedRetention::default().keys(options.keys).bytes(bytes))
         .linger(options.linger)
         .slow_clients(slow_clients);
-    let hub = Hub::new(HubConfig::from(config.clone()).max_topics(options.topics + options.own));
+    let hub = HubConfig::from(config.clone()).max_topics(options.topics + options.own);
+    let hub = match &options.redis {
+        Some(url) => {
+            let config = config.clone().retention(Retention::events(10_000));
+            Hub::connect(config, Engine::redis(url)?.hub("fanout")?).await?
+        }
+        None => Hub::new(hub),
+    };
     let topics = match options.topics {
         _ if options.keys > 0 => vec![hub.keyed_topic("feed")?],
-        1 if options.own == 0 => vec![Topic::new(config)],
+        1 if options.own == 0 && options.redis.is_none() => vec![Topic::new(config)],
         count => (0..count)
             .map(|number| hub.topic(number.to_string()))
             .collect::<Result<_, _>>()?,
@@ -108,6 +116,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let publishing = async {
         match (options.threads, options.flood) {
+            _ if options.follower => std::future::pending().await,
             (1, true) => flood(publisher, feed, || server.stats().bytes).await,
             (1, false) => publish(publisher, feed).await,
             (_, is_flood) => {

@@ -20,7 +20,8 @@ use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::lock;
 use crate::topic::{
-    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, Topic, now,
+    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, StoreError, Storing,
+    Topic, now,
 };
 use crate::unwind;
 
@@ -123,26 +124,6 @@ impl Topic {
     }
 }
 
-impl Published {
-    /// Waits until the event is as safe as the journal's [`SyncPolicy`](crate::SyncPolicy) says.
-    ///
-    /// With [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced.
-    ///
-    /// # Errors
-    ///
-    /// [`JournalError`] if the journal has failed, or if there is none. The event may still be
-    /// stored later.
-    pub async fn stored(&self) -> Result<(), JournalError> {
-        let id = self.last;
-        let handle = Handle::of(self.storage.as_ref())?;
-        handle.wait(|status| status.state.stored >= id).await?;
-        match handle.link.status.borrow().missed.has(self) {
-            true => Err(JournalError::Missed),
-            false => Ok(()),
-        }
-    }
-}
-
 /// What the handles of a hub or a topic have of their journal. Dropping it ends the threads.
 struct Handle {
     link: Arc<Link>,
@@ -227,6 +208,19 @@ impl Storage for Handle {
 
     fn bounds_backlog(&self) -> bool {
         self.is_holding
+    }
+
+    fn stored<'a>(&'a self, published: &'a Published) -> Storing<'a> {
+        Box::pin(async {
+            let id = published.last;
+            let waited = self.wait(|status| status.state.stored >= id).await;
+            // What has not been stored yet is written once the journal has recovered.
+            waited.map_err(|error| StoreError::new(error, true))?;
+            match self.link.status.borrow().missed.has(published) {
+                true => Err(StoreError::new(JournalError::Missed, false)),
+                false => Ok(id),
+            }
+        })
     }
 }
 

@@ -4,10 +4,13 @@ use std::any::Any;
 use std::collections::HashSet;
 
 use sse_core::{Epoch, LogId};
+use tokio::sync::watch;
 
 use super::clock::now;
 use super::hub::HubCore;
+use super::publish::{PublishError, Published};
 use super::state::Shared;
+use super::stored::{Outcome, Storing};
 use crate::sync::Arc;
 
 /// Stores events and moves the mark: a journal or an engine.
@@ -22,6 +25,39 @@ pub(crate) trait Storage: Any + Send + Sync {
 
     /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
     fn bounds_backlog(&self) -> bool;
+
+    /// Waits until an event is as safe as the storage promises.
+    fn stored<'a>(&'a self, published: &'a Published) -> Storing<'a>;
+
+    /// Returns the engine, if the storage is one.
+    fn engine(&self) -> Option<&dyn Engine> {
+        None
+    }
+}
+
+/// A storage elsewhere, which assigns the IDs of a hub's events and appends them to its topics.
+pub(crate) trait Engine: Send + Sync {
+    /// Queues the events of a batch, each as the wire bytes without an ID.
+    fn publish(&self, batch: Outgoing) -> Result<watch::Receiver<Option<Outcome>>, PublishError>;
+
+    /// Asks for a look at the last ID of the hub. Returns a number that
+    /// [`looks`](Self::looks) reaches once there has been one.
+    fn request_look(&self) -> u64;
+
+    /// Returns what changes whenever topics have been read, or the last ID has been looked at.
+    fn looks(&self) -> watch::Receiver<u64>;
+}
+
+/// A batch of events on its way to an engine.
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only an engine reads it")
+)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: Arc<Shared>,
+    pub(crate) frames: Vec<Vec<u8>>,
+    /// A key under which the batch is stored once.
+    pub(crate) key: Option<Box<str>>,
 }
 
 /// What a storage reads from.

@@ -29,19 +29,23 @@
 //! *The mark.* A hub is visible up to an ID: the last one, or the one up to which a journal or an
 //! engine has made its events as safe as its policy says. The hub does not know why.
 
+#[cfg(feature = "redis")]
+mod followed;
 mod names;
 mod newest;
 mod order;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
 use sse_core::{
-    Epochs, EventKey, Finish, Ids, KeyedLog, KeyedRetention, Log, LogId, Now, Restored,
+    Epochs, EventId, EventKey, Finish, Ids, KeyedLog, KeyedRetention, KnownId, Log, LogId, Now,
+    Restored,
 };
 
 use self::names::{Dropped, Names};
@@ -127,6 +131,31 @@ impl Hub {
         self.0.storage()
     }
 
+    /// Waits until this node can serve a client of these topics that sends this last event ID.
+    ///
+    /// Resolves at once unless the hub has an engine. With one, a topic is read when the node
+    /// uses it first, and an ID may be of an event that this node has not heard of yet. Servers
+    /// do this themselves; wait for it before responding by way of a
+    /// `Responder`, and before subscribing with [`Start::Last`](crate::Start::Last) or
+    /// [`Start::Earliest`](crate::Start::Earliest). Waits for as long as the engine is away, so
+    /// set a deadline.
+    pub async fn ready(
+        &self,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        last_event_id: Option<&EventId<'_>>,
+    ) {
+        let topics: Vec<Topic> = topics
+            .into_iter()
+            .map(|topic| topic.borrow().clone())
+            .collect();
+        self.0.ready(&topics, last_event_id).await;
+    }
+
+    pub(crate) fn has_engine(&self) -> bool {
+        let storage = self.storage();
+        storage.is_some_and(|storage| storage.engine().is_some())
+    }
+
     pub(super) const fn shared(&self) -> &Arc<HubShared> {
         &self.0
     }
@@ -176,6 +205,9 @@ impl Hub {
         kind: LogKind,
     ) -> Result<Topic, TooManyTopics> {
         let shared = self.0.topic(name, config, kind)?;
+        if let (false, Some(storage)) = (shared.is_read(), self.storage()) {
+            storage.wake();
+        }
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
     }
 
@@ -223,6 +255,39 @@ impl fmt::Debug for HubShared {
 impl HubShared {
     pub(crate) const fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.storage.as_ref()
+    }
+
+    /// Returns `true` if a client with this ID can be served at once; see [`Hub::ready`].
+    pub(crate) fn is_ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) -> bool {
+        let has_engine = self
+            .storage()
+            .is_some_and(|storage| storage.engine().is_some());
+        !has_engine
+            || topics.iter().all(|topic| topic.shared().is_read()) && self.knows(last_event_id)
+    }
+
+    fn knows(&self, last_event_id: Option<&EventId<'_>>) -> bool {
+        match self.order().judge(last_event_id).asked {
+            Some((id, known)) => id == LogId::default() || known == KnownId::Position,
+            None => true,
+        }
+    }
+
+    /// See [`Hub::ready`].
+    pub(crate) async fn ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) {
+        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
+            return;
+        };
+        let mut looks = engine.looks();
+        while !topics.iter().all(|topic| topic.shared().is_read()) {
+            if looks.changed().await.is_err() {
+                return;
+            }
+        }
+        if !self.knows(last_event_id) {
+            let look = engine.request_look();
+            let _ = looks.wait_for(|done| *done >= look).await;
+        }
     }
 }
 
@@ -291,7 +356,7 @@ impl HubCore {
                 };
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
                 let meter = hub.meters.of(&name);
-                Shared::restored(config, log, Some(name), meter, end)
+                Shared::restored(config, log, Some(name), meter, end, None)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -417,7 +482,11 @@ impl HubCore {
             log.hold(Some(log.end()));
         }
         let meter = self.meters.of(&name);
-        let topic = Shared::named(Arc::clone(config), log, Some(name), meter);
+        let config = Arc::clone(config);
+        let topic = match order.has_engine() {
+            true => Shared::unread(config, log, name, meter),
+            false => Shared::named(config, log, Some(name), meter),
+        };
         order.note_new(&topic);
         topic
     }
