@@ -9,9 +9,11 @@
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use cli::Ending;
 use sse_core::{Event, KeyedRetention, Retention};
 use sse_net::{
     Config, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
@@ -27,14 +29,19 @@ use feed::{BATCH, Feed, Options};
 
 mod feed;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse(std::env::args().skip(1).collect())?;
-    let mut runtime = match options.threads {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    let runtime = runtime.worker_threads(options.threads).enable_all();
-    runtime.build()?.block_on(run(options))
+fn main() -> ExitCode {
+    cli::run("", |_| {
+        // The benchmarks' servers parse the same options.
+        let options = Options::parse(std::env::args().skip(1).collect());
+        let options = options.map_err(|error| Ending::Usage(error.to_string()))?;
+        let mut runtime = match options.threads {
+            1 => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
+        };
+        let runtime = runtime.worker_threads(options.threads).enable_all();
+        let runtime = runtime.build().map_err(Ending::failure)?;
+        runtime.block_on(run(options)).map_err(Ending::failure)
+    })
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {

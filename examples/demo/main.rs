@@ -52,7 +52,7 @@ async fn run(mut options: Options) -> Result<(), Ending> {
     let server = server.serve(demo.clone());
     let values = tokio::spawn(values::publish_while_watched(demo.values));
     tokio::spawn(async move { demo.feed.publish(options.every, options.count).await });
-    cli::print(format_args!("open {url} (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open {url} (Ctrl-C ends it)"));
     if let Some(certificate) = &certificate {
         let file = certificate.path().display();
         cli::print(format_args!(
@@ -88,9 +88,17 @@ impl Handler for Demo {
                 respond(request, SCRIPT, include_str!("shared-events.js"))
             }
             ("GET" | "HEAD", "/metrics") => {
-                let text = request.stats().to_prometheus();
+                let text = request.stats().to_prometheus() + &self.hub.stats().to_prometheus();
                 request.respond(Response::new(200).with_body(Snapshot::PROMETHEUS_TYPE, text))
             }
+            ("GET" | "HEAD", "/readyz") => {
+                let readiness = request.readiness();
+                request.respond(readiness)
+            }
+            ("GET" | "HEAD", "/healthz") if request.is_live() => {
+                request.respond(Response::new(204))
+            }
+            ("GET" | "HEAD", "/healthz") => request.reject(Rejection::UNAVAILABLE),
             ("GET" | "HEAD", _) => request.reject(Rejection::NOT_FOUND),
             _ => request.reject(Rejection::METHOD_NOT_ALLOWED),
         }

@@ -184,6 +184,7 @@ impl Topic {
     ) -> Published {
         let (mut id, mut evicted) = (None, Evicted::default());
         let before = state.log.newest_id();
+        self.shared.meter().add_published(events.len());
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
             let encoded = large.next_if(|(at, _)| *at == index);

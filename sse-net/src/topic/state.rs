@@ -11,6 +11,7 @@ use super::log::TopicLog;
 use super::waiters::{Waiters, Wakers};
 use super::watched::{Rare, Subscriptions};
 use crate::config::{SlowClients, TopicConfig};
+use crate::stats::Meter;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 pub(crate) struct Shared {
@@ -21,19 +22,22 @@ pub(crate) struct Shared {
     /// `None` for a topic that stands alone.
     name: Option<Arc<str>>,
     is_keyed: bool,
+    /// The counters, which many topics of a hub may share.
+    meter: Arc<Meter>,
 }
 
 impl Shared {
     pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: impl Into<TopicLog>) -> Arc<Self> {
-        Self::named(config.into(), log.into(), None)
+        Self::named(config.into(), log.into(), None, Arc::default())
     }
 
     pub(super) fn named(
         config: Arc<TopicConfig>,
         log: TopicLog,
         name: Option<Arc<str>>,
+        meter: Arc<Meter>,
     ) -> Arc<Self> {
-        Self::restored(config, log, name, None)
+        Self::restored(config, log, name, meter, None)
     }
 
     /// Creates a topic that may have ended in an earlier run.
@@ -41,12 +45,14 @@ impl Shared {
         config: Arc<TopicConfig>,
         log: TopicLog,
         name: Option<Arc<str>>,
+        meter: Arc<Meter>,
         end: Option<End>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
             newest: NewestId::new(log.newest_id()),
             is_keyed: log.is_keyed(),
+            meter,
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
@@ -60,6 +66,11 @@ impl Shared {
 
     pub(crate) const fn name(&self) -> Option<&Arc<str>> {
         self.name.as_ref()
+    }
+
+    /// Returns the counters.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub(crate) fn retention(&self) -> Retention {

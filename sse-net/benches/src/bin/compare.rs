@@ -1,7 +1,8 @@
 //! Compares `fanout` with bare loops, hyper and axum, and prints a table of measurements.
 //!
 //! The servers run on core 0 and the load on core 1. Arguments select measurements by name:
-//! `compare cpu memory`.
+//! `compare cpu memory`. `compare peers` measures other servers of event streams instead, and
+//! writes a table and pictures to `figures`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_linger;
 use sse_net_benches::ask::{measure, request};
 use sse_net_benches::load::{Kind, Load, Report};
+use sse_net_benches::peers;
 use sse_net_benches::probe::Probes;
 use sse_net_benches::process::{Cpu, Server};
 use sse_net_benches::publishers::Publishers;
@@ -25,6 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .output()?;
     if !pinned.status.success() {
         return Err("taskset failed".into());
+    }
+    if names == ["peers"] {
+        return peers::run();
     }
     println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
     for (name, bar) in BARS {

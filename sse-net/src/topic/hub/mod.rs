@@ -55,6 +55,7 @@ use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
 use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
+use crate::stats::{HubSnapshot, Meters};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// A set of named topics with one order of IDs, so that one connection follows many of them.
@@ -98,6 +99,7 @@ pub(crate) struct HubCore {
     safe: Option<Arc<SafeId>>,
     /// Not locked together with another.
     streams: Mutex<KeptStreams>,
+    meters: Meters,
 }
 
 impl Hub {
@@ -191,6 +193,16 @@ impl Hub {
     pub fn topics(&self) -> usize {
         self.0.names().count()
     }
+
+    /// Returns the counters of the topics.
+    ///
+    /// Costs an entry for each topic that is
+    /// [counted by itself](HubConfig::max_counted_topics).
+    #[must_use]
+    pub fn stats(&self) -> HubSnapshot {
+        let topics = self.topics();
+        self.0.meters.snapshot(topics)
+    }
 }
 
 impl fmt::Debug for Hub {
@@ -241,6 +253,7 @@ pub(crate) struct RestoredTopic {
 impl HubCore {
     fn new(config: HubConfig, epochs: Epochs, names: Names, safe: Option<Arc<SafeId>>) -> Self {
         Self {
+            meters: Meters::new(config.max_counted_topics),
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
@@ -277,7 +290,8 @@ impl HubCore {
                     }
                 };
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
-                Shared::restored(config, log, Some(name), end)
+                let meter = hub.meters.of(&name);
+                Shared::restored(config, log, Some(name), meter, end)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -402,7 +416,8 @@ impl HubCore {
         if order.is_held() {
             log.hold(Some(log.end()));
         }
-        let topic = Shared::named(Arc::clone(config), log, Some(name));
+        let meter = self.meters.of(&name);
+        let topic = Shared::named(Arc::clone(config), log, Some(name), meter);
         order.note_new(&topic);
         topic
     }
