@@ -71,7 +71,11 @@ fn check(written: &[Written<'_>], damage: Option<&Damage<'_>>) {
             }
             Written::Epoch(first, last) => vec![Entry::Epoch(log_id(first), last.map(log_id))],
             Written::Span(from, to) => vec![Entry::From(log_id(from)), Entry::UpTo(log_id(to))],
-            Written::Evicted(id, topic) => vec![Entry::Evicted(log_id(id), topic.map(Into::into))],
+            Written::Evicted(id, topic) => {
+                let removed = topic.map(|topic| Entry::Removed(log_id(id), topic.into()));
+                let evicted = Entry::Evicted(log_id(id), topic.map(Into::into));
+                removed.into_iter().chain([evicted]).collect()
+            }
         };
         for entry in entries {
             ends.push(file.len());

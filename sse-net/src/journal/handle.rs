@@ -280,7 +280,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 /// The writer's thread.
 fn run(mut writer: Writer, link: &Link) {
-    let mut is_armed = false;
+    let mut armed = None;
     loop {
         let time = now();
         let rest = unwind::catch("the thread of a journal", || writer.step(time));
@@ -294,9 +294,9 @@ fn run(mut writer: Writer, link: &Link) {
         };
         match urgency {
             // What has been done before the bell was armed has not rung it.
-            Some(urgency) if !is_armed => {
-                link.bell.arm(urgency);
-                is_armed = true;
+            Some(least) if armed != urgency => {
+                link.bell.arm(least);
+                armed = urgency;
                 continue;
             }
             Some(_) if link.bell.wait(until(time)) => writer.linger_until = Duration::ZERO,
@@ -304,7 +304,7 @@ fn run(mut writer: Writer, link: &Link) {
             None => thread::sleep(until(time)),
         }
         link.bell.disarm();
-        is_armed = false;
+        armed = None;
     }
 }
 

@@ -121,6 +121,9 @@ impl Contents {
             read(journal, &path, &mut buffer)?;
             if let Some(retention) = retention
                 && buffer.len() > END
+                && retention
+                    .0
+                    .is_exceeded(END / Record::LEN, END, Duration::ZERO)
                 && self.add_end(&buffer, retention)
             {
                 break;

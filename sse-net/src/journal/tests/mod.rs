@@ -95,7 +95,7 @@ impl Process {
             let rest = self.step();
             match rest {
                 Rest::Pause(until) | Rest::Linger(until) => {
-                    self.advance(until.saturating_sub(self.now.steady))
+                    self.advance(until.saturating_sub(self.now.steady));
                 }
                 Rest::Until(until) if until > self.now.steady && rest == last => return rest,
                 Rest::End => return rest,
