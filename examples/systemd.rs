@@ -75,6 +75,7 @@ pub(crate) fn notify_alive() -> Option<Duration> {
     Some(interval / 2)
 }
 
+#[derive(Clone, Copy)]
 enum Notice {
     Ready,
     Stopping,

@@ -40,6 +40,8 @@ test("events arrive in order, past events first", async (t) => {
     assert.equal(shown.ids[0], feed.ids[0]);
     assert.deepEqual([shown.gaps, shown.resumed], [[], []]);
   }
+  const { raw, lastEventId } = await read(page);
+  assert.match(raw, new RegExp(`^id: ${lastEventId}\\ndata: {.*}$`));
   // No favicon, nothing from other hosts, and one stream.
   assert.deepEqual(wire.requests.map(({ path }) => path), ["/", "/sse"]);
   assert.equal(wire.streams()[0].lastEventId, undefined);
@@ -73,10 +75,10 @@ test("the stream resumes after the network was interrupted, and nothing is misse
   assert.deepEqual(retries.map(({ lastEventId }) => lastEventId), [lost.lastEventId]);
 });
 
-for (const [what, stop] of [
-  ["killed", (demo) => demo.kill()],
-  ["stopped by Ctrl-C", (demo) => demo.stop("SIGINT")],
-  ["stopped by SIGTERM", (demo) => demo.stop("SIGTERM")],
+for (const [what, reason, stop] of [
+  ["killed", /^Connection lost\./, (demo) => demo.kill()],
+  ["stopped by Ctrl-C", /^The server was stopped on purpose/, (demo) => demo.stop("SIGINT")],
+  ["stopped by SIGTERM", /^The server was stopped on purpose/, (demo) => demo.stop("SIGTERM")],
 ]) {
   test(`the page reports a gap after the server was ${what} and restarted`, async (t) => {
     const demo = await startDemo(t);
@@ -86,6 +88,7 @@ for (const [what, stop] of [
 
     await stop(demo);
     const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+    assert.match(lost.notice, reason);
     await startDemo(t, "--listen", `127.0.0.1:${demo.port}`, "--every", "0.2");
     const feed = await observe(t, demo.port);
 
@@ -95,6 +98,7 @@ for (const [what, stop] of [
     assert.deepEqual([found.gaps, found.resumed], [[`gap after ${lost.lastEventId}: events may be missing; continued with ${first}`], []]);
     assert.match(found.notice, /Events may be missing/);
     assert.equal(wire.streams().at(-1).lastEventId, lost.lastEventId);
+    await until("the notice to disappear", () => read(page), ({ notice }) => notice.startsWith("Events appear here"));
   });
 }
 
@@ -268,6 +272,7 @@ function read(page) {
       gaps: rows("li.gap").map((row) => row.textContent),
       watching: one("#watching").textContent,
       heartbeat: one("#heartbeat").textContent,
+      raw: one("#raw").textContent,
       errors: globalThis.errors,
     };
   });

@@ -1,5 +1,6 @@
 //! The feed: one event at an interval, the same for all clients.
 
+use std::f64::consts::TAU;
 use std::fs::{self, File};
 use std::io;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl Feed {
         for _ in 0..count.unwrap_or(u64::MAX) {
             ticks.tick().await;
             let tick = Event::new().json_data(&Tick {
-                text: "hey there",
+                text: log_entry(),
                 ts: now(),
                 watching: self.watching.load(Ordering::Relaxed),
             });
@@ -58,6 +59,13 @@ impl Feed {
         }
         let close = Event::new().event(CLOSE).data("");
         Ok(self.topic.finish(Some(&close))?)
+    }
+
+    /// Tells the clients that the server is stopped on purpose.
+    pub(crate) fn announce_restart(&self) {
+        let restarting = Event::new().event(RESTARTING).data("");
+        // A feed that is over has no clients to tell.
+        let _ = self.topic.publish(&restarting);
     }
 
     /// Records the feed to a new file until the program ends.
@@ -100,11 +108,52 @@ impl Feed {
 
 #[derive(Serialize)]
 struct Tick {
-    text: &'static str,
+    text: String,
     /// Seconds since 1970.
     ts: u64,
     watching: usize,
 }
+
+/// Returns an entry of a made-up lighthouse's log. It depends on the time alone, so that the log
+/// goes on smoothly after a restart.
+fn log_entry() -> String {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    let time = elapsed.map_or(0.0, |elapsed| elapsed.as_secs_f64());
+    let wave = |period: f64| (time * TAU / period).sin();
+    match now() % 4 {
+        0 => {
+            let trend = if (time * TAU / 240.0).cos() > 0.0 {
+                "rising"
+            } else {
+                "falling"
+            };
+            format!("Tide {:.2} m, {trend}", 2.4 + 1.6 * wave(240.0))
+        }
+        1 => {
+            let knots = 14.0 + 8.0 * wave(90.0) + 3.0 * wave(17.0);
+            let direction =
+                DIRECTIONS[usize::from(wave(300.0) > 0.0) * 2 + usize::from(wave(170.0) > 0.0)];
+            format!("Wind {direction}, {knots:.0} knots")
+        }
+        2 => format!("Visibility {:.0} miles", 9.0 + 6.0 * wave(200.0)),
+        _ => {
+            let ship = SHIPS[usize::try_from(now() / 4).unwrap_or(0) % SHIPS.len()];
+            format!("The {ship} passes")
+        }
+    }
+}
+
+const DIRECTIONS: [&str; 4] = ["north", "west", "south-west", "south"];
+
+const SHIPS: [&str; 7] = [
+    "Albatross",
+    "Cormorant",
+    "Fulmar",
+    "Gannet",
+    "Kittiwake",
+    "Petrel",
+    "Puffin",
+];
 
 fn now() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -113,6 +162,9 @@ fn now() -> u64 {
 
 /// The type of the last event; the page closes its EventSource on it.
 const CLOSE: EventType = EventType::from_static("close");
+
+/// The type of the last event before the server is stopped; the page says so.
+const RESTARTING: EventType = EventType::from_static("restarting");
 
 /// The number of past events that a new client gets.
 const HISTORY: usize = 10;

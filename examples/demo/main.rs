@@ -51,7 +51,8 @@ async fn run(mut options: Options) -> Result<(), Ending> {
     let progress = written.then(|| demo.feed.show_progress(options.record));
     let server = server.serve(demo.clone());
     let values = tokio::spawn(values::publish_while_watched(demo.values));
-    tokio::spawn(async move { demo.feed.publish(options.every, options.count).await });
+    let feed = demo.feed.clone();
+    tokio::spawn(async move { feed.publish(options.every, options.count).await });
     cli::print_serving(format_args!("open {url} (Ctrl-C ends it)"));
     if let Some(certificate) = &certificate {
         let file = certificate.path().display();
@@ -64,6 +65,7 @@ async fn run(mut options: Options) -> Result<(), Ending> {
     signals.next().await;
     drop(progress);
     values.abort();
+    demo.feed.announce_restart();
     tokio::select! {
         biased;
         () = signals.next() => {} // A second signal ends the program at once.

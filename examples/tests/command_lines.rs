@@ -24,6 +24,7 @@ macro_rules! program {
 
 const PROGRAMS: &[Program] = &[
     program!("chat", &[], true),
+    program!("conformance", &[], false),
     program!("contract", &[], true),
     program!("cookbook", &["state"], true),
     // Without the scripts that npm installs, they do not get as far as listening.
