@@ -44,7 +44,7 @@ async fn handle(mut request: Request, runs: Runs) -> Answer {
             if runs.stop(id) {
                 request.respond(Response::new(204))
             } else {
-                request.reject(Rejection::NOT_FOUND.because("no such run is going on"))
+                request.reject(Rejection::NOT_FOUND.because("no such run is running"))
             }
         }
         _ => request.reject(Rejection::NOT_FOUND),
@@ -108,7 +108,7 @@ async fn serve(listen: &str) -> io::Result<()> {
     let mut signals = Signals::new()?;
     let listener = cli::bind(listen, |address| Tcp::default().bind(address))?;
     let host = cli::url_host(listener.local_addr()?);
-    cli::print(format_args!("open http://{host}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open http://{host}/ (Ctrl-C ends it)"));
     let runs = Runs::new(
         Hub::new(HubConfig::default()),
         RunsConfig::default().end_event(end_event),

@@ -1,6 +1,7 @@
 //! Command lines, messages, signals and exit statuses, shared by the programs.
 
 mod client;
+mod systemd;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use std::{env, fmt};
 
 pub use client::{ClientOptions, connect, not_a_url};
+pub use systemd::Sockets;
 
 /// Runs a program and returns its exit status.
 ///
@@ -41,6 +43,12 @@ pub fn print(line: impl fmt::Display) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// Prints the line of a program that serves from now on, and reports that it is ready.
+pub fn print_serving(line: impl fmt::Display) {
+    print(line);
+    systemd::notify_ready();
+}
+
 /// Prints a line to standard error. Ignores write errors.
 pub fn print_error(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
@@ -50,13 +58,28 @@ pub fn print_error(line: impl fmt::Display) {
 ///
 /// # Errors
 ///
-/// The last error of `bind`.
+/// The last error of `bind`, as a sentence that names the address and `--listen`.
 pub fn bind<L>(listen: &str, bind: impl Fn(&str) -> io::Result<L>) -> io::Result<L> {
-    match listen.strip_prefix(':') {
+    let bound = match listen.strip_prefix(':') {
         // IPv6 sockets take IPv4 as well, but not every system has IPv6.
         Some(port) => bind(&format!("[::]:{port}")).or_else(|_| bind(&format!("0.0.0.0:{port}"))),
         None => bind(listen),
-    }
+    };
+    bound.map_err(|error| cant_listen("--listen", listen, &error))
+}
+
+/// Returns the error of a listener as a sentence that names the option with its address.
+#[must_use]
+pub fn cant_listen(option: &str, at: &str, error: &io::Error) -> io::Error {
+    let sentence = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{at} is in use; end the other program, or choose another address with {option}"
+            )
+        }
+        _ => format!("{option} can't listen on {at:?}: {error}"),
+    };
+    io::Error::new(error.kind(), sentence)
 }
 
 /// Returns the host and port for a URL: `localhost` where the address is unspecified.
@@ -126,6 +149,8 @@ impl Drop for Progress {
 }
 
 /// Waits for Ctrl-C and, on Unix, SIGTERM. Signals are caught from `new` on.
+///
+/// Meanwhile, the watchdog of the service manager gets its notices, if there is one.
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
@@ -159,22 +184,36 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next signal.
-    #[cfg(unix)]
+    /// Waits for the next signal, and reports that the program stops.
     pub async fn next(&mut self) {
+        tokio::select! {
+            () = self.signal() => systemd::notify_stopping(),
+            () = feed_watchdog() => {}
+        }
+    }
+
+    #[cfg(unix)]
+    async fn signal(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
     }
 
-    /// Waits for the next signal.
     #[cfg(not(unix))]
-    pub async fn next(&mut self) {
+    async fn signal(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
     }
+}
+
+/// Reports that the program is alive for as long as its runtime has time for that.
+async fn feed_watchdog() {
+    while let Some(interval) = systemd::notify_alive() {
+        tokio::time::sleep(interval).await;
+    }
+    std::future::pending().await
 }
 
 /// The command line: options, some of which take a value.
@@ -215,15 +254,35 @@ impl Args {
     /// # Errors
     ///
     /// [`Ending::Help`] for `--help`, [`Ending::Usage`] for any other option.
-    pub fn listen_address(mut self, default: &str) -> Result<String, Ending> {
+    pub fn listen_address(self, default: &str) -> Result<String, Ending> {
+        let (listen, []) = self.listen_and_operands(default, "no operand")?;
+        Ok(listen)
+    }
+
+    /// Like [`listen_address`](Self::listen_address), and returns the operands too.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Ending::Usage`] for another number of operands; `what` says which belong
+    /// there.
+    pub fn listen_and_operands<const N: usize>(
+        mut self,
+        default: &str,
+        what: &str,
+    ) -> Result<(String, [String; N]), Ending> {
         let mut listen = default.to_owned();
+        let mut operands = Vec::new();
         while let Some(option) = self.option()? {
             match &*option {
                 "--listen" => listen = self.value("an address")?,
-                _ => return Err(self.unknown()),
+                _ if option.starts_with('-') || N == 0 => return Err(self.unknown()),
+                _ => operands.push(option),
             }
         }
-        Ok(listen)
+        let operands = operands
+            .try_into()
+            .map_err(|_| Ending::Usage(format!("the program takes {what}")))?;
+        Ok((listen, operands))
     }
 
     /// Returns the value of the last option. `what` names its type in the error.

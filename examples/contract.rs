@@ -45,12 +45,11 @@ fn main() -> ExitCode {
 }
 
 async fn serve(listen: &str) -> Result<(), Ending> {
-    let failed = |error| Ending::Failure(format!("can't listen on {listen:?}: {error}"));
-    let listener =
-        cli::bind(listen, |address| std::net::TcpListener::bind(address)).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let listener = TcpListener::from_std(listener).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let listener = cli::bind(listen, |address| std::net::TcpListener::bind(address))
+        .map_err(Ending::failure)?;
+    listener.set_nonblocking(true).map_err(Ending::failure)?;
+    let listener = TcpListener::from_std(listener).map_err(Ending::failure)?;
+    let address = listener.local_addr().map_err(Ending::failure)?;
     cli::print(format_args!("http://{}/", cli::url_host(address)));
     let service = Arc::new(Service::default());
     let routes = Router::new()
@@ -86,7 +85,7 @@ impl Service {
 }
 
 async fn capabilities() -> impl IntoResponse {
-    const CAPABILITIES: &str = r#"{"capabilities": ["bom", "comments", "headers", "last-event-id", "post", "read-timeout", "report", "restart", "server-directed-shutdown-request"]}"#;
+    const CAPABILITIES: &str = r#"{"capabilities": ["bom", "comments", "headers", "last-event-id", "payload-size-stress-testable", "post", "read-timeout", "report", "restart", "server-directed-shutdown-request"]}"#;
     ([(header::CONTENT_TYPE, "application/json")], CAPABILITIES)
 }
 

@@ -90,7 +90,7 @@ async fn serve(listen: &str, script: String) -> io::Result<()> {
     let mut signals = Signals::new()?;
     let listener = cli::bind(listen, |address| Tcp::default().bind(address))?;
     let host = cli::url_host(listener.local_addr()?);
-    cli::print(format_args!("open http://{host}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open http://{host}/ (Ctrl-C ends it)"));
     let clock = Topic::new(Retention::events(10));
     tokio::spawn(tick(clock.clone()));
     let script = Response::new(200).with_body("text/javascript", script);

@@ -160,7 +160,9 @@ Reads JSON lines and writes them as an event stream. A line has any of
   "data"     the data, which may have several lines
   "comment"  a comment, which browsers ignore
 Blank lines are skipped, and so is a byte order mark at the start.
-An invalid line is reported on standard error and skipped; the exit status is then 1."#;
+An invalid line is reported on standard error and skipped; the exit status is then 1.
+
+  --help     print this text"#;
 
 /// The maximum length of a line in bytes, the same as in `decode`.
 const MAX_LINE: usize = Decoder::DEFAULT_MAX_LINE;

@@ -3,15 +3,18 @@
 //! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
 //! run on separate threads. `--flood` publishes without pause. `--second RATE` is the rate
 //! of another topic, `/second`. With `--topics N --follow K`, the events go to N topics of a hub
-//! in turn, and each client follows K of them. With `--keys N`, the topic is keyed and the events
-//! are those of N keys in turn. With `--redis URL`, several servers share the topics, and those with
-//! `--follower` publish nothing. `--help` lists all options.
+//! in turn, and each client follows K of them. With `--own N`, each also follows one of N topics
+//! without events. With `--keys N`, the topic is keyed and the events are those of N keys in turn.
+//! With `--redis URL`, several servers share the topics, and those with `--follower` publish
+//! nothing. `--help` lists all options.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use cli::Ending;
 use sse_core::{Event, KeyedRetention, Retention};
 use sse_net::{
     Config, Engine, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
@@ -27,14 +30,19 @@ use feed::{BATCH, Feed, Options};
 
 mod feed;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse(std::env::args().skip(1).collect())?;
-    let mut runtime = match options.threads {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    let runtime = runtime.worker_threads(options.threads).enable_all();
-    runtime.build()?.block_on(run(options))
+fn main() -> ExitCode {
+    cli::run("", |_| {
+        // The benchmarks' servers parse the same options.
+        let options = Options::parse(std::env::args().skip(1).collect());
+        let options = options.map_err(|error| Ending::Usage(error.to_string()))?;
+        let mut runtime = match options.threads {
+            1 => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
+        };
+        let runtime = runtime.worker_threads(options.threads).enable_all();
+        let runtime = runtime.build().map_err(Ending::failure)?;
+        runtime.block_on(run(options)).map_err(Ending::failure)
+    })
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
@@ -53,7 +61,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .keyed(KeyedRetention::default().keys(options.keys).bytes(bytes))
         .linger(options.linger)
         .slow_clients(slow_clients);
-    let hub = HubConfig::from(config.clone()).max_topics(options.topics);
+    let hub = HubConfig::from(config.clone()).max_topics(options.topics + options.own);
     let hub = match &options.redis {
         Some(url) => {
             let config = config.clone().retention(Retention::events(10_000));
@@ -63,11 +71,13 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     };
     let topics = match options.topics {
         _ if options.keys > 0 => vec![hub.keyed_topic("feed")?],
-        1 if options.redis.is_none() => vec![Topic::new(config)],
+        1 if options.own == 0 && options.redis.is_none() => vec![Topic::new(config)],
         count => (0..count)
             .map(|number| hub.topic(number.to_string()))
             .collect::<Result<_, _>>()?,
     };
+    let own = (0..options.own).map(|number| hub.topic(format!("own {number}")));
+    let own = own.collect::<Result<Vec<_>, _>>()?;
     let keys = (0..options.keys).map(|key| key.to_string()).collect();
     let mut publisher = Publisher::new(topics.clone(), keys);
     let second = Topic::new(TopicConfig::default());
@@ -98,7 +108,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
             _ => {
                 let first = clients.fetch_add(1, Ordering::Relaxed);
                 let numbers = (first..first + options.follow).map(|number| number % followed.len());
-                request.follow_all(numbers.map(|number| &followed[number]))
+                let own = own.get(first % own.len().max(1));
+                request.follow_all(numbers.map(|number| &followed[number]).chain(own))
             }
         })
     });

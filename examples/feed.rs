@@ -34,6 +34,8 @@ pub struct Options {
     pub topics: usize,
     /// The number of topics that each client follows.
     pub follow: usize,
+    /// The number of further topics without events, one of which each client follows, too.
+    pub own: usize,
     /// The URL of a Redis server, over which several servers share the topics.
     pub redis: Option<String>,
     /// Whether another server publishes.
@@ -42,7 +44,10 @@ pub struct Options {
 
 /// The text of `--help`.
 const HELP: &str = "\
-A server of one feed for all clients.
+Usage: fanout [OPTIONS]
+
+Serves one feed to all clients, for measuring. The servers that it is compared with have the
+same options.
 
   --port PORT, --unix PATH      where to listen
   --tls --cert FILE --key FILE  serve TLS on the port
@@ -55,9 +60,12 @@ A server of one feed for all clients.
   --linger MILLISECONDS         collect events for this time (default 0)
   --threads COUNT               worker threads (default 1)
   --topics COUNT                topics of a hub, published to in turn (default 1)
+  --keys COUNT                  keys of a keyed topic, published in turn (default 0: no keys)
   --follow COUNT                topics that each client follows (default 1)
+  --own COUNT                   topics without events, one of which each client follows, too
   --redis URL                   share the topics with other servers over Redis
   --follower                    publish nothing: another server does
+  --help                        print this text
 ";
 
 impl Options {
@@ -90,6 +98,7 @@ impl Options {
             threads: value(&mut args, "--threads")?.unwrap_or(1),
             topics: value(&mut args, "--topics")?.unwrap_or(1),
             follow: value(&mut args, "--follow")?.unwrap_or(1),
+            own: value(&mut args, "--own")?.unwrap_or(0),
             redis: value(&mut args, "--redis")?,
             follower: flag(&mut args, "--follower"),
         };
@@ -100,7 +109,7 @@ impl Options {
             return Err("--topics goes without --flood and --preload".into());
         }
         match args.first() {
-            Some(unknown) => Err(format!("unknown option {unknown}").into()),
+            Some(unknown) => Err(format!("there is no option {unknown:?}").into()),
             None => Ok(options),
         }
     }
@@ -113,7 +122,7 @@ impl Options {
 /// The value is missing or not of type `T`.
 pub fn value<T>(args: &mut Vec<String>, name: &str) -> Result<Option<T>, Box<dyn Error>>
 where
-    T: FromStr<Err: Error + 'static>,
+    T: FromStr<Err: Error>,
 {
     let Some(at) = args.iter().position(|arg| arg == name) else {
         return Ok(None);
@@ -122,7 +131,11 @@ where
     if at == args.len() {
         return Err(format!("{name} needs a value").into());
     }
-    Ok(Some(args.remove(at).parse()?))
+    let value = args.remove(at);
+    match value.parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(format!("{name} cannot be {value:?}: {error}").into()),
+    }
 }
 
 /// Removes `--name` from `args` and returns whether it was there.

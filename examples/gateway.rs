@@ -51,7 +51,7 @@ async fn run(listen: &str, is_inside_axum: bool) -> io::Result<()> {
     let signals = Signals::new()?;
     let listener = cli::bind(listen, |address| Tcp::default().bind(address))?;
     let host = cli::url_host(listener.local_addr()?);
-    cli::print(format_args!("serving http://{host}/v1 (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("serving http://{host}/v1 (Ctrl-C ends it)"));
     if is_inside_axum {
         inside_axum::serve(listener, signals).await?;
     } else {

@@ -99,7 +99,7 @@ async fn serve(listen: &str, scripts: String) -> io::Result<()> {
     let mut signals = Signals::new()?;
     let listener = cli::bind(listen, |address| Tcp::default().bind(address))?;
     let host = cli::url_host(listener.local_addr()?);
-    cli::print(format_args!("open http://{host}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open http://{host}/ (Ctrl-C ends it)"));
     let messages = Topic::new(Retention::events(200));
     let app = App {
         messages,

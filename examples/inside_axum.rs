@@ -81,7 +81,7 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
     // hyper has no write deadline; the user timeout of `Tcp` disconnects clients that stall.
     let listener = cli::bind(listen, |address| Tcp::default().bind(address))?.into_std()?;
     let port = listener.local_addr()?.port();
-    cli::print(format_args!(
+    cli::print_serving(format_args!(
         "open https://localhost:{port}/ (Ctrl-C ends it)"
     ));
 

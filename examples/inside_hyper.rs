@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 async fn serve(listen: &str) -> io::Result<()> {
     let listener = cli::bind(listen, |address| Tcp::default().bind(address))?;
     let host = cli::url_host(listener.local_addr()?);
-    cli::print(format_args!("curl -N http://{host}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("curl -N http://{host}/ (Ctrl-C ends it)"));
     let responder = Responder::new(Config::default());
     let ticks = Topic::new(Retention::events(1000));
     tokio::spawn(publish(ticks.clone()));

@@ -20,8 +20,7 @@ use sse_core::{EventId, Rejection, UpgradeError, Upgrader};
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
         let listen = args.listen_address("127.0.0.1:31337")?;
-        run(&listen)
-            .map_err(|error| Ending::Failure(format!("can't listen on {listen:?}: {error}")))
+        run(&listen).map_err(Ending::failure)
     })
 }
 
@@ -36,7 +35,7 @@ fn run(listen: &str) -> io::Result<()> {
         process::exit(0);
     };
     ctrlc::set_handler(close).map_err(io::Error::other)?;
-    cli::print(format_args!(
+    cli::print_serving(format_args!(
         "curl -N http://{}/sse (Ctrl-C ends it)",
         cli::url_host(listener.local_addr()?)
     ));

@@ -5,20 +5,29 @@
 
 use std::error::Error;
 use std::net::TcpListener;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use cli::Ending;
 use sse_core::{UpgradeError, Upgrader};
 use sse_tls::PemFiles;
 use sse_tls::rustls::{ServerConnection, StreamOwned};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
-    let files = args.next().zip(args.next());
-    let (certificate, key) = files.ok_or("usage: tls_blocking CERTIFICATE KEY")?;
-    let tls = PemFiles::new(certificate, key).load()?;
+fn main() -> ExitCode {
+    cli::run(USAGE, |args| {
+        let (listen, files) = args.listen_and_operands("127.0.0.1:8443", FILES)?;
+        serve(&listen, files).map_err(Ending::failure)
+    })
+}
 
-    for socket in TcpListener::bind("127.0.0.1:8443")?.incoming() {
+fn serve(listen: &str, [certificate, key]: [String; 2]) -> Result<(), Box<dyn Error>> {
+    let tls = PemFiles::new(certificate, key).load()?;
+    let listener = cli::bind(listen, |address| TcpListener::bind(address))?;
+    let host = cli::url_host(listener.local_addr()?);
+    cli::print_serving(format_args!("curl -N https://{host}/ (Ctrl-C ends it)"));
+
+    for socket in listener.incoming() {
         let (socket, session) = (socket?, ServerConnection::new(tls.current())?);
         thread::spawn(move || -> Result<(), UpgradeError> {
             socket.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -39,3 +48,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+const FILES: &str = "two files, a certificate and its key";
+
+const USAGE: &str = "\
+Usage: tls_blocking [OPTIONS] CERTIFICATE KEY
+
+Serves ten events to each client over TLS, with a thread for each connection. CERTIFICATE is
+followed by its issuers, and both files are PEM.
+
+  --listen ADDR  the address to listen on (127.0.0.1:8443); :8443 is port 8443 on all
+                 addresses, and port 0 any free port
+  --help         print this text";

@@ -150,6 +150,26 @@ test("with a journal the page resumes after a restart, and a new page has the ta
   assert.ok(shown.points < 2 * RIVERS.length, `${shown.points} points`);
 });
 
+test("after an outage the page has the newest value of each river at once, and no history", async (t) => {
+  const { demo, wire } = await serve(t);
+  const page = await openPage(await newContext(t), wire);
+  // The values are measured while anybody follows them.
+  const other = await openPage(await newContext(t), demo);
+  for (const each of [page, other]) await until("all topics", () => read(each), isComplete);
+  wire.cut();
+  const lost = await until("reconnecting", () => read(page), ({ state }) => state === "reconnecting");
+  const { points } = await read(other);
+  await until("three values of each river", () => read(other), (shown) => shown.points > points + 3 * RIVERS.length);
+  wire.mend();
+  const found = await until("a value of each river", () => read(page), (shown) => shown.points >= lost.points + RIVERS.length);
+  assert.ok(found.points < lost.points + 2 * RIVERS.length, `${found.points - lost.points} points`);
+  assert.deepEqual([found.state, found.rivers, found.notes, found.errors], ["open", RIVERS, [], []]);
+  // One value in 100 ms may have reached only one of the pages.
+  const [ours, theirs] = await Promise.all([read(page), read(other)]);
+  const older = ours.levels.filter((level, at) => level !== theirs.levels[at]);
+  assert.ok(older.length <= 3, `${older.length} values differ`);
+});
+
 test("topics that were switched while the server ran are followed after its restart", async (t) => {
   const journal = await mkdtemp(join(tmpdir(), "sse-demo-"));
   t.after(() => rm(journal, { recursive: true }));
@@ -217,6 +237,7 @@ function read(page) {
       notice: texts("#notice")[0],
       visitor: texts("#visitor")[0],
       rivers: texts("#values tbody th"),
+      levels: texts("#values tbody .level"),
       points: [...document.querySelectorAll("canvas")].reduce((sum, { points }) => sum + points.length, 0),
       mails: texts("#inbox li:not(.note) .text"),
       feed: texts("#feed li:not(.note) .who"),

@@ -1,12 +1,15 @@
 //! The server and its listeners.
 
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 use cli::Ending;
 use sse_core::EventType;
 use sse_net::{Config, Heartbeat, Server, Tcp};
 use sse_tls::TlsListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
 
 use crate::cant_start;
 use crate::encrypt::CertificateFile;
@@ -16,26 +19,43 @@ use crate::options::Options;
 pub(crate) fn listen(
     options: &mut Options,
 ) -> Result<(Server, String, Option<CertificateFile>), Ending> {
-    let tcp = cli::bind(&options.listen, |address| Tcp::default().bind(address));
-    let tcp = tcp.map_err(|error| cant_listen("--listen", &options.listen, &error))?;
-    let address = tcp.local_addr().map_err(cant_start)?;
-    let server = Server::new(config(options));
-    let (mut server, scheme, certificate) = match options.tls.take() {
-        Some(source) => {
-            let (tls, certificate) = source.load(address.ip())?;
-            (
-                server.listen(TlsListener::new(tcp, tls)),
-                "https",
-                certificate,
-            )
+    let mut listeners = Vec::new();
+    for (name, socket) in mem::take(&mut options.sockets.tcp) {
+        let tcp = Tcp::default().adopt(socket).map_err(cant_start)?;
+        listeners.push((tcp, name != "http"));
+    }
+    if let Some(listen) = &options.listen {
+        let tcp = cli::bind(listen, |address| Tcp::default().bind(address));
+        listeners.push((tcp.map_err(Ending::failure)?, true));
+    }
+    let mut server = Server::new(config(options));
+    let (mut url, mut certificate, mut tls) = (None, None, None);
+    for (tcp, may_have_tls) in listeners {
+        let address = tcp.local_addr().map_err(cant_start)?;
+        if may_have_tls && let Some(source) = options.tls.take() {
+            let (loaded, file) = source.load(address.ip())?;
+            (certificate, tls) = (file, Some(loaded));
         }
-        None => (server.listen(tcp), "http", None),
-    };
+        let tls = tls.clone().filter(|_| may_have_tls);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        url.get_or_insert_with(|| format!("{scheme}://{}/", cli::url_host(address)));
+        server = match tls {
+            Some(tls) => server.listen(TlsListener::new(tcp, tls)),
+            None => server.listen(tcp),
+        };
+    }
+    #[cfg(unix)]
+    for (_, socket) in mem::take(&mut options.sockets.unix) {
+        socket.set_nonblocking(true).map_err(cant_start)?;
+        let socket = UnixListener::from_std(socket).map_err(cant_start)?;
+        server = server.listen(socket);
+    }
     if let Some(path) = &options.unix {
         let listening = listen_unix(server, path);
-        server = listening.map_err(|error| cant_listen("--unix", path, &error))?;
+        server =
+            listening.map_err(|error| Ending::failure(cli::cant_listen("--unix", path, &error)))?;
     }
-    let url = format!("{scheme}://{}/", cli::url_host(address));
+    let url = url.unwrap_or_else(|| "the Unix socket".to_owned());
     Ok((server, url, certificate))
 }
 
@@ -71,17 +91,6 @@ fn raise_file_limit(wanted: usize) -> usize {
         ));
     }
     room
-}
-
-fn cant_listen(option: &str, at: &str, error: &io::Error) -> Ending {
-    Ending::Failure(match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "{at} is in use; end the other program, or choose another address with {option}"
-            )
-        }
-        _ => format!("can't listen on {at:?}: {error}"),
-    })
 }
 
 const HEARTBEAT: EventType = EventType::from_static("heartbeat");

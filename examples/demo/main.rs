@@ -52,7 +52,7 @@ async fn run(mut options: Options) -> Result<(), Ending> {
     let server = server.serve(demo.clone());
     let values = tokio::spawn(values::publish_while_watched(demo.values));
     tokio::spawn(async move { demo.feed.publish(options.every, options.count).await });
-    cli::print(format_args!("open {url} (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open {url} (Ctrl-C ends it)"));
     if let Some(certificate) = &certificate {
         let file = certificate.path().display();
         cli::print(format_args!(
@@ -92,15 +92,22 @@ impl Handler for Demo {
                 respond(request, SCRIPT, include_str!("shared-events.js"))
             }
             ("GET" | "HEAD", "/metrics") => {
+                let text = request.stats().to_prometheus() + &self.hub.stats().to_prometheus();
                 let engine = engine.map(|engine| engine.to_prometheus());
-                let text = request.stats().to_prometheus() + &engine.unwrap_or_default();
+                let text = text + &engine.unwrap_or_default();
                 request.respond(Response::new(200).with_body(Snapshot::PROMETHEUS_TYPE, text))
             }
-            // For a load balancer: whether this node is connected to its engine.
-            ("GET" | "HEAD", "/ready") => match engine {
+            ("GET" | "HEAD", "/readyz") => match engine {
                 Some(engine) if !engine.is_ready => request.reject(Rejection::UNAVAILABLE),
-                _ => request.respond(Response::new(204)),
+                _ => {
+                    let readiness = request.readiness();
+                    request.respond(readiness)
+                }
             },
+            ("GET" | "HEAD", "/healthz") if request.is_live() => {
+                request.respond(Response::new(204))
+            }
+            ("GET" | "HEAD", "/healthz") => request.reject(Rejection::UNAVAILABLE),
             ("GET" | "HEAD", _) => request.reject(Rejection::NOT_FOUND),
             _ => request.reject(Rejection::METHOD_NOT_ALLOWED),
         }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use cli::{Args, Ending};
+use cli::{Args, Ending, Sockets};
 use sse_core::Upgrader;
 
 use crate::encrypt;
 
 pub(crate) struct Options {
-    pub(crate) listen: String,
+    /// The sockets that were passed to the program.
+    pub(crate) sockets: Sockets,
+    /// `None` if there are such sockets and no other address was asked for.
+    pub(crate) listen: Option<String>,
     pub(crate) unix: Option<String>,
     pub(crate) count: Option<u64>,
     pub(crate) every: Duration,
@@ -25,7 +28,8 @@ impl Options {
     pub(crate) fn parse(mut args: Args) -> Result<Self, Ending> {
         let upgrader = Upgrader::new().allow_methods(["GET", "HEAD", "POST"]);
         let mut options = Self {
-            listen: "127.0.0.1:31337".to_owned(),
+            sockets: Sockets::take().map_err(Ending::failure)?,
+            listen: None,
             unix: None,
             count: None,
             every: Duration::from_secs(1),
@@ -40,7 +44,7 @@ impl Options {
         let mut tls = encrypt::Options::default();
         while let Some(option) = args.option()? {
             match &*option {
-                "--listen" => options.listen = args.value("an address")?,
+                "--listen" => options.listen = Some(args.value("an address")?),
                 "--unix" => options.unix = Some(args.value("a path")?),
                 "--count" => options.count = Some(args.value("a number")?),
                 "--every" => options.every = args.seconds()?,
@@ -62,6 +66,9 @@ impl Options {
             }
         }
         options.tls = tls.source()?;
+        if options.sockets.is_empty() {
+            options.listen.get_or_insert("127.0.0.1:31337".to_owned());
+        }
         match (&options.redis, &options.journal, options.count) {
             (Some(_), None, None) | (None, ..) => Ok(options),
             (Some(_), ..) => Err(Ending::Usage(REDIS.to_owned())),
@@ -77,6 +84,9 @@ Usage: demo [OPTIONS]
 Serves a page that shows a feed, and the feed at /sse: one event a second, the same for all
 clients. A new client gets the last ten events first; one that reconnects gets the events
 after its last event ID. Ctrl-C drains the server; a second Ctrl-C ends it at once.
+
+Sockets that systemd passes are served too; with --tls, all but those that have the name
+`http` speak TLS. Metrics are at /metrics, probes at /healthz and /readyz.
 
 The page at /hub shows three topics over one connection: the feed, a table of changing values
 and an inbox of messages for its visitor. Other tabs of the browser share the connection.

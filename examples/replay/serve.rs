@@ -14,14 +14,13 @@ use crate::recording::Recording;
 
 /// Serves the recording over HTTP.
 pub(crate) async fn serve(recording: Recording, listen: &str) -> Result<(), Ending> {
-    let tcp = cli::bind(listen, |address| Tcp::default().bind(address))
-        .map_err(|error| Ending::Failure(format!("can't listen on {listen:?}: {error}")))?;
+    let tcp = cli::bind(listen, |address| Tcp::default().bind(address)).map_err(Ending::failure)?;
     let address = cli::url_host(tcp.local_addr().map_err(cant_start)?);
     // For pages under development, which may be served from any origin.
     let config = Config::default().upgrader(Upgrader::new().allow_any_origin());
     let mut signals = Signals::new().map_err(cant_start)?;
     let server = Server::new(config).listen(tcp).serve(recording.clone());
-    cli::print(format_args!("open http://{address}/ (Ctrl-C ends it)"));
+    cli::print_serving(format_args!("open http://{address}/ (Ctrl-C ends it)"));
     let progress = recording.show_progress();
     signals.next().await;
     drop(progress);

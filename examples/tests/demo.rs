@@ -31,6 +31,8 @@ fn each_request_gets_its_response() {
         ("HEAD /", "200 OK", html, ""),
         ("HEAD /sse", "200 OK", stream, ""),
         ("HEAD /metrics", "200 OK", METRICS, ""),
+        ("GET /readyz", "200 OK", "", "the server is ready\n"),
+        ("HEAD /healthz", "204 No Content", "", ""),
         ("HEAD /nothing", "404 Not Found", "", ""),
         (
             "GET /nothing",

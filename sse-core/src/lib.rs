@@ -7,7 +7,8 @@
 //! This crate deliberately has no runtime, opens no socket and no file, starts no thread and
 //! reads no clock: time is an argument. It is not an HTTP server either. It responds to one
 //! request per connection and owns the connection from then on. A server with many clients is
-//! in the crate `sse-net`.
+//! in the crate `sse-net`. Whole programs for common tasks are in the repository's cookbook,
+//! `examples/cookbook`.
 //!
 //! # Writing
 //!

@@ -19,6 +19,10 @@
 //! and their decoding are in [`sse_core`]; the types that applications need most are also
 //! exported here.
 //!
+//! The repository's cookbook, `examples/cookbook`, has a module to copy from for each common task:
+//! state in a handler, plain axum, CORS, a model's endpoint, an inbox for each user, sign-on that
+//! expires, a table of state, tests with a paused clock, moving over from axum's `Sse`.
+//!
 //! # One feed for all
 //!
 //! ```
@@ -145,12 +149,13 @@
 //!   [`Answer::until`]: end a stream with its token. [`Request::with_headers`]: set a cookie.
 //!   [`Request::json`]: the body of a `POST`, which [`Upgrader::allow_methods`] has to allow.
 //! - [`Tcp`], [`bind_unix`], [`Listener`], [`Transport`]: sources of connections.
-//! - [`Snapshot`], [`Disconnect`]: counters, and the reasons of disconnects.
+//! - [`Snapshot`], [`HubSnapshot`], [`Disconnect`]: counters of a server and of topics, and the
+//!   reasons of disconnects. [`Readiness`]: for the probes of a load balancer.
 //! - [`Subscription::record`], [`Tee`], [`Player`]: record a topic or a stream, and play a
 //!   recording in real time.
 //! - [`EventSource`], [`Connect`], [`Client`]: follow a server across failures, or read a
 //!   response once. [`BlockingClient`]: the same without a runtime.
-//! - [`testing`]: a client for tests of a running server.
+//! - [`testing`]: a client for tests of a server, and a listener without sockets.
 //!
 //! # Guarantees
 //!
@@ -177,6 +182,8 @@
 //! - `axum`: handlers of axum may return a [`Subscription`] and the responses of a `Responder`,
 //!   and may take a `LastEventId`.
 //! - `futures-core`: a [`Client`] is a `Stream` of that crate.
+//! - `metrics`: `Snapshot::record` and `HubSnapshot::record` pass the counters to the recorder of
+//!   that crate.
 //! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
 //!   connections, ends of streams, panics, and notices of journals.
 
@@ -216,15 +223,15 @@ pub use journal::{
     FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
 };
 pub use recording::{Player, Tee};
-pub use runs::{Run, RunEnd, RunGone, Runs, RunsConfig, RunsSnapshot, StartError};
-pub use server::{Answer, Handler, Request, Routes, Server, ServerHandle};
+pub use runs::{Run, RunEnd, RunNotFound, Runs, RunsConfig, RunsSnapshot, StartError};
+pub use server::{Answer, Handler, Readiness, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::client::{ClientError, EventSource, Item, Url};
 pub use sse_core::{
     Cursor, Event, EventId, EventType, FieldError, Head, Headers, KeyedFull, KeyedRetention,
     Lagged, Rejection, Response, ResponseHead, Resume, Retention, UpgradeError, Upgrader,
 };
-pub use stats::{Disconnect, Snapshot};
+pub use stats::{Disconnect, HubSnapshot, Snapshot, TopicSnapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
     FollowError, Hub, KeyedTopicError, PublishError, Published, Start, StoreError, StreamToken,

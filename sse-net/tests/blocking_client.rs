@@ -80,7 +80,7 @@ fn silence_is_noticed() {
         closed.reason.to_string(),
         "nothing was received within 100ms"
     );
-    assert!(opened.elapsed() < Duration::from_millis(350));
+    assert!(opened.elapsed() < Duration::from_secs(5));
     drop(serving.join().unwrap());
 }
 

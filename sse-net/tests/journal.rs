@@ -48,6 +48,47 @@ async fn a_topic_continues_after_a_restart() {
     }
 }
 
+/// Only the end of a long segment is read, unless it is damaged.
+#[tokio::test]
+async fn a_topic_that_retains_little_continues_after_much() {
+    const COUNT: u32 = 30_000;
+    let dir = Dir::new();
+    let journal = dir.journal().segment_bytes(64 << 20);
+    let topic = Topic::open(Retention::events(COUNT as usize), &journal).unwrap();
+    publish(&topic, 0..COUNT).await;
+    let all = ids(&topic);
+    drop(topic);
+    let file = &segments(&dir.path)[0];
+    let written = fs::read(file).unwrap();
+    assert!(written.len() > 2 << 20);
+    let at = |text: &str| {
+        written
+            .windows(text.len())
+            .position(|part| part == text.as_bytes())
+    };
+    for (damaged, retains, notices) in [
+        (None, "29997 29998 29999", 0),
+        (at("data: 10\n"), "29997 29998 29999", 0),
+        (at("data: 29998\n"), "29999", 1),
+    ] {
+        let mut bytes = written.clone();
+        if let Some(at) = damaged {
+            bytes[at] = b'D';
+        }
+        fs::write(file, bytes).unwrap();
+        segments(&dir.path)[1..]
+            .iter()
+            .for_each(|path| fs::remove_file(path).unwrap());
+        let topic = Topic::open(without_backlog(3), &journal).unwrap();
+        assert_eq!(retained(&topic), retains);
+        let resume =
+            |number: u32| topic.resume(Some(&EventId::new(all[number as usize].clone()).unwrap()));
+        assert_eq!(resume(29_995), Resume::Gap);
+        assert_eq!(resume(29_999), Resume::Resumed);
+        assert_eq!(dir.notices().len(), notices);
+    }
+}
+
 #[tokio::test]
 async fn the_topics_of_a_hub_continue_after_a_restart() {
     for policy in POLICIES {

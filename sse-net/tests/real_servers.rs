@@ -205,7 +205,7 @@ async fn nginx_in_front_of_this_library() {
                 .unwrap();
             let next = async { while client.next().await.unwrap().unwrap().data() != "now" {} };
             timeout(Duration::from_secs(10), next).await.unwrap();
-            assert!(sent.elapsed() < Duration::from_millis(400), "{directives}");
+            assert!(sent.elapsed() < Duration::from_secs(5), "{directives}");
         }
         topic.finish(None).unwrap();
         let rest = async { while client.next().await.unwrap().is_some() {} };

@@ -1,4 +1,4 @@
-//! Runs: started once, followed from any ID, stopped, kept, and forgotten.
+//! Runs: started once, followed from any ID, stopped, kept, and expired.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sse_core::{Event, EventId, Rejection};
 use sse_net::{
-    Hub, HubConfig, Request, RunEnd, RunGone, Runs, RunsConfig, Start, StartError, Subscription,
+    Hub, HubConfig, Request, RunEnd, RunNotFound, Runs, RunsConfig, Start, StartError, Subscription,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
@@ -111,7 +111,7 @@ async fn a_run_ends_with_an_event_that_says_why() {
     }
     let seconds = from.elapsed().as_secs();
     assert!((30..32).contains(&seconds), "{seconds}");
-    let sentence = "the run was stopped, because nobody followed it";
+    let sentence = "the run was stopped, because it had no subscriber";
     let expected = error("unfollowed", "unfollowed", sentence);
     assert_eq!(data(unfollowed.subscribe(Start::Earliest)).await, expected);
     let counts = runs.snapshot();
@@ -214,21 +214,20 @@ async fn limits_refuse_runs_with_an_error() {
         (
             config().max_running(2),
             ["a", "b", "c"],
-            "2 runs are going on, the most that is allowed; try again later, or raise `max_running`",
+            "the maximum of 2 running runs is reached; try again later, or raise `max_running`",
             503,
         ),
         (
             config().max_runs(2),
             ["ended", "b", "c"],
-            "2 runs are going on or kept, the most that is allowed; try again later, or raise \
-             `max_runs`",
+            "the maximum of 2 running and kept runs is reached; try again later, or raise `max_runs`",
             503,
         ),
         (
             config().max_per_prefix('/', 1),
             ["alice/1", "bob/1", "alice/2"],
-            "1 runs of this prefix are going on, the most that is allowed; wait for one to end, \
-             or raise `max_per_prefix`",
+            "the maximum of 1 running runs with this prefix is reached; wait for one to end, or \
+             raise `max_per_prefix`",
             429,
         ),
     ] {
@@ -245,7 +244,7 @@ async fn limits_refuse_runs_with_an_error() {
         let error = start(keys[2]).unwrap_err();
         assert_eq!(error.to_string(), expected);
         assert_eq!(Rejection::from(error).status(), status);
-        start(keys[1]).expect("it goes on");
+        start(keys[1]).expect("it is running");
         runs.stop(keys[0]);
         runs.stop(keys[1]);
         assert_eq!(runs.snapshot().refused, 1);
@@ -271,7 +270,7 @@ async fn a_run_is_kept_then_remembered_then_unknown() {
             Work::Ok(())
         })
     };
-    assert_eq!(runs.get("key").unwrap_err(), RunGone::Unknown);
+    assert_eq!(runs.get("key").unwrap_err(), RunNotFound::Unknown);
     let run = start("first").unwrap();
     assert_eq!(data(run.subscribe(Start::Earliest)).await, "data: first");
     sleep(9 * MINUTE).await;
@@ -279,18 +278,18 @@ async fn a_run_is_kept_then_remembered_then_unknown() {
     assert_eq!(data(kept.subscribe(Start::Earliest)).await, "data: first");
     drop((run, kept));
 
-    // Nobody calls the registry meanwhile.
+    // The registry is not called meanwhile.
     sleep(2 * MINUTE).await;
     assert_eq!(hub.topics(), 0, "its memory is free");
-    let gone = runs.get("key").unwrap_err();
-    assert_eq!(gone, RunGone::Expired);
-    assert_eq!(Rejection::from(gone).status(), 410);
+    let error = runs.get("key").unwrap_err();
+    assert_eq!(error, RunNotFound::Expired);
+    assert_eq!(Rejection::from(error).status(), 410);
     sleep(100 * MINUTE).await;
     let counts = runs.snapshot();
     assert_eq!((counts.kept, counts.remembered), (0, 0));
-    let gone = runs.get("key").unwrap_err();
-    assert_eq!(gone, RunGone::Unknown);
-    assert_eq!(Rejection::from(gone).status(), 404);
+    let error = runs.get("key").unwrap_err();
+    assert_eq!(error, RunNotFound::Unknown);
+    assert_eq!(Rejection::from(error).status(), 404);
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,11 +303,15 @@ async fn the_oldest_keys_are_forgotten_first() {
     let found = ["a", "b", "c"].map(|key| runs.get(key).unwrap_err());
     assert_eq!(
         found,
-        [RunGone::Unknown, RunGone::Expired, RunGone::Expired]
+        [
+            RunNotFound::Unknown,
+            RunNotFound::Expired,
+            RunNotFound::Expired
+        ]
     );
 }
 
-/// A client that comes back with an ID of an earlier run of the key.
+/// A client that reconnects with an ID of an earlier run of the key.
 #[tokio::test(start_paused = true)]
 async fn a_new_run_is_a_gap_for_the_ids_of_the_old_one() {
     let runs = runs(RunsConfig::default().keep(Duration::from_secs(60)));

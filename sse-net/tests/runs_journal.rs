@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sse_core::{Event, Events, Rejection, Retention};
 use sse_net::{
-    Config, Hub, HubConfig, Journal, PublishError, Request, RunGone, Runs, RunsConfig, Server,
+    Config, Hub, HubConfig, Journal, PublishError, Request, RunNotFound, Runs, RunsConfig, Server,
     Start, Subscription, SyncPolicy, Tcp,
 };
 use tempfile::TempDir;
@@ -126,7 +126,7 @@ async fn a_restart_brings_no_expired_run_back() {
     hub.sync().await.unwrap();
     let copy = copy(dir.path());
     let (_hub, runs) = open(copy.path(), RunsConfig::default());
-    assert_eq!(runs.get("expires").unwrap_err(), RunGone::Unknown);
+    assert_eq!(runs.get("expires").unwrap_err(), RunNotFound::Unknown);
     let run = runs.get("again").unwrap();
     let expected = format!("data: new|{INTERRUPTED}");
     assert_eq!(data(run.subscribe(Start::Earliest)).await, expected);

@@ -4,7 +4,8 @@
 //! A [`TlsListener`] wraps another listener and turns its connections into TLS sessions. The
 //! handshake runs in the task of its connection, under the deadline of the request head. Then
 //! the server treats the session like any other connection: the same shards, heartbeats,
-//! deadlines, drain and gaps.
+//! deadlines, drain and gaps. The program `tls` of the repository is complete, and its cookbook,
+//! `examples/cookbook`, has recipes for what stands behind the listener.
 //!
 //! ```text
 //!   PemFiles ──load──> TlsConfig ──> TlsListener<Tcp> ──> Server

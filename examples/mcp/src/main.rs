@@ -26,6 +26,10 @@ use crate::store::Store;
 use crate::tools::Tools;
 
 fn main() -> ExitCode {
+    if env::args().skip(1).any(|arg| arg == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let Some(options) = Options::parse(env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
@@ -98,4 +102,5 @@ Usage: mcp [OPTIONS]
 Serves an MCP server at /mcp.
 
   --listen ADDR  the address to listen on (127.0.0.1:31341); port 0 is any free port
-  --journal DIR  stores events and sessions in this folder";
+  --journal DIR  stores events and sessions in this folder
+  --help         print this text";

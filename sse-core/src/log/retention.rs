@@ -218,6 +218,11 @@ impl Log {
                 front.step(entry);
                 continue;
             };
+            let entry = &chunk.entries[front.index_in(chunk)];
+            if !has_expired(&front, entry) {
+                break; // Most calls look at no more.
+            }
+            front.step(entry);
             let last = chunk.entries.len() - 1;
             let last_front = Front {
                 cursor: chunk.start_of(last),
@@ -226,10 +231,8 @@ impl Log {
             };
             if last_front.rank < newest && has_expired(&last_front, &chunk.entries[last]) {
                 front = last_front;
-            } else if !has_expired(&front, &chunk.entries[front.index_in(chunk)]) {
-                break;
+                front.step(&chunk.entries[last]);
             }
-            front.step(&chunk.entries[front.index_in(chunk)]);
             if front.rank > last_front.rank {
                 front.chunk += 1;
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::difference::{Difference, describe, excerpts};
 use crate::decode::Decoded;
+use crate::log::LogId;
 use crate::recording::{Recorded, Replayer};
 
 /// Returns the events, reconnection times and comments of a stream or a recording.
@@ -32,6 +33,8 @@ pub fn decoded(wire: &[u8]) -> Vec<Decoded<'static>> {
 pub struct Comparison {
     tolerance: Option<Duration>,
     skips_comments: bool,
+    skips_retries: bool,
+    skips_log_ids: bool,
 }
 
 impl Comparison {
@@ -41,6 +44,8 @@ impl Comparison {
         Self {
             tolerance: None,
             skips_comments: false,
+            skips_retries: false,
+            skips_log_ids: false,
         }
     }
 
@@ -55,6 +60,22 @@ impl Comparison {
     #[must_use]
     pub const fn without_comments(mut self) -> Self {
         self.skips_comments = true;
+        self
+    }
+
+    /// Ignores reconnection times, which servers choose at random.
+    #[must_use]
+    pub const fn without_retries(mut self) -> Self {
+        self.skips_retries = true;
+        self
+    }
+
+    /// Takes event IDs that a log or a topic has assigned, such as `1700000000000-517`, for none.
+    ///
+    /// They differ from run to run. Those of publishers are compared, unless they look like one.
+    #[must_use]
+    pub const fn without_log_ids(mut self) -> Self {
+        self.skips_log_ids = true;
         self
     }
 
@@ -100,12 +121,21 @@ impl Comparison {
     }
 
     fn items(&self, stream: impl BufRead) -> io::Result<Vec<Recorded<'static>>> {
-        let is_compared = |item: &Recorded<'_>| {
-            !(self.skips_comments && matches!(item.decoded(), Decoded::Comment(_)))
+        let is_compared = |item: &Recorded<'_>| match item.decoded() {
+            Decoded::Comment(_) => !self.skips_comments,
+            Decoded::Retry(_) => !self.skips_retries,
+            _ => true,
         };
         Replayer::new(stream)
             .filter(|item| item.as_ref().map_or(true, is_compared))
             .collect()
+    }
+
+    fn compared_id<'a>(&self, id: &'a str) -> &'a str {
+        match self.skips_log_ids && LogId::parse(id).is_some() {
+            true => "",
+            false => id,
+        }
     }
 
     /// Returns the name of the field that differs, its expected value and its actual one.
@@ -128,8 +158,8 @@ impl Comparison {
                     .or_else(|| {
                         field(
                             "last event ID",
-                            expected.last_event_id(),
-                            got.last_event_id(),
+                            self.compared_id(expected.last_event_id()),
+                            self.compared_id(got.last_event_id()),
                         )
                     })
             }

@@ -20,6 +20,10 @@ mod config;
 mod mailbox;
 #[path = "../../src/stream/pipe.rs"]
 mod pipe;
+#[path = "../../src/stats/mod.rs"]
+mod stats;
+#[path = "../../src/unwind.rs"]
+mod unwind;
 #[path = "../../src/topic/mod.rs"]
 mod topic;
 

@@ -27,6 +27,7 @@ pub struct HubConfig {
     pub(crate) max_topics: usize,
     pub(crate) max_topics_per_stream: usize,
     pub(crate) max_kept_streams: usize,
+    pub(crate) max_counted_topics: usize,
 }
 
 impl Default for HubConfig {
@@ -44,6 +45,7 @@ impl From<TopicConfig> for HubConfig {
             max_topics: 1 << 17,
             max_topics_per_stream: 256,
             max_kept_streams: 1 << 14,
+            max_counted_topics: 100,
         }
     }
 }
@@ -102,6 +104,15 @@ impl HubConfig {
     /// holds its topics.
     pub fn max_kept_streams(mut self, count: usize) -> Self {
         self.max_kept_streams = count;
+        self
+    }
+
+    /// The maximum number of topics that [`Hub::stats`](crate::Hub::stats) counts by themselves.
+    ///
+    /// Default: 100, the first that are created; the others are summed. A counter is kept, with
+    /// the name of its topic, as long as the hub.
+    pub fn max_counted_topics(mut self, count: usize) -> Self {
+        self.max_counted_topics = count;
         self
     }
 

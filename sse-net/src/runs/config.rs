@@ -60,7 +60,7 @@ impl Default for RunsConfig {
 }
 
 impl RunsConfig {
-    /// The maximum number of runs that are going on.
+    /// The maximum number of running runs.
     ///
     /// Default: 1,000. More are refused with [`StartError::TooManyRunning`](crate::StartError).
     pub fn max_running(mut self, count: usize) -> Self {
@@ -68,7 +68,7 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum number of runs that are going on or kept.
+    /// The maximum number of runs, running and kept.
     ///
     /// Default: 10,000. More are refused with [`StartError::TooManyKept`](crate::StartError), so
     /// that every run that starts is also kept.
@@ -77,9 +77,9 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum number of runs that are going on whose keys begin alike, up to `separator`.
+    /// The maximum number of running runs whose keys share the prefix before `separator`.
     ///
-    /// Default: no limit. A key without the separator counts as a whole.
+    /// Default: no limit. A key without the separator is its own prefix.
     pub fn max_per_prefix(mut self, separator: char, count: usize) -> Self {
         self.per_prefix = Some((separator, count));
         self
@@ -97,17 +97,17 @@ impl RunsConfig {
     /// The time for which the key of a run is remembered after its end.
     ///
     /// Default: a day. Within it, and after [`keep`](Self::keep), a run is
-    /// [`RunGone::Expired`](crate::RunGone::Expired), which is 410; afterwards it is unknown,
-    /// which is 404. At most [`max_remembered`](Self::max_remembered) keys are remembered.
+    /// [`RunNotFound::Expired`](crate::RunNotFound::Expired) (410); afterwards it is
+    /// [`RunNotFound::Unknown`](crate::RunNotFound::Unknown) (404). At most [`max_remembered`](Self::max_remembered) keys are remembered.
     pub fn remember(mut self, time: Duration) -> Self {
         self.remember = time;
         self
     }
 
-    /// The maximum number of keys that are remembered; the oldest are forgotten first.
+    /// The maximum number of remembered keys; the oldest are dropped first.
     ///
-    /// Default: 100,000. A key costs some 150 bytes and its length. A key counts again each time
-    /// that a run of it has expired.
+    /// Default: 100,000. A key costs some 150 bytes and its length. A key whose runs
+    /// expired several times counts several times.
     pub fn max_remembered(mut self, count: usize) -> Self {
         self.max_remembered = count;
         self
@@ -122,7 +122,7 @@ impl RunsConfig {
         self
     }
 
-    /// Stops a run that nobody has followed for this time.
+    /// Stops a run that has had no subscriber for this time.
     ///
     /// Default: never. The time begins with the run, so a client has to follow within it.
     pub fn stop_unfollowed(mut self, time: impl Into<Option<Duration>>) -> Self {
@@ -181,7 +181,7 @@ fn end_event(end: &RunEnd<'_>) -> Option<Event<'static>> {
         RunEnd::Stopped => ("stopped", "the run was stopped"),
         RunEnd::Unfollowed => (
             "unfollowed",
-            "the run was stopped, because nobody followed it",
+            "the run was stopped, because it had no subscriber",
         ),
         RunEnd::Interrupted => ("interrupted", "the run ended with a restart of the server"),
     };

@@ -1,4 +1,4 @@
-//! How runs end, and why one cannot be started or followed.
+//! How runs end, and the errors of starting and finding one.
 
 use std::{error, fmt};
 
@@ -18,10 +18,10 @@ pub enum RunEnd<'a> {
     Panicked,
     /// The run was [stopped](crate::Runs::stop).
     Stopped,
-    /// Nobody followed the run for [that time](crate::RunsConfig::stop_unfollowed).
+    /// The run had no subscriber for [`stop_unfollowed`](crate::RunsConfig::stop_unfollowed).
     Unfollowed,
-    /// The runtime or the process ended during the run. After the process, a later one found the
-    /// run in its journal.
+    /// The runtime or the process ended during the run. In the second case, a later process found
+    /// the run in its journal.
     Interrupted,
 }
 
@@ -29,17 +29,17 @@ pub enum RunEnd<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
-    /// There are [`max_running`](crate::RunsConfig::max_running) runs.
+    /// [`max_running`](crate::RunsConfig::max_running) runs are running.
     TooManyRunning {
         /// The maximum.
         max: usize,
     },
-    /// There are [`max_runs`](crate::RunsConfig::max_runs), with those that have ended.
+    /// [`max_runs`](crate::RunsConfig::max_runs) runs are running or kept.
     TooManyKept {
         /// The maximum.
         max: usize,
     },
-    /// There are [`max_per_prefix`](crate::RunsConfig::max_per_prefix) runs whose keys begin alike.
+    /// [`max_per_prefix`](crate::RunsConfig::max_per_prefix) runs with this prefix are running.
     TooManyOfPrefix {
         /// The maximum.
         max: usize,
@@ -51,7 +51,7 @@ pub enum StartError {
         /// The maximum in bytes.
         max: usize,
     },
-    /// The hub has no room for another topic.
+    /// The hub has its maximum number of topics.
     Hub(TooManyTopics),
     /// The hub has an engine, which does not support runs.
     NotOverEngine,
@@ -62,18 +62,18 @@ impl fmt::Display for StartError {
         match self {
             Self::TooManyRunning { max } => write!(
                 f,
-                "{max} runs are going on, the most that is allowed; try again later, or raise \
+                "the maximum of {max} running runs is reached; try again later, or raise \
                  `max_running`"
             ),
             Self::TooManyKept { max } => write!(
                 f,
-                "{max} runs are going on or kept, the most that is allowed; try again later, \
-                 or raise `max_runs`"
+                "the maximum of {max} running and kept runs is reached; try again later, or \
+                 raise `max_runs`"
             ),
             Self::TooManyOfPrefix { max } => write!(
                 f,
-                "{max} runs of this prefix are going on, the most that is allowed; wait for one \
-                 to end, or raise `max_per_prefix`"
+                "the maximum of {max} running runs with this prefix is reached; wait for one to \
+                 end, or raise `max_per_prefix`"
             ),
             Self::KeyTooLong { len, max } => write!(
                 f,
@@ -102,42 +102,42 @@ impl From<StartError> for Rejection {
     fn from(error: StartError) -> Self {
         match error {
             StartError::TooManyOfPrefix { .. } => {
-                Self::new(429, "too many runs are going on; wait for one to end")
+                Self::new(429, "too many runs are running; wait for one to end")
             }
             StartError::KeyTooLong { .. } => Self::new(400, "the key of the run is too long"),
-            _ => Self::UNAVAILABLE.because("too many runs are going on; try again later"),
+            _ => Self::UNAVAILABLE.because("too many runs are running; try again later"),
         }
     }
 }
 
-/// Why there is no run of a key.
+/// No run of this key is running or kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RunGone {
-    /// The run has ended, and is not kept any more.
+pub enum RunNotFound {
+    /// The run was kept for [`keep`](crate::RunsConfig::keep) and dropped.
     Expired,
-    /// There was no such run, or it is not remembered.
+    /// There was no such run, or its key is not remembered any more.
     Unknown,
 }
 
-impl fmt::Display for RunGone {
+impl fmt::Display for RunNotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Expired => "the run has ended, and its events are not kept any more",
+            Self::Expired => "the run has ended and its events have expired",
             Self::Unknown => "there is no run of this key",
         })
     }
 }
 
-impl error::Error for RunGone {}
+impl error::Error for RunNotFound {}
 
-impl From<RunGone> for Rejection {
+impl From<RunNotFound> for Rejection {
     /// Returns 410 for a run that has expired, and 404 for an unknown one.
-    fn from(gone: RunGone) -> Self {
-        let status = match gone {
-            RunGone::Expired => 410,
-            RunGone::Unknown => 404,
+    fn from(error: RunNotFound) -> Self {
+        let status = match error {
+            RunNotFound::Expired => 410,
+            RunNotFound::Unknown => 404,
         };
-        Self::new(status, gone.to_string())
+        Self::new(status, error.to_string())
     }
 }

@@ -1,14 +1,14 @@
-//! Runs: work that outlives the request that began it.
+//! Runs: work that outlives the request that started it.
 //!
-//! A run is a topic of a hub, a task, and a place in a registry, nothing more. The task does the
-//! work and publishes into the topic; clients follow the topic, which keeps every event until
-//! the run is forgotten.
+//! A run is a topic of a hub, a task and an entry in a registry. The task does the work and
+//! publishes into the topic. Clients follow the topic, which retains every event until the run
+//! expires.
 //!
 //! ```text
-//!             the work ends, fails, panics,        `keep` later            `remember` later
-//!   running ── is stopped, or is abandoned ──> ended ───────────> gone: 410 ─────────────> 404
-//!      │                                         │
-//!      └─────────── followed from any ID ────────┘
+//!            the work ends, fails, panics,       `keep` later               `remember` later
+//!   running ── is stopped or interrupted ──> kept ───────────> expired: 410 ───────────────> 404
+//!      │                                       │
+//!      └────────── followed from any ID ───────┘
 //! ```
 
 mod config;
@@ -16,9 +16,10 @@ mod end;
 mod registry;
 mod run;
 mod state;
+mod task;
 
 pub use config::RunsConfig;
-pub use end::{RunEnd, RunGone, StartError};
+pub use end::{RunEnd, RunNotFound, StartError};
 pub use registry::Runs;
 pub use run::Run;
 pub use state::RunsSnapshot;

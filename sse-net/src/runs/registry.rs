@@ -1,27 +1,26 @@
-//! The registry of runs, and the tasks that do their work.
+//! The registry of runs.
 
 use std::error::Error;
-use std::future::pending;
-use std::time::Duration;
-use std::{fmt, mem, thread};
+use std::{fmt, mem};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::config::RunsConfig;
-use super::end::{RunEnd, RunGone, StartError};
+use super::end::{RunEnd, RunNotFound, StartError};
 use super::run::Run;
 use super::state::{Entry, RunsSnapshot, State};
+use super::task::{Task, unfollowed};
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::{Hub, Topic};
 use crate::unwind::{Panicked, catch, catch_async};
 
-/// Starts runs, each under a key, and finds them again.
+/// Starts runs by key, and finds them.
 ///
-/// A [`Run`] is work that outlives the request that began it, such as the answer of a model: any
-/// number of clients follow it from any ID, and the work goes on when they leave. After its end
-/// it is kept [for a time](RunsConfig::keep).
+/// A [`Run`] is work that outlives the request that started it, such as the answer of a model.
+/// Any number of clients follow it from any ID, and the work continues when they disconnect.
+/// After its end it is kept [for a time](RunsConfig::keep).
 ///
 /// A key is any text. It is not an authorisation: the application decides who may start, follow
 /// or stop a run.
@@ -53,24 +52,24 @@ use crate::unwind::{Panicked, catch, catch_async};
 /// # let _ = (runs, handle);
 /// ```
 ///
-/// Cheap to clone; all clones are the same registry. Runs go on when all are dropped.
+/// Cheap to clone; all clones are the same registry. Runs continue when all are dropped.
 #[derive(Clone)]
 pub struct Runs(Arc<Registry>);
 
-struct Registry {
+pub(super) struct Registry {
     hub: Hub,
-    config: RunsConfig,
+    pub(super) config: RunsConfig,
     state: Mutex<State>,
 }
 
 impl Runs {
     /// Creates a registry of runs whose topics are in `hub`.
     ///
-    /// With a [journal](Hub::open), the runs of an earlier process are found again, and kept from
-    /// now on. Those that it had not ended are ended, with [`RunEnd::Interrupted`]. Keys that it
-    /// only remembered are unknown. The hub's configuration has to know the settings of the
-    /// runs, see [`HubConfig::runs`](crate::HubConfig::runs); otherwise the hub restores what its
-    /// own settings retain.
+    /// With a [journal](Hub::open), the runs of an earlier process are restored and kept from now
+    /// on. Runs that were running end with [`RunEnd::Interrupted`]. Remembered keys are not
+    /// restored. Add the settings of the runs to the hub's with
+    /// [`HubConfig::runs`](crate::HubConfig::runs); otherwise the hub restores what its own
+    /// settings retain.
     ///
     /// ```no_run
     /// use sse_net::{Hub, HubConfig, Journal, Runs, RunsConfig};
@@ -95,11 +94,11 @@ impl Runs {
         Self(Arc::new(registry))
     }
 
-    /// Starts a run, or returns the one of this key that goes on or is kept.
+    /// Starts a run, or returns the running or kept run of this key.
     ///
-    /// `work` gets the run, to publish into it and to finish it with a last event. It is called
-    /// in a new task, once, however many tasks ask at once. If it does not finish the run, the
-    /// run ends as [`end_event`](RunsConfig::end_event) says.
+    /// `work` receives the run, publishes into it and may finish it with a last event. It is
+    /// called in a new task, and only once if several tasks start the same key at once. If it
+    /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event).
     ///
     /// # Errors
     ///
@@ -143,23 +142,23 @@ impl Runs {
         Ok(run)
     }
 
-    /// Returns the run of this key, which goes on or is kept.
+    /// Returns the running or kept run of this key.
     ///
     /// # Errors
     ///
-    /// [`RunGone`] if there is none. It converts into a [`Rejection`](crate::Rejection).
-    pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunGone> {
+    /// [`RunNotFound`] if there is none. It converts into a [`Rejection`](crate::Rejection).
+    pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunNotFound> {
         self.0
             .with_current(|state, _| match state.runs.get(key.as_ref()) {
-                Some(Entry::Running(run, _) | Entry::Ended(run)) => Ok(run.clone()),
-                Some(Entry::Gone) => Err(RunGone::Expired),
-                None => Err(RunGone::Unknown),
+                Some(Entry::Running(run, _) | Entry::Kept(run)) => Ok(run.clone()),
+                Some(Entry::Expired) => Err(RunNotFound::Expired),
+                None => Err(RunNotFound::Unknown),
             })
     }
 
     /// Stops the run of this key: its work is dropped where it waits.
     ///
-    /// Returns `false` if none goes on. Work that never waits is not stopped.
+    /// Returns `false` if none is running. Work that never waits is not stopped.
     pub fn stop(&self, key: impl AsRef<str>) -> bool {
         match self.0.lock().runs.get(key.as_ref()) {
             Some(Entry::Running(_, stop)) => {
@@ -187,41 +186,6 @@ impl fmt::Debug for Runs {
     }
 }
 
-/// The end of a run, also if its task is dropped with the runtime, or when dropping the work panics.
-struct Task {
-    registry: Arc<Registry>,
-    run: Option<Run>,
-}
-
-impl Task {
-    fn new(registry: &Arc<Registry>, run: &Run) -> Self {
-        Self {
-            registry: Arc::clone(registry),
-            run: Some(run.clone()),
-        }
-    }
-
-    fn end(mut self, end: &RunEnd<'_>) {
-        if let Some(run) = self.run.take() {
-            self.registry.end(&run, end);
-            self.registry.sweep();
-        }
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some(run) = self.run.take() {
-            let end = if thread::panicking() {
-                RunEnd::Panicked
-            } else {
-                RunEnd::Interrupted
-            };
-            self.registry.end(&run, &end);
-        }
-    }
-}
-
 enum Entered {
     Found(Run),
     New(Run),
@@ -232,7 +196,7 @@ impl Registry {
         lock(&self.state)
     }
 
-    /// Forgets the runs that have expired, and looks at the others. Memory is freed after the lock.
+    /// Drops expired runs, then calls `look`. Memory is freed after the lock.
     fn with_current<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = Instant::now();
         let mut state = self.lock();
@@ -262,7 +226,7 @@ impl Registry {
         key: &str,
         stop: &Arc<Notify>,
     ) -> Result<Entered, StartError> {
-        if let Some(Entry::Running(run, _) | Entry::Ended(run)) = state.runs.get(key) {
+        if let Some(Entry::Running(run, _) | Entry::Kept(run)) = state.runs.get(key) {
             return Ok(Entered::Found(run.clone()));
         }
         let config = &self.config;
@@ -309,7 +273,7 @@ impl Registry {
     }
 
     /// Ends the run's topic, unless its work did, and keeps the run.
-    fn end(&self, run: &Run, end: &RunEnd<'_>) {
+    pub(super) fn end(&self, run: &Run, end: &RunEnd<'_>) {
         self.finish(&run.topic, end);
         let mut state = self.lock();
         state.counts.running -= 1;
@@ -337,7 +301,7 @@ impl Registry {
         }
     }
 
-    /// Keeps a run of an earlier process, and ends it if that process did not.
+    /// Keeps a run of an earlier process, ended if it was running.
     fn restore(&self, topic: Topic) {
         let is_interrupted = !topic.is_finished();
         self.finish(&topic, &RunEnd::Interrupted);
@@ -354,8 +318,8 @@ impl Registry {
         state.keep(run);
     }
 
-    /// Forgets runs when they expire, in a task that ends when none is kept.
-    fn sweep(self: &Arc<Self>) {
+    /// Starts a task that drops runs when they expire, and ends when none is kept.
+    pub(super) fn sweep(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -370,7 +334,7 @@ impl Registry {
         });
     }
 
-    /// Forgets runs that have expired, and returns when the next one does.
+    /// Drops expired runs, and returns the time at which the next one may expire.
     fn expire(&self) -> Option<Instant> {
         self.with_current(|state, now| {
             let next = state.next_expiry(&self.config, now);
@@ -381,20 +345,10 @@ impl Registry {
 }
 
 impl RunsConfig {
-    /// Returns the prefix of a key, and how many runs may go on with it.
+    /// Returns the prefix of a key, and the maximum number of its running runs.
     fn prefix<'k>(&self, key: &'k str) -> Option<(&'k str, usize)> {
         let (separator, max) = self.per_prefix?;
         let prefix = key.split_once(separator);
         Some((prefix.map_or(key, |(prefix, _)| prefix), max))
-    }
-}
-
-/// Waits until nobody has followed the topic for a time, or for ever without one.
-async fn unfollowed(topic: &Topic, time: Option<Duration>) {
-    let Some(time) = time else {
-        return pending().await;
-    };
-    while timeout(time, topic.watched()).await.is_ok() {
-        topic.unwatched().await;
     }
 }

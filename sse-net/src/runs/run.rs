@@ -5,10 +5,10 @@ use std::ops::Deref;
 use crate::sync::Arc;
 use crate::topic::Topic;
 
-/// Work that goes on or has ended, and the [`Topic`] with its events.
+/// Work that is running or has ended, and the [`Topic`] with its events.
 ///
-/// The work publishes into it, and clients follow it like any other topic, from its first event
-/// on. Cheap to clone; a clone does not keep the work going.
+/// The work publishes into it, and clients follow it like any other topic, from its first event.
+/// Cheap to clone; a clone does not keep the work running.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub(super) key: Arc<str>,

@@ -1,4 +1,4 @@
-//! The runs that go on, those that are kept, and the keys that are remembered.
+//! The running runs, the kept runs, and the remembered keys.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -16,11 +16,11 @@ use crate::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RunsSnapshot {
-    /// Runs that are going on.
+    /// Running runs.
     pub running: usize,
-    /// Runs that have ended and are kept.
+    /// Kept runs, which have ended.
     pub kept: usize,
-    /// Keys of runs that are remembered only.
+    /// Remembered keys of expired runs.
     pub remembered: usize,
     /// Runs that were started.
     pub started: u64,
@@ -36,21 +36,21 @@ pub struct RunsSnapshot {
     pub panicked: u64,
     /// Runs that were stopped.
     pub stopped: u64,
-    /// Runs that were stopped because nobody followed them.
+    /// Runs that were stopped because they had no subscriber.
     pub unfollowed: u64,
-    /// Runs that an earlier process had not ended.
+    /// Runs that an earlier process or runtime did not end.
     pub interrupted: u64,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) runs: HashMap<Arc<str>, Entry>,
-    /// The number of runs that are going on, by the prefixes of their keys.
+    /// The number of running runs by prefix of their keys.
     pub(super) of_prefix: HashMap<Box<str>, usize>,
-    /// Runs that have ended, in the order of their ends. Some may have been replaced.
-    ended: VecDeque<Past>,
-    /// Keys that are only remembered.
-    gone: VecDeque<Past>,
+    /// Kept runs, in the order of their ends. Some may have been replaced.
+    kept: VecDeque<Past>,
+    /// Remembered keys, in the order of their ends.
+    remembered: VecDeque<Past>,
     pub(super) counts: RunsSnapshot,
     /// Whether a task waits for the next run to expire.
     pub(super) is_swept: bool,
@@ -58,8 +58,8 @@ pub(super) struct State {
 
 pub(super) enum Entry {
     Running(Run, Arc<Notify>),
-    Ended(Run),
-    Gone,
+    Kept(Run),
+    Expired,
 }
 
 /// A run that has ended, at this time.
@@ -85,37 +85,37 @@ impl State {
     /// Keeps a run that has ended.
     pub(super) fn keep(&mut self, run: Run) {
         self.counts.kept += 1;
-        self.ended.push_back(Past {
+        self.kept.push_back(Past {
             key: Arc::clone(&run.key),
             at: Instant::now(),
         });
-        self.runs.insert(Arc::clone(&run.key), Entry::Ended(run));
+        self.runs.insert(Arc::clone(&run.key), Entry::Kept(run));
     }
 
-    /// Forgets what has expired at the time `now`: first the events of a run, then its key.
+    /// Drops the runs and then the keys that have expired at the time `now`.
     ///
     /// Topics leave the hub here, so that a new run of the key gets a new one. Their memory is
     /// freed with the returned runs; clients that still read keep theirs.
     #[must_use = "it is freed without the lock"]
     pub(super) fn expire(&mut self, config: &RunsConfig, now: Instant) -> Vec<Run> {
         let mut expired = Vec::new();
-        while let Some(past) = pop_if(&mut self.ended, |past| past.is_older(config.keep, now)) {
-            if let Some(entry @ Entry::Ended(_)) = self.runs.get_mut(&past.key)
-                && let Entry::Ended(run) = mem::replace(entry, Entry::Gone)
+        while let Some(past) = pop_if(&mut self.kept, |past| past.is_older(config.keep, now)) {
+            if let Some(entry @ Entry::Kept(_)) = self.runs.get_mut(&past.key)
+                && let Entry::Kept(run) = mem::replace(entry, Entry::Expired)
             {
                 run.topic.forget(config.remember);
                 expired.push(run);
                 self.counts.kept -= 1;
                 self.counts.remembered += 1;
-                self.gone.push_back(past);
+                self.remembered.push_back(past);
             }
         }
         // Keys that were started again are counted too, so that they do not pile up.
         let is_over = |len: usize, past: &Past| {
             len > config.max_remembered || past.is_older(config.remember, now)
         };
-        let mut len = self.gone.len();
-        while let Some(past) = pop_if(&mut self.gone, |past| is_over(len, past)) {
+        let mut len = self.remembered.len();
+        while let Some(past) = pop_if(&mut self.remembered, |past| is_over(len, past)) {
             len -= 1;
             // A later run of the key has another text at another address.
             let current = self.runs.get_key_value(&past.key);
@@ -132,9 +132,9 @@ impl State {
     pub(super) fn next_expiry(&self, config: &RunsConfig, now: Instant) -> Option<Instant> {
         let first =
             |queue: &VecDeque<Past>, age| queue.front().map(|past| past.at.checked_add(age));
-        let ended = first(&self.ended, config.keep);
-        let gone = first(&self.gone, config.remember);
-        let first = ended.into_iter().chain(gone).flatten().min()?;
+        let kept = first(&self.kept, config.keep);
+        let remembered = first(&self.remembered, config.remember);
+        let first = kept.into_iter().chain(remembered).flatten().min()?;
         let latest = now.checked_add(config.keep).unwrap_or(first);
         Some(first.min(latest).max(now + PAUSE))
     }
@@ -149,7 +149,7 @@ impl Past {
     }
 }
 
-/// Removes the first one if it is as asked.
+/// Removes the first entry if it is due.
 fn pop_if(queue: &mut VecDeque<Past>, is_due: impl FnOnce(&Past) -> bool) -> Option<Past> {
     if is_due(queue.front()?) {
         queue.pop_front()

@@ -18,7 +18,8 @@ pub(super) struct Acceptor<L> {
 }
 
 impl<L: Listener> Acceptor<L> {
-    pub(super) const fn new(listener: L, inner: Arc<Inner>) -> Self {
+    pub(super) fn new(listener: L, inner: Arc<Inner>) -> Self {
+        inner.counters.health.count_acceptor();
         Self { listener, inner }
     }
 
@@ -46,6 +47,7 @@ impl<L: Listener> Acceptor<L> {
 
     fn start_connection(&self, handshake: L::Handshake, peer: Peer) {
         let inner = &self.inner;
+        inner.counters.stats.add_accepted();
         let (permit, is_refused) = match inner.counters.limit.admit(peer.ip()) {
             Some(permit) => (permit, false),
             None => {
@@ -65,6 +67,12 @@ impl<L: Listener> Acceptor<L> {
         };
         // Boxed, because the runtime would move the future, which is large, several times.
         tokio::spawn(Box::pin(connection.run(Box::pin(handshake))));
+    }
+}
+
+impl<L> Drop for Acceptor<L> {
+    fn drop(&mut self) {
+        self.inner.counters.health.uncount_acceptor();
     }
 }
 

@@ -100,7 +100,10 @@ impl Connection {
     ) -> io::Result<(Transport, HeadResult)> {
         let mut transport = None;
         let reading = timeout(self.inner.config.head_timeout, async {
-            let connected = handshake.await.inspect_err(trace::handshake_error);
+            let connected = handshake.await.inspect_err(|error| {
+                trace::handshake_error(error);
+                self.inner.counters.stats.add_handshake_error();
+            });
             self.read_head(transport.insert(connected?)).await
         });
         let head = match reading.await {
@@ -109,7 +112,10 @@ impl Connection {
         };
         match transport {
             Some(transport) => Ok((transport, head)),
-            None => Err(io::ErrorKind::TimedOut.into()),
+            None => {
+                self.inner.counters.stats.add_handshake_error();
+                Err(io::ErrorKind::TimedOut.into())
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::health::Readiness;
 use super::inner::{Inner, Phase};
 use crate::stats::Snapshot;
 
@@ -25,6 +26,29 @@ impl ServerHandle {
     #[must_use]
     pub fn stats(&self) -> Snapshot {
         self.inner.counters.snapshot()
+    }
+
+    /// Returns whether the server can take another client, for the probe of a load balancer.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.inner.counters.readiness()
+    }
+
+    /// Returns `true` while the tasks of the server run, whether or not it is ready.
+    ///
+    /// It is `false` when a listener's or a shard's task has ended by a panic, which is a reason
+    /// to restart the process. That the call returns shows that the runtime has a thread to spare.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.inner.counters.health.is_live()
+    }
+
+    /// Makes the server unready while it continues to accept.
+    ///
+    /// Call it some seconds before [`drain`](Self::drain), so that load balancers send new clients
+    /// elsewhere before connections are refused.
+    pub fn announce_drain(&self) {
+        self.inner.counters.health.announce_drain();
     }
 
     /// Stops accepting, ends all streams, and returns when all connections are closed.
@@ -52,6 +76,7 @@ impl ServerHandle {
     }
 
     fn stop(&self) {
+        self.announce_drain();
         for acceptor in &self.acceptors {
             acceptor.abort();
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::handler::{DynHandler, Handler};
+use super::health::Health;
 use crate::config::Config;
 use crate::shard::Shard;
 use crate::stats::Stats;
@@ -51,9 +52,8 @@ impl Inner {
         let shards = config
             .shards
             .unwrap_or_else(|| Handle::current().metrics().num_workers());
-        let shards = (0..shards)
-            .map(|_| Shard::start(Arc::clone(&config), Arc::clone(&stats)))
-            .collect();
+        let shards = (0..shards).map(|_| Shard::start(Arc::clone(&config), Arc::clone(&stats)));
+        let shards = Vec::from_iter(shards);
         Self {
             handler: Box::new(handler),
             counters: Arc::new(Counters {
@@ -63,6 +63,7 @@ impl Inner {
                     config.max_connections_per_address,
                     config.ipv6_prefix,
                 ),
+                health: Health::new(shards.iter().map(Shard::pulse).collect()),
             }),
             refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
             phase: watch::Sender::new(Phase::Open),

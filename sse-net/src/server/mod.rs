@@ -7,6 +7,7 @@ mod connection;
 mod counters;
 mod handle;
 mod handler;
+mod health;
 mod inner;
 mod per_client;
 mod request;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 pub use answer::Answer;
 pub use handle::ServerHandle;
 pub use handler::Handler;
+pub use health::Readiness;
 pub use request::Request;
 pub use routes::Routes;
 

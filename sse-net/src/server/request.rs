@@ -11,6 +11,7 @@ use sse_core::{Event, EventId, Head, Headers, MEDIA_TYPE, Rejection, Response, U
 use super::answer::{Answer, Kind, encode_response};
 use super::body::Body;
 use super::counters::Counters;
+use super::health::Readiness;
 use crate::config::{AtCapacity, jittered};
 use crate::shard::Follow;
 use crate::stats::Snapshot;
@@ -163,6 +164,19 @@ impl Request {
     #[must_use]
     pub fn stats(&self) -> Snapshot {
         self.counters.snapshot()
+    }
+
+    /// Returns whether the server can take another client; see [`Readiness`].
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.counters.readiness()
+    }
+
+    /// Returns `true` while the tasks of the server run; see
+    /// [`ServerHandle::is_live`](crate::ServerHandle::is_live).
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.counters.health.is_live()
     }
 
     /// Returns what the listener attached to the connection, if that is a `T`.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 use tokio::task::yield_now;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::catching::CatchingUp;
 use super::connection::{Arrival, Connection};
@@ -62,10 +62,13 @@ pub(super) struct Driver {
     /// Until when events of a hub linger, by its address: for connections that follow several
     /// of its topics.
     hub_lingers: HashMap<usize, Instant>,
-    linger: Pin<Box<Sleep>>,
     pub(super) furthest_lag: Arc<AtomicUsize>,
     started: Instant,
-    interval: Interval,
+    next_tick: Instant,
+    /// Wakes the task at the next tick or the end of the next wait.
+    timer: Pin<Box<Sleep>>,
+    /// Whether the timer has the task's waker. A task has one waker for all its life.
+    is_timer_set: bool,
     pub(super) tick: Option<Tick>,
     /// Ticks since the start.
     pub(super) now: u32,
@@ -90,8 +93,7 @@ impl Driver {
         stats: Arc<Stats>,
         mailbox: Arc<Mailbox<Arrival>>,
     ) -> Self {
-        let mut interval = interval(TICK);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let started = Instant::now();
         Self {
             heartbeat: config.heartbeat_form.encode().into(),
             heartbeat_time: ticks(config.heartbeat).max(1),
@@ -112,9 +114,10 @@ impl Driver {
             written: 0,
             lingering: BinaryHeap::new(),
             hub_lingers: HashMap::new(),
-            linger: Box::pin(sleep_until(Instant::now())),
-            started: Instant::now(),
-            interval,
+            started,
+            next_tick: started,
+            timer: Box::pin(sleep_until(started)),
+            is_timer_set: false,
             tick: None,
             now: 0,
             drained: None,
@@ -145,18 +148,16 @@ impl Driver {
         let began = Instant::now();
         self.now = ticks(began - self.started);
         self.take_mail(cx);
-        self.poll_timers(cx);
+        self.queue_due(began);
         while self.has_work() && began.elapsed() < TURN {
             self.work();
-        }
-        if !self.has_work() {
-            // A group may have begun to linger in this turn.
-            self.poll_timers(cx);
         }
         if self.has_work() {
             Turn::Yield
         } else if self.is_closed && self.connections.is_empty() {
             Turn::Over
+        } else if self.poll_timer(cx).is_ready() {
+            Turn::Yield
         } else {
             Turn::Wait
         }
@@ -217,23 +218,37 @@ impl Driver {
         }
     }
 
-    fn poll_timers(&mut self, cx: &mut Context<'_>) {
-        while self.interval.poll_tick(cx).is_ready() {
+    /// Queues a tick if it is time, and the groups and connections whose waits have ended.
+    fn queue_due(&mut self, now: Instant) {
+        if now >= self.next_tick {
             self.begin_tick();
+            self.next_tick = self.started + TICK * self.now.saturating_add(1);
         }
-        while let Some(&Reverse((until, key))) = self.lingering.peek() {
-            if self.linger.deadline() != until {
-                self.linger.as_mut().reset(until);
-            }
-            if self.linger.as_mut().poll(cx).is_pending() {
-                return;
-            }
+        while let Some(&Reverse((until, key))) = self.lingering.peek()
+            && until <= now
+        {
             self.lingering.pop();
             match key {
                 Key::Connection(key) => self.queue_connection(key),
                 Key::Group(key) => self.queue_pass(key),
             }
         }
+    }
+
+    /// Sets the timer; ready if its time has come.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger = self.lingering.peek().map(|&Reverse((until, _))| until);
+        let next = linger.map_or(self.next_tick, |until| until.min(self.next_tick));
+        if self.timer.deadline() != next {
+            self.timer.as_mut().reset(next);
+            self.is_timer_set = false;
+        }
+        if self.is_timer_set {
+            return Poll::Pending;
+        }
+        let polled = self.timer.as_mut().poll(cx);
+        self.is_timer_set = polled.is_pending();
+        polled
     }
 
     /// Queues a pass over a group, unless one is queued already.

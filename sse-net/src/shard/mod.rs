@@ -41,7 +41,7 @@ mod pass;
 mod tick;
 mod work;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::unconstrained;
@@ -66,6 +66,11 @@ impl Shard {
         Self(mailbox)
     }
 
+    /// Returns a way to see whether the task runs.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(Arc::downgrade(&self.0))
+    }
+
     /// Hands a connection over.
     pub(crate) fn admit(&self, arrival: Arrival) {
         self.0.post(|mail| mail.arrivals.push(arrival));
@@ -74,6 +79,17 @@ impl Shard {
     /// Ends each stream at a random time within `window`.
     pub(crate) fn drain(&self, window: Duration) {
         self.0.post(|mail| mail.drain = Some(window));
+    }
+}
+
+/// Shows whether the task of a shard runs.
+#[derive(Debug)]
+pub(crate) struct Pulse(Weak<Mailbox<Arrival>>);
+
+impl Pulse {
+    /// Whether the task has not ended while the handle of the shard exists.
+    pub(crate) fn is_beating(&self) -> bool {
+        self.0.strong_count() != 1
     }
 }
 

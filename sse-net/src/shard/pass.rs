@@ -17,8 +17,9 @@ impl Driver {
             return;
         };
         group.is_queued = false;
-        let Some(pass) = group.pass.take() else {
-            return self.begin_pass(key);
+        let begun = group.pass.take();
+        let Some(pass) = begun.or_else(|| self.begin_pass(key)) else {
+            return;
         };
         let left = self.send_to_members(key, pass);
         let Some(group) = self.group_mut(key) else {
@@ -30,14 +31,13 @@ impl Driver {
     }
 
     /// Takes a slice for the next pass, or registers the group's waker.
-    fn begin_pass(&mut self, key: u32) {
-        let Some(group) = self.group_mut(key) else {
-            return;
-        };
+    fn begin_pass(&mut self, key: u32) -> Option<Pass> {
+        let group = self.group_mut(key)?;
         if let Some(until) = group.reader.lingers_until()
             && until > Instant::now()
         {
-            return self.linger(Key::Group(key), until);
+            self.linger(Key::Group(key), until);
+            return None;
         }
         let cx = &mut Context::from_waker(&group.waker);
         let mut before = group.id();
@@ -51,26 +51,23 @@ impl Driver {
             before = group.id();
             next = group.reader.poll_slice(cx);
         }
-        let is_ready = next.is_ready();
+        let mut pass = None;
         match next {
             Poll::Ready(Ok(Some(slice))) => {
-                group.pass = Some(Pass {
+                pass = Some(Pass {
                     slice,
                     before,
                     next: 0,
                 });
             }
             Poll::Ready(Ok(None)) => group.is_finished = true,
-            Poll::Ready(Err(_)) | Poll::Pending => {}
+            Poll::Ready(Err(_)) => self.queue_pass(key),
+            Poll::Pending => {}
         }
-        let is_finished = group.is_finished;
-        if is_ready && !is_finished {
-            group.is_queued = true;
-            self.queue.push_back(Work::Pass(key));
-        }
-        if has_lagged || is_finished {
+        if has_lagged || self.group_mut(key)?.is_finished {
             self.queue_idle_members(key);
         }
+        pass
     }
 
     /// Queues the members that are up to date, to end or to skip the gap one by one.

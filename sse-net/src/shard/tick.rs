@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sse_core::Event;
 
-use super::connection::{Follows, Written};
+use super::connection::{Follows, Unsent, Written};
 use super::driver::Driver;
 use super::work::{LOOKS, PART, PART_BYTES, TICK, Tick, Work, compact, next_heartbeat, ticks};
 use crate::config::jittered;
@@ -109,8 +109,15 @@ impl Driver {
         if let Some(unsent) = &connection.unsent {
             // Two ticks more, since both ends are rounded down: no client is cut off early.
             let time = ticks(self.config.write_timeout.saturating_add(2 * TICK));
-            if unsent.since.saturating_add(time) <= self.now {
-                return Err(Disconnect::WriteTimeout);
+            let is_late = |unsent: &Unsent, now| unsent.since.saturating_add(time) <= now;
+            if is_late(unsent, self.now) {
+                // The client may have read while the shard was blocked.
+                self.catch_up(key)?;
+                let unsent = self.connections[key as usize].unsent.as_ref();
+                return match unsent {
+                    Some(unsent) if is_late(unsent, self.now) => Err(Disconnect::WriteTimeout),
+                    _ => Ok(true),
+                };
             }
             if unsent.close.is_some() {
                 return Ok(false);

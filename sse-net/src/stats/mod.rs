@@ -1,6 +1,10 @@
 //! Counters, and the reasons of disconnects.
 
+#[cfg(feature = "metrics")]
+mod facade;
+mod metric;
 mod prometheus;
+mod topics;
 
 #[cfg(feature = "http")]
 use std::io;
@@ -11,6 +15,9 @@ use sse_core::{EventId, Resume};
 
 #[cfg(feature = "http")]
 use crate::unwind::Panicked;
+
+pub use topics::{HubSnapshot, TopicSnapshot};
+pub(crate) use topics::{Meter, Meters};
 
 /// The reason for which a stream or a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,12 +80,18 @@ pub struct Snapshot {
     pub connections: usize,
     /// The largest backlog of any client of a topic, in bytes, sampled every 250 ms.
     pub furthest_lag: usize,
+    /// Connections that listeners have accepted, including those that were refused.
+    pub accepted: u64,
     /// Connections that were refused at a limit of connections.
     pub refused: u64,
+    /// Connections whose handshake, such as that of TLS, failed or took too long.
+    pub handshake_errors: u64,
     /// Errors of listeners, such as too many open files.
     pub accept_errors: u64,
     /// Panics of listeners, which are then called again.
     pub accept_panics: u64,
+    /// Clients that followed topics without a last event ID.
+    pub joined: u64,
     /// Clients that resumed without a gap.
     pub resumed: u64,
     /// Gap events sent to clients that resumed too late or skipped ahead.
@@ -124,9 +137,12 @@ pub struct Snapshot {
 /// The counters behind a [`Snapshot`].
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
+    accepted: AtomicU64,
     refused: AtomicU64,
+    handshake_errors: AtomicU64,
     accept_errors: AtomicU64,
     accept_panics: AtomicU64,
+    joined: AtomicU64,
     resumed: AtomicU64,
     gaps: AtomicU64,
     unknown_ids: AtomicU64,
@@ -146,9 +162,12 @@ impl Stats {
         Snapshot {
             connections,
             furthest_lag: furthest_lag.unwrap_or_default(),
+            accepted: self.accepted.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            handshake_errors: self.handshake_errors.load(Relaxed),
             accept_errors: self.accept_errors.load(Relaxed),
             accept_panics: self.accept_panics.load(Relaxed),
+            joined: self.joined.load(Relaxed),
             resumed: self.resumed.load(Relaxed),
             gaps: self.gaps.load(Relaxed),
             unknown_ids: self.unknown_ids.load(Relaxed),
@@ -181,7 +200,7 @@ impl Stats {
 
     pub(crate) fn add_resume(&self, resume: Resume) {
         match resume {
-            Resume::New => return,
+            Resume::New => &self.joined,
             Resume::Resumed => &self.resumed,
             Resume::Gap => &self.gaps,
             Resume::Unknown => &self.unknown_ids,
@@ -191,6 +210,14 @@ impl Stats {
 
     pub(crate) fn add_events(&self, count: usize) {
         self.events.fetch_add(count as u64, Relaxed);
+    }
+
+    pub(crate) fn add_accepted(&self) {
+        self.accepted.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add_handshake_error(&self) {
+        self.handshake_errors.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn add_refused(&self) {

@@ -1,8 +1,9 @@
 //! Counters in the text format of Prometheus.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 
-use super::Snapshot;
+use super::metric::{DISCONNECTS, Metric, TOPICS};
+use super::{HubSnapshot, Snapshot, TopicSnapshot};
 
 impl Snapshot {
     /// The content type of [`to_prometheus`](Self::to_prometheus).
@@ -11,7 +12,8 @@ impl Snapshot {
     /// Returns the counters in the [text format] that Prometheus reads.
     ///
     /// Respond with it at a path such as `/metrics`. The metrics begin with `sse_`, and the ends
-    /// of streams are `sse_disconnects_total` with a label `reason`.
+    /// of streams are `sse_disconnects_total` with a label `reason`. The text of
+    /// [`HubSnapshot::to_prometheus`] may follow.
     ///
     /// ```
     /// use sse_net::{Answer, Request, Response, Snapshot};
@@ -26,111 +28,68 @@ impl Snapshot {
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::with_capacity(4 << 10);
-        let gauges = [
-            (
-                "connections",
-                "Open connections, including those that are not streaming yet.",
-                self.connections,
-            ),
-            (
-                "furthest_lag_bytes",
-                "The largest backlog of any client of a topic.",
-                self.furthest_lag,
-            ),
-        ];
-        for (name, help, value) in gauges {
-            push_metric(&mut text, name, "gauge", help);
-            push_value(&mut text, name, "", value);
+        for (metric, value) in self.gauges() {
+            push_metric(&mut text, &metric, "gauge");
+            push_value(&mut text, metric.name, "", value);
         }
-        for (name, help, value) in self.counters() {
-            push_metric(&mut text, name, "counter", help);
-            push_value(&mut text, name, "", value);
+        for (metric, value) in self.counters() {
+            push_metric(&mut text, &metric, "counter");
+            push_value(&mut text, metric.name, "", value);
         }
-        let name = "disconnects_total";
-        let help = "Streams and requests that ended, by the reason.";
-        push_metric(&mut text, name, "counter", help);
+        push_metric(&mut text, &DISCONNECTS, "counter");
         for (reason, value) in self.disconnects() {
-            push_value(&mut text, name, &format!("{{reason=\"{reason}\"}}"), value);
+            let labels = format_args!("{{reason=\"{reason}\"}}");
+            push_value(&mut text, DISCONNECTS.name, labels, value);
         }
         text
     }
+}
 
-    const fn counters(&self) -> [(&'static str, &'static str, u64); 10] {
-        [
-            (
-                "refused_total",
-                "Connections that were refused at a limit of connections.",
-                self.refused,
-            ),
-            (
-                "accept_errors_total",
-                "Errors of listeners.",
-                self.accept_errors,
-            ),
-            (
-                "accept_panics_total",
-                "Panics of listeners.",
-                self.accept_panics,
-            ),
-            (
-                "resumed_total",
-                "Clients that resumed without a gap.",
-                self.resumed,
-            ),
-            ("gaps_total", "Gap events sent to clients.", self.gaps),
-            (
-                "unknown_ids_total",
-                "Gap events sent to clients whose last event ID was unknown.",
-                self.unknown_ids,
-            ),
-            (
-                "events_total",
-                "Events written to clients of topics, once for each client.",
-                self.events,
-            ),
-            (
-                "bytes_total",
-                "Bytes written to clients of topics.",
-                self.bytes,
-            ),
-            (
-                "heartbeats_total",
-                "Heartbeats written to clients.",
-                self.heartbeats,
-            ),
-            (
-                "dropped_ids_total",
-                "IDs of foreign events that clients cannot send back.",
-                self.dropped_ids,
-            ),
-        ]
-    }
-
-    const fn disconnects(&self) -> [(&'static str, u64); 12] {
-        [
-            ("client_closed", self.client_closed),
-            ("write_timeout", self.write_timeouts),
-            ("fell_behind", self.fell_behind),
-            ("max_age", self.max_age),
-            ("expired", self.expired),
-            ("finished", self.finished),
-            ("drained", self.drained),
-            ("handler_failed", self.handler_failures),
-            ("handler_panicked", self.handler_panics),
-            ("handler_timed_out", self.handler_timeouts),
-            ("unexpected_input", self.unexpected_input),
-            ("panicked", self.panics),
-        ]
+impl HubSnapshot {
+    /// Returns the counters in the text format that Prometheus reads.
+    ///
+    /// The topics that are counted by themselves have the label `topic`; the sums of the others are
+    /// metrics of their own, such as `sse_other_topics_published_total`.
+    #[must_use]
+    pub fn to_prometheus(&self) -> String {
+        let mut text = String::with_capacity(4 << 10);
+        push_metric(&mut text, &TOPICS, "gauge");
+        push_value(&mut text, TOPICS.name, "", self.topics);
+        for (metric, of) in TopicSnapshot::METRICS {
+            push_metric(&mut text, &metric, "counter");
+            for topic in &self.counted {
+                let labels = format_args!("{{topic=\"{}\"}}", Label(&topic.name));
+                push_value(&mut text, metric.name, labels, of(topic));
+            }
+        }
+        for (metric, of) in TopicSnapshot::SUMS {
+            push_metric(&mut text, &metric, "counter");
+            push_value(&mut text, metric.name, "", of(&self.others));
+        }
+        text
     }
 }
 
-fn push_metric(text: &mut String, name: &str, kind: &str, help: &str) {
+fn push_metric(text: &mut String, Metric { name, help }: &Metric, kind: &str) {
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "# HELP sse_{name} {help}\n# TYPE sse_{name} {kind}");
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn push_value(text: &mut String, name: &str, labels: &str, value: impl Display) {
-    let _ = writeln!(text, "sse_{name}{labels} {value}");
+fn push_value(text: &mut String, name: &str, labels: impl Display, value: impl Display) {
+    let _ = writeln!(text, "{name}{labels} {value}");
+}
+
+/// The value of a label, in which some characters are escaped.
+struct Label<'a>(&'a str);
+
+impl Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '\\' | '"' => write!(f, "\\{character}"),
+            '\n' => f.write_str("\\n"),
+            other => f.write_char(other),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -167,12 +126,15 @@ mod tests {
             unexpected_input: 22,
             panics: 23,
             dropped_ids: 24,
+            accepted: 25,
+            handshake_errors: 26,
+            joined: 27,
         };
         let text = snapshot.to_prometheus();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let (names, values): (HashSet<_>, HashSet<_>) =
             samples.filter_map(|line| line.rsplit_once(' ')).unzip();
-        assert_eq!((names.len(), values.len()), (24, 24));
+        assert_eq!((names.len(), values.len()), (27, 27));
         assert!(text.starts_with(
             "# HELP sse_connections Open connections, including those that are not streaming yet.\n\
              # TYPE sse_connections gauge\n\
@@ -180,5 +142,34 @@ mod tests {
         ));
         assert!(text.contains("\nsse_events_total 9\n"));
         assert!(text.ends_with("\nsse_disconnects_total{reason=\"panicked\"} 23\n"));
+    }
+
+    #[test]
+    fn names_of_topics_are_labels() {
+        let topic = |name: &str, published, gaps| TopicSnapshot {
+            name: name.to_owned(),
+            published,
+            gaps,
+        };
+        let snapshot = HubSnapshot {
+            topics: 9,
+            counted: vec![topic("feed", 1, 0), topic("a \"b\"\n\\c", 2, 3)],
+            others: topic("", 4, 5),
+        };
+        let text = snapshot.to_prometheus();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(
+            Vec::from_iter(samples),
+            [
+                "sse_topics 9",
+                "sse_topic_published_total{topic=\"feed\"} 1",
+                "sse_topic_published_total{topic=\"a \\\"b\\\"\\n\\\\c\"} 2",
+                "sse_topic_gaps_total{topic=\"feed\"} 0",
+                "sse_topic_gaps_total{topic=\"a \\\"b\\\"\\n\\\\c\"} 3",
+                "sse_other_topics_published_total 4",
+                "sse_other_topics_gaps_total 5",
+            ]
+        );
+        assert_eq!(snapshot.published(), 7);
     }
 }

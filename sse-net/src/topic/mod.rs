@@ -20,6 +20,8 @@ mod waiters;
 mod watched;
 
 pub(crate) use clock::now;
+#[cfg(test)]
+pub(crate) use clock::simulated;
 pub use handle::Topic;
 pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
@@ -35,7 +37,7 @@ pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
 #[cfg(feature = "redis")]
 pub(crate) use source::{Engine, Outgoing};
 pub(crate) use source::{News, Source, Storage};
-pub(crate) use state::Shared;
+pub(crate) use state::{End, Shared};
 #[cfg(feature = "redis")]
 pub(crate) use stored::Outcome;
 pub use stored::StoreError;

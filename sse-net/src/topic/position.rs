@@ -180,6 +180,7 @@ impl Shared {
             #[serde(skip_serializing_if = "<&bool>::not")]
             clear: bool,
         }
+        self.meter().add_gap();
         let mut state = self.lock();
         let (from, clear) = (state.log.next_event_id(cursor), state.log.is_keyed());
         drop(state);

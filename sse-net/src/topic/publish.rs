@@ -250,6 +250,7 @@ impl Topic {
     ) -> Published {
         let (mut id, mut evicted) = (None, Evicted::default());
         let before = state.log.newest_id();
+        self.shared.meter().add_published(events.len());
         let mut large = large.into_iter().peekable();
         for (index, event) in events.iter().enumerate() {
             let encoded = large.next_if(|(at, _)| *at == index);
@@ -279,8 +280,9 @@ impl Topic {
         evicted: Evicted,
     ) -> Published {
         let last = state.log.newest_id();
+        let is_awaited = state.has_waiting();
         // A storage wakes the subscribers itself, once the events are visible.
-        let wakers = if state.has_waiting() && state.log.end() == state.log.tip() {
+        let wakers = if is_awaited && state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
@@ -290,8 +292,10 @@ impl Topic {
         drop(evicted);
         wakers.wake();
         let storage = self.storage().cloned();
-        if let Some(storage) = &storage {
-            storage.wake();
+        match &storage {
+            Some(storage) if is_awaited => storage.wake_for_subscriber(),
+            Some(storage) => storage.wake(),
+            None => {}
         }
         Published {
             id,

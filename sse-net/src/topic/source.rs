@@ -1,6 +1,7 @@
 //! The events of a hub, or of a topic that stands alone, for what stores them and moves the mark.
 
 use std::any::Any;
+use std::collections::HashSet;
 
 use sse_core::{Epoch, LogId};
 use tokio::sync::watch;
@@ -16,6 +17,11 @@ use crate::sync::Arc;
 pub(crate) trait Storage: Any + Send + Sync {
     /// Called after events have been appended, without a lock.
     fn wake(&self);
+
+    /// Called instead if a subscriber waits for them.
+    fn wake_for_subscriber(&self) {
+        self.wake();
+    }
 
     /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
     fn bounds_backlog(&self) -> bool;
@@ -86,9 +92,11 @@ impl News {
     /// Adds later news.
     pub(crate) fn add(&mut self, mut later: Self) {
         self.until = later.until;
+        let known: HashSet<_> = self.topics.iter().map(Arc::as_ptr).collect();
+        later
+            .topics
+            .retain(|topic| !known.contains(&Arc::as_ptr(topic)));
         self.topics.append(&mut later.topics);
-        self.topics.sort_unstable_by_key(Arc::as_ptr);
-        self.topics.dedup_by(|one, other| Arc::ptr_eq(one, other));
         self.removed.append(&mut later.removed);
     }
 }
@@ -150,8 +158,9 @@ impl Source {
 
     /// Moves the mark: events up to `id` are visible from now on.
     ///
-    /// `topics` are those that have events between the mark and `id`.
-    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
+    /// `topics` are those that have events between the mark and `id`. Returns the number of wakers
+    /// that panicked.
+    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) -> u64 {
         match self {
             Self::Hub(hub) => hub.set_visible(id, topics),
             Self::Topic(topic) => topic.set_visible(id),
@@ -223,8 +232,9 @@ impl Shared {
         bytes
     }
 
-    /// Makes events up to `id` visible, and wakes subscribers.
-    pub(super) fn set_visible(&self, id: LogId) {
+    /// Makes events up to `id` visible, and wakes subscribers. Returns the number of wakers that
+    /// panicked.
+    pub(super) fn set_visible(&self, id: LogId) -> u64 {
         let mut state = self.lock();
         state.log.hold_after(id);
         if let Some(end) = &mut state.end {
@@ -233,10 +243,11 @@ impl Shared {
         let wakers = state.take_wakers();
         state.rest();
         drop(state);
-        wakers.wake();
+        let panics = wakers.wake();
         // In parts, because publishers wait for the lock.
         while let Some(evicted) = { self.lock_packed().log.settle() } {
             drop(evicted);
         }
+        panics
     }
 }

@@ -11,6 +11,7 @@ use super::log::TopicLog;
 use super::waiters::{Waiters, Wakers};
 use super::watched::{Rare, Subscriptions};
 use crate::config::{SlowClients, TopicConfig};
+use crate::stats::Meter;
 use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, lock};
 
 pub(crate) struct Shared {
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     /// `None` for a topic that stands alone.
     name: Option<Arc<str>>,
     is_keyed: bool,
+    /// The counters, which many topics of a hub may share.
+    meter: Arc<Meter>,
     /// `None` without an engine.
     reading: Option<Reading>,
 }
@@ -32,21 +35,34 @@ pub(super) struct Reading {
 
 impl Shared {
     pub(crate) fn new(config: impl Into<Arc<TopicConfig>>, log: impl Into<TopicLog>) -> Arc<Self> {
-        Self::named(config.into(), log.into(), None)
+        Self::named(config.into(), log.into(), None, Arc::default())
     }
 
     pub(super) fn named(
         config: Arc<TopicConfig>,
         log: TopicLog,
         name: Option<Arc<str>>,
+        meter: Arc<Meter>,
     ) -> Arc<Self> {
-        Self::restored(config, log, name, None, None)
+        Self::restored(config, log, name, meter, None, None)
     }
 
     /// Creates a topic that has not been read from the engine yet.
-    pub(super) fn unread(config: Arc<TopicConfig>, log: TopicLog, name: Arc<str>) -> Arc<Self> {
+    pub(super) fn unread(
+        config: Arc<TopicConfig>,
+        log: TopicLog,
+        name: Arc<str>,
+        meter: Arc<Meter>,
+    ) -> Arc<Self> {
         let is_read = AtomicBool::new(false);
-        Self::restored(config, log, Some(name), None, Some(Reading { is_read }))
+        Self::restored(
+            config,
+            log,
+            Some(name),
+            meter,
+            None,
+            Some(Reading { is_read }),
+        )
     }
 
     /// Creates a topic that may have ended in an earlier run.
@@ -54,6 +70,7 @@ impl Shared {
         config: Arc<TopicConfig>,
         log: TopicLog,
         name: Option<Arc<str>>,
+        meter: Arc<Meter>,
         end: Option<End>,
         reading: Option<Reading>,
     ) -> Arc<Self> {
@@ -61,6 +78,7 @@ impl Shared {
             config,
             newest: NewestId::new(log.newest_id()),
             is_keyed: log.is_keyed(),
+            meter,
             state: Mutex::new(State {
                 log,
                 waiters: Waiters::default(),
@@ -75,6 +93,11 @@ impl Shared {
 
     pub(crate) const fn name(&self) -> Option<&Arc<str>> {
         self.name.as_ref()
+    }
+
+    /// Returns the counters.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -124,6 +147,11 @@ impl Shared {
             return SlowClients::Disconnect;
         }
         self.config.slow_clients
+    }
+
+    /// Whether the topic has a subscriber.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.lock_packed().subscriptions.count() > 0
     }
 
     /// How long events that follow a delivery wait.

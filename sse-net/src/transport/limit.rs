@@ -89,6 +89,10 @@ impl Limit {
         }))
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.connections() >= self.shared.max
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().total
     }

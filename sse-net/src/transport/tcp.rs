@@ -120,11 +120,35 @@ impl Tcp {
         TcpListener::from_std(bound?.into())
     }
 
+    /// Applies the settings to a socket that listens already, such as one that systemd passes.
+    ///
+    /// The backlog stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn adopt(&self, listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        let socket = Socket::from(listener);
+        self.set_options(&socket)?;
+        TcpListener::from_std(socket.into())
+    }
+
     fn bind_one(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // On Windows this would let others take the address over.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
+        self.set_options(&socket)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
+        Ok(socket)
+    }
+
+    fn set_options(&self, socket: &Socket) -> io::Result<()> {
         if let Some(silence) = self.keepalive {
             let keepalive = TcpKeepalive::new().with_time(silence);
             #[cfg(any(target_os = "linux", target_os = "macos", windows))]
@@ -140,10 +164,7 @@ impl Tcp {
                 socket.set_tcp_notsent_lowat(bytes)?;
             }
         }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
-        Ok(socket)
+        socket.set_nonblocking(true)
     }
 }
 
@@ -169,7 +190,12 @@ mod tests {
 
     #[tokio::test]
     async fn connections_inherit_the_settings_of_their_listener() {
-        let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        check_settings(Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).await;
+        let passed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        check_settings(Tcp::default().adopt(passed).unwrap()).await;
+    }
+
+    async fn check_settings(listener: TcpListener) {
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (_client, (accepted, _)) = (client.unwrap(), accepted.unwrap());

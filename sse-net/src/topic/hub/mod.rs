@@ -59,6 +59,7 @@ use super::source::{News, Retained, Storage};
 use super::state::{End, Shared};
 use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
+use crate::stats::{HubSnapshot, Meters};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// A set of named topics with one order of IDs, so that one connection follows many of them.
@@ -96,12 +97,13 @@ pub(crate) struct HubShared {
 pub(crate) struct HubCore {
     config: HubConfig,
     order: Mutex<Order>,
-    /// Locked before a topic, and not together with `order`.
+    /// Locked before `order` and before a topic.
     names: Mutex<Names>,
     /// `None` without a storage.
     safe: Option<Arc<SafeId>>,
     /// Not locked together with another.
     streams: Mutex<KeptStreams>,
+    meters: Meters,
 }
 
 impl Hub {
@@ -223,6 +225,16 @@ impl Hub {
     pub fn topics(&self) -> usize {
         self.0.names().count()
     }
+
+    /// Returns the counters of the topics.
+    ///
+    /// Costs an entry for each topic that is
+    /// [counted by itself](HubConfig::max_counted_topics).
+    #[must_use]
+    pub fn stats(&self) -> HubSnapshot {
+        let topics = self.topics();
+        self.0.meters.snapshot(topics)
+    }
 }
 
 impl fmt::Debug for Hub {
@@ -306,6 +318,7 @@ pub(crate) struct RestoredTopic {
 impl HubCore {
     fn new(config: HubConfig, epochs: Epochs, names: Names, safe: Option<Arc<SafeId>>) -> Self {
         Self {
+            meters: Meters::new(config.max_counted_topics),
             config,
             order: Mutex::new(Order::new(epochs)),
             names: Mutex::new(names),
@@ -342,7 +355,8 @@ impl HubCore {
                     }
                 };
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
-                Shared::restored(config, log, Some(name), end, None)
+                let meter = hub.meters.of(&name);
+                Shared::restored(config, log, Some(name), meter, end, None)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -371,10 +385,15 @@ impl HubCore {
         };
         let topics = names.live().filter(|topic| has_changed(topic));
         let removed = names.removed().filter(|(end, _)| *end > id);
+        let (mut topics, mut removed): (Vec<_>, Vec<_>) =
+            (topics.cloned().collect(), removed.collect());
+        // So a program that is repeated writes the same.
+        topics.sort_unstable_by(|one, other| one.name().cmp(&other.name()));
+        removed.sort_unstable();
         News {
             until,
-            topics: topics.cloned().collect(),
-            removed: removed.collect(),
+            topics,
+            removed,
         }
     }
 
@@ -462,10 +481,11 @@ impl HubCore {
         if order.is_held() {
             log.hold(Some(log.end()));
         }
+        let meter = self.meters.of(&name);
         let config = Arc::clone(config);
         let topic = match order.has_engine() {
-            true => Shared::unread(config, log, name),
-            false => Shared::named(config, log, Some(name)),
+            true => Shared::unread(config, log, name, meter),
+            false => Shared::named(config, log, Some(name), meter),
         };
         order.note_new(&topic);
         topic
@@ -491,28 +511,27 @@ impl HubCore {
     /// of its last event.
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
+        let until = now.steady.saturating_add(time);
+        // Whoever sees the ID, such as a compaction, must not find the topic.
+        let mut names = self.names();
         let mut order = self.order();
         order.assign(1, now);
         order.note_removal(topic);
         let end = order.epochs.last();
         drop(order);
-        let until = now.steady.saturating_add(time);
-        self.names().forget(topic, end, until, &mut dropped);
+        names.forget(topic, end, until, &mut dropped);
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
     ///
     /// `topics` are those that have events between the mark and `id`. The mark moves first: a
     /// client that has received an ID of one topic may come back with it at once, and then it
-    /// has to be a position of all topics.
-    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
+    /// has to be a position of all topics. Returns the number of wakers that panicked.
+    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) -> u64 {
         let switched = self.order().set_visible(id);
-        for topic in topics {
-            topic.set_visible(id);
-        }
-        for set in switched {
-            set.wake();
-        }
+        let topics = topics.iter().map(|topic| topic.set_visible(id));
+        let panics = topics.sum::<u64>();
+        panics + switched.iter().map(|set| set.wake()).sum::<u64>()
     }
 }
 
@@ -569,6 +588,12 @@ fn end(finish: &Finish, newest: LogId) -> Option<End> {
 }
 
 impl RestoredTopic {
+    /// Notes that the topic ended, unless it did so again later.
+    pub(crate) fn finish_at(&mut self, end: Finish) {
+        let known = self.finish.take().filter(|known| known.id >= end.id);
+        self.finish = known.or(Some(end));
+    }
+
     /// Appends the events to an empty log, and holds back what follows.
     pub(crate) fn into_log(self, mut log: Log) -> Log {
         let now = now();

@@ -181,6 +181,7 @@ impl Topic {
             _ => Evicted::default(),
         };
         let before = log.newest_id();
+        self.shared.meter().add_published(1);
         let id = self.shared.assign(&mut order, 1, now).next();
         drop(order);
         let id = id.unwrap_or_default();

@@ -1,0 +1,58 @@
+//! The task of a run.
+
+use std::future::pending;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::end::RunEnd;
+use super::registry::Registry;
+use super::run::Run;
+use crate::sync::Arc;
+use crate::topic::Topic;
+
+/// Ends a run, also if the task is dropped with the runtime or dropping the work panics.
+pub(super) struct Task {
+    pub(super) registry: Arc<Registry>,
+    run: Option<Run>,
+}
+
+impl Task {
+    pub(super) fn new(registry: &Arc<Registry>, run: &Run) -> Self {
+        Self {
+            registry: Arc::clone(registry),
+            run: Some(run.clone()),
+        }
+    }
+
+    pub(super) fn end(mut self, end: &RunEnd<'_>) {
+        if let Some(run) = self.run.take() {
+            self.registry.end(&run, end);
+            self.registry.sweep();
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            let end = if thread::panicking() {
+                RunEnd::Panicked
+            } else {
+                RunEnd::Interrupted
+            };
+            self.registry.end(&run, &end);
+        }
+    }
+}
+
+/// Waits until the topic has had no subscriber for this time; without one, for ever.
+pub(super) async fn unfollowed(topic: &Topic, time: Option<Duration>) {
+    let Some(time) = time else {
+        return pending().await;
+    };
+    while timeout(time, topic.watched()).await.is_ok() {
+        topic.unwatched().await;
+    }
+}

@@ -1,0 +1,279 @@
+//! A server that fails on purpose, by a script.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sse_core::{BodyLimits, BodyReader, FieldError, Head, HeadReader, Headers, MEDIA_TYPE};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use crate::transport::{Listener, Transport};
+
+/// A server that follows a script, for tests of clients.
+///
+/// Each connection gets the next [`Reply`] of the script. When there is none left, connections
+/// are closed at once, without a response. Dropping the server cuts all connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_net::testing::{FlakyServer, Reply, pipes};
+/// use sse_net::{Connect, EventSource};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (listener, clients) = pipes(); // or a TcpListener
+/// let server = FlakyServer::serve(listener, [
+///     Reply::stream().send("id: 1\ndata: one\n\nid: 2\nda").cut(),
+///     Reply::nothing(),
+///     Reply::status(503).header("Retry-After", "20")?,
+///     Reply::stream().wait(Duration::from_secs(10)).send("id: 2\ndata: two\n\n"),
+///     Reply::status(204),
+/// ]);
+///
+/// let source = EventSource::get("http://localhost/feed")?;
+/// let mut feed = source.connect_with(move |_| std::future::ready(clients.connect()));
+/// let mut data = Vec::new();
+/// while let Some(event) = feed.next().await? {
+///     data.push(event.data().to_owned());
+/// }
+/// assert_eq!(data, ["one", "two"]);
+/// let ids = server.requests().into_iter().map(|request| {
+///     request.last_event_id().map(|id| id.as_str().to_owned())
+/// });
+/// let one = || Some("1".to_owned());
+/// assert_eq!(ids.collect::<Vec<_>>(), [None, one(), one(), one(), Some("2".to_owned())]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct FlakyServer {
+    requests: Arc<Mutex<Vec<Head>>>,
+    accepting: JoinHandle<()>,
+}
+
+/// What a [`FlakyServer`] does with a connection, step by step.
+///
+/// A body is chunked, so that a client can see whether it is complete.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Reply {
+    /// `None` for a connection that is closed without a response.
+    status: Option<u16>,
+    /// The lines of further headers.
+    headers: String,
+    steps: Vec<Step>,
+    end: End,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send(Bytes),
+    Wait(Duration),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Complete,
+    Cut,
+    Hold,
+}
+
+impl Reply {
+    /// Responds with a status code, and an empty body unless there are further steps.
+    pub fn status(status: u16) -> Self {
+        Self {
+            status: Some(status),
+            headers: String::new(),
+            steps: Vec::new(),
+            end: End::Complete,
+        }
+    }
+
+    /// Responds with an event stream, whose bytes are sent by [`send`](Self::send).
+    pub fn stream() -> Self {
+        Self {
+            headers: format!("Content-Type: {MEDIA_TYPE}\r\n"),
+            ..Self::status(200)
+        }
+    }
+
+    /// Reads the request and closes the connection without a response.
+    pub fn nothing() -> Self {
+        Self {
+            status: None,
+            end: End::Cut,
+            ..Self::status(200)
+        }
+    }
+
+    /// Sets a header of the response.
+    ///
+    /// # Errors
+    ///
+    /// The name or the value cannot stand in a header.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, FieldError> {
+        Headers::new().with(name, value)?;
+        self.headers += &format!("{name}: {value}\r\n");
+        Ok(self)
+    }
+
+    /// Sends these bytes, as one chunk of the body. They need not be a whole event.
+    pub fn send(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.steps.push(Step::Send(bytes.into()));
+        self
+    }
+
+    /// Waits before the next step; as the first one, before the response head.
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.steps.push(Step::Wait(time));
+        self
+    }
+
+    /// Ends the connection without the end of the body.
+    pub fn cut(mut self) -> Self {
+        self.end = End::Cut;
+        self
+    }
+
+    /// Keeps the connection open until the client closes it or the server is dropped.
+    pub fn hold(mut self) -> Self {
+        self.end = End::Hold;
+        self
+    }
+
+    /// Returns the response head.
+    fn head(&self, status: u16) -> Vec<u8> {
+        // RFC 9112, 6.1: these responses have no Transfer-Encoding.
+        let coding = match status {
+            204 | 304 => "",
+            _ => "Transfer-Encoding: chunked\r\n",
+        };
+        format!("HTTP/1.1 {status} -\r\n{}{coding}\r\n", self.headers).into_bytes()
+    }
+
+    async fn run(self, connection: &mut Transport) -> io::Result<()> {
+        let mut head = self.status.map(|status| self.head(status));
+        for step in &self.steps {
+            match step {
+                Step::Wait(time) => sleep(*time).await,
+                Step::Send(bytes) => {
+                    let mut out = head.take().unwrap_or_default();
+                    out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+                    out.extend_from_slice(bytes);
+                    out.extend_from_slice(b"\r\n");
+                    AsyncWriteExt::write_all(connection, &out).await?;
+                    connection.flush().await?;
+                }
+            }
+        }
+        let mut out = head.take().unwrap_or_default();
+        if matches!(self.end, End::Complete) && !matches!(self.status, Some(204 | 304)) {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        AsyncWriteExt::write_all(connection, &out).await?;
+        connection.flush().await?;
+        match self.end {
+            End::Complete => connection.shutdown().await?,
+            End::Cut => return Ok(()),
+            End::Hold => {}
+        }
+        // Until the client has seen the end: closing earlier might reset the connection.
+        let mut rest = [0; 1024];
+        while connection.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+}
+
+impl FlakyServer {
+    /// Starts the server on the current Tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn serve(listener: impl Listener, script: impl IntoIterator<Item = Reply>) -> Self {
+        let requests = Arc::default();
+        let script = Vec::from_iter(script);
+        let accepting = tokio::spawn(accept(listener, script, Arc::clone(&requests)));
+        Self {
+            requests,
+            accepting,
+        }
+    }
+
+    /// Returns the heads of the requests, in the order of their arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Head> {
+        lock(&self.requests).clone()
+    }
+}
+
+impl Drop for FlakyServer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl fmt::Debug for FlakyServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlakyServer")
+            .field("requests", &lock(&self.requests).len())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn accept(mut listener: impl Listener, script: Vec<Reply>, requests: Arc<Mutex<Vec<Head>>>) {
+    let mut script = script.into_iter();
+    // Its connections end with this task.
+    let mut connections = JoinSet::new();
+    while let Ok((handshake, _)) = listener.accept().await {
+        let Some(reply) = script.next() else {
+            continue;
+        };
+        let requests = Arc::clone(&requests);
+        connections.spawn(async move {
+            let mut connection = handshake.await?;
+            let head = read_request(&mut connection).await?;
+            lock(&requests).push(head);
+            reply.run(&mut connection).await
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Reads a request, and discards its body.
+async fn read_request(connection: &mut Transport) -> io::Result<Head> {
+    let mut reader = HeadReader::new();
+    let (mut piece, mut rest) = (Vec::new(), 0);
+    let head = loop {
+        piece.clear();
+        if connection.read_buf(&mut piece).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut input = &piece[..];
+        let read = reader.read(&mut input);
+        if let Some(head) = read.map_err(|rejection| io::Error::other(rejection.to_string()))? {
+            rest += input.len();
+            break head;
+        }
+    };
+    let mut body = BodyReader::new(head.framing(), BodyLimits::new())?;
+    let mut piece = piece.split_off(piece.len() - rest);
+    loop {
+        let mut input = &piece[..];
+        while body.read(&mut input)?.is_some() {}
+        if body.is_complete() {
+            return Ok(head);
+        }
+        piece.clear();
+        if connection.read_buf(&mut piece).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn lock(requests: &Mutex<Vec<Head>>) -> MutexGuard<'_, Vec<Head>> {
+    requests.lock().unwrap_or_else(PoisonError::into_inner)
+}
