@@ -85,7 +85,7 @@ impl Service {
 }
 
 async fn capabilities() -> impl IntoResponse {
-    const CAPABILITIES: &str = r#"{"capabilities": ["bom", "comments", "headers", "last-event-id", "post", "read-timeout", "report", "restart", "server-directed-shutdown-request"]}"#;
+    const CAPABILITIES: &str = r#"{"capabilities": ["bom", "comments", "headers", "last-event-id", "payload-size-stress-testable", "post", "read-timeout", "report", "restart", "server-directed-shutdown-request"]}"#;
     ([(header::CONTENT_TYPE, "application/json")], CAPABILITIES)
 }
 

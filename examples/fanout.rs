@@ -3,8 +3,10 @@
 //! `--tls --cert FILE --key FILE` serves over TLS. With `--threads 2` or more, the publishers
 //! run on separate threads. `--flood` publishes without pause. `--second RATE` is the rate
 //! of another topic, `/second`. With `--topics N --follow K`, the events go to N topics of a hub
-//! in turn, and each client follows K of them. With `--keys N`, the topic is keyed and the events
-//! are those of N keys in turn. `--help` lists all options.
+//! in turn, and each client follows K of them. With `--own N`, each also follows one of N topics
+//! without events. With `--keys N`, the topic is keyed and the events are those of N keys in turn.
+//! With `--redis URL`, several servers share the topics, and those with `--follower` publish
+//! nothing. `--help` lists all options.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
@@ -15,7 +17,7 @@ use std::thread;
 use cli::Ending;
 use sse_core::{Event, KeyedRetention, Retention};
 use sse_net::{
-    Config, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
+    Config, Engine, Hub, HubConfig, PublishError, Request, Server, SlowClients, Start, Tcp, Topic,
     TopicConfig, bind_unix,
 };
 use sse_tls::{PemFiles, TlsListener};
@@ -59,14 +61,23 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .keyed(KeyedRetention::default().keys(options.keys).bytes(bytes))
         .linger(options.linger)
         .slow_clients(slow_clients);
-    let hub = Hub::new(HubConfig::from(config.clone()).max_topics(options.topics));
+    let hub = HubConfig::from(config.clone()).max_topics(options.topics + options.own);
+    let hub = match &options.redis {
+        Some(url) => {
+            let config = config.clone().retention(Retention::events(10_000));
+            Hub::connect(config, Engine::redis(url)?.hub("fanout")?).await?
+        }
+        None => Hub::new(hub),
+    };
     let topics = match options.topics {
         _ if options.keys > 0 => vec![hub.keyed_topic("feed")?],
-        1 => vec![Topic::new(config)],
+        1 if options.own == 0 && options.redis.is_none() => vec![Topic::new(config)],
         count => (0..count)
             .map(|number| hub.topic(number.to_string()))
             .collect::<Result<_, _>>()?,
     };
+    let own = (0..options.own).map(|number| hub.topic(format!("own {number}")));
+    let own = own.collect::<Result<Vec<_>, _>>()?;
     let keys = (0..options.keys).map(|key| key.to_string()).collect();
     let mut publisher = Publisher::new(topics.clone(), keys);
     let second = Topic::new(TopicConfig::default());
@@ -97,13 +108,15 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
             _ => {
                 let first = clients.fetch_add(1, Ordering::Relaxed);
                 let numbers = (first..first + options.follow).map(|number| number % followed.len());
-                request.follow_all(numbers.map(|number| &followed[number]))
+                let own = own.get(first % own.len().max(1));
+                request.follow_all(numbers.map(|number| &followed[number]).chain(own))
             }
         })
     });
 
     let publishing = async {
         match (options.threads, options.flood) {
+            _ if options.follower => std::future::pending().await,
             (1, true) => flood(publisher, feed, || server.stats().bytes).await,
             (1, false) => publish(publisher, feed).await,
             (_, is_flood) => {

@@ -34,6 +34,12 @@ pub struct Options {
     pub topics: usize,
     /// The number of topics that each client follows.
     pub follow: usize,
+    /// The number of further topics without events, one of which each client follows, too.
+    pub own: usize,
+    /// The URL of a Redis server, over which several servers share the topics.
+    pub redis: Option<String>,
+    /// Whether another server publishes.
+    pub follower: bool,
 }
 
 /// The text of `--help`.
@@ -56,6 +62,9 @@ same options.
   --topics COUNT                topics of a hub, published to in turn (default 1)
   --keys COUNT                  keys of a keyed topic, published in turn (default 0: no keys)
   --follow COUNT                topics that each client follows (default 1)
+  --own COUNT                   topics without events, one of which each client follows, too
+  --redis URL                   share the topics with other servers over Redis
+  --follower                    publish nothing: another server does
   --help                        print this text
 ";
 
@@ -89,6 +98,9 @@ impl Options {
             threads: value(&mut args, "--threads")?.unwrap_or(1),
             topics: value(&mut args, "--topics")?.unwrap_or(1),
             follow: value(&mut args, "--follow")?.unwrap_or(1),
+            own: value(&mut args, "--own")?.unwrap_or(0),
+            redis: value(&mut args, "--redis")?,
+            follower: flag(&mut args, "--follower"),
         };
         if !(1..=options.topics).contains(&options.follow) {
             return Err("--follow is at least 1 and at most --topics".into());

@@ -69,5 +69,5 @@ async fn feed_watchdog() {
     while let Some(interval) = systemd::notify_alive() {
         tokio::time::sleep(interval).await;
     }
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }

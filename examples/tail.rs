@@ -206,7 +206,7 @@ impl<W: Write> Output<W> {
                 cli::print_error(format_args!("{reason}; reconnecting in {retry_in:.1?}"));
                 Ok(())
             }
-            (Form::Raw, Item::Content(bytes)) => self.out.write_all(bytes),
+            (Form::Raw, Item::Content(bytes)) => self.out.write_all(&bytes),
             (Form::Raw, _) => Ok(()),
             (Form::Colours, item) => self.write_colours(item),
             (Form::Json, Item::Event(event) | Item::Gap(event)) => self.write_json(&Line::Event {

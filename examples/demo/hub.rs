@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use cli::Ending;
 use serde::Deserialize;
 use sse_core::{EventId, Rejection, Response};
-use sse_net::{Answer, Hub, HubConfig, Journal, Request, Start, StreamToken, Topic, TopicConfig};
+use sse_net::{
+    Answer, Engine, Hub, HubConfig, Journal, Request, Start, StreamToken, Topic, TopicConfig,
+};
 
 use crate::feed::Feed;
 use crate::{inbox, values};
@@ -19,18 +21,27 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Opens the hub, restored from the journal if there is one.
-    pub(crate) fn open(journal: Option<&str>) -> Result<Self, Ending> {
-        let hub = match journal {
-            None => Hub::new(config()),
-            Some(dir) => {
+    /// Opens the hub, restored from the journal if there is one, or connected to Redis.
+    pub(crate) async fn open(journal: Option<&str>, redis: Option<&str>) -> Result<Self, Ending> {
+        let hub = match (journal, redis) {
+            (None, None) => Hub::new(config()),
+            (Some(dir), _) => {
                 let journal = Journal::new(dir).on_notice(|notice| cli::print_error(notice));
                 Hub::open(config(), &journal).map_err(Ending::failure)?
             }
+            (None, Some(url)) => {
+                let engine = Engine::redis(url).and_then(|engine| engine.hub("demo"));
+                let hub = Hub::connect(config(), engine.map_err(Ending::failure)?).await;
+                hub.map_err(Ending::failure)?
+            }
+        };
+        let values = match hub.engine_snapshot() {
+            Some(_) => hub.topic(values::TOPIC).map_err(Ending::failure)?,
+            None => values::topic(&hub).map_err(Ending::failure)?,
         };
         Ok(Self {
             feed: Feed::new(hub.topic("feed").map_err(Ending::failure)?),
-            values: values::topic(&hub).map_err(Ending::failure)?,
+            values,
             hub,
         })
     }

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 async fn run(mut options: Options) -> Result<(), Ending> {
     let mut signals = Signals::new().map_err(cant_start)?;
-    let demo = Demo::open(options.journal.as_deref())?;
+    let demo = Demo::open(options.journal.as_deref(), options.redis.as_deref()).await?;
     let (server, url, certificate) = listen::listen(&mut options)?;
     if let Some(path) = &options.record {
         demo.feed.record(path.clone())?;
@@ -76,7 +76,11 @@ async fn run(mut options: Options) -> Result<(), Ending> {
 
 impl Handler for Demo {
     async fn handle(&self, request: Request) -> Answer {
+        let engine = self.hub.engine_snapshot();
         match (request.method(), request.path()) {
+            (_, path) if engine.is_some() && path.starts_with("/hub") => {
+                request.reject(Rejection::NOT_FOUND.because(NO_HUB))
+            }
             ("POST", "/hub/inbox") => self.send(request).await,
             ("POST", "/hub/events") => self.switch(request).await,
             ("GET" | "HEAD", "/") => respond(request, HTML, include_str!("feed.html")),
@@ -91,12 +95,17 @@ impl Handler for Demo {
             }
             ("GET" | "HEAD", "/metrics") => {
                 let text = request.stats().to_prometheus() + &self.hub.stats().to_prometheus();
+                let engine = engine.map(|engine| engine.to_prometheus());
+                let text = text + &engine.unwrap_or_default();
                 request.respond(Response::new(200).with_body(Snapshot::PROMETHEUS_TYPE, text))
             }
-            ("GET" | "HEAD", "/readyz") => {
-                let readiness = request.readiness();
-                request.respond(readiness)
-            }
+            ("GET" | "HEAD", "/readyz") => match engine {
+                Some(engine) if !engine.is_ready => request.reject(Rejection::UNAVAILABLE),
+                _ => {
+                    let readiness = request.readiness();
+                    request.respond(readiness)
+                }
+            },
             ("GET" | "HEAD", "/healthz") if request.is_live() => {
                 request.respond(Response::new(204))
             }
@@ -115,6 +124,8 @@ fn respond(request: Request, content_type: &'static str, file: &'static str) -> 
 fn cant_start(error: io::Error) -> Ending {
     Ending::Failure(format!("can't start: {error}"))
 }
+
+const NO_HUB: &str = "topics of a stream change at /hub, which an engine does not support";
 
 const HTML: &str = "text/html; charset=utf-8";
 

@@ -19,6 +19,7 @@ pub(crate) struct Options {
     pub(crate) max_connections: usize,
     pub(crate) record: Option<String>,
     pub(crate) journal: Option<String>,
+    pub(crate) redis: Option<String>,
     pub(crate) tls: Option<encrypt::Source>,
     pub(crate) upgrader: Upgrader,
 }
@@ -36,6 +37,7 @@ impl Options {
             max_connections: 4096,
             record: None,
             journal: None,
+            redis: None,
             tls: None,
             upgrader: upgrader.map_err(Ending::failure)?,
         };
@@ -55,6 +57,7 @@ impl Options {
                 "--max-connections" => options.max_connections = args.value("a number")?,
                 "--record" => options.record = Some(args.value("a file")?),
                 "--journal" => options.journal = Some(args.value("a directory")?),
+                "--redis" => options.redis = Some(args.value("a URL")?),
                 "--tls" => tls.is_on = true,
                 "--cert" => tls.certificate = Some(args.value("a file")?),
                 "--key" => tls.key = Some(args.value("a file")?),
@@ -66,9 +69,14 @@ impl Options {
         if options.sockets.is_empty() {
             options.listen.get_or_insert("127.0.0.1:31337".to_owned());
         }
-        Ok(options)
+        match (&options.redis, &options.journal, options.count) {
+            (Some(_), None, None) | (None, ..) => Ok(options),
+            (Some(_), ..) => Err(Ending::Usage(REDIS.to_owned())),
+        }
     }
 }
+
+const REDIS: &str = "--redis excludes --journal, and --count, which would end the feed";
 
 pub(crate) const USAGE: &str = "\
 Usage: demo [OPTIONS]
@@ -90,6 +98,8 @@ and an inbox of messages for its visitor. Other tabs of the browser share the co
   --every SECONDS       the time between two events of the feed (1)
   --heartbeat SECONDS   send a `heartbeat` event after this long without an event (15)
   --journal DIR         keep all topics in this directory, and restore them at the next start
+  --redis URL           share the feed with other demos over this Redis server, such as
+                        redis://127.0.0.1:6379; without /hub
   --record FILE         record the feed, with times, to a file that `replay` plays
   --tls                 speak TLS, with a certificate made for this run
   --cert FILE           speak TLS with this certificate, followed by its issuers, in PEM,

@@ -78,7 +78,7 @@ impl<'o> Recording<'o> {
                 Some(Item::Opened(_)) => (is_open, has_answered) = (true, true),
                 Some(Item::Content(bytes)) => {
                     let at = self.before.saturating_add(self.began.elapsed());
-                    let recorded = self.recorder.record(at, bytes);
+                    let recorded = self.recorder.record(at, &bytes);
                     recorded.map_err(|error| self.write_error(&error))?;
                 }
                 Some(Item::Event(_) | Item::Gap(_)) => {

@@ -139,6 +139,160 @@ fn items_are_reported_in_order() {
     }
 }
 
+/// What the public suite sends in one piece, in two, or a byte at a time, and what it expects.
+#[test]
+fn streams_of_the_public_suite_are_reported() {
+    let contract = contract();
+    let (hello, world) = (event("message", "Hello", ""), event("message", "World", ""));
+    let greeting = event("greeting", "Hello", "abc");
+    let mut cases = vec![
+        ("data: Hello\n\ndata: World\n\n", vec![hello.clone(), world]),
+        (
+            "data: Hello\ndata:World\n\n",
+            vec![event("message", "Hello\nWorld", "")],
+        ),
+        ("data:\n\n", vec![event("message", "", "")]),
+        (
+            "event: greeting\nid: abc\ndata: Hello\n\n",
+            vec![greeting.clone()],
+        ),
+        (
+            "data: Hello\nid: abc\nevent: greeting\n\n",
+            vec![greeting.clone()],
+        ),
+        (
+            "event: greeting\ncolor: blue\nid:abc\ndata:Hello\n\n",
+            vec![greeting.clone()],
+        ),
+        ("id: a\0bc\ndata: Hello\n\n", vec![hello.clone()]),
+        (
+            "id: abc\ndata: first\n\ndata: second\n\nid: \ndata: third\n\n",
+            vec![
+                event("message", "first", "abc"),
+                event("message", "second", "abc"),
+                event("message", "third", ""),
+            ],
+        ),
+        (
+            "event:  greeting\ndata:  Hello\n\n",
+            vec![event(" greeting", " Hello", "")],
+        ),
+        (
+            "data\n\ndata\ndata\n\n",
+            vec![event("message", "", ""), event("message", "\n", "")],
+        ),
+        ("data: €豆腐\n\n", vec![event("message", "€豆腐", "")]),
+        ("\u{feff}data: Hello\n\n", vec![hello.clone()]),
+        (
+            "\u{feff}event: greeting\nid: abc\ndata: Hello\n\n",
+            vec![greeting],
+        ),
+        (
+            "\u{feff}data: \u{feff}Hello\n\ndata: \u{feff}Second\n\n",
+            vec![
+                event("message", "\u{feff}Hello", ""),
+                event("message", "\u{feff}Second", ""),
+            ],
+        ),
+        (
+            "\u{feff}:comment\ndata: Hello\n\n",
+            vec![comment("comment"), hello.clone()],
+        ),
+        (
+            ":Hello\n:World\ndata: Hello\n\n:Hello\n",
+            vec![comment("Hello"), comment("World"), hello, comment("Hello")],
+        ),
+    ];
+    let lines = "data: 1||data: 2a|data: 2b||data:|data: 3b|data:|data: 3d|||data: 4|||||data: 5||";
+    let lines = ["\n", "\r\n", "\r"].map(|end| lines.replace('|', end));
+    for lines in &lines {
+        let data = ["1", "2a\n2b", "\n3b\n\n3d", "4", "5"];
+        cases.push((lines, data.map(|data| event("message", data, "")).to_vec()));
+    }
+    for (input, expected) in &cases {
+        for size in [1, 2, 17, input.len()] {
+            let (mut suite, _) = start(&contract, json!({}));
+            let (_, mut stream) = suite.open();
+            stream.set_nodelay(true).unwrap();
+            for piece in input.as_bytes().chunks(size) {
+                stream.write_all(piece).unwrap();
+            }
+            // A CR that ends the input may be the first half of a CRLF, but ends its line already.
+            for expected in expected {
+                assert_eq!(suite.message(), *expected, "{input:?} in pieces of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn data_of_any_size_is_reported() {
+    let contract = contract();
+    let (mut suite, _) = start(&contract, json!({}));
+    let (_, mut stream) = suite.open();
+    for size in [
+        1, 128, 1023, 1024, 1025, 4094, 4096, 4098, 8189, 8192, 8195, 12288, 16384, 32768, 65536,
+        262_144, 1_048_576,
+    ] {
+        let data = "x".repeat(size);
+        stream
+            .write_all(format!("data: {data}\n\n").as_bytes())
+            .unwrap();
+        let message = suite.message();
+        assert!(message == event("message", &data, ""), "{size} bytes");
+    }
+}
+
+/// However a stream breaks, the client asks for what follows the last event that was whole.
+#[test]
+fn a_broken_stream_is_resumed_after_its_last_event() {
+    let contract = contract();
+    for (sent, id) in [
+        ("id: abc\ndata: Hello\n\n", Some("abc")),
+        ("id: abc\ndata: Hello\n\ndata: World\n\n", Some("abc")),
+        ("id: abc\ndata: Hello\n\nid: \ndata: World\n\n", None),
+        (
+            "id: abc\ndata: Hello\n\nid: def\ndata: Goodbye",
+            Some("abc"),
+        ),
+        ("data: Hello\n\n", None),
+    ] {
+        for framing in ["", "Transfer-Encoding: chunked\r\n"] {
+            let (mut suite, _) = start(&contract, json!({"initialDelayMs": 0}));
+            let (request, mut stream) = suite.request();
+            assert!(!request.contains("Last-Event-ID"));
+            let wire = match framing {
+                "" => sent.to_owned(),
+                _ => format!("{:x}\r\n{sent}\r\n", sent.len()),
+            };
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+            stream
+                .write_all(format!("{head}{framing}\r\n{wire}").as_bytes())
+                .unwrap();
+            for _ in 0..sent.matches("\n\n").count() {
+                assert_eq!(suite.message()["kind"], "event");
+            }
+            drop(stream);
+            let (request, mut stream) = suite.open();
+            let header = id.map(|id| format!("\r\nLast-Event-ID: {id}\r\n"));
+            match &header {
+                Some(header) => assert!(request.contains(header), "{request}"),
+                None => assert!(!request.contains("Last-Event-ID"), "{request}"),
+            }
+            stream.write_all(b"id: new\ndata: again\n\n").unwrap();
+            let mut message = suite.message();
+            if message["kind"] == "error" {
+                message = suite.message(); // The suite allows one.
+            }
+            assert_eq!(message, event("message", "again", "new"));
+        }
+    }
+}
+
+fn comment(text: &str) -> Value {
+    json!({"kind": "comment", "comment": text})
+}
+
 #[test]
 fn a_request_is_as_the_suite_wants_it_and_sent_again() {
     let contract = contract();
@@ -265,7 +419,7 @@ fn the_capabilities_are_listed_and_the_program_ends() {
     let mut contract = contract();
     let (_, body) = call(&contract, "GET", "/", "");
     let capabilities: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(capabilities["capabilities"].as_array().unwrap().len(), 9);
+    assert_eq!(capabilities["capabilities"].as_array().unwrap().len(), 10);
     assert!(
         call(&contract, "DELETE", "/", "")
             .0

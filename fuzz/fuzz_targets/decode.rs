@@ -44,6 +44,14 @@ fuzz_target!(|input: Input<'_>| {
         let events = events.map_while(Result::ok).map(Item::Event);
         assert!(events.eq(expected.events()));
     }
+    // An event of some length is lent from the input.
+    if let Some(at) = bytes.iter().position(|byte| *byte == b'x') {
+        let decoder = Decoder::new();
+        let bytes = [&bytes[..at], &[b'x'; 2500], &bytes[at..]].concat();
+        let expected = Outcome::by_the_standard(&bytes, usize::MAX, usize::MAX);
+        assert_eq!(Outcome::of(&decoder, [&*bytes]), expected);
+        assert_eq!(Outcome::of(&decoder, cuts.pieces(&bytes)), expected);
+    }
 });
 
 #[derive(Debug, PartialEq)]

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x64};
+use memchr::memchr3;
 
 /// The vector instructions of this processor.
 pub(crate) static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
@@ -133,14 +134,33 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
         if count > LISTED - BLOCK - AT_ONCE {
             break;
         }
-        while clean >= LONG_LINE_BLOCKS
-            && let Some(rest) = text.get(at..at + SKIP)
-            && is_unbroken(simd, rest.as_chunks().0)
-        {
-            at += SKIP;
+        if clean >= CLEAN_BLOCKS {
+            at += unbroken(simd, text.get(at..).unwrap_or_default());
+            clean = 0;
         }
     }
     (count, at.min(text.len()))
+}
+
+/// Returns the offset of the first CR, LF or NUL of a text whose first line is probably long.
+pub(crate) fn find_far(text: &[u8]) -> Option<usize> {
+    let start = dispatch!(*LEVEL, simd => unbroken(simd, text));
+    let end = memchr3(b'\r', b'\n', b'\0', &text[start..])?;
+    Some(start + end)
+}
+
+/// Returns the length of the text up to the first part with a byte as low as CR.
+#[inline(always)]
+fn unbroken<S: Simd>(simd: S, text: &[u8]) -> usize {
+    let mut len = 0;
+    // Without closures: they would be compiled for the oldest processor.
+    for blocks in text.as_chunks().0.chunks(SKIPPED) {
+        if !is_unbroken(simd, blocks) {
+            break;
+        }
+        len += blocks.len() * BLOCK;
+    }
+    len
 }
 
 /// The maximum number of listed offsets: those of at least twenty small events.
@@ -155,8 +175,12 @@ const MASKS: usize = 16;
 /// The number of offsets that are listed without a branch.
 const AT_ONCE: usize = 3;
 
-/// The number of bytes of a long line that are skipped at once.
-const SKIP: usize = 16 * BLOCK;
+/// The number of blocks without a special byte after which it pays to skip more: events of some
+/// hundred bytes would only be searched twice.
+const CLEAN_BLOCKS: usize = 8;
+
+/// The number of blocks of a long line that are skipped at once.
+const SKIPPED: usize = 16;
 
 /// The line ends of a text of at most [`MAX`](Self::MAX) blocks, of which there is at least one.
 pub(crate) struct LineEndMasks<'m> {
@@ -251,7 +275,6 @@ fn mask<S: Simd, const NUL: bool>(simd: S, text: &[u8], offset: usize) -> u64 {
     }
 }
 
-// Not a closure: that would be compiled for the oldest processor.
 #[inline(always)]
 fn mask_of_block<S: Simd, const NUL: bool>(simd: S, block: &[u8; BLOCK]) -> u64 {
     let block = u8x64::from_slice(simd, block);
@@ -273,6 +296,8 @@ mod tests {
                         let mut text = vec![filler; len];
                         text[end..].fill(byte);
                         let mut list = LineEndList::new();
+                        let first = (end < len).then_some(end);
+                        assert_eq!(find_far(&text), first, "{byte} from {end} to {len}");
                         let found = std::iter::from_fn(|| list.next(&text));
                         assert!(found.eq(end..len), "{byte} from {end} to {len}");
                     }

@@ -35,6 +35,84 @@ proptest! {
 }
 
 proptest! {
+    /// Events that are lent from the input if all of one is there.
+    #[test]
+    fn any_large_event_decodes_as_the_standard_says(
+        parts in prop::collection::vec((large_event(), hostile_input()), 1..6),
+        is_hostile in any::<bool>(),
+        sizes in prop::collection::vec(0..8000_usize, 0..6),
+    ) {
+        let parts = parts.into_iter().map(|(mut event, between)| {
+            if is_hostile {
+                event.extend(between);
+            }
+            event
+        });
+        let input = parts.collect::<Vec<_>>().concat();
+        prop_assert_eq!(decode_in(&sizes, &input), read_by_the_standard(&input));
+    }
+}
+
+/// An event of about 2 KiB, the length from which events are lent, and perhaps with something
+/// unusual in it.
+fn large_event() -> impl Strategy<Value = Vec<u8>> {
+    let beginning = prop::sample::select(vec![
+        "",
+        "",
+        "id: 7\n",
+        "id: \n",
+        "id: 7\r\n",
+        "id: 7\0\n",
+        "id:7\n",
+        "\u{feff}id: 7\n",
+        "\n",
+    ]);
+    let event_type = prop::sample::select(vec!["", "", "event: tick\n", "event: \n", "retry: 1\n"]);
+    let end = prop::sample::select(vec![
+        "\n\n",
+        "\n\n",
+        "\n\n",
+        "\r\n\r\n",
+        "\n\r\n",
+        "\r\r",
+        "\ndata: x\n\n",
+        "\n",
+        "\n: x\n\n",
+    ]);
+    let unusual = prop::sample::select(vec![
+        &b""[..],
+        b"",
+        b"",
+        b"\xff",
+        b"\xc3",
+        "é".as_bytes(),
+        b"\0",
+        b"\r",
+        b"\n",
+        b"\t",
+    ]);
+    let lengths = prop_oneof![0..50_usize, 1990..2060_usize, 2060..5000_usize];
+    (
+        beginning,
+        event_type,
+        lengths.clone(),
+        unusual,
+        lengths,
+        end,
+    )
+        .prop_map(|(beginning, event_type, before, unusual, after, end)| {
+            let head = [beginning, event_type, "data: ", &"x".repeat(before)].concat();
+            [
+                head.as_bytes(),
+                unusual,
+                "x".repeat(after).as_bytes(),
+                end.as_bytes(),
+            ]
+            .concat()
+        })
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
 
     /// Input of many times the length that is decoded at once.

@@ -105,6 +105,22 @@ fn removals_are_dropped_after_a_time() {
     assert_eq!(log.evicted(), LogId::new(5, 0));
 }
 
+/// A storage restores the log of an earlier run, which had dropped later removals.
+#[test]
+fn what_counts_as_dropped_stays_dropped() {
+    let retention = KeyedRetention::default().removals(Duration::from_millis(10));
+    let mut log = KeyedLog::new(retention, LogId::new(9, 0));
+    for (id, is_removal) in [(3, true), (5, false)] {
+        let key = sse_core::EventKey {
+            key: id.to_string().into(),
+            is_removal,
+        };
+        drop(log.restore(LogId::new(id, 0), &key, b"data: x\n\n", at(9)));
+    }
+    drop(log.evict(at(100)));
+    assert_eq!((log.len(), log.evicted()), (1, LogId::new(9, 0)));
+}
+
 #[test]
 fn limits_are_kept() {
     let size = event_len(1) + 1;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sse_core::{DecodeError, Decoder, Events};
 
 mod common;
-use common::{Item, comment, decode, decodes_to, event, feed, hostile_input, message};
+use common::{Item, comment, decode, decodes_to, event, feed, hostile_input, message, numbered};
 
 #[test]
 fn a_line_may_be_as_long_as_the_limit() {
@@ -57,6 +57,25 @@ fn an_event_may_be_as_large_as_the_limit() {
     fails(&decoder, "data: ab\ndata: b\n\n", &[], TOO_LONG);
     fails(&decoder, "data\ndata\ndata\ndata\ndata\n\n", &[], TOO_LONG);
     fails(&decoder, "data: abc\n\ndata: abcd\n\n", &[abc()], TOO_LONG);
+}
+
+/// Events that are lent from the input have the same limits.
+#[test]
+fn a_large_event_may_be_as_large_as_the_limits() {
+    let data = "x".repeat(2100);
+    let input = format!("id: 7\ndata: {data}\n\n");
+    for (max_line, max_event, error) in [
+        (2106, 2101, None),
+        (2105, 2101, Some(DecodeError::LineTooLong { limit: 2105 })),
+        (2106, 2100, Some(DecodeError::EventTooLong { limit: 2100 })),
+        (9000, 9000, None),
+    ] {
+        let decoder = Decoder::new().max_line(max_line).max_event(max_event);
+        match error {
+            None => accepts(&decoder, &input, &[numbered(&data, "7")]),
+            Some(error) => fails(&decoder, &input, &[], error),
+        }
+    }
 }
 
 #[test]

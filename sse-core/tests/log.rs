@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use proptest::prelude::*;
-use sse_core::{Cursor, Encoded, Event, EventId, Lagged, Log, Now, Resume, Retention};
+use sse_core::{Cursor, Encoded, Event, EventId, Lagged, Log, LogId, Now, Resume, Retention};
 
 #[path = "common/log_pair.rs"]
 mod log_pair;
@@ -769,4 +769,34 @@ fn check_resume(log: &Log, id: Option<&str>, expected: &str) {
         (Resume::Unknown, _) => "unknown".to_owned(),
     };
     assert_eq!(outcome, expected, "with the ID {id:?}");
+}
+
+#[test]
+fn a_log_that_begins_anew_lags_every_reader_and_takes_earlier_ids() {
+    let id = |millis| LogId::new(millis, 7);
+    let now = Duration::from_millis(50);
+    let mut log = Log::of_hub(Retention::default(), LogId::default());
+    for millis in [10, 20, 30] {
+        drop(log.append_as(id(millis), &Event::new().data("a"), now));
+    }
+    let (begin, end) = (log.begin(), log.end());
+    drop(log.begin_anew(id(5)));
+    for cursor in [begin, end] {
+        assert!(log.slice(cursor..Cursor::MAX).is_err());
+    }
+    assert_eq!(
+        (log.len(), log.evicted(), log.newest_id()),
+        (0, id(5), id(5))
+    );
+
+    drop(log.append_as(id(8), &Event::new().data("b"), now));
+    assert!(
+        log.begin() == log.end() && log.end() < log.tip(),
+        "it is held"
+    );
+    assert!(log.slice_between(id(4), id(8)).is_err());
+    log.hold_after(id(8));
+    let slice = log.slice(log.begin()..log.end()).unwrap().unwrap();
+    assert_eq!(slice.bytes(), "id: 8-7\ndata: b\n\n");
+    assert_eq!(log.after(id(5)), log.begin());
 }

@@ -125,6 +125,15 @@ fn decoding_several_lines_and_parts_allocates_nothing() {
     }
 }
 
+/// Not even a first time, because they are lent from the input.
+#[test]
+fn decoding_large_events_in_one_part_allocates_nothing() {
+    let input = format!("id: 7\ndata: {}\n\n", "x".repeat(64 << 10)).repeat(3);
+    let mut decoder = Decoder::new().with_last_event_id(&EventId::from(1));
+    let used = measure(|| assert_eq!(events(&mut decoder, [input.as_bytes()]), 3));
+    assert_eq!(used.count_total, 0);
+}
+
 #[test]
 fn a_decoder_allocates_no_more_than_its_limits() {
     const LIMIT: usize = 1000;

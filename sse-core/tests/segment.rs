@@ -28,6 +28,7 @@ fn a_segment_is_an_event_stream_of_this_form() {
         "floor 1-0",
         "evicted 2-0",
         "evicted 3-0 a\\r\\sb",
+        "removed 3-7 a\\r\\sb",
         "finished 4-0 3-0 a\\r\\sb",
         &format!("event 7-2 24 {two:08x} a\\nb\\\\c\\s"),
         "upto 7-3",
@@ -36,8 +37,8 @@ fn a_segment_is_an_event_stream_of_this_form() {
     let expected = format!(
         ":sse-journal 2\n{}id: 7-1\ndata: one\n\n{}: hi\nid: 7-2\ndata: two\n\n{}",
         lines[..5].concat(),
-        lines[5..10].concat(),
-        lines[10],
+        lines[5..11].concat(),
+        lines[11],
     );
     assert_eq!(String::from_utf8(file.clone()).unwrap(), expected);
     assert!(Segment::new(&file).map(|(_, entry)| entry).eq(entries));
@@ -64,6 +65,7 @@ fn entries() -> Vec<Entry<'static>> {
         Entry::Floor(old(1, 0)),
         Entry::Evicted(old(2, 0), None),
         Entry::Evicted(old(3, 0), Some("a\r b".into())),
+        Entry::Removed(old(3, 7), "a\r b".into()),
         Entry::Finished(Finish {
             last: old(3, 0),
             id: old(4, 0),
@@ -189,6 +191,18 @@ fn a_log_continues_those_of_earlier_runs() {
 
 fn past_first(epochs: &Epochs) -> String {
     epochs.iter().next().unwrap().first.to_string()
+}
+
+#[test]
+fn the_end_of_a_segment_begins_with_an_entry() {
+    let file = segment(4);
+    let all: Vec<_> = Segment::new(&file).collect();
+    for len in 0..=file.len() + 1 {
+        let from = file.len().saturating_sub(len);
+        let expected = all.iter().filter(|(place, _)| place.start >= from);
+        let found = Segment::end(&file, len);
+        assert!(found.eq(expected.cloned()), "the last {len} bytes");
+    }
 }
 
 #[test]

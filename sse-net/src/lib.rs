@@ -189,6 +189,8 @@
 
 mod client;
 mod config;
+#[cfg(feature = "redis")]
+mod engine;
 #[cfg(feature = "http")]
 mod http;
 mod journal;
@@ -211,6 +213,8 @@ pub use client::{
     BlockingClient, BlockingConnection, BlockingConnector, Client, Connect, Connector, Direct,
 };
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
+#[cfg(feature = "redis")]
+pub use engine::{Engine, EngineError, EngineSnapshot, WhenQueueFull};
 #[cfg(feature = "http")]
 pub use http::{
     Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,
@@ -230,8 +234,8 @@ pub use sse_core::{
 pub use stats::{Disconnect, HubSnapshot, Snapshot, TopicSnapshot};
 pub use stream::{PipeWriter, Stream};
 pub use topic::{
-    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, StreamToken, StreamTopics,
-    Subscription, TooManyTopics, Topic,
+    FollowError, Hub, KeyedTopicError, PublishError, Published, Start, StoreError, StreamToken,
+    StreamTopics, Subscription, TooManyTopics, Topic,
 };
 #[cfg(unix)]
 pub use transport::bind_unix;

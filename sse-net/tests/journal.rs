@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -44,6 +45,47 @@ async fn a_topic_continues_after_a_restart() {
             "{policy:?}",
         );
         assert!(dir.notices().is_empty());
+    }
+}
+
+/// Only the end of a long segment is read, unless it is damaged.
+#[tokio::test]
+async fn a_topic_that_retains_little_continues_after_much() {
+    const COUNT: u32 = 30_000;
+    let dir = Dir::new();
+    let journal = dir.journal().segment_bytes(64 << 20);
+    let topic = Topic::open(Retention::events(COUNT as usize), &journal).unwrap();
+    publish(&topic, 0..COUNT).await;
+    let all = ids(&topic);
+    drop(topic);
+    let file = &segments(&dir.path)[0];
+    let written = fs::read(file).unwrap();
+    assert!(written.len() > 2 << 20);
+    let at = |text: &str| {
+        written
+            .windows(text.len())
+            .position(|part| part == text.as_bytes())
+    };
+    for (damaged, retains, notices) in [
+        (None, "29997 29998 29999", 0),
+        (at("data: 10\n"), "29997 29998 29999", 0),
+        (at("data: 29998\n"), "29999", 1),
+    ] {
+        let mut bytes = written.clone();
+        if let Some(at) = damaged {
+            bytes[at] = b'D';
+        }
+        fs::write(file, bytes).unwrap();
+        segments(&dir.path)[1..]
+            .iter()
+            .for_each(|path| fs::remove_file(path).unwrap());
+        let topic = Topic::open(without_backlog(3), &journal).unwrap();
+        assert_eq!(retained(&topic), retains);
+        let resume =
+            |number: u32| topic.resume(Some(&EventId::new(all[number as usize].clone()).unwrap()));
+        assert_eq!(resume(29_995), Resume::Gap);
+        assert_eq!(resume(29_999), Resume::Resumed);
+        assert_eq!(dir.notices().len(), notices);
     }
 }
 
@@ -304,10 +346,13 @@ async fn without_a_journal_nothing_is_stored() {
         .unwrap()
         .publish(&Event::new().data(""))
         .unwrap();
-    assert!(matches!(
-        published.stored().await,
-        Err(JournalError::NoJournal)
-    ));
+    let error = published.stored().await.unwrap_err();
+    assert!(!error.may_be_stored());
+    assert_eq!(
+        error.to_string(),
+        "there is no journal and no engine; open the hub or the topic with a journal, or connect \
+         the hub to an engine"
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -349,10 +394,10 @@ async fn a_full_disk_is_reported_and_retained_events_are_stored_later() {
         for _ in 1..10 {
             last = Some(topic.publish(&Event::new().data(&data)).unwrap());
         }
-        assert!(matches!(
-            last.unwrap().stored().await,
-            Err(JournalError::Failed(_))
-        ));
+        let error = last.unwrap().stored().await.unwrap_err();
+        assert!(error.may_be_stored());
+        let source = error.source().and_then(|source| source.downcast_ref());
+        assert!(matches!(source, Some(JournalError::Failed(_))));
         assert!(!topic.journal_state().unwrap().is_storing);
         wait_for(|| ids(&topic).len() == 10).await;
 

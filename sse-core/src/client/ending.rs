@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::ClientError;
-use super::item::Closed;
+use super::item::{Closed, Item};
 use super::machine::{Machine, State};
 
 /// The delay before the next attempt.
@@ -41,7 +41,8 @@ impl Machine {
         };
         self.request = Vec::new();
         self.body = None;
-        self.queue.push_closed(Closed { reason, retry_in });
+        self.inbox.clear();
+        self.inbox.keep(Item::Closed(Closed { reason, retry_in }));
         self.state = State::Waiting {
             until: now.saturating_add(retry_in),
         };
@@ -88,6 +89,7 @@ impl Machine {
     pub(super) fn finish(&mut self, result: Result<(), ClientError>) {
         self.request = Vec::new();
         self.body = None;
+        self.inbox.clear();
         self.state = State::Over(Some(result));
     }
 }

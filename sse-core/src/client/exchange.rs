@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use super::ending::Delay;
 use super::error::{ClientError, ErrorResponse};
-use super::item::Opened;
+use super::item::{Item, Opened};
 use super::machine::{Machine, State};
 use super::response::{Verdict, judge, refusal};
-use super::terminal::{self, Meaning};
-use crate::decode::Decoded;
 use crate::http::{BodyLimits, ResponseHead};
 
 impl Machine {
@@ -31,10 +29,10 @@ impl Machine {
                 self.has_opened = true;
                 self.is_resuming = self.source.is_resumable && !self.source.is_repeatable;
                 self.request = Vec::new();
-                self.queue.push_opened(Opened {
+                self.inbox.keep(Item::Opened(Opened {
                     head,
                     attempt: self.attempts,
-                });
+                }));
                 self.state = State::Open {
                     since: now,
                     last_byte: now,
@@ -67,73 +65,6 @@ impl Machine {
     fn retry_delay(&self, now: Duration, head: &ResponseHead) -> Option<Duration> {
         let here = self.epoch.and_then(|epoch| epoch.checked_add(now));
         head.retry_delay().or_else(|| head.retry_after(here?))
-    }
-
-    pub(super) fn read_content(&mut self, now: Duration, mut bytes: &[u8]) {
-        loop {
-            let Some(body) = &mut self.body else { return };
-            match body.read(&mut bytes) {
-                Ok(Some(part)) => {
-                    if !self.decode(now, part) {
-                        return;
-                    }
-                }
-                Ok(None) if body.is_complete() => {
-                    return self.disconnect(now, ClientError::Ended, Delay::Backoff);
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    return self.disconnect(now, ClientError::Body(error), Delay::Backoff);
-                }
-            }
-        }
-    }
-
-    /// Decodes a part of the content. Returns `false` if the stream has ended within it.
-    fn decode(&mut self, now: Duration, part: &[u8]) -> bool {
-        if self.source.settings.has_content {
-            self.queue.push_content(part);
-        }
-        let mut chunk = self.decoder.chunk(part);
-        let result = loop {
-            let event = match chunk.next() {
-                Ok(Some(Decoded::Event(event))) => event,
-                Ok(Some(Decoded::Retry(retry))) => {
-                    self.queue.push_retry(retry);
-                    continue;
-                }
-                Ok(Some(Decoded::Comment(text))) => {
-                    self.queue.push_comment(&text);
-                    continue;
-                }
-                Ok(None) => return true,
-                Err(error) => break Err(ClientError::Decode(error)),
-            };
-            let meaning = terminal::judge(&event, &self.source.terminals);
-            self.backoff.reset();
-            if let State::Open { last_event, .. } = &mut self.state {
-                *last_event = now;
-            }
-            if matches!(meaning, Meaning::Ordinary | Meaning::Last) {
-                let is_gap = event.event() == self.source.gap_type.as_str();
-                self.queue.push_event(&event, is_gap);
-                self.events += 1;
-            }
-            match meaning {
-                Meaning::Ordinary => {}
-                Meaning::Last | Meaning::End => break Ok(()),
-                Meaning::Error => {
-                    break Err(ClientError::Reported {
-                        event_type: event.event().to_owned(),
-                        data: event.data().to_owned(),
-                        events: self.events,
-                    });
-                }
-            }
-        };
-        drop(chunk);
-        self.finish(result);
-        false
     }
 
     pub(super) fn read_refusal(&mut self, now: Duration, mut bytes: &[u8]) {

@@ -63,7 +63,7 @@ impl Machine {
                 if !bytes.is_empty() {
                     *last_byte = now;
                 }
-                self.read_content(now, bytes);
+                self.inbox.receive(bytes);
             }
             State::Refused { .. } => self.read_refusal(now, bytes),
             _ => {}
@@ -80,6 +80,7 @@ impl Machine {
 
     /// Reports that the peer has ended the connection, or an HTTP library the body.
     pub fn end(&mut self, now: Duration) {
+        self.keep_items();
         let ended = self.body.as_mut().map_or(Ok(()), BodyReader::end);
         match &mut self.state {
             State::Connecting { .. } => {
@@ -108,6 +109,7 @@ impl Machine {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) are final, as is
     /// [`InvalidData`](io::ErrorKind::InvalidData) before the first response.
     pub fn fail(&mut self, now: Duration, error: io::Error) {
+        self.keep_items();
         match self.state {
             State::Connecting { .. } => {
                 let is_final = match error.kind() {
@@ -144,6 +146,7 @@ impl Machine {
     ///
     /// A call that must not be sent again ends with an error instead.
     pub fn restart(&mut self, now: Duration) {
+        self.keep_items();
         if !self.is_over() {
             self.disconnect(now, ClientError::Restarted, Delay::Zero);
         }

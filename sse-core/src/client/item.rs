@@ -24,9 +24,25 @@ pub enum Item<'a> {
     /// A part of the body as received, before the items in it.
     ///
     /// Only with [`EventSource::with_content`](super::EventSource::with_content).
-    Content(&'a [u8]),
+    Content(Cow<'a, [u8]>),
     /// An attempt failed, or the stream ended. Another attempt follows.
     Closed(Closed),
+}
+
+impl Item<'_> {
+    /// Returns the same item with its own copies of the texts.
+    #[must_use]
+    pub fn into_owned(self) -> Item<'static> {
+        match self {
+            Self::Opened(opened) => Item::Opened(opened),
+            Self::Event(event) => Item::Event(event.into_owned()),
+            Self::Gap(event) => Item::Gap(event.into_owned()),
+            Self::Retry(retry) => Item::Retry(retry),
+            Self::Comment(text) => Item::Comment(Cow::Owned(text.into_owned())),
+            Self::Content(bytes) => Item::Content(Cow::Owned(bytes.into_owned())),
+            Self::Closed(closed) => Item::Closed(closed),
+        }
+    }
 }
 
 /// An opened stream.

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use super::backoff::Backoff;
 use super::ending::Delay;
 use super::error::{ClientError, Deadline, ErrorResponse};
-use super::item::Item;
-use super::queue::Queue;
+use super::inbox::Inbox;
 use super::request::Target;
 use super::source::EventSource;
 use super::url::Url;
@@ -20,8 +19,8 @@ use crate::http::{BodyReader, ResponseHeadReader};
 ///
 /// A shell around it asks for the next [`step`](Self::step), takes it, and reports what happened:
 /// [`connected`](Self::connected), [`sent`](Self::sent), [`receive`](Self::receive),
-/// [`end`](Self::end) or [`fail`](Self::fail). Items lie in a queue until
-/// [`next_item`](Self::next_item) takes them. `sse-net` has such shells.
+/// [`end`](Self::end) or [`fail`](Self::fail). In between, [`next_item`](Self::next_item) decodes
+/// and lends what was received. `sse-net` has such shells.
 ///
 /// `now` is the time since any moment by a steady clock, the same for all calls.
 ///
@@ -53,7 +52,7 @@ pub struct Machine {
     pub(super) head: ResponseHeadReader,
     pub(super) body: Option<BodyReader>,
     pub(super) decoder: Decoder,
-    pub(super) queue: Queue,
+    pub(super) inbox: Inbox,
     /// The bytes of the request, of which `sent` have been sent.
     pub(super) request: Vec<u8>,
     pub(super) sent: usize,
@@ -156,7 +155,7 @@ impl Machine {
             head: ResponseHeadReader::new(),
             body: None,
             decoder,
-            queue: Queue::default(),
+            inbox: Inbox::default(),
             request: Vec::new(),
             sent: 0,
             attempts: 0,
@@ -180,6 +179,7 @@ impl Machine {
 
     /// Returns what to do next.
     pub fn step(&mut self, now: Duration) -> Step {
+        self.keep_items();
         let total = self.source.settings.total;
         let end = *self.deadline.get_or_insert(now.saturating_add(total));
         if now >= end && !self.is_over() {
@@ -268,29 +268,13 @@ impl Machine {
         }
     }
 
-    /// Whether there are items to take.
-    #[must_use]
-    pub fn has_items(&self) -> bool {
-        !self.queue.is_empty()
-    }
-
-    /// Removes items until the next one is an event or a gap. Returns `false` if there is none.
-    pub fn skip_to_event(&mut self) -> bool {
-        self.queue.skip_to_event()
-    }
-
-    /// Returns the next item.
-    pub fn next_item(&mut self) -> Option<Item<'_>> {
-        self.queue.pop()
-    }
-
     /// Whether the stream is open.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
 
-    /// Whether nothing will follow the items in the queue.
+    /// Whether nothing will follow the items that are there.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
@@ -312,11 +296,6 @@ impl Machine {
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
-    }
-
-    /// Returns memory that a machine without items does not need, before a long wait.
-    pub fn shrink(&mut self) {
-        self.queue.shrink();
     }
 
     fn check_deadlines(&mut self, now: Duration) {

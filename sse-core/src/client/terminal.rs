@@ -26,11 +26,8 @@ pub(super) enum Meaning {
     Error,
 }
 
-/// Judges an event of a stream with these terminals.
+/// Judges an event of a stream with these terminals, of which there is at least one.
 pub(super) fn judge(event: &MessageEvent<'_>, terminals: &[Terminal]) -> Meaning {
-    if terminals.is_empty() {
-        return Meaning::Ordinary;
-    }
     for terminal in terminals {
         match terminal {
             Terminal::Data(data) if data == event.data() => return Meaning::End,
@@ -84,7 +81,6 @@ mod tests {
         ] {
             let event = MessageEvent::new(event_type, data, "").unwrap();
             assert_eq!(judge(&event, &terminals), expected, "{event:?}");
-            assert_eq!(judge(&event, &[]), Meaning::Ordinary, "{event:?}");
         }
     }
 }

@@ -39,6 +39,9 @@ impl<'d, 'i> Chunk<'d, 'i> {
             if self.rest.is_empty() {
                 return Ok(None);
             }
+            if let Some((event, text)) = self.decoder.take_large(&mut self.rest) {
+                return Ok(Some(self.decoder.lend(&event, text)));
+            }
             self.decoder.push(&mut self.rest);
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::text::Text;
+use crate::line_ends::find_far;
 
 /// An event of the commonest form, as ranges of the text.
 ///
@@ -20,18 +21,46 @@ impl CommonEvent {
     /// Takes such an event of at most `max_len` bytes from the front of the text.
     #[inline(always)]
     pub(super) fn take(text: &mut Text, max_len: usize) -> Option<Self> {
-        let mut lines = Lines::new(text);
+        let mut lines = Lines::listed(text);
+        let event = Self::parse(&mut lines)?;
+        let len = lines.taken();
+        drop(lines);
+        if len > max_len {
+            return None;
+        }
+        let ends = 2 + usize::from(event.id.is_some()) + usize::from(event.event_type.is_some());
+        text.skip(len, ends);
+        Some(event)
+    }
+
+    /// Takes such an event of [`LARGE`] to `max_len` bytes from the front of the input, with its
+    /// text.
+    ///
+    /// It is not copied, and copying would take as long as everything else.
+    pub(super) fn take_large<'i>(input: &mut &'i [u8], max_len: usize) -> Option<(Self, &'i str)> {
+        let bytes = *input;
+        if bytes.len() < LARGE {
+            return None;
+        }
+        let end = |line| Some(line + find_far(&bytes[line..])?);
+        let mut lines = Lines::new(bytes, 0, end);
+        let event = Self::parse(&mut lines)?;
+        let (event_text, rest) = bytes.split_at(lines.taken());
+        if event_text.len() < LARGE || event_text.len() > max_len {
+            return None;
+        }
+        let text = simdutf8::basic::from_utf8(event_text).ok()?;
+        *input = rest;
+        Some((event, text))
+    }
+
+    #[inline(always)]
+    fn parse(lines: &mut Lines<'_, impl FnMut(usize) -> Option<usize>>) -> Option<Self> {
         let id = lines.field(b"id: ")?;
         let event_type = lines.field(b"event: ")?.filter(|value| !value.is_empty());
         let data = lines.field(b"data: ")??;
         let blank = lines.field(b"")??;
-        let len = lines.taken();
-        if !blank.is_empty() || len > max_len {
-            return None;
-        }
-        let ends = 2 + usize::from(id.is_some()) + usize::from(event_type.is_some());
-        text.skip(len, ends);
-        Some(Self {
+        blank.is_empty().then_some(Self {
             id,
             event_type,
             data,
@@ -39,25 +68,34 @@ impl CommonEvent {
     }
 }
 
-/// The lines of the commonest form at the front of a text, as far as their ends are listed.
-pub(super) struct Lines<'t> {
+/// The lines of the commonest form at the front of a text.
+pub(super) struct Lines<'t, E> {
     text: &'t [u8],
-    base: usize,
-    ends: std::slice::Iter<'t, u16>,
+    /// Returns the end of the line at an offset, the next line each time.
+    end: E,
     start: usize,
     at: usize,
 }
 
-impl<'t> Lines<'t> {
+impl<'t> Lines<'t, ()> {
+    /// Returns the lines of the text, as far as their ends are listed.
     #[inline(always)]
-    pub(super) fn new(text: &'t Text) -> Self {
+    pub(super) fn listed(text: &'t Text) -> Lines<'t, impl FnMut(usize) -> Option<usize> + 't> {
         let (base, ends) = text.listed_ends();
+        let mut ends = ends.iter();
+        let end = move |_| Some(base + usize::from(*ends.next()?));
+        Lines::new(text.as_str().as_bytes(), text.line(), end)
+    }
+}
+
+impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
+    #[inline(always)]
+    const fn new(text: &'t [u8], start: usize, end: E) -> Self {
         Self {
-            text: text.as_str().as_bytes(),
-            base,
-            ends: ends.iter(),
-            start: text.line(),
-            at: text.line(),
+            text,
+            end,
+            start,
+            at: start,
         }
     }
 
@@ -73,7 +111,7 @@ impl<'t> Lines<'t> {
         if self.text.get(self.at..)?.first_chunk() != Some(name) {
             return Some(None);
         }
-        let end = self.base + usize::from(*self.ends.next()?);
+        let end = (self.end)(self.at)?;
         let value = self.at + N..end;
         if value.start > value.end || self.text.get(end) != Some(&b'\n') {
             return None;
@@ -82,3 +120,6 @@ impl<'t> Lines<'t> {
         Some(Some(value))
     }
 }
+
+/// The length from which on events are not copied.
+const LARGE: usize = 2 << 10;

@@ -35,16 +35,18 @@ impl Data {
         if self.bytes.len() < self.len + len + BLOCK {
             self.grow(len);
         }
-        let text = text.as_bytes();
+        let text = &text.as_bytes()[line.start..];
         let rest = &mut self.bytes[self.len..];
-        match (
-            rest.first_chunk_mut(),
-            text[line.start..].first_chunk::<BLOCK>(),
-        ) {
-            (Some(block), Some(text)) if len < BLOCK => *block = *text,
-            _ => rest[..len].copy_from_slice(&text[line]),
+        match (rest.first_chunk_mut(), text.first_chunk::<BLOCK>()) {
+            (Some(block), Some(text)) if len < BLOCK => {
+                *block = *text;
+                block[len] = b'\n';
+            }
+            _ => {
+                rest[..len].copy_from_slice(&text[..len]);
+                rest[len] = b'\n';
+            }
         }
-        rest[len] = b'\n';
         self.len += len + 1;
     }
 

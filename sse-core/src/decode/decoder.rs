@@ -16,8 +16,8 @@ use crate::event::{EventId, EventType};
 /// The result does not depend on how the input is split, and the time is linear in its length.
 /// Invalid UTF-8 becomes U+FFFD, as in the Encoding Standard.
 ///
-/// Memory is bounded: an event's data by [`max_event`](Self::max_event); the current line, an
-/// event type and two IDs by [`max_line`](Self::max_line) each; and 8 KiB.
+/// Memory is bounded: an event's data by [`max_event`](Self::max_event); the current line, as much
+/// before it, an event type and two IDs by [`max_line`](Self::max_line) each; and 16 KiB.
 ///
 /// ```
 /// use sse_core::{Decoded, Decoder};
@@ -151,22 +151,33 @@ impl Decoder {
 
     #[inline(always)]
     fn find_common(&mut self) -> Option<Found> {
-        let interpreter = &mut self.interpreter;
-        match interpreter.stage {
-            Stage::Between => {}
-            Stage::Dispatched => interpreter.clear(),
-            Stage::Within => return None,
+        if !self.interpreter.begin_event() {
+            return None;
         }
-        // Within this length no limit can be exceeded.
-        let max_len = interpreter.max_line.min(interpreter.max_event);
-        let event = CommonEvent::take(&mut self.text, max_len)?;
+        let event = CommonEvent::take(&mut self.text, self.interpreter.min_limit())?;
         if let Some(id) = event.id {
-            interpreter.commit_id(self.text.get(id));
+            self.interpreter.commit_id(self.text.get(id));
         }
         Some(Found::Event {
             event_type: event.event_type,
             data: Some(event.data),
         })
+    }
+
+    /// Takes a large event from the front of the input, with its text, if all of it is there.
+    pub(super) fn take_large<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+    ) -> Option<(CommonEvent, &'i str)> {
+        if !self.text.is_interpreted() || !self.interpreter.begin_event() {
+            return None;
+        }
+        let (event, text) = CommonEvent::take_large(input, self.interpreter.min_limit())?;
+        self.text.pass_lines();
+        if let Some(id) = &event.id {
+            self.interpreter.commit_id(&text[id.clone()]);
+        }
+        Some((event, text))
     }
 
     #[inline(never)]
@@ -195,11 +206,7 @@ impl Decoder {
                     Some(data) => self.text.get(data.clone()),
                     None => self.interpreter.data(),
                 };
-                Decoded::Event(MessageEvent::with_type(
-                    EventType::trusted(Cow::Borrowed(event_type)),
-                    Cow::Borrowed(data),
-                    Cow::Borrowed(&self.interpreter.last_event_id),
-                ))
+                self.event(event_type, data)
             }
             Found::Retry(retry) => Decoded::Retry(*retry),
             Found::Comment(text) => {
@@ -228,6 +235,25 @@ impl Decoder {
             Found::Comment(text) => Some(self.text.get(text.clone())),
             _ => None,
         }
+    }
+
+    /// Returns an event within its text.
+    #[inline]
+    pub(super) fn lend<'a>(&'a self, event: &CommonEvent, text: &'a str) -> Decoded<'a> {
+        let event_type = match &event.event_type {
+            Some(event_type) => &text[event_type.clone()],
+            None => self.interpreter.event_type(),
+        };
+        self.event(event_type, &text[event.data.clone()])
+    }
+
+    #[inline(always)]
+    fn event<'a>(&'a self, event_type: &'a str, data: &'a str) -> Decoded<'a> {
+        Decoded::Event(MessageEvent::with_type(
+            EventType::trusted(Cow::Borrowed(event_type)),
+            Cow::Borrowed(data),
+            Cow::Borrowed(&self.interpreter.last_event_id),
+        ))
     }
 
     /// Returns the number of taken bytes after the item just found, if it is not within an event.

@@ -141,6 +141,21 @@ impl Interpreter {
         Ok(None)
     }
 
+    /// Empties the buffers if an event ends here. Returns whether the next line begins one.
+    #[inline(always)]
+    pub(super) fn begin_event(&mut self) -> bool {
+        if self.stage == Stage::Dispatched {
+            self.clear();
+        }
+        self.stage == Stage::Between
+    }
+
+    /// Returns the length within which an event exceeds no limit.
+    #[inline(always)]
+    pub(super) fn min_limit(&self) -> usize {
+        self.max_line.min(self.max_event)
+    }
+
     /// Commits the ID of an event.
     #[inline(always)]
     pub(super) fn commit_id(&mut self, id: &str) {
@@ -171,17 +186,19 @@ impl Interpreter {
 
     /// Takes the data lines that follow, as long as they have the commonest form.
     fn push_common_lines(&mut self, text: &mut Text) {
-        let mut lines = Lines::new(text);
+        // Within this length no limit can be exceeded.
+        let max_len = self.min_limit().saturating_sub(self.data.len());
+        let mut lines = Lines::listed(text);
         let mut count = 0;
         let mut len = 0;
         while let Some(Some(value)) = lines.field(b"data: ")
-            && self.check_line(value.len() + 6).is_ok()
-            && self.check_data(value.len()).is_ok()
+            && lines.taken() <= max_len
         {
             self.data.push_line(text.as_str(), value);
             count += 1;
             len = lines.taken();
         }
+        drop(lines);
         text.skip(len, count);
     }
 

@@ -38,13 +38,26 @@ impl Text {
     }
 
     /// Drops the lines before the current one. Ranges of the text become invalid.
+    ///
+    /// A long line is not moved because of a short one before it.
     pub(super) fn compact(&mut self) {
-        if self.line > 0 {
+        if self.line > self.unfinished() {
             self.text.drain(..self.line);
             self.text.shrink_to(MAX_IDLE);
             self.ends.remove_text(self.line);
             self.line = 0;
         }
+    }
+
+    /// Whether the input before is whole lines, which have been interpreted.
+    pub(super) const fn is_interpreted(&self) -> bool {
+        self.unfinished() + self.utf8.pending() == 0
+    }
+
+    /// Passes over input that begins with a field and is whole lines.
+    pub(super) const fn pass_lines(&mut self) {
+        self.has_begun = true;
+        self.after_cr = false;
     }
 
     /// Appends a part of the input.

@@ -19,7 +19,6 @@ impl Utf8 {
     }
 
     /// Returns the number of bytes that the next part may complete to a character.
-    #[cfg(feature = "recording")]
     pub(super) const fn pending(&self) -> usize {
         self.len
     }

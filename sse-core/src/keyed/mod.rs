@@ -365,7 +365,9 @@ impl KeyedLog {
         if is_held || id > self.kept_after || !qualifies(self.entry(place)) {
             return false;
         }
-        self.evicted = (id, self.entry(place).end);
+        // One of a restored log may be before those that an earlier run dropped.
+        self.evicted.0 = id.max(self.evicted.0);
+        self.evicted.1 = self.entry(place).end;
         self.removals.pop_first();
         let len = (newest.len as usize, self.keys.slot(slot).key.len());
         self.keys.remove(slot);

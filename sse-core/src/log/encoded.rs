@@ -53,6 +53,39 @@ impl Encoded {
         }
     }
 
+    /// Takes the wire bytes of one event without an ID, or `None` if they are something else.
+    ///
+    /// They are UTF-8 whose lines end with LF, without a line of the field `id`, and with one
+    /// blank line at the end.
+    #[must_use]
+    pub fn from_frame(frame: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(frame).ok()?;
+        let lines = text.strip_suffix("\n\n").or((text == "\n").then_some(""))?;
+        let is_id = |line: &str| line == "id" || line.starts_with("id:");
+        let is_event =
+            text == "\n" || !lines.split('\n').any(|line| line.is_empty() || is_id(line));
+        if !is_event || memchr::memchr(b'\r', frame).is_some() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(ROOM + frame.len());
+        bytes.resize(ROOM, 0);
+        bytes.extend_from_slice(frame);
+        Some(Self {
+            bytes,
+            room: Some(0),
+            own_id: None,
+        })
+    }
+
+    /// Returns the wire bytes without the ID that a log assigns.
+    #[must_use]
+    pub fn into_frame(mut self) -> Vec<u8> {
+        if let Some(room) = self.room {
+            self.bytes.drain(room..room + ROOM);
+        }
+        self.bytes
+    }
+
     /// Returns the encoded length in bytes, with the longest ID that a log may assign.
     #[must_use]
     pub const fn max_len(&self) -> usize {
@@ -80,3 +113,41 @@ const ID: &[u8] = b"id: ";
 
 /// The length of the longest ID line.
 const ROOM: usize = ID.len() + LogId::MAX_LEN + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_one_event_without_an_id() {
+        for event in [
+            Event::new(),
+            Event::new().comment("hey"),
+            Event::new().data(""),
+            Event::new().data("two\nlines"),
+        ] {
+            let frame = Encoded::new(&event).into_frame();
+            let encoded = Encoded::from_frame(&frame).expect("our own frames are frames");
+            assert_eq!(encoded.clone().into_frame(), frame);
+            let id = LogId::new(7, 5);
+            let expected = [b"id: 7-5\n", &*frame].concat();
+            assert_eq!(encoded.into_bytes(id), expected);
+        }
+        for frame in [
+            "",
+            "data: a",
+            "data: a\n",
+            "\n\n",
+            "\ndata: a\n\n",
+            "data: a\n\ndata: b\n\n",
+            "data: a\r\n\n",
+            "data: a\rid: 3\n\n",
+            "id: 3\ndata: a\n\n",
+            "data: a\nid\n\n",
+            "data: a\n\n\n",
+        ] {
+            assert!(Encoded::from_frame(frame.as_bytes()).is_none(), "{frame:?}");
+        }
+        assert!(Encoded::from_frame(b"data: \xff\n\n").is_none());
+    }
+}

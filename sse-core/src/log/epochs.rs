@@ -95,6 +95,23 @@ impl Epochs {
         }
     }
 
+    /// Takes the epochs of a hub whose IDs are assigned elsewhere, or `None` if there are none.
+    ///
+    /// The last one by its IDs is the current one. Of very many, the oldest are dropped.
+    #[must_use]
+    pub fn assigned(epochs: impl IntoIterator<Item = Epoch>) -> Option<Self> {
+        let mut past = Vec::from_iter(epochs);
+        past.sort_unstable_by_key(|epoch| epoch.first);
+        let current = past.pop()?;
+        past.drain(..past.len().saturating_sub(Self::MAX_PAST));
+        Some(Self { past, current })
+    }
+
+    /// Notes that an ID of the current epoch was assigned elsewhere.
+    pub fn note_last(&mut self, id: LogId) {
+        self.current.last = self.current.last.max(id);
+    }
+
     /// Assigns the next ID.
     pub fn next_id(&mut self, now: Duration) -> LogId {
         self.current.last = self.current.last.next_at(now, self.number());
@@ -247,6 +264,28 @@ mod tests {
             let id = LogId::parse(id).unwrap();
             assert_eq!(epochs.judge(id, visible), expected, "{id}");
         }
+    }
+
+    #[test]
+    fn epochs_that_are_assigned_elsewhere_judge_like_those_of_a_hub() {
+        assert_eq!(Epochs::assigned([]), None);
+        let epoch = |first, last, number| Epoch {
+            first: LogId::new(first, number),
+            last: LogId::new(last, number),
+        };
+        let mut epochs = Epochs::assigned([epoch(20, 20, 9), epoch(10, 12, 7)]).unwrap();
+        assert_eq!(epochs.origin(), LogId::new(10, 7));
+        epochs.note_last(LogId::new(25, 9));
+        epochs.note_last(LogId::new(24, 9));
+        assert_eq!(epochs.last(), LogId::new(25, 9));
+        let judge = |millis, number| epochs.judge(LogId::new(millis, number), epochs.last());
+        assert_eq!(judge(24, 9), KnownId::Position);
+        assert_eq!(judge(12, 7), KnownId::Position);
+        assert_eq!(judge(13, 7), KnownId::Lost(LogId::new(12, 7)));
+        assert_eq!(judge(13, 8), KnownId::Unknown);
+        let many = (0..2000).map(|number| epoch(number, number, number));
+        let many = Epochs::assigned(many).unwrap();
+        assert_eq!(many.iter().count(), Epochs::MAX_PAST + 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Log;
 use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
+use super::id::LogId;
 use super::now::{Now, millis};
 
 /// How many events a [`Log`] retains, and for how long.
@@ -72,6 +73,12 @@ impl Retention {
     pub const fn backlog(mut self, age: Duration, bytes: usize) -> Self {
         (self.backlog_age, self.backlog_bytes) = (age, bytes);
         self
+    }
+
+    /// Returns the bound of [`events`](Self::events).
+    #[must_use]
+    pub const fn max_events(&self) -> usize {
+        self.events
     }
 
     /// Returns the bound of [`bytes`](Self::bytes).
@@ -168,6 +175,24 @@ impl Log {
         self.evict_before(oldest)
     }
 
+    /// Drops all events. Events up to `evicted` count as evicted, and every earlier cursor lags.
+    ///
+    /// For a log [of a hub](Self::of_hub), which may go back to earlier IDs thereby. Nothing that
+    /// is appended is visible until it is [held](Self::hold) no longer.
+    pub fn begin_anew(&mut self, evicted: LogId) -> Evicted {
+        self.close_newest();
+        let begin = self.newest.start.advance(1);
+        self.newest.start = begin;
+        let front = Front {
+            chunk: 0,
+            cursor: begin,
+            rank: self.newest.rank,
+        };
+        (self.oldest, self.window, self.held) = (front, front, begin);
+        self.evicted = evicted;
+        Evicted(self.full.drain(..).collect())
+    }
+
     /// Whether even the newest event is older than the retention allows, or there is none.
     ///
     /// The newest event is retained nevertheless.
@@ -193,6 +218,11 @@ impl Log {
                 front.step(entry);
                 continue;
             };
+            let entry = &chunk.entries[front.index_in(chunk)];
+            if !has_expired(&front, entry) {
+                break; // Most calls look at no more.
+            }
+            front.step(entry);
             let last = chunk.entries.len() - 1;
             let last_front = Front {
                 cursor: chunk.start_of(last),
@@ -201,10 +231,8 @@ impl Log {
             };
             if last_front.rank < newest && has_expired(&last_front, &chunk.entries[last]) {
                 front = last_front;
-            } else if !has_expired(&front, &chunk.entries[front.index_in(chunk)]) {
-                break;
+                front.step(&chunk.entries[last]);
             }
-            front.step(&chunk.entries[front.index_in(chunk)]);
             if front.rank > last_front.rank {
                 front.chunk += 1;
             }

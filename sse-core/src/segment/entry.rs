@@ -29,6 +29,8 @@ pub enum SegmentEntry<'a> {
     Floor(LogId),
     /// Events of a topic have been evicted up to this ID.
     Evicted(LogId, Option<Cow<'a, str>>),
+    /// A topic of a hub was removed at this ID with all of its events.
+    Removed(LogId, Cow<'a, str>),
     /// Removals of a keyed topic have been dropped for good up to this ID.
     Dropped(LogId, Cow<'a, str>),
     /// A topic of a hub accepts no more events.
@@ -93,6 +95,7 @@ impl SegmentEntry<'_> {
             Self::Synced(id) => ("synced", *id, None, None),
             Self::Floor(id) => ("floor", *id, None, None),
             Self::Evicted(id, topic) => ("evicted", *id, None, topic.as_deref()),
+            Self::Removed(id, topic) => ("removed", *id, None, Some(&**topic)),
             Self::Dropped(id, topic) => ("dropped", *id, None, Some(&**topic)),
             Self::Finished(end) => ("finished", end.id, Some(end.last), Some(&*end.topic)),
             Self::Unread { .. } | Self::Damage | Self::Other => return,
@@ -199,6 +202,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
         "synced" => Entry::Synced(id),
         "floor" => Entry::Floor(id),
         "evicted" => Entry::Evicted(id, fields.next().map(unescape)),
+        "removed" => Entry::Removed(id, unescape(fields.next()?)),
         "dropped" => Entry::Dropped(id, unescape(fields.next()?)),
         "finished" => Entry::Finished(Finish {
             last: LogId::parse(fields.next()?)?,

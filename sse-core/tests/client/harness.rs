@@ -104,7 +104,7 @@ impl World {
                 Item::Gap(event) => describe("gap ", &event),
                 Item::Retry(retry) => format!("retry {retry:?}"),
                 Item::Comment(text) => format!(": {text}"),
-                Item::Content(bytes) => format!("content {:?}", String::from_utf8_lossy(bytes)),
+                Item::Content(bytes) => format!("content {:?}", String::from_utf8_lossy(&bytes)),
                 Item::Closed(Closed { reason, .. }) => format!("closed: {reason}"),
                 other => format!("{other:?}"),
             });

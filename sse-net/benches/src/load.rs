@@ -38,7 +38,7 @@ impl Kind {
     const fn request(self) -> &'static str {
         match self {
             Self::LateJoiner => {
-                "GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
+                "GET /late HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
                 Last-Event-ID: 0\r\n\r\n"
             }
             _ => {
@@ -313,13 +313,13 @@ impl Client {
         loop {
             // Most lines with data have the same length.
             let end = match bytes.get(self.line) {
-                Some(b'\n') if bytes.starts_with(EVENT) => self.line,
+                Some(b'\n') if event(bytes).is_some() => self.line,
                 _ => match memchr(b'\n', bytes) {
                     Some(end) => end,
                     None => return bytes,
                 },
             };
-            if let Some(event) = bytes[..end].strip_prefix(EVENT) {
+            if let Some(event) = event(&bytes[..end]) {
                 self.line = end;
                 let (sequence, event) = number(event);
                 let (due, _) = number(event.strip_prefix(b",\"t\":").unwrap_or_default());
@@ -344,7 +344,14 @@ impl Client {
     }
 }
 
-const EVENT: &[u8] = b"data: {\"n\":";
+/// Returns the rest of a line that begins with the data of an event.
+fn event(line: &[u8]) -> Option<&[u8]> {
+    let value = line.strip_prefix(b"data:")?;
+    value
+        .strip_prefix(b" ")
+        .unwrap_or(value)
+        .strip_prefix(b"{\"n\":")
+}
 
 /// Returns the number at the beginning of `text`, and the rest.
 fn number(text: &[u8]) -> (u64, &[u8]) {

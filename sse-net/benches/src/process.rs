@@ -31,22 +31,32 @@ impl Server {
         Self::start_on(cores, command)
     }
 
-    /// Starts a program on some cores.
+    /// Starts a program of this package, or another one, on some cores.
     ///
     /// # Errors
     ///
     /// The program does not start to listen.
     pub fn start_on(cores: &str, command: &str) -> io::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut words = command.split_whitespace();
         let name = words.next().unwrap_or_default();
-        let child = Command::new("taskset")
-            .args(["-c", cores])
-            .arg(env::current_exe()?.with_file_name(name))
-            .args(words)
-            .args(["--port", &address.port().to_string()])
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let ours = env::current_exe()?.with_file_name(name);
+        let program = if ours.exists() { ours } else { name.into() };
+        Self::start_with(|address| {
+            let mut command = Command::new("taskset");
+            command.args(["-c", cores]).arg(program).args(words);
+            command.args(["--port", &address.port().to_string()]);
+            Ok(command)
+        })
+    }
+
+    /// Starts the command for an address.
+    ///
+    /// # Errors
+    ///
+    /// The program does not start to listen.
+    pub fn start_with(command: impl FnOnce(SocketAddr) -> io::Result<Command>) -> io::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = command(address)?.stdout(Stdio::piped()).spawn()?;
         let server = Self { child, address };
         for _ in 0..300 {
             if TcpStream::connect(address).is_ok() {
@@ -66,7 +76,11 @@ impl Server {
     ///
     /// The process has ended.
     pub fn cpu(&self) -> io::Result<Cpu> {
-        Cpu::of(self.child.id())
+        let mut cpu = Cpu::default();
+        for process in processes(self.child.id())? {
+            cpu = cpu.plus(Cpu::of(process)?);
+        }
+        Ok(cpu)
     }
 
     /// Returns the CPU time of all threads in nanoseconds, where [`cpu`](Self::cpu) counts
@@ -92,7 +106,7 @@ impl Server {
     ///
     /// The process has ended.
     pub fn memory(&self) -> io::Result<u64> {
-        memory(self.child.id())
+        processes(self.child.id())?.into_iter().map(memory).sum()
     }
 
     /// Returns the number of open file descriptors.
@@ -124,6 +138,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a process and its children.
+fn processes(pid: u32) -> io::Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let children = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    Ok([pid].into_iter().chain(children).collect())
 }
 
 /// Returns the proportional set size of a process in bytes.
@@ -170,6 +193,13 @@ impl Cpu {
         Self {
             user: self.user - earlier.user,
             system: self.system - earlier.system,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            system: self.system + other.system,
         }
     }
 

@@ -103,10 +103,7 @@ impl BlockingClient {
                 return Ok(None);
             }
         }
-        match self.machine.next_item() {
-            Some(Item::Event(event) | Item::Gap(event)) => Ok(Some(event)),
-            _ => Ok(None),
-        }
+        Ok(self.machine.next_event())
     }
 
     /// Returns the next item: an event, a comment, the begin or the end of a connection.

@@ -119,10 +119,7 @@ impl Client {
                 return Ok(None);
             }
         }
-        match self.machine.next_item() {
-            Some(Item::Event(event) | Item::Gap(event)) => Ok(Some(event)),
-            _ => Ok(None),
-        }
+        Ok(self.machine.next_event())
     }
 
     /// Returns the next item: an event, a comment, the begin or the end of a connection.
@@ -325,10 +322,8 @@ impl futures_core::Stream for Client {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
-        Poll::Ready(match client.machine.next_item() {
-            Some(Item::Event(event) | Item::Gap(event)) => Some(Ok(event.into_owned())),
-            _ => None,
-        })
+        let event = client.machine.next_event();
+        Poll::Ready(event.map(|event| Ok(event.into_owned())))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sse_core::{Finish, KeyedSlice, LogId, Record, Segment, SegmentEntry as Entry};
 
-use crate::topic::{News, Shared, Source};
+use crate::topic::{End, News, Shared, Source};
 
 /// What has been collected.
 pub(super) struct Collected<'a> {
@@ -130,13 +130,10 @@ fn events<'a>(
 
 /// Returns the ends of topics that have been finished, or removed from their hub.
 fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
-    let finished = |last, id, topic: &str| {
-        let topic = topic.to_owned();
-        (id, Entry::Finished(Finish { last, id, topic }))
-    };
-    let ends = goal.topics.iter().filter_map(move |topic| {
-        let (name, end) = (topic.name()?, topic.lock_packed().end?);
-        Some(finished(end.last, end.id, name))
+    let ends = goal.topics.iter().filter_map(|topic| {
+        let (topic, end) = (topic.name()?.to_string(), topic.lock_packed().end?);
+        let End { last, id, .. } = end;
+        Some((id, Entry::Finished(Finish { last, id, topic })))
     });
     // A removed topic may have a keyed one of the same name after it.
     let before_keyed = goal.topics.iter().filter_map(|topic| {
@@ -144,11 +141,8 @@ fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
         Some((removed, topic.name()?))
     });
     let removed = goal.removed.iter().map(|(id, name)| (*id, name));
-    let removed = removed.chain(before_keyed).flat_map(move |(id, name)| {
-        let evicted = Entry::Evicted(id, Some((&**name).into()));
-        [finished(id, id, name), (id, evicted)]
-    });
-    ends.chain(removed)
+    let removed = removed.chain(before_keyed);
+    ends.chain(removed.map(|(id, name)| (id, Entry::Removed(id, (&**name).into()))))
 }
 
 fn name(topic: &Shared) -> Option<Cow<'_, str>> {

@@ -9,8 +9,27 @@ use std::{error, fmt};
 
 /// The file operations of a journal. Tests inject failures here.
 pub(super) trait Disk: Send + Sync {
-    /// Creates a folder and those above it, and syncs each new one into its parent.
+    fn is_dir(&self, dir: &Path) -> bool;
+
+    /// Creates a folder in one that exists. Succeeds if it exists.
     fn create_dir(&self, dir: &Path) -> Result<(), FileError>;
+
+    /// Deletes an empty folder.
+    fn remove_dir(&self, dir: &Path) -> Result<(), FileError>;
+
+    /// Creates a folder and those above it, and syncs each new one into its parent.
+    fn create_dirs(&self, dir: &Path) -> Result<(), FileError> {
+        if self.is_dir(dir) {
+            return Ok(());
+        }
+        let parent = dir.parent().filter(|parent| *parent != Path::new(""));
+        let parent = parent.unwrap_or(Path::new("."));
+        self.create_dirs(parent)?;
+        self.create_dir(dir)?;
+        self.sync_dir(parent).inspect_err(|_| {
+            let _ = self.remove_dir(dir); // Else the next attempt would not sync it.
+        })
+    }
 
     /// Locks a folder until the returned value is dropped.
     ///
@@ -47,18 +66,19 @@ pub(super) trait Output: Send + Sync {
 pub(super) struct Files;
 
 impl Disk for Files {
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir()
+    }
+
     fn create_dir(&self, dir: &Path) -> Result<(), FileError> {
-        if dir.is_dir() {
-            return Ok(());
-        }
-        let parent = dir.parent().filter(|parent| *parent != Path::new(""));
-        let parent = parent.unwrap_or(Path::new("."));
-        self.create_dir(parent)?;
         match fs::create_dir(dir) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {}
-            created => created.map_err(failed("create", dir))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            created => created.map_err(failed("create", dir)),
         }
-        self.sync_dir(parent)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), FileError> {
+        fs::remove_dir(dir).map_err(failed("delete", dir))
     }
 
     /// Locks a file in the folder and, where that is possible, the folder itself, so that

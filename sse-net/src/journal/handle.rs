@@ -9,7 +9,7 @@ use std::{any, io, thread};
 use sse_core::{Log, LogId};
 use tokio::sync::watch;
 
-use super::bell::Bell;
+use super::bell::{Bell, Urgency};
 use super::disk::{FileError, failed};
 use super::helper::Helper;
 use super::misses::Misses;
@@ -20,7 +20,8 @@ use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::sync::lock;
 use crate::topic::{
-    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, Topic, now,
+    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, StoreError, Storing,
+    Topic, now,
 };
 use crate::unwind;
 
@@ -123,26 +124,6 @@ impl Topic {
     }
 }
 
-impl Published {
-    /// Waits until the event is as safe as the journal's [`SyncPolicy`](crate::SyncPolicy) says.
-    ///
-    /// With [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced.
-    ///
-    /// # Errors
-    ///
-    /// [`JournalError`] if the journal has failed, or if there is none. The event may still be
-    /// stored later.
-    pub async fn stored(&self) -> Result<(), JournalError> {
-        let id = self.last;
-        let handle = Handle::of(self.storage.as_ref())?;
-        handle.wait(|status| status.state.stored >= id).await?;
-        match handle.link.status.borrow().missed.has(self) {
-            true => Err(JournalError::Missed),
-            false => Ok(()),
-        }
-    }
-}
-
 /// What the handles of a hub or a topic have of their journal. Dropping it ends the threads.
 struct Handle {
     link: Arc<Link>,
@@ -204,6 +185,7 @@ impl Handle {
     /// Waits for a status. Returns the error if the journal fails before.
     async fn wait(&self, is_done: impl Fn(&Status) -> bool) -> Result<(), JournalError> {
         let mut status = self.link.status.subscribe();
+        self.link.bell.ring(Urgency::High);
         let changed = status.wait_for(|status| status.failure.is_some() || is_done(status));
         let Ok(status) = changed.await else {
             return Err(JournalError::NoJournal); // The sender lives in the link.
@@ -217,18 +199,35 @@ impl Handle {
 
 impl Storage for Handle {
     fn wake(&self) {
-        self.link.bell.ring();
+        self.link.bell.ring(Urgency::Usual);
+    }
+
+    fn wake_for_subscriber(&self) {
+        self.link.bell.ring(Urgency::High);
     }
 
     fn bounds_backlog(&self) -> bool {
         self.is_holding
+    }
+
+    fn stored<'a>(&'a self, published: &'a Published) -> Storing<'a> {
+        Box::pin(async {
+            let id = published.last;
+            let waited = self.wait(|status| status.state.stored >= id).await;
+            // What has not been stored yet is written once the journal has recovered.
+            waited.map_err(|error| StoreError::new(error, true))?;
+            match self.link.status.borrow().missed.has(published) {
+                true => Err(StoreError::new(JournalError::Missed, false)),
+                false => Ok(id),
+            }
+        })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.link.is_closing.store(true, Ordering::Relaxed);
-        self.link.bell.ring();
+        self.link.bell.ring(Urgency::High);
     }
 }
 
@@ -259,8 +258,11 @@ impl Link {
     pub(super) fn sync_to(&self, id: LogId) {
         let mut sync_to = lock(&self.sync_to);
         *sync_to = id.max(*sync_to);
-        drop(sync_to);
-        self.bell.ring();
+    }
+
+    /// Whether a caller waits until events are stored or synced.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.status.receiver_count() > 0
     }
 
     /// Returns the ID up to which a caller waits for a sync.
@@ -283,19 +285,27 @@ fn run(mut writer: Writer, link: &Link) {
         let time = now();
         let rest = unwind::catch("the thread of a journal", || writer.step(time));
         let until = |time: Duration| time.saturating_sub(now().steady);
-        match rest.unwrap_or(Rest::Pause(time.steady + Duration::from_secs(1))) {
+        let (urgency, time) = match rest.unwrap_or(Rest::Pause(time.steady + SECOND)) {
             Rest::End => return,
+            Rest::Until(time) => (Some(Urgency::Usual), time),
+            Rest::Linger(time) => (Some(Urgency::High), time),
+            Rest::Pause(time) => (None, time),
+            Rest::None => (None, Duration::ZERO),
+        };
+        match urgency {
             // What has been done before the bell was armed has not rung it.
-            Rest::Until(_) if !is_armed => {
-                link.bell.arm();
+            Some(urgency) if !is_armed => {
+                link.bell.arm(urgency);
                 is_armed = true;
                 continue;
             }
-            Rest::Until(time) => link.bell.wait(until(time)),
-            Rest::Pause(time) => thread::sleep(until(time)),
-            Rest::None => {}
+            Some(_) if link.bell.wait(until(time)) => writer.linger_until = Duration::ZERO,
+            Some(_) => {}
+            None => thread::sleep(until(time)),
         }
         link.bell.disarm();
         is_armed = false;
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);

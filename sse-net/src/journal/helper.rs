@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use sse_core::LogId;
 
+use super::bell::Urgency;
 use super::compact::{Compacted, Copied};
 use super::disk::FileError;
 use super::handle::Link;
@@ -43,6 +44,6 @@ impl Helper {
     fn work(&self, job: Job) {
         let done = job(&mut || self.work_all());
         let _ = self.done.send(done); // The writer may have ended.
-        self.link.bell.ring();
+        self.link.bell.ring(Urgency::High);
     }
 }

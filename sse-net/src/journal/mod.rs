@@ -54,8 +54,8 @@ use disk::{Disk, Files};
 /// A client sees an event only after it has been written to a file. So whatever a client has
 /// seen survives a crash of the process; [`SyncPolicy`] says what survives a crash of the
 /// machine. Publishing never waits for the disk: a thread writes the published events within
-/// half a millisecond and then wakes the subscribers. [`Published::stored`](crate::Published)
-/// waits until an event is as safe as the policy says. Topics that need different policies
+/// half a millisecond and then wakes the subscribers, or within 5 ms if there is none.
+/// [`Published::stored`](crate::Published) waits until an event is as safe as the policy says. Topics that need different policies
 /// belong to different hubs.
 ///
 /// If a write or a sync fails, for example because the disk is full, that is reported, and the
@@ -153,7 +153,7 @@ impl fmt::Debug for Journal {
 /// When written events are forced to the disk (synced), and what may be lost.
 ///
 /// With every policy, an event that a client has seen survives a crash of the process, which
-/// loses only events of the last half millisecond that no client has seen.
+/// loses only events of the last 5 ms that no client has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {

@@ -22,7 +22,8 @@ pub struct JournalState {
     pub segments: usize,
     /// The size of all segment files in bytes.
     pub bytes: u64,
-    /// The number of panics in the callback for notices.
+    /// The number of panics in the callback for notices, and in wakers of subscribers that the
+    /// journal's thread called.
     pub panics: u64,
 }
 

@@ -39,7 +39,7 @@ impl Writer {
             self.pause_until = now.steady + PAUSE;
         }
         if self.journal.while_failing == WhileFailing::Deliver {
-            self.source.set_visible(news.until, &news.topics);
+            self.show(news.until, &news.topics);
         }
         self.goal.add(news);
     }
@@ -64,7 +64,7 @@ impl Writer {
         // What was being written is delivered, too.
         self.goal = self.source.news_after(self.synced);
         if self.journal.while_failing == WhileFailing::Deliver {
-            self.source.set_visible(self.goal.until, &self.goal.topics);
+            self.show(self.goal.until, &self.goal.topics);
         }
         self.notify(&JournalNotice::Failed(error));
         Rest::None
@@ -74,7 +74,7 @@ impl Writer {
         if self.journal.sync != SyncPolicy::Never {
             self.sync()?;
         }
-        self.source.set_visible(self.written, &self.goal.topics);
+        self.show(self.written, &self.goal.topics);
         self.finish_batch(now);
         self.update(|status| status.failure = None);
         self.report_missed();

@@ -8,7 +8,7 @@
 //! before it, everything before the hole counts as evicted. Either way a client that resumes
 //! beyond the hole receives a gap event.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::mem;
 use std::ops::Range;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sse_core::{
-    Epoch, Epochs, EventKey, LogId, Now, Record, Restored, Retention, Segment,
+    Epoch, Epochs, EventKey, Finish, LogId, Now, Record, Restored, Retention, Segment,
     SegmentEntry as Entry,
 };
 
@@ -30,7 +30,7 @@ use crate::topic::{RestoredTopic, random_epoch};
 pub(super) struct Contents {
     /// Those of earlier runs, by their numbers. Events after the end of their epoch had been lost
     /// at an earlier start, because events before them were missing.
-    epochs: HashMap<u16, Epoch>,
+    epochs: BTreeMap<u16, Epoch>,
     pub(super) last: LogId,
     /// Up to where the journal is known to be on disk.
     pub(super) synced: LogId,
@@ -39,7 +39,7 @@ pub(super) struct Contents {
     /// Those up to this one in topics that have no events.
     pub(super) floor: LogId,
     /// A topic that stands alone has the empty name.
-    pub(super) topics: HashMap<String, RestoredTopic>,
+    pub(super) topics: BTreeMap<String, RestoredTopic>,
     pub(super) is_of_hub: bool,
     /// The ranges of IDs that were read, each after the first one and up to the second one.
     spans: Vec<(LogId, LogId)>,
@@ -119,7 +119,14 @@ impl Contents {
         for index in (0..files.len()).rev() {
             let path = path(&journal.dir, files[index].number);
             read(journal, &path, &mut buffer)?;
-            let (damages, is_unreadable) = self.add(&buffer, &mut files[index].from);
+            if let Some(retention) = retention
+                && buffer.len() > END
+                && self.add_end(&buffer, retention)
+            {
+                break;
+            }
+            let segment = Segment::new(&buffer);
+            let (damages, is_unreadable) = self.add(segment, &mut files[index].from);
             if is_unreadable {
                 set_aside(journal, &path)?;
                 files.remove(index);
@@ -129,18 +136,32 @@ impl Contents {
                 let is_newest = index + 1 == files.len();
                 report(journal, &path, damages, is_newest, buffer.len());
             }
-            if retention.is_some_and(|(retention, now)| self.is_enough(retention, now)) {
+            if retention.is_some_and(|retention| self.is_enough(retention)) {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Adds the epochs and the last entries of a segment, and returns whether they are enough.
+    /// Else the whole segment is to be added, too, which overlaps.
+    fn add_end(&mut self, bytes: &[u8], retention: (Retention, Duration)) -> bool {
+        let is_epoch = |(_, entry): &_| matches!(entry, Entry::Epoch(..));
+        let (end, from) = (Segment::end(bytes, END), &mut LogId::default());
+        let epochs = Segment::new(bytes).take_while(is_epoch);
+        let (damages, _) = self.add(epochs.chain(end), from);
+        damages.is_empty() && self.is_enough(retention)
+    }
+
     /// Adds the entries of a segment, which is older than those before. Returns what is damaged,
     /// and whether there is nothing else.
-    fn add(&mut self, bytes: &[u8], from: &mut LogId) -> (Vec<Range<usize>>, bool) {
+    fn add<'a>(
+        &mut self,
+        segment: impl Iterator<Item = (Range<usize>, Entry<'a>)>,
+        from: &mut LogId,
+    ) -> (Vec<Range<usize>>, bool) {
         let (mut spans, mut damages, mut count) = (Spans::default(), Vec::new(), 0);
-        for (place, entry) in Segment::new(bytes) {
+        for (place, entry) in segment {
             count += 1;
             match entry {
                 Entry::Event(record) if self.has(record.id) => {
@@ -176,12 +197,18 @@ impl Contents {
                         topic.evicted = topic.evicted.max(id);
                     });
                 }
+                Entry::Removed(id, name) if self.has(id) => {
+                    let (last, topic) = (id, name.into_owned());
+                    self.topic(Some(&topic.clone()), |restored| {
+                        restored.evicted = restored.evicted.max(id);
+                        restored.removed = restored.removed.max(id);
+                        restored.finish_at(Finish { last, id, topic });
+                    });
+                    spans.add(id);
+                }
                 Entry::Finished(end) if self.has(end.id) => {
                     spans.add(end.id);
-                    self.topic(Some(&end.topic.clone()), |topic| {
-                        let known = topic.finish.take().filter(|known| known.id >= end.id);
-                        topic.finish = known.or(Some(end));
-                    });
+                    self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
                 }
                 Entry::Unread { id, topic, key } => {
                     damages.push(place);
@@ -234,7 +261,7 @@ impl Contents {
         id.min(end).min(self.until.unwrap_or(LogId::MAX))
     }
 
-    fn is_enough(&mut self, retention: Retention, now: Duration) -> bool {
+    fn is_enough(&mut self, (retention, now): (Retention, Duration)) -> bool {
         let Some(topic) = self.topics.get_mut("") else {
             return false;
         };
@@ -300,13 +327,18 @@ impl Contents {
         earlier
     }
 
-    /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one.
+    /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one,
+    /// whose IDs are later than those of all evicted events.
     pub(super) fn epochs(&self, now: Now) -> Epochs {
+        let evicted = self.topics.values().map(|topic| topic.evicted).max();
+        let later = evicted.filter(|evicted| *evicted > self.last); // The rest is lost.
+        let later = later.map(|evicted| evicted.millis().saturating_add(1));
+        let now = now.unix.max(Duration::from_millis(later.unwrap_or(0)));
         let past = self.epochs.values().map(|&Epoch { first, last }| Epoch {
             first,
             last: last.min(self.last).max(first),
         });
-        Epochs::restore(past, random_epoch(), now.unix)
+        Epochs::restore(past, random_epoch(), now)
     }
 }
 
@@ -362,3 +394,6 @@ fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
     }
     Ok(())
 }
+
+/// The last bytes of a segment that are read first.
+const END: usize = 1 << 20;

@@ -77,7 +77,7 @@ impl Segments {
     /// Creates and locks the folder, unless it is there and locked.
     pub(super) fn prepare(&mut self) -> Result<(), FileError> {
         if self.lock.is_none() {
-            self.disk.create_dir(&self.dir)?;
+            self.disk.create_dirs(&self.dir)?;
             self.lock = Some(self.disk.lock(&self.dir)?);
         }
         Ok(())

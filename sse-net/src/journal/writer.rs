@@ -1,5 +1,6 @@
 //! The state machine that writes events and moves the mark.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::helper::{Done, Helper, Job};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::{Journal, SyncPolicy};
-use crate::topic::{News, Source};
+use crate::topic::{News, Shared, Source};
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
 ///
@@ -37,6 +38,8 @@ pub(super) struct Writer {
     /// The entries that are written next.
     pub(super) batch: Vec<u8>,
     pub(super) pause_until: Duration,
+    /// Nothing is written before, unless somebody waits for it.
+    pub(super) linger_until: Duration,
     pub(super) sync_at: Option<Duration>,
     pub(super) check_at: Duration,
     pub(super) compact_at: Duration,
@@ -82,6 +85,8 @@ pub(super) enum Rest {
     None,
     /// Not before this time of the steady clock.
     Pause(Duration),
+    /// At this time of the steady clock, or when somebody waits for something.
+    Linger(Duration),
     /// At this time of the steady clock, or when there is something to do.
     Until(Duration),
     /// Never.
@@ -114,6 +119,7 @@ impl Writer {
             reached: last,
             batch: Vec::new(),
             pause_until: Duration::ZERO,
+            linger_until: Duration::ZERO,
             sync_at: None,
             check_at: now.steady + CHECK,
             compact_at: now.steady,
@@ -159,6 +165,9 @@ impl Writer {
         if now.steady < self.pause_until && !is_closing {
             return Ok(Rest::Pause(self.pause_until));
         }
+        if now.steady < self.linger_until && !is_closing && !self.link.is_awaited() {
+            return Ok(Rest::Linger(self.linger_until));
+        }
         match self.state {
             State::Idle if self.source.last() > self.written => {
                 self.goal = self.source.news();
@@ -172,7 +181,7 @@ impl Writer {
             }
             State::Writing => {
                 self.write(now)?;
-                self.source.set_visible(self.written, &self.goal.topics);
+                self.show(self.written, &self.goal.topics);
                 if self.written >= self.goal.until {
                     self.finish_batch(now);
                 }
@@ -239,10 +248,14 @@ impl Writer {
 
     pub(super) fn finish_batch(&mut self, now: Now) {
         self.state = State::Idle;
-        self.goal.topics = Vec::new();
         self.batch.shrink_to(MAX_IDLE);
-        if self.journal.sync != SyncPolicy::EveryEvent {
-            self.pause_until = now.steady + PAUSE;
+        let topics = mem::take(&mut self.goal.topics);
+        if self.journal.sync == SyncPolicy::EveryEvent {
+            return;
+        }
+        self.pause_until = now.steady + PAUSE;
+        if !topics.iter().any(|topic| topic.is_followed()) {
+            self.linger_until = now.steady + LINGER;
         }
     }
 
@@ -260,8 +273,18 @@ impl Writer {
     }
 
     pub(super) fn notify(&self, notice: &JournalNotice) {
-        if self.journal.notify(notice).is_err() {
-            self.update(|status| status.state.panics += 1);
+        let panicked = self.journal.notify(notice).is_err();
+        self.count_panics(panicked.into());
+    }
+
+    /// Moves the mark of the hub, and counts the wakers that panic.
+    pub(super) fn show(&self, until: LogId, topics: &[Arc<Shared>]) {
+        self.count_panics(self.source.set_visible(until, topics));
+    }
+
+    fn count_panics(&self, count: u64) {
+        if count > 0 {
+            self.update(|status| status.state.panics += count);
         }
     }
 
@@ -291,6 +314,10 @@ const MAX_IDLE: usize = 256 << 10;
 /// The pause after a batch, so that frequent events are written together. Each write costs some
 /// 30 µs of CPU time, whatever its length.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
+
+/// How long events wait after a batch that nobody follows, unless somebody waits for them. A
+/// publisher on another core pays for each batch, too, because the writer reads its memory.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How often the journal looks whether its files are still there.
 pub(super) const CHECK: Duration = Duration::from_secs(1);

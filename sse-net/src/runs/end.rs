@@ -53,6 +53,8 @@ pub enum StartError {
     },
     /// The hub has its maximum number of topics.
     Hub(TooManyTopics),
+    /// The hub has an engine, which does not support runs.
+    NotOverEngine,
 }
 
 impl fmt::Display for StartError {
@@ -77,6 +79,10 @@ impl fmt::Display for StartError {
                 f,
                 "the key of the run has {len} bytes, and {max} are allowed; use a hash of it, or \
                  raise `max_key`"
+            ),
+            Self::NotOverEngine => f.write_str(
+                "the hub of the runs has an engine, which does not support runs; give them a hub \
+                 without an engine",
             ),
             Self::Hub(full) => full.fmt(f),
         }

@@ -230,6 +230,9 @@ impl Registry {
             return Ok(Entered::Found(run.clone()));
         }
         let config = &self.config;
+        if self.hub.has_engine() {
+            return Err(StartError::NotOverEngine);
+        }
         if key.len() > config.max_key {
             let (len, max) = (key.len(), config.max_key);
             return Err(StartError::KeyTooLong { len, max });

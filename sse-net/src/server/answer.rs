@@ -1,6 +1,7 @@
 //! The answer of a handler.
 
 use std::fmt;
+use std::pin::Pin;
 use std::time::SystemTime;
 
 use sse_core::{Head, Response, Resume, Upgrader};
@@ -35,11 +36,14 @@ pub(super) enum Kind {
         is_detached: bool,
     },
     Respond(Vec<u8>),
+    /// It is to follow topics that wait for an engine.
+    Waiting(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
 impl Answer {
     /// Returns how the client resumes, if it follows a topic; of several topics the worst case.
     ///
+    /// `None` also if the answer waits for an engine first; see [`Hub::ready`](crate::Hub::ready).
     /// After [`Resume::Gap`] and [`Resume::Unknown`] the client gets the gap event. Both are
     /// counted in a [`Snapshot`](crate::Snapshot).
     #[must_use]
@@ -115,6 +119,14 @@ impl Answer {
         self
     }
 
+    /// Waits until the node can serve the client.
+    pub(super) async fn ready(mut self) -> Self {
+        if let Kind::Waiting(waiting) = self.kind {
+            self.kind = waiting.await.kind;
+        }
+        self
+    }
+
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             on_end: match &kind {
@@ -133,6 +145,7 @@ impl fmt::Debug for Answer {
             Kind::Follow { .. } => "Answer::Follow",
             Kind::Stream { .. } => "Answer::Stream",
             Kind::Respond(_) => "Answer::Respond",
+            Kind::Waiting(_) => "Answer::Waiting",
         })
     }
 }

@@ -187,6 +187,7 @@ impl Connection {
         let (mut on_end, expires_at) = (answer.on_end, answer.expires_at);
         let sent = presence.sent();
         match answer.kind {
+            Kind::Waiting(_) => Ok(()), // It was awaited with the handler.
             Kind::Respond(bytes) => {
                 let write_timeout = inner.config.write_timeout;
                 let finished = Box::pin(transport.finish(&bytes[sent..], write_timeout)).await;

@@ -77,6 +77,6 @@ pub(super) trait DynHandler: Send + Sync {
 
 impl<H: Handler> DynHandler for H {
     fn handle_boxed(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
-        Box::pin(async move { self.handle(request).await })
+        Box::pin(async move { self.handle(request).await.ready().await })
     }
 }

@@ -298,7 +298,22 @@ impl Request {
         }
     }
 
-    fn follow_choice(mut self, choice: Choice, start: Start) -> Answer {
+    fn follow_choice(self, choice: Choice, start: Start) -> Answer {
+        match choice {
+            Choice::Several(hub, topics)
+                if !hub.is_ready(&topics, self.last_event_id().as_ref()) =>
+            {
+                Answer::new(Kind::Waiting(Box::pin(async move {
+                    let asked = self.last_event_id().map(EventId::into_owned);
+                    hub.ready(&topics, asked.as_ref()).await;
+                    self.follow_ready(Choice::Several(hub, topics), start)
+                })))
+            }
+            choice => self.follow_ready(choice, start),
+        }
+    }
+
+    fn follow_ready(mut self, choice: Choice, start: Start) -> Answer {
         let accepting = match self.accept_head() {
             Ok(accepting) => accepting,
             Err(answer) => return answer,

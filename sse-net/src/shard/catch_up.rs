@@ -299,6 +299,7 @@ impl Driver {
                 markers if markers.is_empty() => self.next_of_joint(key, joint_key),
                 markers => Next::Notice(markers.into()),
             },
+            NextOfJoint::Lost => Next::Close(Disconnect::FellBehind),
             NextOfJoint::Over => Next::Close(Disconnect::Finished),
             NextOfJoint::Nothing => Next::Nothing,
         }

@@ -80,6 +80,8 @@ pub(super) enum NextOfJoint {
     StateEnd,
     /// All feeds have ended.
     Over,
+    /// It may have received events that an engine has lost.
+    Lost,
     Nothing,
 }
 
@@ -156,16 +158,16 @@ impl Joint {
             let after = place.after.max(position);
             (self.topic(feeds, index).0, ReaderPlace { after, ..place })
         });
-        next_batch(readers, self.until()).unwrap_or_default()
+        next_batch(readers, self.until()?).unwrap_or_default()
     }
 
-    /// Returns where the next batch ends at the latest.
-    fn until(&self) -> LogId {
+    /// Returns where the next batch ends at the latest, or `None` if the position is lost.
+    fn until(&self) -> Option<LogId> {
         if let Some(state) = self.state() {
-            return state.end;
+            return Some(state.end);
         }
-        let visible = self.hub.order().visible();
-        self.view().map_or(visible, |view| view.limit(visible))
+        let visible = self.hub.order().visible_after(self.position)?;
+        Some(self.view().map_or(visible, |view| view.limit(visible)))
     }
 
     /// Returns the position in the topic with this index.
@@ -238,7 +240,9 @@ impl Joint {
 
     /// Returns the part of a pass over the group of a feed for the connection.
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
-        if self.state().is_some() || self.view().is_some_and(View::may_change) {
+        // In another epoch, the position may be lost.
+        let is_of_epoch = self.position.epoch() == pass.slice.last_id().epoch();
+        if !is_of_epoch || self.state().is_some() || self.view().is_some_and(View::may_change) {
             return Part::CatchUp;
         }
         let mut after = self.position;
@@ -261,7 +265,9 @@ impl Joint {
             if let Some(piece) = self.view_mut().and_then(View::next_piece) {
                 return NextOfJoint::Piece(piece);
             }
-            let until = self.until();
+            let Some(until) = self.until() else {
+                return NextOfJoint::Lost;
+            };
             let links = self.links.iter().enumerate();
             let readers = links.map(|(index, link)| {
                 let topic: &Shared = feeds[link.feed as usize].topic();
@@ -320,7 +326,9 @@ impl Joint {
     /// Returns `true` if there may be visible events after the position.
     pub(super) fn has_new(&self, feeds: &Slab<Feed>) -> bool {
         let mut links = self.links.iter().enumerate();
-        let visible = self.hub.order().visible();
+        let Some(visible) = self.hub.order().visible_after(self.position) else {
+            return true;
+        };
         visible > self.position
             && links.any(|(index, link)| {
                 let topic = feeds[link.feed as usize].topic();

@@ -27,7 +27,8 @@ pub enum Disconnect {
     ClientClosed,
     /// The client accepted no byte within the [write timeout](crate::Config::write_timeout).
     WriteTimeout,
-    /// The client's next event was evicted before it could be written.
+    /// The client's next event was evicted before it could be written, or an engine has lost
+    /// events that the client may have received.
     FellBehind,
     /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,

@@ -179,13 +179,26 @@ impl JointReader {
             self.several.position = batch.position();
             return Ok(Some(batch));
         }
-        let visible = self.several.hub.order().visible();
+        let visible = self
+            .several
+            .hub
+            .order()
+            .visible_after(self.several.position);
+        let Some(visible) = visible else {
+            return Err(self.lose_end());
+        };
         let Several {
             position,
             topics,
             view,
             ..
         } = &self.several;
+        if !topics
+            .iter()
+            .all(|followed| followed.topic.shared.is_read())
+        {
+            return Ok(None);
+        }
         let until = self.state_end.unwrap_or_else(|| {
             let view = view.as_ref();
             view.map_or(visible, |view| view.limit(visible))
@@ -214,6 +227,18 @@ impl JointReader {
                 self.lagged = missed.index;
                 Err(missed.into())
             }
+        }
+    }
+
+    /// Continues at the mark, after an engine has lost events that may have been read.
+    fn lose_end(&mut self) -> Lagged {
+        self.several.position = self.several.hub.order().visible();
+        for followed in &mut self.several.topics {
+            followed.from = LogId::default();
+        }
+        self.lagged = 0;
+        Lagged {
+            begin: self.lagged().lock().log.begin(),
         }
     }
 
@@ -332,8 +357,13 @@ impl JointReader {
             ..
         } = &self.several;
         let is_new = |followed: &Followed| followed.topic.shared.may_have_after(*position);
-        let visible = hub.order().visible();
-        visible > *position && topics.iter().any(is_new)
+        let Some(visible) = hub.order().visible_after(*position) else {
+            return true;
+        };
+        let is_read = topics
+            .iter()
+            .all(|followed| followed.topic.shared.is_read());
+        is_read && visible > *position && topics.iter().any(is_new)
             || view.as_ref().is_some_and(|view| view.is_due(visible))
     }
 }

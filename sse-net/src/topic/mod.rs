@@ -13,12 +13,15 @@ mod reader;
 mod several;
 mod source;
 mod state;
+mod stored;
 mod subscription;
 mod switching;
 mod waiters;
 mod watched;
 
 pub(crate) use clock::now;
+#[cfg(test)]
+pub(crate) use clock::simulated;
 pub use handle::Topic;
 pub(crate) use hub::HubShared;
 pub use hub::{Hub, TooManyTopics};
@@ -31,8 +34,14 @@ pub use publish::{PublishError, Published};
 pub(crate) use reader::Reader;
 pub use several::FollowError;
 pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
+#[cfg(feature = "redis")]
+pub(crate) use source::{Engine, Outgoing};
 pub(crate) use source::{News, Source, Storage};
-pub(crate) use state::Shared;
+pub(crate) use state::{End, Shared};
+#[cfg(feature = "redis")]
+pub(crate) use stored::Outcome;
+pub use stored::StoreError;
+pub(crate) use stored::Storing;
 pub use subscription::Subscription;
 pub(crate) use switching::{Member, Piece, View};
 pub use switching::{StreamToken, StreamTopics};

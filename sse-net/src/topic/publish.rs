@@ -3,12 +3,14 @@
 use std::{error, fmt, io, slice};
 
 use sse_core::{Encoded, Event, Evicted, Ids, KeyedFull, LogId, Now};
+use tokio::sync::watch;
 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Order;
-use super::source::Storage;
+use super::source::{Engine, Outgoing, Storage};
 use super::state::State;
+use super::stored::Outcome;
 use super::waiters::Wakers;
 use crate::sync::{Arc, MutexGuard};
 
@@ -41,10 +43,71 @@ impl Topic {
     pub fn publish_all(&self, events: &[Event<'_>]) -> Result<Published, PublishError> {
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
+        if let Some(storage) = self.storage()
+            && let Some(engine) = storage.engine()
+        {
+            return self.send(storage, engine, events, None);
+        }
         let large = self.encode_large(events)?;
         let now = now();
         let (state, ids) = self.enter(events.len(), now, false)?;
         Ok(self.append(state, ids, events, large, now))
+    }
+
+    /// Publishes an event under a key, so that publishing it again stores it once.
+    ///
+    /// For a hub with an engine, which remembers the key for a time: see `Engine::key_age`. A
+    /// publisher whose [`Published::stored`] returns an error publishes the event again under
+    /// the same key; it then resolves to the ID of the event that was stored first. The engine
+    /// itself repeats it, too, when the connection breaks.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish), [`PublishError::InvalidKey`] if the key is not one line of
+    /// at most 1,024 bytes, and [`PublishError::NoEngine`].
+    pub fn publish_once(&self, key: &str, event: &Event<'_>) -> Result<Published, PublishError> {
+        let storage = self.storage().ok_or(PublishError::NoEngine)?;
+        let engine = storage.engine().ok_or(PublishError::NoEngine)?;
+        if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            return Err(PublishError::InvalidKey);
+        }
+        let typed = self.typed(slice::from_ref(event));
+        let events = typed.as_deref().unwrap_or(slice::from_ref(event));
+        self.send(storage, engine, events, Some(key.into()))
+    }
+
+    /// Hands events to an engine, which assigns their IDs.
+    fn send(
+        &self,
+        storage: &Arc<dyn Storage>,
+        engine: &dyn Engine,
+        events: &[Event<'_>],
+        key: Option<Box<str>>,
+    ) -> Result<Published, PublishError> {
+        if events.iter().any(|event| event.event_id().is_some()) {
+            return Err(PublishError::OwnId);
+        }
+        let max = self.shared.config.max_event;
+        let frames = events.iter().map(|event| {
+            let encoded = Encoded::new(event);
+            match encoded.max_len() {
+                len if len > max => Err(PublishError::TooLarge { len, max }),
+                _ => Ok(encoded.into_frame()),
+            }
+        });
+        let outgoing = Outgoing {
+            topic: Arc::clone(&self.shared),
+            frames: frames.collect::<Result<_, _>>()?,
+            key,
+        };
+        Ok(Published {
+            id: None,
+            before: LogId::default(),
+            last: LogId::default(),
+            topic: self.address(),
+            storage: Some(Arc::clone(storage)),
+            outcome: Some(engine.publish(outgoing)?),
+        })
     }
 
     /// Ends the topic, after a `last` event if there is one.
@@ -73,6 +136,9 @@ impl Topic {
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
+        if self.shared.has_engine() {
+            return Err(PublishError::NotOverEngine);
+        }
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
         let large = self.encode_large(events)?;
@@ -214,8 +280,9 @@ impl Topic {
         evicted: Evicted,
     ) -> Published {
         let last = state.log.newest_id();
+        let is_awaited = state.has_waiting();
         // A storage wakes the subscribers itself, once the events are visible.
-        let wakers = if state.has_waiting() && state.log.end() == state.log.tip() {
+        let wakers = if is_awaited && state.log.end() == state.log.tip() {
             state.take_wakers()
         } else {
             Wakers::default()
@@ -225,8 +292,10 @@ impl Topic {
         drop(evicted);
         wakers.wake();
         let storage = self.storage().cloned();
-        if let Some(storage) = &storage {
-            storage.wake();
+        match &storage {
+            Some(storage) if is_awaited => storage.wake_for_subscriber(),
+            Some(storage) => storage.wake(),
+            None => {}
         }
         Published {
             id,
@@ -234,6 +303,7 @@ impl Topic {
             last,
             topic: Arc::as_ptr(&self.shared).addr(),
             storage,
+            outcome: None,
         }
     }
 }
@@ -245,6 +315,9 @@ pub(super) type Locked<'a> = (Option<MutexGuard<'a, Order>>, MutexGuard<'a, Stat
 pub(super) fn max_len(event: &Event<'_>) -> usize {
     event.text_len().saturating_mul(7).saturating_add(128)
 }
+
+/// The longest key in bytes, as that of an event ID.
+pub(super) const MAX_KEY: usize = 1024;
 
 /// The longest text in bytes that is encoded under the lock. In the worst case each byte
 /// becomes a line.
@@ -263,10 +336,15 @@ pub struct Published {
     /// The address of the topic.
     pub(crate) topic: usize,
     pub(crate) storage: Option<Arc<dyn Storage>>,
+    /// With an engine, what it makes of the event.
+    pub(crate) outcome: Option<watch::Receiver<Option<Outcome>>>,
 }
 
 impl Published {
-    /// Returns the ID that the topic assigned; `None` if the event had a publisher's ID.
+    /// Returns the ID that the topic assigned.
+    ///
+    /// `None` if the event had a publisher's ID, or if an engine assigns it later: then
+    /// [`stored`](Self::stored) resolves to it.
     #[must_use]
     pub const fn id(&self) -> Option<LogId> {
         self.id
@@ -283,7 +361,11 @@ impl fmt::Debug for Published {
 
 impl PartialEq for Published {
     fn eq(&self, other: &Self) -> bool {
-        self.last == other.last
+        let is_same = match (&self.outcome, &other.outcome) {
+            (Some(one), Some(other)) => one.same_channel(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        is_same && self.last == other.last
     }
 }
 
@@ -307,6 +389,14 @@ pub enum PublishError {
     ///
     /// That happens only with [`WhileFailing::Hold`](crate::WhileFailing::Hold).
     BacklogFull,
+    /// The queue of events for the engine is full.
+    ///
+    /// The engine is away or slow; see `Engine::queue_bytes`.
+    QueueFull,
+    /// The hub has no engine, which would remember the key.
+    NoEngine,
+    /// Hubs with an engine do not support this: finishing or removing a topic.
+    NotOverEngine,
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -338,6 +428,18 @@ impl fmt::Display for PublishError {
             Self::BacklogFull => f.write_str(
                 "too many events wait for the journal, which has failed or is slow; publish again \
                  later",
+            ),
+            Self::QueueFull => f.write_str(
+                "the queue of events for the engine is full, because the engine is away or slow; \
+                 publish again later",
+            ),
+            Self::NoEngine => f.write_str(
+                "the topic has no engine, which would remember the key; publish without one, or \
+                 connect the hub to an engine",
+            ),
+            Self::NotOverEngine => f.write_str(
+                "the hub has an engine, and topics with an engine cannot be finished or removed; \
+                 publish a last event of a type of your own",
             ),
             Self::TooLarge { len, max } => write!(
                 f,

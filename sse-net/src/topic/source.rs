@@ -1,12 +1,16 @@
 //! The events of a hub, or of a topic that stands alone, for what stores them and moves the mark.
 
 use std::any::Any;
+use std::collections::HashSet;
 
 use sse_core::{Epoch, LogId};
+use tokio::sync::watch;
 
 use super::clock::now;
 use super::hub::HubCore;
+use super::publish::{PublishError, Published};
 use super::state::Shared;
+use super::stored::{Outcome, Storing};
 use crate::sync::Arc;
 
 /// Stores events and moves the mark: a journal or an engine.
@@ -14,8 +18,46 @@ pub(crate) trait Storage: Any + Send + Sync {
     /// Called after events have been appended, without a lock.
     fn wake(&self);
 
+    /// Called instead if a subscriber waits for them.
+    fn wake_for_subscriber(&self) {
+        self.wake();
+    }
+
     /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
     fn bounds_backlog(&self) -> bool;
+
+    /// Waits until an event is as safe as the storage promises.
+    fn stored<'a>(&'a self, published: &'a Published) -> Storing<'a>;
+
+    /// Returns the engine, if the storage is one.
+    fn engine(&self) -> Option<&dyn Engine> {
+        None
+    }
+}
+
+/// A storage elsewhere, which assigns the IDs of a hub's events and appends them to its topics.
+pub(crate) trait Engine: Send + Sync {
+    /// Queues the events of a batch, each as the wire bytes without an ID.
+    fn publish(&self, batch: Outgoing) -> Result<watch::Receiver<Option<Outcome>>, PublishError>;
+
+    /// Asks for a look at the last ID of the hub. Returns a number that
+    /// [`looks`](Self::looks) reaches once there has been one.
+    fn request_look(&self) -> u64;
+
+    /// Returns what changes whenever topics have been read, or the last ID has been looked at.
+    fn looks(&self) -> watch::Receiver<u64>;
+}
+
+/// A batch of events on its way to an engine.
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only an engine reads it")
+)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: Arc<Shared>,
+    pub(crate) frames: Vec<Vec<u8>>,
+    /// A key under which the batch is stored once.
+    pub(crate) key: Option<Box<str>>,
 }
 
 /// What a storage reads from.
@@ -50,9 +92,11 @@ impl News {
     /// Adds later news.
     pub(crate) fn add(&mut self, mut later: Self) {
         self.until = later.until;
+        let known: HashSet<_> = self.topics.iter().map(Arc::as_ptr).collect();
+        later
+            .topics
+            .retain(|topic| !known.contains(&Arc::as_ptr(topic)));
         self.topics.append(&mut later.topics);
-        self.topics.sort_unstable_by_key(Arc::as_ptr);
-        self.topics.dedup_by(|one, other| Arc::ptr_eq(one, other));
         self.removed.append(&mut later.removed);
     }
 }
@@ -114,8 +158,9 @@ impl Source {
 
     /// Moves the mark: events up to `id` are visible from now on.
     ///
-    /// `topics` are those that have events between the mark and `id`.
-    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
+    /// `topics` are those that have events between the mark and `id`. Returns the number of wakers
+    /// that panicked.
+    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) -> u64 {
         match self {
             Self::Hub(hub) => hub.set_visible(id, topics),
             Self::Topic(topic) => topic.set_visible(id),
@@ -187,8 +232,9 @@ impl Shared {
         bytes
     }
 
-    /// Makes events up to `id` visible, and wakes subscribers.
-    pub(super) fn set_visible(&self, id: LogId) {
+    /// Makes events up to `id` visible, and wakes subscribers. Returns the number of wakers that
+    /// panicked.
+    pub(super) fn set_visible(&self, id: LogId) -> u64 {
         let mut state = self.lock();
         state.log.hold_after(id);
         if let Some(end) = &mut state.end {
@@ -197,10 +243,11 @@ impl Shared {
         let wakers = state.take_wakers();
         state.rest();
         drop(state);
-        wakers.wake();
+        let panics = wakers.wake();
         // In parts, because publishers wait for the lock.
         while let Some(evicted) = { self.lock_packed().log.settle() } {
             drop(evicted);
         }
+        panics
     }
 }

@@ -12,7 +12,7 @@ use super::waiters::{Waiters, Wakers};
 use super::watched::{Rare, Subscriptions};
 use crate::config::{SlowClients, TopicConfig};
 use crate::stats::Meter;
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, lock};
 
 pub(crate) struct Shared {
     pub(super) config: Arc<TopicConfig>,
@@ -24,6 +24,13 @@ pub(crate) struct Shared {
     is_keyed: bool,
     /// The counters, which many topics of a hub may share.
     meter: Arc<Meter>,
+    /// `None` without an engine.
+    reading: Option<Reading>,
+}
+
+/// Whether a topic has been read from the engine.
+pub(super) struct Reading {
+    is_read: AtomicBool,
 }
 
 impl Shared {
@@ -37,7 +44,25 @@ impl Shared {
         name: Option<Arc<str>>,
         meter: Arc<Meter>,
     ) -> Arc<Self> {
-        Self::restored(config, log, name, meter, None)
+        Self::restored(config, log, name, meter, None, None)
+    }
+
+    /// Creates a topic that has not been read from the engine yet.
+    pub(super) fn unread(
+        config: Arc<TopicConfig>,
+        log: TopicLog,
+        name: Arc<str>,
+        meter: Arc<Meter>,
+    ) -> Arc<Self> {
+        let is_read = AtomicBool::new(false);
+        Self::restored(
+            config,
+            log,
+            Some(name),
+            meter,
+            None,
+            Some(Reading { is_read }),
+        )
     }
 
     /// Creates a topic that may have ended in an earlier run.
@@ -47,6 +72,7 @@ impl Shared {
         name: Option<Arc<str>>,
         meter: Arc<Meter>,
         end: Option<End>,
+        reading: Option<Reading>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
@@ -61,6 +87,7 @@ impl Shared {
                 end,
             }),
             name,
+            reading,
         })
     }
 
@@ -93,13 +120,38 @@ impl Shared {
         self.is_keyed
     }
 
+    /// Returns `true` if the topic is one of a hub with an engine.
+    pub(crate) const fn has_engine(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Returns `true` unless the topic is still to be read from the engine.
+    pub(crate) fn is_read(&self) -> bool {
+        let reading = self.reading.as_ref();
+        reading.is_none_or(|reading| reading.is_read.load(Ordering::Acquire))
+    }
+
+    /// Notes that the topic has been read from the engine. The mark moves after this.
+    #[cfg(feature = "redis")]
+    pub(super) fn set_read(&self) {
+        if let Some(reading) = &self.reading {
+            reading.is_read.store(true, Ordering::Release);
+        }
+    }
+
     /// Returns the treatment of slow clients. One of a keyed topic does not continue after a
-    /// gap, because its IDs would fall.
+    /// gap, because its IDs would fall, nor one of a topic with an engine, which may have lost
+    /// its end.
     pub(crate) fn slow_clients(&self) -> SlowClients {
-        if self.is_keyed {
+        if self.is_keyed || self.has_engine() {
             return SlowClients::Disconnect;
         }
         self.config.slow_clients
+    }
+
+    /// Whether the topic has a subscriber.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.lock_packed().subscriptions.count() > 0
     }
 
     /// How long events that follow a delivery wait.

@@ -17,6 +17,7 @@ use super::reader::Reader;
 use super::several::{Choice, FollowError, Several};
 use super::switching::StreamToken;
 use crate::config::{SlowClients, Start};
+use crate::sync::Arc;
 
 impl Topic {
     /// Subscribes from `start` on.
@@ -49,6 +50,10 @@ impl Topic {
         start: Start,
     ) -> Subscription {
         let asked = last_event_id.into();
+        if let Some(hub) = self.hub().filter(|_| self.shared.has_engine()) {
+            let choice = Choice::Several(Arc::clone(hub), vec![self.clone()]);
+            return Subscription::to_choice(choice, asked, start, None);
+        }
         Subscription(Source::One(self.reader(asked.as_ref(), start)))
     }
 }

@@ -4,13 +4,12 @@
 //! wakers under that lock, and calls them after it.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use slab::Slab;
 use tokio::runtime::Handle;
 
-use crate::trace;
+use crate::unwind;
 
 /// The wakers of subscribers that have caught up. A publisher takes all at once, at a cost that
 /// does not depend on their number, and begins another round.
@@ -118,24 +117,28 @@ impl Wakers {
     pub(crate) const FEW: usize = 100;
 
     /// Calls the wakers, or spawns a task for that if they are many, since each takes the
-    /// publisher some 0.1 µs.
-    pub(crate) fn wake(mut self) {
+    /// publisher some 0.1 µs. Returns the number of those that panicked before this returns.
+    pub(crate) fn wake(mut self) -> u64 {
         if let Some(runtime) = self.runtime.take() {
             runtime.spawn(async move { drop(self) });
+            return 0;
         }
+        self.call()
+    }
+
+    fn call(&mut self) -> u64 {
+        if self.first.is_none() && self.others.is_empty() {
+            return 0; // The usual case, without a subscriber that waits.
+        }
+        let wakers = self.first.take().into_iter().chain(self.others.drain());
+        let woken = wakers.map(|waker| unwind::catch("a subscriber's waker", || waker.wake()));
+        woken.map(|woken| u64::from(woken.is_err())).sum()
     }
 }
 
 impl Drop for Wakers {
     /// Calls the wakers also if the runtime drops the task, and if one of them panics.
     fn drop(&mut self) {
-        if self.first.is_none() && self.others.is_empty() {
-            return; // The usual case, without a subscriber that waits.
-        }
-        for waker in self.first.take().into_iter().chain(self.others.drain()) {
-            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                trace::panicked("a subscriber's waker");
-            }
-        }
+        self.call();
     }
 }

@@ -11,20 +11,21 @@
 //! before the change comes without IDs, and again if the client has not received the ID of the
 //! change.
 
-use std::future::{Ready, pending, ready};
-use std::io;
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sse_core::{Decoded, Decoder, Event, LogId};
 use sse_net::{
-    Config, Hub, Listener, Peer, Request, Retention, Server, ServerHandle, SlowClients, Start,
-    StreamToken, Topic, TopicConfig, Transport,
+    Config, Hub, Request, Retention, Server, ServerHandle, SlowClients, Start, StreamToken, Topic,
+    TopicConfig,
 };
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+
+use crate::pipes::Pipes;
 
 const TOPICS: usize = 4;
 const CLIENTS: usize = 5;
@@ -135,7 +136,7 @@ impl World {
         let (connect, accept) = mpsc::unbounded_channel();
         let followed = hub.clone();
         let server = Server::new(Config::default().shards(2))
-            .listen(Pipes(accept))
+            .listen(Pipes::new(accept))
             .serve(move |request: Request| {
                 let names = request.path()[1..].split(',').map(str::to_owned);
                 let topics: Vec<_> = names
@@ -668,17 +669,4 @@ fn all_named(part: &str) -> Vec<usize> {
 fn has_id(block: &[u8]) -> bool {
     let mut lines = block.split(|byte| *byte == b'\n');
     lines.any(|line| line.starts_with(b"id: "))
-}
-
-struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
-
-impl Listener for Pipes {
-    type Handshake = Ready<io::Result<Transport>>;
-
-    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
-        match self.0.recv().await {
-            Some(pipe) => Ok((ready(Ok(Transport::new(pipe))), Peer::Local)),
-            None => pending().await,
-        }
-    }
 }

@@ -8,4 +8,6 @@ mod following;
 #[path = "../common/hub_model.rs"]
 mod hub_model;
 mod model;
+#[path = "../common/pipes.rs"]
+mod pipes;
 mod switching;

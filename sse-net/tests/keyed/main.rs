@@ -11,7 +11,11 @@ use tokio::io::AsyncReadExt;
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/keyed_model.rs"]
+mod keyed_model;
 mod model;
+#[path = "../common/pipes.rs"]
+mod pipes;
 use common::{Kind, config, over_all_servers, serve, settle};
 
 over_all_servers! {

@@ -11,15 +11,18 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::BroadcastStream;
 
 use sse_net_benches::feed::{self, BATCH, Feed, Options};
-use sse_net_benches::listen;
+use sse_net_benches::{listen, runtime};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse(std::env::args().skip(1).collect())?;
+    runtime(options.threads)?.block_on(serve(&options))
+}
+
+async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = listen(options.port)?;
     let listener = listener.tap_io(|socket| _ = socket.set_nodelay(true));
     let sender = broadcast::Sender::new(1 << 16);
-    tokio::spawn(publish(sender.clone(), Feed::new(&options)));
+    tokio::spawn(publish(sender.clone(), Feed::new(options)));
     let events = get(move || {
         let events = BroadcastStream::new(sender.subscribe());
         std::future::ready(Sse::new(events).keep_alive(KeepAlive::default()))

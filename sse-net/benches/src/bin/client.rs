@@ -1,19 +1,29 @@
-//! Compares the clients with a bare loop of `read(2)` and the decoder, over one socket.
+//! Compares the clients with a bare loop of `read(2)` and the decoder, over one socket, and with
+//! other clients.
 //!
 //! A thread on core 1 sends 100-byte events as fast as they are read. The CPU time is that of the
-//! reading thread, on core 0.
+//! reading thread, on core 0. The memory is that of the process, which has an idle server, too.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
+use eventsource_client::{Client as _, ClientBuilder, SSE};
+use eventsource_stream::Eventsource;
+use futures_util::StreamExt;
+use launchdarkly_sdk_transport::HyperTransport;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use sse_core::{Decoded, Decoder, Event, EventId};
-use sse_net::{Client, Connect, EventSource};
+use sse_net::{BodyEvents, Client, Connect, EventSource};
+use sse_net_benches::listen;
+use sse_net_benches::process::memory;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 fn main() -> Result<(), Box<dyn Error>> {
     pin(0)?;
@@ -21,22 +31,58 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
 
-    // In turn, so that other load on the machine affects all.
-    let (mut bare, mut blocking, mut client) = (Vec::new(), Vec::new(), Vec::new());
+    let mut times: [Vec<Duration>; 6] = Default::default();
     for _ in 0..ROUNDS {
-        bare.push(cpu_of(|| read_bare(server, EVENTS))?);
-        blocking.push(cpu_of(|| read_blocking(server, EVENTS))?);
-        client.push(cpu_of(|| runtime.block_on(read_async(server, EVENTS)))?);
+        // In turn, so that other load on the machine affects all.
+        let measured = [
+            cpu_of(|| read_bare(server, EVENTS))?,
+            cpu_of(|| read_blocking(server, EVENTS))?,
+            cpu_of(|| block_on(read_async(server, EVENTS)))?,
+            cpu_of(|| block_on(read_with_eventsource_client(server, EVENTS)))?,
+            cpu_of(|| block_on(read_body(server, EVENTS)))?,
+            cpu_of(|| block_on(read_with_eventsource_stream(server, EVENTS)))?,
+        ];
+        for (times, time) in times.iter_mut().zip(measured) {
+            times.push(time);
+        }
     }
-    let [bare, blocking, client] = [bare, blocking, client].map(median);
-    let each = |time: Duration| time.as_secs_f64() * 1e9 / EVENTS as f64;
+    let each = |times| median(times).as_secs_f64() * 1e9 / EVENTS as f64;
+    let [
+        bare,
+        blocking,
+        client,
+        eventsource_client,
+        body,
+        eventsource_stream,
+    ] = times.map(each);
     for (name, time) in [("client", client), ("blocking client", blocking)] {
-        let more = each(time) - each(bare);
         println!(
-            "| {name}, CPU time of an event | {:.0} ns, bare loop {:.0} ns | ≤ 40 ns more | {} |",
-            each(time),
-            each(bare),
-            verdict(more <= 40.0),
+            "| {name}, CPU time of an event | {time:.0} ns, bare loop {bare:.0} ns \
+             | ≤ 40 ns more | {} |",
+            verdict(time - bare <= 40.0),
+        );
+    }
+    for (name, time, peer, peers_time, target) in [
+        (
+            "client",
+            client,
+            "eventsource-client",
+            eventsource_client,
+            0.5,
+        ),
+        (
+            "events of reqwest's body",
+            body,
+            "eventsource-stream",
+            eventsource_stream,
+            0.8,
+        ),
+    ] {
+        let ratio = time / peers_time;
+        println!(
+            "| {name}, CPU time of an event beside {peer} | {ratio:.2} × ({time:.0} ns of \
+             {peers_time:.0} ns) | ≤ {target} × | {} |",
+            verdict(ratio <= target),
         );
     }
 
@@ -52,12 +98,18 @@ fn main() -> Result<(), Box<dyn Error>> {
          | {} |",
         verdict(ratio <= 1.3),
     );
+    let bytes = runtime.block_on(idle_memory())?;
+    println!(
+        "| memory of each of {IDLE} idle clients | {bytes} bytes | ≤ 2048 | {} |",
+        verdict(bytes <= 2048),
+    );
     Ok(())
 }
 
-const ROUNDS: usize = 9;
-const EVENTS: usize = 500_000;
+const ROUNDS: usize = 7;
+const EVENTS: usize = 300_000;
 const CONNECTIONS: usize = 301;
+const IDLE: usize = 9_900;
 
 /// Starts a server that sends each client events until it leaves.
 fn serve() -> io::Result<SocketAddr> {
@@ -130,8 +182,90 @@ async fn next(client: &mut Client, count: usize) -> io::Result<()> {
     Ok(())
 }
 
+async fn read_with_eventsource_client(server: SocketAddr, count: usize) -> io::Result<()> {
+    let transport = HyperTransport::builder().build_http()?;
+    let client = ClientBuilder::for_url(&format!("http://{server}/")).map_err(io::Error::other)?;
+    let client = client.build_with_transport(transport);
+    let mut stream = client.stream();
+    let mut events = 0;
+    while events < count {
+        match stream.next().await.transpose().map_err(io::Error::other)? {
+            Some(item) => events += usize::from(matches!(item, SSE::Event(_))),
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn read_body(server: SocketAddr, count: usize) -> io::Result<()> {
+    let response = get(server).await?;
+    let mut events = BodyEvents::new(http::Response::from(response).into_body());
+    for _ in 0..count {
+        events.next().await.map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+async fn read_with_eventsource_stream(server: SocketAddr, count: usize) -> io::Result<()> {
+    let mut events = get(server).await?.bytes_stream().eventsource();
+    for _ in 0..count {
+        events.next().await.transpose().map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+async fn get(server: SocketAddr) -> io::Result<reqwest::Response> {
+    reqwest::get(format!("http://{server}/"))
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Returns the memory of one of many clients in this process that have received one event.
+async fn idle_memory() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })?;
+    let listener = listen(None)?.into_std()?;
+    listener.set_nonblocking(false)?;
+    let server = listener.local_addr()?;
+    let mut sockets = Vec::with_capacity(IDLE);
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { return };
+            let mut head = [0; 1024];
+            if socket.read(&mut head).is_ok_and(|len| len > 0) {
+                let _ = socket.write_all(HEAD);
+                let _ = socket.write_all(b"id: 7\ndata: hey\n\n");
+                sockets.push(socket);
+            }
+        }
+    });
+    let received = Arc::new(Semaphore::new(0));
+    let before = memory(process::id())?;
+    for _ in 0..IDLE {
+        let mut client = source(server)?.connect();
+        let one = Arc::clone(&received);
+        tokio::spawn(async move {
+            while let Ok(Some(_)) = client.next().await {
+                one.add_permits(1);
+            }
+        });
+        // One after another, so that the listener's backlog suffices.
+        received.acquire().await.map_err(io::Error::other)?.forget();
+    }
+    Ok((memory(process::id())? - before) / IDLE as u64)
+}
+
 fn first_event(runtime: &Runtime, server: SocketAddr) -> io::Result<()> {
     runtime.block_on(read_async(server, 1))
+}
+
+/// Runs in a runtime of its own, so that no task of an HTTP library keeps a connection open.
+fn block_on(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// Returns the CPU time of this thread.

@@ -1,7 +1,8 @@
 //! Compares `fanout` with bare loops, hyper and axum, and prints a table of measurements.
 //!
 //! The servers run on core 0 and the load on core 1. Arguments select measurements by name:
-//! `compare cpu memory`.
+//! `compare cpu memory`. `compare peers` measures other servers of event streams instead, and
+//! writes a table and pictures to `figures`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -13,8 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_linger;
 use sse_net_benches::ask::{measure, request};
 use sse_net_benches::load::{Kind, Load, Report};
+use sse_net_benches::peers;
 use sse_net_benches::probe::Probes;
 use sse_net_benches::process::{Cpu, Server};
+use sse_net_benches::publishers::Publishers;
 use sse_net_benches::tokens::COUNT;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,6 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .output()?;
     if !pinned.status.success() {
         return Err("taskset failed".into());
+    }
+    if names == ["peers"] {
+        return peers::run();
     }
     println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
     for (name, bar) in BARS {
@@ -57,6 +63,8 @@ const BARS: &[(&str, Bar)] = &[
     ("busy", busy),
     ("busy", busy_at_flood),
     ("stalled", stalled),
+    ("own", own_topics),
+    ("publishers", two_publishers),
 ];
 
 /// A row of the table.
@@ -720,4 +728,52 @@ fn stalled() -> io::Result<Vec<Row>> {
         "≤ 30 MiB",
         grown <= 30,
     )])
+}
+
+/// Compares clients of a global topic and of one of their own each with clients of one topic.
+fn own_topics() -> io::Result<Vec<Row>> {
+    const COMMANDS: [&str; 2] = ["fanout --rate 3 --own 10001", "fanout --rate 3"];
+    let mut cpu = [const { Vec::new() }; 2];
+    for _ in 0..3 {
+        for (all, command) in cpu.iter_mut().zip(COMMANDS) {
+            all.push(Delivered::measure(command, 10_000)?.micros());
+        }
+    }
+    let [own, one] = cpu.map(|mut all| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    });
+    let ratio = own / one;
+    let more = idle("fanout --own 10001")?.saturating_sub(idle("fanout")?);
+    Ok(vec![
+        Row::new(
+            "CPU per event, beside one topic",
+            &format!("{ratio:.2} × ({own:.2} of {one:.2} µs)"),
+            "≤ 1.15 ×",
+            ratio <= 1.15,
+        ),
+        Row::new(
+            "memory of a client, beside one topic",
+            &format!("{more} bytes more"),
+            "≤ 200 bytes",
+            more <= 200,
+        ),
+    ])
+}
+
+/// Compares two threads that publish into different topics of a hub with two hubs, and with one
+/// thread.
+fn two_publishers() -> io::Result<Vec<Row>> {
+    let Publishers { hub, hubs, one } = Publishers::measure()?;
+    let rows = [("two hubs", hubs, 0.4), ("one thread", one, 1.0)];
+    let rows = rows.map(|(what, other, least)| {
+        let ratio = hub / other;
+        Row::new(
+            &format!("two threads in one hub, beside {what}"),
+            &format!("{ratio:.2} × ({:.2} of {:.2} M/s)", hub / 1e6, other / 1e6),
+            &format!("≥ {least} ×"),
+            ratio >= least,
+        )
+    });
+    Ok(rows.into())
 }

@@ -16,14 +16,17 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
 use sse_net_benches::feed::{self, BATCH, Feed, Options};
-use sse_net_benches::{frame, listen};
+use sse_net_benches::{frame, listen, runtime};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse(std::env::args().skip(1).collect())?;
+    runtime(options.threads)?.block_on(serve(&options))
+}
+
+async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = listen(options.port)?;
     let sender = broadcast::Sender::new(1 << 16);
-    tokio::spawn(publish(sender.clone(), Feed::new(&options)));
+    tokio::spawn(publish(sender.clone(), Feed::new(options)));
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;

@@ -34,6 +34,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         bell::ring_twice,
     ),
     (
+        "bell: an urgent event is written while the writer lingers",
+        bell::ring_urgently,
+    ),
+    (
         "watch: the first subscriber is noticed by a source that is about to wait",
         watch::subscribe,
     ),

@@ -1,8 +1,9 @@
 //! Damaged files: what each kind of damage costs, and what is reported.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use sse_core::{Event, LogId, Resume, Retention};
+use sse_core::{Event, LogId, Resume, Retention, SegmentEntry as Entry};
 
 use super::disk::MemoryDisk;
 use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
@@ -100,6 +101,51 @@ fn an_event_that_was_being_written_is_lost() {
         let (_, resumed) = damaged.resume(2);
         assert_eq!(resumed, [Resume::Resumed; 3]);
     }
+}
+
+/// Else its events would come back, though clients were told that there are none.
+#[test]
+fn a_removal_that_was_being_written_is_lost_as_a_whole() {
+    let disk = MemoryDisk::default();
+    let journal = journal(&disk, NEVER);
+    let mut process = Process::start(&journal);
+    process.publish("a", "0");
+    process.settle();
+    let path = disk.paths().pop().unwrap();
+    let before = disk.read_file(&path).len();
+    process
+        .hub
+        .topic("a")
+        .unwrap()
+        .forget(Duration::from_secs(60));
+    process.settle();
+    let removal = process.epochs().last().unwrap().last;
+    let bytes = disk.read_file(&path);
+    for len in before..=bytes.len() {
+        disk.write_file(&path, bytes[..len].to_vec());
+        disk.kill();
+        let process = Process::start(&journal);
+        let last = process.epochs().iter().rev().nth(1).unwrap().last;
+        let expected = if last == removal { "" } else { "0" };
+        let topic = process.hub.topic("a").unwrap();
+        assert_eq!(retained(&topic), expected, "after {len} bytes");
+        for path in disk.paths().split_off(1) {
+            disk.remove_file(&path);
+        }
+    }
+}
+
+/// What was evicted before it was written, and then lost, must not be taken for later events.
+#[test]
+fn ids_are_later_than_those_of_evicted_events_though_the_clock_was_set_back() {
+    let damaged = Damaged::new(NEVER);
+    let evicted = LogId::new(damaged.ids[3].millis() + 60_000, 0);
+    damaged.edit(|bytes| Entry::Evicted(evicted, Some("a".into())).encode(bytes));
+    let (mut process, resumed) = damaged.resume(3);
+    assert_eq!(resumed, [Resume::Gap, Resume::Resumed, Resume::Resumed]);
+    assert!(process.publish("a", "4") > evicted);
+    process.settle();
+    assert_eq!(Damaged::retained(&process), ["4", "1", "2"]);
 }
 
 #[test]
@@ -275,7 +321,7 @@ fn one_quiet_topic_pins_nothing() {
     const SEGMENT: u64 = 200_000;
     let disk = MemoryDisk::default();
     let journal = journal(&disk, NEVER).segment_bytes(SEGMENT);
-    let retention = Retention::events(2).backlog(std::time::Duration::ZERO, 0);
+    let retention = Retention::events(2).backlog(Duration::ZERO, 0);
     let mut process = Process::start_with(retention, &journal);
     let quiet = process.publish("quiet", "kept");
     let (mut last, mut early) = (quiet, quiet);

@@ -22,7 +22,8 @@ struct State {
     /// The names as they are after a power failure, unless some of `changes` have been written.
     synced_names: BTreeMap<PathBuf, usize>,
     changes: Vec<Change>,
-    has_dir: bool,
+    /// The folders but the root, and whether each is synced into its parent.
+    dirs: BTreeMap<PathBuf, bool>,
     locks: HashSet<u64>,
     /// Rises when the folder is removed: its locks are those of another folder.
     folder: u64,
@@ -105,7 +106,12 @@ impl MemoryDisk {
             files,
             synced_names: names.clone(),
             names,
-            has_dir: state.has_dir,
+            dirs: state
+                .dirs
+                .iter()
+                .filter(|(_, is_synced)| **is_synced || rng.bool())
+                .map(|(dir, _)| (dir.clone(), true))
+                .collect(),
             ..State::default()
         };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
@@ -123,7 +129,8 @@ impl MemoryDisk {
     /// Replaces the content of a file, or creates one.
     pub(super) fn write_file(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.lock();
-        state.has_dir = true;
+        let dir = path.parent().unwrap().to_owned();
+        state.dirs.insert(dir, true);
         let index = state.files.len();
         state.files.push(File {
             bytes,
@@ -143,8 +150,16 @@ impl MemoryDisk {
         let mut state = self.lock();
         state.names.clear();
         state.synced_names.clear();
-        state.has_dir = false;
+        state.dirs.clear();
         state.folder += 1;
+    }
+
+    /// Whether a folder survives a power failure.
+    pub(super) fn has_synced_dir(&self, dir: &str) -> bool {
+        self.lock()
+            .dirs
+            .get(Path::new(dir))
+            .is_some_and(|is_synced| *is_synced)
     }
 
     pub(super) fn calls(&self, action: &str) -> usize {
@@ -163,7 +178,13 @@ impl MemoryDisk {
             state = self.0.1.wait(state).unwrap();
         }
         state.inject(action, path)?;
-        if !state.has_dir && action != "create_dir" && action != "write" && action != "sync" {
+        let dir = match action {
+            "lock" | "list" | "sync_dir" => Some(path),
+            _ => path.parent(),
+        };
+        let is_root = |dir: &Path| dir.parent().is_none();
+        let is_there = dir.is_none_or(|dir| is_root(dir) || state.dirs.contains_key(dir));
+        if !is_there && action != "write" && action != "sync" {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(state)
@@ -238,11 +259,23 @@ impl File {
 }
 
 impl Disk for MemoryDisk {
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.parent().is_none() || self.lock().dirs.contains_key(dir)
+    }
+
     fn create_dir(&self, dir: &Path) -> Result<(), FileError> {
         let mut state = self
             .call("create_dir", dir)
             .map_err(failed("create", dir))?;
-        state.has_dir = true;
+        state.dirs.insert(dir.to_owned(), false);
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<(), FileError> {
+        let mut state = self
+            .call("remove_dir", dir)
+            .map_err(failed("delete", dir))?;
+        state.dirs.remove(dir);
         Ok(())
     }
 
@@ -307,8 +340,18 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<(), FileError> {
         let mut state = self.call("sync_dir", dir).map_err(failed("sync", dir))?;
-        state.changes.clear();
-        state.synced_names = state.names.clone();
+        let mut has_dirs = false;
+        for (_, is_synced) in state
+            .dirs
+            .iter_mut()
+            .filter(|(path, _)| path.parent() == Some(dir))
+        {
+            (*is_synced, has_dirs) = (true, true);
+        }
+        if !has_dirs {
+            state.changes.clear(); // All files are in the innermost folder.
+            state.synced_names = state.names.clone();
+        }
         Ok(())
     }
 }

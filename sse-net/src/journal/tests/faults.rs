@@ -1,5 +1,6 @@
 //! Faults of the disk while a journal is open: what each costs, and what is reported.
 
+use std::error::Error;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use sse_core::{Event, Retention};
+use sse_core::{Event, LogId, Retention};
 
 use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk};
 use super::{DIR, EVERY, INTERVAL, NEVER, Process, journal, retained};
 use crate::journal::{JournalError, SyncPolicy, WhileFailing};
-use crate::topic::{Hub, PublishError, Published, Start};
+use crate::topic::{Hub, PublishError, Published, Start, StoreError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -181,6 +182,7 @@ fn a_panic_of_a_waker_stops_neither_the_journal_nor_other_subscribers() {
         assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
     }
     publish(&mut process, 0..2);
+    assert_eq!(process.hub.journal_state().unwrap().panics, 2);
     assert!(woken.0.load(Ordering::Relaxed));
     assert!(process.is_storing());
     assert_eq!(retained(&topic), "0 1");
@@ -345,7 +347,9 @@ fn an_event_that_was_missed_is_never_reported_as_stored() {
     }
     for (number, missed) in missed.iter().enumerate() {
         let stored = stored(missed).unwrap_err();
-        assert!(matches!(stored, JournalError::Missed), "{number}: {stored}");
+        let source = stored.source().and_then(|source| source.downcast_ref());
+        let is_missed = matches!(source, Some(JournalError::Missed));
+        assert!(is_missed, "{number}: {stored}");
     }
     // Beyond a number of misses, the oldest count as one range.
     let kept = &kept[200..];
@@ -353,7 +357,7 @@ fn an_event_that_was_missed_is_never_reported_as_stored() {
 }
 
 /// Returns the result of a wait that is over.
-fn stored(published: &Published) -> Result<(), JournalError> {
+fn stored(published: &Published) -> Result<LogId, StoreError> {
     let cx = &mut Context::from_waker(Waker::noop());
     match pin!(published.stored()).poll(cx) {
         Poll::Ready(result) => result,
@@ -393,7 +397,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
         (
             "sync_dir",
             EIO,
-            "can't sync /journal: Input/output error (os error 5)",
+            "can't sync /: Input/output error (os error 5)",
         ),
     ] {
         let disk = MemoryDisk::default();
@@ -455,6 +459,36 @@ fn a_failed_compaction_is_reported_and_tried_again() {
         let topic = process.hub.topic("a").unwrap();
         assert!(retained(&topic).ends_with("397 398 399"), "{action}");
         assert_eq!(process.notices(), [""; 0], "{action}");
+    }
+}
+
+/// Else a power failure could take the folder with everything in it.
+#[test]
+fn each_new_folder_is_synced_into_its_parent() {
+    for failing in [None, Some("/new"), Some("/new/folder")] {
+        let disk = MemoryDisk::default();
+        let mut journal = journal(&disk, EVERY);
+        journal.dir = "/new/folder/journal".into();
+        if let Some(path) = failing {
+            disk.fail(Fault {
+                action: "sync_dir",
+                path,
+                after: 0,
+                times: 1,
+                error: EIO,
+            });
+            let error = Hub::open(Retention::default(), &journal).unwrap_err();
+            let expected = format!("can't sync {path}: Input/output error (os error 5)");
+            assert_eq!(error.to_string(), expected);
+        }
+        let mut process = Process::start(&journal);
+        publish(&mut process, 0..2);
+        for dir in ["/new", "/new/folder", "/new/folder/journal"] {
+            assert!(disk.has_synced_dir(dir), "{dir} after {failing:?}");
+        }
+        journal.disk = Arc::new(disk.lose_power(&mut fastrand::Rng::with_seed(1)));
+        let process = Process::start(&journal);
+        assert_eq!(retained(&process.hub.topic("a").unwrap()), "0 1");
     }
 }
 

@@ -4,12 +4,14 @@ mod damage;
 mod disk;
 mod faults;
 mod keyed;
+mod pace;
 mod power;
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use fastrand::Rng;
 use sse_core::{Epoch, Event, LogId, Now, Retention};
 
 use super::handle::{Link, Opened};
@@ -17,7 +19,7 @@ use super::helper::Helper;
 use super::writer::{Rest, Writer};
 use super::{Journal, SyncPolicy};
 use crate::config::HubConfig;
-use crate::topic::{Hub, Start, Topic, now};
+use crate::topic::{Hub, Start, Topic, now, simulated};
 use disk::MemoryDisk;
 
 const DIR: &str = "/journal";
@@ -32,6 +34,7 @@ struct Process {
     writer: Writer,
     helper: Helper,
     link: Arc<Link>,
+    /// The time of this thread.
     now: Now,
     notices: Arc<Mutex<Vec<String>>>,
 }
@@ -40,6 +43,16 @@ fn journal(disk: &MemoryDisk, policy: SyncPolicy) -> Journal {
     let mut journal = Journal::new(DIR).sync(policy).segment_bytes(2000);
     journal.disk = Arc::new(disk.clone());
     journal
+}
+
+/// Begins a program of a test that can be repeated.
+fn begin(seed: u64) {
+    let began = Duration::from_secs(1_700_000_000);
+    let now = Now {
+        unix: began,
+        steady: began,
+    };
+    simulated::begin(now, Rng::with_seed(seed).u16(..));
 }
 
 impl Process {
@@ -81,7 +94,9 @@ impl Process {
             self.helper.work_all();
             let rest = self.step();
             match rest {
-                Rest::Pause(until) => self.now.steady = self.now.steady.max(until),
+                Rest::Pause(until) | Rest::Linger(until) => {
+                    self.advance(until.saturating_sub(self.now.steady));
+                }
                 Rest::Until(until) if until > self.now.steady && rest == last => return rest,
                 Rest::End => return rest,
                 _ => {}
@@ -97,6 +112,8 @@ impl Process {
 
     fn advance(&mut self, time: Duration) {
         self.now.steady += time;
+        self.now.unix += time;
+        simulated::set(self.now);
     }
 
     fn is_storing(&self) -> bool {

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use sse_core::{Event, LogId, Resume, Retention};
 
 use super::disk::{EIO, ENOSPC, Fault, MemoryDisk};
-use super::{EVERY, INTERVAL, NEVER, Process, ids, journal};
+use super::{EVERY, INTERVAL, NEVER, Process, begin, ids, journal};
 use crate::config::HubConfig;
 use crate::journal::{Journal, SyncPolicy};
 
@@ -218,6 +218,7 @@ impl Model {
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn program(seed: u64) {
+    begin(seed);
     let mut rng = Rng::with_seed(seed);
     let policy = [NEVER, INTERVAL, EVERY][rng.usize(..3)];
     let mut disk = MemoryDisk::default();

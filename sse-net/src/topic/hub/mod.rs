@@ -29,19 +29,23 @@
 //! *The mark.* A hub is visible up to an ID: the last one, or the one up to which a journal or an
 //! engine has made its events as safe as its policy says. The hub does not know why.
 
+#[cfg(feature = "redis")]
+mod followed;
 mod names;
 mod newest;
 mod order;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::time::Duration;
 use std::{error, fmt};
 
 use sse_core::{
-    Epochs, EventKey, Finish, Ids, KeyedLog, KeyedRetention, Log, LogId, Now, Restored,
+    Epochs, EventId, EventKey, Finish, Ids, KeyedLog, KeyedRetention, KnownId, Log, LogId, Now,
+    Restored,
 };
 
 use self::names::{Dropped, Names};
@@ -93,7 +97,7 @@ pub(crate) struct HubShared {
 pub(crate) struct HubCore {
     config: HubConfig,
     order: Mutex<Order>,
-    /// Locked before a topic, and not together with `order`.
+    /// Locked before `order` and before a topic.
     names: Mutex<Names>,
     /// `None` without a storage.
     safe: Option<Arc<SafeId>>,
@@ -125,6 +129,31 @@ impl Hub {
 
     pub(crate) fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.0.storage()
+    }
+
+    /// Waits until this node can serve a client of these topics that sends this last event ID.
+    ///
+    /// Resolves at once unless the hub has an engine. With one, a topic is read when the node
+    /// uses it first, and an ID may be of an event that this node has not heard of yet. Servers
+    /// do this themselves; wait for it before responding by way of a
+    /// `Responder`, and before subscribing with [`Start::Last`](crate::Start::Last) or
+    /// [`Start::Earliest`](crate::Start::Earliest). Waits for as long as the engine is away, so
+    /// set a deadline.
+    pub async fn ready(
+        &self,
+        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
+        last_event_id: Option<&EventId<'_>>,
+    ) {
+        let topics: Vec<Topic> = topics
+            .into_iter()
+            .map(|topic| topic.borrow().clone())
+            .collect();
+        self.0.ready(&topics, last_event_id).await;
+    }
+
+    pub(crate) fn has_engine(&self) -> bool {
+        let storage = self.storage();
+        storage.is_some_and(|storage| storage.engine().is_some())
     }
 
     pub(super) const fn shared(&self) -> &Arc<HubShared> {
@@ -176,6 +205,9 @@ impl Hub {
         kind: LogKind,
     ) -> Result<Topic, TooManyTopics> {
         let shared = self.0.topic(name, config, kind)?;
+        if let (false, Some(storage)) = (shared.is_read(), self.storage()) {
+            storage.wake();
+        }
         Ok(Topic::of_hub(shared, Arc::clone(&self.0)))
     }
 
@@ -223,6 +255,39 @@ impl fmt::Debug for HubShared {
 impl HubShared {
     pub(crate) const fn storage(&self) -> Option<&Arc<dyn Storage>> {
         self.storage.as_ref()
+    }
+
+    /// Returns `true` if a client with this ID can be served at once; see [`Hub::ready`].
+    pub(crate) fn is_ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) -> bool {
+        let has_engine = self
+            .storage()
+            .is_some_and(|storage| storage.engine().is_some());
+        !has_engine
+            || topics.iter().all(|topic| topic.shared().is_read()) && self.knows(last_event_id)
+    }
+
+    fn knows(&self, last_event_id: Option<&EventId<'_>>) -> bool {
+        match self.order().judge(last_event_id).asked {
+            Some((id, known)) => id == LogId::default() || known == KnownId::Position,
+            None => true,
+        }
+    }
+
+    /// See [`Hub::ready`].
+    pub(crate) async fn ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) {
+        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
+            return;
+        };
+        let mut looks = engine.looks();
+        while !topics.iter().all(|topic| topic.shared().is_read()) {
+            if looks.changed().await.is_err() {
+                return;
+            }
+        }
+        if !self.knows(last_event_id) {
+            let look = engine.request_look();
+            let _ = looks.wait_for(|done| *done >= look).await;
+        }
     }
 }
 
@@ -291,7 +356,7 @@ impl HubCore {
                 };
                 let end = finish.and_then(|finish| end(&finish, log.newest_id()));
                 let meter = hub.meters.of(&name);
-                Shared::restored(config, log, Some(name), meter, end)
+                Shared::restored(config, log, Some(name), meter, end, None)
             };
             let topic = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
@@ -320,10 +385,15 @@ impl HubCore {
         };
         let topics = names.live().filter(|topic| has_changed(topic));
         let removed = names.removed().filter(|(end, _)| *end > id);
+        let (mut topics, mut removed): (Vec<_>, Vec<_>) =
+            (topics.cloned().collect(), removed.collect());
+        // So a program that is repeated writes the same.
+        topics.sort_unstable_by(|one, other| one.name().cmp(&other.name()));
+        removed.sort_unstable();
         News {
             until,
-            topics: topics.cloned().collect(),
-            removed: removed.collect(),
+            topics,
+            removed,
         }
     }
 
@@ -412,7 +482,11 @@ impl HubCore {
             log.hold(Some(log.end()));
         }
         let meter = self.meters.of(&name);
-        let topic = Shared::named(Arc::clone(config), log, Some(name), meter);
+        let config = Arc::clone(config);
+        let topic = match order.has_engine() {
+            true => Shared::unread(config, log, name, meter),
+            false => Shared::named(config, log, Some(name), meter),
+        };
         order.note_new(&topic);
         topic
     }
@@ -437,28 +511,27 @@ impl HubCore {
     /// of its last event.
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
+        let until = now.steady.saturating_add(time);
+        // Whoever sees the ID, such as a compaction, must not find the topic.
+        let mut names = self.names();
         let mut order = self.order();
         order.assign(1, now);
         order.note_removal(topic);
         let end = order.epochs.last();
         drop(order);
-        let until = now.steady.saturating_add(time);
-        self.names().forget(topic, end, until, &mut dropped);
+        names.forget(topic, end, until, &mut dropped);
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
     ///
     /// `topics` are those that have events between the mark and `id`. The mark moves first: a
     /// client that has received an ID of one topic may come back with it at once, and then it
-    /// has to be a position of all topics.
-    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) {
+    /// has to be a position of all topics. Returns the number of wakers that panicked.
+    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) -> u64 {
         let switched = self.order().set_visible(id);
-        for topic in topics {
-            topic.set_visible(id);
-        }
-        for set in switched {
-            set.wake();
-        }
+        let topics = topics.iter().map(|topic| topic.set_visible(id));
+        let panics = topics.sum::<u64>();
+        panics + switched.iter().map(|set| set.wake()).sum::<u64>()
     }
 }
 
@@ -515,6 +588,12 @@ fn end(finish: &Finish, newest: LogId) -> Option<End> {
 }
 
 impl RestoredTopic {
+    /// Notes that the topic ended, unless it did so again later.
+    pub(crate) fn finish_at(&mut self, end: Finish) {
+        let known = self.finish.take().filter(|known| known.id >= end.id);
+        self.finish = known.or(Some(end));
+    }
+
     /// Appends the events to an empty log, and holds back what follows.
     pub(crate) fn into_log(self, mut log: Log) -> Log {
         let now = now();

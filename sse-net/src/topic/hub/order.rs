@@ -22,6 +22,8 @@ pub(crate) struct Order {
     taken: LogId,
     /// The topics that were removed since, each with the ID at which that happened.
     removed: Vec<(LogId, Arc<str>)>,
+    /// Topics that are still to be read from the engine. `None` without an engine.
+    unread: Option<Vec<Arc<Shared>>>,
     /// By their addresses, the streams with changes after the mark, while there is one.
     switched: HashMap<usize, Arc<TopicSet>>,
 }
@@ -34,6 +36,7 @@ impl Order {
             changed: Vec::new(),
             taken: LogId::default(),
             removed: Vec::new(),
+            unread: None,
             switched: HashMap::new(),
         }
     }
@@ -65,7 +68,9 @@ impl Order {
     /// Notes a topic that has just been created, if it begins with an ID that has not been taken:
     /// [`note`](Self::note) would take it for a topic that has been noted.
     pub(super) fn note_new(&mut self, topic: &Arc<Shared>) {
-        if self.held.is_some() && topic.newest.load() > self.taken {
+        if let Some(unread) = &mut self.unread {
+            unread.push(Arc::clone(topic));
+        } else if self.held.is_some() && topic.newest.load() > self.taken {
             self.changed.push(Arc::clone(topic));
         }
     }
@@ -102,6 +107,23 @@ impl Order {
         visible.map(|(_, set)| set).collect()
     }
 
+    /// Returns the mark for a client at this position, or `None` if an engine has lost events that
+    /// the client may have received.
+    ///
+    /// This is the rule of known IDs, for a stream that goes on.
+    pub(crate) fn visible_after(&self, position: LogId) -> Option<LogId> {
+        let visible = self.visible();
+        if self.unread.is_none() || position <= visible && position.epoch() == visible.epoch() {
+            return Some(visible);
+        }
+        let known = self.epochs.judge(position, visible);
+        (known == KnownId::Position).then_some(visible)
+    }
+
+    pub(super) const fn has_engine(&self) -> bool {
+        self.unread.is_some()
+    }
+
     pub(super) const fn is_held(&self) -> bool {
         self.held.is_some()
     }
@@ -123,6 +145,27 @@ impl Order {
     }
 }
 
+#[cfg(feature = "redis")]
+impl Order {
+    /// Takes the epochs of an engine, of which the last ID is the mark.
+    pub(super) fn set_epochs(&mut self, epochs: Epochs) {
+        self.held = Some(epochs.last());
+        self.epochs = epochs;
+        self.unread.get_or_insert_default();
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread
+            .as_ref()
+            .is_some_and(|unread| !unread.is_empty())
+    }
+
+    /// Takes the topics that are still to be read.
+    pub(super) fn take_unread(&mut self) -> Vec<Arc<Shared>> {
+        self.unread.as_mut().map(mem::take).unwrap_or_default()
+    }
+}
+
 /// The last event ID of a client, judged, and the position of a client that joins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Judged {
@@ -135,6 +178,10 @@ pub(crate) struct Judged {
 
 /// Returns a random number for an epoch.
 pub(crate) fn random_epoch() -> u16 {
+    #[cfg(test)]
+    if let Some(epoch) = crate::topic::clock::simulated::next_epoch() {
+        return epoch;
+    }
     // Its keys come from the operating system.
     let [high, low, ..] = RandomState::new().hash_one(()).to_be_bytes();
     u16::from_be_bytes([high, low])

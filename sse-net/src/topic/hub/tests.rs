@@ -463,3 +463,39 @@ async fn several_topics_wake_their_reader() {
     assert_eq!(ids.len(), 3 * COUNT);
     assert!(ids.is_sorted());
 }
+
+/// A compaction that has a removal must not have the topic, whose events would come back.
+#[test]
+fn a_topic_is_gone_for_all_that_see_its_removal() {
+    let hub = Hub::new(Retention::default());
+    // The reader mostly holds the lock of the names, so that the publisher waits for it.
+    let _others = Vec::from_iter((0..1000).map(|number| hub.topic(number.to_string()).unwrap()));
+    let removed = thread::scope(|scope| {
+        let removals = scope.spawn(|| {
+            let mut removals = Vec::new();
+            for number in 0..300 {
+                let topic = hub.topic("a").unwrap();
+                say(&topic, "x");
+                let (shared, before) = (Arc::clone(&topic.shared), hub.0.order().epochs.last());
+                topic.forget(Duration::ZERO);
+                removals.push((shared, before));
+                if number % 8 == 0 {
+                    thread::yield_now();
+                }
+            }
+            removals
+        });
+        let mut seen = Vec::new();
+        while !removals.is_finished() {
+            seen.push(hub.0.news_after(LogId::default()));
+        }
+        let removals = removals.join().unwrap();
+        let has = |news: &News, (topic, before): &(_, LogId)| {
+            news.until > *before && news.topics.iter().any(|other| Arc::ptr_eq(other, topic))
+        };
+        let both = |news: &News| removals.iter().any(|removal| has(news, removal));
+        assert!(!seen.iter().any(both), "of {} readings", seen.len());
+        removals.len()
+    });
+    assert_eq!(removed, 300);
+}

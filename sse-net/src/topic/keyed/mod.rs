@@ -15,7 +15,7 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{PublishError, Published, max_len};
+use super::publish::{MAX_KEY, PublishError, Published, max_len};
 
 impl Hub {
     /// Returns the keyed topic with this name, and creates it if need be.
@@ -51,6 +51,9 @@ impl Hub {
     /// [`KeyedTopicError`]: a topic with this name exists and is not keyed, or the hub has no
     /// room for another topic.
     pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
+        if self.has_engine() {
+            return Err(KeyedTopicError::NotOverEngine);
+        }
         let topic = self.find_or_create_keyed(name.as_ref())?;
         if topic.shared.is_keyed() {
             Ok(topic)
@@ -206,6 +209,8 @@ pub enum KeyedTopicError {
     NotKeyed,
     /// The hub has no room for another topic.
     TooManyTopics(TooManyTopics),
+    /// The hub has an engine, which does not support keyed topics.
+    NotOverEngine,
 }
 
 impl From<TooManyTopics> for KeyedTopicError {
@@ -222,11 +227,12 @@ impl fmt::Display for KeyedTopicError {
                  the keyed topic first",
             ),
             Self::TooManyTopics(error) => error.fmt(f),
+            Self::NotOverEngine => f.write_str(
+                "the hub has an engine, which does not support keyed topics; create the topic \
+                 with `Hub::topic`, or in a hub without an engine",
+            ),
         }
     }
 }
 
 impl error::Error for KeyedTopicError {}
-
-/// The longest key in bytes, as that of an event ID.
-const MAX_KEY: usize = 1024;

@@ -91,10 +91,10 @@ impl TopicSet {
         self.last.load()
     }
 
-    /// Wakes the responses.
-    pub(in crate::topic) fn wake(&self) {
+    /// Wakes the responses. Returns the number of wakers that panicked.
+    pub(in crate::topic) fn wake(&self) -> u64 {
         let wakers = self.lock().waiters.take(None);
-        wakers.wake();
+        wakers.wake()
     }
 
     pub(super) fn unregister(&self, place: Place) {

@@ -1,0 +1,283 @@
+//! Catching up with the engine, and repairing what was missed.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sse_core::{Encoded, Epochs, KnownId, LogId};
+use tokio::time::Instant;
+
+use super::follower::{Follower, GAPPED, Processed, Scope};
+use super::link::{Broken, Link};
+use super::message::Frame;
+use super::reading::{Reading, changed_since, read, tips};
+use super::snapshot::add;
+use super::tick::tick;
+use crate::topic::Shared;
+
+impl Follower {
+    /// Moves the mark to the hub's last ID, and reads what the node has not been notified of.
+    ///
+    /// After a reconnect and in another epoch, those are all topics that have changed since the
+    /// mark, which stands still meanwhile. If the mark is not known any more, everything is.
+    pub(super) async fn catch_up(&mut self, link: &mut Link, scope: Scope) -> Result<(), Broken> {
+        let request = self.shared.requested.load(Ordering::Relaxed);
+        self.unread.append(&mut self.hub.take_unread());
+        let names = self.unread.iter().filter_map(|topic| topic.name());
+        let channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
+        link.subscribe(&channels).await?;
+        let is_other = self.take_tick(link, false, scope).await?;
+        if let Some((epochs, is_known)) = is_other {
+            self.backlog.clear();
+            match is_known {
+                KnownId::Position => self.read_changed(link, epochs).await?,
+                KnownId::Lost(last) => self.begin_anew(link, epochs, last).await?,
+                KnownId::Unknown => self.begin_anew(link, epochs, LogId::default()).await?,
+            }
+        }
+        let until = self.epochs.last();
+        let unread = self.unread.clone();
+        self.read_anew(link, &unread, until).await?;
+        self.unread.clear();
+        self.changed.extend(unread);
+        self.show();
+        self.shared.looked.send_replace(request);
+        Ok(())
+    }
+
+    /// Waits for a tick. In the same epoch, processes the notifications before it and moves the
+    /// mark to it. Otherwise, or for everything, returns the epochs, and what the mark is in them.
+    async fn take_tick(
+        &mut self,
+        link: &mut Link,
+        takes_id: bool,
+        scope: Scope,
+    ) -> Result<Option<(Epochs, KnownId)>, Broken> {
+        let (mark, first) = (self.epochs.last(), self.first());
+        let (mut tick, mut notifications) = tick(&self.shared, link, first, takes_id).await?;
+        if tick.first == first && tick.last < mark {
+            // The server has lost its end and not noticed. So the node asks for all epochs.
+            let (again, mut more) =
+                super::tick::tick(&self.shared, link, LogId::default(), false).await?;
+            notifications.append(&mut more);
+            tick = again;
+        }
+        let is_same = tick.first == first && tick.last >= mark;
+        if is_same && scope == Scope::Unread {
+            self.backlog.extend(notifications);
+            while self.process(link, usize::MAX).await? == Processed::OtherEpoch {
+                // It is from an epoch that has ended, or that has been erased.
+                self.backlog.pop_front();
+                add(&self.shared.counters.skipped, 1);
+            }
+            self.epochs.note_last(tick.last);
+            return Ok(None);
+        }
+        let epochs = if is_same {
+            let mut epochs = self.epochs.clone();
+            epochs.note_last(tick.last);
+            Some(epochs)
+        } else {
+            tick.epochs()
+        };
+        let epochs = epochs.ok_or_else(|| Broken("there is no epoch".to_owned()))?;
+        let is_known = epochs.judge(mark, epochs.last());
+        Ok(Some((epochs, is_known)))
+    }
+
+    /// Returns the first ID of the current epoch.
+    fn first(&self) -> LogId {
+        let current = self.epochs.iter().last();
+        current.map_or_else(LogId::default, |current| current.first)
+    }
+
+    /// Reads what topics have after their tips, up to the last ID of `epochs`.
+    async fn read_changed(&mut self, link: &mut Link, epochs: Epochs) -> Result<(), Broken> {
+        let until = epochs.last();
+        let topics = self
+            .changed_topics(link, self.epochs.last().millis())
+            .await?;
+        for part in topics.chunks(TOPICS) {
+            let places = part.iter().map(|(topic, tip)| (name_of(topic), *tip));
+            let places: Vec<_> = places.collect();
+            let readings = read(link, &self.shared.keys, &places, until).await?;
+            for ((topic, _), reading) in part.iter().zip(readings) {
+                self.append_reading(topic, reading, until);
+            }
+        }
+        self.epochs = epochs.clone();
+        self.hub.set_epochs(epochs);
+        Ok(())
+    }
+
+    /// Returns the topics that have changed since a time in milliseconds, with their tips.
+    async fn changed_topics(
+        &self,
+        link: &mut Link,
+        since: u64,
+    ) -> Result<Vec<(Arc<Shared>, LogId)>, Broken> {
+        let names = changed_since(link, &self.shared.keys, since).await?;
+        let topics = names.iter().filter_map(|name| {
+            let tip = *self.tips.get(name.as_str())?;
+            let topic = self.hub.find(name)?;
+            (tip != GAPPED && topic.is_read()).then_some((topic, tip))
+        });
+        Ok(topics.collect())
+    }
+
+    /// Begins anew after the engine has lost the mark: events after `last` are lost.
+    ///
+    /// Topics are read before the epochs change, so that nobody joins what is lost, and again
+    /// after it, if they have subscribers: these are judged then.
+    async fn begin_anew(
+        &mut self,
+        link: &mut Link,
+        epochs: Epochs,
+        last: LogId,
+    ) -> Result<(), Broken> {
+        self.unread.clear();
+        self.gapped.clear();
+        self.holes
+            .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
+                KnownId::Position => true,
+                KnownId::Lost(last) => {
+                    *hole = last;
+                    true
+                }
+                KnownId::Unknown => false,
+            });
+        let topics = self.hub.live_topics();
+        let lost = topics.iter().map(|topic| topic.count_after(last));
+        add(&self.shared.counters.lost, lost.sum());
+        let until = epochs.last();
+        self.read_anew(link, &topics, until).await?;
+        self.epochs = epochs.clone();
+        self.hub.set_epochs(epochs);
+        let followed = topics.iter().filter(|topic| topic.has_subscriptions());
+        let followed: Vec<_> = followed.cloned().collect();
+        self.read_anew(link, &followed, until).await?;
+        self.changed.extend(topics);
+        self.show();
+        Ok(())
+    }
+
+    /// Reads all events of topics up to an ID.
+    async fn read_anew(
+        &mut self,
+        link: &mut Link,
+        topics: &[Arc<Shared>],
+        until: LogId,
+    ) -> Result<(), Broken> {
+        for part in topics.chunks(TOPICS) {
+            let places = part.iter().map(|topic| (name_of(topic), LogId::default()));
+            let places: Vec<_> = places.collect();
+            let readings = read(link, &self.shared.keys, &places, until).await?;
+            for (topic, reading) in part.iter().zip(readings) {
+                self.refill(topic, reading, until);
+            }
+        }
+        Ok(())
+    }
+
+    fn refill(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
+        let Some(name) = topic.name() else {
+            return;
+        };
+        let hole = self.holes.get(name).map_or(LogId::default(), |(id, _)| *id);
+        let (mut tip, mut evicted) = (hole, hole);
+        let mut events: Vec<(LogId, Encoded)> = Vec::new();
+        self.shared
+            .counters
+            .skipped
+            .fetch_add(reading.foreign, Ordering::Relaxed);
+        if reading.entries.is_empty() {
+            tip = tip.max(reading.tip.min(until));
+            evicted = tip;
+        }
+        for entry in reading.entries {
+            if entry.before.min(until) > tip {
+                // What comes before it has been evicted, or somebody has deleted it.
+                evicted = entry.before.min(until);
+                (tip, events) = (evicted, Vec::new());
+            }
+            if entry.id <= tip || entry.id > until {
+                continue;
+            }
+            tip = entry.id;
+            match entry.frame {
+                Frame::Event(event) => events.push((entry.id, event)),
+                Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
+            }
+        }
+        add(&self.shared.counters.received, events.len());
+        topic.refill(evicted, &events);
+        topic.note_read();
+        self.tips.insert(Arc::clone(name), tip);
+    }
+
+    /// Compares the tips of topics that have changed with the engine's, and stops following
+    /// topics that the hub has dropped.
+    pub(super) async fn compare(&mut self, link: &mut Link) -> Result<(), Broken> {
+        let until = self.epochs.last();
+        let topics = self.changed_topics(link, self.compared).await?;
+        let names: Vec<_> = topics.iter().map(|(topic, _)| name_of(topic)).collect();
+        let tips = tips(link, &self.shared.keys, &names).await?;
+        for ((topic, tip), current) in topics.into_iter().zip(tips) {
+            // A later one may be on its way.
+            if current.is_some_and(|current| current > tip && current <= until) {
+                self.note_gap(topic);
+            }
+        }
+        self.compared = until.millis();
+        let now = Instant::now();
+        self.holes.retain(|_, (_, until)| *until > now);
+        if self.tips.len() > self.hub.count() {
+            let is_gone = |name: &Arc<str>| self.hub.find(name).is_none();
+            let names = self.tips.keys().filter(|name| is_gone(name));
+            let gone: Vec<Arc<str>> = names.cloned().collect();
+            let channels = gone.iter().map(|name| self.shared.keys.channel(name));
+            link.unsubscribe(&Vec::from_iter(channels)).await?;
+            for name in gone {
+                self.tips.remove(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives clients of topics with a hole a gap event.
+    ///
+    /// Everything in such a topic counts as evicted up to an ID that no event has, and that is
+    /// later than every position. So all of its streams end, and their clients come back.
+    pub(super) async fn report_gaps(&mut self, link: &mut Link) -> Result<(), Broken> {
+        while !self.gapped.is_empty() {
+            if self.take_tick(link, true, Scope::Unread).await?.is_some() {
+                self.catch_up(link, Scope::All).await?;
+                continue;
+            }
+            let id = self.epochs.last();
+            for topic in mem::take(&mut self.gapped) {
+                topic.refill(id, &[]);
+                add(&self.shared.counters.gaps, 1);
+                let name: Arc<str> = name_of(&topic).into();
+                let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);
+                self.holes.insert(Arc::clone(&name), (id, until));
+                self.tips.insert(name, id);
+                self.changed.push(topic);
+            }
+            self.show();
+        }
+        Ok(())
+    }
+}
+
+/// Returns the name of a topic, which one of a hub has.
+fn name_of(topic: &Shared) -> &str {
+    topic.name().map_or("", |name| name)
+}
+
+/// How long a hole is remembered at most.
+const HOLE_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// The most topics that are read at a time.
+const TOPICS: usize = 32;

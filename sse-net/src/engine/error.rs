@@ -1,0 +1,143 @@
+//! Why a hub has no connection to its engine, or an event is not stored.
+
+use std::{error, fmt};
+
+/// Why a hub cannot be connected, or an engine is not known to have an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// This is not the URL of a Redis server; the text says why.
+    Url(String),
+    /// The name of the hub is too long or has braces.
+    HubName(String),
+    /// The server at this address cannot be reached, or refuses commands; the second text says
+    /// why.
+    Connect(String, String),
+    /// Redis has refused the event, as the text says. It was not stored.
+    Refused(String),
+    /// Redis has reported an error, as the text says, and may have stored the event before it.
+    Failed(String),
+    /// The connection broke before Redis had confirmed the event. It may have been stored.
+    Unconfirmed,
+    /// The event was dropped from a full queue.
+    Dropped,
+    /// The hub was dropped before the event had been sent.
+    Closed,
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(reason) => write!(
+                f,
+                "the URL of the engine is not one of a Redis server: {reason}; write it as \
+                 redis://host:6379"
+            ),
+            Self::HubName(name) => write!(
+                f,
+                "{name:?} cannot be the name of a hub; choose 1 to 128 bytes without braces"
+            ),
+            Self::Connect(addr, reason) => write!(
+                f,
+                "the engine at {addr} cannot be used: {reason}; check that it is the primary and \
+                 can be reached"
+            ),
+            Self::Refused(reason) => write!(
+                f,
+                "the engine has refused the event: {reason}; publish it again once that is over"
+            ),
+            Self::Failed(reason) => write!(
+                f,
+                "the engine has failed: {reason}; the event may have been stored"
+            ),
+            Self::Unconfirmed => f.write_str(
+                "the connection to the engine broke before the event was confirmed; it may have \
+                 been stored, so publish it again only with `publish_once`",
+            ),
+            Self::Dropped => f.write_str(
+                "the event was dropped because the queue for the engine was full; raise \
+                 `queue_bytes`, or publish it again later",
+            ),
+            Self::Closed => f.write_str("the hub was dropped before the event had been sent"),
+        }
+    }
+}
+
+impl error::Error for EngineError {}
+
+impl EngineError {
+    /// Returns `true` if the event may have been stored.
+    pub(super) const fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Unconfirmed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+
+    #[test]
+    fn an_error_says_what_to_do() {
+        let error = Engine::redis("http://localhost").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the URL of the engine is not one of a Redis server: "),
+            "{error}"
+        );
+        let engine = Engine::redis("redis://localhost").unwrap();
+        assert_eq!(
+            engine.hub("a{b").unwrap_err().to_string(),
+            "\"a{b\" cannot be the name of a hub; choose 1 to 128 bytes without braces"
+        );
+        let connect = EngineError::Connect("host:6379".into(), "no route to host".into());
+        assert_eq!(
+            connect.to_string(),
+            "the engine at host:6379 cannot be used: no route to host; check that it is the \
+             primary and can be reached"
+        );
+        for (error, may_be_stored, sentence) in [
+            (
+                EngineError::Refused("OOM".into()),
+                false,
+                "the engine has refused the event: OOM; publish it again once that is over",
+            ),
+            (
+                EngineError::Failed("WRONGTYPE".into()),
+                true,
+                "the engine has failed: WRONGTYPE; the event may have been stored",
+            ),
+            (
+                EngineError::Unconfirmed,
+                true,
+                "the connection to the engine broke before the event was confirmed; it may have \
+                 been stored, so publish it again only with `publish_once`",
+            ),
+            (
+                EngineError::Dropped,
+                false,
+                "the event was dropped because the queue for the engine was full; raise \
+                 `queue_bytes`, or publish it again later",
+            ),
+            (
+                EngineError::Closed,
+                false,
+                "the hub was dropped before the event had been sent",
+            ),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+            assert_eq!(error.may_be_stored(), may_be_stored, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_logged() {
+        let engine = Engine::redis("redis://:secret@localhost:7000").unwrap();
+        let text = format!("{engine:?}");
+        assert!(
+            text.contains("localhost:7000") && !text.contains("secret"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! The task of the subscription: it alone appends events to logs, and moves the mark.
+//!
+//! ```text
+//!              dialled                 caught up
+//!   away ───────────────> catching up ──────────> following ── a new topic, another epoch,
+//!    ^ ^                    │   ^                    │  │      a request, 5 s ─┐
+//!    │ └──── broken ────────┘   └────────────────────┼──┴──────────────────────┘
+//!    └────────────────────── broken, or no tick ─────┘
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sse_core::{Epochs, LogId};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use super::link::{Broken, Link, Push};
+use super::message::{Entry, Frame, Notification};
+use super::reading::{Reading, read};
+use super::shared::EngineShared;
+use super::snapshot::add;
+use super::tick::tick;
+use crate::config::HubConfig;
+use crate::topic::{HubCore, Shared};
+
+pub(super) struct Follower {
+    pub(super) shared: Arc<EngineShared>,
+    pub(super) hub: Arc<HubCore>,
+    /// The epochs of the engine. The last ID is the mark.
+    pub(super) epochs: Epochs,
+    /// The last event of each topic that has been read, or [`GAPPED`].
+    pub(super) tips: HashMap<Arc<str>, LogId>,
+    /// Topics that are to be read.
+    pub(super) unread: Vec<Arc<Shared>>,
+    /// Topics with a hole that the mark has passed.
+    pub(super) gapped: Vec<Arc<Shared>>,
+    /// Topics that had a hole, with the ID up to which their events count as evicted, and until
+    /// when. A topic may be dropped and created anew meanwhile.
+    pub(super) holes: HashMap<Arc<str>, (LogId, Instant)>,
+    /// Notifications that have come and are not appended yet.
+    pub(super) backlog: VecDeque<Notification>,
+    /// Topics with events after the mark that clients see.
+    pub(super) changed: Vec<Arc<Shared>>,
+    /// Until when the tips of changed topics have been compared, in milliseconds.
+    pub(super) compared: u64,
+    next_comparison: Instant,
+}
+
+/// What a catch-up is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// New topics, and the last ID of the hub.
+    Unread,
+    /// Everything that may have changed.
+    All,
+}
+
+/// What has been done with the backlog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Processed {
+    Part,
+    /// The next notification is of another epoch than the mark.
+    OtherEpoch,
+}
+
+/// The tip of a topic with a hole: nothing is appended to it until that has been reported.
+pub(super) const GAPPED: LogId = LogId::MAX;
+
+impl Follower {
+    /// Asks a server for the epochs of the hub, and creates the hub.
+    pub(super) async fn begin(
+        shared: &Arc<EngineShared>,
+        mut link: Link,
+        config: HubConfig,
+    ) -> Result<(Self, Arc<HubCore>, Link), Broken> {
+        link.subscribe(std::slice::from_ref(&shared.keys.node))
+            .await?;
+        let (tick, _) = tick(shared, &mut link, LogId::default(), false).await?;
+        let epochs = tick
+            .epochs()
+            .ok_or_else(|| Broken("there is no epoch".to_owned()))?;
+        let hub = Arc::new(HubCore::followed(config, epochs.clone()));
+        let follower = Self {
+            shared: Arc::clone(shared),
+            hub: Arc::clone(&hub),
+            compared: epochs.last().millis(),
+            epochs,
+            tips: HashMap::new(),
+            unread: Vec::new(),
+            gapped: Vec::new(),
+            holes: HashMap::new(),
+            backlog: VecDeque::new(),
+            changed: Vec::new(),
+            next_comparison: Instant::now() + COMPARISON,
+        };
+        Ok((follower, hub, link))
+    }
+
+    /// Follows the engine until the hub is dropped.
+    pub(super) async fn run(mut self, link: Link) {
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            () = self.follow_always(link) => {}
+            () = shared.closing() => {}
+        }
+    }
+
+    async fn follow_always(&mut self, first: Link) {
+        let (mut link, mut number, mut failures) = (Some(first), 1, 0);
+        loop {
+            if let Some(link) = link.take() {
+                let begun = Instant::now();
+                let number = link.number;
+                let _broken = self.follow(link).await.err();
+                self.shared.set_ready(false);
+                self.shared.report_broken(number);
+                if begun.elapsed() > Duration::from_secs(1) {
+                    failures = 0;
+                }
+            }
+            sleep(pause(failures)).await;
+            failures += 1;
+            number += 1;
+            let dialled = Link::dial(&self.shared.connection, &self.shared.keys, number).await;
+            link = dialled.ok();
+        }
+    }
+
+    /// Follows the engine over one link.
+    async fn follow(&mut self, mut link: Link) -> Result<(), Broken> {
+        self.backlog.clear();
+        // Not only of those that have been read: a catch-up may have been broken off.
+        let topics = self.hub.live_topics();
+        let names = topics.iter().filter_map(|topic| topic.name());
+        let mut channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
+        channels.push(self.shared.keys.node.clone());
+        link.subscribe(&channels).await?;
+        add(&self.shared.counters.connects, 1);
+        self.catch_up(&mut link, Scope::All).await?;
+        self.shared.link.send_replace(Some(link.clone()));
+        self.shared.set_ready(true);
+        loop {
+            self.collect(&link)?;
+            if self.process(&mut link, PART).await? == Processed::OtherEpoch {
+                self.catch_up(&mut link, Scope::All).await?;
+            }
+            let is_due = self.next_comparison <= Instant::now();
+            if is_due || self.shared.is_requested() || self.hub.has_unread() {
+                self.catch_up(&mut link, Scope::Unread).await?;
+            }
+            if is_due {
+                self.compare(&mut link).await?;
+                self.next_comparison = Instant::now() + COMPARISON;
+            }
+            self.report_gaps(&mut link).await?;
+            if !self.backlog.is_empty() {
+                yield_now().await;
+                continue;
+            }
+            let left = self
+                .next_comparison
+                .saturating_duration_since(Instant::now());
+            tokio::select! {
+                () = link.inbox.filled() => {}
+                () = self.shared.bell.notified() => {}
+                () = sleep(left) => {}
+            }
+        }
+    }
+
+    /// Moves what has come to the backlog.
+    fn collect(&mut self, link: &Link) -> Result<(), Broken> {
+        if self.shared.is_broken(link.number) {
+            return Err(Broken("the connection for commands has ended".to_owned()));
+        }
+        let (pushes, skipped) = link.inbox.take()?;
+        self.shared
+            .counters
+            .skipped
+            .fetch_add(skipped, Ordering::Relaxed);
+        for push in pushes {
+            match push {
+                Push::Event(notification) => self.backlog.push_back(notification),
+                Push::Tick(_) => {} // Of a wait that was given up.
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends up to `count` notifications, and moves the mark.
+    pub(super) async fn process(
+        &mut self,
+        link: &mut Link,
+        count: usize,
+    ) -> Result<Processed, Broken> {
+        let mut processed = Processed::Part;
+        for _ in 0..count {
+            let Some(next) = self.backlog.pop_front() else {
+                break;
+            };
+            if next.entry.id.epoch() != self.epochs.last().epoch() {
+                self.backlog.push_front(next);
+                processed = Processed::OtherEpoch;
+                break;
+            }
+            self.append(link, next).await?;
+        }
+        self.show();
+        Ok(processed)
+    }
+
+    /// Makes what has been appended visible.
+    pub(super) fn show(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable_by_key(Arc::as_ptr);
+        changed.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        self.hub.advance(self.epochs.last(), &changed);
+    }
+
+    /// Appends an event of the current epoch, and moves the mark to it.
+    async fn append(&mut self, link: &mut Link, next: Notification) -> Result<(), Broken> {
+        let Notification { topic: name, entry } = next;
+        let (id, mark) = (entry.id, self.epochs.last());
+        let tip = self.tips.get(&*name).copied();
+        let topic = self.hub.find(&name).filter(|topic| topic.is_read());
+        if let (Some(topic), Some(tip)) = (topic, tip)
+            && id > tip
+        {
+            if id <= mark {
+                self.note_gap(topic);
+            } else if entry.before <= tip && !matches!(entry.frame, Frame::InStream) {
+                self.append_entry(&topic, entry);
+            } else {
+                let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
+                for reading in readings {
+                    self.fill(&topic, tip, reading, id);
+                }
+            }
+        }
+        self.epochs.note_last(id);
+        Ok(())
+    }
+
+    /// Appends events that were not notified, if no client may have missed one.
+    fn fill(&mut self, topic: &Arc<Shared>, tip: LogId, reading: Reading, until: LogId) {
+        let mark = self.epochs.last();
+        let first = reading.entries.first();
+        let is_whole = first.is_some_and(|first| first.before <= tip && first.id > mark);
+        if !is_whole {
+            return self.note_gap(Arc::clone(topic));
+        }
+        let count = reading.entries.iter().filter(|entry| entry.id <= until);
+        add(&self.shared.counters.filled, count.count() - 1);
+        self.append_reading(topic, reading, until);
+    }
+
+    /// Notes a hole that the mark has passed.
+    pub(super) fn note_gap(&mut self, topic: Arc<Shared>) {
+        if let Some(name) = topic.name() {
+            self.tips.insert(Arc::clone(name), GAPPED);
+            self.gapped.push(topic);
+        }
+    }
+
+    /// Appends what has been read after the topic's tip, up to an ID.
+    pub(super) fn append_reading(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
+        self.shared
+            .counters
+            .skipped
+            .fetch_add(reading.foreign, Ordering::Relaxed);
+        let is_empty = reading.entries.is_empty();
+        for entry in reading.entries {
+            if entry.id <= until {
+                self.append_entry(topic, entry);
+            }
+        }
+        if is_empty {
+            self.note_evicted(topic, reading.tip.min(until));
+        }
+    }
+
+    /// Notes that events up to an ID were evicted before they were read.
+    fn note_evicted(&mut self, topic: &Arc<Shared>, evicted: LogId) {
+        if let Some(name) = topic.name()
+            && self.tips.get(name).is_some_and(|tip| *tip < evicted)
+        {
+            topic.refill(evicted, &[]);
+            add(&self.shared.counters.gaps, 1);
+            self.tips.insert(Arc::clone(name), evicted);
+        }
+    }
+
+    /// Appends an event after the topic's tip.
+    fn append_entry(&mut self, topic: &Arc<Shared>, entry: Entry) {
+        let Some(name) = topic.name() else {
+            return;
+        };
+        if self.tips.get(name).is_none_or(|tip| *tip >= entry.id) {
+            return;
+        }
+        self.note_evicted(topic, entry.before);
+        self.tips.insert(Arc::clone(name), entry.id);
+        match entry.frame {
+            Frame::Event(event) => {
+                topic.append_followed(entry.id, event);
+                add(&self.shared.counters.received, 1);
+                if !self
+                    .changed
+                    .last()
+                    .is_some_and(|last| Arc::ptr_eq(last, topic))
+                {
+                    self.changed.push(Arc::clone(topic));
+                }
+            }
+            Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
+        }
+    }
+}
+
+/// Returns how long to wait before the next attempt, between a half and the whole of a time that
+/// grows up to a second.
+fn pause(failures: u32) -> Duration {
+    let most = Duration::from_millis(50 << failures.min(5)).min(Duration::from_secs(1));
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// The most notifications that are processed at a time.
+const PART: usize = 1024;
+
+/// The time between two comparisons of the last IDs of changed topics.
+const COMPARISON: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_between_attempts_grow_up_to_a_second() {
+        for (failures, least, most) in [(0, 25, 50), (1, 50, 100), (5, 500, 1000), (99, 500, 1000)]
+        {
+            let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+            for _ in 0..100 {
+                let pause = pause(failures);
+                assert!(least <= pause && pause <= most, "{failures}: {pause:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The names of keys and channels.
+
+/// The keys of a hub. All have its name as their hash tag, so they are in one slot of a cluster.
+pub(super) struct Keys {
+    prefix: String,
+    /// Hash: the last ID, the first ID of the epoch, the primary, the floor.
+    pub(super) meta: String,
+    /// List: the first and the last ID of past epochs.
+    pub(super) epochs: String,
+    /// Hash: the last ID of each topic.
+    pub(super) tips: String,
+    /// Sorted set: the topics by the milliseconds of their last event.
+    pub(super) changed: String,
+    /// Channel: the ticks of this node.
+    pub(super) node: String,
+}
+
+impl Keys {
+    pub(super) fn new(hub: &str) -> Self {
+        let prefix = format!("sse:{{{hub}}}:");
+        let key = |name: &str| format!("{prefix}{name}");
+        Self {
+            meta: key("meta"),
+            epochs: key("epochs"),
+            tips: key("tips"),
+            changed: key("changed"),
+            node: key(&format!("node:{:016x}", fastrand::u64(..))),
+            prefix,
+        }
+    }
+
+    /// Stream: the events of a topic.
+    pub(super) fn stream(&self, topic: &str) -> String {
+        format!("{}topic:{topic}", self.prefix)
+    }
+
+    /// Channel: the notifications of a topic.
+    pub(super) fn channel(&self, topic: &str) -> String {
+        format!("{}events:{topic}", self.prefix)
+    }
+
+    /// String: the ID of what was published under a key.
+    pub(super) fn once(&self, key: &str) -> String {
+        format!("{}once:{key}", self.prefix)
+    }
+
+    /// Returns the topic of a channel.
+    pub(super) fn topic_of<'a>(&self, channel: &'a [u8]) -> Option<&'a str> {
+        let name = channel.strip_prefix(self.prefix.as_bytes())?;
+        str::from_utf8(name.strip_prefix(b"events:")?).ok()
+    }
+}

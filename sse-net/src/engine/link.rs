@@ -1,0 +1,270 @@
+//! The two connections to a server.
+//!
+//! One carries notifications, the other commands. Both are made to one and the same server, which
+//! is a primary, and both are given up together.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, PushInfo, PushKind, RedisError};
+use redis::{Value, cmd};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::keys::Keys;
+use super::message::{Entry, Notification, Tick, bytes};
+use crate::sync::lock;
+
+/// The connections to a server.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) commands: MultiplexedConnection,
+    notifications: MultiplexedConnection,
+    pub(super) inbox: Arc<Inbox>,
+    /// Counts the links of a hub.
+    pub(super) number: u64,
+}
+
+/// Why a link has to be replaced.
+#[derive(Debug)]
+pub(super) struct Broken(pub(super) String);
+
+impl From<RedisError> for Broken {
+    fn from(error: RedisError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Link {
+    pub(super) async fn dial(
+        info: &ConnectionInfo,
+        keys: &Arc<Keys>,
+        number: u64,
+    ) -> Result<Self, Broken> {
+        let inbox = Arc::new(Inbox::default());
+        let client = Client::open(info.clone())?;
+        let config = || {
+            AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(DIAL_TIMEOUT))
+                .set_response_timeout(Some(REPLY_TIMEOUT))
+        };
+        let (keys, pushed) = (Arc::clone(keys), Arc::clone(&inbox));
+        let subscribing = config().set_push_sender(move |push: PushInfo| {
+            pushed.push(&keys, &push);
+            Ok::<(), ()>(())
+        });
+        let commanding = config();
+        let dial = async {
+            let (notifications, commands) = tokio::try_join!(
+                client.get_multiplexed_async_connection_with_config(&subscribing),
+                client.get_multiplexed_async_connection_with_config(&commanding),
+            )?;
+            let (mut one, mut other) = (notifications.clone(), commands.clone());
+            let runs = tokio::try_join!(primary(&mut one), primary(&mut other))?;
+            match runs.0 == runs.1 {
+                true => Ok((notifications, commands)),
+                false => Err(Broken("two connections reached two servers".to_owned())),
+            }
+        };
+        let (notifications, commands) = match timeout(2 * DIAL_TIMEOUT, dial).await {
+            Ok(dialled) => dialled?,
+            Err(_) => return Err(Broken("the server does not answer".to_owned())),
+        };
+        Ok(Self {
+            commands,
+            notifications,
+            inbox,
+            number,
+        })
+    }
+
+    /// Subscribes to channels, and waits for the confirmations.
+    pub(super) async fn subscribe(&mut self, channels: &[String]) -> Result<(), Broken> {
+        // In parts, so that notifications and other clients of the server come between.
+        for part in channels.chunks(CHANNELS) {
+            self.notifications.subscribe(part).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), Broken> {
+        for part in channels.chunks(CHANNELS) {
+            self.notifications.unsubscribe(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a command.
+    pub(super) async fn call(&mut self, cmd: &Cmd) -> Result<Value, RedisError> {
+        self.commands
+            .send_packed_command(cmd)
+            .await?
+            .extract_error()
+    }
+}
+
+/// Returns the run ID of a server, if it is a primary.
+async fn primary(connection: &mut MultiplexedConnection) -> Result<String, Broken> {
+    let mut info = cmd("INFO");
+    info.arg("server").arg("replication");
+    let info: String = info.query_async(connection).await?;
+    let value = |name: &str| {
+        let mut lines = info.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    match (value("role"), value("run_id")) {
+        (Some("master"), Some(run)) => Ok(run.to_owned()),
+        _ => Err(Broken("the server is a replica".to_owned())),
+    }
+}
+
+/// What a server has sent by itself, in its order.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    pushes: VecDeque<Push>,
+    bytes: usize,
+    /// The connection has ended, or more has come than there is room for.
+    is_broken: bool,
+    skipped: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Push {
+    Event(Notification),
+    Tick(Tick),
+}
+
+impl Inbox {
+    fn push(&self, keys: &Keys, push: &PushInfo) {
+        let parsed = match (&push.kind, &push.data[..]) {
+            (PushKind::Disconnection, _) => None,
+            (PushKind::Message, [channel, payload]) => {
+                let (Some(channel), Some(payload)) = (bytes(channel), bytes(payload)) else {
+                    return;
+                };
+                Some((Push::parse(keys, channel, payload), payload.len()))
+            }
+            _ => return,
+        };
+        let mut state = lock(&self.state);
+        match parsed {
+            Some((Some(push), len)) => {
+                state.bytes += len + OVERHEAD;
+                state.pushes.push_back(push);
+                if state.bytes > MAX_BYTES {
+                    // What is dropped is read from the streams after a reconnect.
+                    state.pushes.clear();
+                    (state.bytes, state.is_broken) = (0, true);
+                }
+            }
+            Some((None, _)) => state.skipped += 1,
+            None => state.is_broken = true,
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes what has come, and the number of messages that were skipped.
+    pub(super) fn take(&self) -> Result<(VecDeque<Push>, u64), Broken> {
+        let mut state = lock(&self.state);
+        if state.is_broken {
+            return Err(Broken("the connection has ended".to_owned()));
+        }
+        state.bytes = 0;
+        let skipped = std::mem::take(&mut state.skipped);
+        Ok((std::mem::take(&mut state.pushes), skipped))
+    }
+
+    /// Puts back what has not been looked at.
+    pub(super) fn put_back(&self, mut rest: VecDeque<Push>) {
+        let mut state = lock(&self.state);
+        rest.append(&mut state.pushes);
+        state.pushes = rest;
+    }
+
+    /// Waits until something may have come.
+    pub(super) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+}
+
+impl Push {
+    fn parse(keys: &Keys, channel: &[u8], payload: &[u8]) -> Option<Self> {
+        if channel == keys.node.as_bytes() {
+            return Tick::parse(payload).map(Self::Tick);
+        }
+        let topic = keys.topic_of(channel)?.into();
+        let entry = Entry::parse(payload)?;
+        Some(Self::Event(Notification { topic, entry }))
+    }
+}
+
+/// How long making a connection may take, and the first command.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a command may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most channels in a command.
+const CHANNELS: usize = 500;
+
+/// The most bytes of notifications that wait for the node.
+const MAX_BYTES: usize = 64 << 20;
+
+/// What a notification takes beside its bytes.
+const OVERHEAD: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(channel: &str, payload: &[u8]) -> PushInfo {
+        let data = [channel.as_bytes(), payload].map(|part| Value::BulkString(part.to_vec()));
+        PushInfo {
+            kind: PushKind::Message,
+            data: data.into(),
+        }
+    }
+
+    #[test]
+    fn an_inbox_is_bounded_and_skips_what_it_does_not_know() {
+        let (keys, inbox) = (Keys::new("hub"), Inbox::default());
+        let channel = keys.channel("a");
+        inbox.push(&keys, &message(&channel, b"1-7 2-7\ndata: a\n\n"));
+        inbox.push(&keys, &message(&channel, b"hey"));
+        inbox.push(&keys, &message("elsewhere", b"1-7 2-7\ndata: a\n\n"));
+        inbox.push(&keys, &message(&keys.node, b"5 2-7 1-7"));
+        let (pushes, skipped) = inbox.take().unwrap();
+        assert!(matches!(
+            pushes.as_slices().0,
+            [Push::Event(_), Push::Tick(_)]
+        ));
+        assert_eq!(skipped, 2);
+
+        let data = [b"1-7 2-7\ndata: ".as_slice(), &[b'x'; 1 << 20], b"\n\n"].concat();
+        for _ in 0..100 {
+            inbox.push(&keys, &message(&channel, &data));
+        }
+        assert!(inbox.take().is_err());
+        assert!(lock(&inbox.state).bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn an_inbox_reports_the_end_of_its_connection() {
+        let (keys, inbox) = (Keys::new("hub"), Inbox::default());
+        let end = PushInfo {
+            kind: PushKind::Disconnection,
+            data: Vec::new(),
+        };
+        inbox.push(&keys, &end);
+        assert!(inbox.take().is_err());
+    }
+}

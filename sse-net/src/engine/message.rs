@@ -1,0 +1,232 @@
+//! What Redis sends: notifications, ticks, and entries of streams. Anything else is skipped.
+
+use redis::Value;
+use sse_core::{Encoded, Epoch, Epochs, LogId};
+
+/// A notification of an event.
+#[derive(Debug)]
+pub(super) struct Notification {
+    pub(super) topic: Box<str>,
+    pub(super) entry: Entry,
+}
+
+/// An event of a topic.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: LogId,
+    /// The ID before it in its topic.
+    pub(super) before: LogId,
+    pub(super) frame: Frame,
+}
+
+#[derive(Debug)]
+pub(super) enum Frame {
+    Event(Encoded),
+    /// It is too long for a notification, and is read from the stream.
+    InStream,
+    /// These are not the bytes of an event.
+    Invalid,
+}
+
+/// The last ID of the hub, and its epochs unless the node knows them.
+#[derive(Debug)]
+pub(super) struct Tick {
+    pub(super) nonce: u64,
+    pub(super) last: LogId,
+    /// The first ID of the current epoch.
+    pub(super) first: LogId,
+    /// The past epochs. They come only if the first ID is not the one that the node knows.
+    past: Vec<Epoch>,
+}
+
+impl Entry {
+    /// Parses a notification.
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
+        let end = payload.iter().position(|byte| *byte == b'\n');
+        let (line, frame) = payload.split_at(end.unwrap_or(payload.len()));
+        let (before, id) = pair(line)?;
+        let frame = match frame.get(1..) {
+            Some(frame) => Frame::of(frame),
+            None => Frame::InStream,
+        };
+        Some(Self { id, before, frame })
+    }
+
+    /// Parses an entry of a stream: one of another program has other fields.
+    fn of_stream(entry: &Value) -> Option<Self> {
+        let Value::Array(parts) = entry else {
+            return None;
+        };
+        let [id, Value::Array(fields)] = &parts[..] else {
+            return None;
+        };
+        let [name, before, name_of_frame, frame] = &fields[..] else {
+            return None;
+        };
+        let names = (bytes(name)?, bytes(name_of_frame)?);
+        (names == (b"before".as_slice(), b"frame".as_slice())).then_some(())?;
+        Some(Self {
+            id: log_id(bytes(id)?)?,
+            before: log_id(bytes(before)?)?,
+            frame: Frame::of(bytes(frame)?),
+        })
+    }
+}
+
+impl Frame {
+    fn of(frame: &[u8]) -> Self {
+        Encoded::from_frame(frame).map_or(Self::Invalid, Self::Event)
+    }
+}
+
+impl Tick {
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(payload).ok()?;
+        let mut lines = text.split('\n');
+        let (nonce, ids) = lines.next()?.split_once(' ')?;
+        let (last, first) = pair(ids.as_bytes())?;
+        let past = lines.filter_map(|line| {
+            let (first, last) = pair(line.as_bytes())?;
+            Some(Epoch { first, last })
+        });
+        Some(Self {
+            nonce: nonce.parse().ok()?,
+            last,
+            first,
+            past: past.collect(),
+        })
+    }
+
+    /// Returns all epochs, if the node does not know them.
+    pub(super) fn epochs(&self) -> Option<Epochs> {
+        let current = Epoch {
+            first: self.first,
+            last: self.last,
+        };
+        Epochs::assigned(self.past.iter().copied().chain([current]))
+    }
+}
+
+/// The entries of a stream, and its last ID before a page is full.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) entries: Vec<Entry>,
+    /// The number of entries of other programs.
+    pub(super) foreign: u64,
+    /// The ID of the last entry, also of another program, as Redis writes it.
+    pub(super) last: Option<String>,
+    pub(super) count: usize,
+}
+
+impl Page {
+    pub(super) fn parse(value: &Value) -> Self {
+        let mut page = Self::default();
+        let Value::Array(entries) = value else {
+            return page;
+        };
+        page.count = entries.len();
+        for entry in entries {
+            match Entry::of_stream(entry) {
+                Some(entry) => page.entries.push(entry),
+                None => page.foreign += 1,
+            }
+        }
+        page.last = entries.last().and_then(|entry| match entry {
+            Value::Array(parts) => text(parts.first()?),
+            _ => None,
+        });
+        page
+    }
+}
+
+/// Returns the text of a reply.
+pub(super) fn text(value: &Value) -> Option<String> {
+    String::from_utf8(bytes(value)?.to_vec()).ok()
+}
+
+pub(super) fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Returns the ID of a reply.
+pub(super) fn id(value: &Value) -> Option<LogId> {
+    log_id(bytes(value)?)
+}
+
+fn pair(line: &[u8]) -> Option<(LogId, LogId)> {
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    Some((log_id(&line[..space])?, log_id(&line[space + 1..])?))
+}
+
+fn log_id(bytes: &[u8]) -> Option<LogId> {
+    LogId::parse(str::from_utf8(bytes).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    #[test]
+    fn what_is_not_a_notification_is_skipped() {
+        let entry = Entry::parse(b"3-7 5-7\ndata: a\n\n").unwrap();
+        assert_eq!(
+            (entry.before, entry.id),
+            (LogId::new(3, 7), LogId::new(5, 7))
+        );
+        assert!(matches!(entry.frame, Frame::Event(_)));
+        let long = Entry::parse(b"3-7 5-7").unwrap();
+        assert!(matches!(long.frame, Frame::InStream));
+        for invalid in [b"3-7 5-7\n".as_slice(), b"3-7 5-7\nid: 8\n\n"] {
+            let entry = Entry::parse(invalid).unwrap();
+            assert!(matches!(entry.frame, Frame::Invalid));
+        }
+        for other in [
+            b"".as_slice(),
+            b"5-7",
+            b"a b\n",
+            b"5 7\n",
+            b"\xff-1 5-7\n",
+            b"5-7 ",
+        ] {
+            assert!(Entry::parse(other).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn entries_of_other_programs_are_counted() {
+        let entry = |fields: &[&str]| {
+            let fields = fields.iter().map(|field| bulk(field)).collect();
+            Value::Array(vec![bulk("5-7"), Value::Array(fields)])
+        };
+        let page = Page::parse(&Value::Array(vec![
+            entry(&["before", "3-7", "frame", "data: a\n\n"]),
+            entry(&["before", "3-7"]),
+            entry(&["temperature", "20", "place", "attic"]),
+            Value::Nil,
+            Value::Array(vec![bulk("6-7"), Value::Nil]),
+        ]));
+        assert_eq!((page.entries.len(), page.foreign, page.count), (1, 4, 5));
+        assert_eq!(page.last.as_deref(), Some("6-7"));
+        assert_eq!(Page::parse(&Value::Nil).count, 0);
+    }
+
+    #[test]
+    fn a_tick_has_the_epochs_that_the_node_does_not_know() {
+        let tick = Tick::parse(b"9 30-7 20-7\n1-5 4-5\nnot an epoch\n").unwrap();
+        assert_eq!((tick.nonce, tick.last), (9, LogId::new(30, 7)));
+        let epochs: Vec<_> = tick.epochs().unwrap().iter().collect();
+        assert_eq!(epochs.len(), 2);
+        assert_eq!(epochs[1].first, LogId::new(20, 7));
+        for other in [b"".as_slice(), b"x 30-7 20-7", b"9 30-7", b"9", b"\xff"] {
+            assert!(Tick::parse(other).is_none(), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Hubs over several nodes: settings of their engine, which is Redis.
+//!
+//! Events are published with a script, which assigns their IDs, appends them to a stream for each
+//! topic, and notifies the nodes. These rules keep the order of the hub on every node.
+//!
+//! *One writer.* Only the task of the subscription changes logs and the mark ([`Follower`]).
+//! A notification moves the mark to its ID. A node hears only its own topics, so its mark may lie
+//! behind the hub's last ID. A *tick* moves it there: a script that notifies this node of the
+//! last ID. When it has come through the subscription, so has everything before it.
+//!
+//! *Catching up.* After a reconnect, for a topic that is used first, and when an epoch has
+//! changed, the node subscribes, waits for a tick, reads what is missing up to the tick's ID, and
+//! then moves the mark to it.
+//!
+//! *Epochs.* Another primary may lack the last events of the one before. So its first ID begins
+//! a new epoch; see [`sse_core::Epochs`]. If the node's mark is not known any more, everything on
+//! this node is read anew, and streams that may have written a lost ID end. Their clients come
+//! back and receive a gap event.
+//!
+//! *Holes.* Each event names the one before it in its topic. A missing one is read from the
+//! stream if the mark has not passed it; otherwise clients of the topic receive a gap event.
+//!
+//! [`Follower`]: follower::Follower
+
+mod catch_up;
+mod error;
+mod follower;
+mod handle;
+mod keys;
+mod link;
+mod message;
+mod publisher;
+mod queue;
+mod reading;
+mod script;
+mod shared;
+mod snapshot;
+mod tick;
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::{IntoConnectionInfo, ProtocolVersion};
+
+pub use error::EngineError;
+pub use snapshot::EngineSnapshot;
+
+/// Settings of an engine: where Redis is, and what happens while it is away.
+///
+/// ```no_run
+/// use sse_net::{Engine, Event, Hub, HubConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let engine = Engine::redis("redis://127.0.0.1:6379")?.hub("shop")?;
+/// let hub = Hub::connect(HubConfig::default(), engine).await?;
+/// let published = hub.topic("orders")?.publish(&Event::new().data("one book"))?;
+/// println!("stored as {}", published.stored().await?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Guarantees
+///
+/// All nodes that connect hubs of one name share its topics and its order of IDs, so a client
+/// resumes at any of them with its last event ID. A client sees an event only after Redis has it.
+/// While Redis is away, streams stay open, clients resume from what the node has in memory, and
+/// events are queued. The node connects again for as long as the hub lives.
+///
+/// A primary that fails may take its last events with it, also some that clients have received.
+/// Those clients receive a gap event. `min-replicas-to-write 1` makes that rare.
+///
+/// # Limits
+///
+/// Redis 7 or later. One hub is one slot of a cluster: more load takes more hubs. The nodes of a
+/// hub have the same settings of topics. Keyed topics, streams whose topics change, finished
+/// topics and [`Runs`](crate::Runs) are not supported; their calls return errors. Clients that
+/// lag are disconnected, also with [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
+#[derive(Clone)]
+#[must_use]
+pub struct Engine {
+    connection: redis::ConnectionInfo,
+    hub: String,
+    queue_bytes: usize,
+    when_full: WhenQueueFull,
+    key_age: Duration,
+    forget_after: Duration,
+}
+
+/// What happens to an event that does not fit in the queue for the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenQueueFull {
+    /// It is refused with [`PublishError::QueueFull`](crate::PublishError::QueueFull).
+    Refuse,
+    /// The oldest events of the queue are dropped, and counted as
+    /// [`dropped`](EngineSnapshot::dropped).
+    DropOldest,
+}
+
+impl Engine {
+    /// Sets the Redis server by its URL, such as `redis://:password@host:6379/0`.
+    ///
+    /// With `rediss`, the connection is encrypted. The user needs the permissions that the
+    /// section on several nodes of `DEPLOYMENT.md` names.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Url`] if this is not such a URL.
+    pub fn redis(url: &str) -> Result<Self, EngineError> {
+        let info = url
+            .into_connection_info()
+            .map_err(|error| EngineError::Url(error.to_string()))?;
+        // Notifications and replies share a connection.
+        let settings = info.redis_settings().clone();
+        let settings = settings.set_protocol(ProtocolVersion::RESP3);
+        Ok(Self {
+            connection: info.set_redis_settings(settings),
+            hub: "hub".to_owned(),
+            queue_bytes: 16 << 20,
+            when_full: WhenQueueFull::Refuse,
+            key_age: Duration::from_secs(3600),
+            forget_after: Duration::from_secs(7 * 24 * 3600),
+        })
+    }
+
+    /// Sets the name of the hub, which all of its keys begin with. Default: `hub`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::HubName`] unless it has 1 to 128 bytes, and none of them is a brace, which
+    /// would change the slot of a cluster.
+    pub fn hub(mut self, name: impl Into<String>) -> Result<Self, EngineError> {
+        self.hub = name.into();
+        match (1..=128).contains(&self.hub.len()) && !self.hub.contains(['{', '}']) {
+            true => Ok(self),
+            false => Err(EngineError::HubName(self.hub)),
+        }
+    }
+
+    /// Sets the most bytes of events that wait for Redis. Default: 16 MiB.
+    pub const fn queue_bytes(mut self, count: usize) -> Self {
+        self.queue_bytes = count;
+        self
+    }
+
+    /// Sets what happens when they are more. Default: refuse.
+    pub const fn when_full(mut self, action: WhenQueueFull) -> Self {
+        self.when_full = action;
+        self
+    }
+
+    /// Sets how long the key of a [`publish_once`](crate::Topic::publish_once) is remembered.
+    ///
+    /// Default: one hour.
+    pub const fn key_age(mut self, age: Duration) -> Self {
+        self.key_age = age;
+        self
+    }
+
+    /// Sets after which time without an event a topic is removed from Redis. Default: 7 days.
+    ///
+    /// Its events are removed, too, also if the retention has no age. It should be longer than
+    /// clients are away: one that comes back later may receive a gap event for a topic in which
+    /// it has missed nothing.
+    pub const fn forget_after(mut self, age: Duration) -> Self {
+        self.forget_after = age;
+        self
+    }
+}
+
+impl fmt::Debug for Engine {
+    /// Leaves out the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("addr", &self.connection.addr().to_string())
+            .field("hub", &self.hub)
+            .field("queue_bytes", &self.queue_bytes)
+            .field("when_full", &self.when_full)
+            .field("key_age", &self.key_age)
+            .field("forget_after", &self.forget_after)
+            .finish()
+    }
+}

@@ -1,0 +1,148 @@
+//! The task that sends queued events to the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Value, pipe};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::error::EngineError;
+use super::link::Link;
+use super::message::id;
+use super::queue::Job;
+use super::script::{self, Call};
+use super::shared::EngineShared;
+use super::snapshot::add;
+
+/// Sends events until the hub is dropped, and then those that are left.
+pub(super) async fn run(shared: Arc<EngineShared>) {
+    tokio::select! {
+        () = send_all(&shared) => {}
+        () = async {
+            shared.closing().await;
+            sleep(CLOSE_TIMEOUT).await;
+        } => {}
+    }
+}
+
+async fn send_all(shared: &EngineShared) {
+    let mut links = shared.link.subscribe();
+    loop {
+        let link = match links.wait_for(Option::is_some).await {
+            Ok(link) => link.clone(),
+            Err(_) => return,
+        };
+        let jobs = shared.queue.take();
+        match link {
+            Some(link) if !jobs.is_empty() => send(shared, &mut links, link, jobs).await,
+            _ => tokio::select! {
+                () = shared.queue.filled() => {}
+                () = shared.closing() => return,
+            },
+        }
+    }
+}
+
+/// Sends batches in one pipeline.
+async fn send(
+    shared: &EngineShared,
+    links: &mut watch::Receiver<Option<Link>>,
+    mut link: Link,
+    mut jobs: Vec<Job>,
+) {
+    let number = link.number;
+    for first in [Call::Hash, Call::Text] {
+        let mut pipeline = pipe();
+        for (index, job) in jobs.iter().enumerate() {
+            let call = if index == 0 { first } else { Call::Hash };
+            pipeline.add_command(script::publish(call, &shared.keys, job, &shared.ages));
+        }
+        let sent = link.commands.send_packed_commands(&pipeline, 0, jobs.len());
+        let is_replaced =
+            |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
+        let replies = tokio::select! {
+            replies = sent => replies.ok(),
+            _ = links.wait_for(is_replaced) => None,
+        };
+        let Some(replies) = replies.filter(|replies| replies.len() == jobs.len()) else {
+            return give_up(shared, number, jobs);
+        };
+        jobs = settle(shared, number, jobs, replies).await;
+        if jobs.is_empty() {
+            return;
+        }
+    }
+    shared.queue.put_back(jobs); // The scripts were flushed in between.
+}
+
+/// Resolves the outcomes of batches, and returns those for which the server lacks the script.
+async fn settle(
+    shared: &EngineShared,
+    number: u64,
+    jobs: Vec<Job>,
+    replies: Vec<Value>,
+) -> Vec<Job> {
+    let (mut unsent, mut waiting, mut is_broken) = (Vec::new(), Vec::new(), false);
+    for (job, reply) in jobs.into_iter().zip(replies) {
+        let error = match &reply {
+            Value::ServerError(error) => error,
+            reply => {
+                match id(reply) {
+                    Some(id) => {
+                        add(&shared.counters.stored, job.frames.len());
+                        job.outcome.send_replace(Some(Ok(id)));
+                    }
+                    None => fail(shared, job, EngineError::Failed("an odd reply".to_owned())),
+                }
+                continue;
+            }
+        };
+        match error.code() {
+            "NOSCRIPT" => unsent.push(job),
+            // It is not the primary any more, or not yet. Nothing was stored.
+            "READONLY" | "LOADING" | "MASTERDOWN" => {
+                is_broken = true;
+                waiting.push(job);
+            }
+            "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
+            code => {
+                let reason = format!("{code} {}", error.details().unwrap_or_default());
+                let error = match code {
+                    "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason),
+                    _ => EngineError::Failed(reason),
+                };
+                fail(shared, job, error);
+            }
+        }
+    }
+    if !waiting.is_empty() {
+        shared.queue.put_back(waiting);
+        match is_broken {
+            true => shared.report_broken(number),
+            false => sleep(PAUSE).await,
+        }
+    }
+    unsent
+}
+
+/// Resolves the outcomes of batches that may have been stored. Those with a key are sent again.
+fn give_up(shared: &EngineShared, number: u64, jobs: Vec<Job>) {
+    shared.report_broken(number);
+    let (keyed, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.key.is_some());
+    for job in others {
+        fail(shared, job, EngineError::Unconfirmed);
+    }
+    shared.queue.put_back(keyed);
+}
+
+fn fail(shared: &EngineShared, job: Job, error: EngineError) {
+    add(&shared.counters.failed, job.frames.len());
+    job.fail(error);
+}
+
+/// How long events are sent after the hub has been dropped.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for a server that cannot store anything now.
+const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,191 @@
+//! The events that wait for the engine.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, watch};
+
+use super::WhenQueueFull;
+use super::error::EngineError;
+use crate::sync::lock;
+use crate::topic::{Outcome, PublishError, StoreError};
+
+/// A batch of events that is published at once.
+pub(super) struct Job {
+    pub(super) topic: Arc<str>,
+    pub(super) frames: Vec<Vec<u8>>,
+    pub(super) key: Option<Box<str>>,
+    /// The most events that the topic keeps; 0 for any number.
+    pub(super) max_events: usize,
+    /// Their age in milliseconds; 0 for any age.
+    pub(super) max_age_millis: u64,
+    pub(super) outcome: watch::Sender<Option<Outcome>>,
+}
+
+impl Job {
+    pub(super) fn bytes(&self) -> usize {
+        let frames = self.frames.iter().map(|frame| frame.len() + OVERHEAD);
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        OVERHEAD + key + frames.sum::<usize>()
+    }
+
+    pub(super) fn fail(self, error: EngineError) {
+        let may_be_stored = error.may_be_stored();
+        let error = StoreError::new(error, may_be_stored);
+        self.outcome.send_replace(Some(Err(error)));
+    }
+}
+
+/// Queued batches, bounded in bytes.
+pub(super) struct Queue {
+    max_bytes: usize,
+    when_full: WhenQueueFull,
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        self.bytes -= job.bytes();
+        Some(job)
+    }
+}
+
+impl Queue {
+    pub(super) fn new(max_bytes: usize, when_full: WhenQueueFull) -> Self {
+        Self {
+            max_bytes,
+            when_full,
+            state: Mutex::default(),
+            filled: Notify::new(),
+        }
+    }
+
+    /// Adds a batch, and returns the number of events that were dropped for it.
+    pub(super) fn push(&self, job: Job) -> Result<usize, PublishError> {
+        let bytes = job.bytes();
+        let mut dropped = Vec::new();
+        let mut state = lock(&self.state);
+        while state.bytes + bytes > self.max_bytes {
+            let oldest = match self.when_full {
+                WhenQueueFull::DropOldest if bytes <= self.max_bytes => state.pop(),
+                _ => None,
+            };
+            dropped.push(oldest.ok_or(PublishError::QueueFull)?);
+        }
+        state.bytes += bytes;
+        state.jobs.push_back(job);
+        drop(state);
+        self.filled.notify_one();
+        let count = dropped.iter().map(|job| job.frames.len()).sum();
+        for job in dropped {
+            job.fail(EngineError::Dropped);
+        }
+        Ok(count)
+    }
+
+    /// Puts batches back that have not been stored, the oldest first.
+    pub(super) fn put_back(&self, jobs: Vec<Job>) {
+        let mut state = lock(&self.state);
+        for job in jobs.into_iter().rev() {
+            state.bytes += job.bytes();
+            state.jobs.push_front(job);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes the oldest batches, up to [`MAX_JOBS`] and [`MAX_BYTES`].
+    pub(super) fn take(&self) -> Vec<Job> {
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        let mut state = lock(&self.state);
+        while jobs.len() < MAX_JOBS
+            && bytes < MAX_BYTES
+            && let Some(job) = state.pop()
+        {
+            bytes += job.bytes();
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Waits until there may be a batch.
+    pub(super) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Returns the number of batches, and their bytes.
+    pub(super) fn len(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.jobs.len(), state.bytes)
+    }
+}
+
+/// What a batch and an event take beside their bytes.
+const OVERHEAD: usize = 256;
+
+/// The most batches that are sent at a time.
+const MAX_JOBS: usize = 128;
+
+/// The number of bytes after which no further batch is sent at a time.
+const MAX_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(len: usize) -> (Job, watch::Receiver<Option<Outcome>>) {
+        let (outcome, receiver) = watch::channel(None);
+        let job = Job {
+            topic: "a".into(),
+            frames: vec![vec![0; len]],
+            key: None,
+            max_events: 0,
+            max_age_millis: 0,
+            outcome,
+        };
+        (job, receiver)
+    }
+
+    #[test]
+    fn a_full_queue_refuses_events_or_drops_the_oldest() {
+        let queue = Queue::new(4000, WhenQueueFull::Refuse);
+        assert_eq!(queue.push(job(1000).0), Ok(0));
+        assert_eq!(queue.push(job(1000).0), Ok(0));
+        assert_eq!(queue.push(job(1000).0), Err(PublishError::QueueFull));
+        assert_eq!(queue.take().len(), 2);
+        assert_eq!(queue.len(), (0, 0));
+
+        let queue = Queue::new(4000, WhenQueueFull::DropOldest);
+        let (first, outcome) = job(1000);
+        for job in [first, job(1000).0] {
+            assert_eq!(queue.push(job), Ok(0));
+        }
+        assert_eq!(queue.push(job(1100).0), Ok(1));
+        let error = outcome.borrow().clone().unwrap().unwrap_err();
+        assert!(!error.may_be_stored());
+        assert_eq!(queue.push(job(5000).0), Err(PublishError::QueueFull));
+        let sizes: Vec<_> = queue.take().iter().map(|job| job.frames[0].len()).collect();
+        assert_eq!(sizes, [1000, 1100]);
+    }
+
+    #[test]
+    fn batches_come_back_in_their_order() {
+        let queue = Queue::new(usize::MAX, WhenQueueFull::Refuse);
+        for len in 0..200 {
+            queue.push(job(len).0).unwrap();
+        }
+        let taken = queue.take();
+        assert_eq!(taken.len(), MAX_JOBS);
+        queue.put_back(taken);
+        let lens = queue.take().into_iter().map(|job| job.frames[0].len());
+        assert!(lens.eq(0..MAX_JOBS));
+    }
+}

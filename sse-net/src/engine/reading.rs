@@ -1,0 +1,124 @@
+//! Reading streams: what topics have after an ID, page by page.
+
+use redis::{RedisError, Value, cmd, pipe};
+use sse_core::LogId;
+
+use super::keys::Keys;
+use super::link::{Broken, Link};
+use super::message::{Entry, Page, id, text};
+
+/// The events of a topic, read from its stream.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// The oldest first.
+    pub(super) entries: Vec<Entry>,
+    /// The number of entries of other programs.
+    pub(super) foreign: u64,
+    /// The ID of the topic's last event, also if it has been evicted; at least the hub's floor.
+    pub(super) tip: LogId,
+}
+
+/// Reads what topics have after IDs and up to `until`. Entries after that may follow.
+pub(super) async fn read(
+    link: &mut Link,
+    keys: &Keys,
+    topics: &[(&str, LogId)],
+    until: LogId,
+) -> Result<Vec<Reading>, Broken> {
+    let mut pipeline = pipe();
+    pipeline.cmd("HGET").arg(&keys.meta).arg("floor");
+    for (topic, after) in topics {
+        pipeline.cmd("HGET").arg(&keys.tips).arg(topic);
+        let start = match *after == LogId::default() {
+            true => "-".to_owned(),
+            false => format!("({after}"),
+        };
+        pipeline.add_command(range(keys, topic, &start));
+    }
+    let count = 1 + 2 * topics.len();
+    let replies = link
+        .commands
+        .send_packed_commands(&pipeline, 0, count)
+        .await?;
+    let replies: Vec<Value> = replies
+        .into_iter()
+        .map(Value::extract_error)
+        .collect::<Result<_, RedisError>>()?;
+    let (floor, replies) = replies.split_first().ok_or_else(odd)?;
+    let floor = id(floor).unwrap_or_default();
+    let mut readings = Vec::with_capacity(topics.len());
+    for ((topic, _), replies) in topics.iter().zip(replies.chunks_exact(2)) {
+        let mut reading = Reading {
+            tip: id(&replies[0]).unwrap_or(floor),
+            ..Reading::default()
+        };
+        let mut page = Page::parse(&replies[1]);
+        loop {
+            let is_full = page.count >= PAGE;
+            let is_over = page.entries.last().is_some_and(|entry| entry.id > until);
+            reading.foreign += page.foreign;
+            reading.entries.append(&mut page.entries);
+            let Some(last) = page.last.filter(|_| is_full && !is_over) else {
+                break;
+            };
+            let next = link.call(&range(keys, topic, &format!("({last}"))).await?;
+            page = Page::parse(&next);
+        }
+        readings.push(reading);
+    }
+    match readings.len() == topics.len() {
+        true => Ok(readings),
+        false => Err(odd()),
+    }
+}
+
+/// Returns the topics with events since a time in milliseconds.
+pub(super) async fn changed_since(
+    link: &mut Link,
+    keys: &Keys,
+    millis: u64,
+) -> Result<Vec<String>, Broken> {
+    let mut cmd = cmd("ZRANGEBYSCORE");
+    cmd.arg(&keys.changed).arg(millis).arg("+inf");
+    match link.call(&cmd).await? {
+        Value::Array(names) => Ok(names.iter().filter_map(text).collect()),
+        _ => Err(odd()),
+    }
+}
+
+/// Returns the last ID of each topic.
+pub(super) async fn tips(
+    link: &mut Link,
+    keys: &Keys,
+    topics: &[&str],
+) -> Result<Vec<Option<LogId>>, Broken> {
+    let mut tips = Vec::with_capacity(topics.len());
+    for part in topics.chunks(NAMES) {
+        let mut cmd = cmd("HMGET");
+        cmd.arg(&keys.tips).arg(part);
+        match link.call(&cmd).await? {
+            Value::Array(values) if values.len() == part.len() => {
+                tips.extend(values.iter().map(id));
+            }
+            _ => return Err(odd()),
+        }
+    }
+    Ok(tips)
+}
+
+fn range(keys: &Keys, topic: &str, start: &str) -> redis::Cmd {
+    let mut cmd = cmd("XRANGE");
+    cmd.arg(keys.stream(topic)).arg(start).arg("+");
+    cmd.arg("COUNT").arg(PAGE);
+    cmd
+}
+
+fn odd() -> Broken {
+    Broken("the server sent an odd reply".to_owned())
+}
+
+/// The most entries of a reply.
+const PAGE: usize = 64;
+
+/// The most names in a command.
+const NAMES: usize = 1000;

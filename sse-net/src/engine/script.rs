@@ -1,0 +1,72 @@
+//! The script that publishes and ticks.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script, cmd};
+
+use super::keys::Keys;
+use super::queue::Job;
+use crate::topic::random_epoch;
+
+/// The script, by whose hash it is called once the server has it.
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CODE));
+
+const CODE: &str = include_str!("publish.lua");
+
+/// How the script is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// By its hash.
+    Hash,
+    /// With its text, because the server does not have it.
+    Text,
+}
+
+/// Settings that every publish passes.
+pub(super) struct Ages {
+    pub(super) key_millis: u64,
+    pub(super) forget_millis: u64,
+}
+
+/// Returns the command that publishes a batch.
+pub(super) fn publish(call: Call, keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
+    let once = job.key.as_deref().map(|key| keys.once(key));
+    let mut cmd = begin(call, keys, 5 + usize::from(once.is_some()));
+    cmd.arg(keys.stream(&job.topic)).arg(once);
+    cmd.arg(random_epoch())
+        .arg(keys.channel(&job.topic))
+        .arg(&*job.topic)
+        .arg(job.max_events)
+        .arg(job.max_age_millis)
+        .arg(ages.key_millis)
+        .arg(ages.forget_millis);
+    for frame in &job.frames {
+        cmd.arg(&frame[..]);
+    }
+    cmd
+}
+
+/// Returns the command of a tick, which `nonce` identifies. With `takes_id`, the hub's last ID is
+/// one that no event has.
+pub(super) fn tick(call: Call, keys: &Keys, nonce: u64, first: &str, takes_id: bool) -> Cmd {
+    let mut cmd = begin(call, keys, 4);
+    cmd.arg(random_epoch())
+        .arg(&keys.node)
+        .arg(nonce)
+        .arg(first)
+        .arg(u8::from(takes_id));
+    cmd
+}
+
+fn begin(call: Call, keys: &Keys, count: usize) -> Cmd {
+    let mut cmd = match call {
+        Call::Hash => cmd("EVALSHA").arg(SCRIPT.get_hash()).to_owned(),
+        Call::Text => cmd("EVAL").arg(CODE).to_owned(),
+    };
+    cmd.arg(count)
+        .arg(&keys.meta)
+        .arg(&keys.epochs)
+        .arg(&keys.tips)
+        .arg(&keys.changed);
+    cmd
+}

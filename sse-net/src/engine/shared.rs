@@ -1,0 +1,108 @@
+//! What the handle of an engine and its tasks share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use redis::ConnectionInfo;
+use tokio::sync::{Notify, watch};
+
+use super::Engine;
+use super::keys::Keys;
+use super::link::Link;
+use super::queue::Queue;
+use super::script::Ages;
+use super::snapshot::{Counters, EngineSnapshot};
+use crate::sync::lock;
+
+pub(super) struct EngineShared {
+    pub(super) connection: ConnectionInfo,
+    pub(super) keys: Arc<Keys>,
+    pub(super) ages: Ages,
+    pub(super) queue: Queue,
+    pub(super) counters: Counters,
+    /// The current connections; `None` while there are none.
+    pub(super) link: watch::Sender<Option<Link>>,
+    /// Whether the hub has been dropped.
+    pub(super) is_closing: watch::Sender<bool>,
+    /// Wakes the follower: there is a new topic, a request, or a broken link.
+    pub(super) bell: Notify,
+    /// The number of the last link that was reported to be broken.
+    broken: AtomicU64,
+    pub(super) requested: AtomicU64,
+    pub(super) looked: watch::Sender<u64>,
+    is_ready: AtomicBool,
+    ticked: Mutex<Instant>,
+}
+
+impl EngineShared {
+    pub(super) fn new(engine: &Engine) -> Self {
+        let millis = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(MAX_AGE);
+        Self {
+            connection: engine.connection.clone(),
+            keys: Arc::new(Keys::new(&engine.hub)),
+            ages: Ages {
+                key_millis: millis(engine.key_age).clamp(1, MAX_AGE),
+                forget_millis: millis(engine.forget_after).min(MAX_AGE),
+            },
+            queue: Queue::new(engine.queue_bytes, engine.when_full),
+            counters: Counters::default(),
+            link: watch::Sender::new(None),
+            is_closing: watch::Sender::new(false),
+            bell: Notify::new(),
+            broken: AtomicU64::new(0),
+            requested: AtomicU64::new(0),
+            looked: watch::Sender::new(0),
+            is_ready: AtomicBool::new(false),
+            ticked: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Resolves once the hub has been dropped.
+    pub(super) async fn closing(&self) {
+        let mut is_closing = self.is_closing.subscribe();
+        let _ = is_closing.wait_for(|is_closing| *is_closing).await;
+    }
+
+    /// Reports that a link does not work any more.
+    pub(super) fn report_broken(&self, number: u64) {
+        self.broken.fetch_max(number, Ordering::Relaxed);
+        self.link.send_if_modified(|link| {
+            let is_broken = |link: &mut Link| link.number <= number;
+            link.take_if(is_broken).is_some()
+        });
+        self.bell.notify_one();
+    }
+
+    pub(super) fn is_broken(&self, number: u64) -> bool {
+        self.broken.load(Ordering::Relaxed) >= number
+    }
+
+    /// Returns `true` if somebody waits for a look at the hub's last ID.
+    pub(super) fn is_requested(&self) -> bool {
+        *self.looked.borrow() < self.requested.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+
+    /// Notes that the hub's last ID is known.
+    pub(super) fn note_tick(&self) {
+        *lock(&self.ticked) = Instant::now();
+    }
+
+    pub(super) fn snapshot(&self) -> EngineSnapshot {
+        let (queued, queued_bytes) = self.queue.len();
+        EngineSnapshot {
+            is_ready: self.is_ready.load(Ordering::Relaxed),
+            tick_age: lock(&self.ticked).elapsed(),
+            queued,
+            queued_bytes,
+            ..self.counters.snapshot()
+        }
+    }
+}
+
+/// The longest age in milliseconds that a script computes with: some 30,000 years.
+pub(super) const MAX_AGE: u64 = 1_000_000_000_000_000;

@@ -1,0 +1,212 @@
+//! The counters of an engine.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The state and the counters of a hub's engine at one time.
+///
+/// [`Hub::engine_snapshot`](crate::Hub::engine_snapshot) returns it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineSnapshot {
+    /// Whether the node is connected and up to date: its readiness for a load balancer.
+    pub is_ready: bool,
+    /// The time since the node last knew the hub's last ID.
+    pub tick_age: Duration,
+    /// Batches of events that wait for the engine.
+    pub queued: usize,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// Connections that have been made.
+    pub connects: u64,
+    /// Events that the engine has confirmed.
+    pub stored: u64,
+    /// Events that the engine has refused, or has not confirmed.
+    pub failed: u64,
+    /// Events that were dropped from a full queue.
+    pub dropped: u64,
+    /// Events that the engine has notified this node of, or that the node has read.
+    pub received: u64,
+    /// Missing notifications whose events were read in time.
+    pub filled: u64,
+    /// Topics of which events were missed, so that their clients receive a gap event.
+    pub gaps: u64,
+    /// Events in the memory of this node that the engine has lost.
+    pub lost: u64,
+    /// Entries and notifications of other programs, or that are not an event.
+    pub skipped: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) connects: AtomicU64,
+    pub(super) stored: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) filled: AtomicU64,
+    pub(super) gaps: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) skipped: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn snapshot(&self) -> EngineSnapshot {
+        EngineSnapshot {
+            connects: self.connects.load(Relaxed),
+            stored: self.stored.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+            received: self.received.load(Relaxed),
+            filled: self.filled.load(Relaxed),
+            gaps: self.gaps.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            ..EngineSnapshot::default()
+        }
+    }
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Relaxed);
+}
+
+impl EngineSnapshot {
+    /// Returns the counters in the text format of Prometheus.
+    ///
+    /// Append it to [`Snapshot::to_prometheus`](crate::Snapshot::to_prometheus). The names begin
+    /// with `sse_engine_`.
+    #[must_use]
+    pub fn to_prometheus(&self) -> String {
+        let mut text = String::with_capacity(2 << 10);
+        let mut push = |name: &str, kind: &str, help: &str, value: f64| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "# HELP sse_engine_{name} {help}\n# TYPE sse_engine_{name} {kind}\n\
+                 sse_engine_{name} {value}"
+            );
+        };
+        #[expect(clippy::cast_precision_loss, reason = "as in Prometheus")]
+        let number = |count: u64| count as f64;
+        let gauges = [
+            (
+                "ready",
+                "Whether the node is connected and up to date.",
+                f64::from(u8::from(self.is_ready)),
+            ),
+            (
+                "tick_age_seconds",
+                "The time since the node last knew the hub's last ID.",
+                self.tick_age.as_secs_f64(),
+            ),
+            (
+                "queued_batches",
+                "Batches of events that wait for the engine.",
+                number(self.queued as u64),
+            ),
+            (
+                "queued_bytes",
+                "Bytes of events that wait for the engine.",
+                number(self.queued_bytes as u64),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            push(name, "gauge", help, value);
+        }
+        for (name, help, value) in self.counters() {
+            push(name, "counter", help, number(value));
+        }
+        text
+    }
+
+    const fn counters(&self) -> [(&'static str, &'static str, u64); 9] {
+        [
+            (
+                "connects_total",
+                "Connections that have been made.",
+                self.connects,
+            ),
+            (
+                "stored_total",
+                "Events that the engine has confirmed.",
+                self.stored,
+            ),
+            (
+                "failed_total",
+                "Events that the engine has refused or not confirmed.",
+                self.failed,
+            ),
+            (
+                "dropped_total",
+                "Events that were dropped from a full queue.",
+                self.dropped,
+            ),
+            (
+                "received_total",
+                "Events that the node has received.",
+                self.received,
+            ),
+            (
+                "filled_total",
+                "Missing notifications whose events were read in time.",
+                self.filled,
+            ),
+            (
+                "gaps_total",
+                "Topics of which events were missed.",
+                self.gaps,
+            ),
+            (
+                "lost_total",
+                "Events of this node that the engine has lost.",
+                self.lost,
+            ),
+            (
+                "skipped_total",
+                "Entries and notifications that are not events.",
+                self.skipped,
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_is_a_metric_of_its_own() {
+        let snapshot = EngineSnapshot {
+            is_ready: true,
+            tick_age: Duration::from_millis(2500),
+            queued: 3,
+            queued_bytes: 4,
+            connects: 5,
+            stored: 6,
+            failed: 7,
+            dropped: 8,
+            received: 9,
+            filled: 10,
+            gaps: 11,
+            lost: 12,
+            skipped: 13,
+        };
+        let text = snapshot.to_prometheus();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let (names, values): (HashSet<_>, HashSet<_>) =
+            samples.filter_map(|line| line.rsplit_once(' ')).unzip();
+        assert_eq!((names.len(), values.len()), (13, 13));
+        assert!(text.starts_with(
+            "# HELP sse_engine_ready Whether the node is connected and up to date.\n\
+             # TYPE sse_engine_ready gauge\n\
+             sse_engine_ready 1\n"
+        ));
+        assert!(text.contains("\nsse_engine_tick_age_seconds 2.5\n"));
+        assert!(text.ends_with("\nsse_engine_skipped_total 13\n"));
+    }
+}

@@ -1,0 +1,65 @@
+//! Ticks: the last ID of the hub, by way of the subscription.
+
+use std::time::Duration;
+
+use redis::RedisError;
+use sse_core::LogId;
+use tokio::time::timeout;
+
+use super::link::{Broken, Link, Push};
+use super::message::{Notification, Tick};
+use super::script::{self, Call};
+use super::shared::EngineShared;
+
+/// Asks for a tick and waits for it. Returns the notifications before it, too.
+///
+/// With `takes_id`, its ID is one that no event has. The tick comes with the past epochs unless
+/// `first` is the first ID of the current one.
+pub(super) async fn tick(
+    shared: &EngineShared,
+    link: &mut Link,
+    first: LogId,
+    takes_id: bool,
+) -> Result<(Tick, Vec<Notification>), Broken> {
+    match timeout(TIMEOUT, request(shared, link, first, takes_id)).await {
+        Ok(ticked) => ticked,
+        Err(_) => Err(Broken("the server has not answered a tick".to_owned())),
+    }
+}
+
+async fn request(
+    shared: &EngineShared,
+    link: &mut Link,
+    first: LogId,
+    takes_id: bool,
+) -> Result<(Tick, Vec<Notification>), Broken> {
+    let (nonce, first) = (fastrand::u64(..), first.to_string());
+    let cmd = |call| script::tick(call, &shared.keys, nonce, &first, takes_id);
+    match link.call(&cmd(Call::Hash)).await {
+        Err(error) if has_no_script(&error) => drop(link.call(&cmd(Call::Text)).await?),
+        called => drop(called?),
+    }
+    let mut before = Vec::new();
+    loop {
+        let (mut pushes, _) = link.inbox.take()?;
+        while let Some(push) = pushes.pop_front() {
+            match push {
+                Push::Event(notification) => before.push(notification),
+                Push::Tick(tick) if tick.nonce == nonce => {
+                    link.inbox.put_back(pushes);
+                    shared.note_tick();
+                    return Ok((tick, before));
+                }
+                Push::Tick(_) => {} // Of a wait that was given up.
+            }
+        }
+        link.inbox.filled().await;
+    }
+}
+
+fn has_no_script(error: &RedisError) -> bool {
+    error.code() == Some("NOSCRIPT")
+}
+
+/// How long a tick may take.
+const TIMEOUT: Duration = Duration::from_secs(1);

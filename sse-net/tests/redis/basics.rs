@@ -1,0 +1,315 @@
+//! Publishing, following and resuming over two nodes.
+
+use std::error::Error;
+use std::time::Duration;
+
+use sse_core::{Decoded, LogId};
+use sse_net::testing::RawClient;
+use sse_net::{
+    EngineError, Event, EventId, HubConfig, KeyedTopicError, PublishError, Retention, Runs,
+    RunsConfig, Start, StartError, StreamToken, Subscription, Transport,
+};
+use tokio::io::{DuplexStream, duplex};
+use tokio::time::timeout;
+
+use crate::common::config;
+use crate::node::Node;
+use crate::server::Redis;
+
+fn follow(node: &Node) -> RawClient<DuplexStream> {
+    let (ours, theirs) = duplex(1 << 20);
+    node.net.accept(Transport::new(theirs));
+    RawClient::new(ours)
+}
+
+async fn publish(node: &Node, topic: &str, data: &str) -> LogId {
+    let topic = node.hub.topic(topic).unwrap();
+    let published = topic.publish(&Event::new().data(data)).unwrap();
+    assert_eq!(published.id(), None);
+    published.stored().await.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn what_one_node_publishes_reaches_the_clients_of_the_other() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [
+        Node::connect(&redis.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    let mut client = follow(&b);
+    assert_eq!(client.get("/news,inbox").await.unwrap().status(), 200);
+    let mut ids = Vec::new();
+    let long = "x".repeat(100_000);
+    for (topic, data) in [
+        ("news", "one"),
+        ("inbox", &long),
+        ("other", "not this"),
+        ("news", "two"),
+    ] {
+        ids.push(publish(&a, topic, data).await);
+    }
+    assert!(ids.is_sorted());
+    for (data, id) in [("one", ids[0]), (&*long, ids[1]), ("two", ids[3])] {
+        let event = client.event().await.unwrap();
+        assert_eq!(
+            (event.data(), event.last_event_id()),
+            (data, &*id.to_string())
+        );
+    }
+    // It resumes on the other node, which has not heard of one of the topics.
+    let mut client = follow(&a);
+    client
+        .resume("/news,inbox,other", &ids[0].to_string())
+        .await
+        .unwrap();
+    for data in [&*long, "not this", "two"] {
+        assert_eq!(client.event().await.unwrap().data(), data);
+    }
+    let snapshot = a.hub.engine_snapshot().unwrap();
+    assert!(snapshot.is_ready);
+    assert_eq!(
+        (
+            snapshot.stored,
+            snapshot.gaps,
+            snapshot.lost,
+            snapshot.skipped
+        ),
+        (4, 0, 0, 0)
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_client_resumes_with_an_id_of_which_the_node_has_not_heard() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [
+        Node::connect(&redis.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    publish(&a, "news", "one").await;
+    let mut client = follow(&b);
+    client.get("/news").await.unwrap();
+    for number in 0..20 {
+        // The other node does not follow this topic, so it has not heard of the ID.
+        let seen = publish(&a, "elsewhere", "hey").await;
+        let mut client = follow(&b);
+        client.resume("/news", &seen.to_string()).await.unwrap();
+        let data = number.to_string();
+        publish(&a, "news", &data).await;
+        let event = client.event().await.unwrap();
+        assert_eq!((event.event(), event.data()), ("message", &*data));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_client_that_was_away_for_too_long_receives_a_gap_event() {
+    let redis = Redis::start(&[]);
+    let hub = || HubConfig::from(Retention::events(1).backlog(Duration::ZERO, 0));
+    let a = Node::with(&redis.url(), hub(), config()).await;
+    let first = publish(&a, "news", "0").await;
+    for number in 1..300 {
+        publish(&a, "news", &number.to_string()).await;
+    }
+    let length: usize = redis.call(&["XLEN", "sse:{hub}:topic:news"]);
+    assert!(length < 200, "the stream is trimmed: {length}");
+    // On both nodes: one has had all events, the other reads what is left.
+    let b = Node::with(&redis.url(), hub(), config()).await;
+    for node in [&a, &b] {
+        let mut client = follow(node);
+        client.resume("/news", &first.to_string()).await.unwrap();
+        assert_eq!(client.event().await.unwrap().event(), "gap");
+        assert_eq!(client.event().await.unwrap().data(), "299");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_key_stores_an_event_once() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [
+        Node::connect(&redis.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    let mut ids = Vec::new();
+    for node in [&a, &b, &a] {
+        let topic = node.hub.topic("orders").unwrap();
+        let published = topic
+            .publish_once("order 7", &Event::new().data("one book"))
+            .unwrap();
+        ids.push(published.stored().await.unwrap());
+        // The server forgets its scripts.
+        redis.call::<()>(&["SCRIPT", "FLUSH"]);
+    }
+    assert!(ids[0] == ids[1] && ids[1] == ids[2]);
+    assert_eq!(redis.call::<usize>(&["XLEN", "sse:{hub}:topic:orders"]), 1);
+    let ttl: i64 = redis.call(&["TTL", "sse:{hub}:once:order 7"]);
+    assert!((3500..=3600).contains(&ttl), "{ttl}");
+    let error = a
+        .hub
+        .topic("a")
+        .unwrap()
+        .publish_once("a\nb", &Event::new());
+    assert_eq!(error, Err(PublishError::InvalidKey));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_full_memory_refuses_events_and_nothing_else() {
+    let redis = Redis::start(&[]);
+    let node = Node::connect(&redis.url()).await;
+    let mut client = follow(&node);
+    client.get("/news").await.unwrap();
+    publish(&node, "news", "one").await;
+    redis.call::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let published = node
+        .hub
+        .topic("news")
+        .unwrap()
+        .publish(&Event::new().data("two"));
+    let error = published.unwrap().stored().await.unwrap_err();
+    assert!(!error.may_be_stored());
+    let source = error.source().unwrap().downcast_ref();
+    assert!(matches!(source, Some(EngineError::Refused(reason)) if reason.starts_with("OOM")));
+    // Followers and new topics go on, and nothing is half done.
+    let mut other = follow(&node);
+    other.get("/other").await.unwrap();
+    redis.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    publish(&node, "news", "three").await;
+    assert_eq!(client.event().await.unwrap().data(), "one");
+    assert_eq!(client.event().await.unwrap().data(), "three");
+    assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn other_programs_publish_with_the_script_and_their_own_entries_are_skipped() {
+    let redis = Redis::start(&[]);
+    let node = Node::connect(&redis.url()).await;
+    let mut client = follow(&node);
+    client.get("/news").await.unwrap();
+    let script = include_str!("../../src/engine/publish.lua");
+    let publish = |channel: &str, frame: &str| -> String {
+        redis.call(&[
+            "EVAL",
+            script,
+            "5",
+            "sse:{hub}:meta",
+            "sse:{hub}:epochs",
+            "sse:{hub}:tips",
+            "sse:{hub}:changed",
+            "sse:{hub}:topic:news",
+            "7",
+            channel,
+            "news",
+            "1000",
+            "0",
+            "0",
+            "0",
+            frame,
+        ])
+    };
+    let ours = "sse:{hub}:events:news";
+    let first = publish(ours, "event: hey\ndata: one\n\n");
+    publish(ours, "data: two frames\n\ndata: in one\n\n");
+    publish(ours, "id: 9\ndata: an ID\n\n");
+    redis.call::<()>(&["PUBLISH", ours, "hello"]);
+    redis.call::<()>(&["XADD", "sse:{hub}:topic:other", "*", "a", "b"]);
+    publish(ours, "data: two\n\n");
+    let event = client.event().await.unwrap();
+    assert_eq!((event.event(), event.last_event_id()), ("hey", &*first));
+    assert_eq!(client.event().await.unwrap().data(), "two");
+    follow(&node).get("/other").await.unwrap();
+    assert_eq!(node.hub.engine_snapshot().unwrap().skipped, 4);
+
+    // An event that no node is notified of is read at the next one, before anything is missed.
+    publish("elsewhere", "data: three\n\n");
+    publish(ours, "data: four\n\n");
+    assert_eq!(client.event().await.unwrap().data(), "three");
+    assert_eq!(client.event().await.unwrap().data(), "four");
+    assert_eq!(node.hub.engine_snapshot().unwrap().filled, 1);
+
+    // If another topic moves the mark meanwhile, it is a gap.
+    follow(&node).get("/other").await.unwrap();
+    publish("elsewhere", "data: five\n\n");
+    self::publish(&node, "other", "hey").await;
+    let topic = node.hub.topic("other").unwrap();
+    let mut other = topic.subscribe(Start::Last(1));
+    let read = timeout(Duration::from_secs(5), other.read_bytes())
+        .await
+        .unwrap();
+    assert!(read.unwrap().is_some());
+    publish(ours, "data: six\n\n");
+    let end = loop {
+        match client.next().await {
+            Ok(Some(Decoded::Event(event))) => panic!("{} came after a hole", event.data()),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => break client.last_event_id().to_owned(),
+        }
+    };
+    let mut client = follow(&node);
+    client.resume("/news", &end).await.unwrap();
+    let event = client.event().await.unwrap();
+    assert_eq!(event.event(), "gap", "{event:?} after {end}");
+    publish(ours, "data: seven\n\n");
+    assert_eq!(client.event().await.unwrap().data(), "seven");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn subscriptions_read_a_topic_that_is_new_to_the_node() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [
+        Node::connect(&redis.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    let ids = [
+        publish(&a, "x", "1").await,
+        publish(&a, "y", "2").await,
+        publish(&a, "x", "3").await,
+    ];
+    let [x, y] = [b.hub.topic("x").unwrap(), b.hub.topic("y").unwrap()];
+    let asked = EventId::new(ids[0].to_string()).unwrap();
+    b.hub.ready([&x, &y], Some(&asked)).await;
+    let mut subscription = Subscription::to([&x, &y], asked, Start::Live).unwrap();
+    let mut bytes = Vec::new();
+    while bytes.len() < 60 {
+        subscription.read(&mut bytes).await.unwrap();
+    }
+    let expected = format!("id: {}\ndata: 2\n\nid: {}\ndata: 3\n\n", ids[1], ids[2]);
+    assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+
+    // Without waiting, it begins at the mark and misses nothing either.
+    let z = b.hub.topic("z").unwrap();
+    let mut live = z.subscribe(Start::Live);
+    publish(&a, "z", "4").await;
+    let bytes = timeout(Duration::from_secs(5), live.read_bytes())
+        .await
+        .unwrap();
+    assert!(bytes.unwrap().unwrap().ends_with(b"data: 4\n\n"));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn what_an_engine_does_not_support_is_an_error() {
+    let redis = Redis::start(&[]);
+    let node = Node::connect(&redis.url()).await;
+    let topic = node.hub.topic("a").unwrap();
+    assert_eq!(topic.finish(None), Err(PublishError::NotOverEngine));
+    assert_eq!(topic.publish(&Event::new().id(7)), Err(PublishError::OwnId));
+    assert_eq!(
+        node.hub.keyed_topic("k").unwrap_err(),
+        KeyedTopicError::NotOverEngine
+    );
+    let token = StreamToken::random();
+    let error = Subscription::with_token(token, [&topic], None, Start::Live).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the hub has an engine, which does not support streams whose topics change; follow all \
+         topics from the beginning"
+    );
+    let runs = Runs::new(node.hub.clone(), RunsConfig::default());
+    let run = runs.start("a", async |_| Ok::<(), PublishError>(()));
+    assert!(matches!(run, Err(StartError::NotOverEngine)));
+}

@@ -1,0 +1,332 @@
+//! Random programs of two nodes, during which something fails.
+
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sse_core::LogId;
+use sse_net::Event;
+use tokio::time::sleep;
+
+use crate::followers::{Follower, finish};
+use crate::node::Node;
+use crate::proxy::Proxy;
+use crate::server::{Redis, wait_for};
+
+const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Publishers and clients of two nodes.
+struct Program {
+    nodes: Arc<[Node]>,
+    is_over: Arc<AtomicBool>,
+    publishers: Vec<tokio::task::JoinHandle<(usize, usize)>>,
+    followers: Vec<Follower>,
+    from: LogId,
+}
+
+impl Program {
+    async fn begin(url: &str) -> Self {
+        let nodes: Arc<[Node]> = [Node::connect(url).await, Node::connect(url).await].into();
+        let first = nodes[0].hub.topic("first").unwrap();
+        let first = first.publish(&Event::new().data("first")).unwrap();
+        let from = first.stored().await.unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let publishers = (0..2).map(|node| {
+            let (nodes, is_over) = (Arc::clone(&nodes), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let (mut stored, mut failed, mut last) = (0, 0, LogId::default());
+                for number in 0.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let topic = nodes[node]
+                        .hub
+                        .topic(fastrand::choice(TOPICS).unwrap())
+                        .unwrap();
+                    let data = format!("{node} {number} {}", topic.name().unwrap());
+                    let long = "x".repeat(70_000);
+                    let event = match fastrand::u8(..) {
+                        0 => Event::new().data(format!("{data} {long}")),
+                        _ => Event::new().data(data),
+                    };
+                    let published = topic.publish(&event).unwrap();
+                    if fastrand::u8(..4) == 0 {
+                        match published.stored().await {
+                            Ok(id) => {
+                                assert!(
+                                    id > last || id.epoch() != last.epoch(),
+                                    "{id} after {last}"
+                                );
+                                (stored, last) = (stored + 1, id);
+                            }
+                            Err(_) => failed += 1,
+                        }
+                    }
+                    sleep(Duration::from_millis(fastrand::u64(..8))).await;
+                }
+                (stored, failed)
+            })
+        });
+        let publishers = publishers.collect();
+        let followers = (0..12).map(|number| {
+            let mut topics = TOPICS.to_vec();
+            fastrand::shuffle(&mut topics);
+            topics.truncate(fastrand::usize(1..=TOPICS.len()));
+            Follower::spawn(&nodes, &topics, from, number % 3 != 0)
+        });
+        let followers = followers.collect();
+        Self {
+            nodes,
+            is_over,
+            publishers,
+            followers,
+            from,
+        }
+    }
+
+    async fn run(&self, millis: u64) {
+        sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Waits until both nodes are connected. The limit is for a busy machine.
+    async fn recover(&self) {
+        for _ in 0..3_000 {
+            if self.nodes.iter().all(Node::is_ready) {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the nodes have not recovered within 30 s");
+    }
+
+    async fn end(self, redis: &Redis) {
+        self.is_over.store(true, Ordering::Relaxed);
+        for publisher in self.publishers {
+            let (stored, _failed) = publisher.await.unwrap();
+            assert!(stored > 0);
+        }
+        self.nodes[0].hub.topic("first").unwrap();
+        let stored = finish(&self.nodes[1], redis, &TOPICS, self.from).await;
+        for follower in self.followers {
+            follower.check(&stored).await;
+        }
+        for node in self.nodes.iter() {
+            let snapshot = node.hub.engine_snapshot().unwrap();
+            assert!(snapshot.is_ready && snapshot.skipped == 0, "{snapshot:?}");
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        let lost = |node: &Node| node.hub.engine_snapshot().unwrap().lost;
+        self.nodes.iter().map(lost).sum()
+    }
+
+    fn gaps(&self) -> u64 {
+        let gaps = |node: &Node| node.hub.engine_snapshot().unwrap().gaps;
+        self.nodes.iter().map(gaps).sum()
+    }
+}
+
+/// Returns how often each program runs, by the variable `SSE_REDIS_ROUNDS`.
+fn rounds() -> usize {
+    let rounds = env::var("SSE_REDIS_ROUNDS").ok();
+    rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn without_a_fault_nothing_is_missed() {
+    for _ in 0..rounds() {
+        let redis = Redis::start(&[]);
+        let program = Program::begin(&redis.url()).await;
+        program.run(6000).await; // Longer than the time between two comparisons.
+        assert_eq!((program.lost(), program.gaps()), (0, 0));
+        program.end(&redis).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_server_that_is_killed_and_comes_back_loses_nothing_that_it_keeps() {
+    for _ in 0..rounds() {
+        let mut redis = Redis::durable();
+        let program = Program::begin(&redis.url()).await;
+        program.run(500).await;
+        redis.kill();
+        program.run(300).await;
+        redis.restart();
+        program.recover().await;
+        program.run(500).await;
+        assert_eq!((program.lost(), program.gaps()), (0, 0));
+        program.end(&redis).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_server_that_forgets_everything_is_told() {
+    for _ in 0..rounds() {
+        let mut redis = Redis::start(&[]);
+        let program = Program::begin(&redis.url()).await;
+        program.run(500).await;
+        redis.kill();
+        redis.restart();
+        program.recover().await;
+        program.run(500).await;
+        // Without a lost connection, too.
+        redis.call::<()>(&["FLUSHALL"]);
+        program.run(500).await;
+        assert!(program.lost() > 0);
+        program.end(&redis).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_lost_meta_key_begins_another_epoch() {
+    for _ in 0..rounds() {
+        let redis = Redis::start(&[]);
+        let program = Program::begin(&redis.url()).await;
+        program.run(500).await;
+        redis.call::<()>(&["DEL", "sse:{hub}:meta"]);
+        program.run(500).await;
+        program.end(&redis).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn links_that_are_cut_or_refused_are_made_again() {
+    for _ in 0..rounds() {
+        let redis = Redis::start(&[]);
+        let proxy = Proxy::to(redis.port).await;
+        let program = Program::begin(&proxy.url()).await;
+        program.run(300).await;
+        for _ in 0..3 {
+            redis.call::<()>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            program.run(100).await;
+            proxy.switch(0);
+            proxy.cut();
+            program.run(300).await;
+            proxy.switch(redis.port);
+            program.recover().await;
+        }
+        assert_eq!((program.lost(), program.gaps()), (0, 0));
+        program.end(&redis).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_server_that_stands_still_is_left_and_found_again() {
+    let redis = Redis::start(&[]);
+    let program = Program::begin(&redis.url()).await;
+    program.run(300).await;
+    redis.signal("-STOP");
+    for _ in 0..700 {
+        if !program.nodes.iter().any(Node::is_ready) {
+            break;
+        }
+        program.run(10).await;
+    }
+    assert!(!program.nodes.iter().any(Node::is_ready));
+    redis.signal("-CONT");
+    program.recover().await;
+    program.run(300).await;
+    assert_eq!((program.lost(), program.gaps()), (0, 0));
+    program.end(&redis).await;
+}
+
+/// Promotes a replica that may lack the last events of the primary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn events_that_a_promoted_replica_lacks_are_told() {
+    for _ in 0..rounds() {
+        let mut primary = Redis::start(&[]);
+        let replica = Redis::replica_of(&primary);
+        let proxy = Proxy::to(primary.port).await;
+        let program = Program::begin(&proxy.url()).await;
+        program.run(400).await;
+        // What the primary takes from now on does not reach the replica.
+        replica.signal("-STOP");
+        program.run(200).await;
+        primary.kill();
+        replica.signal("-CONT");
+        replica.call::<()>(&["REPLICAOF", "NO", "ONE"]);
+        proxy.switch(replica.port);
+        proxy.cut();
+        program.recover().await;
+        program.run(400).await;
+        program.end(&replica).await;
+    }
+}
+
+/// As Sentinel's failover: the old primary takes events that are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn an_old_primary_that_lives_on_loses_its_events_and_that_is_told() {
+    for _ in 0..rounds() {
+        let old = Redis::start(&[]);
+        let new = Redis::replica_of(&old);
+        let proxy = Proxy::to(old.port).await;
+        let program = Program::begin(&proxy.url()).await;
+        program.run(400).await;
+        new.call::<()>(&["REPLICAOF", "NO", "ONE"]);
+        proxy.switch(new.port);
+        // The nodes are still connected to the old one.
+        program.run(400).await;
+        let port = new.port.to_string();
+        old.call::<()>(&["REPLICAOF", "127.0.0.1", &port]);
+        program.run(300).await;
+        proxy.cut();
+        program.recover().await;
+        program.run(300).await;
+        assert!(program.lost() > 0);
+        program.end(&new).await;
+    }
+}
+
+/// A is demoted without B having been published to, and promoted again: its last events are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_primary_that_returns_without_its_last_events_begins_another_epoch() {
+    for _ in 0..rounds() {
+        let a = Redis::start(&[]);
+        let b = Redis::replica_of(&a);
+        let (port_a, port_b) = (a.port.to_string(), b.port.to_string());
+        let program = Program::begin(&a.url()).await;
+        program.run(300).await;
+        b.call::<()>(&["REPLICAOF", "NO", "ONE"]);
+        program.run(150).await;
+        a.call::<()>(&["REPLICAOF", "127.0.0.1", &port_b]);
+        wait_for(|| a.info("replication", "master_link_status") == "up");
+        a.call::<()>(&["REPLICAOF", "NO", "ONE"]);
+        b.call::<()>(&["REPLICAOF", "127.0.0.1", &port_a]);
+        program.run(200).await;
+        program.recover().await;
+        program.run(400).await;
+        program.end(&a).await;
+    }
+}
+
+/// A demotion that leaves all connections open, and loses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_failover_that_is_coordinated_loses_nothing() {
+    for _ in 0..rounds() {
+        let old = Redis::start(&[]);
+        let new = Redis::replica_of(&old);
+        let proxy = Proxy::to(old.port).await;
+        let program = Program::begin(&proxy.url()).await;
+        program.run(300).await;
+        proxy.switch(new.port);
+        old.call::<()>(&["FAILOVER"]);
+        wait_for(|| new.info("replication", "role") == "master");
+        program.run(1000).await;
+        program.recover().await;
+        program.run(300).await;
+        assert_eq!((program.lost(), program.gaps()), (0, 0));
+        program.end(&new).await;
+    }
+}

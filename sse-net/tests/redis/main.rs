@@ -1,0 +1,12 @@
+//! Hubs of two nodes over real Redis servers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod basics;
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod followers;
+mod node;
+mod proxy;
+mod server;

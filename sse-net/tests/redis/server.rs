@@ -1,0 +1,126 @@
+//! Redis servers of a test: each has a folder and a port of its own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection, FromRedisValue};
+use tempfile::TempDir;
+
+pub(crate) struct Redis {
+    dir: TempDir,
+    pub(crate) port: u16,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Redis {
+    /// Starts a server, with more arguments.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut redis = Self {
+            dir: TempDir::new().unwrap(),
+            port: free_port(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            child: None,
+        };
+        redis.restart();
+        redis
+    }
+
+    /// Starts a server whose events survive its restart.
+    pub(crate) fn durable() -> Self {
+        Self::start(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    pub(crate) fn replica_of(primary: &Self) -> Self {
+        let port = primary.port.to_string();
+        let replica = Self::start(&["--replicaof", "127.0.0.1", &port]);
+        wait_for(|| replica.info("replication", "master_link_status") == "up");
+        replica
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts the server again, after [`kill`](Self::kill).
+    pub(crate) fn restart(&mut self) {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--repl-diskless-sync-delay", "0"])
+            .arg("--dir")
+            .arg(self.dir.path())
+            .args(&self.args)
+            .stdout(Stdio::null())
+            .spawn();
+        self.child = Some(child.expect("redis-server is installed"));
+        wait_for(|| self.try_connect().is_some());
+    }
+
+    /// Kills the server at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops the process, or lets it continue.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    fn try_connect(&self) -> Option<Connection> {
+        let client = Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection().ok()?;
+        let pong: Result<String, _> = redis::cmd("PING").query(&mut connection);
+        pong.ok().map(|_| connection)
+    }
+
+    pub(crate) fn try_call<T: FromRedisValue>(&self, args: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.try_connect().expect("the server runs");
+        let (name, args) = args.split_first().unwrap();
+        redis::cmd(name).arg(args).query(&mut connection)
+    }
+
+    /// Calls a command.
+    #[track_caller]
+    pub(crate) fn call<T: FromRedisValue>(&self, args: &[&str]) -> T {
+        self.try_call(args).unwrap()
+    }
+
+    pub(crate) fn info(&self, section: &str, name: &str) -> String {
+        let info: String = self.call(&["INFO", section]);
+        let value = info
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Waits for what another process does.
+#[track_caller]
+pub(crate) fn wait_for(is_done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_done() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "it does not happen"
+        );
+        sleep(Duration::from_millis(5));
+    }
+}
