@@ -266,7 +266,12 @@ fn a_signal_drains_open_streams() {
         for mut stream in streams {
             let mut rest = String::new();
             stream.read_to_string(&mut rest).unwrap();
-            let retry = rest.strip_prefix("retry: ").expect(&rest);
+            // The page shows a restart, and not a crash.
+            let (restarting, retry) = rest.split_once("retry: ").expect(&rest);
+            assert!(
+                restarting.ends_with("\nevent: restarting\ndata: \n\n"),
+                "{rest}"
+            );
             let retry: u64 = retry.strip_suffix("\n\n").expect(&rest).parse().unwrap();
             assert!((1000..=1500).contains(&retry), "{retry}");
         }
