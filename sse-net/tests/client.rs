@@ -114,6 +114,47 @@ async fn a_cut_stream_is_resumed() {
     assert_eq!(got, ("a".to_owned(), "b".to_owned()));
 }
 
+/// A proxy keeps the connection for another request.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_last_chunk_or_event_though_the_connection_stays_open() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+        Transfer-Encoding: chunked\r\n\r\n";
+    let (mut client, mut peers) = connect(feed(), WIDE);
+    let following = async {
+        assert_eq!(data(&mut client).await, "a");
+        assert_eq!(closed(&mut client).await.0, "the server ended the stream");
+        data(&mut client).await
+    };
+    let serving = async {
+        let text = [CHUNKED, "9\r\ndata: a\n\n\r\n0\r\n\r\n"].concat();
+        let first = peers.accept_and_send(&text).await;
+        let second = peers.accept_and_send(&[HEAD, "data: b\n\n"].concat()).await;
+        (first, second)
+    };
+    let (last, _open) = timeout(Duration::from_secs(30), async {
+        tokio::join!(following, serving)
+    })
+    .await
+    .unwrap();
+    assert_eq!(last, "b");
+
+    let done = EventSource::post("http://a/b")
+        .unwrap()
+        .ends_at_data("[DONE]");
+    let (mut client, mut peers) = connect(done, WIDE);
+    let text = [HEAD, "data: a\n\ndata: [DONE]\n\n"].concat();
+    let following = async {
+        assert_eq!(data(&mut client).await, "a");
+        client.next().await.unwrap().is_none()
+    };
+    let (is_over, _open) = timeout(Duration::from_secs(30), async {
+        tokio::join!(following, peers.accept_and_send(&text))
+    })
+    .await
+    .unwrap();
+    assert!(is_over);
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_and_missing_progress_are_noticed_at_their_deadlines() {
     for (source, expected) in [

@@ -274,6 +274,17 @@ impl Machine {
         matches!(self.state, State::Open { .. })
     }
 
+    /// Whether the step is [`Step::Exchange`], so that there is a connection.
+    ///
+    /// An item may end the stream: ask again after taking one.
+    #[must_use]
+    pub const fn is_exchanging(&self) -> bool {
+        matches!(
+            self.state,
+            State::Exchanging { .. } | State::Open { .. } | State::Refused { .. }
+        )
+    }
+
     /// Whether nothing will follow the items that are there.
     #[must_use]
     pub const fn is_over(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::chunk::Chunk;
 use super::common_event::CommonEvent;
 use super::error::DecodeError;
-use super::interpret::{Found, Interpreter, Stage};
+use super::interpret::{Found, Interpreter};
 use super::message::{Decoded, MessageEvent};
 use super::text::Text;
 use crate::event::{EventId, EventType};
@@ -222,7 +222,7 @@ impl Decoder {
     #[inline]
     #[cfg(feature = "recording")]
     pub(crate) fn take_line<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        if self.interpreter.stage == Stage::Within {
+        if self.interpreter.is_within_event() {
             return None;
         }
         self.text.take_line(parse)
@@ -260,7 +260,7 @@ impl Decoder {
     #[inline]
     #[cfg(feature = "recording")]
     pub(crate) fn after_event(&self) -> Option<usize> {
-        (self.interpreter.stage != Stage::Within).then(|| self.text.pending())
+        (!self.interpreter.is_within_event()).then(|| self.text.pending())
     }
 }
 

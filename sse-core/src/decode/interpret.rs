@@ -70,6 +70,11 @@ impl Interpreter {
         }
     }
 
+    #[cfg(feature = "recording")]
+    pub(super) fn is_within_event(&self) -> bool {
+        self.stage == Stage::Within
+    }
+
     /// Drops an unfinished event. The last event ID and the reconnection time stay.
     pub(super) fn restart(&mut self) {
         self.only_line = None;

@@ -153,7 +153,11 @@ impl Client {
             if self.machine.has_items() {
                 return Poll::Ready(Ok(true));
             }
-            let Some(step) = self.step else {
+            // The last item may have ended the stream.
+            let is_stale = |step: &Step| {
+                matches!(step, Step::Exchange { .. }) && !self.machine.is_exchanging()
+            };
+            let Some(step) = self.step.filter(|step| !is_stale(step)) else {
                 self.take_step();
                 continue;
             };

@@ -58,8 +58,9 @@ impl HubSnapshot {
         for (metric, of) in TopicSnapshot::METRICS {
             push_metric(&mut text, &metric, "counter");
             for topic in &self.counted {
-                let labels = format_args!("{{topic=\"{}\"}}", Label(&topic.name));
-                push_value(&mut text, metric.name, labels, of(topic));
+                let name = Label(&topic.name);
+                let labels = format!("{{topic=\"{name}\"}}");
+                push_value(&mut text, metric.name, &labels, of(topic));
             }
         }
         for (metric, of) in TopicSnapshot::SUMS {
