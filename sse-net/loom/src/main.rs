@@ -6,7 +6,7 @@
 //! which here are loom's. With an argument, only models with that text in their names run.
 
 // The models call only some of the included functions.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, clippy::wrong_self_convention)]
 
 mod models;
 mod sync;
@@ -22,10 +22,10 @@ mod mailbox;
 mod pipe;
 #[path = "../../src/stats/mod.rs"]
 mod stats;
-#[path = "../../src/unwind.rs"]
-mod unwind;
 #[path = "../../src/topic/mod.rs"]
 mod topic;
+#[path = "../../src/unwind.rs"]
+mod unwind;
 
 use std::time::Instant;
 
