@@ -127,19 +127,17 @@ impl Driver {
 
     pub(super) async fn run(mut self) {
         loop {
-            let mut waits = false;
-            let turn = poll_fn(|cx| match self.turn(cx) {
-                // A wake-up from now on begins another turn.
-                Turn::Wait if !mem::replace(&mut waits, true) => Poll::Pending,
-                turn => Poll::Ready(turn),
+            let has_work = poll_fn(|cx| match self.turn(cx) {
+                Turn::Yield => Poll::Ready(true),
+                Turn::Wait => Poll::Pending,
+                Turn::Over => Poll::Ready(false),
             });
-            match turn.await {
-                // The runtime then polls its sockets and timers, also without other tasks. A
-                // task that merely wakes itself is polled 61 times before that.
-                Turn::Yield => yield_now().await,
-                Turn::Wait => {}
-                Turn::Over => return,
+            if !has_work.await {
+                return;
             }
+            // The runtime then polls its sockets and timers, also without other tasks. A task
+            // that merely wakes itself is polled 61 times before that.
+            yield_now().await;
         }
     }
 
@@ -218,7 +216,7 @@ impl Driver {
         }
     }
 
-    /// Queues a tick if it is time, and the groups and connections whose waits have ended.
+    /// Queues a tick when it is due, and the groups and connections whose waits have ended.
     fn queue_due(&mut self, now: Instant) {
         if now >= self.next_tick {
             self.begin_tick();
@@ -235,7 +233,7 @@ impl Driver {
         }
     }
 
-    /// Sets the timer; ready if its time has come.
+    /// Sets the timer. Ready if its deadline has passed.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let linger = self.lingering.peek().map(|&Reverse((until, _))| until);
         let next = linger.map_or(self.next_tick, |until| until.min(self.next_tick));
