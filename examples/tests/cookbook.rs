@@ -6,15 +6,18 @@
 )]
 
 mod common;
+#[path = "../../sse-net/tests/common/nginx.rs"]
+mod nginx;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 use std::time::Instant;
 
 use common::{Server, TIMEOUT, events, response, response_to_end};
+use nginx::Nginx;
 use serde_json::{Value, json};
 use sse_core::MessageEvent;
 use sse_net::{BlockingClient, Connect, EventSource};
@@ -368,27 +371,8 @@ fn nginx_passes_on_events_at_once() {
     let block = include_str!("../cookbook/nginx.conf");
     let block = block.replace("127.0.0.1:31337", &upstream.addr.to_string());
     let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let config = format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error warn;
-         events {{ worker_connections 64; }}
-         http {{
-             access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
-             fastcgi_temp_path {dir}/a; uwsgi_temp_path {dir}/b; scgi_temp_path {dir}/c;
-             server {{ listen 127.0.0.1:{port}; {block} }}
-         }}",
-        dir = dir.path().display()
-    );
-    let path = dir.path().join("nginx.conf");
-    fs::write(&path, config).unwrap();
-    let mut nginx = Command::new("nginx");
-    let nginx = nginx.arg("-p").arg(dir.path()).arg("-c").arg(&path);
-    let _nginx = Process(nginx.spawn().unwrap());
-    let mut conn = connect(port);
+    let nginx = Nginx::start(dir.path(), &block);
+    let mut conn = TcpStream::connect(("127.0.0.1", nginx.port)).unwrap();
     conn.set_read_timeout(Some(TIMEOUT)).unwrap();
     conn.write_all(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
@@ -402,27 +386,6 @@ fn nginx_passes_on_events_at_once() {
         text += &String::from_utf8_lossy(&bytes[..count]);
     }
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits until something listens at the port.
-fn connect(port: u16) -> TcpStream {
-    let began = Instant::now();
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(conn) => return conn,
-            Err(error) => assert!(began.elapsed() < TIMEOUT, "{error}"),
-        }
-        std::thread::yield_now();
-    }
 }
 
 fn start(recipe: &[&str]) -> Server {

@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/nginx.rs"]
+mod nginx;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,8 @@ use sse_net::{
     Client, Config, Connect, Event, EventSource, Item, Routes, Server, Start, Tcp, Topic,
 };
 use tokio::time::timeout;
+
+use nginx::Nginx;
 
 /// Three events per connection, each in two writes, after the one that the client knows. The
 /// fourth connection gets 204.
@@ -116,41 +120,6 @@ async fn python() {
     assert_eq!(all(quick(source).connect()).await, expected);
 }
 
-/// Starts nginx in front of `upstream` with these directives.
-fn nginx(dir: &std::path::Path, upstream: u16, directives: &str) -> (Process, u16) {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let config = format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error warn;
-         events {{ worker_connections 64; }}
-         http {{
-             access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
-             fastcgi_temp_path {dir}/a; uwsgi_temp_path {dir}/b; scgi_temp_path {dir}/c;
-             server {{ listen 127.0.0.1:{port};
-                 location / {{ proxy_pass http://127.0.0.1:{upstream}; {directives} }} }}
-         }}",
-        dir = dir.display()
-    );
-    let path = dir.join(format!("nginx-{port}.conf"));
-    std::fs::write(&path, config).unwrap();
-    let child = Command::new("nginx")
-        .args(["-p", dir.to_str().unwrap(), "-c", path.to_str().unwrap()])
-        .spawn()
-        .unwrap();
-    let began = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "nginx does not listen"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    (Process(child), port)
-}
-
 #[tokio::test]
 #[ignore = "needs nginx"]
 async fn nginx_in_front_of_this_library() {
@@ -173,7 +142,10 @@ async fn nginx_in_front_of_this_library() {
             .shards(1)
             .max_age(Duration::from_millis(500));
         let _server = Server::new(config).listen(tcp).serve(routes);
-        let (_nginx, port) = nginx(dir.path(), upstream, directives);
+        let location =
+            format!("location / {{ proxy_pass http://127.0.0.1:{upstream}; {directives} }}");
+        let nginx = Nginx::start(dir.path(), &location);
+        let port = nginx.port;
 
         let source = EventSource::get(format!("http://127.0.0.1:{port}/")).unwrap();
         let mut client = quick(source).connect();

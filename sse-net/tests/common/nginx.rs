@@ -1,0 +1,53 @@
+//! nginx with a `server` block, also for the tests of `examples`.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// nginx, which ends with this value.
+pub(crate) struct Nginx {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Nginx {
+    /// Starts nginx with these directives of its `server` block, and waits until it listens.
+    pub(crate) fn start(dir: &Path, directives: &str) -> Self {
+        let any = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = any.local_addr().unwrap().port();
+        drop(any);
+        let config = format!(
+            "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error warn;
+             events {{ worker_connections 64; }}
+             http {{
+                 access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
+                 fastcgi_temp_path {dir}/a; uwsgi_temp_path {dir}/b; scgi_temp_path {dir}/c;
+                 server {{ listen 127.0.0.1:{port}; {directives} }}
+             }}",
+            dir = dir.display()
+        );
+        let path = dir.join(format!("nginx-{port}.conf"));
+        fs::write(&path, config).unwrap();
+        let mut command = Command::new("nginx");
+        let command = command.arg("-p").arg(dir).arg("-c").arg(&path);
+        let child = command.spawn().unwrap();
+        let nginx = Self { child, port };
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let waited = began.elapsed();
+            assert!(waited < Duration::from_secs(10), "nginx does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        nginx
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
