@@ -13,6 +13,7 @@ pub mod figures;
 pub mod frame;
 pub mod histogram;
 pub mod load;
+pub mod measure;
 pub mod nchan;
 pub mod peers;
 pub mod probe;

@@ -92,6 +92,20 @@ impl Report {
     pub fn p99(&self) -> Duration {
         self.latency.quantile(0.99)
     }
+
+    /// Returns the report if every client received every event.
+    ///
+    /// # Errors
+    ///
+    /// The numbers of events out of order and of closed connections.
+    pub fn complete(self) -> io::Result<Self> {
+        match (self.holes, self.closed) {
+            (0, 0) => Ok(self),
+            (holes, closed) => Err(io::Error::other(format!(
+                "{holes} events out of order, {closed} connections closed"
+            ))),
+        }
+    }
 }
 
 impl Load {

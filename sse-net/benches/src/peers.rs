@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::ops::Deref;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, io};
 
 use crate::feed::Options;
 use crate::figures::{self, Line};
-use crate::load::{Kind, Load, Report};
+use crate::load::{Kind, Load};
+use crate::measure::{Step, idle_memory, late_joiner, ramp};
 use crate::nchan::Nchan;
 use crate::process::Server;
 
@@ -18,7 +19,7 @@ use crate::process::Server;
 ///
 /// # Errors
 ///
-/// A file cannot be written. What cannot be measured is reported on standard error.
+/// A file cannot be written. A failed measurement is reported on standard error.
 pub fn run() -> Result<(), Box<dyn Error>> {
     let mut all = Vec::new();
     for peer in PEERS {
@@ -51,7 +52,7 @@ fn table(all: &Results<'_>) -> Result<String, std::fmt::Error> {
         let micros = |value: Option<f64>| cell(value.map(|value| format!("{value:.2} µs")));
         let millions =
             |value: Option<f64>| cell(value.map(|value| format!("{:.2} M/s", value / 1e6)));
-        let of_core = measured.ramps[1].iter().filter(|step| step.p99 <= 1.0);
+        let of_core = measured.ramps[1].iter().filter(|step| step.is_timely());
         let of_core = of_core.map(|step| step.rate_of_core).reduce(f64::max);
         let [one, two] = measured.cpu.map(micros);
         write!(table, "| {} | {one} | {two} ", peer.name)?;
@@ -59,7 +60,11 @@ fn table(all: &Results<'_>) -> Result<String, std::fmt::Error> {
             write!(table, "| {} ", millions(measured.saturation(ramp)))?;
         }
         let memory = cell(measured.memory.map(|bytes| format!("{bytes} bytes")));
-        let late = cell(measured.late.map(|millis| format!("{millis:.2} ms")));
+        let late = cell(
+            measured
+                .late
+                .map(|time| format!("{:.2} ms", time.as_secs_f64() * 1e3)),
+        );
         writeln!(table, "| {} | {memory} | {late} |", millions(of_core))?;
     }
     Ok(table)
@@ -87,7 +92,7 @@ fn draw(dir: &Path, all: &Results<'_>) -> Result<(), Box<dyn Error>> {
             name: peer.name,
             points: measured.ramps[1]
                 .iter()
-                .map(|step| (step.rate, step.p99 * 1e3))
+                .map(|step| (step.rate, step.p99.as_secs_f64() * 1e3))
                 .collect(),
         })
         .collect();
@@ -158,7 +163,7 @@ impl Peer {
         self
     }
 
-    /// Returns what has to be installed first.
+    /// Returns the packages that are missing.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
         match self.command {
@@ -211,7 +216,7 @@ impl Deref for Running {
     }
 }
 
-/// What was measured of a server. What it cannot do is `None`.
+/// The measurements of a server; `None` where they failed or the server has no such feature.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     /// CPU microseconds per delivered event, 100 subscribers at 300 events a second, with one
@@ -219,28 +224,17 @@ pub struct Measured {
     pub cpu: [Option<f64>; 2],
     /// Bytes of memory per idle subscriber, of 10,000.
     pub memory: Option<u64>,
-    /// Milliseconds until a late client has 10,000 stored events.
-    pub late: Option<f64>,
+    /// The time until a late client has 10,000 stored events.
+    pub late: Option<Duration>,
     /// The ramps of [`SUBSCRIBERS`].
     pub ramps: [Vec<Step>; 3],
-}
-
-/// A second of a ramp.
-#[derive(Debug, Clone, Copy)]
-pub struct Step {
-    /// Deliveries per second.
-    pub rate: f64,
-    /// Deliveries per second of the server's CPU time.
-    pub rate_of_core: f64,
-    /// Seconds.
-    pub p99: f64,
 }
 
 /// The numbers of subscribers of the ramps.
 pub const SUBSCRIBERS: [usize; 3] = [100, 1_000, 10_000];
 
 impl Measured {
-    /// Measures a server. What fails is reported on standard error and left out.
+    /// Measures a server. Failures are reported on standard error.
     #[must_use]
     pub fn of(peer: &Peer) -> Self {
         let mut measured = Self::default();
@@ -248,12 +242,21 @@ impl Measured {
         if peer.has_threads {
             measured.cpu[1] = reported(peer, "CPU with two threads", cpu(peer, "0,1", 2));
         }
-        measured.memory = reported(peer, "memory", memory(peer));
+        measured.memory = reported(
+            peer,
+            "memory",
+            peer.start("0", "").and_then(|server| idle_memory(&server)),
+        );
         if peer.has_log {
-            measured.late = reported(peer, "late joiner", late(peer));
+            measured.late = reported(
+                peer,
+                "late joiner",
+                peer.start("0", "--preload 10000")
+                    .and_then(|server| late_joiner(&server)),
+            );
         }
         for (steps, subscribers) in measured.ramps.iter_mut().zip(SUBSCRIBERS) {
-            *steps = reported(peer, "saturation", ramp(peer, subscribers)).unwrap_or_default();
+            *steps = saturation(peer, subscribers);
         }
         measured
     }
@@ -262,7 +265,7 @@ impl Measured {
     /// second.
     #[must_use]
     pub fn saturation(&self, ramp: usize) -> Option<f64> {
-        let steps = self.ramps[ramp].iter().filter(|step| step.p99 <= 1.0);
+        let steps = self.ramps[ramp].iter().filter(|step| step.is_timely());
         steps.map(|step| step.rate).reduce(f64::max)
     }
 }
@@ -290,72 +293,15 @@ fn cpu(peer: &Peer, cores: &str, threads: usize) -> io::Result<f64> {
     load.connect(100, Kind::Reader)?;
     load.run(Duration::from_secs(1))?;
     let before = server.cpu()?;
-    let report = complete(load.run(Duration::from_secs(4))?)?;
+    let report = load.run(Duration::from_secs(4))?.complete()?;
     let time = server.cpu()?.since(before).total();
     Ok(time.as_secs_f64() * 1e6 / report.deliveries())
 }
 
-fn memory(peer: &Peer) -> io::Result<u64> {
-    const COUNT: usize = 10_000;
-    let server = peer.start("0", "")?;
-    let before = server.memory()?;
-    let mut load = Load::new(server.address())?;
-    load.connect(COUNT, Kind::Drain)?;
-    load.run(Duration::from_secs(2))?;
-    Ok(server.memory()?.saturating_sub(before) / COUNT as u64)
-}
-
-fn late(peer: &Peer) -> io::Result<f64> {
-    let server = peer.start("0", "--preload 10000")?;
-    let mut times = Vec::new();
-    for _ in 0..51 {
-        let mut load = Load::new(server.address())?;
-        let start = Instant::now();
-        load.connect(1, Kind::LateJoiner)?;
-        let has_all = |report: &Report| report.deliveries() >= 10_000.0;
-        let report = complete(load.run_until(Duration::from_secs(5), has_all)?)?;
-        if !has_all(&report) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
-}
-
-/// Raises the rate by half every second, from 20,000 deliveries a second, until p99 exceeds a
-/// second.
-fn ramp(peer: &Peer, subscribers: usize) -> io::Result<Vec<Step>> {
+/// Raises the rate by half every second, from 20,000 deliveries a second.
+fn saturation(peer: &Peer, subscribers: usize) -> Vec<Step> {
     let rate = 20_000 / subscribers;
-    let server = peer.start("0", &format!("--ramp {rate}:1.5:1:3"))?;
-    let mut load = Load::new(server.address())?;
-    load.connect(subscribers, Kind::Reader)?;
-    load.run(Duration::from_millis(100))?;
-    let mut steps = Vec::new();
-    for _ in 0..30 {
-        let before = server.cpu()?;
-        let report = complete(load.run(Duration::from_secs(1))?)?;
-        let cpu = server.cpu()?.since(before).total().as_secs_f64();
-        if report.deliveries() == 0.0 {
-            break;
-        }
-        steps.push(Step {
-            rate: report.rate(),
-            rate_of_core: report.deliveries() / cpu,
-            p99: report.p99().as_secs_f64(),
-        });
-        if report.p99() > Duration::from_secs(1) {
-            break;
-        }
-    }
-    Ok(steps)
-}
-
-fn complete(report: Report) -> io::Result<Report> {
-    match (report.holes, report.closed) {
-        (0, 0) => Ok(report),
-        (holes, closed) => Err(io::Error::other(format!(
-            "{holes} events out of order, {closed} connections closed"
-        ))),
-    }
+    let server = peer.start("0", &format!("--ramp {rate}:1.5:1:3"));
+    let steps = server.and_then(|server| ramp(&server, subscribers));
+    reported(peer, "saturation", steps).unwrap_or_default()
 }

@@ -42,7 +42,7 @@ impl Publishers {
     }
 }
 
-/// Publishes into each topic from a thread on a core of its own, and returns the sum of the
+/// Publishes into the topics, each from one thread pinned to one core. Returns the sum of the
 /// rates.
 fn publish(topics: &[Topic]) -> io::Result<f64> {
     let data = "x".repeat(100);

@@ -260,7 +260,7 @@ fn first_event(runtime: &Runtime, server: SocketAddr) -> io::Result<()> {
     runtime.block_on(read_async(server, 1))
 }
 
-/// Runs in a runtime of its own, so that no task of an HTTP library keeps a connection open.
+/// Creates a runtime for the measurement alone, so that no task of an HTTP library outlives it.
 fn block_on(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     Builder::new_current_thread()
         .enable_all()

@@ -9,11 +9,12 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, id};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use sse_net_benches::ask::{measure, request};
 use sse_net_benches::load::{Kind, Load, Report};
+use sse_net_benches::measure::{Step, idle_memory, late_joiner, ramp};
 use sse_net_benches::peers;
 use sse_net_benches::probe::Probes;
 use sse_net_benches::process::{Cpu, Server};
@@ -155,8 +156,7 @@ impl Delivered {
         load.connect(subscribers, Kind::Reader)?;
         load.run(seconds(1))?;
         let before = server.cpu()?;
-        let report = load.run(seconds(4))?;
-        check(&report)?;
+        let report = load.run(seconds(4))?.complete()?;
         Ok(Self {
             cpu: server.cpu()?.since(before),
             events: report.deliveries(),
@@ -187,15 +187,6 @@ impl Delivered {
     }
 }
 
-fn check(report: &Report) -> io::Result<()> {
-    match (report.holes, report.closed) {
-        (0, 0) => Ok(()),
-        (holes, closed) => Err(io::Error::other(format!(
-            "{holes} events out of order, {closed} connections closed"
-        ))),
-    }
-}
-
 /// Measures the deliveries per second at which the p99 latency exceeds a second.
 fn saturation() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -206,7 +197,7 @@ fn saturation() -> io::Result<Vec<Row>> {
             subscribers,
         )?;
         let hyper = saturate(&format!("hyper --ramp {rate}:1.4:1:4"), subscribers)?;
-        let mut row = |what: &str, theirs: Saturated, least: f64| {
+        let mut row = |what: &str, theirs: Step, least: f64| {
             let ratio = ours.rate / theirs.rate;
             let measured = format!(
                 "{ratio:.2} × ({:.2} of {:.2} M/s), by CPU time of the server {:.2} ×",
@@ -224,40 +215,13 @@ fn saturation() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The maximum of deliveries per second.
-#[derive(Debug, Clone, Copy, Default)]
-struct Saturated {
-    rate: f64,
-    /// Per second of the server's CPU time, because it may share its core.
-    rate_of_core: f64,
-}
-
-fn saturate(command: &str, subscribers: usize) -> io::Result<Saturated> {
-    let server = Server::start_on("0", command)?;
-    let mut load = Load::new(server.address())?;
-    load.connect(subscribers, Kind::Reader)?;
-    load.run(Duration::from_millis(100))?;
-    let mut best = Saturated::default();
-    for _ in 0..40 {
-        let (before, own) = (server.cpu()?, Cpu::of(id())?);
-        let report = load.run(seconds(1))?;
-        check(&report)?;
-        let cpu = server.cpu()?.since(before).total().as_secs_f64();
-        eprintln!(
-            "{command}: {:.2} M/s, p99 {:.1?}, CPU {cpu:.2} s, of load {:.2?}",
-            report.rate() / 1e6,
-            report.p99(),
-            Cpu::of(id())?.since(own).total(),
-        );
-        if report.p99() > seconds(1) || report.deliveries() == 0.0 {
-            break;
-        }
-        if report.rate() > best.rate {
-            best.rate = report.rate();
-            best.rate_of_core = report.deliveries() / cpu;
-        }
-    }
-    Ok(best)
+/// Returns the second with the most deliveries.
+fn saturate(command: &str, subscribers: usize) -> io::Result<Step> {
+    eprintln!("{command}");
+    let steps = ramp(&Server::start_on("0", command)?, subscribers)?;
+    let timely = steps.into_iter().filter(Step::is_timely);
+    let best = timely.max_by(|one, other| one.rate.total_cmp(&other.rate));
+    best.ok_or(io::ErrorKind::TimedOut.into())
 }
 
 /// Measures the CPU time with a linger of 10 ms, compared with a loop without one.
@@ -287,7 +251,7 @@ fn linger() -> io::Result<Vec<Row>> {
 
 /// Measures the memory of an idle subscriber.
 fn memory() -> io::Result<Vec<Row>> {
-    let each = idle("fanout")?;
+    let each = idle_memory(&Server::start("fanout")?)?;
     let measured = format!("{each} bytes");
     Ok(vec![Row::new(
         "idle subscriber",
@@ -295,17 +259,6 @@ fn memory() -> io::Result<Vec<Row>> {
         "≤ 512 bytes",
         each <= 512,
     )])
-}
-
-/// Measures the memory per subscriber.
-fn idle(command: &str) -> io::Result<u64> {
-    const SUBSCRIBERS: usize = 10_000;
-    let server = Server::start(command)?;
-    let before = server.memory()?;
-    let mut load = Load::new(server.address())?;
-    load.connect(SUBSCRIBERS, Kind::Reader)?;
-    load.run(seconds(2))?;
-    Ok(server.memory()?.saturating_sub(before) / SUBSCRIBERS as u64)
 }
 
 /// Measures connect, request head, upgrade and close.
@@ -382,15 +335,14 @@ fn flooded(command: &str) -> io::Result<f64> {
     let mut load = Load::new(server.address())?;
     load.connect(1, Kind::Drain)?;
     load.run(Duration::from_millis(500))?;
-    let report = load.run(seconds(3))?;
-    check(&report)?;
+    let report = load.run(seconds(3))?.complete()?;
     Ok(report.bytes as f64 / report.time.as_secs_f64())
 }
 
 /// Measures the replay of 10,000 events to a new client.
 fn late() -> io::Result<Vec<Row>> {
-    let ours = joined("fanout --preload 10000")?;
-    let bare = joined("bare --preload 10000")?;
+    let ours = late_joiner(&Server::start("fanout --preload 10000")?)?;
+    let bare = late_joiner(&Server::start("bare --preload 10000")?)?;
     let ratio = ours.as_secs_f64() / bare.as_secs_f64();
     let measured = format!("{ratio:.2} × ({ours:.2?} of {bare:.2?})");
     Ok(vec![Row::new(
@@ -401,25 +353,6 @@ fn late() -> io::Result<Vec<Row>> {
     )])
 }
 
-/// Returns the median.
-fn joined(command: &str) -> io::Result<Duration> {
-    let server = Server::start(command)?;
-    let mut times = Vec::new();
-    for _ in 0..101 {
-        let mut load = Load::new(server.address())?;
-        let start = Instant::now();
-        load.connect(1, Kind::LateJoiner)?;
-        let report = load.run_until(seconds(2), |report| report.deliveries() >= 10_000.0)?;
-        times.push(start.elapsed());
-        check(&report)?;
-        if report.deliveries() < 10_000.0 {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-    }
-    times.sort();
-    Ok(times[times.len() / 2])
-}
-
 /// Measures healthy clients among clients that never read or send their heads slowly.
 fn hostile() -> io::Result<Vec<Row>> {
     let command = "fanout --rate 25 --size 8192";
@@ -428,8 +361,7 @@ fn hostile() -> io::Result<Vec<Row>> {
     let mut load = Load::new(server.address())?;
     load.connect(1_000, Kind::Reader)?;
     load.run(seconds(1))?;
-    let alone = load.run(seconds(5))?;
-    check(&alone)?;
+    let alone = load.run(seconds(5))?.complete()?;
     let memory = server.memory()?;
 
     load.connect(1_000, Kind::Stuck)?;
@@ -468,7 +400,7 @@ fn churn() -> io::Result<Vec<Row>> {
     for _ in 0..10 {
         let mut load = Load::new(server.address())?;
         load.connect(SUBSCRIBERS, Kind::Reader)?;
-        check(&load.run(Duration::from_millis(500))?)?;
+        load.run(Duration::from_millis(500))?.complete()?;
         drop(load);
         sleep(Duration::from_millis(500));
         memory.push(server.memory()?);
@@ -517,7 +449,10 @@ fn body() -> io::Result<Vec<Row>> {
         let what = format!("{subscribers} × {rate}/s beside axum");
         rows.push(Row::new(&what, &measured, "≤ 0.85 ×", ratio <= 0.85));
     }
-    let (ours, axum) = (idle("body --rate 1")?, idle("axum --rate 1")?);
+    let (ours, axum) = (
+        idle_memory(&Server::start("body --rate 1")?)?,
+        idle_memory(&Server::start("axum --rate 1")?)?,
+    );
     let ratio = ours as f64 / axum as f64;
     let measured = format!("{ratio:.2} × ({ours} of {axum} bytes)");
     let what = "subscriber beside axum";
@@ -705,8 +640,7 @@ fn probe(command: &str) -> io::Result<Probes> {
     let address = server.address();
     let probing = thread::spawn(move || Probes::measure(address, time));
     while !probing.is_finished() {
-        let report = load.run(Duration::from_millis(100))?;
-        check(&report)?;
+        load.run(Duration::from_millis(100))?.complete()?;
     }
     probing.join().map_err(|_| io::ErrorKind::Other)?
 }
@@ -744,7 +678,8 @@ fn own_topics() -> io::Result<Vec<Row>> {
         all[all.len() / 2]
     });
     let ratio = own / one;
-    let more = idle("fanout --own 10001")?.saturating_sub(idle("fanout")?);
+    let more = idle_memory(&Server::start("fanout --own 10001")?)?
+        .saturating_sub(idle_memory(&Server::start("fanout")?)?);
     Ok(vec![
         Row::new(
             "CPU per event, beside one topic",
