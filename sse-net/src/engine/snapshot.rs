@@ -1,8 +1,9 @@
 //! The counters of an engine.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use crate::stats::{Metric, metric, push_sample};
 
 /// The state and the counters of a hub's engine at one time.
 ///
@@ -81,97 +82,114 @@ impl EngineSnapshot {
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::with_capacity(2 << 10);
-        let mut push = |name: &str, kind: &str, help: &str, value: f64| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "# HELP sse_engine_{name} {help}\n# TYPE sse_engine_{name} {kind}\n\
-                 sse_engine_{name} {value}"
-            );
-        };
-        #[expect(clippy::cast_precision_loss, reason = "as in Prometheus")]
-        let number = |count: u64| count as f64;
-        let gauges = [
-            (
-                "ready",
-                "Whether the node is connected and up to date.",
-                f64::from(u8::from(self.is_ready)),
-            ),
-            (
-                "tick_age_seconds",
-                "The time since the node last knew the hub's last ID.",
-                self.tick_age.as_secs_f64(),
-            ),
-            (
-                "queued_batches",
-                "Batches of events that wait for the engine.",
-                number(self.queued as u64),
-            ),
-            (
-                "queued_bytes",
-                "Bytes of events that wait for the engine.",
-                number(self.queued_bytes as u64),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            push(name, "gauge", help, value);
+        push_sample(&mut text, &READY, "gauge", u8::from(self.is_ready));
+        push_sample(&mut text, &TICK_AGE, "gauge", self.tick_age.as_secs_f64());
+        for (metric, value) in self.gauges() {
+            push_sample(&mut text, &metric, "gauge", value);
         }
-        for (name, help, value) in self.counters() {
-            push(name, "counter", help, number(value));
+        for (metric, value) in self.counters() {
+            push_sample(&mut text, &metric, "counter", value);
         }
         text
     }
 
-    const fn counters(&self) -> [(&'static str, &'static str, u64); 9] {
+    const fn gauges(&self) -> [(Metric, usize); 2] {
         [
             (
-                "connects_total",
-                "Connections that have been made.",
+                metric(
+                    "sse_engine_queued_batches",
+                    "Batches of events that wait for the engine.",
+                ),
+                self.queued,
+            ),
+            (
+                metric(
+                    "sse_engine_queued_bytes",
+                    "Bytes of events that wait for the engine.",
+                ),
+                self.queued_bytes,
+            ),
+        ]
+    }
+
+    const fn counters(&self) -> [(Metric, u64); 9] {
+        [
+            (
+                metric(
+                    "sse_engine_connects_total",
+                    "Connections that have been made.",
+                ),
                 self.connects,
             ),
             (
-                "stored_total",
-                "Events that the engine has confirmed.",
+                metric(
+                    "sse_engine_stored_total",
+                    "Events that the engine has confirmed.",
+                ),
                 self.stored,
             ),
             (
-                "failed_total",
-                "Events that the engine has refused or not confirmed.",
+                metric(
+                    "sse_engine_failed_total",
+                    "Events that the engine has refused or not confirmed.",
+                ),
                 self.failed,
             ),
             (
-                "dropped_total",
-                "Events that were dropped from a full queue.",
+                metric(
+                    "sse_engine_dropped_total",
+                    "Events that were dropped from a full queue.",
+                ),
                 self.dropped,
             ),
             (
-                "received_total",
-                "Events that the node has received.",
+                metric(
+                    "sse_engine_received_total",
+                    "Events that the node has received.",
+                ),
                 self.received,
             ),
             (
-                "filled_total",
-                "Missing notifications whose events were read in time.",
+                metric(
+                    "sse_engine_filled_total",
+                    "Missing notifications whose events were read in time.",
+                ),
                 self.filled,
             ),
             (
-                "gaps_total",
-                "Topics of which events were missed.",
+                metric(
+                    "sse_engine_gaps_total",
+                    "Topics of which events were missed.",
+                ),
                 self.gaps,
             ),
             (
-                "lost_total",
-                "Events of this node that the engine has lost.",
+                metric(
+                    "sse_engine_lost_total",
+                    "Events of this node that the engine has lost.",
+                ),
                 self.lost,
             ),
             (
-                "skipped_total",
-                "Entries and notifications that are not events.",
+                metric(
+                    "sse_engine_skipped_total",
+                    "Entries and notifications that are not events.",
+                ),
                 self.skipped,
             ),
         ]
     }
 }
+
+const READY: Metric = metric(
+    "sse_engine_ready",
+    "Whether the node is connected and up to date.",
+);
+
+const TICK_AGE: Metric = metric(
+    "sse_engine_tick_age_seconds",
+    "The time since the node last knew the hub's last ID.",
+);
 
 #[cfg(test)]
 mod tests {

@@ -3,12 +3,12 @@
 use super::{Snapshot, TopicSnapshot};
 
 /// A name, and a sentence for those who read it.
-pub(super) struct Metric {
+pub(crate) struct Metric {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
 }
 
-const fn metric(name: &'static str, help: &'static str) -> Metric {
+pub(crate) const fn metric(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help }
 }
 
@@ -135,7 +135,7 @@ impl Snapshot {
 type OfTopic = (Metric, fn(&TopicSnapshot) -> u64);
 
 impl TopicSnapshot {
-    /// Those of a topic that is counted by itself.
+    /// The counters of a topic that is counted individually.
     pub(super) const METRICS: [OfTopic; 2] = [
         (
             metric("sse_topic_published_total", "Events published to a topic."),

@@ -16,6 +16,10 @@ use sse_core::{EventId, Resume};
 #[cfg(feature = "http")]
 use crate::unwind::Panicked;
 
+#[cfg(feature = "redis")]
+pub(crate) use metric::{Metric, metric};
+#[cfg(feature = "redis")]
+pub(crate) use prometheus::push_sample;
 pub use topics::{HubSnapshot, TopicSnapshot};
 pub(crate) use topics::{Meter, Meters};
 

@@ -29,12 +29,10 @@ impl Snapshot {
     pub fn to_prometheus(&self) -> String {
         let mut text = String::with_capacity(4 << 10);
         for (metric, value) in self.gauges() {
-            push_metric(&mut text, &metric, "gauge");
-            push_value(&mut text, metric.name, "", value);
+            push_sample(&mut text, &metric, "gauge", value);
         }
         for (metric, value) in self.counters() {
-            push_metric(&mut text, &metric, "counter");
-            push_value(&mut text, metric.name, "", value);
+            push_sample(&mut text, &metric, "counter", value);
         }
         push_metric(&mut text, &DISCONNECTS, "counter");
         for (reason, value) in self.disconnects() {
@@ -48,13 +46,12 @@ impl Snapshot {
 impl HubSnapshot {
     /// Returns the counters in the text format that Prometheus reads.
     ///
-    /// The topics that are counted by themselves have the label `topic`; the sums of the others are
-    /// metrics of their own, such as `sse_other_topics_published_total`.
+    /// Individually counted topics have the label `topic`. The sums of the other topics are separate
+    /// metrics, such as `sse_other_topics_published_total`.
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::with_capacity(4 << 10);
-        push_metric(&mut text, &TOPICS, "gauge");
-        push_value(&mut text, TOPICS.name, "", self.topics);
+        push_sample(&mut text, &TOPICS, "gauge", self.topics);
         for (metric, of) in TopicSnapshot::METRICS {
             push_metric(&mut text, &metric, "counter");
             for topic in &self.counted {
@@ -64,11 +61,16 @@ impl HubSnapshot {
             }
         }
         for (metric, of) in TopicSnapshot::SUMS {
-            push_metric(&mut text, &metric, "counter");
-            push_value(&mut text, metric.name, "", of(&self.others));
+            push_sample(&mut text, &metric, "counter", of(&self.others));
         }
         text
     }
+}
+
+/// Appends a metric with one value.
+pub(crate) fn push_sample(text: &mut String, metric: &Metric, kind: &str, value: impl Display) {
+    push_metric(text, metric, kind);
+    push_value(text, metric.name, "", value);
 }
 
 fn push_metric(text: &mut String, Metric { name, help }: &Metric, kind: &str) {

@@ -1,4 +1,4 @@
-//! Counters of the topics of a hub: of some by themselves, of the others together.
+//! Counters of the topics of a hub: some individually, the others as sums.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The counters of the topics of a [`Hub`](crate::Hub) at one time, since its start.
 ///
-/// [`HubConfig::max_counted_topics`](crate::HubConfig::max_counted_topics) topics are counted by
-/// themselves: the first ones that were created. A topic that is dropped and created anew
+/// [`HubConfig::max_counted_topics`](crate::HubConfig::max_counted_topics) topics are counted
+/// individually: the first ones that were created. A topic that is dropped and created anew
 /// continues its counters, so none of them ever falls.
 /// [`to_prometheus`](Self::to_prometheus) returns them as text for Prometheus.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
