@@ -1,4 +1,4 @@
-//! What systemd and its like pass to a program, and what they are told.
+//! Sockets that systemd passes to a program, and the notices that the program sends.
 //!
 //! Without them, nothing here has an effect.
 
@@ -82,7 +82,7 @@ enum Notice {
     Watchdog,
 }
 
-/// A notice that cannot be sent is lost: the program goes on without its supervisor.
+/// A notice that cannot be sent is lost: the program continues without its supervisor.
 #[cfg(target_os = "linux")]
 fn notify(notice: Notice) {
     use sd_notify::NotifyState;

@@ -61,10 +61,10 @@ impl Feed {
         Ok(self.topic.finish(Some(&close))?)
     }
 
-    /// Tells the clients that the server is stopped on purpose.
+    /// Publishes the event by which pages show a restart, and not a crash.
     pub(crate) fn announce_restart(&self) {
         let restarting = Event::new().event(RESTARTING).data("");
-        // A feed that is over has no clients to tell.
+        // A finished feed has no clients.
         let _ = self.topic.publish(&restarting);
     }
 
@@ -115,7 +115,7 @@ struct Tick {
 }
 
 /// Returns an entry of a made-up lighthouse's log. It depends on the time alone, so that the log
-/// goes on smoothly after a restart.
+/// continues smoothly after a restart.
 fn log_entry() -> String {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
     let time = elapsed.map_or(0.0, |elapsed| elapsed.as_secs_f64());

@@ -107,7 +107,7 @@ impl HubConfig {
         self
     }
 
-    /// The maximum number of topics that [`Hub::stats`](crate::Hub::stats) counts by themselves.
+    /// The maximum number of topics that [`Hub::stats`](crate::Hub::stats) counts individually.
     ///
     /// Default: 100, the first that are created; the others are summed. A counter is kept, with
     /// the name of its topic, as long as the hub.

@@ -1,4 +1,4 @@
-//! Catching up with the engine, and repairing what was missed.
+//! Catching up with the engine, and filling holes.
 
 use std::mem;
 use std::sync::Arc;
@@ -128,8 +128,8 @@ impl Follower {
 
     /// Begins anew after the engine has lost the mark: events after `last` are lost.
     ///
-    /// Topics are read before the epochs change, so that nobody joins what is lost, and again
-    /// after it, if they have subscribers: these are judged then.
+    /// Topics are read before the epochs change, so that no client joins at a lost event. Those
+    /// with subscribers are read again afterwards: the subscribers are judged then.
     async fn begin_anew(
         &mut self,
         link: &mut Link,
@@ -154,7 +154,7 @@ impl Follower {
         self.read_anew(link, &topics, until).await?;
         self.epochs = epochs.clone();
         self.hub.set_epochs(epochs);
-        let followed = topics.iter().filter(|topic| topic.has_subscriptions());
+        let followed = topics.iter().filter(|topic| topic.is_followed());
         let followed: Vec<_> = followed.cloned().collect();
         self.read_anew(link, &followed, until).await?;
         self.changed.extend(topics);
@@ -197,7 +197,7 @@ impl Follower {
         }
         for entry in reading.entries {
             if entry.before.min(until) > tip {
-                // What comes before it has been evicted, or somebody has deleted it.
+                // Earlier events have been evicted, or another program has deleted them.
                 evicted = entry.before.min(until);
                 (tip, events) = (evicted, Vec::new());
             }
@@ -245,10 +245,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Gives clients of topics with a hole a gap event.
+    /// Ends the streams of topics with a hole, so that their clients receive a gap event.
     ///
     /// Everything in such a topic counts as evicted up to an ID that no event has, and that is
-    /// later than every position. So all of its streams end, and their clients come back.
+    /// later than every position. So all of its streams end, and their clients reconnect.
     pub(super) async fn report_gaps(&mut self, link: &mut Link) -> Result<(), Broken> {
         while !self.gapped.is_empty() {
             if self.take_tick(link, true, Scope::Unread).await?.is_some() {

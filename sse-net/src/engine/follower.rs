@@ -40,7 +40,7 @@ pub(super) struct Follower {
     /// Topics that had a hole, with the ID up to which their events count as evicted, and until
     /// when. A topic may be dropped and created anew meanwhile.
     pub(super) holes: HashMap<Arc<str>, (LogId, Instant)>,
-    /// Notifications that have come and are not appended yet.
+    /// Notifications that have not been appended yet.
     pub(super) backlog: VecDeque<Notification>,
     /// Topics with events after the mark that clients see.
     pub(super) changed: Vec<Arc<Shared>>,
@@ -49,7 +49,7 @@ pub(super) struct Follower {
     next_comparison: Instant,
 }
 
-/// What a catch-up is for.
+/// The topics that a catch-up reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
     /// New topics, and the last ID of the hub.
@@ -58,7 +58,7 @@ pub(super) enum Scope {
     All,
 }
 
-/// What has been done with the backlog.
+/// The progress with the backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Processed {
     Part,
@@ -171,7 +171,7 @@ impl Follower {
         }
     }
 
-    /// Moves what has come to the backlog.
+    /// Moves received notifications to the backlog.
     fn collect(&mut self, link: &Link) -> Result<(), Broken> {
         if self.shared.is_broken(link.number) {
             return Err(Broken("the connection for commands has ended".to_owned()));
@@ -212,7 +212,7 @@ impl Follower {
         Ok(processed)
     }
 
-    /// Makes what has been appended visible.
+    /// Makes the appended events visible.
     pub(super) fn show(&mut self) {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable_by_key(Arc::as_ptr);
@@ -265,7 +265,7 @@ impl Follower {
         }
     }
 
-    /// Appends what has been read after the topic's tip, up to an ID.
+    /// Appends the events that have been read after the topic's tip, up to an ID.
     pub(super) fn append_reading(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
         self.shared
             .counters

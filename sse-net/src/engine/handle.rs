@@ -23,7 +23,7 @@ impl Hub {
     ///
     /// A topic is read from the engine when this node uses it first. A hub costs two connections
     /// and two tasks of the current runtime, however many topics it has, and its memory is that
-    /// of a hub without an engine. [`Engine`] has the guarantees and what is not supported.
+    /// of a hub without an engine. [`Engine`] lists the guarantees and the unsupported features.
     ///
     /// Dropping the last handle of the hub and its topics closes the connections once queued
     /// events have been sent, after five seconds at the latest.
@@ -63,7 +63,7 @@ impl Hub {
     }
 }
 
-/// What the handles of a hub have of its engine. Dropping it ends the tasks.
+/// The engine as the handles of a hub share it. Dropping it ends the tasks.
 struct Handle(Arc<EngineShared>);
 
 impl Storage for Handle {

@@ -39,7 +39,7 @@ impl Keys {
         format!("{}events:{topic}", self.prefix)
     }
 
-    /// String: the ID of what was published under a key.
+    /// String: the ID of the event that was published under a key.
     pub(super) fn once(&self, key: &str) -> String {
         format!("{}once:{key}", self.prefix)
     }

@@ -120,7 +120,7 @@ async fn primary(connection: &mut MultiplexedConnection) -> Result<String, Broke
     }
 }
 
-/// What a server has sent by itself, in its order.
+/// Messages of a server that are no replies, in their order.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -131,7 +131,7 @@ pub(super) struct Inbox {
 struct State {
     pushes: VecDeque<Push>,
     bytes: usize,
-    /// The connection has ended, or more has come than there is room for.
+    /// The connection has ended, or the inbox has overflowed.
     is_broken: bool,
     skipped: u64,
 }
@@ -160,7 +160,7 @@ impl Inbox {
                 state.bytes += len + OVERHEAD;
                 state.pushes.push_back(push);
                 if state.bytes > MAX_BYTES {
-                    // What is dropped is read from the streams after a reconnect.
+                    // The dropped events are read from the streams after a reconnect.
                     state.pushes.clear();
                     (state.bytes, state.is_broken) = (0, true);
                 }
@@ -172,7 +172,7 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// Takes what has come, and the number of messages that were skipped.
+    /// Takes the received messages, and the number of those that were skipped.
     pub(super) fn take(&self) -> Result<(VecDeque<Push>, u64), Broken> {
         let mut state = lock(&self.state);
         if state.is_broken {
@@ -183,14 +183,14 @@ impl Inbox {
         Ok((std::mem::take(&mut state.pushes), skipped))
     }
 
-    /// Puts back what has not been looked at.
+    /// Puts back messages that have not been processed.
     pub(super) fn put_back(&self, mut rest: VecDeque<Push>) {
         let mut state = lock(&self.state);
         rest.append(&mut state.pushes);
         state.pushes = rest;
     }
 
-    /// Waits until something may have come.
+    /// Waits until there may be a message.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
     }
@@ -219,7 +219,7 @@ const CHANNELS: usize = 500;
 /// The most bytes of notifications that wait for the node.
 const MAX_BYTES: usize = 64 << 20;
 
-/// What a notification takes beside its bytes.
+/// The memory of a notification beside its bytes.
 const OVERHEAD: usize = 256;
 
 #[cfg(test)]

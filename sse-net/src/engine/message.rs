@@ -1,4 +1,4 @@
-//! What Redis sends: notifications, ticks, and entries of streams. Anything else is skipped.
+//! Parses notifications, ticks and entries of streams. Anything else is skipped.
 
 use redis::Value;
 use sse_core::{Encoded, Epoch, Epochs, LogId};

@@ -4,18 +4,19 @@
 //! topic, and notifies the nodes. These rules keep the order of the hub on every node.
 //!
 //! *One writer.* Only the task of the subscription changes logs and the mark ([`Follower`]).
-//! A notification moves the mark to its ID. A node hears only its own topics, so its mark may lie
-//! behind the hub's last ID. A *tick* moves it there: a script that notifies this node of the
-//! last ID. When it has come through the subscription, so has everything before it.
+//! A notification moves the mark to its ID. A node receives the notifications of its own topics
+//! only, so its mark may be before the hub's last ID. A *tick* moves it there: a script that
+//! notifies this node of the last ID. Notifications arrive in order, so after the tick the node
+//! has received all earlier ones.
 //!
 //! *Catching up.* After a reconnect, for a topic that is used first, and when an epoch has
-//! changed, the node subscribes, waits for a tick, reads what is missing up to the tick's ID, and
-//! then moves the mark to it.
+//! changed, the node subscribes, waits for a tick, reads the missing events up to the tick's ID,
+//! and then moves the mark to it.
 //!
 //! *Epochs.* Another primary may lack the last events of the one before. So its first ID begins
-//! a new epoch; see [`sse_core::Epochs`]. If the node's mark is not known any more, everything on
-//! this node is read anew, and streams that may have written a lost ID end. Their clients come
-//! back and receive a gap event.
+//! a new epoch; see [`sse_core::Epochs`]. If the node's mark is not known any more, all topics of
+//! this node are read anew, and streams that may have written a lost ID end. Their clients
+//! reconnect and receive a gap event.
 //!
 //! *Holes.* Each event names the one before it in its topic. A missing one is read from the
 //! stream if the mark has not passed it; otherwise clients of the topic receive a gap event.
@@ -45,7 +46,7 @@ use redis::{IntoConnectionInfo, ProtocolVersion};
 pub use error::EngineError;
 pub use snapshot::EngineSnapshot;
 
-/// Settings of an engine: where Redis is, and what happens while it is away.
+/// Settings of an engine: the Redis server, and the queue for events while it is away.
 ///
 /// ```no_run
 /// use sse_net::{Engine, Event, Hub, HubConfig};
@@ -86,7 +87,7 @@ pub struct Engine {
     forget_after: Duration,
 }
 
-/// What happens to an event that does not fit in the queue for the engine.
+/// The treatment of an event that does not fit in the queue for the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenQueueFull {
@@ -137,19 +138,19 @@ impl Engine {
         }
     }
 
-    /// Sets the most bytes of events that wait for Redis. Default: 16 MiB.
+    /// Sets the maximum number of bytes of events that wait for Redis. Default: 16 MiB.
     pub const fn queue_bytes(mut self, count: usize) -> Self {
         self.queue_bytes = count;
         self
     }
 
-    /// Sets what happens when they are more. Default: refuse.
+    /// Sets the treatment of events beyond [`queue_bytes`](Self::queue_bytes). Default: refuse.
     pub const fn when_full(mut self, action: WhenQueueFull) -> Self {
         self.when_full = action;
         self
     }
 
-    /// Sets how long the key of a [`publish_once`](crate::Topic::publish_once) is remembered.
+    /// Sets the time for which a key of [`publish_once`](crate::Topic::publish_once) is stored.
     ///
     /// Default: one hour.
     pub const fn key_age(mut self, age: Duration) -> Self {
@@ -157,11 +158,10 @@ impl Engine {
         self
     }
 
-    /// Sets after which time without an event a topic is removed from Redis. Default: 7 days.
+    /// Sets the time without events after which a topic is removed from Redis. Default: 7 days.
     ///
-    /// Its events are removed, too, also if the retention has no age. It should be longer than
-    /// clients are away: one that comes back later may receive a gap event for a topic in which
-    /// it has missed nothing.
+    /// Its events are removed, too, even if the retention has no age. A client that reconnects
+    /// after a longer time may receive a gap event for a topic in which it has missed nothing.
     pub const fn forget_after(mut self, age: Duration) -> Self {
         self.forget_after = age;
         self

@@ -128,7 +128,7 @@ impl Queue {
     }
 }
 
-/// What a batch and an event take beside their bytes.
+/// The memory of a batch and of an event beside their bytes.
 const OVERHEAD: usize = 256;
 
 /// The most batches that are sent at a time.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::ConnectionInfo;
 use tokio::sync::{Notify, watch};
@@ -37,7 +37,7 @@ pub(super) struct EngineShared {
 
 impl EngineShared {
     pub(super) fn new(engine: &Engine) -> Self {
-        let millis = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(MAX_AGE);
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(MAX_AGE);
         Self {
             connection: engine.connection.clone(),
             keys: Arc::new(Keys::new(&engine.hub)),
@@ -78,7 +78,7 @@ impl EngineShared {
         self.broken.load(Ordering::Relaxed) >= number
     }
 
-    /// Returns `true` if somebody waits for a look at the hub's last ID.
+    /// Returns `true` if a caller waits for a look at the hub's last ID.
     pub(super) fn is_requested(&self) -> bool {
         *self.looked.borrow() < self.requested.load(Ordering::Relaxed)
     }

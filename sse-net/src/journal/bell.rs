@@ -23,7 +23,7 @@ pub(crate) struct Bell {
 pub(crate) enum Urgency {
     /// There is something to do.
     Usual = 1,
-    /// Somebody waits for it.
+    /// A caller waits for the result.
     High = 2,
 }
 

@@ -27,7 +27,7 @@ pub(super) trait Disk: Send + Sync {
         self.create_dirs(parent)?;
         self.create_dir(dir)?;
         self.sync_dir(parent).inspect_err(|_| {
-            let _ = self.remove_dir(dir); // Else the next attempt would not sync it.
+            let _ = self.remove_dir(dir); // Otherwise the next attempt would not sync it.
         })
     }
 

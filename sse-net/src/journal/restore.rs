@@ -147,7 +147,7 @@ impl Contents {
     }
 
     /// Adds the epochs and the last entries of a segment, and returns whether they are enough.
-    /// Else the whole segment is to be added, too, which overlaps.
+    /// If they are not, add the whole segment, too: entries may overlap.
     fn add_end(&mut self, bytes: &[u8], retention: (Retention, Duration)) -> bool {
         let is_epoch = |(_, entry): &_| matches!(entry, Entry::Epoch(..));
         let (end, from) = (Segment::end(bytes, END), &mut LogId::default());

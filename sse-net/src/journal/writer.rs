@@ -38,7 +38,7 @@ pub(super) struct Writer {
     /// The entries that are written next.
     pub(super) batch: Vec<u8>,
     pub(super) pause_until: Duration,
-    /// Nothing is written before, unless somebody waits for it.
+    /// Nothing is written before this time, unless a caller waits for it.
     pub(super) linger_until: Duration,
     pub(super) sync_at: Option<Duration>,
     pub(super) check_at: Duration,
@@ -85,7 +85,7 @@ pub(super) enum Rest {
     None,
     /// Not before this time of the steady clock.
     Pause(Duration),
-    /// At this time of the steady clock, or when somebody waits for something.
+    /// At this time of the steady clock, or when a caller waits for an event.
     Linger(Duration),
     /// At this time of the steady clock, or when there is something to do.
     Until(Duration),
@@ -315,8 +315,9 @@ const MAX_IDLE: usize = 256 << 10;
 /// 30 µs of CPU time, whatever its length.
 pub(super) const PAUSE: Duration = Duration::from_micros(500);
 
-/// How long events wait after a batch that nobody follows, unless somebody waits for them. A
-/// publisher on another core pays for each batch, too, because the writer reads its memory.
+/// The time for which events wait after a batch of topics without subscribers, unless a caller
+/// waits for them. A publisher on another core pays for each batch, too, because the writer reads
+/// its memory.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// How often the journal looks whether its files are still there.

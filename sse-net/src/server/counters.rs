@@ -6,7 +6,7 @@ use super::health::{Health, Readiness};
 use crate::stats::{Snapshot, Stats};
 use crate::transport::limit::Limit;
 
-/// What a [`Snapshot`] of a server is taken from, and its [`Readiness`].
+/// The sources of a server's [`Snapshot`] and [`Readiness`].
 #[derive(Debug)]
 pub(super) struct Counters {
     pub(super) stats: Arc<Stats>,

@@ -31,7 +31,7 @@ use crate::shard::Pulse;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It can.
+    /// The server can take another client.
     Ready,
     /// It has as many connections as [`Config::max_connections`](crate::Config::max_connections)
     /// allows.
@@ -68,7 +68,7 @@ impl From<Readiness> for Response {
     }
 }
 
-/// What the readiness of a server is judged from.
+/// The state from which the readiness of a server is judged.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// The tasks that accept connections.

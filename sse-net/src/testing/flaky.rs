@@ -54,7 +54,7 @@ pub struct FlakyServer {
     accepting: JoinHandle<()>,
 }
 
-/// What a [`FlakyServer`] does with a connection, step by step.
+/// The script of a [`FlakyServer`] for one connection, step by step.
 ///
 /// A body is chunked, so that a client can see whether it is complete.
 #[derive(Debug, Clone)]

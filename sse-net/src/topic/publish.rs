@@ -301,7 +301,7 @@ impl Topic {
             id,
             before,
             last,
-            topic: Arc::as_ptr(&self.shared).addr(),
+            topic: self.address(),
             storage,
             outcome: None,
         }
@@ -336,7 +336,7 @@ pub struct Published {
     /// The address of the topic.
     pub(crate) topic: usize,
     pub(crate) storage: Option<Arc<dyn Storage>>,
-    /// With an engine, what it makes of the event.
+    /// With an engine, the receiver of its outcome.
     pub(crate) outcome: Option<watch::Receiver<Option<Outcome>>>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) trait Storage: Any + Send + Sync {
     /// Called after events have been appended, without a lock.
     fn wake(&self);
 
-    /// Called instead if a subscriber waits for them.
+    /// Called instead of [`wake`](Self::wake) if a subscriber waits for the events.
     fn wake_for_subscriber(&self) {
         self.wake();
     }
@@ -26,7 +26,7 @@ pub(crate) trait Storage: Any + Send + Sync {
     /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
     fn bounds_backlog(&self) -> bool;
 
-    /// Waits until an event is as safe as the storage promises.
+    /// Waits until an event is stored as the storage promises.
     fn stored<'a>(&'a self, published: &'a Published) -> Storing<'a>;
 
     /// Returns the engine, if the storage is one.
@@ -44,7 +44,7 @@ pub(crate) trait Engine: Send + Sync {
     /// [`looks`](Self::looks) reaches once there has been one.
     fn request_look(&self) -> u64;
 
-    /// Returns what changes whenever topics have been read, or the last ID has been looked at.
+    /// Returns a counter of looks; it changes when topics have been read, too.
     fn looks(&self) -> watch::Receiver<u64>;
 }
 

@@ -24,13 +24,8 @@ pub(crate) struct Shared {
     is_keyed: bool,
     /// The counters, which many topics of a hub may share.
     meter: Arc<Meter>,
-    /// `None` without an engine.
-    reading: Option<Reading>,
-}
-
-/// Whether a topic has been read from the engine.
-pub(super) struct Reading {
-    is_read: AtomicBool,
+    /// Whether the topic has been read from the engine. `None` without an engine.
+    is_read: Option<AtomicBool>,
 }
 
 impl Shared {
@@ -54,15 +49,8 @@ impl Shared {
         name: Arc<str>,
         meter: Arc<Meter>,
     ) -> Arc<Self> {
-        let is_read = AtomicBool::new(false);
-        Self::restored(
-            config,
-            log,
-            Some(name),
-            meter,
-            None,
-            Some(Reading { is_read }),
-        )
+        let is_read = Some(AtomicBool::new(false));
+        Self::restored(config, log, Some(name), meter, None, is_read)
     }
 
     /// Creates a topic that may have ended in an earlier run.
@@ -72,7 +60,7 @@ impl Shared {
         name: Option<Arc<str>>,
         meter: Arc<Meter>,
         end: Option<End>,
-        reading: Option<Reading>,
+        is_read: Option<AtomicBool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
@@ -87,7 +75,7 @@ impl Shared {
                 end,
             }),
             name,
-            reading,
+            is_read,
         })
     }
 
@@ -122,20 +110,20 @@ impl Shared {
 
     /// Returns `true` if the topic is one of a hub with an engine.
     pub(crate) const fn has_engine(&self) -> bool {
-        self.reading.is_some()
+        self.is_read.is_some()
     }
 
     /// Returns `true` unless the topic is still to be read from the engine.
     pub(crate) fn is_read(&self) -> bool {
-        let reading = self.reading.as_ref();
-        reading.is_none_or(|reading| reading.is_read.load(Ordering::Acquire))
+        let is_read = self.is_read.as_ref();
+        is_read.is_none_or(|is_read| is_read.load(Ordering::Acquire))
     }
 
     /// Notes that the topic has been read from the engine. The mark moves after this.
     #[cfg(feature = "redis")]
-    pub(super) fn set_read(&self) {
-        if let Some(reading) = &self.reading {
-            reading.is_read.store(true, Ordering::Release);
+    pub(crate) fn note_read(&self) {
+        if let Some(is_read) = &self.is_read {
+            is_read.store(true, Ordering::Release);
         }
     }
 

@@ -34,7 +34,7 @@ impl Published {
     }
 }
 
-/// Why an event is not known to be stored.
+/// The error of an event that is not known to be stored.
 ///
 /// Its [source](Error::source) is the error of the journal or the engine.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ impl Error for StoreError {
     }
 }
 
-/// There is nothing that stores events.
+/// There is neither a journal nor an engine.
 #[derive(Debug)]
 struct NoStorage;
 

@@ -114,7 +114,7 @@ async fn a_client_that_was_away_for_too_long_receives_a_gap_event() {
     }
     let length: usize = redis.call(&["XLEN", "sse:{hub}:topic:news"]);
     assert!(length < 200, "the stream is trimmed: {length}");
-    // On both nodes: one has had all events, the other reads what is left.
+    // On both nodes: one has received all events, the other reads the retained ones.
     let b = Node::with(&redis.url(), hub(), config()).await;
     for node in [&a, &b] {
         let mut client = follow(node);
@@ -172,7 +172,7 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
     assert!(!error.may_be_stored());
     let source = error.source().unwrap().downcast_ref();
     assert!(matches!(source, Some(EngineError::Refused(reason)) if reason.starts_with("OOM")));
-    // Followers and new topics go on, and nothing is half done.
+    // Followers and new topics continue, and nothing is half done.
     let mut other = follow(&node);
     other.get("/other").await.unwrap();
     redis.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]);

@@ -165,7 +165,7 @@ async fn a_server_that_is_killed_and_comes_back_loses_nothing_that_it_keeps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
-async fn a_server_that_forgets_everything_is_told() {
+async fn clients_receive_a_gap_after_a_server_has_lost_everything() {
     for _ in 0..rounds() {
         let mut redis = Redis::start(&[]);
         let program = Program::begin(&redis.url()).await;
@@ -241,14 +241,14 @@ async fn a_server_that_stands_still_is_left_and_found_again() {
 /// Promotes a replica that may lack the last events of the primary.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
-async fn events_that_a_promoted_replica_lacks_are_told() {
+async fn clients_receive_a_gap_for_events_that_a_promoted_replica_lacks() {
     for _ in 0..rounds() {
         let mut primary = Redis::start(&[]);
         let replica = Redis::replica_of(&primary);
         let proxy = Proxy::to(primary.port).await;
         let program = Program::begin(&proxy.url()).await;
         program.run(400).await;
-        // What the primary takes from now on does not reach the replica.
+        // Later events of the primary do not reach the replica.
         replica.signal("-STOP");
         program.run(200).await;
         primary.kill();
@@ -265,7 +265,7 @@ async fn events_that_a_promoted_replica_lacks_are_told() {
 /// As Sentinel's failover: the old primary takes events that are lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
-async fn an_old_primary_that_lives_on_loses_its_events_and_that_is_told() {
+async fn clients_receive_a_gap_for_events_of_an_old_primary() {
     for _ in 0..rounds() {
         let old = Redis::start(&[]);
         let new = Redis::replica_of(&old);
@@ -287,7 +287,7 @@ async fn an_old_primary_that_lives_on_loses_its_events_and_that_is_told() {
     }
 }
 
-/// A is demoted without B having been published to, and promoted again: its last events are gone.
+/// A is demoted, nothing is published to B, and A is promoted again without its last events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
 async fn a_primary_that_returns_without_its_last_events_begins_another_epoch() {

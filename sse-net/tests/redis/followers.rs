@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::node::Node;
 use crate::server::Redis;
 
-/// What a client has received.
+/// The items that a client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     /// A response begins.
@@ -65,7 +65,7 @@ impl Follower {
         Self { topics, task }
     }
 
-    /// Waits for the end, and checks what was received against what is stored.
+    /// Waits for the end, and checks the received events against the stored ones.
     pub(crate) async fn check(self, stored: &Stored) {
         let records = timeout(Duration::from_secs(20), self.task).await;
         let records = records.expect("the client receives the end").unwrap();
@@ -105,10 +105,10 @@ async fn read(
     Ok(())
 }
 
-/// What is stored in the end: the events of each topic.
+/// The stored events of each topic.
 pub(crate) type Stored = HashMap<String, Vec<(LogId, String)>>;
 
-/// Publishes the end of topics, and returns what is stored after a client's first ID.
+/// Publishes the end of topics, and returns the events stored after a client's first ID.
 pub(crate) async fn finish(node: &Node, redis: &Redis, topics: &[&str], from: LogId) -> Stored {
     for topic in topics {
         let event = format!("{END} {topic}");
@@ -137,7 +137,7 @@ pub(crate) async fn finish(node: &Node, redis: &Redis, topics: &[&str], from: Lo
     stored
 }
 
-/// Checks that a client has received each stored event once, in the order of IDs, or was told.
+/// Checks that a client received each stored event once, in the order of IDs, or a gap event.
 fn check(records: &[Record], topics: &[String], stored: &Stored) {
     let mut seen = HashSet::new();
     let (mut last, mut may_fall) = (LogId::default(), false);

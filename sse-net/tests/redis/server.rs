@@ -1,4 +1,4 @@
-//! Redis servers of a test: each has a folder and a port of its own.
+//! Redis servers for tests, each with a separate folder and port.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

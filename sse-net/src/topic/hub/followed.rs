@@ -105,15 +105,6 @@ impl Shared {
         let log = state.log.ordinary();
         log.map_or(0, |log| log.count(log.after(id), log.tip()))
     }
-
-    pub(crate) fn has_subscriptions(&self) -> bool {
-        self.lock_packed().subscriptions.count() > 0
-    }
-
-    /// Notes that the topic has been read from the engine. The mark moves after this.
-    pub(crate) fn note_read(&self) {
-        self.set_read();
-    }
 }
 
 /// The time at which an event with this ID was appended by the engine.

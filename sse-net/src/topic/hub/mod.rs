@@ -55,7 +55,7 @@ pub(super) use self::order::{Judged, Order};
 use super::clock::now;
 use super::handle::Topic;
 use super::log::{LogKind, SafeId, TopicKeyedLog, TopicLog};
-use super::source::{News, Retained, Storage};
+use super::source::{Engine, News, Retained, Storage};
 use super::state::{End, Shared};
 use super::switching::KeptStreams;
 use crate::config::{HubConfig, TopicConfig};
@@ -152,8 +152,7 @@ impl Hub {
     }
 
     pub(crate) fn has_engine(&self) -> bool {
-        let storage = self.storage();
-        storage.is_some_and(|storage| storage.engine().is_some())
+        self.0.engine().is_some()
     }
 
     pub(super) const fn shared(&self) -> &Arc<HubShared> {
@@ -257,12 +256,13 @@ impl HubShared {
         self.storage.as_ref()
     }
 
+    fn engine(&self) -> Option<&dyn Engine> {
+        self.storage()?.engine()
+    }
+
     /// Returns `true` if a client with this ID can be served at once; see [`Hub::ready`].
     pub(crate) fn is_ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) -> bool {
-        let has_engine = self
-            .storage()
-            .is_some_and(|storage| storage.engine().is_some());
-        !has_engine
+        self.engine().is_none()
             || topics.iter().all(|topic| topic.shared().is_read()) && self.knows(last_event_id)
     }
 
@@ -275,7 +275,7 @@ impl HubShared {
 
     /// See [`Hub::ready`].
     pub(crate) async fn ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) {
-        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
+        let Some(engine) = self.engine() else {
             return;
         };
         let mut looks = engine.looks();
@@ -387,7 +387,7 @@ impl HubCore {
         let removed = names.removed().filter(|(end, _)| *end > id);
         let (mut topics, mut removed): (Vec<_>, Vec<_>) =
             (topics.cloned().collect(), removed.collect());
-        // So a program that is repeated writes the same.
+        // A repeated test writes the same bytes.
         topics.sort_unstable_by(|one, other| one.name().cmp(&other.name()));
         removed.sort_unstable();
         News {
@@ -512,7 +512,7 @@ impl HubCore {
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
         let until = now.steady.saturating_add(time);
-        // Whoever sees the ID, such as a compaction, must not find the topic.
+        // A thread that sees the ID, such as a compaction, must not find the topic.
         let mut names = self.names();
         let mut order = self.order();
         order.assign(1, now);

@@ -110,7 +110,7 @@ impl Order {
     /// Returns the mark for a client at this position, or `None` if an engine has lost events that
     /// the client may have received.
     ///
-    /// This is the rule of known IDs, for a stream that goes on.
+    /// This is the rule of known IDs, for a stream that continues.
     pub(crate) fn visible_after(&self, position: LogId) -> Option<LogId> {
         let visible = self.visible();
         if self.unread.is_none() || position <= visible && position.epoch() == visible.epoch() {
