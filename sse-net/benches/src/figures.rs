@@ -15,7 +15,10 @@ pub struct Line<'a> {
     pub points: Vec<(f64, f64)>,
 }
 
-const SIZE: (u32, u32) = (760, 420);
+const SIZE: (u32, u32) = (860, 420);
+
+/// The room for the names of the lines, right of them.
+const NAMES: i32 = 190;
 
 /// Grey is readable on white and on black.
 const INK: RGBColor = RGBColor(128, 128, 128);
@@ -48,6 +51,7 @@ pub fn lines(path: &Path, title: &str, axes: [&str; 2], lines: &[Line<'_>]) -> D
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 16).into_font().color(&INK))
         .margin(12)
+        .margin_right(NAMES)
         .x_label_area_size(44)
         .y_label_area_size(76)
         .build_cartesian_2d(range(|point| point.0), range(|point| point.1))?;
@@ -62,20 +66,19 @@ pub fn lines(path: &Path, title: &str, axes: [&str; 2], lines: &[Line<'_>]) -> D
         .x_label_formatter(&|value| short(*value))
         .y_label_formatter(&|value| short(*value))
         .draw()?;
-    for (line, color) in lines.iter().zip(COLORS) {
+    for ((row, line), color) in (0..).zip(lines).zip(COLORS) {
         let style = color.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), style))?
-            .label(line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
+        let (x, y) = (SIZE.0 as i32 - NAMES + 8, 60 + 22 * row);
+        area.draw(&PathElement::new([(x, y), (x + 18, y)], style))?;
+        area.draw(&Text::new(
+            line.name.to_owned(),
+            (x + 26, y - 6),
+            text.clone(),
+        ))?;
         let dots = line.points.iter();
         chart.draw_series(dots.map(|point| Circle::new(*point, 3, color.filled())))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(text)
-        .draw()?;
     Ok(area.present()?)
 }
 

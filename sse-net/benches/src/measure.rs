@@ -24,11 +24,12 @@ impl Step {
     }
 }
 
-/// Measures a server with `--ramp` each second until p99 exceeds a second.
+/// Measures a server with `--ramp` each second until p99 exceeds a second, or a client misses
+/// events: a server may disconnect those that fall behind.
 ///
 /// # Errors
 ///
-/// A client missed events.
+/// A client missed events in the first second.
 pub fn ramp(server: &Server, subscribers: usize) -> io::Result<Vec<Step>> {
     let mut load = Load::new(server.address())?;
     load.connect(subscribers, Kind::Reader)?;
@@ -36,7 +37,14 @@ pub fn ramp(server: &Server, subscribers: usize) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for _ in 0..40 {
         let before = server.cpu()?;
-        let report = load.run(Duration::from_secs(1))?.complete()?;
+        let report = match load.run(Duration::from_secs(1))?.complete() {
+            Ok(report) => report,
+            Err(error) if steps.is_empty() => return Err(error),
+            Err(error) => {
+                eprintln!("{error}");
+                break;
+            }
+        };
         let cpu = server.cpu()?.since(before).total().as_secs_f64();
         eprintln!(
             "{:.2} M/s, p99 {:.1?}, CPU {cpu:.2} s",

@@ -92,6 +92,7 @@ fn draw(dir: &Path, all: &Results<'_>) -> Result<(), Box<dyn Error>> {
             name: peer.name,
             points: measured.ramps[1]
                 .iter()
+                .skip(3) // The rate does not rise yet.
                 .map(|step| (step.rate, step.p99.as_secs_f64() * 1e3))
                 .collect(),
         })
@@ -123,7 +124,7 @@ pub struct Peer {
 /// The servers. Ours comes first, then the bare loops.
 pub const PEERS: &[Peer] = &[
     Peer::new("sse-net", "fanout").with_log(),
-    Peer::new("a `send(2)` for each event", "bare")
+    Peer::new("one send(2) per event", "bare")
         .with_log()
         .with_one_thread(),
     Peer::new("a loop that coalesces", "bare --coalesce")

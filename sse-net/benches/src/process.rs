@@ -135,7 +135,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // The workers of nginx outlive a master that is killed.
+        for pid in processes(self.child.id()).into_iter().flatten() {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
         let _ = self.child.wait();
     }
 }
