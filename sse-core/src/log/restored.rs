@@ -1,11 +1,10 @@
 //! Events of an earlier run.
 
-use std::sync::Arc;
-
 use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::{Now, millis};
+use super::own_ids::published_id;
 use super::{Epochs, Log};
 
 /// Events of an earlier run, which a log [restores](Log::restore).
@@ -25,12 +24,12 @@ impl Restored {
         let mut others = other.events().peekable();
         for (entry, event) in self.events() {
             while let Some((entry, event)) = others.next_if(|(other, _)| other.id < entry.id) {
-                merged.append(entry.id, entry.own_id.clone(), event);
+                merged.push(entry.id, event);
             }
-            merged.append(entry.id, entry.own_id.clone(), event);
+            merged.push(entry.id, event);
         }
         for (entry, event) in others {
-            merged.append(entry.id, entry.own_id.clone(), event);
+            merged.push(entry.id, event);
         }
         merged
     }
@@ -94,9 +93,10 @@ impl Restored {
         self.full.into_iter().chain([newest])
     }
 
-    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
-    /// that of the last one.
-    pub(crate) fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
+    /// Appends an event, unless its ID is not later than that of the last one.
+    ///
+    /// Returns whether it did.
+    pub fn push(&mut self, id: LogId, event: &[u8]) -> bool {
         // No ID could follow the greatest possible one.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {
@@ -105,7 +105,6 @@ impl Restored {
                 end: self.newest.start.advance(self.newest.bytes.len()),
                 id,
                 appended: id.millis(),
-                own_id,
             });
             if self.newest.bytes.len() >= MAX_CHUNK {
                 self.full.push(self.newest.turn(MAX_CHUNK));
@@ -142,9 +141,9 @@ impl Log {
             }
             if let Some(own) = &mut self.own {
                 own.first_id.get_or_insert(first_id);
-                for entry in &chunk.entries {
-                    if let Some(id) = &entry.own_id {
-                        own.published.insert(Arc::clone(id), entry.end);
+                for (entry, event) in chunk.events() {
+                    if let Some(id) = published_id(event, entry.id) {
+                        own.published.push(entry.end, id.into());
                     }
                 }
             }

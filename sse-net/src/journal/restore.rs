@@ -351,9 +351,9 @@ fn push(topic: &mut RestoredTopic, record: &Record<'_>) {
         topic.keys.insert(record.id, EventKey::clone(key));
     }
     let newest = topic.events.last_mut();
-    if !newest.is_some_and(|events| events.push(record)) {
+    if !newest.is_some_and(|events| events.push(record.id, record.event)) {
         let mut events = Restored::default();
-        events.push(record);
+        events.push(record.id, record.event);
         topic.events.push(events);
     }
 }
