@@ -1,6 +1,5 @@
 //! Logs at rest: without what a log knows of each event, which is read from the events again.
 
-use std::mem;
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
