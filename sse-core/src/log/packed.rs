@@ -1,11 +1,12 @@
 //! Logs at rest: without what a log knows of each event, which is read from the events again.
 
+use std::mem;
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
 use super::Log;
-use super::chunk::{Chunk, Entry};
+use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::slice::id_text;
@@ -27,12 +28,36 @@ impl Log {
         if is_in_use || self.len() > MAX_EVENTS || !self.can_unpack(later) {
             return;
         }
+        let begin = self
+            .full
+            .front()
+            .map_or(self.newest.start, |first| first.start);
+        if begin.distance(self.tip()) <= MAX_CHUNK {
+            self.merge();
+        }
         for chunk in self.full.iter_mut().filter_map(Arc::get_mut) {
             chunk.entries = Vec::new();
         }
         let newest = &mut self.newest;
         newest.bytes.shrink_to_fit();
         (newest.entries, self.packed) = (Vec::new(), Some(later));
+    }
+
+    /// Moves all events to the newest chunk, because a chunk costs some 130 bytes.
+    fn merge(&mut self) {
+        let full = mem::take(&mut self.full);
+        let Some(first) = full.front() else {
+            return;
+        };
+        let chunks = full.iter().map(|chunk| &*chunk.bytes);
+        let bytes = chunks.chain([&*self.newest.bytes]).collect::<Vec<_>>();
+        self.newest = Tail {
+            start: first.start,
+            rank: first.rank,
+            bytes: bytes.concat(),
+            ..Tail::default()
+        };
+        (self.oldest.chunk, self.window.chunk) = (0, 0);
     }
 
     /// Undoes [`pack`](Self::pack).
@@ -115,7 +140,20 @@ mod tests {
             packed.pack();
             assert!(packed.is_packed());
             packed.unpack();
-            assert_eq!(format!("{packed:?}"), format!("{log:?}"));
+            let events = |log: &Log| {
+                let (mut at, mut events) = (log.begin(), Vec::new());
+                while let Some(slice) = log.slice(at..log.end()).unwrap() {
+                    let all = slice.events().map(|(id, event)| (id, event.to_vec()));
+                    events.extend(all);
+                    at = slice.end();
+                }
+                (events, log.begin(), log.tip(), log.last(7), log.newest_id())
+            };
+            assert_eq!(events(&packed), events(&log));
+            assert_eq!(
+                packed.newest_entry().map(|newest| newest.appended),
+                log.newest_entry().map(|newest| newest.appended)
+            );
         }
     }
 

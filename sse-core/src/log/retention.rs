@@ -129,7 +129,7 @@ impl Evicted {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Front {
     /// The index of its chunk; that of the newest is the number of full ones.
-    chunk: usize,
+    pub(super) chunk: usize,
     pub(super) cursor: Cursor,
     pub(super) rank: u64,
 }

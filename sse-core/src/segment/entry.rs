@@ -142,7 +142,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     if crc != hex(crc32fast::hash(text)) {
         return None;
     }
-    let mut fields = str::from_utf8(text).ok()?.split(' ');
+    let mut fields = Fields(Some(str::from_utf8(text).ok()?));
     let (kind, id) = (fields.next()?, LogId::parse(fields.next()?)?);
     let line_len = rest.len() + 2;
     let entry = match kind {
@@ -188,6 +188,23 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
         _ => Entry::Other,
     };
     Some((entry, line_len))
+}
+
+/// The fields of a line, which a space separates. That of the standard library takes twice as long.
+struct Fields<'a>(Option<&'a str>);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0?;
+        let (field, after) = match memchr(b' ', rest.as_bytes()) {
+            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
+            None => (rest, None),
+        };
+        self.0 = after;
+        Some(field)
+    }
 }
 
 /// The offset of the part of a line that its checksum covers.
