@@ -50,4 +50,4 @@ async fn run(runs: &Runs, number: usize, events: usize) -> usize {
     all.len()
 }
 
-const RUNS: usize = 500;
+const RUNS: usize = 200;
