@@ -2,7 +2,7 @@
 
 use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 use super::cursor::Cursor;
-use super::id::LogId;
+use super::id::{LogId, LogIdText};
 use super::now::{Now, millis};
 use super::own_ids::published_id;
 use super::{Epochs, Log};
@@ -14,6 +14,9 @@ use super::{Epochs, Log};
 pub struct Restored {
     full: Vec<Chunk>,
     newest: Tail,
+    /// Whether an event may have its publisher's ID, or does not begin with its ID.
+    has_other_ids: bool,
+    text: LogIdText,
 }
 
 impl Restored {
@@ -100,6 +103,9 @@ impl Restored {
         // No ID could follow the greatest possible one.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {
+            let after = event.strip_prefix(b"id: ").unwrap_or_default();
+            let after = after.strip_prefix(self.text.of(id).as_bytes());
+            self.has_other_ids |= !after.is_some_and(|after| after.starts_with(b"\n"));
             self.newest.bytes.extend_from_slice(event);
             self.newest.entries.push(Entry {
                 end: self.newest.start.advance(self.newest.bytes.len()),
@@ -126,7 +132,7 @@ impl Log {
     /// Nothing is evicted until [`evict`](Self::evict). The age of an event is that of its ID,
     /// at least 0 at the time `now`.
     pub fn restore(&mut self, restored: Restored, now: impl Into<Now>) {
-        let now = millis(now.into().steady);
+        let (now, has_other_ids) = (millis(now.into().steady), restored.has_other_ids);
         for mut chunk in restored.into_chunks() {
             let newest = self.newest_id();
             chunk.skip(chunk.entries.partition_point(|entry| entry.id <= newest));
@@ -141,7 +147,8 @@ impl Log {
             }
             if let Some(own) = &mut self.own {
                 own.first_id.get_or_insert(first_id);
-                for (entry, event) in chunk.events() {
+                let others = has_other_ids.then(|| chunk.events());
+                for (entry, event) in others.into_iter().flatten() {
                     if let Some(id) = published_id(event, entry.id) {
                         own.published.push(entry.end, id.into());
                     }
