@@ -204,3 +204,29 @@ fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
     hasher.write(key);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_any_length_are_found() {
+        let mut keys = Keys::default();
+        let newest = Newest::new(Address::new(0, 0), 1, false);
+        for len in [0, 1, MAX_SHORT, MAX_SHORT + 1, 255, 256, 1024] {
+            let [key, other] = ["k".repeat(len), "k".repeat(len + 2)];
+            let (slot, before) = keys.replace(&key, newest);
+            assert!(before.is_none() && keys.get(&other).is_none(), "{len}");
+            assert!(keys.replace(&key, newest).1.is_some(), "{len}");
+            let known = &keys.slot(slot).key;
+            assert_eq!((known.len(), &*known.to_shared()), (len, &*key));
+            keys.remove(slot);
+            assert!(keys.get(&key).is_none() && keys.len() == 0, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_slot_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Slot>(), 64);
+    }
+}
