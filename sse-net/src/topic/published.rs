@@ -59,7 +59,7 @@ impl PartialEq for Published {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The topic has been [finished](Topic::finish).
+    /// The topic has been [finished](crate::Topic::finish).
     Finished,
     /// The event has an ID of its publisher's, but the IDs of a [`Hub`](crate::Hub) are its own.
     OwnId,

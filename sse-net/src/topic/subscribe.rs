@@ -23,8 +23,8 @@ impl Topic {
     /// Subscribes after the event with this ID, or from `start` on if there is no ID.
     ///
     /// If events after that ID were evicted, or the ID is not known, the first read returns
-    /// [`Lagged`]. The next read continues with the oldest retained event, or after an unknown ID
-    /// as set by [`unknown_id`](crate::TopicConfig::unknown_id).
+    /// [`Lagged`](sse_core::Lagged). The next read continues with the oldest retained event, or
+    /// after an unknown ID as set by [`unknown_id`](crate::TopicConfig::unknown_id).
     ///
     /// ```
     /// use sse_core::{Event, EventId, Retention};

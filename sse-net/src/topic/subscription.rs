@@ -14,7 +14,7 @@ use super::joint::{JointReader, Read};
 use super::reader::Reader;
 use crate::config::SlowClients;
 
-/// A reader of a [`Topic`] or of several. Dropping it unsubscribes.
+/// A reader of a [`Topic`](crate::Topic) or of several. Dropping it unsubscribes.
 ///
 /// It is an offset into the topic's log, and reads the wire bytes of whole events, ready for any
 /// writer. Nothing is lost when a read is cancelled.
