@@ -113,7 +113,7 @@ fn read(bytes: &[u8]) -> Vec<Entry<'_>> {
         if let Entry::Event(record) = &entry {
             let blank = record.event.windows(2).position(|pair| pair == b"\n\n");
             assert_eq!(blank, record.event.len().checked_sub(2));
-            restored.push(record);
+            restored.push(record.id, record.event);
         }
         entries.push(entry);
     }

@@ -172,6 +172,7 @@ fn limits_are_kept() {
 fn memory_does_not_grow_with_time() {
     const KEYS: usize = 10_000;
     for (len, keys, rounds) in [
+        (20, KEYS, 5),
         (100, KEYS, 5),
         (100, 100, 500),
         (1000, KEYS, 2),

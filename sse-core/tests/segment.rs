@@ -214,7 +214,10 @@ fn events_that_count_as_evicted_are_not_restored() {
     assert!(again.contains(id(2)) && !again.contains(id(9)));
     let file = segment(2);
     let first = &records(&file)[0];
-    assert!(!again.push(first), "not later than the last one");
+    assert!(
+        !again.push(first.id, first.event),
+        "not later than the last one"
+    );
     let merged = restored(&file).merge(&again);
     assert_eq!((merged.len(), merged.last()), (4, Some(id(3))));
 }
@@ -301,7 +304,7 @@ fn record<'a>(id: LogId, topic: Option<&'a str>, event: &'a [u8]) -> Entry<'a> {
 fn restored(file: &[u8]) -> Restored {
     let mut restored = Restored::default();
     for record in records(file) {
-        assert!(restored.push(&record));
+        assert!(restored.push(record.id, record.event));
     }
     restored
 }

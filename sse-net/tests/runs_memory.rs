@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 #[test]
 fn a_kept_run_costs_its_bytes_and_one_kibibyte() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    for (events, limit) in [(1, 1024), (10, 1024), (100, 1024 + 100 * 6)] {
+    for events in [1, 10, 100, 1000] {
         let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
         let mut bytes = 0;
         let used = allocation_counter::measure(|| {
@@ -26,8 +26,9 @@ fn a_kept_run_costs_its_bytes_and_one_kibibyte() {
         let used = usize::try_from(used.bytes_current).unwrap();
         let more = (used - bytes) / RUNS;
         let of = bytes / RUNS;
+        println!("{more} bytes more than the {of} of {events} events");
         assert!(
-            more <= limit,
+            more <= 1024,
             "{more} bytes more than the {of} of {events} events"
         );
     }
@@ -49,4 +50,4 @@ async fn run(runs: &Runs, number: usize, events: usize) -> usize {
     all.len()
 }
 
-const RUNS: usize = 1_000;
+const RUNS: usize = 200;

@@ -1,21 +1,22 @@
 //! Copying events away from superseded ones.
 //!
-//! A chunk of which less than half lives is replaced by a copy of what lives, at most 32 KiB, and
-//! merged with a neighbour if both together are that short. Each call that appends copies one
-//! chunk at most, so the cost is linear in what was appended. A reader that takes most of a chunk
-//! of which something is superseded leaves its copy in the log, for those that follow.
+//! When the log takes twice the memory of what lives, a chunk that is sparser than the whole log
+//! is replaced by a copy of what lives of it, and merged with a neighbour if both together are
+//! short. Each call that appends copies one chunk at most, so the cost is linear in what was
+//! appended. A reader that takes most of a chunk of which something is superseded leaves its copy
+//! in the log, for those that follow.
 
 use std::mem;
 
-use super::keys::{Address, Keys};
+use super::keys::{Address, KeyRef, Keys};
 use super::marks::{Marks, copy_run, room_for, settled};
 use super::{KeyedLog, Part};
-use crate::log::{Chunk, Evicted, MAX_CHUNK, Tail};
+use crate::log::{Chunk, Entry, Evicted, MAX_CHUNK, Tail};
 
 impl KeyedLog {
     /// Closes or compacts the newest chunk when it is full, or else compacts one of the full
-    /// ones: the one that was `touched`, or the next one in turn.
-    pub(super) fn tidy(&mut self, touched: Option<usize>, evicted: &mut Evicted) {
+    /// ones when they take too much memory.
+    pub(super) fn tidy(&mut self, evicted: &mut Evicted) {
         let max_len = (2 * self.bytes).clamp(MIN_CHUNK, MAX_CHUNK);
         if self.newest.bytes.len() >= max_len {
             if 2 * self.newest_marks.bytes > self.newest.bytes.len() {
@@ -23,14 +24,46 @@ impl KeyedLog {
             }
             self.close_newest();
         }
-        let is_sparse = |index: usize| self.full.get(index).is_some_and(Part::is_sparse);
-        self.swept += 1;
-        if self.swept >= self.full.len() {
-            self.swept = 0;
+        for _ in 0..LOOKS {
+            if self.full.is_empty() || self.cost() <= 2 * self.bytes {
+                return;
+            }
+            self.swept = (self.swept + 1) % self.full.len();
+            if self.is_sparse(self.swept) {
+                return self.compact(self.swept, evicted);
+            }
         }
-        let next = touched.into_iter().chain([self.swept]);
-        if let Some(index) = { next }.find(|index| is_sparse(*index)) {
-            self.compact(index, evicted);
+    }
+
+    /// Returns the memory that the events take, without their keys.
+    const fn cost(&self) -> usize {
+        let newest = &self.newest;
+        self.full_cost + newest.bytes.len() + EVENT * newest.entries.len()
+    }
+
+    /// Whether the superseded share of a full chunk is at least that of the whole log.
+    fn is_sparse(&self, index: usize) -> bool {
+        let (part, cost) = (&self.full[index], self.cost());
+        let live = self.bytes + EVENT * self.keys.len();
+        let [cost, superseded, part_cost, part_superseded] = [
+            cost,
+            cost.saturating_sub(live),
+            part.cost(),
+            part.superseded_cost(),
+        ]
+        .map(|cost| cost as u64);
+        part_superseded > 0 && part_superseded * cost >= superseded * part_cost
+    }
+
+    pub(super) fn push_full(&mut self, part: Part) {
+        self.full_cost += part.cost();
+        self.full.push_back(part);
+    }
+
+    pub(super) fn remove_full(&mut self, index: usize, evicted: &mut Evicted) {
+        if let Some(part) = self.full.remove(index) {
+            self.full_cost -= part.cost();
+            evicted.push(part.chunk);
         }
     }
 
@@ -41,11 +74,12 @@ impl KeyedLog {
         }
         let len = self.newest.bytes.len();
         let full = self.newest.turn(len.min(MAX_CHUNK));
-        let marks = mem::take(&mut self.newest_marks);
+        let mut marks = mem::take(&mut self.newest_marks);
+        marks.keys.shrink_to_fit();
         let serial = self.next_serial();
         // One without other events is dropped, as in `supersede`.
         if marks.events < full.entries.len() {
-            self.full.push_back(Part::new(full, serial, marks));
+            self.push_full(Part::new(full, serial, marks));
         }
     }
 
@@ -85,11 +119,12 @@ impl KeyedLog {
             copy.add(&part.chunk, part.serial, &part.marks);
         }
         let copy = Part::new(settled(copy.chunk), serial, copy.marks);
-        evicted.push(mem::replace(&mut self.full[first], copy).chunk);
-        if first < last
-            && let Some(part) = self.full.remove(last)
-        {
-            evicted.push(part.chunk);
+        self.full_cost += copy.cost();
+        let copied = mem::replace(&mut self.full[first], copy);
+        self.full_cost -= copied.cost();
+        evicted.push(copied.chunk);
+        if first < last {
+            self.remove_full(last, evicted);
         }
     }
 }
@@ -128,12 +163,14 @@ impl<'a> Copy<'a> {
 }
 
 impl Part {
-    /// Whether more is superseded than lives. Long events are copied later: of short ones, what
-    /// the log has beside their bytes takes memory, too.
-    const fn is_sparse(&self) -> bool {
-        let live = self.live();
-        let spare = live.saturating_sub(LONG * self.live_events());
-        self.marks.bytes > live + spare
+    /// Returns the memory that the chunk takes.
+    const fn cost(&self) -> usize {
+        self.len + EVENT * self.marks.keys.len()
+    }
+
+    /// Returns the memory that its superseded events take.
+    const fn superseded_cost(&self) -> usize {
+        self.marks.bytes + EVENT * self.marks.events
     }
 
     /// Returns the bytes of the events that are not superseded.
@@ -147,8 +184,11 @@ impl Part {
     }
 }
 
-/// The bytes of an event from which on it counts as long.
-const LONG: usize = 256;
+/// The memory that an event takes beside its bytes.
+const EVENT: usize = size_of::<Entry>() + size_of::<KeyRef>() + size_of::<u32>();
+
+/// The number of chunks that one call looks at.
+const LOOKS: usize = 8;
 
 /// The length at which the newest chunk of a small log is full.
 const MIN_CHUNK: usize = 4 << 10;

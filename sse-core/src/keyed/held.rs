@@ -25,31 +25,25 @@ impl KeyedLog {
     /// be freed without a lock. Returns `None` when there are no more.
     pub fn settle(&mut self) -> Option<Evicted> {
         let mut evicted = Evicted::default();
-        let (count, touched) = self.settle_some(SETTLED, &mut evicted);
-        self.tidy(touched, &mut evicted);
+        let count = self.settle_some(SETTLED, &mut evicted);
+        self.tidy(&mut evicted);
         (count > 0).then_some(evicted)
     }
 
-    /// Settles at most `max` events. Returns their number, and the index of the last chunk that
-    /// lost an event.
-    pub(super) fn settle_some(
-        &mut self,
-        max: usize,
-        evicted: &mut Evicted,
-    ) -> (usize, Option<usize>) {
-        let mut touched = None;
+    /// Settles at most `max` events, and returns their number.
+    pub(super) fn settle_some(&mut self, max: usize, evicted: &mut Evicted) -> usize {
         for count in 0..max {
             let visible = self.held.front().filter(|(id, _)| self.is_visible(*id));
             let Some(&(_, superseded)) = visible else {
-                return (count, touched);
+                return count;
             };
             self.held.pop_front();
             if let Some(place) = superseded.and_then(|id| self.place_of(id)) {
                 let len = self.len_at(place);
-                touched = self.supersede(place, len, evicted).or(touched);
+                self.supersede(place, len, evicted);
             }
         }
-        (max, touched)
+        max
     }
 
     pub(super) fn is_visible(&self, id: LogId) -> bool {

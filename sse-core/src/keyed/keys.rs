@@ -1,6 +1,6 @@
 //! The keys of a keyed log, each with the address of its newest event.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::mem;
 use std::sync::Arc;
 
@@ -16,14 +16,57 @@ pub(super) struct Keys {
     free: Vec<u32>,
 }
 
-/// A key and its newest event, which may be a removal.
+/// A key and its newest event, which may be a removal. It lies in one line of the CPU's cache:
+/// with thousands of keys, a publisher mostly waits for memory.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Slot {
-    pub(super) key: Arc<str>,
+    pub(super) key: Key,
     pub(super) newest: Newest,
 }
 
-/// The newest event of a key. It is small, so that a slot lies in one line of the CPU's cache.
+/// A key. The text of a short one is not elsewhere in memory.
+#[derive(Debug)]
+pub(super) enum Key {
+    Short { len: u8, text: [u8; MAX_SHORT] },
+    Long(Arc<str>),
+}
+
+/// The length of the longest key that fits into a slot.
+const MAX_SHORT: usize = 46;
+
+impl Key {
+    fn new(key: &str) -> Self {
+        let mut text = [0; MAX_SHORT];
+        match (text.get_mut(..key.len()), u8::try_from(key.len())) {
+            (Some(start), Ok(len)) => {
+                start.copy_from_slice(key.as_bytes());
+                Self::Short { len, text }
+            }
+            _ => Self::Long(key.into()),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, text } => &text[..usize::from(*len)],
+            Self::Long(key) => key.as_bytes(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    pub(super) fn to_shared(&self) -> Arc<str> {
+        match self {
+            Self::Short { .. } => str::from_utf8(self.as_bytes()).unwrap_or_default().into(),
+            Self::Long(key) => Arc::clone(key),
+        }
+    }
+}
+
+/// The newest event of a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Newest {
     serial: u64,
@@ -91,15 +134,16 @@ impl KeyRef {
 impl Keys {
     /// Sets the newest event of a key. Returns its slot, and the event before.
     pub(super) fn replace(&mut self, key: &str, newest: Newest) -> (u32, Option<Newest>) {
-        let hash = self.hasher.hash_one(key);
-        if let Some(slot) = self.find(hash, key) {
+        let hash_of_key = hash(&self.hasher, key.as_bytes());
+        if let Some(slot) = self.find(hash_of_key, key) {
             let before = &mut self.slots[slot as usize].newest;
             return (slot, Some(mem::replace(before, newest)));
         }
-        let key = key.into();
+        let key = Key::new(key);
         let slot = self.add(Slot { key, newest });
-        let rehash = |slot: &u32| self.hasher.hash_one(&*self.slots[*slot as usize].key);
-        self.by_key.insert_unique(hash, slot, rehash);
+        let (hasher, slots) = (&self.hasher, &self.slots);
+        let rehash = |slot: &u32| hash(hasher, slots[*slot as usize].key.as_bytes());
+        self.by_key.insert_unique(hash_of_key, slot, rehash);
         (slot, None)
     }
 
@@ -117,12 +161,12 @@ impl Keys {
     }
 
     fn find(&self, hash: u64, key: &str) -> Option<u32> {
-        let is_equal = |slot: &u32| *self.slots[*slot as usize].key == *key;
+        let is_equal = |slot: &u32| self.slots[*slot as usize].key.as_bytes() == key.as_bytes();
         self.by_key.find(hash, is_equal).copied()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Slot> {
-        let slot = self.find(self.hasher.hash_one(key), key)?;
+        let slot = self.find(hash(&self.hasher, key.as_bytes()), key)?;
         Some(&self.slots[slot as usize])
     }
 
@@ -141,8 +185,8 @@ impl Keys {
 
     /// Removes a key to which no event refers any more.
     pub(super) fn remove(&mut self, slot: u32) {
-        let key = mem::take(&mut self.slots[slot as usize].key);
-        let hash = self.hasher.hash_one(&*key);
+        let key = mem::replace(&mut self.slots[slot as usize].key, Key::new(""));
+        let hash = hash(&self.hasher, key.as_bytes());
         if let Ok(found) = self.by_key.find_entry(hash, |found| *found == slot) {
             found.remove();
         }
@@ -152,5 +196,37 @@ impl Keys {
     /// Returns the number of keys, including those that were removed.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
+    }
+}
+
+fn hash(hasher: &RandomState, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_any_length_are_found() {
+        let mut keys = Keys::default();
+        let newest = Newest::new(Address::new(0, 0), 1, false);
+        for len in [0, 1, MAX_SHORT, MAX_SHORT + 1, 255, 256, 1024] {
+            let [key, other] = ["k".repeat(len), "k".repeat(len + 2)];
+            let (slot, before) = keys.replace(&key, newest);
+            assert!(before.is_none() && keys.get(&other).is_none(), "{len}");
+            assert!(keys.replace(&key, newest).1.is_some(), "{len}");
+            let known = &keys.slot(slot).key;
+            assert_eq!((known.len(), &*known.to_shared()), (len, &*key));
+            keys.remove(slot);
+            assert!(keys.get(&key).is_none() && keys.len() == 0, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_slot_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Slot>(), 64);
     }
 }

@@ -56,6 +56,8 @@ pub struct KeyedLog {
     retention: KeyedRetention,
     /// Chunks that do not grow any more. Each has an event that is not superseded.
     full: VecDeque<Part>,
+    /// The memory that they take.
+    full_cost: usize,
     newest: Tail,
     newest_serial: u64,
     newest_marks: Marks,
@@ -105,6 +107,7 @@ impl KeyedLog {
         Self {
             retention,
             full: VecDeque::new(),
+            full_cost: 0,
             newest: Tail::default(),
             newest_serial: 0,
             newest_marks: Marks::default(),
@@ -231,7 +234,7 @@ impl KeyedLog {
                 break;
             }
         }
-        self.tidy(None, &mut evicted);
+        self.tidy(&mut evicted);
         evicted
     }
 
@@ -274,14 +277,13 @@ impl KeyedLog {
                 end: self.newest.start.advance(len),
                 id,
                 appended,
-                own_id: None,
             }],
             bytes,
             ends: None,
         };
         (self.newest.start, self.newest.rank) = (chunk.end(), chunk.next_rank());
         let marks = Marks::of(vec![KeyRef::new(slot, is_removal)]);
-        self.full.push_back(Part::new(chunk, serial, marks));
+        self.push_full(Part::new(chunk, serial, marks));
         self.pushed(id, slot, key.len(), newest, superseded)
     }
 
@@ -302,7 +304,6 @@ impl KeyedLog {
             end: self.newest.end().advance(len),
             id,
             appended,
-            own_id: None,
         });
         if let Some(ends) = &mut self.newest.ends {
             ends.push(compact(self.newest.bytes.len()));
@@ -332,17 +333,16 @@ impl KeyedLog {
             self.removals.insert(id, slot);
         }
         let mut evicted = Evicted::default();
-        let mut touched = None;
         if !self.is_visible(id) || !self.held.is_empty() {
             let superseded = place.map(|place| self.entry(place).id);
             self.held.push_back((id, superseded));
             // More than was added, so that what has become visible is settled in the end.
-            (_, touched) = self.settle_some(2, &mut evicted);
+            self.settle_some(2, &mut evicted);
         } else if let (Some(place), Some(superseded)) = (place, superseded) {
             let len = (superseded.len as usize, key_len);
-            touched = self.supersede(place, len, &mut evicted);
+            self.supersede(place, len, &mut evicted);
         }
-        self.tidy(touched, &mut evicted);
+        self.tidy(&mut evicted);
         evicted
     }
 
@@ -375,26 +375,16 @@ impl KeyedLog {
         true
     }
 
-    /// Marks an event of `len` bytes as superseded. Returns the index of its chunk if that is full
-    /// and still has other events.
-    fn supersede(
-        &mut self,
-        place: Place,
-        (len, key_len): (usize, usize),
-        evicted: &mut Evicted,
-    ) -> Option<usize> {
+    /// Marks an event of `len` bytes as superseded, and drops its chunk if no other event is left.
+    fn supersede(&mut self, place: Place, (len, key_len): (usize, usize), evicted: &mut Evicted) {
         self.bytes -= len + key_len;
         let Some(part) = self.full.get_mut(place.part) else {
-            self.newest_marks.mark(place.index, len);
-            return None;
+            return self.newest_marks.mark(place.index, len);
         };
         part.marks.mark(place.index, len);
-        if part.marks.events < part.marks.keys.len() {
-            return Some(place.part);
+        if part.marks.events == part.marks.keys.len() {
+            self.remove_full(place.part, evicted);
         }
-        let part = self.full.remove(place.part)?;
-        evicted.push(part.chunk);
-        None
     }
 }
 

@@ -62,7 +62,7 @@ impl KeyedLog {
         let keys = live.take(count).map(|index| {
             let key = marks.keys[index];
             EventKey {
-                key: Arc::clone(&self.keys.slot(key.slot()).key),
+                key: self.keys.slot(key.slot()).key.to_shared(),
                 is_removal: key.is_removal(),
             }
         });

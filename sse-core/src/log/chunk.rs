@@ -2,13 +2,11 @@
 
 use std::mem;
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::cursor::Cursor;
 use super::id::LogId;
-use crate::event::EventId;
 
 /// Large enough that the cost of a `write` is spread over many events, and small enough to
 /// be copied under a lock.
@@ -34,31 +32,13 @@ pub(crate) struct Chunk<B = Bytes> {
 /// The newest chunk, which still grows.
 pub(crate) type Tail = Chunk<Vec<u8>>;
 
-/// The end of an event and its IDs.
-#[derive(Debug, Clone)]
+/// The end of an event and the ID that the log assigned.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) end: Cursor,
     pub(crate) id: LogId,
     /// The time of appending by the steady clock, in milliseconds.
     pub(crate) appended: u64,
-    /// The publisher's ID. Without one, the event's ID is `id`.
-    pub(crate) own_id: Option<Arc<str>>,
-}
-
-impl Entry {
-    pub(crate) fn has_id(&self, id: &EventId<'_>, log_id: Option<LogId>) -> bool {
-        match &self.own_id {
-            Some(own_id) => **own_id == *id.as_str(),
-            None => log_id == Some(self.id),
-        }
-    }
-
-    pub(crate) fn event_id(&self) -> EventId<'static> {
-        match &self.own_id {
-            Some(id) => EventId::trusted(id.to_string().into()),
-            None => self.id.event_id(),
-        }
-    }
 }
 
 impl<B: AsRef<[u8]>> Chunk<B> {

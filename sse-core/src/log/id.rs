@@ -173,16 +173,12 @@ impl LogIdText {
 
 /// Parses a decimal number without leading zeros.
 fn number(digits: &[u8]) -> Option<u64> {
-    let is_plain = digits.iter().all(u8::is_ascii_digit)
-        && (digits == b"0" || digits.first().is_some_and(|first| *first != b'0'));
-    if !is_plain {
+    if digits.is_empty() || digits.len() > 1 && digits[0] == b'0' {
         return None;
     }
-    let value = |digit: &u8| u64::from(digit - b'0');
-    // 19 digits cannot overflow.
-    let (safe, rest) = digits.split_at(digits.len().min(19));
-    let number = safe.iter().fold(0, |sum, digit| 10 * sum + value(digit));
-    rest.iter().try_fold(number, |sum: u64, digit| {
-        sum.checked_mul(10)?.checked_add(value(digit))
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.wrapping_sub(b'0');
+        let number = number.checked_mul(10)?.checked_add(digit.into())?;
+        (digit < 10).then_some(number)
     })
 }

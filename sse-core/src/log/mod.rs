@@ -7,6 +7,7 @@ mod encoded;
 mod epochs;
 mod id;
 mod now;
+mod own_ids;
 mod packed;
 mod read;
 mod restored;
@@ -14,7 +15,7 @@ mod resume;
 mod retention;
 mod slice;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,9 @@ pub use cursor::Cursor;
 pub use encoded::Encoded;
 pub use epochs::{Epoch, Epochs, Ids, KnownId};
 pub use id::LogId;
-use id::LogIdText;
 pub use now::Now;
 pub(crate) use now::millis;
+use own_ids::OwnIds;
 pub use read::Lagged;
 pub use restored::Restored;
 pub use resume::Resume;
@@ -93,26 +94,9 @@ pub struct Log {
     own: Option<Box<OwnIds>>,
     /// Events after this cursor are held back. It is [`Cursor::MAX`] if none is.
     held: Cursor,
-    /// The entries of all chunks, while they have none.
-    packed: Option<Box<[u8]>>,
-}
-
-/// The IDs of a log that assigns them, and those of its publishers.
-#[derive(Debug, Default)]
-struct OwnIds {
-    /// The number of the epoch, if IDs say which run of the log they are from.
-    epoch: Option<u16>,
-    /// The end of the last retained event with each publisher's ID.
-    published: HashMap<Arc<str>, Cursor>,
-    /// The evicted event that ends at the oldest retained one.
-    last_evicted: Option<Entry>,
-    /// The ID before the first event, once [`Log::position_id`] has returned it.
-    origin: Option<LogId>,
-    /// The first assigned ID. Earlier ones belong to another log.
-    first_id: Option<LogId>,
-    /// Those of earlier runs and of this one, if the log continues earlier ones.
-    epochs: Option<Epochs>,
-    text: LogIdText,
+    /// While the chunks have no entries: how much later than its ID, in milliseconds, the first
+    /// event was appended.
+    packed: Option<u64>,
 }
 
 impl Log {
@@ -264,8 +248,8 @@ impl Log {
 
     fn entry_of(&mut self, end: Cursor, id: LogId, own_id: Option<Arc<str>>, now: Now) -> Entry {
         if let Some(own) = &mut self.own {
-            if let Some(id) = &own_id {
-                own.published.insert(Arc::clone(id), end);
+            if let Some(id) = own_id {
+                own.published.push(end, id);
             }
             own.first_id.get_or_insert(id);
         }
@@ -274,7 +258,6 @@ impl Log {
             end,
             id,
             appended: millis(now.steady).max(newest),
-            own_id,
         }
     }
 

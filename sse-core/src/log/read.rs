@@ -106,7 +106,7 @@ impl Log {
     pub fn next_event_id(&self, cursor: Cursor) -> Option<EventId<'static>> {
         let cursor = cursor.max(self.begin());
         let next = self.seek(|entry| entry.end <= cursor)?;
-        Some(next.entry.event_id())
+        Some(self.event_id(next.entry))
     }
 
     /// Returns the cursor before the oldest retained event.

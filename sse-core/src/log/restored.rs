@@ -1,11 +1,10 @@
 //! Events of an earlier run.
 
-use std::sync::Arc;
-
 use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
 use super::cursor::Cursor;
-use super::id::LogId;
+use super::id::{LogId, LogIdText};
 use super::now::{Now, millis};
+use super::own_ids::published_id;
 use super::{Epochs, Log};
 
 /// Events of an earlier run, which a log [restores](Log::restore).
@@ -15,6 +14,9 @@ use super::{Epochs, Log};
 pub struct Restored {
     full: Vec<Chunk>,
     newest: Tail,
+    /// Whether an event may have its publisher's ID, or does not begin with its ID.
+    has_other_ids: bool,
+    text: LogIdText,
 }
 
 impl Restored {
@@ -25,12 +27,12 @@ impl Restored {
         let mut others = other.events().peekable();
         for (entry, event) in self.events() {
             while let Some((entry, event)) = others.next_if(|(other, _)| other.id < entry.id) {
-                merged.append(entry.id, entry.own_id.clone(), event);
+                merged.push(entry.id, event);
             }
-            merged.append(entry.id, entry.own_id.clone(), event);
+            merged.push(entry.id, event);
         }
         for (entry, event) in others {
-            merged.append(entry.id, entry.own_id.clone(), event);
+            merged.push(entry.id, event);
         }
         merged
     }
@@ -94,18 +96,21 @@ impl Restored {
         self.full.into_iter().chain([newest])
     }
 
-    /// Appends an event and returns `true`, or returns `false` if its ID is not later than
-    /// that of the last one.
-    pub(crate) fn append(&mut self, id: LogId, own_id: Option<Arc<str>>, event: &[u8]) -> bool {
+    /// Appends an event, unless its ID is not later than that of the last one.
+    ///
+    /// Returns whether it did.
+    pub fn push(&mut self, id: LogId, event: &[u8]) -> bool {
         // No ID could follow the greatest possible one.
         let is_next = self.last() < Some(id) && id < id.next();
         if is_next {
+            let after = event.strip_prefix(b"id: ").unwrap_or_default();
+            let after = after.strip_prefix(self.text.of(id).as_bytes());
+            self.has_other_ids |= !after.is_some_and(|after| after.starts_with(b"\n"));
             self.newest.bytes.extend_from_slice(event);
             self.newest.entries.push(Entry {
                 end: self.newest.start.advance(self.newest.bytes.len()),
                 id,
                 appended: id.millis(),
-                own_id,
             });
             if self.newest.bytes.len() >= MAX_CHUNK {
                 self.full.push(self.newest.turn(MAX_CHUNK));
@@ -127,7 +132,7 @@ impl Log {
     /// Nothing is evicted until [`evict`](Self::evict). The age of an event is that of its ID,
     /// at least 0 at the time `now`.
     pub fn restore(&mut self, restored: Restored, now: impl Into<Now>) {
-        let now = millis(now.into().steady);
+        let (now, has_other_ids) = (millis(now.into().steady), restored.has_other_ids);
         for mut chunk in restored.into_chunks() {
             let newest = self.newest_id();
             chunk.skip(chunk.entries.partition_point(|entry| entry.id <= newest));
@@ -142,9 +147,10 @@ impl Log {
             }
             if let Some(own) = &mut self.own {
                 own.first_id.get_or_insert(first_id);
-                for entry in &chunk.entries {
-                    if let Some(id) = &entry.own_id {
-                        own.published.insert(Arc::clone(id), entry.end);
+                let others = has_other_ids.then(|| chunk.events());
+                for (entry, event) in others.into_iter().flatten() {
+                    if let Some(id) = published_id(event, entry.id) {
+                        own.published.push(entry.end, id.into());
                     }
                 }
             }

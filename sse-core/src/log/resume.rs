@@ -4,7 +4,8 @@ use super::chunk::Entry;
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::now::Now;
-use super::{KnownId, Log, OwnIds};
+use super::own_ids::OwnIds;
+use super::{KnownId, Log};
 use crate::event::EventId;
 
 /// How a client with a last event ID resumes, from the best case to the worst.
@@ -41,10 +42,15 @@ impl Log {
             return unknown;
         };
         let log_id = LogId::parse(id.as_str());
-        let end = |entry: &Entry| entry.has_id(id, log_id).then_some(entry.end);
-        let own = own_ids.published.get(id.as_str()).copied();
-        let given = log_id.and_then(|id| self.entry(id)).and_then(end);
-        let evicted = own_ids.last_evicted.as_ref().and_then(end);
+        let own = own_ids.published.end_of(id.as_str());
+        let has_log_id = |entry: &&Entry| own_ids.published.id_at(entry.end).is_none();
+        let given = log_id.and_then(|id| self.entry(id)).filter(has_log_id);
+        let given = given.map(|entry| entry.end);
+        let evicted = match &own_ids.last_evicted {
+            Some((entry, Some(own_id))) => (**own_id == *id.as_str()).then_some(entry.end),
+            Some((entry, None)) => (log_id == Some(entry.id)).then_some(entry.end),
+            None => None,
+        };
         match own.max(given).max(evicted) {
             // No client has received a held event: the ID equals one of this log by chance.
             Some(end) => (Resume::Resumed, end.min(self.end())),
@@ -72,11 +78,12 @@ impl Log {
         if cursor < self.begin() {
             return None;
         }
-        let before = self.entry_before(cursor);
-        let before = before.or(self.own.as_ref()?.last_evicted.as_ref());
-        let id = match before {
-            Some(before) => before.event_id(),
-            None => self.origin(now.into())?.event_id(),
+        let own = self.own.as_ref()?;
+        let id = match (self.entry_before(cursor), &own.last_evicted) {
+            (Some(before), _) => self.event_id(before),
+            (None, Some((_, Some(id)))) => EventId::trusted(id.to_string().into()),
+            (None, Some((before, None))) => before.id.event_id(),
+            (None, None) => self.origin(now.into())?.event_id(),
         };
         (self.resume(Some(&id)) == (Resume::Resumed, cursor)).then_some(id)
     }
@@ -126,7 +133,7 @@ impl Log {
             let epoch = own.epoch.unwrap_or_default();
             let first = self.seek(|_| false).map(|first| first.entry);
             let origin = match first {
-                Some(first) if first.own_id.is_some() => return None,
+                Some(first) if own.published.id_at(first.end).is_some() => return None,
                 Some(first) => first.id,
                 None => LogId::at(now.unix),
             };
@@ -136,6 +143,15 @@ impl Log {
             own.first_id = own.first_id.min(Some(origin)).or(Some(origin));
         }
         self.own.as_ref()?.origin
+    }
+
+    /// Returns the ID of a retained event: its publisher's, or else the log's.
+    pub(super) fn event_id(&self, entry: &Entry) -> EventId<'static> {
+        let own = self.own.as_ref();
+        match own.and_then(|own| own.published.id_at(entry.end)) {
+            Some(id) => EventId::trusted(id.to_string().into()),
+            None => entry.id.event_id(),
+        }
     }
 
     fn entry(&self, id: LogId) -> Option<&Entry> {
@@ -154,7 +170,7 @@ impl Log {
 
     /// Whether the ID is in the range of events that were evicted.
     fn has_lost(&self, own: &OwnIds, id: LogId) -> bool {
-        let evicted = own.last_evicted.as_ref().map(|entry| entry.id);
+        let evicted = own.last_evicted.as_ref().map(|(entry, _)| entry.id);
         let times = own.first_id.zip(evicted);
         let is_of_epoch = own.epoch.is_none_or(|epoch| epoch == id.epoch());
         is_of_epoch && times.is_some_and(|(first, last)| (first..=last).contains(&id))

@@ -129,7 +129,7 @@ impl Evicted {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Front {
     /// The index of its chunk; that of the newest is the number of full ones.
-    chunk: usize,
+    pub(super) chunk: usize,
     pub(super) cursor: Cursor,
     pub(super) rank: u64,
 }
@@ -241,9 +241,6 @@ impl Log {
     }
 
     fn evict_before(&mut self, oldest: Front) -> Evicted {
-        if self.has_published_ids() {
-            self.remove_own_ids(oldest);
-        }
         let before = match self.index_of(oldest) {
             0 => self.full[oldest.chunk - 1].entries.last(),
             at => match self.full.get(oldest.chunk) {
@@ -254,7 +251,9 @@ impl Log {
         if let Some(before) = before {
             self.evicted = before.id;
             if let Some(own) = &mut self.own {
-                own.last_evicted = Some(before.clone());
+                let id = own.published.id_at(before.end);
+                own.last_evicted = Some((*before, id.cloned()));
+                own.published.remove_until(before.end);
             }
         }
         let evicted = Evicted(self.full.drain(..oldest.chunk).collect());
@@ -277,32 +276,6 @@ impl Log {
         own.is_some_and(|own| !own.published.is_empty())
     }
 
-    fn remove_own_ids(&mut self, oldest: Front) {
-        let (mut from, last) = (self.index_of(self.oldest), self.index_of(oldest));
-        let Some(own) = &mut self.own else {
-            return;
-        };
-        for index in 0..=oldest.chunk {
-            let entries = match self.full.get(index) {
-                Some(chunk) => &chunk.entries,
-                None => &self.newest.entries,
-            };
-            let to = if index == oldest.chunk {
-                last
-            } else {
-                entries.len()
-            };
-            for entry in &entries[from..to] {
-                if let Some(id) = &entry.own_id
-                    && own.published.get(id) == Some(&entry.end)
-                {
-                    own.published.remove(id);
-                }
-            }
-            from = 0;
-        }
-    }
-
     /// Moves the events of a small log to the beginning of its buffer.
     ///
     /// At most as many bytes are moved as were evicted, which keeps the cost linear.
@@ -315,7 +288,7 @@ impl Log {
         if has_dropped || moves {
             self.full.shrink_to(4 * self.full.len());
             if let Some(own) = &mut self.own {
-                own.published.shrink_to(4 * own.published.len());
+                own.published.shrink();
             }
         }
     }

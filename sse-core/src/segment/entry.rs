@@ -1,15 +1,13 @@
 //! Entries of a segment.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
 
 use self::SegmentEntry as Entry;
-use crate::event::EventId;
 use crate::keyed::EventKey;
-use crate::log::{LogId, Restored};
+use crate::log::LogId;
 
 /// An entry of a [`Segment`](crate::Segment).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,28 +131,6 @@ impl SegmentEntry<'_> {
 impl Record<'_> {
     /// The usual length of a record without its event and its topic's name, at most.
     pub const LEN: usize = ":00000000 event 1700000000000-16777216 1000000 00000000 \n".len();
-
-    /// Returns the publisher's ID, if the event has one.
-    fn own_id(&self) -> Option<EventId<'_>> {
-        let mut lines = self.event.split(|byte| *byte == b'\n');
-        let line = lines.find(|line| !line.starts_with(b":"))?;
-        let id = str::from_utf8(line.strip_prefix(b"id: ")?).ok()?;
-        let is_own = LogId::parse(id) != Some(self.id);
-        EventId::new(id).ok().filter(|_| is_own)
-    }
-}
-
-impl Restored {
-    /// Appends an event, unless its ID is not later than that of the last one.
-    ///
-    /// Returns whether it did.
-    pub fn push(&mut self, record: &Record<'_>) -> bool {
-        let own_id = match record.topic {
-            None => record.own_id().map(|id| Arc::from(id.as_str())),
-            Some(_) => None,
-        };
-        self.append(record.id, own_id, record.event)
-    }
 }
 
 /// Parses the entry at the beginning of `bytes`, and returns its length.
@@ -166,7 +142,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     if crc != hex(crc32fast::hash(text)) {
         return None;
     }
-    let mut fields = str::from_utf8(text).ok()?.split(' ');
+    let mut fields = Fields(Some(str::from_utf8(text).ok()?));
     let (kind, id) = (fields.next()?, LogId::parse(fields.next()?)?);
     let line_len = rest.len() + 2;
     let entry = match kind {
@@ -212,6 +188,23 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
         _ => Entry::Other,
     };
     Some((entry, line_len))
+}
+
+/// The fields of a line, which a space separates. That of the standard library takes twice as long.
+struct Fields<'a>(Option<&'a str>);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0?;
+        let (field, after) = match memchr(b' ', rest.as_bytes()) {
+            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
+            None => (rest, None),
+        };
+        self.0 = after;
+        Some(field)
+    }
 }
 
 /// The offset of the part of a line that its checksum covers.

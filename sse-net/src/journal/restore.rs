@@ -166,71 +166,26 @@ impl Contents {
         let (mut spans, mut damages, mut count) = (Spans::default(), Vec::new(), 0);
         for (place, entry) in segment {
             count += 1;
-            match entry {
-                Entry::Event(record) if self.has(record.id) => {
-                    spans.add(record.id);
-                    if record.key.is_some() && record.id <= self.replaced {
-                        continue;
-                    }
-                    self.is_of_hub |= record.topic.is_some();
-                    self.topic(record.topic.as_deref(), |topic| push(topic, &record));
+            match &entry {
+                Entry::Event(Record { id, .. })
+                | Entry::Removed(id, _)
+                | Entry::Finished(Finish { id, .. })
+                    if !self.has(*id) =>
+                {
+                    continue;
                 }
-                Entry::From(id) => spans.begin(id),
-                Entry::UpTo(id) => spans.add(id),
-                Entry::Epoch(first, last) => {
-                    let last = last.unwrap_or(LogId::MAX);
-                    let epoch = Epoch { first, last };
-                    self.epochs.entry(first.epoch()).or_insert(epoch);
-                }
-                Entry::Synced(id) => self.synced = self.synced.max(id),
-                Entry::Floor(id) => self.floor = self.floor.max(id),
-                Entry::Evicted(id, name) => {
-                    let limit = self.limit(id);
-                    let removed = Some(id).filter(|id| *id == limit).unwrap_or_default();
-                    self.topic(name.as_deref(), |topic| {
-                        topic.evicted = topic.evicted.max(limit);
-                        topic.removed = topic.removed.max(removed);
-                    });
-                }
-                // Also if it is after what counts: clients that have seen a lost event, which
-                // superseded another, begin anew.
-                Entry::Dropped(id, name) => {
-                    self.topic(Some(&*name), |topic| {
-                        topic.keyed = topic.keyed.max(id);
-                        topic.evicted = topic.evicted.max(id);
-                    });
-                }
-                Entry::Removed(id, name) if self.has(id) => {
-                    let (last, topic) = (id, name.into_owned());
-                    self.topic(Some(&topic.clone()), |restored| {
-                        restored.evicted = restored.evicted.max(id);
-                        restored.removed = restored.removed.max(id);
-                        restored.finish_at(Finish { last, id, topic });
-                    });
-                    spans.add(id);
-                }
-                Entry::Finished(end) if self.has(end.id) => {
-                    spans.add(end.id);
-                    self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
-                }
-                Entry::Unread { id, topic, key } => {
-                    damages.push(place);
-                    if key.is_some() && id <= self.replaced {
-                        continue;
-                    }
-                    let key = key.map(|key| key.into_owned().key);
-                    if key.is_some() {
-                        self.topic(topic.as_deref(), |topic| topic.keyed = topic.keyed.max(id));
-                    }
-                    let name = topic.unwrap_or_default().into();
-                    self.unread.push((id, name, key));
-                }
-                Entry::Damage => {
-                    spans.add_damage();
-                    damages.push(place);
-                }
+                Entry::Event(Record { id, .. })
+                | Entry::Removed(id, _)
+                | Entry::Finished(Finish { id, .. })
+                | Entry::UpTo(id) => spans.add(*id),
+                Entry::From(id) => spans.begin(*id),
+                Entry::Damage => spans.add_damage(),
                 _ => {}
             }
+            if let Entry::Damage | Entry::Unread { .. } = entry {
+                damages.push(place);
+            }
+            self.add_entry(entry);
         }
         *from = spans.ranges.first().map_or(*from, |(from, _)| *from);
         for (from, to) in &spans.ranges {
@@ -241,6 +196,56 @@ impl Contents {
         self.spans.append(&mut spans.ranges);
         let is_unreadable = count > 0 && count == damages.len();
         (damages, is_unreadable)
+    }
+
+    fn add_entry(&mut self, entry: Entry<'_>) {
+        match entry {
+            Entry::Event(record) if record.key.is_none() || record.id > self.replaced => {
+                self.is_of_hub |= record.topic.is_some();
+                self.topic(record.topic.as_deref(), |topic| push(topic, &record));
+            }
+            Entry::Epoch(first, last) => {
+                let last = last.unwrap_or(LogId::MAX);
+                let epoch = Epoch { first, last };
+                self.epochs.entry(first.epoch()).or_insert(epoch);
+            }
+            Entry::Synced(id) => self.synced = self.synced.max(id),
+            Entry::Floor(id) => self.floor = self.floor.max(id),
+            Entry::Evicted(id, name) => {
+                let limit = self.limit(id);
+                let removed = Some(id).filter(|id| *id == limit).unwrap_or_default();
+                self.topic(name.as_deref(), |topic| {
+                    topic.evicted = topic.evicted.max(limit);
+                    topic.removed = topic.removed.max(removed);
+                });
+            }
+            // Also if it is after what counts: clients that have seen a lost event, which
+            // superseded another, begin anew.
+            Entry::Dropped(id, name) => self.topic(Some(&*name), |topic| {
+                topic.keyed = topic.keyed.max(id);
+                topic.evicted = topic.evicted.max(id);
+            }),
+            Entry::Removed(id, name) => {
+                let (last, topic) = (id, name.into_owned());
+                self.topic(Some(&topic.clone()), |restored| {
+                    restored.evicted = restored.evicted.max(id);
+                    restored.removed = restored.removed.max(id);
+                    restored.finish_at(Finish { last, id, topic });
+                });
+            }
+            Entry::Finished(end) => {
+                self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
+            }
+            Entry::Unread { id, topic, key } if key.is_none() || id > self.replaced => {
+                let key = key.map(|key| key.into_owned().key);
+                if key.is_some() {
+                    self.topic(topic.as_deref(), |topic| topic.keyed = topic.keyed.max(id));
+                }
+                let name = topic.unwrap_or_default().into();
+                self.unread.push((id, name, key));
+            }
+            _ => {}
+        }
     }
 
     /// Changes a topic, which is created if it does not exist.
@@ -351,9 +356,9 @@ fn push(topic: &mut RestoredTopic, record: &Record<'_>) {
         topic.keys.insert(record.id, EventKey::clone(key));
     }
     let newest = topic.events.last_mut();
-    if !newest.is_some_and(|events| events.push(record)) {
+    if !newest.is_some_and(|events| events.push(record.id, record.event)) {
         let mut events = Restored::default();
-        events.push(record);
+        events.push(record.id, record.event);
         topic.events.push(events);
     }
 }

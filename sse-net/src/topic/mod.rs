@@ -1,5 +1,6 @@
 //! Topics: a log behind a lock, and a way to wake its subscribers.
 
+mod choice;
 mod clock;
 mod handle;
 mod hub;
@@ -9,16 +10,20 @@ mod log;
 mod membership;
 mod position;
 mod publish;
+mod published;
 mod reader;
 mod several;
 mod source;
 mod state;
 mod stored;
+mod subscribe;
 mod subscription;
 mod switching;
 mod waiters;
 mod watched;
 
+pub(crate) use choice::Choice;
+pub use choice::FollowError;
 pub(crate) use clock::now;
 #[cfg(test)]
 pub(crate) use clock::simulated;
@@ -30,10 +35,9 @@ pub use keyed::KeyedTopicError;
 pub(crate) use log::{SafeId, Since};
 pub(crate) use membership::Membership;
 pub(crate) use position::Joining;
-pub use publish::{PublishError, Published};
+pub use published::{PublishError, Published};
 pub(crate) use reader::Reader;
-pub use several::FollowError;
-pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
+pub(crate) use several::{Missed, ReaderPlace, Several, next_batch};
 #[cfg(feature = "redis")]
 pub(crate) use source::{Engine, Outgoing};
 pub(crate) use source::{News, Source, Storage};

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::clock::now;
 use super::hub::HubCore;
-use super::publish::{PublishError, Published};
+use super::published::{PublishError, Published};
 use super::state::Shared;
 use super::stored::{Outcome, Storing};
 use crate::sync::Arc;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use sse_core::LogId;
 
-use super::publish::Published;
+use super::published::Published;
 use crate::sync::Arc;
 
 /// Whether an event has been stored, with its ID.

@@ -1,64 +1,20 @@
 //! Subscriptions: readers of one or several topics that can wait.
 
-use std::borrow::Borrow;
 use std::task::{Context, Poll, ready};
 #[cfg(feature = "http")]
 use std::time::Duration;
 use std::{future, io};
 
 use bytes::Bytes;
-use sse_core::{EventId, Lagged, Resume, Slice};
+use sse_core::{Lagged, Resume, Slice};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
-use super::handle::Topic;
 use super::joint::{JointReader, Read};
 use super::reader::Reader;
-use super::several::{Choice, FollowError, Several};
-use super::switching::StreamToken;
-use crate::config::{SlowClients, Start};
-use crate::sync::Arc;
+use crate::config::SlowClients;
 
-impl Topic {
-    /// Subscribes from `start` on.
-    #[must_use]
-    pub fn subscribe(&self, start: Start) -> Subscription {
-        self.subscribe_after(None, start)
-    }
-
-    /// Subscribes after the event with this ID, or from `start` on if there is no ID.
-    ///
-    /// If events after that ID were evicted, or the ID is not known, the first read returns
-    /// [`Lagged`]. The next read continues with the oldest retained event, or after an unknown ID
-    /// as set by [`unknown_id`](crate::TopicConfig::unknown_id).
-    ///
-    /// ```
-    /// use sse_core::{Event, EventId, Retention};
-    /// use sse_net::{Start, Topic};
-    ///
-    /// let topic = Topic::new(Retention::events(10));
-    /// topic.publish(&Event::new().id(1).data("hey"))?;
-    /// topic.publish(&Event::new().id(2).data("there"))?;
-    /// let seen = EventId::from(1);
-    /// assert_eq!(topic.subscribe_after(seen, Start::Live).lag(), "id: 2\ndata: there\n\n".len());
-    /// # Ok::<(), sse_net::PublishError>(())
-    /// ```
-    #[must_use]
-    pub fn subscribe_after(
-        &self,
-        last_event_id: impl Into<Option<EventId<'static>>>,
-        start: Start,
-    ) -> Subscription {
-        let asked = last_event_id.into();
-        if let Some(hub) = self.hub().filter(|_| self.shared.has_engine()) {
-            let choice = Choice::Several(Arc::clone(hub), vec![self.clone()]);
-            return Subscription::to_choice(choice, asked, start, None);
-        }
-        Subscription(Source::One(self.reader(asked.as_ref(), start)))
-    }
-}
-
-/// A reader of a [`Topic`] or of several. Dropping it unsubscribes.
+/// A reader of a [`Topic`](crate::Topic) or of several. Dropping it unsubscribes.
 ///
 /// It is an offset into the topic's log, and reads the wire bytes of whole events, ready for any
 /// writer. Nothing is lost when a read is cancelled.
@@ -83,10 +39,10 @@ impl Topic {
 /// # }).unwrap();
 /// ```
 #[derive(Debug)]
-pub struct Subscription(Source);
+pub struct Subscription(pub(super) Source);
 
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     One(Reader),
     Several(Box<JointReader>),
 }
@@ -103,97 +59,6 @@ pub(crate) struct Next {
 }
 
 impl Subscription {
-    /// Subscribes to several topics of a [`Hub`](crate::Hub), after the event with this ID, or
-    /// from `start` on if there is no ID.
-    ///
-    /// The events are read in the order of their IDs. [`resume`](Self::resume) returns the worst
-    /// outcome of the topics, and [`gaps`](Self::gaps) the names of those in which events were
-    /// missed; the others are not held up. When one of the topics has been finished, an event
-    /// `close` with its name is read, and the subscription continues; it ends when all have.
-    ///
-    /// ```
-    /// use sse_net::{Event, Hub, HubConfig, Start, Subscription};
-    ///
-    /// let hub = Hub::new(HubConfig::default());
-    /// let [orders, inbox] = [hub.topic("orders")?, hub.topic("inbox/alice")?];
-    /// let seen = orders.publish(&Event::new().data("one book"))?.id();
-    /// inbox.publish(&Event::new().data("hey"))?;
-    /// orders.publish(&Event::new().data("another"))?;
-    /// let seen = seen.map(Into::into);
-    /// let subscription = Subscription::to([&orders, &inbox], seen, Start::Live)?;
-    /// assert!(subscription.lag() > "data: hey\n\ndata: another\n\n".len());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`FollowError`]: there is no topic, or they do not belong to one hub. A single topic may
-    /// stand alone.
-    pub fn to(
-        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
-        last_event_id: impl Into<Option<EventId<'static>>>,
-        start: Start,
-    ) -> Result<Self, FollowError> {
-        Ok(Self::to_choice(
-            Choice::of(topics, false)?,
-            last_event_id.into(),
-            start,
-            None,
-        ))
-    }
-
-    /// Subscribes to topics of a [`Hub`](crate::Hub), like [`to`](Self::to), that change meanwhile.
-    ///
-    /// [`Hub::stream_topics`](crate::Hub::stream_topics) returns them. If the hub knows the token,
-    /// the subscription is to the topics that it keeps, and `topics` are ignored. The events
-    /// `topics` that report a change are read between the others; see
-    /// [`StreamTopics`](crate::StreamTopics).
-    ///
-    /// ```
-    /// use sse_net::{Hub, HubConfig, Start, StreamToken, Subscription};
-    ///
-    /// let hub = Hub::new(HubConfig::default());
-    /// let (token, orders) = (StreamToken::random(), hub.topic("orders")?);
-    /// let subscription = Subscription::with_token(token.clone(), [&orders], None, Start::Live)?;
-    /// let topics = hub.stream_topics(&token).unwrap();
-    /// topics.add([hub.topic("inbox/alice")?], Start::Earliest)?;
-    /// assert_eq!(topics.names(), ["orders", "inbox/alice"]);
-    /// # drop(subscription);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`to`](Self::to). Every topic has to belong to a hub.
-    pub fn with_token(
-        token: StreamToken,
-        topics: impl IntoIterator<Item = impl Borrow<Topic>>,
-        last_event_id: impl Into<Option<EventId<'static>>>,
-        start: Start,
-    ) -> Result<Self, FollowError> {
-        Ok(Self::to_choice(
-            Choice::of(topics, true)?,
-            last_event_id.into(),
-            start,
-            Some(token),
-        ))
-    }
-
-    pub(crate) fn to_choice(
-        choice: Choice,
-        asked: Option<EventId<'static>>,
-        start: Start,
-        token: Option<StreamToken>,
-    ) -> Self {
-        match choice {
-            Choice::One(topic) => topic.subscribe_after(asked, start),
-            Choice::Several(hub, topics) => {
-                let several = Several::locate(hub, topics, asked.as_ref(), start, token);
-                Self(Source::Several(Box::new(JointReader::new(several))))
-            }
-        }
-    }
-
     /// Waits for events, appends them to `out` and returns the number of bytes.
     ///
     /// Returns 0 when the topic has been finished and everything has been read. One call reads

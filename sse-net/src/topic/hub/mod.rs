@@ -29,38 +29,35 @@
 //! *The mark.* A hub is visible up to an ID: the last one, or the one up to which a journal or an
 //! engine has made its events as safe as its policy says. The hub does not know why.
 
+mod core;
 #[cfg(feature = "redis")]
 mod followed;
 mod names;
 mod newest;
 mod order;
+mod restored;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::time::Duration;
 use std::{error, fmt};
 
-use sse_core::{
-    Epochs, EventId, EventKey, Finish, Ids, KeyedLog, KeyedRetention, KnownId, Log, LogId, Now,
-    Restored,
-};
+use sse_core::{Epochs, EventId, KnownId, LogId};
 
-use self::names::{Dropped, Names};
+pub(crate) use self::core::HubCore;
+use self::names::Names;
 pub(crate) use self::newest::NewestId;
 pub(crate) use self::order::random_epoch;
 pub(super) use self::order::{Judged, Order};
+pub(crate) use self::restored::RestoredTopic;
 use super::clock::now;
 use super::handle::Topic;
-use super::log::{LogKind, SafeId, TopicKeyedLog, TopicLog};
-use super::source::{Engine, News, Retained, Storage};
-use super::state::{End, Shared};
-use super::switching::KeptStreams;
+use super::log::LogKind;
+use super::source::{Engine, Storage};
 use crate::config::{HubConfig, TopicConfig};
-use crate::stats::{HubSnapshot, Meters};
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::stats::HubSnapshot;
+use crate::sync::Arc;
 
 /// A set of named topics with one order of IDs, so that one connection follows many of them.
 ///
@@ -91,19 +88,6 @@ pub struct Hub(pub(super) Arc<HubShared>);
 pub(crate) struct HubShared {
     core: Arc<HubCore>,
     storage: Option<Arc<dyn Storage>>,
-}
-
-/// A hub without its storage, which reads from it.
-pub(crate) struct HubCore {
-    config: HubConfig,
-    order: Mutex<Order>,
-    /// Locked before `order` and before a topic.
-    names: Mutex<Names>,
-    /// `None` without a storage.
-    safe: Option<Arc<SafeId>>,
-    /// Not locked together with another.
-    streams: Mutex<KeptStreams>,
-    meters: Meters,
 }
 
 impl Hub {
@@ -299,341 +283,6 @@ impl Deref for HubShared {
     }
 }
 
-/// The events of a topic of an earlier run.
-#[derive(Default)]
-pub(crate) struct RestoredTopic {
-    /// The oldest first.
-    pub(crate) events: Vec<Restored>,
-    pub(crate) evicted: LogId,
-    /// How the topic ended, if it did not begin anew after that.
-    pub(crate) finish: Option<Finish>,
-    /// Events up to this ID are of a topic of the same name that was removed.
-    pub(crate) removed: LogId,
-    /// The greatest ID of an event with a key, or of a removal that was dropped for good.
-    pub(crate) keyed: LogId,
-    /// The key of each event.
-    pub(crate) keys: HashMap<LogId, EventKey>,
-}
-
-impl HubCore {
-    fn new(config: HubConfig, epochs: Epochs, names: Names, safe: Option<Arc<SafeId>>) -> Self {
-        Self {
-            meters: Meters::new(config.max_counted_topics),
-            config,
-            order: Mutex::new(Order::new(epochs)),
-            names: Mutex::new(names),
-            safe,
-            streams: Mutex::default(),
-        }
-    }
-
-    /// Restores a hub, all of whose events are visible. A storage moves the mark from now on.
-    ///
-    /// `floor` is the greatest evicted ID of topics that are not in `topics`.
-    pub(crate) fn restore(
-        config: HubConfig,
-        epochs: Epochs,
-        floor: LogId,
-        safe: Arc<SafeId>,
-        topics: impl Iterator<Item = (String, RestoredTopic)>,
-    ) -> Self {
-        let hub = Self::new(config, epochs, Names::with_floor(floor), Some(safe));
-        let last = hub.order().epochs.last();
-        drop(hub.order().set_visible(last));
-        hub.order().take_news();
-        for (name, restored) in topics {
-            let finish = restored.finish.clone();
-            let create = |name: Arc<str>, _| {
-                let config = Arc::clone(hub.config.topic(&name));
-                let log = match restored.is_keyed() {
-                    true => restored
-                        .into_keyed_log(config.keyed, hub.safe.clone())
-                        .into(),
-                    false => {
-                        let log = Log::of_hub(config.retention, restored.evicted);
-                        TopicLog::from(restored.into_log(log))
-                    }
-                };
-                let end = finish.and_then(|finish| end(&finish, log.newest_id()));
-                let meter = hub.meters.of(&name);
-                Shared::restored(config, log, Some(name), meter, end, None)
-            };
-            let topic = hub.names().insert(&name, create);
-            hub.drop_removed(&topic);
-        }
-        hub
-    }
-
-    /// Drops a topic that an earlier run had removed.
-    fn drop_removed(&self, topic: &Arc<Shared>) {
-        let state = topic.lock();
-        let end = state.end.filter(|end| end.id == state.log.evicted());
-        drop(state);
-        if let Some(end) = end {
-            let (age, mut dropped) = (topic.retention().max_age().min(DAY), Dropped::new());
-            let until = now().steady.saturating_add(age);
-            self.names().forget(topic, end.id, until, &mut dropped);
-        }
-    }
-
-    /// Returns the topics with events after an ID.
-    pub(super) fn news_after(&self, id: LogId) -> News {
-        let until = self.order().epochs.last();
-        let names = self.names();
-        let has_changed = |topic: &Shared| {
-            topic.newest.load() > id || topic.lock_packed().end.is_some_and(|end| end.id > id)
-        };
-        let topics = names.live().filter(|topic| has_changed(topic));
-        let removed = names.removed().filter(|(end, _)| *end > id);
-        let (mut topics, mut removed): (Vec<_>, Vec<_>) =
-            (topics.cloned().collect(), removed.collect());
-        // A repeated test writes the same bytes.
-        topics.sort_unstable_by(|one, other| one.name().cmp(&other.name()));
-        removed.sort_unstable();
-        News {
-            until,
-            topics,
-            removed,
-        }
-    }
-
-    /// Returns the greatest ID of the topics whose names have been dropped.
-    pub(super) fn floor(&self) -> LogId {
-        self.names().floor()
-    }
-
-    /// Returns the wire bytes of the retained events up to an ID.
-    pub(super) fn retained_until(&self, id: LogId) -> usize {
-        let topics: Vec<_> = self.names().live().cloned().collect();
-        topics.iter().map(|topic| topic.retained_until(id)).sum()
-    }
-
-    /// Adds what the topics retain.
-    pub(super) fn retained(&self, retained: &mut Retained) {
-        let topics: Vec<_> = self.names().live().cloned().collect();
-        topics.iter().for_each(|topic| retained.add(topic));
-    }
-
-    pub(crate) fn order(&self) -> MutexGuard<'_, Order> {
-        lock(&self.order)
-    }
-
-    /// Notes that events up to this ID are safe from a power failure.
-    pub(super) fn set_safe(&self, id: LogId) {
-        if let Some(safe) = &self.safe {
-            safe.set(id);
-        }
-    }
-
-    /// How long events that follow a delivery wait.
-    pub(crate) fn linger(&self) -> Duration {
-        self.config.linger()
-    }
-
-    pub(super) const fn config(&self) -> &HubConfig {
-        &self.config
-    }
-
-    pub(super) fn streams(&self) -> MutexGuard<'_, KeptStreams> {
-        lock(&self.streams)
-    }
-
-    fn names(&self) -> MutexGuard<'_, Names> {
-        lock(&self.names)
-    }
-
-    /// Returns the topic with this name. Creates it if need be, with such a log.
-    fn topic(
-        &self,
-        name: &str,
-        config: &Arc<TopicConfig>,
-        kind: LogKind,
-    ) -> Result<Arc<Shared>, TooManyTopics> {
-        let mut names = self.names();
-        if let Some(topic) = names.get(name) {
-            return Ok(topic);
-        }
-        let (max, now, mut dropped) = (self.config.max_topics, now(), Dropped::new());
-        names.sweep(SWEEP, now, &mut dropped);
-        if names.count() >= max {
-            names.sweep(SWEEP_FULL, now, &mut dropped);
-        }
-        let topic = if names.count() < max {
-            let create = |name, evicted| self.create(name, config, kind, evicted);
-            Ok(names.insert(name, create))
-        } else {
-            Err(TooManyTopics { max })
-        };
-        drop(names);
-        drop(dropped);
-        topic
-    }
-
-    fn create(
-        &self,
-        name: Arc<str>,
-        config: &Arc<TopicConfig>,
-        kind: LogKind,
-        evicted: LogId,
-    ) -> Arc<Shared> {
-        let mut log = TopicLog::new(kind, config, evicted, self.safe.as_ref());
-        let mut order = self.order();
-        if order.is_held() {
-            log.hold(Some(log.end()));
-        }
-        let meter = self.meters.of(&name);
-        let config = Arc::clone(config);
-        let topic = match order.has_engine() {
-            true => Shared::unread(config, log, name, meter),
-            false => Shared::named(config, log, Some(name), meter),
-        };
-        order.note_new(&topic);
-        topic
-    }
-
-    /// Drops a topic if this is its last handle and its events have expired.
-    pub(super) fn release(&self, topic: &Arc<Shared>) {
-        if Arc::strong_count(topic) > 2 {
-            return;
-        }
-        let now = now();
-        // Most topics retain events. Those need no lock of the hub.
-        if !topic.lock().log.has_expired(now) {
-            return;
-        }
-        let mut dropped = Dropped::new();
-        self.names().drop_expired(topic, now, &mut dropped);
-    }
-
-    /// Removes a topic although it is held and retains events.
-    ///
-    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
-    /// of its last event.
-    pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
-        let (now, mut dropped) = (now(), Dropped::new());
-        let until = now.steady.saturating_add(time);
-        // A thread that sees the ID, such as a compaction, must not find the topic.
-        let mut names = self.names();
-        let mut order = self.order();
-        order.assign(1, now);
-        order.note_removal(topic);
-        let end = order.epochs.last();
-        drop(order);
-        names.forget(topic, end, until, &mut dropped);
-    }
-
-    /// Moves the mark: events up to `id` are visible from now on, and later ones are not.
-    ///
-    /// `topics` are those that have events between the mark and `id`. The mark moves first: a
-    /// client that has received an ID of one topic may come back with it at once, and then it
-    /// has to be a position of all topics. Returns the number of wakers that panicked.
-    pub(crate) fn set_visible(&self, id: LogId, topics: &[Arc<Shared>]) -> u64 {
-        let switched = self.order().set_visible(id);
-        let topics = topics.iter().map(|topic| topic.set_visible(id));
-        let panics = topics.sum::<u64>();
-        panics + switched.iter().map(|set| set.wake()).sum::<u64>()
-    }
-}
-
-impl Shared {
-    /// Takes the IDs of `count` events, with the hub and the topic locked.
-    pub(super) fn assign(self: &Arc<Self>, order: &mut Order, count: usize, now: Now) -> Ids {
-        let ids = order.assign(count, now);
-        if count > 0 {
-            order.note(self, self.newest.load());
-            self.newest.store(order.epochs.last());
-        }
-        ids
-    }
-
-    /// Ends the topic after `count` events whose IDs have just been assigned, with the hub and
-    /// the topic locked. Its newest event was `newest` before.
-    ///
-    /// A storage moves the mark to the end, so an end without an event takes an ID.
-    pub(super) fn assign_end(
-        self: &Arc<Self>,
-        order: &mut Order,
-        count: usize,
-        newest: LogId,
-        now: Now,
-    ) -> End {
-        if !order.is_held() {
-            return End::default();
-        }
-        if count == 0 {
-            order.assign(1, now);
-            order.note(self, self.newest.load());
-        }
-        let id = order.epochs.last();
-        let last = if count == 0 { newest } else { id };
-        End {
-            last,
-            id,
-            is_held: true,
-        }
-    }
-}
-
-/// Returns the end of a restored topic whose newest event this is.
-///
-/// It does not count if the last event is missing, or if a later topic had the same name.
-fn end(finish: &Finish, newest: LogId) -> Option<End> {
-    let Finish { last, id, .. } = *finish;
-    let counts = newest <= id && (newest == last || id > last);
-    counts.then_some(End {
-        last,
-        id,
-        is_held: false,
-    })
-}
-
-impl RestoredTopic {
-    /// Notes that the topic ended, unless it did so again later.
-    pub(crate) fn finish_at(&mut self, end: Finish) {
-        let known = self.finish.take().filter(|known| known.id >= end.id);
-        self.finish = known.or(Some(end));
-    }
-
-    /// Appends the events to an empty log, and holds back what follows.
-    pub(crate) fn into_log(self, mut log: Log) -> Log {
-        let now = now();
-        self.events
-            .into_iter()
-            .for_each(|events| log.restore(events, now));
-        drop(log.evict(now));
-        log.hold(Some(log.tip()));
-        log
-    }
-
-    fn is_keyed(&self) -> bool {
-        self.keyed > self.removed
-    }
-
-    /// Returns the ID of the newest event of a key, of those up to `until`.
-    pub(crate) fn newest_of(&self, key: &Arc<str>, until: LogId) -> Option<LogId> {
-        let of_key = self.keys.iter().filter(|(_, other)| other.key == *key);
-        of_key.map(|(id, _)| *id).filter(|id| *id <= until).max()
-    }
-
-    /// Appends the events to a keyed log, and holds back what follows.
-    fn into_keyed_log(self, retention: KeyedRetention, safe: Option<Arc<SafeId>>) -> TopicKeyedLog {
-        let (now, log) = (now(), KeyedLog::new(retention, self.evicted));
-        let mut log = TopicKeyedLog::new(log, self.removed, safe);
-        log.release_removals();
-        for (id, event) in self.events.iter().flat_map(Restored::iter) {
-            if id > self.removed
-                && let Some(key) = self.keys.get(&id)
-            {
-                drop(log.restore(id, key, event, now));
-            }
-        }
-        drop(log.evict(now));
-        let last = log.newest_id();
-        log.hold(Some(last));
-        log
-    }
-}
-
 /// A hub has no room for another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyTopics {
@@ -653,12 +302,3 @@ impl fmt::Display for TooManyTopics {
 }
 
 impl error::Error for TooManyTopics {}
-
-/// The maximum time for which the name of a removed topic is kept after a restart.
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// The number of names that are looked at for each topic that is created.
-const SWEEP: usize = 2;
-
-/// The number of names that are looked at when a hub is full.
-const SWEEP_FULL: usize = 64;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use sse_core::{Event, EventId, Resume, Retention};
 
+use super::names::Dropped;
 use super::*;
+use crate::topic::News;
 use crate::topic::{PublishError, Start, Subscription};
 
 const AGE: Duration = Duration::from_secs(60);

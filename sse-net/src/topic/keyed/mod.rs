@@ -15,7 +15,8 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{MAX_KEY, PublishError, Published, max_len};
+use super::publish::{MAX_KEY, max_len};
+use super::published::{PublishError, Published};
 
 impl Hub {
     /// Returns the keyed topic with this name, and creates it if need be.

@@ -36,10 +36,10 @@ pub(crate) use self::set::{Member, TopicSet};
 pub use self::token::StreamToken;
 pub(crate) use self::view::{Piece, View};
 use self::view::{encode_first, encode_unknown};
+use super::choice::{FollowError, distinct};
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, HubShared, Judged};
-use super::several::{FollowError, distinct};
 use crate::config::Start;
 use crate::sync::Arc;
 
