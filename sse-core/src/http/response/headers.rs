@@ -26,7 +26,7 @@ use crate::http::list::check_token;
 pub struct Headers {
     /// Their wire form, each line with its end.
     lines: Cow<'static, str>,
-    /// Whether one of them is `Date`, which every response has to know.
+    /// Whether one of them is `Date`. It is asked for with every response.
     has_date: bool,
 }
 
@@ -54,7 +54,7 @@ impl Headers {
         Ok(self)
     }
 
-    /// Returns the headers with these lines, which have to be valid and not to be `Date`.
+    /// Returns the headers with these lines. They have to be valid, and none may be `Date`.
     pub(crate) const fn constant(lines: &'static str) -> Self {
         Self {
             lines: Cow::Borrowed(lines),
