@@ -3,36 +3,32 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns `time` as an IMF-fixdate, at most in the year 9999: RFC 9110, 5.6.7.
-pub(crate) fn imf_fixdate(time: SystemTime) -> String {
+pub(crate) fn imf_fixdate(time: SystemTime) -> [u8; 29] {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since_epoch.as_secs().min(LAST_SECOND);
     let (days, second) = (seconds / DAY, seconds % DAY);
     let (year, month, day) = civil(days);
-    let mut date = String::with_capacity("Sun, 06 Nov 1994 08:49:37 GMT".len());
-    date.push_str(WEEKDAYS[(days % 7) as usize]);
-    date.push_str(", ");
-    push_two_digits(&mut date, day);
-    date.push(' ');
-    date.push_str(MONTHS[month]);
-    date.push(' ');
-    push_two_digits(&mut date, year / 100);
-    push_two_digits(&mut date, year);
-    date.push(' ');
-    push_two_digits(&mut date, second / 3600);
-    date.push(':');
-    push_two_digits(&mut date, second / 60 % 60);
-    date.push(':');
-    push_two_digits(&mut date, second % 60);
-    date.push_str(" GMT");
+    // Every response has a date, and formatting it with `format!` takes longer than all the rest
+    // of the response.
+    let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    date[..3].copy_from_slice(WEEKDAYS[(days % 7) as usize]);
+    date[5..7].copy_from_slice(&two_digits(day));
+    date[8..11].copy_from_slice(MONTHS[month]);
+    date[12..14].copy_from_slice(&two_digits(year / 100));
+    date[14..16].copy_from_slice(&two_digits(year));
+    date[17..19].copy_from_slice(&two_digits(second / 3600));
+    date[20..22].copy_from_slice(&two_digits(second / 60 % 60));
+    date[23..25].copy_from_slice(&two_digits(second % 60));
     date
 }
 
-/// Appends the last two digits of `number`. Every response has a date, and formatting it with
-/// `format!` takes longer than all the rest of the response.
-fn push_two_digits(date: &mut String, number: u64) {
+/// Returns the last two digits of `number`.
+const fn two_digits(number: u64) -> [u8; 2] {
     const DIGITS: &[u8; 10] = b"0123456789";
-    date.push(DIGITS[(number / 10 % 10) as usize].into());
-    date.push(DIGITS[(number % 10) as usize].into());
+    [
+        DIGITS[(number / 10 % 10) as usize],
+        DIGITS[(number % 10) as usize],
+    ]
 }
 
 /// Returns the year, the month from 0 and the day from 1 in the Gregorian calendar.
@@ -64,10 +60,10 @@ const DAYS_TO_EPOCH: u64 = 719_468;
 const DAYS_OF_ERA: u64 = 146_097;
 
 /// The first is that of 1 January 1970.
-const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const WEEKDAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
 #[cfg(test)]
@@ -95,15 +91,18 @@ mod tests {
             (LAST_SECOND + 1, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(imf_fixdate(time), expected, "{seconds}");
+            assert_eq!(imf_fixdate(time), expected.as_bytes(), "{seconds}");
         }
         let before = UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(imf_fixdate(before), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(&imf_fixdate(before), b"Thu, 01 Jan 1970 00:00:00 GMT");
     }
 
     #[test]
     fn days_follow_each_other() {
-        let date = |day: u64| imf_fixdate(UNIX_EPOCH + Duration::from_secs(day * DAY));
+        let date = |day: u64| {
+            let date = imf_fixdate(UNIX_EPOCH + Duration::from_secs(day * DAY));
+            String::from_utf8(date.to_vec()).unwrap()
+        };
         let mut last = civil(0);
         for day in 1..60_000 {
             let next = civil(day);

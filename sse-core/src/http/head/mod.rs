@@ -161,9 +161,13 @@ impl Head {
 
     /// Returns the values of all headers of this name, in any case.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        // The length excludes nearly all others.
+        let is_named = move |other: Span| {
+            other.len() == name.len() && self.slice(other).eq_ignore_ascii_case(name.as_bytes())
+        };
         self.headers
             .iter()
-            .filter(move |(other, _)| self.slice(*other).eq_ignore_ascii_case(name.as_bytes()))
+            .filter(move |(other, _)| is_named(*other))
             .map(|(_, value)| self.slice(*value))
     }
 
@@ -224,7 +228,8 @@ impl Head {
     /// Refuses a control character in the last event ID of the query.
     fn check_query(self) -> Result<Self, Rejection> {
         let is_control = |id: Cow<'_, str>| id.bytes().any(|byte| byte.is_ascii_control());
-        if self.query().is_some() && self.query_last_event_id().is_some_and(is_control) {
+        let has_query = self.slice(self.target).contains(&b'?');
+        if has_query && self.query_last_event_id().is_some_and(is_control) {
             return Err(Rejection::BAD_REQUEST
                 .because("the last event ID in the query has a control character"));
         }

@@ -24,6 +24,10 @@ impl Span {
         }
     }
 
+    pub(super) const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     pub(super) fn of_bytes(self, bytes: &[u8]) -> &[u8] {
         bytes
             .get(self.start as usize..self.end as usize)

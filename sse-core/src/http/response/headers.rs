@@ -26,6 +26,8 @@ use crate::http::list::check_token;
 pub struct Headers {
     /// Their wire form, each line with its end.
     lines: Cow<'static, str>,
+    /// Whether one of them is `Date`. It is asked for with every response.
+    has_date: bool,
 }
 
 impl Headers {
@@ -52,10 +54,11 @@ impl Headers {
         Ok(self)
     }
 
-    /// Returns the headers with these lines, which have to be valid.
+    /// Returns the headers with these lines. They have to be valid, and none may be `Date`.
     pub(crate) const fn constant(lines: &'static str) -> Self {
         Self {
             lines: Cow::Borrowed(lines),
+            has_date: false,
         }
     }
 
@@ -110,6 +113,10 @@ impl Headers {
         self.find(name).is_some()
     }
 
+    pub(super) const fn has_date(&self) -> bool {
+        self.has_date
+    }
+
     fn find(&self, name: &str) -> Option<(&str, &str)> {
         let mut headers = self.iter();
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name))
@@ -129,6 +136,7 @@ impl Headers {
 
     /// Adds a header. The value has to be valid.
     pub(crate) fn add(&mut self, name: &str, value: &str) {
+        self.has_date |= name.eq_ignore_ascii_case("Date");
         let lines = self.lines.to_mut();
         for part in [name, ": ", value, "\r\n"] {
             lines.push_str(part);

@@ -144,21 +144,30 @@ impl Response {
     /// ends with the response, so nothing is chunked.
     fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
-        let line = [number.format(self.status), " ", phrase(self.status), "\r\n"];
-        append("HTTP/1.1 ", &line, out);
-        let date = date.filter(|_| !self.headers.has("Date"));
-        if let Some(date) = date {
-            append("Date: ", &[&imf_fixdate(date), "\r\n"], out);
+        match self.status {
+            200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+            status => {
+                out.extend_from_slice(b"HTTP/1.1 ");
+                append_line(out, &[number.format(status), " ", phrase(status)]);
+            }
         }
-        append("Connection: close\r\n", &[], out);
+        if let Some(date) = date
+            && !self.headers.has_date()
+        {
+            out.extend_from_slice(b"Date: ");
+            out.extend_from_slice(&imf_fixdate(date));
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"Connection: close\r\n");
         if !self.content_type.is_empty() {
-            append("Content-Type: ", &[&self.content_type, "\r\n"], out);
+            out.extend_from_slice(b"Content-Type: ");
+            append_line(out, &[&self.content_type]);
         }
         // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
         let has_body = !matches!(self.status, 204 | 205 | 304);
         if has_body && !self.is_open {
-            let length = number.format(self.body.len());
-            append("Content-Length: ", &[length, "\r\n"], out);
+            out.extend_from_slice(b"Content-Length: ");
+            append_line(out, &[number.format(self.body.len())]);
         }
         out.extend_from_slice(self.headers.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -183,11 +192,12 @@ impl Response {
     }
 }
 
-fn append(name: &str, rest: &[&str], out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_bytes());
-    for part in rest {
+/// Appends the rest of a line, and its end.
+fn append_line(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
         out.extend_from_slice(part.as_bytes());
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 #[track_caller]

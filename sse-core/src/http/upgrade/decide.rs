@@ -45,10 +45,11 @@ impl Upgrader {
     /// Nothing depends on where it ends, because the connection ends with the response
     /// (RFC 9112, 9.6).
     pub fn check(&self, head: &Head) -> Result<(), Rejection> {
-        if head.method() != "OPTIONS" {
-            self.0.methods.check(head.method())?;
+        let method = head.method();
+        if method != "OPTIONS" {
+            self.0.methods.check(method)?;
         }
-        if is_safe(head.method()) && matches!(head.framing(), Framing::Length(1..)) {
+        if is_safe(method) && matches!(head.framing(), Framing::Length(1..)) {
             return Err(Rejection::CONTENT_TOO_LARGE);
         }
         if head.has_unknown_expectation() {
