@@ -140,6 +140,21 @@ impl Drop for Server {
     }
 }
 
+/// Moves this thread, and those that it starts, to some cores.
+///
+/// # Errors
+///
+/// There is no `taskset`, or it fails.
+pub fn pin(cores: &str) -> io::Result<()> {
+    let pinned = Command::new("taskset")
+        .args(["-cp", cores, &std::process::id().to_string()])
+        .output()?;
+    match pinned.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("taskset failed")),
+    }
+}
+
 /// Returns a process and its children.
 fn processes(pid: u32) -> io::Result<Vec<u32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -196,7 +211,8 @@ impl Cpu {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             user: self.user + other.user,
             system: self.system + other.system,

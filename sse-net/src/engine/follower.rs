@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::link::{Broken, Link, Push};
 use super::message::{Entry, Frame, Notification};
+use super::notice::EngineNotice;
 use super::reading::{Reading, read};
 use super::shared::EngineShared;
 use super::snapshot::add;
@@ -109,23 +110,32 @@ impl Follower {
     }
 
     async fn follow_always(&mut self, first: Link) {
-        let (mut link, mut number, mut failures) = (Some(first), 1, 0);
+        let (mut dialled, mut number, mut failures) = (Ok(first), 1, 0);
+        let mut reported = String::new();
         loop {
-            if let Some(link) = link.take() {
-                let begun = Instant::now();
-                let number = link.number;
-                let _broken = self.follow(link).await.err();
-                self.shared.set_ready(false);
-                self.shared.report_broken(number);
-                if begun.elapsed() > Duration::from_secs(1) {
-                    failures = 0;
+            let begun = Instant::now();
+            let broken = match dialled {
+                Ok(link) => self.follow(link).await,
+                Err(broken) => Err(broken),
+            };
+            if self.shared.set_ready(false) {
+                reported.clear();
+            }
+            if let Err(Broken(reason)) = broken {
+                self.shared.report_broken(number, &reason);
+                if reason != reported {
+                    self.shared
+                        .notify(&EngineNotice::Disconnected(reason.clone()));
+                    reported = reason;
                 }
+            }
+            if begun.elapsed() > Duration::from_secs(1) {
+                failures = 0;
             }
             sleep(pause(failures)).await;
             failures += 1;
             number += 1;
-            let dialled = Link::dial(&self.shared.connection, &self.shared.keys, number).await;
-            link = dialled.ok();
+            dialled = Link::dial(&self.shared, number).await;
         }
     }
 
@@ -142,6 +152,8 @@ impl Follower {
         self.catch_up(&mut link, Scope::All).await?;
         self.shared.link.send_replace(Some(link.clone()));
         self.shared.set_ready(true);
+        let addr = link.primary.info.addr().to_string();
+        self.shared.notify(&EngineNotice::Connected(addr));
         loop {
             self.collect(&link)?;
             if self.process(&mut link, PART).await? == Processed::OtherEpoch {
@@ -173,9 +185,7 @@ impl Follower {
 
     /// Moves received notifications to the backlog.
     fn collect(&mut self, link: &Link) -> Result<(), Broken> {
-        if self.shared.is_broken(link.number) {
-            return Err(Broken("the connection for commands has ended".to_owned()));
-        }
+        self.shared.check(link.number)?;
         let (pushes, skipped) = link.inbox.take()?;
         self.shared
             .counters
@@ -289,6 +299,7 @@ impl Follower {
         {
             topic.refill(evicted, &[]);
             add(&self.shared.counters.gaps, 1);
+            self.shared.notify(&EngineNotice::Gap(name.to_string()));
             self.tips.insert(Arc::clone(name), evicted);
         }
     }

@@ -9,4 +9,5 @@ mod faults;
 mod followers;
 mod node;
 mod proxy;
+mod sentinel;
 mod server;
