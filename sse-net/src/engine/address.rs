@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use redis::io::tcp::TcpSettings;
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
 use super::error::EngineError;
@@ -16,7 +17,6 @@ pub(super) enum Address {
 }
 
 /// A server that should be the primary.
-#[derive(Clone)]
 pub(super) struct Primary {
     pub(super) info: ConnectionInfo,
     /// The number of the configuration that Sentinel has; later ones are greater.
@@ -55,7 +55,9 @@ pub(super) fn server(url: &str) -> Result<ConnectionInfo, EngineError> {
         .map_err(|error| EngineError::Url(error.to_string()))?;
     // Notifications and replies share a connection.
     let settings = info.redis_settings().clone();
-    Ok(info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3)))
+    let settings = settings.set_protocol(ProtocolVersion::RESP3);
+    let tcp = TcpSettings::default().set_nodelay(true);
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
 impl fmt::Display for Address {

@@ -9,13 +9,14 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sse_core::{Epochs, LogId};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::link::{Broken, Link, Push};
 use super::message::{Entry, Frame, Notification};
@@ -154,6 +155,7 @@ impl Follower {
         self.shared.set_ready(true);
         let addr = link.primary.info.addr().to_string();
         self.shared.notify(&EngineNotice::Connected(addr));
+        let mut due = pin!(sleep_until(self.next_comparison));
         loop {
             self.collect(&link)?;
             if self.process(&mut link, PART).await? == Processed::OtherEpoch {
@@ -166,19 +168,17 @@ impl Follower {
             if is_due {
                 self.compare(&mut link).await?;
                 self.next_comparison = Instant::now() + COMPARISON;
+                due.as_mut().reset(self.next_comparison);
             }
             self.report_gaps(&mut link).await?;
             if !self.backlog.is_empty() {
                 yield_now().await;
                 continue;
             }
-            let left = self
-                .next_comparison
-                .saturating_duration_since(Instant::now());
             tokio::select! {
                 () = link.inbox.filled() => {}
                 () = self.shared.bell.notified() => {}
-                () = sleep(left) => {}
+                () = &mut due => {}
             }
         }
     }

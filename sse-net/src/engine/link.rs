@@ -25,7 +25,7 @@ pub(super) struct Link {
     pub(super) commands: MultiplexedConnection,
     notifications: MultiplexedConnection,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) primary: Primary,
+    pub(super) primary: Arc<Primary>,
     /// Counts the links of a hub.
     pub(super) number: u64,
 }
@@ -77,7 +77,7 @@ impl Link {
             commands,
             notifications,
             inbox,
-            primary,
+            primary: Arc::new(primary),
             number,
         })
     }

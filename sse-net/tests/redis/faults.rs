@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::server::{Redis, wait_for};
 
-const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
+pub(crate) const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// Publishers and clients of two nodes.
 pub(crate) struct Program {
@@ -73,7 +73,7 @@ impl Program {
             let mut topics = TOPICS.to_vec();
             fastrand::shuffle(&mut topics);
             topics.truncate(fastrand::usize(1..=TOPICS.len()));
-            Follower::spawn(&nodes, &topics, from, number % 3 != 0)
+            Follower::spawn(Arc::clone(&nodes), &topics, from, number % 3 != 0)
         });
         let followers = followers.collect();
         Self {
