@@ -3,13 +3,12 @@
 use std::env;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sse_net::testing::RawClient;
 use sse_net::{Config, Engine, Event, Hub, Request, Response, Retention, Server, Tcp};
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::faults::{TOPICS, rounds};
@@ -20,7 +19,7 @@ use crate::server::{Redis, free_port, wait_for};
 /// The variables of a node: the URL of the engine, the port, and whether it publishes.
 const VARIABLES: [&str; 3] = ["SSE_NODE_URL", "SSE_NODE_PORT", "SSE_NODE_PUBLISHES"];
 
-/// A node in a process of its own. It is killed at the end.
+/// A node in a process of its own, which is killed at the end.
 pub(crate) struct Process {
     url: String,
     pub(crate) port: u16,
@@ -83,30 +82,40 @@ async fn a_node() {
     let hub = Hub::connect(Retention::events(100_000), engine)
         .await
         .unwrap();
-    let is_over = Arc::new(AtomicBool::new(publishes == "0"));
-    let (followed, stops) = (hub.clone(), Arc::clone(&is_over));
+    let (stop, is_over) = watch::channel(publishes == "0");
+    let (stopped, is_stopped) = watch::channel(false);
+    let followed = hub.clone();
     let listener = Tcp::default()
         .bind(("127.0.0.1", port.parse().unwrap()))
         .unwrap();
     let _server = Server::new(Config::default())
         .listen(listener)
         .serve(move |request: Request| {
-            std::future::ready(match request.path() {
-                "/stop" => {
-                    stops.store(true, Ordering::Relaxed);
-                    request.respond(Response::new(200))
+            let (hub, stop, mut is_stopped) = (followed.clone(), stop.clone(), is_stopped.clone());
+            async move {
+                if request.path() != "/stop" {
+                    return follow(&hub, request);
                 }
-                _ => follow(&followed, request),
-            })
+                stop.send_replace(true);
+                is_stopped.wait_for(|is_stopped| *is_stopped).await.unwrap();
+                request.respond(Response::new(200))
+            }
         });
+    let publish = |topic: &str, data: String| {
+        let topic = hub.topic(topic).unwrap();
+        topic.publish(&Event::new().data(data)).unwrap()
+    };
     for number in 0.. {
-        if !is_over.load(Ordering::Relaxed) {
-            let topic = hub.topic(fastrand::choice(TOPICS).unwrap()).unwrap();
-            let event = format!("{port} {number} {}", topic.name().unwrap());
-            let _ = topic.publish(&Event::new().data(event));
+        if *is_over.borrow() {
+            break;
         }
+        let topic = fastrand::choice(TOPICS).unwrap();
+        publish(topic, format!("{port} {number} {topic}"));
         sleep(Duration::from_millis(fastrand::u64(1..8))).await;
     }
+    publish("stop", String::new()).stored().await.unwrap();
+    stopped.send_replace(true);
+    std::future::pending().await
 }
 
 /// The ports of processes.
@@ -158,7 +167,6 @@ async fn clients_of_nodes_that_are_killed_miss_nothing() {
             let mut client = RawClient::new(ports.connect(node));
             assert_eq!(client.get("/stop").await.unwrap().status(), 200);
         }
-        sleep(Duration::from_millis(300)).await; // Until the last events are stored.
         let stored = finish(&judge, &redis, &TOPICS, from).await;
         assert!(stored.values().all(|events| events.len() > 100));
         for follower in followers {
