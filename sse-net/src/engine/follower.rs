@@ -18,7 +18,7 @@ use sse_core::{Epochs, LogId};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::link::{Broken, Link, Push};
+use super::link::{Broken, Link, Push, pause};
 use super::message::{Entry, Frame, Notification};
 use super::notice::EngineNotice;
 use super::reading::{Reading, read};
@@ -331,32 +331,8 @@ impl Follower {
     }
 }
 
-/// Returns how long to wait before the next attempt, between a half and the whole of a time that
-/// grows up to a second.
-fn pause(failures: u32) -> Duration {
-    let most = Duration::from_millis(50 << failures.min(5)).min(Duration::from_secs(1));
-    most.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 /// The most notifications that are processed at a time.
 const PART: usize = 1024;
 
 /// The time between two comparisons of the last IDs of changed topics.
 const COMPARISON: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pauses_between_attempts_grow_up_to_a_second() {
-        for (failures, least, most) in [(0, 25, 50), (1, 50, 100), (5, 500, 1000), (99, 500, 1000)]
-        {
-            let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
-            for _ in 0..100 {
-                let pause = pause(failures);
-                assert!(least <= pause && pause <= most, "{failures}: {pause:?}");
-            }
-        }
-    }
-}

@@ -122,6 +122,13 @@ async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken
     }
 }
 
+/// Returns how long to wait before the next attempt, between a half and the whole of a time that
+/// grows up to a second.
+pub(super) fn pause(failures: u32) -> Duration {
+    let most = Duration::from_millis(50 << failures.min(5)).min(Duration::from_secs(1));
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
 /// Messages of a server that are no replies, in their order.
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -257,6 +264,18 @@ mod tests {
         }
         assert!(inbox.take().is_err());
         assert!(lock(&inbox.state).bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn the_pauses_between_attempts_grow_up_to_a_second() {
+        for (failures, least, most) in [(0, 25, 50), (1, 50, 100), (5, 500, 1000), (99, 500, 1000)]
+        {
+            let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+            for _ in 0..100 {
+                let pause = pause(failures);
+                assert!(least <= pause && pause <= most, "{failures}: {pause:?}");
+            }
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Engine {
     /// Sets how long the answer to a request waits for the engine. Default: 10 s.
     ///
     /// It waits if the node uses a topic first, or has not heard of the client's last event ID.
-    /// After this time, the client is told to reconnect later.
+    /// After this time, the stream ends with a reconnection time.
     pub const fn max_wait(mut self, time: Duration) -> Self {
         self.max_wait = time;
         self

@@ -131,9 +131,8 @@ impl Queue {
 /// The memory of a batch and of an event beside their bytes.
 const OVERHEAD: usize = 256;
 
-/// The most batches in one pipeline: so few that the server works while the node processes the
-/// replies of the one before.
-const MAX_JOBS: usize = 8;
+/// The most batches that are sent at a time.
+const MAX_JOBS: usize = 128;
 
 /// The number of bytes after which no further batch is sent at a time.
 const MAX_BYTES: usize = 1 << 20;

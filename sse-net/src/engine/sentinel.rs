@@ -32,10 +32,7 @@ pub(super) struct Sentinels {
 impl Sentinels {
     /// Parses `user:password@host:port,host:port/name/database`.
     pub(super) fn parse(scheme: &str, rest: &str) -> Result<Self, EngineError> {
-        let missing = || {
-            let text = "it has no name of a primary; end it with a slash and the name";
-            EngineError::Url(text.to_owned())
-        };
+        let missing = || EngineError::Url("it does not name the primary".to_owned());
         let (authority, path) = rest.split_once('/').ok_or_else(missing)?;
         let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
         let (name, database) = path.split_once('/').unwrap_or((path, ""));
@@ -289,6 +286,12 @@ mod tests {
         ] {
             assert!(Address::parse(url).is_err(), "{url}");
         }
+        let error = Address::parse("redis+sentinel://a").err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "the URL of the engine is not one of a Redis server: it does not name the primary; \
+             write it as redis://host:6379 or redis+sentinel://host:26379/name"
+        );
     }
 
     #[test]

@@ -45,8 +45,6 @@ pub(super) struct Counters {
     pub(super) stored: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) dropped: AtomicU64,
-    /// Those of the dropped ones that a notice has reported.
-    pub(super) reported: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) filled: AtomicU64,
     pub(super) gaps: AtomicU64,

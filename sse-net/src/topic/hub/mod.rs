@@ -297,9 +297,7 @@ impl HubShared {
         topics: &[Topic],
         last_event_id: Option<&EventId<'_>>,
     ) -> bool {
-        let max_wait = self
-            .engine()
-            .map_or(Duration::ZERO, |engine| engine.max_wait());
+        let max_wait = self.engine().map_or(Duration::ZERO, Engine::max_wait);
         timeout(max_wait, self.ready(topics, last_event_id))
             .await
             .is_ok()
