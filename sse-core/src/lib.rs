@@ -153,7 +153,7 @@ pub mod shapes;
 mod log;
 pub use log::{
     Appended, Batch, Begun, Cursor, Encoded, Epoch, Epochs, Evicted, Ids, KnownId, Lagged, Log,
-    LogId, Now, Restored, Resume, Retention, Slice,
+    LogCount, LogId, Now, Restored, Resume, Retention, Slice,
 };
 
 // Encoded events in memory, the newest of each key.

@@ -10,7 +10,7 @@ use sse_core::{Response, Retention};
 use sse_net::testing::{RawClient, pipes};
 use sse_net::{
     Answer, Config, Event, Hub, HubConfig, HubSnapshot, Listener, Peer, Readiness, Request, Server,
-    SlowClients, Start, Topic, TopicConfig, Transport,
+    SlowClients, Start, Subscription, Topic, TopicConfig, Transport,
 };
 
 async fn probe(request: Request) -> Answer {
@@ -182,6 +182,61 @@ async fn a_gap_is_counted_with_its_topic() {
         .unwrap();
     assert_eq!(client.event().await.unwrap().event(), "gap");
     assert_eq!(hub.stats().counted[0].gaps, 1);
+}
+
+/// Each of two topics has two events, in turn.
+#[tokio::test]
+async fn delivered_events_are_counted_with_their_topics() {
+    let hub = Hub::new(HubConfig::default().max_counted_topics(2));
+    let topics = ["a", "b"].map(|name| hub.topic(name).unwrap());
+    let publish = || {
+        for topic in &topics {
+            topic.publish(&Event::new().data("x")).unwrap();
+        }
+    };
+    publish();
+    publish();
+    let delivered = || {
+        let counted = hub.stats().counted.into_iter();
+        let delivered = counted.map(|topic| (topic.delivered, topic.delivered_bytes));
+        delivered.collect::<Vec<_>>()
+    };
+
+    let mut bytes = Vec::new();
+    let mut one = topics[0].subscribe(Start::Earliest);
+    let a = one.read(&mut bytes).await.unwrap() as u64;
+    assert_eq!(delivered(), [(2, a), (0, 0)]);
+
+    let mut all = Subscription::to(&topics, None, Start::Earliest).unwrap();
+    let b = all.read(&mut bytes).await.unwrap() as u64 - a;
+    assert_eq!(delivered(), [(4, 2 * a), (2, b)]);
+
+    let (listener, clients) = pipes();
+    let server = Server::new(Config::default().shards(1)).listen(listener);
+    let _server = server.serve_with(
+        topics.clone(),
+        async |topics: [Topic; 2], request: Request| match request.path() {
+            "/one" => request.follow_from(&topics[1], Start::Earliest),
+            _ => request.follow_all_from(&topics, Start::Earliest),
+        },
+    );
+    let mut one = RawClient::new(clients.connect().unwrap());
+    one.get("/one").await.unwrap();
+    let mut all = RawClient::new(clients.connect().unwrap());
+    all.get("/all").await.unwrap();
+    for _ in 0..2 {
+        one.event().await.unwrap();
+        all.event().await.unwrap();
+        all.event().await.unwrap();
+    }
+    assert_eq!(delivered(), [(6, 3 * a), (6, 3 * b)]);
+
+    // Both are up to date now, so that they get the same bytes at once.
+    topics[1].publish(&Event::new().data("x")).unwrap();
+    one.event().await.unwrap();
+    all.event().await.unwrap();
+    let counts = delivered().into_iter().map(|(events, _)| events);
+    assert_eq!(counts.collect::<Vec<_>>(), [6, 8]);
 }
 
 /// Any recorder takes the counters: this one keeps them in a map.

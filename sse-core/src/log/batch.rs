@@ -1,9 +1,11 @@
 //! Events of several logs of a hub, merged by ID.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::LogId;
-use super::slice::Slice;
+use super::slice::{Begun, Slice};
 
 /// Events of one or several logs of a hub, in the order of their IDs.
 ///
@@ -25,11 +27,14 @@ use super::slice::Slice;
 ///     logs[log].append_as(epochs.next_id(now), &Event::new().data(data), now);
 /// }
 /// let slices = logs.iter().map(|log| log.slice_between(start, epochs.last()).unwrap().unwrap());
-/// let batch = Batch::merge(slices.map(|slice| (slice, true)), epochs.last()).unwrap();
+/// let slices = slices.into_iter().enumerate().map(|(log, slice)| (log, slice, true));
+/// let batch = Batch::merge(slices, epochs.last()).unwrap();
 /// let text = String::from_utf8(batch.bytes().to_vec()).unwrap();
 /// let data: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
 /// assert_eq!(data, ["a", "b", "c"]);
 /// assert_eq!(batch.position(), epochs.last());
+/// let logs: Vec<_> = batch.counts(batch.len()).map(|count| count.log).collect();
+/// assert_eq!(logs, [0, 1, 0]);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -37,62 +42,92 @@ pub struct Batch {
     position: LogId,
 }
 
+/// The number of events of one log in a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogCount {
+    /// The index that the log had in [`Batch::merge`].
+    pub log: usize,
+    /// The number of events.
+    pub events: usize,
+    /// The number of their bytes.
+    pub bytes: usize,
+}
+
 #[derive(Debug, Clone)]
 enum Events {
-    Shared(Slice),
-    /// Each event's end and ID.
-    Merged(Bytes, Vec<(usize, LogId)>),
+    /// The index of the log, and its events.
+    Shared(usize, Slice),
+    Merged(Bytes, Vec<Merged>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Merged {
+    /// Where the event ends.
+    end: usize,
+    id: LogId,
+    /// The index of its log.
+    log: usize,
 }
 
 impl Batch {
     /// Merges slices of different logs, each the first events of its log after some position.
     ///
-    /// The `bool` of a slice is `true` if its log has no later event up to `until`. If that is
-    /// not so, the batch ends with the slice at the latest. Returns `None` if there is no slice.
+    /// A slice comes with the index of its log, which [`counts`](Self::counts) returns, and with
+    /// `true` if its log has no later event up to `until`. If that is not so, the batch ends with
+    /// the slice at the latest. Returns `None` if there is no slice.
     #[must_use]
-    pub fn merge(slices: impl IntoIterator<Item = (Slice, bool)>, until: LogId) -> Option<Self> {
+    pub fn merge(
+        slices: impl IntoIterator<Item = (usize, Slice, bool)>,
+        until: LogId,
+    ) -> Option<Self> {
         let mut limit = until;
-        let mut slices = Vec::from_iter(slices.into_iter().map(|(slice, is_all)| {
+        let slices = Vec::from_iter(slices.into_iter().map(|(log, slice, is_all)| {
             if !is_all {
                 limit = limit.min(slice.last_id());
             }
-            slice
+            (log, slice)
         }));
         let first = next_of(&slices)?;
         // The events before those of every other log.
         let others = slices.iter().enumerate().filter(|(at, _)| *at != first);
-        let other = others.map(|(_, slice)| slice.first_id()).min();
-        if slices[first].last_id() <= limit && other.is_none() {
-            let slice = slices.swap_remove(first);
-            return Some(Self::shared(slice, limit));
+        let other = others.map(|(_, (_, slice))| slice.first_id()).min();
+        let (log, slice) = &slices[first];
+        if slice.last_id() <= limit && other.is_none() {
+            return Some(Self::shared(*log, slice.clone(), limit));
         }
-        let run = slices[first].until(limit, other)?;
+        let run = slice.until(limit, other)?;
         if run.len() >= MIN_SHARED {
             let position = run.last_id();
-            return Some(Self::shared(run, position));
+            return Some(Self::shared(*log, run, position));
         }
         Some(Self::copy(&slices, limit))
     }
 
-    const fn shared(slice: Slice, position: LogId) -> Self {
+    const fn shared(log: usize, slice: Slice, position: LogId) -> Self {
         Self {
-            events: Events::Shared(slice),
+            events: Events::Shared(log, slice),
             position,
         }
     }
 
     /// Copies events up to the ID `limit`, or until there are enough, or a long one follows.
-    fn copy(slices: &[Slice], limit: LogId) -> Self {
-        let mut places = Vec::from_iter(slices.iter().map(|slice| slice.events().peekable()));
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    fn copy(slices: &[(usize, Slice)], limit: LogId) -> Self {
+        let places = slices
+            .iter()
+            .map(|(log, slice)| (*log, slice.events().peekable()));
+        let mut places = Vec::from_iter(places);
+        let (mut bytes, mut ends) = (Vec::new(), Vec::<Merged>::new());
         let position = loop {
             let next = places
                 .iter_mut()
-                .filter_map(|events| events.peek().map(|(id, _)| *id).map(|id| (id, events)))
-                .min_by_key(|(id, _)| *id);
-            let last = ends.last().map(|(_, id)| *id);
+                .filter_map(|(log, events)| {
+                    let id = events.peek()?.0;
+                    Some((id, *log, events))
+                })
+                .min_by_key(|(id, ..)| *id);
+            let last = ends.last().map(|last| last.id);
             match next {
-                Some((id, events)) if id <= limit => {
+                Some((id, log, events)) if id <= limit => {
                     let Some((_, event)) = events.next() else {
                         break limit;
                     };
@@ -102,7 +137,8 @@ impl Batch {
                         break last;
                     }
                     bytes.extend_from_slice(event);
-                    ends.push((bytes.len(), id));
+                    let end = bytes.len();
+                    ends.push(Merged { end, id, log });
                 }
                 _ => break limit,
             }
@@ -117,7 +153,7 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         match &self.events {
-            Events::Shared(slice) => slice.bytes(),
+            Events::Shared(_, slice) => slice.bytes(),
             Events::Merged(bytes, _) => bytes.clone(),
         }
     }
@@ -126,13 +162,16 @@ impl Batch {
     #[must_use]
     pub fn after(&self, id: LogId) -> Option<Self> {
         let events = match &self.events {
-            Events::Shared(slice) => Events::Shared(slice.after_id(id)?),
+            Events::Shared(log, slice) => Events::Shared(*log, slice.after_id(id)?),
             Events::Merged(bytes, ends) => {
-                let left = &ends[ends.partition_point(|(_, event)| *event <= id)..];
+                let left = &ends[ends.partition_point(|event| event.id <= id)..];
                 let skipped = ends.len() - left.len();
-                let start = skipped.checked_sub(1).map_or(0, |before| ends[before].0);
+                let start = skipped.checked_sub(1).map_or(0, |before| ends[before].end);
                 left.first()?;
-                let left = left.iter().map(|(end, id)| (end - start, *id));
+                let left = left.iter().map(|event| Merged {
+                    end: event.end - start,
+                    ..*event
+                });
                 Events::Merged(bytes.slice(start..), left.collect())
             }
         };
@@ -147,7 +186,7 @@ impl Batch {
     #[expect(clippy::len_without_is_empty, reason = "a batch has an event")]
     pub fn len(&self) -> usize {
         match &self.events {
-            Events::Shared(slice) => slice.len(),
+            Events::Shared(_, slice) => slice.len(),
             Events::Merged(bytes, _) => bytes.len(),
         }
     }
@@ -156,7 +195,7 @@ impl Batch {
     #[must_use]
     pub const fn count(&self) -> usize {
         match &self.events {
-            Events::Shared(slice) => slice.count(),
+            Events::Shared(_, slice) => slice.count(),
             Events::Merged(_, ends) => ends.len(),
         }
     }
@@ -174,26 +213,53 @@ impl Batch {
     #[must_use]
     pub fn begun(&self, taken: usize) -> (usize, usize, Option<LogId>) {
         match &self.events {
-            Events::Shared(slice) => {
+            Events::Shared(_, slice) => {
                 let begun = slice.begun(taken);
                 (begun.count, begun.len, begun.id)
             }
             Events::Merged(_, ends) => {
                 let count = match taken {
                     0 => return (0, 0, None),
-                    _ => ends.partition_point(|(end, _)| *end < taken) + 1,
+                    _ => ends.partition_point(|event| event.end < taken) + 1,
                 };
                 let count = count.min(ends.len());
-                let (len, id) = ends[count - 1];
-                (count, len, Some(id))
+                let Merged { end, id, .. } = ends[count - 1];
+                (count, end, Some(id))
             }
+        }
+    }
+
+    /// Returns the numbers of the events that begin within the first `taken` bytes, by their logs.
+    ///
+    /// A log is returned more than once if events of another one are between its own.
+    pub fn counts(&self, taken: usize) -> impl Iterator<Item = LogCount> {
+        let (shared, merged) = match &self.events {
+            Events::Shared(log, slice) => (Some(LogCount::of(*log, &slice.begun(taken))), &[][..]),
+            Events::Merged(_, ends) => (None, &ends[..self.begun(taken).0]),
+        };
+        let mut start = 0;
+        let merged = merged.iter().map(move |event| LogCount {
+            log: event.log,
+            events: 1,
+            bytes: event.end - mem::replace(&mut start, event.end),
+        });
+        shared.into_iter().chain(merged)
+    }
+}
+
+impl LogCount {
+    const fn of(log: usize, begun: &Begun) -> Self {
+        Self {
+            log,
+            events: begun.count,
+            bytes: begun.len,
         }
     }
 }
 
 /// Returns the index of the slice with the smallest ID.
-fn next_of(slices: &[Slice]) -> Option<usize> {
-    let first_id = |at: &usize| slices[*at].first_id();
+fn next_of(slices: &[(usize, Slice)]) -> Option<usize> {
+    let first_id = |at: &usize| slices[*at].1.first_id();
     (0..slices.len()).min_by_key(first_id)
 }
 
@@ -216,7 +282,7 @@ mod tests {
     /// Logs of one hub, and all of their events in the order of their IDs.
     struct Logs {
         logs: Vec<Log>,
-        events: Vec<(LogId, String)>,
+        events: Vec<(LogId, usize, String)>,
         start: LogId,
     }
 
@@ -235,7 +301,7 @@ mod tests {
                 let data = "x".repeat(*len);
                 let (id, event) = (epochs.next_id(Duration::ZERO), Event::new().data(&data));
                 logs.events
-                    .push((id, format!("id: {id}\ndata: {data}\n\n")));
+                    .push((id, *log, format!("id: {id}\ndata: {data}\n\n")));
                 let log = &mut logs.logs[*log];
                 drop(log.append_encoded_as(id, Encoded::new(&event), Duration::ZERO));
             }
@@ -243,10 +309,11 @@ mod tests {
         }
 
         fn batch(&self, after: LogId, until: LogId) -> Option<Batch> {
-            let slices = self.logs.iter().filter_map(|log| {
+            let logs = self.logs.iter().enumerate();
+            let slices = logs.filter_map(|(index, log)| {
                 let slice = log.slice_between(after, until).unwrap()?;
                 let is_all = slice.last_id() >= log.newest_id().min(until);
-                Some((slice, is_all))
+                Some((index, slice, is_all))
             });
             Batch::merge(slices, until)
         }
@@ -266,20 +333,29 @@ mod tests {
         ) {
             let logs = Logs::new(&program.repeat(repeated));
             let until = logs.events.get(until).or(logs.events.last());
-            let until = until.map_or(logs.start, |(id, _)| *id);
-            let mut expected = logs.events.iter().filter(|(id, _)| *id <= until);
+            let until = until.map_or(logs.start, |(id, ..)| *id);
+            let mut expected = logs.events.iter().filter(|(id, ..)| *id <= until);
             let mut position = logs.start;
             while let Some(batch) = logs.batch(position, until) {
                 let (bytes, mut len) = (batch.bytes(), 0);
+                let mut of_logs = [(0, 0); 4];
                 prop_assert!(batch.count() > 0);
                 for count in 1..=batch.count() {
-                    let (id, event) = expected.next().unwrap();
+                    let (id, log, event) = expected.next().unwrap();
                     prop_assert!(bytes[len..].starts_with(event.as_bytes()));
                     for taken in [len + 1, len + event.len()] {
                         let end = len + event.len();
                         prop_assert_eq!(batch.begun(taken), (count, end, Some(*id)));
                     }
                     len += event.len();
+                    of_logs[*log].0 += 1;
+                    of_logs[*log].1 += event.len();
+                    let mut counted = [(0, 0); 4];
+                    for count in batch.counts(len) {
+                        counted[count.log].0 += count.events;
+                        counted[count.log].1 += count.bytes;
+                    }
+                    prop_assert_eq!(counted, of_logs);
                     prop_assert!(*id > position && *id <= batch.position());
                     let left = batch.after(*id);
                     let left_bytes = left.as_ref().map(Batch::bytes).unwrap_or_default();
@@ -319,7 +395,7 @@ mod tests {
             let until = logs.events.last().unwrap().0;
             let batch = logs.batch(logs.start, until).unwrap();
             assert_eq!(
-                matches!(batch.events, Events::Shared(_)),
+                matches!(batch.events, Events::Shared(..)),
                 is_shared,
                 "{program:?}"
             );

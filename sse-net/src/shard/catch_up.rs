@@ -161,10 +161,14 @@ impl Driver {
                 if !is_all && self.feeds[connection.feed as usize].is_keyed() {
                     self.catching_up.hold(key, slice);
                 }
-                connection.keep_unsent(slice, taken, *since).count
+                let begun = connection.keep_unsent(slice, taken, *since);
+                let topic = self.feeds[connection.feed as usize].topic();
+                topic.meter().add_delivered(begun.count, begun.len);
+                begun.count
             }
             Events::Batch(batch, joint) => {
                 let (count, len, id) = batch.begun(taken);
+                self.joints[*joint as usize].count(&self.feeds, batch, taken);
                 let position = if is_all { Some(batch.position()) } else { id };
                 if let Some(position) = position {
                     self.joints[*joint as usize].advance(position);

@@ -127,6 +127,14 @@ impl Joint {
         (feeds[link.feed as usize].topic(), self.after(index))
     }
 
+    /// Counts the events of a batch that begin within `taken` bytes in the meters of their topics.
+    pub(super) fn count(&self, feeds: &Slab<Feed>, batch: &Batch, taken: usize) {
+        for count in batch.counts(taken) {
+            let (topic, _) = self.topic(feeds, count.log);
+            topic.meter().add_delivered(count.events, count.bytes);
+        }
+    }
+
     /// Returns where the connection is in the topic with this index.
     fn place(&self, index: usize) -> ReaderPlace {
         let since = self.state().map(|state| state.since[index]);

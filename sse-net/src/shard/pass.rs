@@ -90,7 +90,7 @@ impl Driver {
         let bytes = pass.slice.bytes();
         // Each member's part ends with the slice.
         let (start, end, last_id) = (pass.slice.start(), pass.slice.end(), pass.slice.last_id());
-        let (mut events, mut taken_bytes) = (0, 0);
+        let (mut events, mut event_bytes, mut taken_bytes) = (0, 0, 0);
         let (mut leaving, mut behind) = (Vec::new(), Vec::new());
         let members = &self.feeds[key as usize].group()?.members;
         let is_keyed = self.feeds[key as usize].is_keyed();
@@ -133,6 +133,7 @@ impl Driver {
                 Ok(Written::All) => {
                     connection.position = end;
                     events += slice.count();
+                    event_bytes += bytes.len();
                     taken_bytes += bytes.len();
                     connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, member);
                     Some(last_id)
@@ -145,6 +146,7 @@ impl Driver {
                         self.catching_up.hold(member, slice);
                     }
                     events += begun.count;
+                    event_bytes += begun.len;
                     if matches!(written, Written::Paused(_)) {
                         behind.push(member);
                     }
@@ -161,6 +163,8 @@ impl Driver {
         }
         self.stats.add_events(events);
         self.stats.add_bytes(taken_bytes);
+        let topic = self.feeds[key as usize].topic();
+        topic.meter().add_delivered(events, event_bytes);
         for member in behind {
             self.queue_connection(member);
         }

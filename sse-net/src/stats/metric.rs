@@ -136,10 +136,24 @@ type OfTopic = (Metric, fn(&TopicSnapshot) -> u64);
 
 impl TopicSnapshot {
     /// The counters of a topic that is counted individually.
-    pub(super) const METRICS: [OfTopic; 2] = [
+    pub(super) const METRICS: [OfTopic; 4] = [
         (
             metric("sse_topic_published_total", "Events published to a topic."),
             |topic| topic.published,
+        ),
+        (
+            metric(
+                "sse_topic_delivered_total",
+                "Events of a topic that clients were sent and subscriptions have read.",
+            ),
+            |topic| topic.delivered,
+        ),
+        (
+            metric(
+                "sse_topic_delivered_bytes_total",
+                "Bytes of the delivered events of a topic.",
+            ),
+            |topic| topic.delivered_bytes,
         ),
         (
             metric("sse_topic_gaps_total", "Gap events of a topic."),
@@ -148,13 +162,27 @@ impl TopicSnapshot {
     ];
 
     /// Those of all other topics together.
-    pub(super) const SUMS: [OfTopic; 2] = [
+    pub(super) const SUMS: [OfTopic; 4] = [
         (
             metric(
                 "sse_other_topics_published_total",
                 "Events published to the topics that are not counted by themselves.",
             ),
             |topic| topic.published,
+        ),
+        (
+            metric(
+                "sse_other_topics_delivered_total",
+                "Events of these topics that clients were sent and subscriptions have read.",
+            ),
+            |topic| topic.delivered,
+        ),
+        (
+            metric(
+                "sse_other_topics_delivered_bytes_total",
+                "Bytes of the delivered events of these topics.",
+            ),
+            |topic| topic.delivered_bytes,
         ),
         (
             metric(

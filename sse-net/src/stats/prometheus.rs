@@ -149,15 +149,21 @@ mod tests {
 
     #[test]
     fn names_of_topics_are_labels() {
-        let topic = |name: &str, published, gaps| TopicSnapshot {
-            name: name.to_owned(),
-            published,
-            gaps,
-        };
+        let topic =
+            |name: &str, [published, delivered, delivered_bytes, gaps]: [u64; 4]| TopicSnapshot {
+                name: name.to_owned(),
+                published,
+                delivered,
+                delivered_bytes,
+                gaps,
+            };
         let snapshot = HubSnapshot {
             topics: 9,
-            counted: vec![topic("feed", 1, 0), topic("a \"b\"\n\\c", 2, 3)],
-            others: topic("", 4, 5),
+            counted: vec![
+                topic("feed", [1, 2, 30, 0]),
+                topic("a \"b\"\n\\c", [2, 4, 60, 3]),
+            ],
+            others: topic("", [4, 8, 90, 5]),
         };
         let text = snapshot.to_prometheus();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -167,9 +173,15 @@ mod tests {
                 "sse_topics 9",
                 "sse_topic_published_total{topic=\"feed\"} 1",
                 "sse_topic_published_total{topic=\"a \\\"b\\\"\\n\\\\c\"} 2",
+                "sse_topic_delivered_total{topic=\"feed\"} 2",
+                "sse_topic_delivered_total{topic=\"a \\\"b\\\"\\n\\\\c\"} 4",
+                "sse_topic_delivered_bytes_total{topic=\"feed\"} 30",
+                "sse_topic_delivered_bytes_total{topic=\"a \\\"b\\\"\\n\\\\c\"} 60",
                 "sse_topic_gaps_total{topic=\"feed\"} 0",
                 "sse_topic_gaps_total{topic=\"a \\\"b\\\"\\n\\\\c\"} 3",
                 "sse_other_topics_published_total 4",
+                "sse_other_topics_delivered_total 8",
+                "sse_other_topics_delivered_bytes_total 90",
                 "sse_other_topics_gaps_total 5",
             ]
         );

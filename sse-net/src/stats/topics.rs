@@ -29,6 +29,10 @@ pub struct TopicSnapshot {
     pub name: String,
     /// Events that were published, and removals of keys.
     pub published: u64,
+    /// Events that clients were sent and subscriptions have read, once for each of them.
+    pub delivered: u64,
+    /// The bytes of these events.
+    pub delivered_bytes: u64,
     /// Gap events for clients.
     pub gaps: u64,
 }
@@ -46,12 +50,19 @@ impl HubSnapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     published: AtomicU64,
+    delivered: AtomicU64,
+    delivered_bytes: AtomicU64,
     gaps: AtomicU64,
 }
 
 impl Meter {
     pub(crate) fn add_published(&self, count: usize) {
         self.published.fetch_add(count as u64, Relaxed);
+    }
+
+    pub(crate) fn add_delivered(&self, events: usize, bytes: usize) {
+        self.delivered.fetch_add(events as u64, Relaxed);
+        self.delivered_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     pub(crate) fn add_gap(&self) {
@@ -62,6 +73,8 @@ impl Meter {
         TopicSnapshot {
             name: name.to_owned(),
             published: self.published.load(Relaxed),
+            delivered: self.delivered.load(Relaxed),
+            delivered_bytes: self.delivered_bytes.load(Relaxed),
             gaps: self.gaps.load(Relaxed),
         }
     }

@@ -158,6 +158,13 @@ impl JointReader {
                 return Ok(Some(Read::Piece(piece)));
             }
             if let Some(batch) = self.next_batch()? {
+                for count in batch.counts(batch.len()) {
+                    let topic = &self.several.topics[count.log].topic;
+                    topic
+                        .shared
+                        .meter()
+                        .add_delivered(count.events, count.bytes);
+                }
                 return Ok(Some(Read::Events(batch)));
             }
             if let Some(markers) = self.take_markers() {

@@ -1,7 +1,7 @@
 //! A reader of one topic: a cursor into its log that can wait.
 
 use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 #[cfg(feature = "http")]
 use std::time::Duration;
 
@@ -96,20 +96,21 @@ impl Reader {
                 Err(lagged) => return Poll::Ready(Err(self.begin_anew(lagged))),
             }
         }
-        self.poll_slice(cx).map_ok(|slice| slice.map(Next::from))
+        let slice = ready!(self.poll_slice(cx))?;
+        Poll::Ready(Ok(slice.map(|slice| self.deliver(slice))))
     }
 
     /// Returns the next events or the marker, without waiting. An error changes nothing.
     pub(super) fn try_next(&mut self) -> Result<Option<Next>, Lagged> {
         if let Some(slice) = self.next_held() {
-            return Ok(Some(slice.into()));
+            return Ok(Some(self.deliver(slice)));
         }
         let until = self.state_end.unwrap_or(Cursor::MAX);
         match self.topic.read(self.cursor..until, self.since) {
             Ok(Some(slice)) => {
                 (self.cursor, self.position) = (slice.end(), slice.last_id());
                 self.hold_rest(until);
-                Ok(Some(slice.into()))
+                Ok(Some(self.deliver(slice)))
             }
             Ok(None) => {
                 let state_end = self.state_end.take();
@@ -119,6 +120,12 @@ impl Reader {
             }
             Err(lagged) => Err(lagged),
         }
+    }
+
+    fn deliver(&self, slice: Slice) -> Next {
+        let meter = self.topic.shared.meter();
+        meter.add_delivered(slice.count(), slice.len());
+        slice.into()
     }
 
     /// Polls for the next slice. `None` is the end of a finished topic.

@@ -307,7 +307,7 @@ impl From<Missed> for Lagged {
 /// there are none. Each topic comes with the position of its reader.
 ///
 /// This is the general rule, which works for any readers. A topic without new events costs no
-/// lock.
+/// lock. The index of a topic is that of its log in the batch.
 pub(crate) fn next_batch<'a>(
     topics: impl Iterator<Item = (&'a Shared, ReaderPlace)>,
     until: LogId,
@@ -322,7 +322,7 @@ pub(crate) fn next_batch<'a>(
         match log.read_between(after, until, since) {
             Ok(Some(slice)) => {
                 let is_all = slice.last_id() >= log.newest_id().min(until);
-                slices.push((slice, is_all));
+                slices.push((index, slice, is_all));
             }
             Ok(None) => {}
             Err(lagged) => {
