@@ -135,6 +135,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // The workers of nginx outlive a master that is killed, and keep what they inherit open,
+        // such as locks. The master comes first, because it would start other workers.
+        for pid in processes(self.child.id()).unwrap_or_default() {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
