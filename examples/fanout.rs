@@ -56,23 +56,25 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         1 => SlowClients::Disconnect,
         _ => SlowClients::SkipAhead,
     };
+    // Redis trims by the number.
+    let events = match options.redis {
+        Some(_) => 10_000,
+        None => usize::MAX,
+    };
     let config = TopicConfig::default()
-        .retention(Retention::events(usize::MAX).bytes(bytes))
+        .retention(Retention::events(events).bytes(bytes))
         .keyed(KeyedRetention::default().keys(options.keys).bytes(bytes))
         .linger(options.linger)
         .slow_clients(slow_clients);
-    let hub = HubConfig::from(config.clone()).max_topics(options.topics + options.own);
+    let hub = HubConfig::from(config.clone()).max_topics(options.topics.max(1) + options.own);
     let hub = match &options.redis {
-        Some(url) => {
-            let config = config.clone().retention(Retention::events(10_000));
-            Hub::connect(config, Engine::redis(url)?.hub("fanout")?).await?
-        }
+        Some(url) => Hub::connect(hub, Engine::redis(url)?.hub("fanout")?).await?,
         None => Hub::new(hub),
     };
     let topics = match options.topics {
         _ if options.keys > 0 => vec![hub.keyed_topic("feed")?],
-        1 if options.own == 0 && options.redis.is_none() => vec![Topic::new(config)],
-        count => (0..count)
+        0 if options.own == 0 && options.redis.is_none() => vec![Topic::new(config)],
+        count => (0..count.max(1))
             .map(|number| hub.topic(number.to_string()))
             .collect::<Result<_, _>>()?,
     };

@@ -30,7 +30,7 @@ pub struct Options {
     pub flood: bool,
     pub linger: Duration,
     pub threads: usize,
-    /// The number of topics of a hub, which get the events in turn; 1 is a topic that stands alone.
+    /// The number of topics of a hub, which get the events in turn; 0 is a topic that stands alone.
     pub topics: usize,
     /// The number of topics that each client follows.
     pub follow: usize,
@@ -59,7 +59,7 @@ same options.
   --flood                       publish without pause
   --linger MILLISECONDS         collect events for this time (default 0)
   --threads COUNT               worker threads (default 1)
-  --topics COUNT                topics of a hub, published to in turn (default 1)
+  --topics COUNT                topics of a hub, published to in turn (default 0: one alone)
   --keys COUNT                  keys of a keyed topic, published in turn (default 0: no keys)
   --follow COUNT                topics that each client follows (default 1)
   --own COUNT                   topics without events, one of which each client follows, too
@@ -96,13 +96,13 @@ impl Options {
             flood: flag(&mut args, "--flood"),
             linger: Duration::from_millis(value(&mut args, "--linger")?.unwrap_or(0)),
             threads: value(&mut args, "--threads")?.unwrap_or(1),
-            topics: value(&mut args, "--topics")?.unwrap_or(1),
+            topics: value(&mut args, "--topics")?.unwrap_or(0),
             follow: value(&mut args, "--follow")?.unwrap_or(1),
             own: value(&mut args, "--own")?.unwrap_or(0),
             redis: value(&mut args, "--redis")?,
             follower: flag(&mut args, "--follower"),
         };
-        if !(1..=options.topics).contains(&options.follow) {
+        if !(1..=options.topics.max(1)).contains(&options.follow) {
             return Err("--follow is at least 1 and at most --topics".into());
         }
         if options.topics > 1 && (options.flood || options.preload > 0) {

@@ -27,12 +27,14 @@ impl Feed {
     }
 
     /// Streams the feed alone.
-    pub(crate) fn follow(&self, request: Request) -> Answer {
-        self.count_client(request.follow_from(&self.topic, Start::Last(HISTORY)))
+    pub(crate) async fn follow(&self, request: Request) -> Answer {
+        let answer = request.follow_from(&self.topic, Start::Last(HISTORY));
+        self.count_client(answer).await
     }
 
     /// Counts the client for as long as its stream lasts.
-    pub(crate) fn count_client(&self, answer: Answer) -> Answer {
+    pub(crate) async fn count_client(&self, answer: Answer) -> Answer {
+        let answer = answer.ready().await;
         if answer.resume().is_none() {
             return answer;
         }

@@ -51,7 +51,7 @@ impl Demo {
     /// `inbox` is the inbox of the visitor in `visitor`. A real server takes the visitor from
     /// its session instead: a name is no authorisation. With a `token`, the topics can be changed
     /// while the client follows.
-    pub(crate) fn follow(&self, request: Request) -> Answer {
+    pub(crate) async fn follow(&self, request: Request) -> Answer {
         let names = request.query_value("topics").unwrap_or_default();
         let topics = self.topics(&request, names.split(','));
         match (topics, token(&request)) {
@@ -61,7 +61,7 @@ impl Demo {
                     None => request,
                 };
                 let answer = request.follow_all_from(topics, Start::Last(HISTORY));
-                self.feed.count_client(answer)
+                self.feed.count_client(answer).await
             }
             (Err(rejection), _) | (_, Err(rejection)) => request.reject(rejection),
         }

@@ -84,9 +84,9 @@ impl Handler for Demo {
             ("POST", "/hub/inbox") => self.send(request).await,
             ("POST", "/hub/events") => self.switch(request).await,
             ("GET" | "HEAD", "/") => respond(request, HTML, include_str!("feed.html")),
-            ("GET" | "HEAD", "/sse") => self.feed.follow(request),
+            ("GET" | "HEAD", "/sse") => self.feed.follow(request).await,
             ("GET" | "HEAD", "/hub") => respond(request, HTML, include_str!("hub.html")),
-            ("GET" | "HEAD", "/hub/events") => self.follow(request),
+            ("GET" | "HEAD", "/hub/events") => self.follow(request).await,
             ("GET" | "HEAD", "/hub/charts.js") => {
                 respond(request, SCRIPT, include_str!("charts.js"))
             }

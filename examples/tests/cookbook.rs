@@ -371,7 +371,7 @@ fn nginx_passes_on_events_at_once() {
     let block = include_str!("../cookbook/nginx.conf");
     let block = block.replace("127.0.0.1:31337", &upstream.addr.to_string());
     let dir = tempfile::tempdir().unwrap();
-    let nginx = Nginx::start(dir.path(), &block);
+    let nginx = Nginx::start(dir.path(), "", &block);
     let mut conn = TcpStream::connect(("127.0.0.1", nginx.port)).unwrap();
     conn.set_read_timeout(Some(TIMEOUT)).unwrap();
     conn.write_all(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")

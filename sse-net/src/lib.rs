@@ -214,7 +214,7 @@ pub use client::{
 };
 pub use config::{AtCapacity, Config, Heartbeat, HubConfig, SlowClients, TopicConfig, UnknownId};
 #[cfg(feature = "redis")]
-pub use engine::{Engine, EngineError, EngineSnapshot, WhenQueueFull};
+pub use engine::{Engine, EngineError, EngineNotice, EngineSnapshot, WhenQueueFull};
 #[cfg(feature = "http")]
 pub use http::{
     Body, EventStream, IntoEvent, LastEventId, NoRequest, RequestHead, Responder, last_event_id,

@@ -56,6 +56,11 @@ mod on {
         tracing::warn!("{notice}");
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn engine(notice: &impl Display) {
+        tracing::warn!("{notice}");
+    }
+
     /// The span of a connection, in which the end of its stream is logged.
     pub(crate) struct Ending(tracing::Span);
 
@@ -94,4 +99,7 @@ mod off {
     pub(crate) const fn follow_error(_: &impl Display) {}
 
     pub(crate) const fn journal(_: &impl Display) {}
+
+    #[cfg(feature = "redis")]
+    pub(crate) const fn engine(_: &impl Display) {}
 }

@@ -144,7 +144,7 @@ async fn nginx_in_front_of_this_library() {
         let _server = Server::new(config).listen(tcp).serve(routes);
         let location =
             format!("location / {{ proxy_pass http://127.0.0.1:{upstream}; {directives} }}");
-        let nginx = Nginx::start(dir.path(), &location);
+        let nginx = Nginx::start(dir.path(), "", &location);
         let port = nginx.port;
 
         let source = EventSource::get(format!("http://127.0.0.1:{port}/")).unwrap();

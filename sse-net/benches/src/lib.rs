@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 
 pub mod ask;
+pub mod bars;
 #[path = "../../../examples/feed.rs"]
 pub mod feed;
 pub mod figures;
@@ -19,6 +20,7 @@ pub mod peers;
 pub mod probe;
 pub mod process;
 pub mod publishers;
+pub mod redis_server;
 pub mod tokens;
 
 /// Listens on loopback with a large backlog. Port 0 or `None` is any free port.

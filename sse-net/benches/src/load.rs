@@ -135,6 +135,11 @@ impl Load {
         self.longest_wait = Duration::ZERO;
     }
 
+    /// Sends further clients to another server.
+    pub const fn switch(&mut self, server: SocketAddr) {
+        self.server = server;
+    }
+
     /// Adds `count` clients, while the others read.
     ///
     /// # Errors

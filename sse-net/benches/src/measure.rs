@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::load::{Kind, Load, Report};
-use crate::process::Server;
+use crate::process::{Cpu, Server};
 
 /// A second of a server whose rate rises.
 #[derive(Debug, Clone, Copy)]
@@ -24,19 +24,112 @@ impl Step {
     }
 }
 
-/// Measures a server with `--ramp` each second until p99 exceeds a second, or a client misses
-/// events: a server may disconnect those that fall behind.
+/// The CPU time of servers, and the events that their clients have received meanwhile.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    cpu: Cpu,
+    events: f64,
+    seconds: f64,
+    pub report: Report,
+}
+
+impl Delivered {
+    /// Measures a server that has core 0 for itself.
+    ///
+    /// # Errors
+    ///
+    /// A client missed events.
+    pub fn measure(command: &str, subscribers: usize) -> io::Result<Self> {
+        let server = Server::start(command)?;
+        let mut load = Load::new(server.address())?;
+        load.busy_poll();
+        Self::of(&[&server], load, subscribers)
+    }
+
+    /// Measures a server that may use the core of the load.
+    ///
+    /// # Errors
+    ///
+    /// A client missed events.
+    pub fn measure_on_both_cores(command: &str, subscribers: usize) -> io::Result<Self> {
+        let server = Server::start(command)?;
+        let load = Load::new(server.address())?;
+        Self::of(&[&server], load, subscribers)
+    }
+
+    /// Measures servers, each with as many subscribers.
+    ///
+    /// # Errors
+    ///
+    /// A client missed events.
+    pub fn of(servers: &[&Server], mut load: Load, subscribers: usize) -> io::Result<Self> {
+        connect(&mut load, servers, subscribers)?;
+        load.run(Duration::from_secs(1))?;
+        let before = cpu(servers)?;
+        let report = load.run(Duration::from_secs(4))?.complete()?;
+        Ok(Self {
+            cpu: cpu(servers)?.since(before),
+            events: report.deliveries(),
+            seconds: report.time.as_secs_f64(),
+            report,
+        })
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.cpu = self.cpu.plus(other.cpu);
+        self.events += other.events;
+        self.seconds += other.seconds;
+        self.report = other.report.clone();
+    }
+
+    /// Returns the CPU microseconds per event.
+    pub fn micros(&self) -> f64 {
+        self.cpu.total().as_secs_f64() * 1e6 / self.events
+    }
+
+    /// Returns those outside the kernel.
+    pub fn user_micros(&self) -> f64 {
+        self.cpu.user.as_secs_f64() * 1e6 / self.events
+    }
+
+    /// Returns the share of a core.
+    pub fn share(&self) -> f64 {
+        self.cpu.total().as_secs_f64() / self.seconds
+    }
+}
+
+fn connect(load: &mut Load, servers: &[&Server], subscribers: usize) -> io::Result<()> {
+    for server in servers {
+        load.switch(server.address());
+        load.connect(subscribers, Kind::Reader)?;
+    }
+    Ok(())
+}
+
+fn cpu(servers: &[&Server]) -> io::Result<Cpu> {
+    let mut sum = Cpu::default();
+    for server in servers {
+        sum = sum.plus(server.cpu()?);
+    }
+    Ok(sum)
+}
+
+/// Measures servers of one feed with `--ramp` each second until p99 exceeds a second, or a client
+/// misses events: a server may disconnect those that fall behind. Each has as many subscribers.
 ///
 /// # Errors
 ///
 /// A client missed events in the first second.
-pub fn ramp(server: &Server, subscribers: usize) -> io::Result<Vec<Step>> {
-    let mut load = Load::new(server.address())?;
-    load.connect(subscribers, Kind::Reader)?;
+pub fn ramp(servers: &[&Server], subscribers: usize) -> io::Result<Vec<Step>> {
+    let [first, ..] = servers else {
+        return Ok(Vec::new());
+    };
+    let mut load = Load::new(first.address())?;
+    connect(&mut load, servers, subscribers)?;
     load.run(Duration::from_millis(100))?;
     let mut steps = Vec::new();
     for _ in 0..40 {
-        let before = server.cpu()?;
+        let before = cpu(servers)?;
         let report = match load.run(Duration::from_secs(1))?.complete() {
             Ok(report) => report,
             Err(error) if steps.is_empty() => return Err(error),
@@ -45,7 +138,7 @@ pub fn ramp(server: &Server, subscribers: usize) -> io::Result<Vec<Step>> {
                 break;
             }
         };
-        let cpu = server.cpu()?.since(before).total().as_secs_f64();
+        let cpu = cpu(servers)?.since(before).total().as_secs_f64();
         eprintln!(
             "{:.2} M/s, p99 {:.1?}, CPU {cpu:.2} s",
             report.rate() / 1e6,

@@ -34,17 +34,18 @@ impl Nchan {
         Path::new(MODULE).exists() && nginx.is_ok()
     }
 
-    /// Starts nginx on some cores, and publishes a feed.
+    /// Starts nginx on some cores, and publishes a feed unless another one does.
     ///
     /// # Errors
     ///
     /// nginx does not start.
     pub fn start(cores: &str, options: &Options) -> io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("sse-net-nchan-{}", std::process::id()));
-        fs::create_dir_all(&dir)?;
         let server = Server::start_with(|address| {
+            let name = format!("sse-net-nchan-{}-{}", std::process::id(), address.port());
+            let dir = std::env::temp_dir().join(name);
+            fs::create_dir_all(&dir)?;
             let file = dir.join("nginx.conf");
-            fs::write(&file, configuration(address, options.threads))?;
+            fs::write(&file, configuration(address, options))?;
             let mut command = Command::new("taskset");
             command.args(["-c", cores, "nginx", "-p"]).arg(&dir);
             command.arg("-c").arg(&file).stderr(Stdio::null());
@@ -57,8 +58,10 @@ impl Nchan {
         }
         let is_over = Arc::<AtomicBool>::default();
         let ends = Arc::clone(&is_over);
+        let is_publisher = !options.follower;
         let publishing = thread::spawn(move || {
-            while let Some(wait) = feed.wait()
+            while is_publisher
+                && let Some(wait) = feed.wait()
                 && !ends.load(Ordering::Relaxed)
             {
                 thread::sleep(wait);
@@ -130,7 +133,15 @@ impl Publisher {
     }
 }
 
-fn configuration(address: SocketAddr, threads: usize) -> String {
+fn configuration(address: SocketAddr, options: &Options) -> String {
+    let threads = options.threads;
+    let (upstream, pass) = match &options.redis {
+        Some(url) => (
+            format!("upstream redis {{ nchan_redis_server {url}; }}"),
+            "nchan_redis_pass redis;",
+        ),
+        None => (String::new(), ""),
+    };
     format!(
         "load_module {MODULE};
 daemon off;
@@ -144,19 +155,23 @@ http {{
   tcp_nodelay on;
   keepalive_requests 1000000000;
   nchan_shared_memory_size 512M;
+  {upstream}
   server {{
     listen {address} backlog=4096;
     location = /publish {{
+      {pass}
       nchan_publisher;
       nchan_channel_id feed;
       nchan_message_buffer_length 20000;
     }}
     location = /events {{
+      {pass}
       nchan_subscriber eventsource;
       nchan_channel_id feed;
       nchan_subscriber_first_message newest;
     }}
     location = /late {{
+      {pass}
       nchan_subscriber eventsource;
       nchan_channel_id feed;
       nchan_subscriber_last_message_id $arg_none;

@@ -303,6 +303,6 @@ fn cpu(peer: &Peer, cores: &str, threads: usize) -> io::Result<f64> {
 fn saturation(peer: &Peer, subscribers: usize) -> Vec<Step> {
     let rate = 20_000 / subscribers;
     let server = peer.start("0", &format!("--ramp {rate}:1.5:1:3"));
-    let steps = server.and_then(|server| ramp(&server, subscribers));
+    let steps = server.and_then(|server| ramp(&[&server], subscribers));
     reported(peer, "saturation", steps).unwrap_or_default()
 }

@@ -135,12 +135,29 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The workers of nginx outlive a master that is killed.
-        for pid in processes(self.child.id()).into_iter().flatten() {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        // The workers of nginx outlive a master that is killed, and keep what they inherit open,
+        // such as locks. The master comes first, because it would start other workers.
+        for pid in processes(self.child.id()).unwrap_or_default() {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         let _ = self.child.wait();
+    }
+}
+
+/// Moves this thread, and those that it starts, to some cores.
+///
+/// # Errors
+///
+/// There is no `taskset`, or it fails.
+pub fn pin(cores: &str) -> io::Result<()> {
+    let pinned = Command::new("taskset")
+        .args(["-cp", cores, &std::process::id().to_string()])
+        .output()?;
+    match pinned.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("taskset failed")),
     }
 }
 
@@ -200,7 +217,8 @@ impl Cpu {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             user: self.user + other.user,
             system: self.system + other.system,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
 use super::message::Frame;
+use super::notice::EngineNotice;
 use super::reading::{Reading, changed_since, read, tips};
 use super::snapshot::add;
 use super::tick::tick;
@@ -149,7 +150,11 @@ impl Follower {
             });
         let topics = self.hub.live_topics();
         let lost = topics.iter().map(|topic| topic.count_after(last));
-        add(&self.shared.counters.lost, lost.sum());
+        let lost = lost.sum();
+        if lost > 0 {
+            add(&self.shared.counters.lost, lost);
+            self.shared.notify(&EngineNotice::Lost(lost));
+        }
         let until = epochs.last();
         self.read_anew(link, &topics, until).await?;
         self.epochs = epochs.clone();
@@ -259,6 +264,8 @@ impl Follower {
             for topic in mem::take(&mut self.gapped) {
                 topic.refill(id, &[]);
                 add(&self.shared.counters.gaps, 1);
+                let notice = EngineNotice::Gap(name_of(&topic).to_owned());
+                self.shared.notify(&notice);
                 let name: Arc<str> = name_of(&topic).into();
                 let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);
                 self.holes.insert(Arc::clone(&name), (id, until));

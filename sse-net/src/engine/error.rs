@@ -31,7 +31,7 @@ impl fmt::Display for EngineError {
             Self::Url(reason) => write!(
                 f,
                 "the URL of the engine is not one of a Redis server: {reason}; write it as \
-                 redis://host:6379"
+                 redis://host:6379 or redis+sentinel://host:26379/name"
             ),
             Self::HubName(name) => write!(
                 f,

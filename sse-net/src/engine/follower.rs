@@ -9,16 +9,18 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sse_core::{Epochs, LogId};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::link::{Broken, Link, Push};
+use super::link::{Broken, Link, Push, pause};
 use super::message::{Entry, Frame, Notification};
+use super::notice::EngineNotice;
 use super::reading::{Reading, read};
 use super::shared::EngineShared;
 use super::snapshot::add;
@@ -109,23 +111,32 @@ impl Follower {
     }
 
     async fn follow_always(&mut self, first: Link) {
-        let (mut link, mut number, mut failures) = (Some(first), 1, 0);
+        let (mut dialled, mut number, mut failures) = (Ok(first), 1, 0);
+        let mut reported = String::new();
         loop {
-            if let Some(link) = link.take() {
-                let begun = Instant::now();
-                let number = link.number;
-                let _broken = self.follow(link).await.err();
-                self.shared.set_ready(false);
-                self.shared.report_broken(number);
-                if begun.elapsed() > Duration::from_secs(1) {
-                    failures = 0;
+            let begun = Instant::now();
+            let broken = match dialled {
+                Ok(link) => self.follow(link).await,
+                Err(broken) => Err(broken),
+            };
+            if self.shared.set_ready(false) {
+                reported.clear();
+            }
+            if let Err(Broken(reason)) = broken {
+                self.shared.report_broken(number, &reason);
+                if reason != reported {
+                    self.shared
+                        .notify(&EngineNotice::Disconnected(reason.clone()));
+                    reported = reason;
                 }
+            }
+            if begun.elapsed() > Duration::from_secs(1) {
+                failures = 0;
             }
             sleep(pause(failures)).await;
             failures += 1;
             number += 1;
-            let dialled = Link::dial(&self.shared.connection, &self.shared.keys, number).await;
-            link = dialled.ok();
+            dialled = Link::dial(&self.shared, number).await;
         }
     }
 
@@ -142,6 +153,9 @@ impl Follower {
         self.catch_up(&mut link, Scope::All).await?;
         self.shared.link.send_replace(Some(link.clone()));
         self.shared.set_ready(true);
+        let addr = link.primary.info.addr().to_string();
+        self.shared.notify(&EngineNotice::Connected(addr));
+        let mut due = pin!(sleep_until(self.next_comparison));
         loop {
             self.collect(&link)?;
             if self.process(&mut link, PART).await? == Processed::OtherEpoch {
@@ -154,28 +168,24 @@ impl Follower {
             if is_due {
                 self.compare(&mut link).await?;
                 self.next_comparison = Instant::now() + COMPARISON;
+                due.as_mut().reset(self.next_comparison);
             }
             self.report_gaps(&mut link).await?;
             if !self.backlog.is_empty() {
                 yield_now().await;
                 continue;
             }
-            let left = self
-                .next_comparison
-                .saturating_duration_since(Instant::now());
             tokio::select! {
                 () = link.inbox.filled() => {}
                 () = self.shared.bell.notified() => {}
-                () = sleep(left) => {}
+                () = &mut due => {}
             }
         }
     }
 
     /// Moves received notifications to the backlog.
     fn collect(&mut self, link: &Link) -> Result<(), Broken> {
-        if self.shared.is_broken(link.number) {
-            return Err(Broken("the connection for commands has ended".to_owned()));
-        }
+        self.shared.check(link.number)?;
         let (pushes, skipped) = link.inbox.take()?;
         self.shared
             .counters
@@ -289,6 +299,7 @@ impl Follower {
         {
             topic.refill(evicted, &[]);
             add(&self.shared.counters.gaps, 1);
+            self.shared.notify(&EngineNotice::Gap(name.to_string()));
             self.tips.insert(Arc::clone(name), evicted);
         }
     }
@@ -320,32 +331,8 @@ impl Follower {
     }
 }
 
-/// Returns how long to wait before the next attempt, between a half and the whole of a time that
-/// grows up to a second.
-fn pause(failures: u32) -> Duration {
-    let most = Duration::from_millis(50 << failures.min(5)).min(Duration::from_secs(1));
-    most.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 /// The most notifications that are processed at a time.
 const PART: usize = 1024;
 
 /// The time between two comparisons of the last IDs of changed topics.
 const COMPARISON: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pauses_between_attempts_grow_up_to_a_second() {
-        for (failures, least, most) in [(0, 25, 50), (1, 50, 100), (5, 500, 1000), (99, 500, 1000)]
-        {
-            let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
-            for _ in 0..100 {
-                let pause = pause(failures);
-                assert!(least <= pause && pause <= most, "{failures}: {pause:?}");
-            }
-        }
-    }
-}

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sse_core::LogId;
 use tokio::sync::watch;
 
+use super::address::Address;
 use super::error::EngineError;
 use super::follower::Follower;
 use super::link::Link;
@@ -41,9 +43,9 @@ impl Hub {
         engine: Engine,
     ) -> Result<Self, EngineError> {
         let shared = Arc::new(EngineShared::new(&engine));
-        let addr = engine.connection.addr().to_string();
+        let addr = engine.address.to_string();
         let failed = |reason: String| EngineError::Connect(addr, reason);
-        let dialled = Link::dial(&shared.connection, &shared.keys, 1).await;
+        let dialled = Link::dial(&shared, 1).await;
         let dialled = match dialled {
             Ok(link) => Follower::begin(&shared, link, config.into()).await,
             Err(broken) => Err(broken),
@@ -51,6 +53,9 @@ impl Hub {
         let (follower, hub, link) = dialled.map_err(|broken| failed(broken.0))?;
         tokio::spawn(publisher::run(Arc::clone(&shared)));
         tokio::spawn(follower.run(link));
+        if let Address::Sentinels(sentinels) = engine.address {
+            tokio::spawn(sentinels.watch(Arc::clone(&shared)));
+        }
         Ok(Self::with_storage(hub, Arc::new(Handle(shared))))
     }
 
@@ -130,6 +135,10 @@ impl topic::Engine for Handle {
 
     fn looks(&self) -> watch::Receiver<u64> {
         self.0.looked.subscribe()
+    }
+
+    fn max_wait(&self) -> Duration {
+        self.0.max_wait
     }
 }
 

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, PushInfo, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisError};
 use redis::{Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::address::Primary;
 use super::keys::Keys;
 use super::message::{Entry, Notification, Tick, bytes};
+use super::shared::EngineShared;
 use crate::sync::lock;
 
 /// The connections to a server.
@@ -23,6 +25,7 @@ pub(super) struct Link {
     pub(super) commands: MultiplexedConnection,
     notifications: MultiplexedConnection,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) primary: Arc<Primary>,
     /// Counts the links of a hub.
     pub(super) number: u64,
 }
@@ -38,19 +41,17 @@ impl From<RedisError> for Broken {
 }
 
 impl Link {
-    pub(super) async fn dial(
-        info: &ConnectionInfo,
-        keys: &Arc<Keys>,
-        number: u64,
-    ) -> Result<Self, Broken> {
+    /// Connects to the primary.
+    pub(super) async fn dial(shared: &EngineShared, number: u64) -> Result<Self, Broken> {
+        let primary = shared.address.find().await?;
         let inbox = Arc::new(Inbox::default());
-        let client = Client::open(info.clone())?;
+        let client = Client::open(primary.info.clone())?;
         let config = || {
             AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(DIAL_TIMEOUT))
                 .set_response_timeout(Some(REPLY_TIMEOUT))
         };
-        let (keys, pushed) = (Arc::clone(keys), Arc::clone(&inbox));
+        let (keys, pushed) = (Arc::clone(&shared.keys), Arc::clone(&inbox));
         let subscribing = config().set_push_sender(move |push: PushInfo| {
             pushed.push(&keys, &push);
             Ok::<(), ()>(())
@@ -62,7 +63,7 @@ impl Link {
                 client.get_multiplexed_async_connection_with_config(&commanding),
             )?;
             let (mut one, mut other) = (notifications.clone(), commands.clone());
-            let runs = tokio::try_join!(primary(&mut one), primary(&mut other))?;
+            let runs = tokio::try_join!(run_id(&mut one), run_id(&mut other))?;
             match runs.0 == runs.1 {
                 true => Ok((notifications, commands)),
                 false => Err(Broken("two connections reached two servers".to_owned())),
@@ -76,6 +77,7 @@ impl Link {
             commands,
             notifications,
             inbox,
+            primary: Arc::new(primary),
             number,
         })
     }
@@ -106,7 +108,7 @@ impl Link {
 }
 
 /// Returns the run ID of a server, if it is a primary.
-async fn primary(connection: &mut MultiplexedConnection) -> Result<String, Broken> {
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken> {
     let mut info = cmd("INFO");
     info.arg("server").arg("replication");
     let info: String = info.query_async(connection).await?;
@@ -118,6 +120,13 @@ async fn primary(connection: &mut MultiplexedConnection) -> Result<String, Broke
         (Some("master"), Some(run)) => Ok(run.to_owned()),
         _ => Err(Broken("the server is a replica".to_owned())),
     }
+}
+
+/// Returns how long to wait before the next attempt, between a half and the whole of a time that
+/// grows up to a second.
+pub(super) fn pause(failures: u32) -> Duration {
+    let most = Duration::from_millis(50 << failures.min(5)).min(Duration::from_secs(1));
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Messages of a server that are no replies, in their order.
@@ -255,6 +264,18 @@ mod tests {
         }
         assert!(inbox.take().is_err());
         assert!(lock(&inbox.state).bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn the_pauses_between_attempts_grow_up_to_a_second() {
+        for (failures, least, most) in [(0, 25, 50), (1, 50, 100), (5, 500, 1000), (99, 500, 1000)]
+        {
+            let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+            for _ in 0..100 {
+                let pause = pause(failures);
+                assert!(least <= pause && pause <= most, "{failures}: {pause:?}");
+            }
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //!
 //! [`Follower`]: follower::Follower
 
+mod address;
 mod catch_up;
 mod error;
 mod follower;
@@ -30,20 +31,24 @@ mod handle;
 mod keys;
 mod link;
 mod message;
+mod notice;
 mod publisher;
 mod queue;
 mod reading;
 mod script;
+mod sentinel;
 mod shared;
 mod snapshot;
 mod tick;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{IntoConnectionInfo, ProtocolVersion};
+use address::Address;
 
 pub use error::EngineError;
+pub use notice::EngineNotice;
 pub use snapshot::EngineSnapshot;
 
 /// Settings of an engine: the Redis server, and the queue for events while it is away.
@@ -79,13 +84,17 @@ pub use snapshot::EngineSnapshot;
 #[derive(Clone)]
 #[must_use]
 pub struct Engine {
-    connection: redis::ConnectionInfo,
+    address: Address,
     hub: String,
     queue_bytes: usize,
     when_full: WhenQueueFull,
     key_age: Duration,
     forget_after: Duration,
+    max_wait: Duration,
+    on_notice: Option<Arc<OnNotice>>,
 }
+
+type OnNotice = dyn Fn(&EngineNotice) + Send + Sync;
 
 /// The treatment of an event that does not fit in the queue for the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,27 +110,38 @@ pub enum WhenQueueFull {
 impl Engine {
     /// Sets the Redis server by its URL, such as `redis://:password@host:6379/0`.
     ///
-    /// With `rediss`, the connection is encrypted. The user needs the permissions that the
+    /// With `rediss`, the connections are encrypted. The user needs the permissions that the
     /// section on several nodes of `DEPLOYMENT.md` names.
+    ///
+    /// `redis+sentinel://:password@host:26379,host:26379/name/0` names Sentinels and a primary:
+    /// they are asked for its address whenever the node connects, and a node leaves an old primary
+    /// at a failover. The user and the password are those for Redis. With `rediss+sentinel`, all
+    /// connections are encrypted.
     ///
     /// # Errors
     ///
     /// [`EngineError::Url`] if this is not such a URL.
     pub fn redis(url: &str) -> Result<Self, EngineError> {
-        let info = url
-            .into_connection_info()
-            .map_err(|error| EngineError::Url(error.to_string()))?;
-        // Notifications and replies share a connection.
-        let settings = info.redis_settings().clone();
-        let settings = settings.set_protocol(ProtocolVersion::RESP3);
         Ok(Self {
-            connection: info.set_redis_settings(settings),
+            address: Address::parse(url)?,
             hub: "hub".to_owned(),
             queue_bytes: 16 << 20,
             when_full: WhenQueueFull::Refuse,
             key_age: Duration::from_secs(3600),
             forget_after: Duration::from_secs(7 * 24 * 3600),
+            max_wait: Duration::from_secs(10),
+            on_notice: None,
         })
+    }
+
+    /// Sets the user and the password for Sentinel, if the URL names any. Default: none.
+    ///
+    /// The user may be empty.
+    pub fn sentinel_login(mut self, user: &str, password: &str) -> Self {
+        if let Address::Sentinels(sentinels) = &mut self.address {
+            sentinels.set_login(user, password);
+        }
+        self
     }
 
     /// Sets the name of the hub, which all of its keys begin with. Default: `hub`.
@@ -166,18 +186,37 @@ impl Engine {
         self.forget_after = age;
         self
     }
+
+    /// Sets how long the answer to a request waits for the engine. Default: 10 s.
+    ///
+    /// It waits if the node uses a topic first, or has not heard of the client's last event ID.
+    /// After this time, the stream ends with a reconnection time.
+    pub const fn max_wait(mut self, time: Duration) -> Self {
+        self.max_wait = time;
+        self
+    }
+
+    /// Sets a callback for interruptions, and for events that are not stored or lost.
+    ///
+    /// It is called from the tasks of the hub, which wait until it returns. A panic of the
+    /// callback is caught and logged. With the feature `tracing`, notices are logged, too.
+    pub fn on_notice(mut self, notify: impl Fn(&EngineNotice) + Send + Sync + 'static) -> Self {
+        self.on_notice = Some(Arc::new(notify));
+        self
+    }
 }
 
 impl fmt::Debug for Engine {
     /// Leaves out the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("addr", &self.connection.addr().to_string())
+            .field("address", &self.address.to_string())
             .field("hub", &self.hub)
             .field("queue_bytes", &self.queue_bytes)
             .field("when_full", &self.when_full)
             .field("key_age", &self.key_age)
             .field("forget_after", &self.forget_after)
-            .finish()
+            .field("max_wait", &self.max_wait)
+            .finish_non_exhaustive()
     }
 }

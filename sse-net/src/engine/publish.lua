@@ -123,9 +123,10 @@ end
 if once then
     redis.call('SET', once, id, 'PX', once_age)
 end
-if forget > 0 then
+-- One publish of 16 looks for such topics, and forgets up to 32.
+if forget > 0 and tonumber(ARGV[1]) % 16 == 0 then
     local idle = redis.call('ZRANGEBYSCORE', changed, '-inf', string.format('%.0f', now - forget),
-        'LIMIT', 0, 2)
+        'LIMIT', 0, 32)
     for _, name in ipairs(idle) do
         local tip = redis.call('HGET', tips, name)
         local tip_millis, tip_sequence = parts(tip or '0-0')

@@ -1,6 +1,8 @@
 //! The task that sends queued events to the engine.
 
+use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use redis::{Value, pipe};
@@ -10,6 +12,7 @@ use tokio::time::sleep;
 use super::error::EngineError;
 use super::link::Link;
 use super::message::id;
+use super::notice::EngineNotice;
 use super::queue::Job;
 use super::script::{self, Call};
 use super::shared::EngineShared;
@@ -28,11 +31,17 @@ pub(super) async fn run(shared: Arc<EngineShared>) {
 
 async fn send_all(shared: &EngineShared) {
     let mut links = shared.link.subscribe();
+    let mut dropped = 0;
     loop {
         let link = match links.wait_for(Option::is_some).await {
             Ok(link) => link.clone(),
             Err(_) => return,
         };
+        let before = mem::replace(&mut dropped, shared.counters.dropped.load(Relaxed));
+        if dropped > before {
+            let count = usize::try_from(dropped - before).unwrap_or(usize::MAX);
+            shared.notify(&EngineNotice::Dropped(count));
+        }
         let jobs = shared.queue.take();
         match link {
             Some(link) if !jobs.is_empty() => send(shared, &mut links, link, jobs).await,
@@ -62,11 +71,13 @@ async fn send(
         let is_replaced =
             |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
         let replies = tokio::select! {
-            replies = sent => replies.ok(),
-            _ = links.wait_for(is_replaced) => None,
+            replies = sent => replies.map_err(|error| error.to_string()),
+            _ = links.wait_for(is_replaced) => Err("the connection has ended".to_owned()),
         };
-        let Some(replies) = replies.filter(|replies| replies.len() == jobs.len()) else {
-            return give_up(shared, number, jobs);
+        let replies = match replies {
+            Ok(replies) if replies.len() == jobs.len() => replies,
+            Ok(_) => return give_up(shared, number, "replies are missing", jobs),
+            Err(reason) => return give_up(shared, number, &reason, jobs),
         };
         jobs = settle(shared, number, jobs, replies).await;
         if jobs.is_empty() {
@@ -83,7 +94,7 @@ async fn settle(
     jobs: Vec<Job>,
     replies: Vec<Value>,
 ) -> Vec<Job> {
-    let (mut unsent, mut waiting, mut is_broken) = (Vec::new(), Vec::new(), false);
+    let (mut unsent, mut waiting, mut broken) = (Vec::new(), Vec::new(), None);
     for (job, reply) in jobs.into_iter().zip(replies) {
         let error = match &reply {
             Value::ServerError(error) => error,
@@ -93,52 +104,47 @@ async fn settle(
                         add(&shared.counters.stored, job.frames.len());
                         job.outcome.send_replace(Some(Ok(id)));
                     }
-                    None => fail(shared, job, EngineError::Failed("an odd reply".to_owned())),
+                    None => shared.fail(job, EngineError::Failed("an odd reply".to_owned())),
                 }
                 continue;
             }
         };
+        let reason = || format!("{} {}", error.code(), error.details().unwrap_or_default());
         match error.code() {
             "NOSCRIPT" => unsent.push(job),
             // It is not the primary any more, or not yet. Nothing was stored.
             "READONLY" | "LOADING" | "MASTERDOWN" => {
-                is_broken = true;
+                broken = Some(reason());
                 waiting.push(job);
             }
             "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
             code => {
-                let reason = format!("{code} {}", error.details().unwrap_or_default());
                 let error = match code {
-                    "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason),
-                    _ => EngineError::Failed(reason),
+                    "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason()),
+                    _ => EngineError::Failed(reason()),
                 };
-                fail(shared, job, error);
+                shared.fail(job, error);
             }
         }
     }
     if !waiting.is_empty() {
         shared.queue.put_back(waiting);
-        match is_broken {
-            true => shared.report_broken(number),
-            false => sleep(PAUSE).await,
+        match broken {
+            Some(reason) => shared.report_broken(number, &reason),
+            None => sleep(PAUSE).await,
         }
     }
     unsent
 }
 
 /// Resolves the outcomes of batches that may have been stored. Those with a key are sent again.
-fn give_up(shared: &EngineShared, number: u64, jobs: Vec<Job>) {
-    shared.report_broken(number);
+fn give_up(shared: &EngineShared, number: u64, reason: &str, jobs: Vec<Job>) {
+    shared.report_broken(number, reason);
     let (keyed, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.key.is_some());
     for job in others {
-        fail(shared, job, EngineError::Unconfirmed);
+        shared.fail(job, EngineError::Unconfirmed);
     }
     shared.queue.put_back(keyed);
-}
-
-fn fail(shared: &EngineShared, job: Job, error: EngineError) {
-    add(&shared.counters.failed, job.frames.len());
-    job.fail(error);
 }
 
 /// How long events are sent after the hub has been dropped.

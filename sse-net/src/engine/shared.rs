@@ -4,21 +4,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use redis::ConnectionInfo;
 use tokio::sync::{Notify, watch};
 
-use super::Engine;
+use super::address::Address;
+use super::error::EngineError;
 use super::keys::Keys;
-use super::link::Link;
-use super::queue::Queue;
+use super::link::{Broken, Link};
+use super::notice::EngineNotice;
+use super::queue::{Job, Queue};
 use super::script::Ages;
-use super::snapshot::{Counters, EngineSnapshot};
+use super::snapshot::{Counters, EngineSnapshot, add};
+use super::{Engine, OnNotice};
 use crate::sync::lock;
+use crate::{trace, unwind};
 
 pub(super) struct EngineShared {
-    pub(super) connection: ConnectionInfo,
+    pub(super) address: Address,
     pub(super) keys: Arc<Keys>,
     pub(super) ages: Ages,
+    pub(super) max_wait: Duration,
     pub(super) queue: Queue,
     pub(super) counters: Counters,
     /// The current connections; `None` while there are none.
@@ -27,8 +31,9 @@ pub(super) struct EngineShared {
     pub(super) is_closing: watch::Sender<bool>,
     /// Wakes the follower: there is a new topic, a request, or a broken link.
     pub(super) bell: Notify,
-    /// The number of the last link that was reported to be broken.
-    broken: AtomicU64,
+    /// The number of the last link that was reported to be broken, and the reason.
+    broken: Mutex<(u64, String)>,
+    on_notice: Option<Arc<OnNotice>>,
     pub(super) requested: AtomicU64,
     pub(super) looked: watch::Sender<u64>,
     is_ready: AtomicBool,
@@ -39,18 +44,20 @@ impl EngineShared {
     pub(super) fn new(engine: &Engine) -> Self {
         let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(MAX_AGE);
         Self {
-            connection: engine.connection.clone(),
+            address: engine.address.clone(),
             keys: Arc::new(Keys::new(&engine.hub)),
             ages: Ages {
                 key_millis: millis(engine.key_age).clamp(1, MAX_AGE),
                 forget_millis: millis(engine.forget_after).min(MAX_AGE),
             },
+            max_wait: engine.max_wait,
             queue: Queue::new(engine.queue_bytes, engine.when_full),
             counters: Counters::default(),
             link: watch::Sender::new(None),
             is_closing: watch::Sender::new(false),
             bell: Notify::new(),
-            broken: AtomicU64::new(0),
+            broken: Mutex::default(),
+            on_notice: engine.on_notice.clone(),
             requested: AtomicU64::new(0),
             looked: watch::Sender::new(0),
             is_ready: AtomicBool::new(false),
@@ -65,8 +72,12 @@ impl EngineShared {
     }
 
     /// Reports that a link does not work any more.
-    pub(super) fn report_broken(&self, number: u64) {
-        self.broken.fetch_max(number, Ordering::Relaxed);
+    pub(super) fn report_broken(&self, number: u64, reason: &str) {
+        let mut broken = lock(&self.broken);
+        if broken.0 < number {
+            *broken = (number, reason.to_owned());
+        }
+        drop(broken);
         self.link.send_if_modified(|link| {
             let is_broken = |link: &mut Link| link.number <= number;
             link.take_if(is_broken).is_some()
@@ -74,8 +85,30 @@ impl EngineShared {
         self.bell.notify_one();
     }
 
-    pub(super) fn is_broken(&self, number: u64) -> bool {
-        self.broken.load(Ordering::Relaxed) >= number
+    /// Returns an error if a link has been reported to be broken.
+    pub(super) fn check(&self, number: u64) -> Result<(), Broken> {
+        let broken = lock(&self.broken);
+        match broken.0 < number {
+            true => Ok(()),
+            false => Err(Broken(broken.1.clone())),
+        }
+    }
+
+    /// Logs a notice, and calls the program's callback.
+    pub(super) fn notify(&self, notice: &EngineNotice) {
+        trace::engine(notice);
+        if let Some(notify) = &self.on_notice {
+            let _ = unwind::catch("the callback of an engine", || notify(notice));
+        }
+    }
+
+    /// Resolves the outcome of a batch that is not stored, or not known to be.
+    pub(super) fn fail(&self, job: Job, error: EngineError) {
+        let count = job.frames.len();
+        add(&self.counters.failed, count);
+        let notice = EngineNotice::NotStored(job.topic.to_string(), count, error.clone());
+        job.fail(error);
+        self.notify(&notice);
     }
 
     /// Returns `true` if a caller waits for a look at the hub's last ID.
@@ -83,8 +116,9 @@ impl EngineShared {
         *self.looked.borrow() < self.requested.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_ready(&self, is_ready: bool) {
-        self.is_ready.store(is_ready, Ordering::Relaxed);
+    /// Returns whether the node was ready before.
+    pub(super) fn set_ready(&self, is_ready: bool) -> bool {
+        self.is_ready.swap(is_ready, Ordering::Relaxed)
     }
 
     /// Notes that the hub's last ID is known.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::inner::{Inner, Registration};
-use super::stream_body::{PerClient, Source, StreamBody};
+use super::stream_body::{Awaited, PerClient, Source, StreamBody, Subscribing};
 use crate::config::jittered;
 use crate::topic::Subscription;
 use crate::transport::limit::Permit;
@@ -26,16 +26,30 @@ impl Accepted {
     /// Responds with a subscription.
     pub(super) fn follow(mut self, mut subscription: Subscription) -> http::Response<Body> {
         self.inner.stats.add_resume(subscription.resume());
-        let retry = self.sends_retry.then_some(self.inner.config.retry);
-        let retry = retry.map(jittered);
+        let retry = self.retry();
         subscription.encode_opening(retry, &mut self.opening);
+        self.follow_source(Source::Topic(subscription))
+    }
+
+    /// Responds with a subscription that waits for its engine. Its beginning is sent after that.
+    pub(super) fn follow_later(self, subscribing: Subscribing) -> http::Response<Body> {
+        let retry = self.retry();
+        self.follow_source(Source::Awaited(Awaited { subscribing, retry }))
+    }
+
+    fn follow_source(self, source: Source) -> http::Response<Body> {
         let age = if self.inner.is_draining() {
             Duration::ZERO
         } else {
             self.inner.config.age()
         };
         let ends_at = Instant::now().checked_add(age);
-        self.respond(Source::Topic(subscription), ends_at)
+        self.respond(source, ends_at)
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        let retry = self.sends_retry.then_some(self.inner.config.retry);
+        retry.map(jittered)
     }
 
     /// Responds with a per-client stream.

@@ -130,6 +130,7 @@ impl fmt::Debug for Body {
             Content::Stream(stream) => match stream.source() {
                 Source::Topic(_) => "Body::Topic",
                 Source::PerClient(_) => "Body::PerClient",
+                Source::Awaited(_) => "Body::Awaited",
             },
         })
     }

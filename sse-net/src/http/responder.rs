@@ -192,10 +192,23 @@ impl Responder {
         };
         let follow = |head: Head| {
             let choice = choose(&head)?;
-            self.follow_after(&head, |head| {
-                let asked = head.last_event_id().map(EventId::into_owned);
-                Subscription::to_choice(choice, asked, start, self.token.clone())
-            })
+            let asked = head.last_event_id().map(EventId::into_owned);
+            let token = self.token.clone();
+            match choice {
+                Choice::Several(hub, topics) if !hub.is_ready(&topics, asked.as_ref()) => {
+                    let subscribing = async move {
+                        if !hub.is_ready_in_time(&topics, asked.as_ref()).await {
+                            return None;
+                        }
+                        let choice = Choice::Several(hub, topics);
+                        Some(Subscription::to_choice(choice, asked, start, token))
+                    };
+                    Ok(self.accept(&head)?.follow_later(Box::pin(subscribing)))
+                }
+                choice => self.follow_after(&head, |_| {
+                    Subscription::to_choice(choice, asked, start, token)
+                }),
+            }
         };
         self.check(request)
             .and_then(follow)

@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::unconstrained;
@@ -36,7 +37,17 @@ pub(super) struct StreamBody {
 pub(super) enum Source {
     Topic(Subscription),
     PerClient(PerClient),
+    Awaited(Awaited),
 }
+
+/// A subscription that waits for its engine.
+pub(super) struct Awaited {
+    /// Resolves to `None` if the engine is away for too long.
+    pub(super) subscribing: Subscribing,
+    pub(super) retry: Option<Duration>,
+}
+
+pub(super) type Subscribing = Pin<Box<dyn Future<Output = Option<Subscription>> + Send>>;
 
 /// A per-client stream.
 pub(super) struct PerClient {
@@ -148,6 +159,13 @@ impl StreamBody {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
         let subscription = match &mut self.source {
+            Source::Awaited(awaited) => {
+                let subscription = ready!(awaited.subscribing.as_mut().poll(cx));
+                return match self.subscribe(subscription, cx) {
+                    Ok(opening) if opening.is_empty() => self.poll_source(cx),
+                    opening => Poll::Ready(opening),
+                };
+            }
             Source::Topic(subscription) => subscription,
             Source::PerClient(stream) => {
                 let taken = ready!(stream.poll_take(cx));
@@ -173,6 +191,25 @@ impl StreamBody {
         })
     }
 
+    /// Follows a subscription for which the body has waited, and returns its first bytes.
+    fn subscribe(
+        &mut self,
+        subscription: Option<Subscription>,
+        cx: &mut Context<'_>,
+    ) -> Result<Bytes, End> {
+        let Source::Awaited(Awaited { retry, .. }) = self.source else {
+            return Ok(Bytes::new());
+        };
+        let Some(mut subscription) = subscription else {
+            return Err(self.end_with_retry(Disconnect::Expired, cx));
+        };
+        self.registration.stats().add_resume(subscription.resume());
+        let mut opening = Vec::new();
+        subscription.encode_opening(retry, &mut opening);
+        self.source = Source::Topic(subscription);
+        Ok(opening.into())
+    }
+
     fn send(&mut self, bytes: Bytes, now: Instant) -> Poll<Result<Bytes, End>> {
         self.heartbeat_at = now.checked_add(self.registration.heartbeat_interval());
         Poll::Ready(Ok(bytes))
@@ -189,7 +226,7 @@ impl StreamBody {
         {
             self.is_draining = true;
             let window = match self.source {
-                Source::Topic(_) => drain.window.mul_f64(fastrand::f64()),
+                Source::Topic(_) | Source::Awaited(_) => drain.window.mul_f64(fastrand::f64()),
                 Source::PerClient(_) => drain.window,
             };
             if let Some(at) = drain.since.checked_add(window) {

@@ -43,7 +43,7 @@ pub(super) enum Kind {
 impl Answer {
     /// Returns how the client resumes, if it follows a topic; of several topics the worst case.
     ///
-    /// `None` also if the answer waits for an engine first; see [`Hub::ready`](crate::Hub::ready).
+    /// `None` also if the answer waits for an engine first; see [`ready`](Self::ready).
     /// After [`Resume::Gap`] and [`Resume::Unknown`] the client gets the gap event. Both are
     /// counted in a [`Snapshot`](crate::Snapshot).
     #[must_use]
@@ -119,8 +119,13 @@ impl Answer {
         self
     }
 
-    /// Waits until the node can serve the client.
-    pub(super) async fn ready(mut self) -> Self {
+    /// Waits until the topics' engine can serve the client, if they have one.
+    ///
+    /// The server does this itself after the handler; call it to know [`resume`](Self::resume)
+    /// in the handler. Returns at once unless the node uses a topic first, or has not heard of
+    /// the client's last event ID. Waits at most for `Engine::max_wait`; after that, the answer is
+    /// a stream that ends at once with a reconnection time.
+    pub async fn ready(mut self) -> Self {
         if let Kind::Waiting(waiting) = self.kind {
             self.kind = waiting.await.kind;
         }

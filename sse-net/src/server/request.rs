@@ -305,8 +305,10 @@ impl Request {
             {
                 Answer::new(Kind::Waiting(Box::pin(async move {
                     let asked = self.last_event_id().map(EventId::into_owned);
-                    hub.ready(&topics, asked.as_ref()).await;
-                    self.follow_ready(Choice::Several(hub, topics), start)
+                    match hub.is_ready_in_time(&topics, asked.as_ref()).await {
+                        true => self.follow_ready(Choice::Several(hub, topics), start),
+                        false => self.retry_later(),
+                    }
                 })))
             }
             choice => self.follow_ready(choice, start),
@@ -408,10 +410,15 @@ impl Request {
     pub(super) fn refuse(self, at_capacity: AtCapacity) -> Answer {
         match at_capacity {
             AtCapacity::Refuse => self.answer(Rejection::UNAVAILABLE),
-            AtCapacity::RetryLater => match self.accept() {
-                Ok(opening) => Answer::new(Kind::Respond(opening)),
-                Err(answer) => answer,
-            },
+            AtCapacity::RetryLater => self.retry_later(),
+        }
+    }
+
+    /// Returns a stream that ends at once, after its reconnection time.
+    fn retry_later(&self) -> Answer {
+        match self.accept() {
+            Ok(opening) => Answer::new(Kind::Respond(opening)),
+            Err(answer) => answer,
         }
     }
 

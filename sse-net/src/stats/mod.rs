@@ -36,7 +36,8 @@ pub enum Disconnect {
     FellBehind,
     /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,
-    /// The stream reached the time or the future of [`until`](crate::Answer::until).
+    /// The stream reached the time or the future of [`until`](crate::Answer::until), or has waited
+    /// too long for its engine.
     Expired,
     /// The stream is complete: its topic was finished, or its future resolved. Also the end of
     /// a response that is not a stream.

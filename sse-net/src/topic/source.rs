@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sse_core::{Epoch, LogId};
 use tokio::sync::watch;
@@ -46,6 +47,9 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Returns a counter of looks; it changes when topics have been read, too.
     fn looks(&self) -> watch::Receiver<u64>;
+
+    /// Returns how long an answer waits for the engine.
+    fn max_wait(&self) -> Duration;
 }
 
 /// A batch of events on its way to an engine.

@@ -14,8 +14,9 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx with these directives of its `server` block, and waits until it listens.
-    pub(crate) fn start(dir: &Path, directives: &str) -> Self {
+    /// Starts nginx with these directives of its `http` block and of the `server` block in it,
+    /// and waits until it listens.
+    pub(crate) fn start(dir: &Path, http: &str, directives: &str) -> Self {
         let any = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = any.local_addr().unwrap().port();
         drop(any);
@@ -25,6 +26,7 @@ impl Nginx {
              http {{
                  access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
                  fastcgi_temp_path {dir}/a; uwsgi_temp_path {dir}/b; scgi_temp_path {dir}/c;
+                 {http}
                  server {{ listen 127.0.0.1:{port}; {directives} }}
              }}",
             dir = dir.display()

@@ -1,18 +1,24 @@
 //! Publishing, following and resuming over two nodes.
 
 use std::error::Error;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sse_core::{Decoded, LogId};
+#[cfg(feature = "http")]
+use sse_net::Responder;
 use sse_net::testing::RawClient;
 use sse_net::{
-    EngineError, Event, EventId, HubConfig, KeyedTopicError, PublishError, Retention, Runs,
-    RunsConfig, Start, StartError, StreamToken, Subscription, Transport,
+    Engine, EngineError, EngineNotice, Event, EventId, Hub, HubConfig, KeyedTopicError,
+    PublishError, Retention, Runs, RunsConfig, Start, StartError, StreamToken, Subscription,
+    Transport,
 };
 use tokio::io::{DuplexStream, duplex};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::common::config;
+#[cfg(feature = "http")]
+use crate::common::http;
 use crate::node::Node;
 use crate::server::Redis;
 
@@ -288,6 +294,80 @@ async fn subscriptions_read_a_topic_that_is_new_to_the_node() {
         .await
         .unwrap();
     assert!(bytes.unwrap().unwrap().ends_with(b"data: 4\n\n"));
+}
+
+#[cfg(feature = "http")]
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn bodies_and_answers_wait_for_the_engine_at_most_for_a_time() {
+    let mut redis = Redis::start(&[]);
+    let publisher = Node::connect(&redis.url()).await;
+    let first = publish(&publisher, "news", "one").await;
+    publish(&publisher, "news", "two").await;
+    let engine = Engine::redis(&redis.url()).unwrap();
+    let engine = engine.max_wait(Duration::from_millis(300));
+    let hub = Hub::connect(HubConfig::default(), engine).await.unwrap();
+    let (followed, responder) = (hub.clone(), Responder::new(config()));
+    let net = http::serve(false, move |request| {
+        let topic = followed.topic(&request.uri().path()[1..]).unwrap();
+        responder.follow(&request, &topic)
+    });
+    let follow = async |path: &str| {
+        let (ours, theirs) = duplex(1 << 20);
+        net.accept(Transport::new(theirs));
+        let mut client = RawClient::new(ours);
+        let head = client.resume(path, &first.to_string()).await.unwrap();
+        assert_eq!(head.status(), 200);
+        client
+    };
+    // This node has not read the topic, and not heard of the ID.
+    let mut client = follow("/news").await;
+    assert_eq!(client.event().await.unwrap().data(), "two");
+
+    redis.kill();
+    let mut client = follow("/other").await;
+    let end = async {
+        while let Ok(Some(decoded)) = client.next().await {
+            assert!(!matches!(decoded, Decoded::Event(_)), "{decoded:?}");
+        }
+    };
+    timeout(Duration::from_secs(5), end).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn notices_say_why_the_engine_is_away_and_what_is_not_stored() {
+    let mut redis = Redis::start(&[]);
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&notices);
+    let engine = Engine::redis(&redis.url()).unwrap();
+    let engine = engine.on_notice(move |notice| {
+        noted.lock().unwrap().push(notice.clone());
+        panic!("a callback that panics");
+    });
+    let hub = Hub::connect(HubConfig::default(), engine).await.unwrap();
+    let has = async |is_meant: fn(&EngineNotice) -> bool| {
+        for _ in 0..1000 {
+            if notices.lock().unwrap().iter().any(is_meant) {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no such notice: {:?}", notices.lock().unwrap());
+    };
+    has(|notice| matches!(notice, EngineNotice::Connected(_))).await;
+    redis.call::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let topic = hub.topic("news").unwrap();
+    topic.publish(&Event::new().data("hey")).unwrap(); // Nobody waits for it.
+    has(|notice| {
+        matches!(notice, EngineNotice::NotStored(topic, 1, EngineError::Refused(_)) if topic == "news")
+    })
+    .await;
+    redis.kill();
+    has(
+        |notice| matches!(notice, EngineNotice::Disconnected(reason) if reason.contains("refused")),
+    )
+    .await;
 }
 
 #[tokio::test]

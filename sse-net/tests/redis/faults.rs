@@ -14,10 +14,10 @@ use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::server::{Redis, wait_for};
 
-const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
+pub(crate) const TOPICS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// Publishers and clients of two nodes.
-struct Program {
+pub(crate) struct Program {
     nodes: Arc<[Node]>,
     is_over: Arc<AtomicBool>,
     publishers: Vec<tokio::task::JoinHandle<(usize, usize)>>,
@@ -26,7 +26,7 @@ struct Program {
 }
 
 impl Program {
-    async fn begin(url: &str) -> Self {
+    pub(crate) async fn begin(url: &str) -> Self {
         let nodes: Arc<[Node]> = [Node::connect(url).await, Node::connect(url).await].into();
         let first = nodes[0].hub.topic("first").unwrap();
         let first = first.publish(&Event::new().data("first")).unwrap();
@@ -73,7 +73,7 @@ impl Program {
             let mut topics = TOPICS.to_vec();
             fastrand::shuffle(&mut topics);
             topics.truncate(fastrand::usize(1..=TOPICS.len()));
-            Follower::spawn(&nodes, &topics, from, number % 3 != 0)
+            Follower::spawn(Arc::clone(&nodes), &topics, from, number % 3 != 0)
         });
         let followers = followers.collect();
         Self {
@@ -85,14 +85,23 @@ impl Program {
         }
     }
 
-    async fn run(&self, millis: u64) {
+    pub(crate) async fn run(&self, millis: u64) {
         sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Waits until both nodes are connected. The limit is for a busy machine.
-    async fn recover(&self) {
+    /// Waits until both nodes are connected.
+    pub(crate) async fn recover(&self) {
+        self.reconnect(1).await;
+    }
+
+    /// Waits until both nodes have connected this often. The limit is for a busy machine.
+    pub(crate) async fn reconnect(&self, count: u64) {
+        let is_connected = |node: &Node| {
+            let snapshot = node.hub.engine_snapshot().unwrap();
+            snapshot.is_ready && snapshot.connects >= count
+        };
         for _ in 0..3_000 {
-            if self.nodes.iter().all(Node::is_ready) {
+            if self.nodes.iter().all(is_connected) {
                 return;
             }
             sleep(Duration::from_millis(10)).await;
@@ -100,7 +109,7 @@ impl Program {
         panic!("the nodes have not recovered within 30 s");
     }
 
-    async fn end(self, redis: &Redis) {
+    pub(crate) async fn end(self, redis: &Redis) {
         self.is_over.store(true, Ordering::Relaxed);
         for publisher in self.publishers {
             let (stored, _failed) = publisher.await.unwrap();
@@ -129,7 +138,7 @@ impl Program {
 }
 
 /// Returns how often each program runs, by the variable `SSE_REDIS_ROUNDS`.
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     let rounds = env::var("SSE_REDIS_ROUNDS").ok();
     rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }

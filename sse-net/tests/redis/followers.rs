@@ -7,7 +7,7 @@ use std::time::Duration;
 use sse_core::{Decoded, LogId};
 use sse_net::testing::RawClient;
 use sse_net::{Event, Transport};
-use tokio::io::duplex;
+use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +24,25 @@ pub(crate) enum Record {
     Gap(String),
 }
 
+/// Nodes that clients connect to.
+pub(crate) trait Nodes: Send + 'static {
+    fn count(&self) -> usize;
+
+    fn connect(&self, node: usize) -> DuplexStream;
+}
+
+impl Nodes for Arc<[Node]> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn connect(&self, node: usize) -> DuplexStream {
+        let (ours, theirs) = duplex(1 << 20);
+        self[node].net.accept(Transport::new(theirs));
+        ours
+    }
+}
+
 pub(crate) struct Follower {
     topics: Vec<String>,
     task: JoinHandle<Vec<Record>>,
@@ -35,26 +54,23 @@ const END: &str = "end";
 impl Follower {
     /// Follows topics from an ID, until it has received the end of all of them. With `moves`, it
     /// often changes the node.
-    pub(crate) fn spawn(nodes: &Arc<[Node]>, topics: &[&str], from: LogId, moves: bool) -> Self {
-        let nodes = Arc::clone(nodes);
+    pub(crate) fn spawn(nodes: impl Nodes, topics: &[&str], from: LogId, moves: bool) -> Self {
         let topics: Vec<_> = topics.iter().map(|topic| (*topic).to_owned()).collect();
         let path = format!("/{}", topics.join(","));
         let mut ended: HashSet<_> = topics.iter().cloned().collect();
         let task = tokio::spawn(async move {
             let (mut last, mut records) = (from.to_string(), Vec::new());
-            let mut at = fastrand::usize(..nodes.len());
+            let mut at = fastrand::usize(..nodes.count());
             while !ended.is_empty() {
                 if moves {
-                    at = fastrand::usize(..nodes.len());
+                    at = fastrand::usize(..nodes.count());
                 }
                 let most = Duration::from_millis(if moves {
                     fastrand::u64(20..600)
                 } else {
                     60_000
                 });
-                let (ours, theirs) = duplex(1 << 20);
-                nodes[at].net.accept(Transport::new(theirs));
-                let mut client = RawClient::new(ours).limit(Duration::from_secs(60));
+                let mut client = RawClient::new(nodes.connect(at)).limit(Duration::from_secs(60));
                 let reading = read(&mut client, &path, &last, &mut records, &mut ended);
                 let _ = timeout(most, reading).await;
                 last = client.last_event_id().to_owned();
@@ -74,7 +90,7 @@ impl Follower {
 }
 
 async fn read(
-    client: &mut RawClient<tokio::io::DuplexStream>,
+    client: &mut RawClient<DuplexStream>,
     path: &str,
     last: &str,
     records: &mut Vec<Record>,
@@ -138,7 +154,7 @@ pub(crate) async fn finish(node: &Node, redis: &Redis, topics: &[&str], from: Lo
 }
 
 /// Checks that a client received each stored event once, in the order of IDs, or a gap event.
-fn check(records: &[Record], topics: &[String], stored: &Stored) {
+pub(crate) fn check(records: &[Record], topics: &[String], stored: &Stored) {
     let mut seen = HashSet::new();
     let (mut last, mut may_fall) = (LogId::default(), false);
     for record in records {

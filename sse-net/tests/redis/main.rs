@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod balance;
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
 mod followers;
+#[path = "../common/nginx.rs"]
+mod nginx;
 mod node;
+mod process;
 mod proxy;
+mod sentinel;
 mod server;

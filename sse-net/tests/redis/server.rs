@@ -1,5 +1,6 @@
 //! Redis servers for tests, each with a separate folder and port.
 
+use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -18,8 +19,27 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts a server, with more arguments.
     pub(crate) fn start(args: &[&str]) -> Self {
+        let all = [&["--save", "", "--repl-diskless-sync-delay", "0"], args].concat();
+        Self::start_in(TempDir::new().unwrap(), &all)
+    }
+
+    /// Starts a Sentinel of a primary, with this quorum.
+    pub(crate) fn sentinel_of(primary: &Self, quorum: usize) -> Self {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("sentinel.conf");
+        let config = format!(
+            "sentinel monitor main 127.0.0.1 {} {quorum}
+             sentinel down-after-milliseconds main 300
+             sentinel failover-timeout main 3000",
+            primary.port
+        );
+        fs::write(&path, config).unwrap();
+        Self::start_in(dir, &[path.to_str().unwrap(), "--sentinel"])
+    }
+
+    fn start_in(dir: TempDir, args: &[&str]) -> Self {
         let mut redis = Self {
-            dir: TempDir::new().unwrap(),
+            dir,
             port: free_port(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             child: None,
@@ -47,11 +67,10 @@ impl Redis {
     /// Starts the server again, after [`kill`](Self::kill).
     pub(crate) fn restart(&mut self) {
         let child = Command::new("redis-server")
+            .args(&self.args)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--repl-diskless-sync-delay", "0"])
             .arg("--dir")
             .arg(self.dir.path())
-            .args(&self.args)
             .stdout(Stdio::null())
             .spawn();
         self.child = Some(child.expect("redis-server is installed"));
@@ -107,7 +126,7 @@ impl Drop for Redis {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -7,44 +7,29 @@
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, id};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use sse_net_benches::ask::{measure, request};
-use sse_net_benches::load::{Kind, Load, Report};
-use sse_net_benches::measure::{Step, idle_memory, late_joiner, ramp};
+use sse_net_benches::bars::{self, Bar, Row};
+use sse_net_benches::load::{Kind, Load};
+use sse_net_benches::measure::{Delivered, Step, idle_memory, late_joiner, ramp};
 use sse_net_benches::peers;
 use sse_net_benches::probe::Probes;
-use sse_net_benches::process::{Cpu, Server};
+use sse_net_benches::process::{Server, pin};
 use sse_net_benches::publishers::Publishers;
 use sse_net_benches::tokens::COUNT;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    let pinned = Command::new("taskset")
-        .args(["-cp", "1", &id().to_string()])
-        .output()?;
-    if !pinned.status.success() {
-        return Err("taskset failed".into());
-    }
+    pin("1")?;
     if names == ["peers"] {
         return peers::run();
     }
-    println!("| bar | measured | target | |\n| --- | --- | --- | --- |");
-    for (name, bar) in BARS {
-        if names.is_empty() || names.iter().any(|given| given == name) {
-            let rows = bar().unwrap_or_else(|error| vec![Row::failed("", &error)]);
-            for row in rows {
-                println!("| {name}: {} |", row.0);
-            }
-        }
-    }
+    bars::print(BARS, &names);
     Ok(())
 }
-
-type Bar = fn() -> io::Result<Vec<Row>>;
 
 const BARS: &[(&str, Bar)] = &[
     ("cpu", cpu),
@@ -67,20 +52,6 @@ const BARS: &[(&str, Bar)] = &[
     ("own", own_topics),
     ("publishers", two_publishers),
 ];
-
-/// A row of the table.
-struct Row(String);
-
-impl Row {
-    fn new(what: &str, measured: &str, target: &str, is_met: bool) -> Self {
-        let verdict = if is_met { "ok" } else { "**missed**" };
-        Self(format!("{what} | {measured} | {target} | {verdict}"))
-    }
-
-    fn failed(what: &str, error: &io::Error) -> Self {
-        Self::new(what, &error.to_string(), "", false)
-    }
-}
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -128,65 +99,6 @@ fn cpu() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-#[derive(Default)]
-struct Delivered {
-    cpu: Cpu,
-    events: f64,
-    seconds: f64,
-    report: Report,
-}
-
-impl Delivered {
-    /// Measures a server that has core 0 for itself.
-    fn measure(command: &str, subscribers: usize) -> io::Result<Self> {
-        let server = Server::start(command)?;
-        let mut load = Load::new(server.address())?;
-        load.busy_poll();
-        Self::of(&server, load, subscribers)
-    }
-
-    /// Measures a server that may use the core of the load.
-    fn measure_on_both_cores(command: &str, subscribers: usize) -> io::Result<Self> {
-        let server = Server::start(command)?;
-        let load = Load::new(server.address())?;
-        Self::of(&server, load, subscribers)
-    }
-
-    fn of(server: &Server, mut load: Load, subscribers: usize) -> io::Result<Self> {
-        load.connect(subscribers, Kind::Reader)?;
-        load.run(seconds(1))?;
-        let before = server.cpu()?;
-        let report = load.run(seconds(4))?.complete()?;
-        Ok(Self {
-            cpu: server.cpu()?.since(before),
-            events: report.deliveries(),
-            seconds: report.time.as_secs_f64(),
-            report,
-        })
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.cpu.user += other.cpu.user;
-        self.cpu.system += other.cpu.system;
-        self.events += other.events;
-        self.seconds += other.seconds;
-        self.report = other.report.clone();
-    }
-
-    fn micros(&self) -> f64 {
-        self.cpu.total().as_secs_f64() * 1e6 / self.events
-    }
-
-    fn user_micros(&self) -> f64 {
-        self.cpu.user.as_secs_f64() * 1e6 / self.events
-    }
-
-    /// Returns the share of a core.
-    fn share(&self) -> f64 {
-        self.cpu.total().as_secs_f64() / self.seconds
-    }
-}
-
 /// Measures the deliveries per second at which the p99 latency exceeds a second.
 fn saturation() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -218,7 +130,7 @@ fn saturation() -> io::Result<Vec<Row>> {
 /// Returns the second with the most deliveries.
 fn saturate(command: &str, subscribers: usize) -> io::Result<Step> {
     eprintln!("{command}");
-    let steps = ramp(&Server::start_on("0", command)?, subscribers)?;
+    let steps = ramp(&[&Server::start_on("0", command)?], subscribers)?;
     let timely = steps.into_iter().filter(Step::is_timely);
     let best = timely.max_by(|one, other| one.rate.total_cmp(&other.rate));
     best.ok_or(io::ErrorKind::TimedOut.into())

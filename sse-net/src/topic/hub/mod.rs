@@ -41,9 +41,11 @@ mod tests;
 
 use std::borrow::Borrow;
 use std::ops::Deref;
+use std::time::Duration;
 use std::{error, fmt};
 
 use sse_core::{Epochs, EventId, KnownId, LogId};
+use tokio::time::timeout;
 
 pub(crate) use self::core::HubCore;
 use self::names::Names;
@@ -118,9 +120,9 @@ impl Hub {
     /// Waits until this node can serve a client of these topics that sends this last event ID.
     ///
     /// Resolves at once unless the hub has an engine. With one, a topic is read when the node
-    /// uses it first, and an ID may be of an event that this node has not heard of yet. Servers
-    /// do this themselves; wait for it before responding by way of a
-    /// `Responder`, and before subscribing with [`Start::Last`](crate::Start::Last) or
+    /// uses it first, and an ID may be of an event that this node has not heard of yet. The
+    /// answers of a [`Request`](crate::Request) and the bodies of a `Responder` do this
+    /// themselves; wait for it before subscribing with [`Start::Last`](crate::Start::Last) or
     /// [`Start::Earliest`](crate::Start::Earliest). Waits for as long as the engine is away, so
     /// set a deadline.
     pub async fn ready(
@@ -272,6 +274,18 @@ impl HubShared {
             let look = engine.request_look();
             let _ = looks.wait_for(|done| *done >= look).await;
         }
+    }
+
+    /// Waits for [`ready`](Self::ready), and returns `false` if the engine is away for too long.
+    pub(crate) async fn is_ready_in_time(
+        &self,
+        topics: &[Topic],
+        last_event_id: Option<&EventId<'_>>,
+    ) -> bool {
+        let max_wait = self.engine().map_or(Duration::ZERO, Engine::max_wait);
+        timeout(max_wait, self.ready(topics, last_event_id))
+            .await
+            .is_ok()
     }
 }
 
