@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
-use super::message::Frame;
+use super::message::{Frame, Tip};
 use super::reading::{Reading, changed_since, read, tips};
 use super::snapshot::add;
 use super::tick::tick;
@@ -27,7 +27,9 @@ impl Follower {
         let names = self.unread.iter().filter_map(|topic| topic.name());
         let channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
         link.subscribe(&channels).await?;
-        let is_other = self.take_tick(link, false, scope).await?;
+        let takes_id = scope == Scope::Unread && self.hub.has_switched();
+        let is_other = self.take_tick(link, takes_id, scope).await?;
+        let has_id = takes_id && is_other.is_none();
         if let Some((epochs, is_known)) = is_other {
             self.backlog.clear();
             match is_known {
@@ -41,6 +43,9 @@ impl Follower {
         self.read_anew(link, &unread, until).await?;
         self.unread.clear();
         self.changed.extend(unread);
+        if has_id {
+            self.hub.assign_changes(until);
+        }
         self.show();
         self.shared.looked.send_replace(request);
         Ok(())
@@ -154,6 +159,7 @@ impl Follower {
         self.read_anew(link, &topics, until).await?;
         self.epochs = epochs.clone();
         self.hub.set_epochs(epochs);
+        self.hub.await_lost_changes();
         let followed = topics.iter().filter(|topic| topic.is_followed());
         let followed: Vec<_> = followed.cloned().collect();
         self.read_anew(link, &followed, until).await?;
@@ -192,9 +198,10 @@ impl Follower {
             .skipped
             .fetch_add(reading.foreign, Ordering::Relaxed);
         if reading.entries.is_empty() {
-            tip = tip.max(reading.tip.min(until));
+            tip = tip.max(reading.tip.id.min(until));
             evicted = tip;
         }
+        let mut end = Some(reading.tip).filter(|tip| tip.is_end && tip.id <= until);
         for entry in reading.entries {
             if entry.before.min(until) > tip {
                 // Earlier events have been evicted, or another program has deleted them.
@@ -205,13 +212,19 @@ impl Follower {
                 continue;
             }
             tip = entry.id;
+            let is_end = entry.is_end;
+            end = is_end.then_some(Tip { id: tip, is_end });
             match entry.frame {
                 Frame::Event(event) => events.push((entry.id, event)),
+                Frame::Nothing => {}
                 Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
             }
         }
         add(&self.shared.counters.received, events.len());
         topic.refill(evicted, &events);
+        if let Some(end) = end {
+            topic.end_followed(end.id);
+        }
         topic.note_read();
         self.tips.insert(Arc::clone(name), tip);
     }
@@ -225,7 +238,7 @@ impl Follower {
         let tips = tips(link, &self.shared.keys, &names).await?;
         for ((topic, tip), current) in topics.into_iter().zip(tips) {
             // A later one may be on its way.
-            if current.is_some_and(|current| current > tip && current <= until) {
+            if current.is_some_and(|current| current.id > tip && current.id <= until) {
                 self.note_gap(topic);
             }
         }
@@ -256,8 +269,14 @@ impl Follower {
                 continue;
             }
             let id = self.epochs.last();
-            for topic in mem::take(&mut self.gapped) {
+            let gapped = mem::take(&mut self.gapped);
+            let names: Vec<_> = gapped.iter().map(|topic| name_of(topic)).collect();
+            let tips = tips(link, &self.shared.keys, &names).await?;
+            for (topic, tip) in gapped.into_iter().zip(tips) {
                 topic.refill(id, &[]);
+                if tip.is_some_and(|tip| tip.is_end && tip.id <= id) {
+                    topic.end_followed(id);
+                }
                 add(&self.shared.counters.gaps, 1);
                 let name: Arc<str> = name_of(&topic).into();
                 let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);

@@ -15,6 +15,8 @@ pub enum EngineError {
     Connect(String, String),
     /// Redis has refused the event, as the text says. It was not stored.
     Refused(String),
+    /// The topic had been finished before the event arrived. It was not stored.
+    Finished,
     /// Redis has reported an error, as the text says, and may have stored the event before it.
     Failed(String),
     /// The connection broke before Redis had confirmed the event. It may have been stored.
@@ -46,6 +48,9 @@ impl fmt::Display for EngineError {
                 f,
                 "the engine has refused the event: {reason}; publish it again once that is over"
             ),
+            Self::Finished => {
+                f.write_str("the topic had been finished before the event; it accepts no events")
+            }
             Self::Failed(reason) => write!(
                 f,
                 "the engine has failed: {reason}; the event may have been stored"
@@ -102,6 +107,11 @@ mod tests {
                 EngineError::Refused("OOM".into()),
                 false,
                 "the engine has refused the event: OOM; publish it again once that is over",
+            ),
+            (
+                EngineError::Finished,
+                false,
+                "the topic had been finished before the event; it accepts no events",
             ),
             (
                 EngineError::Failed("WRONGTYPE".into()),

@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::link::{Broken, Link, Push};
-use super::message::{Entry, Frame, Notification};
+use super::message::{Entry, Frame, Notification, Tip};
 use super::reading::{Reading, read};
 use super::shared::EngineShared;
 use super::snapshot::add;
@@ -148,7 +148,8 @@ impl Follower {
                 self.catch_up(&mut link, Scope::All).await?;
             }
             let is_due = self.next_comparison <= Instant::now();
-            if is_due || self.shared.is_requested() || self.hub.has_unread() {
+            let is_awaited = self.hub.has_unread() || self.hub.has_switched();
+            if is_due || is_awaited || self.shared.is_requested() {
                 self.catch_up(&mut link, Scope::Unread).await?;
             }
             if is_due {
@@ -278,7 +279,17 @@ impl Follower {
             }
         }
         if is_empty {
-            self.note_evicted(topic, reading.tip.min(until));
+            self.note_evicted(topic, reading.tip.id.min(until));
+        }
+        self.note_end(topic, reading.tip);
+    }
+
+    /// Ends a topic that has been read up to its end.
+    fn note_end(&mut self, topic: &Arc<Shared>, tip: Tip) {
+        let read = topic.name().and_then(|name| self.tips.get(name));
+        if tip.is_end && read == Some(&tip.id) {
+            topic.end_followed(tip.id);
+            self.changed.push(Arc::clone(topic));
         }
     }
 
@@ -307,16 +318,16 @@ impl Follower {
             Frame::Event(event) => {
                 topic.append_followed(entry.id, event);
                 add(&self.shared.counters.received, 1);
-                if !self
-                    .changed
-                    .last()
-                    .is_some_and(|last| Arc::ptr_eq(last, topic))
-                {
+                let last = self.changed.last();
+                if !last.is_some_and(|last| Arc::ptr_eq(last, topic)) {
                     self.changed.push(Arc::clone(topic));
                 }
             }
+            Frame::Nothing => {}
             Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
         }
+        let (id, is_end) = (entry.id, entry.is_end);
+        self.note_end(topic, Tip { id, is_end });
     }
 }
 

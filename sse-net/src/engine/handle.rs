@@ -15,7 +15,7 @@ use super::snapshot::add;
 use super::{Engine, EngineSnapshot, publisher};
 use crate::config::HubConfig;
 use crate::topic::{
-    self, Hub, Outcome, Outgoing, PublishError, Published, Storage, StoreError, Storing,
+    self, Hub, Kind, Outcome, Outgoing, PublishError, Published, Storage, StoreError, Storing,
 };
 
 impl Hub {
@@ -98,13 +98,14 @@ impl topic::Engine for Handle {
         let Some(name) = batch.topic.name() else {
             return Err(PublishError::NoEngine);
         };
-        if batch.frames.is_empty() {
+        if batch.frames.is_empty() && batch.kind == Kind::Events {
             sender.send_replace(Some(Ok(LogId::default())));
             return Ok(receiver);
         }
         let retention = batch.topic.retention();
         let job = Job {
             topic: Arc::clone(name),
+            kind: batch.kind,
             frames: batch.frames,
             key: batch.key,
             max_events: match retention.max_events() {

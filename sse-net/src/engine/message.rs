@@ -17,11 +17,15 @@ pub(super) struct Entry {
     /// The ID before it in its topic.
     pub(super) before: LogId,
     pub(super) frame: Frame,
+    /// Whether the topic ends with it.
+    pub(super) is_end: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Frame {
     Event(Encoded),
+    /// There is no event: the topic ends without one.
+    Nothing,
     /// It is too long for a notification, and is read from the stream.
     InStream,
     /// These are not the bytes of an event.
@@ -44,12 +48,23 @@ impl Entry {
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n');
         let (line, frame) = payload.split_at(end.unwrap_or(payload.len()));
-        let (before, id) = pair(line)?;
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        let (before, id) = (log_id(words.next()?)?, log_id(words.next()?)?);
+        let is_end = match words.next() {
+            None => false,
+            Some(b"end ") => true,
+            Some(_) => return None,
+        };
         let frame = match frame.get(1..) {
-            Some(frame) => Frame::of(frame),
+            Some(frame) => Frame::of(frame, is_end),
             None => Frame::InStream,
         };
-        Some(Self { id, before, frame })
+        Some(Self {
+            id,
+            before,
+            frame,
+            is_end,
+        })
     }
 
     /// Parses an entry of a stream: one of another program has other fields.
@@ -60,21 +75,30 @@ impl Entry {
         let [id, Value::Array(fields)] = &parts[..] else {
             return None;
         };
-        let [name, before, name_of_frame, frame] = &fields[..] else {
+        let [name, before, name_of_frame, frame, rest @ ..] = &fields[..] else {
             return None;
         };
         let names = (bytes(name)?, bytes(name_of_frame)?);
         (names == (b"before".as_slice(), b"frame".as_slice())).then_some(())?;
+        let is_end = match rest {
+            [] => false,
+            [name, _] if bytes(name)? == b"end" => true,
+            _ => return None,
+        };
         Some(Self {
             id: log_id(bytes(id)?)?,
             before: log_id(bytes(before)?)?,
-            frame: Frame::of(bytes(frame)?),
+            frame: Frame::of(bytes(frame)?, is_end),
+            is_end,
         })
     }
 }
 
 impl Frame {
-    fn of(frame: &[u8]) -> Self {
+    fn of(frame: &[u8], is_end: bool) -> Self {
+        if is_end && frame.is_empty() {
+            return Self::Nothing;
+        }
         Encoded::from_frame(frame).map_or(Self::Invalid, Self::Event)
     }
 }
@@ -104,6 +128,23 @@ impl Tick {
             last: self.last,
         };
         Epochs::assigned(self.past.iter().copied().chain([current]))
+    }
+}
+
+/// The last ID of a topic.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tip {
+    pub(super) id: LogId,
+    pub(super) is_end: bool,
+}
+
+impl Tip {
+    pub(super) fn parse(value: &Value) -> Option<Self> {
+        let mut words = bytes(value)?.split(|byte| *byte == b' ');
+        Some(Self {
+            id: log_id(words.next()?)?,
+            is_end: words.any(|word| word == b"end"),
+        })
     }
 }
 
@@ -184,6 +225,13 @@ mod tests {
         assert!(matches!(entry.frame, Frame::Event(_)));
         let long = Entry::parse(b"3-7 5-7").unwrap();
         assert!(matches!(long.frame, Frame::InStream));
+        for (end, frame) in [
+            (b"3-7 5-7 end \n".as_slice(), true),
+            (b"3-7 5-7 end ", false),
+        ] {
+            let entry = Entry::parse(end).unwrap();
+            assert!(entry.is_end && matches!(entry.frame, Frame::Nothing) == frame);
+        }
         for invalid in [b"3-7 5-7\n".as_slice(), b"3-7 5-7\nid: 8\n\n"] {
             let entry = Entry::parse(invalid).unwrap();
             assert!(matches!(entry.frame, Frame::Invalid));

@@ -73,9 +73,12 @@ pub use snapshot::EngineSnapshot;
 /// # Limits
 ///
 /// Redis 7 or later. One hub is one slot of a cluster: more load takes more hubs. The nodes of a
-/// hub have the same settings of topics. Keyed topics, streams whose topics change, finished
-/// topics and [`Runs`](crate::Runs) are not supported; their calls return errors. Clients that
-/// lag are disconnected, also with [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
+/// hub have the same settings of topics. Keyed topics and [`Runs`](crate::Runs) are not supported;
+/// their calls return errors. Clients that lag are disconnected, also with
+/// [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
+///
+/// The topics of a stream with a [token](crate::StreamToken) are known to the node that serves it.
+/// So the requests with one token must reach one node, or the page sends its topics again.
 #[derive(Clone)]
 #[must_use]
 pub struct Engine {

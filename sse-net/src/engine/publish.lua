@@ -1,10 +1,11 @@
--- Appends events to a topic of a hub, or looks at the hub's last ID (a tick).
+-- Appends events to a topic of a hub, ends a topic, or looks at the hub's last ID (a tick).
 --
 -- A publish has the keys meta, epochs, tips, changed, the topic's stream and, optionally, a key
 -- under which it is stored once; and the arguments: a random number below 65536, the topic's
 -- channel, the topic, the most events to keep (0: any), their age in milliseconds (0: any), the
--- age of the key, the age of topics that are forgotten (0: never), and one frame for each event.
--- It returns the ID of the last event.
+-- age of the key, the age of topics that are forgotten (0: never), 'events' or, for the last event
+-- of the topic, 'end', and one frame for each event. It returns the ID of the last event. A topic
+-- that has ended refuses events with the error FINISHED.
 --
 -- A tick has the first four keys, and the arguments: a random number, the node's channel, a text
 -- to recognise it by, the first ID of the epoch that the node knows, and '1' to take an ID.
@@ -23,7 +24,7 @@ local function text(millis, sequence)
 end
 
 local function parts(id)
-    local millis, sequence = string.match(id, '^(%d+)-(%d+)$')
+    local millis, sequence = string.match(id, '^(%d+)-(%d+)')
     return tonumber(millis), tonumber(sequence)
 end
 
@@ -95,26 +96,42 @@ if not stream then
 end
 
 local topic, max, age, once_age, forget = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local before = redis.call('HGET', tips, topic) or floor
+local kind = ARGV[8]
+local before, state = string.match(redis.call('HGET', tips, topic) or floor, '^(%S+)(.*)$')
+if state == ' end' then
+    if kind == 'end' then
+        return before
+    end
+    return redis.error_reply('FINISHED the topic has been finished')
+end
+
 local messages, id = {}, nil
-for index = 8, #ARGV do
-    local frame = ARGV[index]
+local function append(frame, ...)
     id = take()
     -- The first write: if it is refused, nothing is half done, because Redis rolls nothing back.
     if max == '0' then
-        redis.call('XADD', stream, id, 'before', before, 'frame', frame)
+        redis.call('XADD', stream, id, 'before', before, 'frame', frame, ...)
     else
-        redis.call('XADD', stream, 'MAXLEN', '~', max, id, 'before', before, 'frame', frame)
+        redis.call('XADD', stream, 'MAXLEN', '~', max, id, 'before', before, 'frame', frame, ...)
     end
+    local message = table.concat({ before, id, ... }, ' ')
     if #frame <= 65536 then
-        messages[#messages + 1] = before .. ' ' .. id .. '\n' .. frame
-    else
-        messages[#messages + 1] = before .. ' ' .. id
+        message = message .. '\n' .. frame
     end
+    messages[#messages + 1] = message
     before = id
 end
+
+if kind == 'end' then
+    append(ARGV[9] or '', 'end', '')
+    state = ' end'
+else
+    for index = 9, #ARGV do
+        append(ARGV[index])
+    end
+end
 store(id)
-redis.call('HSET', tips, topic, id)
+redis.call('HSET', tips, topic, id .. state)
 redis.call('ZADD', changed, string.format('%.0f', millis), topic)
 if age ~= '0' then
     redis.call('XTRIM', stream, 'MINID', '~', text(math.max(now - age, 0), 0))
@@ -132,7 +149,7 @@ if forget > 0 then
         local floor_millis, floor_sequence = parts(floor)
         if tip_millis > floor_millis
             or tip_millis == floor_millis and tip_sequence > floor_sequence then
-            floor = tip
+            floor = text(tip_millis, tip_sequence)
         end
         redis.call('HSET', meta, 'floor', floor)
         redis.call('HDEL', tips, name)

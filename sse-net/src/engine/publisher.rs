@@ -109,6 +109,7 @@ async fn settle(
             code => {
                 let reason = format!("{code} {}", error.details().unwrap_or_default());
                 let error = match code {
+                    "FINISHED" => EngineError::Finished,
                     "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason),
                     _ => EngineError::Failed(reason),
                 };
@@ -126,14 +127,14 @@ async fn settle(
     unsent
 }
 
-/// Resolves the outcomes of batches that may have been stored. Those with a key are sent again.
+/// Resolves the outcomes of batches that may have been stored, or sends them again.
 fn give_up(shared: &EngineShared, number: u64, jobs: Vec<Job>) {
     shared.report_broken(number);
-    let (keyed, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.key.is_some());
+    let (repeatable, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Job::is_repeatable);
     for job in others {
         fail(shared, job, EngineError::Unconfirmed);
     }
-    shared.queue.put_back(keyed);
+    shared.queue.put_back(repeatable);
 }
 
 fn fail(shared: &EngineShared, job: Job, error: EngineError) {

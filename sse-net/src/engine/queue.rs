@@ -8,11 +8,12 @@ use tokio::sync::{Notify, watch};
 use super::WhenQueueFull;
 use super::error::EngineError;
 use crate::sync::lock;
-use crate::topic::{Outcome, PublishError, StoreError};
+use crate::topic::{Kind, Outcome, PublishError, StoreError};
 
 /// A batch of events that is published at once.
 pub(super) struct Job {
     pub(super) topic: Arc<str>,
+    pub(super) kind: Kind,
     pub(super) frames: Vec<Vec<u8>>,
     pub(super) key: Option<Box<str>>,
     /// The most events that the topic keeps; 0 for any number.
@@ -27,6 +28,11 @@ impl Job {
         let frames = self.frames.iter().map(|frame| frame.len() + OVERHEAD);
         let key = self.key.as_ref().map_or(0, |key| key.len());
         OVERHEAD + key + frames.sum::<usize>()
+    }
+
+    /// Whether storing it twice is like storing it once.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.key.is_some() || self.kind == Kind::End
     }
 
     pub(super) fn fail(self, error: EngineError) {
@@ -145,6 +151,7 @@ mod tests {
         let (outcome, receiver) = watch::channel(None);
         let job = Job {
             topic: "a".into(),
+            kind: Kind::Events,
             frames: vec![vec![0; len]],
             key: None,
             max_events: 0,

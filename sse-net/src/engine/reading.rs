@@ -5,7 +5,7 @@ use sse_core::LogId;
 
 use super::keys::Keys;
 use super::link::{Broken, Link};
-use super::message::{Entry, Page, id, text};
+use super::message::{Entry, Page, Tip, text};
 
 /// The events of a topic, read from its stream.
 #[derive(Debug, Default)]
@@ -14,8 +14,8 @@ pub(super) struct Reading {
     pub(super) entries: Vec<Entry>,
     /// The number of entries of other programs.
     pub(super) foreign: u64,
-    /// The ID of the topic's last event, also if it has been evicted; at least the hub's floor.
-    pub(super) tip: LogId,
+    /// The topic's last ID, also if it has been evicted; at least the hub's floor.
+    pub(super) tip: Tip,
 }
 
 /// Reads what topics have after IDs and up to `until`. Entries after that may follow.
@@ -45,11 +45,11 @@ pub(super) async fn read(
         .map(Value::extract_error)
         .collect::<Result<_, RedisError>>()?;
     let (floor, replies) = replies.split_first().ok_or_else(odd)?;
-    let floor = id(floor).unwrap_or_default();
+    let floor = Tip::parse(floor).unwrap_or_default();
     let mut readings = Vec::with_capacity(topics.len());
     for ((topic, _), replies) in topics.iter().zip(replies.chunks_exact(2)) {
         let mut reading = Reading {
-            tip: id(&replies[0]).unwrap_or(floor),
+            tip: Tip::parse(&replies[0]).unwrap_or(floor),
             ..Reading::default()
         };
         let mut page = Page::parse(&replies[1]);
@@ -91,14 +91,14 @@ pub(super) async fn tips(
     link: &mut Link,
     keys: &Keys,
     topics: &[&str],
-) -> Result<Vec<Option<LogId>>, Broken> {
+) -> Result<Vec<Option<Tip>>, Broken> {
     let mut tips = Vec::with_capacity(topics.len());
     for part in topics.chunks(NAMES) {
         let mut cmd = cmd("HMGET");
         cmd.arg(&keys.tips).arg(part);
         match link.call(&cmd).await? {
             Value::Array(values) if values.len() == part.len() => {
-                tips.extend(values.iter().map(id));
+                tips.extend(values.iter().map(Tip::parse));
             }
             _ => return Err(odd()),
         }

@@ -6,7 +6,7 @@ use redis::{Cmd, Script, cmd};
 
 use super::keys::Keys;
 use super::queue::Job;
-use crate::topic::random_epoch;
+use crate::topic::{Kind, random_epoch};
 
 /// The script, by whose hash it is called once the server has it.
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CODE));
@@ -39,7 +39,11 @@ pub(super) fn publish(call: Call, keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
         .arg(job.max_events)
         .arg(job.max_age_millis)
         .arg(ages.key_millis)
-        .arg(ages.forget_millis);
+        .arg(ages.forget_millis)
+        .arg(match job.kind {
+            Kind::Events => "events",
+            Kind::End => "end",
+        });
     for frame in &job.frames {
         cmd.arg(&frame[..]);
     }

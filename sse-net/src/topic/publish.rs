@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Order;
-use super::source::{Engine, Outgoing, Storage};
+use super::source::{Engine, Kind, Outgoing, Storage};
 use super::state::State;
 use super::stored::Outcome;
 use super::waiters::Wakers;
@@ -46,7 +46,7 @@ impl Topic {
         if let Some(storage) = self.storage()
             && let Some(engine) = storage.engine()
         {
-            return self.send(storage, engine, events, None);
+            return self.send((storage, engine), Kind::Events, events, None);
         }
         let large = self.encode_large(events)?;
         let now = now();
@@ -73,17 +73,20 @@ impl Topic {
         }
         let typed = self.typed(slice::from_ref(event));
         let events = typed.as_deref().unwrap_or(slice::from_ref(event));
-        self.send(storage, engine, events, Some(key.into()))
+        self.send((storage, engine), Kind::Events, events, Some(key.into()))
     }
 
     /// Hands events to an engine, which assigns their IDs.
     fn send(
         &self,
-        storage: &Arc<dyn Storage>,
-        engine: &dyn Engine,
+        (storage, engine): (&Arc<dyn Storage>, &dyn Engine),
+        kind: Kind,
         events: &[Event<'_>],
         key: Option<Box<str>>,
     ) -> Result<Published, PublishError> {
+        if self.is_finished() {
+            return Err(PublishError::Finished);
+        }
         if events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
         }
@@ -97,6 +100,7 @@ impl Topic {
         });
         let outgoing = Outgoing {
             topic: Arc::clone(&self.shared),
+            kind,
             frames: frames.collect::<Result<_, _>>()?,
             key,
         };
@@ -117,6 +121,10 @@ impl Topic {
     /// them. Finishing a finished topic changes nothing. A topic of a hub with a journal is still
     /// finished after a restart.
     ///
+    /// With an engine, the end is queued like an event, and sent again if the connection breaks.
+    /// The topic is finished on every node then, and the engine refuses later events: their
+    /// [`Published::stored`] returns an error. It remains so until the engine forgets the topic.
+    ///
     /// ```
     /// use sse_core::{Event, EventType};
     /// use sse_net::{PublishError, Topic, TopicConfig};
@@ -136,11 +144,16 @@ impl Topic {
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
-        if self.shared.has_engine() {
-            return Err(PublishError::NotOverEngine);
-        }
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
+        if let Some(storage) = self.storage()
+            && let Some(engine) = storage.engine()
+        {
+            return match self.send((storage, engine), Kind::End, events, None) {
+                Ok(_) | Err(PublishError::Finished) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
         let large = self.encode_large(events)?;
         let now = now();
         match self.enter(events.len(), now, true) {
@@ -395,8 +408,6 @@ pub enum PublishError {
     QueueFull,
     /// The hub has no engine, which would remember the key.
     NoEngine,
-    /// Hubs with an engine do not support this: finishing or removing a topic.
-    NotOverEngine,
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -436,10 +447,6 @@ impl fmt::Display for PublishError {
             Self::NoEngine => f.write_str(
                 "the topic has no engine, which would remember the key; publish without one, or \
                  connect the hub to an engine",
-            ),
-            Self::NotOverEngine => f.write_str(
-                "the hub has an engine, and topics with an engine cannot be finished or removed; \
-                 publish a last event of a type of your own",
             ),
             Self::TooLarge { len, max } => write!(
                 f,

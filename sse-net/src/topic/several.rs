@@ -74,7 +74,7 @@ impl Followed {
     }
 
     fn locate(topic: Topic, judged: Judged, start: Start) -> Self {
-        let (state, found) = topic.find_judged(judged, start);
+        let (state, found) = topic.shared.find_judged(judged, start);
         drop(state);
         let (from, resume) = (found.position.unwrap_or_default(), found.resume);
         let joining = found.joining;
@@ -113,9 +113,6 @@ impl Choice {
             None if is_switched => return Err(FollowError::StandsAlone),
             // Its clients are judged by the IDs that they have received.
             Some(hub) if chosen[0].shared.has_engine() => {
-                if is_switched {
-                    return Err(FollowError::NotOverEngine);
-                }
                 return Self::of_hub(Arc::clone(hub), chosen);
             }
             _ if chosen.len() == 1 && !is_switched => return Ok(Self::One(chosen.swap_remove(0))),
@@ -345,8 +342,6 @@ pub enum FollowError {
     DifferentHubs,
     /// There is no topic.
     NoTopic,
-    /// The topics of the stream change, which a hub with an engine does not support.
-    NotOverEngine,
     /// The topics of the stream change, and one does not belong to a hub.
     StandsAlone,
     /// The hub allows fewer topics in one stream.
@@ -376,10 +371,6 @@ impl fmt::Display for FollowError {
                  topics of one hub, or use a stream for each hub",
             ),
             Self::NoTopic => f.write_str("there is no topic to follow; name at least one"),
-            Self::NotOverEngine => f.write_str(
-                "the hub has an engine, which does not support streams whose topics change; \
-                 follow all topics from the beginning",
-            ),
             Self::StandsAlone => f.write_str(
                 "the topic stands alone, and a stream whose topics change needs topics of a hub; \
                  create it with `Hub::topic`",

@@ -55,9 +55,19 @@ pub(crate) trait Engine: Send + Sync {
 )]
 pub(crate) struct Outgoing {
     pub(crate) topic: Arc<Shared>,
+    pub(crate) kind: Kind,
     pub(crate) frames: Vec<Vec<u8>>,
     /// A key under which the batch is stored once.
     pub(crate) key: Option<Box<str>>,
+}
+
+/// What a batch does to its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Appends events.
+    Events,
+    /// Ends the topic, after an event if there is one.
+    End,
 }
 
 /// What a storage reads from.

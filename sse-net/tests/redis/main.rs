@@ -6,7 +6,9 @@ mod basics;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
+mod finished;
 mod followers;
 mod node;
 mod proxy;
 mod server;
+mod switched;

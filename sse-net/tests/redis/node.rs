@@ -1,6 +1,12 @@
 //! A node in this process: a hub and a server that follows its topics.
 
-use sse_net::{Config, Engine, Hub, HubConfig, Rejection, Request, Retention, ServerHandle};
+use sse_core::LogId;
+use sse_net::testing::RawClient;
+use sse_net::{
+    Config, Engine, Event, Hub, HubConfig, Rejection, Request, Retention, ServerHandle,
+    StreamToken, Transport,
+};
+use tokio::io::{DuplexStream, duplex};
 
 use crate::common::{Net, config, serve};
 
@@ -20,16 +26,19 @@ impl Node {
         let engine = Engine::redis(url).unwrap();
         let hub = Hub::connect(hub, engine).await.unwrap();
         let followed = hub.clone();
-        // The path is the names of topics: `/a,b`.
+        // The path is the names of topics: `/a,b`. A token may follow: `/a,b?token=…`.
         let (server, net) = serve(config, move |request: Request| {
             let hub = followed.clone();
             async move {
                 let names = request.path()[1..].to_owned();
                 let topics: Result<Vec<_>, _> =
                     names.split(',').map(|name| hub.topic(name)).collect();
-                match topics {
-                    Ok(topics) => request.follow_all(&topics),
-                    Err(_) => request.reject(Rejection::UNAVAILABLE),
+                let token = request.query_value("token");
+                let token = token.and_then(|token| StreamToken::parse(&token));
+                match (topics, token) {
+                    (Ok(topics), Some(token)) => request.with_token(token).follow_all(&topics),
+                    (Ok(topics), None) => request.follow_all(&topics),
+                    (Err(_), _) => request.reject(Rejection::UNAVAILABLE),
                 }
             }
         });
@@ -38,6 +47,21 @@ impl Node {
             net,
             _server: server,
         }
+    }
+
+    /// Returns a client of this node.
+    pub(crate) fn client(&self) -> RawClient<DuplexStream> {
+        let (ours, theirs) = duplex(1 << 20);
+        self.net.accept(Transport::new(theirs));
+        RawClient::new(ours)
+    }
+
+    /// Publishes an event, and waits until it is stored.
+    pub(crate) async fn publish(&self, topic: &str, data: &str) -> LogId {
+        let topic = self.hub.topic(topic).unwrap();
+        let published = topic.publish(&Event::new().data(data)).unwrap();
+        assert_eq!(published.id(), None);
+        published.stored().await.unwrap()
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::config::HubConfig;
 use crate::sync::Arc;
 use crate::topic::clock::now;
 use crate::topic::log::SafeId;
-use crate::topic::state::Shared;
+use crate::topic::state::{End, Shared};
 
 impl HubCore {
     /// Creates a hub with the epochs of an engine.
@@ -73,6 +73,8 @@ impl Shared {
             .log
             .ordinary()
             .map(|log| log.append_encoded_as(id, event, aged(now(), id)));
+        // Of a topic that had ended, and begins anew.
+        state.end = None;
         self.newest.store(id);
         drop(state);
         drop(appended);
@@ -92,11 +94,22 @@ impl Shared {
             }
             dropped.append(log.evict(now));
         }
+        state.end = None;
         self.newest.store(state.log.newest_id());
         let wakers = state.take_wakers();
         drop(state);
         drop(dropped);
         wakers.wake();
+    }
+
+    /// Ends the topic at an ID, which is that of its last event if there is one.
+    pub(crate) fn end_followed(&self, id: LogId) {
+        let mut state = self.lock();
+        state.end = Some(End {
+            last: state.log.newest_id(),
+            id,
+            is_held: true,
+        });
     }
 
     /// Returns the number of events after an ID.
