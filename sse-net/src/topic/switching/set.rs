@@ -37,6 +37,10 @@ pub(crate) struct Member {
     /// The client's ID, if it is not known.
     pub(super) unknown: Option<EventId<'static>>,
     /// Where it begins, until the change has an ID.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only an engine assigns IDs later")
+    )]
     pub(super) joins: Option<Box<Joins>>,
 }
 
