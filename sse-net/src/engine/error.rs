@@ -2,6 +2,8 @@
 
 use std::{error, fmt};
 
+use sse_core::KeyedFull;
+
 /// Why a hub cannot be connected, or an engine is not known to have an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,6 +19,12 @@ pub enum EngineError {
     Refused(String),
     /// The topic had been finished before the event arrived. It was not stored.
     Finished,
+    /// The topic is keyed in Redis, and the event was published without a key. It was not stored.
+    Keyed,
+    /// The topic is not keyed in Redis, and the event has a key. It was not stored.
+    NotKeyed,
+    /// The keyed topic has no room for the event. It was not stored.
+    Full(KeyedFull),
     /// Redis has reported an error, as the text says, and may have stored the event before it.
     Failed(String),
     /// The connection broke before Redis had confirmed the event. It may have been stored.
@@ -51,6 +59,14 @@ impl fmt::Display for EngineError {
             Self::Finished => {
                 f.write_str("the topic had been finished before the event; it accepts no events")
             }
+            Self::Keyed => f.write_str(
+                "the topic is keyed in the engine; create it with `Hub::keyed_topic` on every node",
+            ),
+            Self::NotKeyed => f.write_str(
+                "the topic is not keyed in the engine; use another name, or create it with \
+                 `Hub::topic` on every node",
+            ),
+            Self::Full(full) => full.fmt(f),
             Self::Failed(reason) => write!(
                 f,
                 "the engine has failed: {reason}; the event may have been stored"
@@ -112,6 +128,17 @@ mod tests {
                 EngineError::Finished,
                 false,
                 "the topic had been finished before the event; it accepts no events",
+            ),
+            (
+                EngineError::Keyed,
+                false,
+                "the topic is keyed in the engine; create it with `Hub::keyed_topic` on every node",
+            ),
+            (
+                EngineError::NotKeyed,
+                false,
+                "the topic is not keyed in the engine; use another name, or create it with \
+                 `Hub::topic` on every node",
             ),
             (
                 EngineError::Failed("WRONGTYPE".into()),

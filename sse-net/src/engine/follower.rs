@@ -226,7 +226,7 @@ impl Follower {
         let Notification { topic: name, entry } = next;
         let (id, mark) = (entry.id, self.epochs.last());
         let tip = self.tips.get(&*name).copied();
-        let topic = self.hub.find(&name).filter(|topic| topic.is_read());
+        let topic = self.hub.find(&name);
         if let (Some(topic), Some(tip)) = (topic, tip)
             && id > tip
         {
@@ -256,14 +256,6 @@ impl Follower {
         let count = reading.entries.iter().filter(|entry| entry.id <= until);
         add(&self.shared.counters.filled, count.count() - 1);
         self.append_reading(topic, reading, until);
-    }
-
-    /// Notes a hole that the mark has passed.
-    pub(super) fn note_gap(&mut self, topic: Arc<Shared>) {
-        if let Some(name) = topic.name() {
-            self.tips.insert(Arc::clone(name), GAPPED);
-            self.gapped.push(topic);
-        }
     }
 
     /// Appends the events that have been read after the topic's tip, up to an ID.
@@ -309,24 +301,29 @@ impl Follower {
         let Some(name) = topic.name() else {
             return;
         };
-        if self.tips.get(name).is_none_or(|tip| *tip >= entry.id) {
+        let tip = self.tips.get(name).copied();
+        if tip.is_none_or(|tip| tip >= entry.id) {
             return;
+        }
+        if topic.is_keyed() && tip.is_some_and(|tip| tip < entry.before) {
+            return self.note_gap(Arc::clone(topic)); // Another program has deleted entries.
         }
         self.note_evicted(topic, entry.before);
         self.tips.insert(Arc::clone(name), entry.id);
-        match entry.frame {
-            Frame::Event(event) => {
-                topic.append_followed(entry.id, event);
-                add(&self.shared.counters.received, 1);
-                let last = self.changed.last();
-                if !last.is_some_and(|last| Arc::ptr_eq(last, topic)) {
-                    self.changed.push(Arc::clone(topic));
-                }
-            }
-            Frame::Nothing => {}
-            Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
-        }
         let (id, is_end) = (entry.id, entry.is_end);
+        if let Some(followed) = entry.into_followed() {
+            if topic.append_followed(&followed) {
+                add(&self.shared.counters.received, 1);
+            } else {
+                add(&self.shared.counters.skipped, 1);
+            }
+            let last = self.changed.last();
+            if !last.is_some_and(|last| Arc::ptr_eq(last, topic)) {
+                self.changed.push(Arc::clone(topic));
+            }
+        } else if !is_end {
+            add(&self.shared.counters.skipped, 1);
+        }
         self.note_end(topic, Tip { id, is_end });
     }
 }

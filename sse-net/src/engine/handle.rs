@@ -116,6 +116,7 @@ impl topic::Engine for Handle {
                 Ok(millis) if millis <= MAX_AGE => millis.max(1),
                 _ => 0,
             },
+            keyed: batch.topic.keyed_retention(),
             outcome: sender,
         };
         let dropped = self.0.queue.push(job)?;

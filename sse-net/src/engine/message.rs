@@ -1,7 +1,9 @@
 //! Parses notifications, ticks and entries of streams. Anything else is skipped.
 
 use redis::Value;
-use sse_core::{Encoded, Epoch, Epochs, LogId};
+use sse_core::{Encoded, Epoch, Epochs, EventKey, LogId};
+
+use crate::topic::Followed;
 
 /// A notification of an event.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) struct Entry {
     pub(super) frame: Frame,
     /// Whether the topic ends with it.
     pub(super) is_end: bool,
+    /// Its key, in a keyed topic.
+    pub(super) key: Option<EventKey>,
 }
 
 #[derive(Debug)]
@@ -50,10 +54,13 @@ impl Entry {
         let (line, frame) = payload.split_at(end.unwrap_or(payload.len()));
         let mut words = line.splitn(3, |byte| *byte == b' ');
         let (before, id) = (log_id(words.next()?)?, log_id(words.next()?)?);
-        let is_end = match words.next() {
-            None => false,
-            Some(b"end ") => true,
-            Some(_) => return None,
+        let (is_end, key) = match words.next() {
+            None => (false, None),
+            Some(b"end ") => (true, None),
+            Some(rest) => {
+                let space = rest.iter().position(|byte| *byte == b' ')?;
+                (false, Some(event_key(&rest[..space], &rest[space + 1..])?))
+            }
         };
         let frame = match frame.get(1..) {
             Some(frame) => Frame::of(frame, is_end),
@@ -64,6 +71,7 @@ impl Entry {
             before,
             frame,
             is_end,
+            key,
         })
     }
 
@@ -80,9 +88,10 @@ impl Entry {
         };
         let names = (bytes(name)?, bytes(name_of_frame)?);
         (names == (b"before".as_slice(), b"frame".as_slice())).then_some(())?;
-        let is_end = match rest {
-            [] => false,
-            [name, _] if bytes(name)? == b"end" => true,
+        let (is_end, key) = match rest {
+            [] => (false, None),
+            [name, _] if bytes(name)? == b"end" => (true, None),
+            [name, key] => (false, Some(event_key(bytes(name)?, bytes(key)?)?)),
             _ => return None,
         };
         Some(Self {
@@ -90,6 +99,37 @@ impl Entry {
             before: log_id(bytes(before)?)?,
             frame: Frame::of(bytes(frame)?, is_end),
             is_end,
+            key,
+        })
+    }
+
+    /// Returns the event, if there is one.
+    pub(super) fn into_followed(self) -> Option<Followed> {
+        match self.frame {
+            Frame::Event(event) => Some(Followed {
+                id: self.id,
+                event,
+                key: self.key,
+            }),
+            Frame::Nothing | Frame::InStream | Frame::Invalid => None,
+        }
+    }
+
+    /// Parses the newest event of a key.
+    pub(super) fn of_state(key: &Value, value: &Value) -> Option<Self> {
+        let value = bytes(value)?;
+        let end = value.iter().position(|byte| *byte == b'\n')?;
+        let (line, frame) = (&value[..end], &value[end + 1..]);
+        let (id, kind) = match line.strip_suffix(b" removal") {
+            Some(id) => (log_id(id)?, b"removal".as_slice()),
+            None => (log_id(line)?, b"value".as_slice()),
+        };
+        Some(Self {
+            id,
+            before: LogId::default(),
+            frame: Frame::of(frame, false),
+            is_end: false,
+            key: Some(event_key(kind, bytes(key)?)?),
         })
     }
 }
@@ -203,6 +243,17 @@ fn pair(line: &[u8]) -> Option<(LogId, LogId)> {
     Some((log_id(&line[..space])?, log_id(&line[space + 1..])?))
 }
 
+/// Returns the key of an event of a keyed topic.
+fn event_key(kind: &[u8], key: &[u8]) -> Option<EventKey> {
+    let is_removal = match kind {
+        b"value" => false,
+        b"removal" => true,
+        _ => return None,
+    };
+    let key = str::from_utf8(key).ok()?.into();
+    Some(EventKey { key, is_removal })
+}
+
 fn log_id(bytes: &[u8]) -> Option<LogId> {
     LogId::parse(str::from_utf8(bytes).ok()?)
 }
@@ -232,6 +283,13 @@ mod tests {
             let entry = Entry::parse(end).unwrap();
             assert!(entry.is_end && matches!(entry.frame, Frame::Nothing) == frame);
         }
+        let keyed = Entry::parse(b"3-7 5-7 removal the key\ndata: a\n\n").unwrap();
+        let key = keyed.key.unwrap();
+        assert_eq!((&*key.key, key.is_removal), ("the key", true));
+        assert!(Entry::parse(b"3-7 5-7 other the key\ndata: a\n\n").is_none());
+        let value = bulk("5-7 removal\ndata: a\n\n");
+        let removal = Entry::of_state(&bulk("the key"), &value).unwrap();
+        assert_eq!((removal.id, removal.key), (LogId::new(5, 7), Some(key)));
         for invalid in [b"3-7 5-7\n".as_slice(), b"3-7 5-7\nid: 8\n\n"] {
             let entry = Entry::parse(invalid).unwrap();
             assert!(matches!(entry.frame, Frame::Invalid));

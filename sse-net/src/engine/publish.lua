@@ -3,9 +3,14 @@
 -- A publish has the keys meta, epochs, tips, changed, the topic's stream and, optionally, a key
 -- under which it is stored once; and the arguments: a random number below 65536, the topic's
 -- channel, the topic, the most events to keep (0: any), their age in milliseconds (0: any), the
--- age of the key, the age of topics that are forgotten (0: never), 'events' or, for the last event
--- of the topic, 'end', and one frame for each event. It returns the ID of the last event. A topic
--- that has ended refuses events with the error FINISHED.
+-- age of the key, the age of topics that are forgotten (0: never), and one of these kinds:
+--   'events' and a frame for each event;
+--   'end', which ends the topic, and at most one frame;
+--   'value' or 'removal', the key in a keyed topic, the most keys and bytes of the topic, the age of
+--   removals in milliseconds, and the frame.
+-- It returns the ID of the last event, or the topic's last ID if there is nothing to end or to
+-- remove. It refuses with the errors FINISHED, KEYED, NOTKEYED, 'FULL keys' and 'FULL bytes'. The
+-- other keys of keyed topics begin as the given ones.
 --
 -- A tick has the first four keys, and the arguments: a random number, the node's channel, a text
 -- to recognise it by, the first ID of the epoch that the node knows, and '1' to take an ID.
@@ -97,12 +102,19 @@ end
 
 local topic, max, age, once_age, forget = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 local kind = ARGV[8]
-local before, state = string.match(redis.call('HGET', tips, topic) or floor, '^(%S+)(.*)$')
-if state == ' end' then
+local prefix = string.sub(meta, 1, -5)
+local tip = redis.call('HGET', tips, topic)
+local before, state = string.match(tip or floor, '^(%S+)(.*)$')
+local is_keyed = kind == 'value' or kind == 'removal'
+if string.find(state, 'end', 1, true) then
     if kind == 'end' then
         return before
     end
     return redis.error_reply('FINISHED the topic has been finished')
+end
+if tip and kind ~= 'end' and is_keyed ~= (state == ' keyed') then
+    return redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
+        or 'KEYED the topic is keyed')
 end
 
 local messages, id = {}, nil
@@ -122,9 +134,79 @@ local function append(frame, ...)
     before = id
 end
 
+local function later(one, other)
+    local one_millis, one_sequence = parts(one)
+    local other_millis, other_sequence = parts(other)
+    local is_later = one_millis > other_millis
+        or one_millis == other_millis and one_sequence > other_sequence
+    return is_later and one or other
+end
+
+-- Publishes the newest event of a key, and drops removals that are too old or for which there is
+-- no room. Returns an error, or true if there is nothing to remove.
+local function append_keyed(key, max_keys, max_bytes, removal_age, frame)
+    local values, removals = prefix .. 'state:' .. topic, prefix .. 'removals:' .. topic
+    local counted = redis.call('HGET', prefix .. 'keyed', topic) or before .. ' 0'
+    local dropped, bytes = string.match(counted, '^(%S+) (%d+)$')
+    local old = redis.call('HGET', values, key)
+    local was_removal = old and string.find(old, '^%S+ removal\n')
+    if kind == 'removal' and (not old or was_removal) then
+        return true
+    end
+    local count = redis.call('HLEN', values)
+    if old then
+        bytes = bytes - #key - #old
+    else
+        count = count + 1
+    end
+    local size = #key + #frame + 40 -- A value begins with its ID.
+    local names, index = {}, 0
+    while index < 512 do
+        local oldest = redis.call('ZRANGE', removals, index, index, 'WITHSCORES')
+        local name, millis = oldest[1], tonumber(oldest[2])
+        local is_full = kind == 'value' and (count > max_keys or bytes + size > max_bytes)
+        if not name or not is_full and millis >= now - removal_age then
+            break
+        end
+        if name ~= key then
+            local removal = redis.call('HGET', values, name) or ''
+            dropped = later(string.match(removal, '^%S+') or '0-0', dropped)
+            count, bytes = count - 1, bytes - #name - #removal
+            names[#names + 1] = name
+        end
+        index = index + 1
+    end
+    if kind == 'value' and count > max_keys then
+        return redis.error_reply('FULL keys')
+    elseif kind == 'value' and bytes + size > max_bytes then
+        return redis.error_reply('FULL bytes')
+    end
+    append(frame, kind, key)
+    for _, name in ipairs(names) do
+        redis.call('HDEL', values, name)
+        redis.call('ZREM', removals, name)
+    end
+    local value = id .. (kind == 'removal' and ' removal\n' or '\n') .. frame
+    redis.call('HSET', values, key, value)
+    if kind == 'removal' then
+        redis.call('ZADD', removals, string.format('%.0f', millis), key)
+    elseif was_removal then
+        redis.call('ZREM', removals, key)
+    end
+    bytes = string.format('%.0f', bytes + #key + #value)
+    redis.call('HSET', prefix .. 'keyed', topic, dropped .. ' ' .. bytes)
+    state = ' keyed'
+end
+
 if kind == 'end' then
     append(ARGV[9] or '', 'end', '')
-    state = ' end'
+    state = state .. ' end'
+elseif is_keyed then
+    local limits = { tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]) }
+    local refused = append_keyed(ARGV[9], limits[1], limits[2], limits[3], ARGV[13])
+    if refused then
+        return refused == true and before or refused
+    end
 else
     for index = 9, #ARGV do
         append(ARGV[index])
@@ -144,17 +226,20 @@ if forget > 0 then
     local idle = redis.call('ZRANGEBYSCORE', changed, '-inf', string.format('%.0f', now - forget),
         'LIMIT', 0, 2)
     for _, name in ipairs(idle) do
-        local tip = redis.call('HGET', tips, name)
-        local tip_millis, tip_sequence = parts(tip or '0-0')
-        local floor_millis, floor_sequence = parts(floor)
-        if tip_millis > floor_millis
-            or tip_millis == floor_millis and tip_sequence > floor_sequence then
-            floor = text(tip_millis, tip_sequence)
+        local idle_tip = redis.call('HGET', tips, name) or '0-0'
+        local values, removals = prefix .. 'state:' .. name, prefix .. 'removals:' .. name
+        if string.find(idle_tip, 'keyed', 1, true)
+            and redis.call('HLEN', values) > redis.call('ZCARD', removals) then
+            -- It has keys, so it stays, and is looked at again later.
+            redis.call('ZADD', changed, string.format('%.0f', now), name)
+        else
+            floor = later(string.match(idle_tip, '^%S+'), floor)
+            redis.call('HSET', meta, 'floor', floor)
+            redis.call('HDEL', tips, name)
+            redis.call('HDEL', prefix .. 'keyed', name)
+            redis.call('ZREM', changed, name)
+            redis.call('UNLINK', prefix .. 'topic:' .. name, values, removals)
         end
-        redis.call('HSET', meta, 'floor', floor)
-        redis.call('HDEL', tips, name)
-        redis.call('ZREM', changed, name)
-        redis.call('UNLINK', string.sub(stream, 1, #stream - #topic) .. name)
     end
 end
 for _, message in ipairs(messages) do

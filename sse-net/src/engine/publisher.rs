@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Value, pipe};
+use sse_core::KeyedFull;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -110,6 +111,16 @@ async fn settle(
                 let reason = format!("{code} {}", error.details().unwrap_or_default());
                 let error = match code {
                     "FINISHED" => EngineError::Finished,
+                    "KEYED" => EngineError::Keyed,
+                    "NOTKEYED" => EngineError::NotKeyed,
+                    "FULL" => EngineError::Full(match error.details() {
+                        Some("keys") => KeyedFull::Keys {
+                            max: job.keyed.max_keys(),
+                        },
+                        _ => KeyedFull::Bytes {
+                            max: job.keyed.max_bytes(),
+                        },
+                    }),
                     "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason),
                     _ => EngineError::Failed(reason),
                 };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use sse_core::KeyedRetention;
 use tokio::sync::{Notify, watch};
 
 use super::WhenQueueFull;
@@ -20,14 +21,20 @@ pub(super) struct Job {
     pub(super) max_events: usize,
     /// Their age in milliseconds; 0 for any age.
     pub(super) max_age_millis: u64,
+    /// The limits of a keyed topic.
+    pub(super) keyed: KeyedRetention,
     pub(super) outcome: watch::Sender<Option<Outcome>>,
 }
 
 impl Job {
     pub(super) fn bytes(&self) -> usize {
         let frames = self.frames.iter().map(|frame| frame.len() + OVERHEAD);
-        let key = self.key.as_ref().map_or(0, |key| key.len());
-        OVERHEAD + key + frames.sum::<usize>()
+        let once = self.key.as_ref().map_or(0, |key| key.len());
+        let key = match &self.kind {
+            Kind::Value(key) | Kind::Removal(key) => key.len(),
+            Kind::Events | Kind::End => 0,
+        };
+        OVERHEAD + once + key + frames.sum::<usize>()
     }
 
     /// Whether storing it twice is like storing it once.
@@ -156,6 +163,7 @@ mod tests {
             key: None,
             max_events: 0,
             max_age_millis: 0,
+            keyed: KeyedRetention::default(),
             outcome,
         };
         (job, receiver)

@@ -72,6 +72,57 @@ pub(super) async fn read(
     }
 }
 
+impl Reading {
+    /// Whether nothing is missing after an ID.
+    pub(super) fn continues(&self, after: LogId) -> bool {
+        match self.entries.first() {
+            Some(first) => first.before <= after,
+            None => self.tip.id <= after,
+        }
+    }
+}
+
+/// The newest event of each key of a topic, in the order of IDs.
+pub(super) struct State {
+    pub(super) entries: Vec<Entry>,
+    pub(super) foreign: usize,
+    /// The greatest ID of a removal that was dropped for good.
+    pub(super) dropped: LogId,
+    pub(super) tip: Tip,
+}
+
+/// Reads the newest event of each key of a topic, and its last ID, in one step.
+pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Result<State, Broken> {
+    let mut pipeline = pipe();
+    pipeline.atomic();
+    pipeline.cmd("HGET").arg(&keys.meta).arg("floor");
+    pipeline.cmd("HGET").arg(&keys.tips).arg(topic);
+    pipeline.cmd("HGET").arg(&keys.keyed).arg(topic);
+    pipeline.cmd("HGETALL").arg(keys.state(topic));
+    let replies: Vec<Value> = pipeline.query_async(&mut link.commands).await?;
+    let [floor, tip, keyed, values] = &replies[..] else {
+        return Err(odd());
+    };
+    let pairs = match values {
+        Value::Map(pairs) => &pairs[..],
+        _ => return Err(odd()),
+    };
+    let entries = pairs
+        .iter()
+        .filter_map(|(key, value)| Entry::of_state(key, value));
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_unstable_by_key(|entry| entry.id);
+    let floor = Tip::parse(floor).unwrap_or_default();
+    let tip = Tip::parse(tip).unwrap_or(floor);
+    Ok(State {
+        foreign: pairs.len() - entries.len(),
+        entries,
+        // Its first words are those of a last ID.
+        dropped: Tip::parse(keyed).unwrap_or(tip).id,
+        tip,
+    })
+}
+
 /// Returns the topics with events since a time in milliseconds.
 pub(super) async fn changed_since(
     link: &mut Link,

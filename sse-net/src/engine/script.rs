@@ -6,6 +6,7 @@ use redis::{Cmd, Script, cmd};
 
 use super::keys::Keys;
 use super::queue::Job;
+use super::shared::millis;
 use crate::topic::{Kind, random_epoch};
 
 /// The script, by whose hash it is called once the server has it.
@@ -40,10 +41,18 @@ pub(super) fn publish(call: Call, keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
         .arg(job.max_age_millis)
         .arg(ages.key_millis)
         .arg(ages.forget_millis)
-        .arg(match job.kind {
+        .arg(match &job.kind {
             Kind::Events => "events",
             Kind::End => "end",
+            Kind::Value(_) => "value",
+            Kind::Removal(_) => "removal",
         });
+    if let Kind::Value(key) | Kind::Removal(key) = &job.kind {
+        cmd.arg(&**key)
+            .arg(job.keyed.max_keys())
+            .arg(job.keyed.max_bytes())
+            .arg(millis(job.keyed.max_removal_age()));
+    }
     for frame in &job.frames {
         cmd.arg(&frame[..]);
     }

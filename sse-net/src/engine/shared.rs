@@ -37,13 +37,12 @@ pub(super) struct EngineShared {
 
 impl EngineShared {
     pub(super) fn new(engine: &Engine) -> Self {
-        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(MAX_AGE);
         Self {
             connection: engine.connection.clone(),
             keys: Arc::new(Keys::new(&engine.hub)),
             ages: Ages {
-                key_millis: millis(engine.key_age).clamp(1, MAX_AGE),
-                forget_millis: millis(engine.forget_after).min(MAX_AGE),
+                key_millis: millis(engine.key_age).max(1),
+                forget_millis: millis(engine.forget_after),
             },
             queue: Queue::new(engine.queue_bytes, engine.when_full),
             counters: Counters::default(),
@@ -102,6 +101,11 @@ impl EngineShared {
             ..self.counters.snapshot()
         }
     }
+}
+
+/// Returns an age in milliseconds, with which a script can compute.
+pub(super) fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).map_or(MAX_AGE, |millis| millis.min(MAX_AGE))
 }
 
 /// The longest age in milliseconds that a script computes with: some 30,000 years.

@@ -24,6 +24,8 @@ pub(crate) use clock::now;
 pub(crate) use clock::simulated;
 pub use handle::Topic;
 pub(crate) use hub::HubShared;
+#[cfg(feature = "redis")]
+pub(crate) use hub::followed::Followed;
 pub use hub::{Hub, TooManyTopics};
 pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use keyed::KeyedTopicError;

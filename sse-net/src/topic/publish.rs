@@ -77,7 +77,7 @@ impl Topic {
     }
 
     /// Hands events to an engine, which assigns their IDs.
-    fn send(
+    pub(super) fn send(
         &self,
         (storage, engine): (&Arc<dyn Storage>, &dyn Engine),
         kind: Kind,
@@ -86,6 +86,11 @@ impl Topic {
     ) -> Result<Published, PublishError> {
         if self.is_finished() {
             return Err(PublishError::Finished);
+        }
+        match (&kind, self.shared.is_keyed()) {
+            (Kind::Events, true) => return Err(PublishError::Keyed),
+            (Kind::Value(_) | Kind::Removal(_), false) => return Err(PublishError::NotKeyed),
+            _ => {}
         }
         if events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
@@ -144,6 +149,9 @@ impl Topic {
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
+        if !events.is_empty() && self.shared.is_keyed() {
+            return Err(PublishError::Keyed);
+        }
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
         if let Some(storage) = self.storage()

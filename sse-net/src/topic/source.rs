@@ -68,6 +68,10 @@ pub(crate) enum Kind {
     Events,
     /// Ends the topic, after an event if there is one.
     End,
+    /// Appends the newest event of a key.
+    Value(Box<str>),
+    /// Appends the removal of a key, if it has a value.
+    Removal(Box<str>),
 }
 
 /// What a storage reads from.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+use sse_core::KeyedRetention;
 use sse_core::{Cursor, LogId, Retention};
 use tokio::runtime::Handle;
 
@@ -90,6 +92,11 @@ impl Shared {
 
     pub(crate) fn retention(&self) -> Retention {
         self.config.retention
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn keyed_retention(&self) -> KeyedRetention {
+        self.config.keyed
     }
 
     /// Returns `true` if the topic may have events after this position. It may err only on that

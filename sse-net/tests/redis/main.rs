@@ -8,6 +8,7 @@ mod common;
 mod faults;
 mod finished;
 mod followers;
+mod keyed;
 mod node;
 mod proxy;
 mod server;

@@ -30,7 +30,7 @@
 //! engine has made its events as safe as its policy says. The hub does not know why.
 
 #[cfg(feature = "redis")]
-mod followed;
+pub(crate) mod followed;
 mod names;
 mod newest;
 mod order;
