@@ -8,7 +8,7 @@ use sse_core::{Epochs, KnownId, LogId};
 
 use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
-use super::message::{Entry, Tip};
+use super::message::{Entry, Role, Tip};
 use super::reading::{Reading, changed_since, read, read_state};
 use super::snapshot::add;
 use super::tick::tick;
@@ -262,11 +262,15 @@ impl Follower {
                 continue;
             }
             tip = entry.id;
-            let is_end = entry.is_end;
+            let is_end = entry.role == Role::End;
+            if entry.role == Role::Begin {
+                (evicted, events) = (evicted.max(entry.before), Vec::new());
+            }
+            let is_event = entry.role == Role::Event;
             end = is_end.then_some(Tip { id: tip, is_end });
             match entry.into_followed() {
                 Some(followed) => events.push(followed),
-                None if is_end => {}
+                None if !is_event => {}
                 None => add(&self.shared.counters.skipped, 1),
             }
         }

@@ -25,6 +25,9 @@ pub enum EngineError {
     NotKeyed,
     /// The keyed topic has no room for the event. It was not stored.
     Full(KeyedFull),
+    /// The lease of the run has run out, or another node has started it anew. The event was not
+    /// stored.
+    LeaseLost,
     /// Redis has reported an error, as the text says, and may have stored the event before it.
     Failed(String),
     /// The connection broke before Redis had confirmed the event. It may have been stored.
@@ -65,6 +68,10 @@ impl fmt::Display for EngineError {
             Self::NotKeyed => f.write_str(
                 "the topic is not keyed in the engine; use another name, or create it with \
                  `Hub::topic` on every node",
+            ),
+            Self::LeaseLost => f.write_str(
+                "the lease of the run has run out, so its events are refused; raise \
+                 `RunsConfig::lease` if the engine is away for longer",
             ),
             Self::Full(full) => full.fmt(f),
             Self::Failed(reason) => write!(
@@ -139,6 +146,12 @@ mod tests {
                 false,
                 "the topic is not keyed in the engine; use another name, or create it with \
                  `Hub::topic` on every node",
+            ),
+            (
+                EngineError::LeaseLost,
+                false,
+                "the lease of the run has run out, so its events are refused; raise \
+                 `RunsConfig::lease` if the engine is away for longer",
             ),
             (
                 EngineError::Failed("WRONGTYPE".into()),

@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::link::{Broken, Link, Push};
-use super::message::{Entry, Frame, Notification, Tip};
+use super::message::{Entry, Frame, Notification, Role, Tip};
 use super::reading::{Reading, read};
 use super::shared::EngineShared;
 use super::snapshot::add;
@@ -202,6 +202,10 @@ impl Follower {
             let Some(next) = self.backlog.pop_front() else {
                 break;
             };
+            if next.entry.role == Role::Stop {
+                self.shared.note_stop(&next.topic);
+                continue;
+            }
             if next.entry.id.epoch() != self.epochs.last().epoch() {
                 self.backlog.push_front(next);
                 processed = Processed::OtherEpoch;
@@ -237,7 +241,14 @@ impl Follower {
             } else {
                 let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
                 for reading in readings {
-                    self.fill(&topic, tip, reading, id);
+                    if reading.continues(tip) && reading.begins_after(mark) {
+                        self.fill(&topic, reading, id);
+                    } else if topic.is_keyed() && entry.before <= tip {
+                        // Only its frame has been evicted from the stream.
+                        self.read_state(link, &topic, LogId::default()).await?;
+                    } else {
+                        self.note_gap(Arc::clone(&topic));
+                    }
                 }
             }
         }
@@ -245,14 +256,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Appends events that were not notified, if no client may have missed one.
-    fn fill(&mut self, topic: &Arc<Shared>, tip: LogId, reading: Reading, until: LogId) {
-        let mark = self.epochs.last();
-        let first = reading.entries.first();
-        let is_whole = first.is_some_and(|first| first.before <= tip && first.id > mark);
-        if !is_whole {
-            return self.note_gap(Arc::clone(topic));
-        }
+    /// Appends events that were not notified, and that no client has missed.
+    fn fill(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
         let count = reading.entries.iter().filter(|entry| entry.id <= until);
         add(&self.shared.counters.filled, count.count() - 1);
         self.append_reading(topic, reading, until);
@@ -310,7 +315,10 @@ impl Follower {
         }
         self.note_evicted(topic, entry.before);
         self.tips.insert(Arc::clone(name), entry.id);
-        let (id, is_end) = (entry.id, entry.is_end);
+        let (id, role) = (entry.id, entry.role);
+        if role == Role::Begin {
+            topic.refill(entry.before, &[]);
+        }
         if let Some(followed) = entry.into_followed() {
             if topic.append_followed(&followed) {
                 add(&self.shared.counters.received, 1);
@@ -321,9 +329,10 @@ impl Follower {
             if !last.is_some_and(|last| Arc::ptr_eq(last, topic)) {
                 self.changed.push(Arc::clone(topic));
             }
-        } else if !is_end {
+        } else if role == Role::Event {
             add(&self.shared.counters.skipped, 1);
         }
+        let is_end = role == Role::End;
         self.note_end(topic, Tip { id, is_end });
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sse_core::LogId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::error::EngineError;
 use super::follower::Follower;
@@ -12,10 +12,11 @@ use super::link::Link;
 use super::queue::Job;
 use super::shared::{EngineShared, MAX_AGE};
 use super::snapshot::add;
-use super::{Engine, EngineSnapshot, publisher};
+use super::{Engine, EngineSnapshot, publisher, runs};
 use crate::config::HubConfig;
 use crate::topic::{
-    self, Hub, Kind, Outcome, Outgoing, PublishError, Published, Storage, StoreError, Storing,
+    self, Asking, FoundRun, Hub, Kind, Lease, Outcome, Outgoing, PublishError, Published, Storage,
+    StoreError, Storing,
 };
 
 impl Hub {
@@ -116,12 +117,33 @@ impl topic::Engine for Handle {
                 Ok(millis) if millis <= MAX_AGE => millis.max(1),
                 _ => 0,
             },
+            fence: batch.fence,
             keyed: batch.topic.keyed_retention(),
             outcome: sender,
         };
         let dropped = self.0.queue.push(job)?;
         add(&self.0.counters.dropped, dropped);
         Ok(receiver)
+    }
+
+    fn watch_stop(&self, topic: &Arc<str>, stop: &Arc<Notify>) {
+        self.0.watch_stop(topic, stop);
+    }
+
+    fn renew_lease(&self, topic: &str, token: LogId) -> Asking<'_, Lease> {
+        runs::renew(&self.0, topic, token)
+    }
+
+    fn stop_run(&self, topic: &str) -> Asking<'_, bool> {
+        runs::stop(&self.0, topic)
+    }
+
+    fn find_run(&self, topic: &str) -> Asking<'_, FoundRun> {
+        runs::find(&self.0, topic)
+    }
+
+    fn lost_runs(&self) -> Asking<'_, Vec<(String, LogId)>> {
+        runs::lost(&self.0)
     }
 
     fn request_look(&self) -> u64 {

@@ -19,16 +19,27 @@ pub(super) struct Entry {
     /// The ID before it in its topic.
     pub(super) before: LogId,
     pub(super) frame: Frame,
-    /// Whether the topic ends with it.
-    pub(super) is_end: bool,
+    pub(super) role: Role,
     /// Its key, in a keyed topic.
     pub(super) key: Option<EventKey>,
+}
+
+/// What an entry does to its topic, beside its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Event,
+    /// The topic begins anew with it.
+    Begin,
+    /// The topic ends with it.
+    End,
+    /// The run of this topic, whose token is the ID, is to be stopped. It is no entry.
+    Stop,
 }
 
 #[derive(Debug)]
 pub(super) enum Frame {
     Event(Encoded),
-    /// There is no event: the topic ends without one.
+    /// There is no event: the topic begins, or ends without one.
     Nothing,
     /// It is too long for a notification, and is read from the stream.
     InStream,
@@ -54,23 +65,23 @@ impl Entry {
         let (line, frame) = payload.split_at(end.unwrap_or(payload.len()));
         let mut words = line.splitn(3, |byte| *byte == b' ');
         let (before, id) = (log_id(words.next()?)?, log_id(words.next()?)?);
-        let (is_end, key) = match words.next() {
-            None => (false, None),
-            Some(b"end ") => (true, None),
+        let (role, key) = match words.next() {
+            None => (Role::Event, None),
+            Some(b"stop ") => (Role::Stop, None),
             Some(rest) => {
                 let space = rest.iter().position(|byte| *byte == b' ')?;
-                (false, Some(event_key(&rest[..space], &rest[space + 1..])?))
+                role(&rest[..space], &rest[space + 1..])?
             }
         };
         let frame = match frame.get(1..) {
-            Some(frame) => Frame::of(frame, is_end),
+            Some(frame) => Frame::of(frame, role),
             None => Frame::InStream,
         };
         Some(Self {
             id,
             before,
             frame,
-            is_end,
+            role,
             key,
         })
     }
@@ -88,17 +99,16 @@ impl Entry {
         };
         let names = (bytes(name)?, bytes(name_of_frame)?);
         (names == (b"before".as_slice(), b"frame".as_slice())).then_some(())?;
-        let (is_end, key) = match rest {
-            [] => (false, None),
-            [name, _] if bytes(name)? == b"end" => (true, None),
-            [name, key] => (false, Some(event_key(bytes(name)?, bytes(key)?)?)),
+        let (role, key) = match rest {
+            [] => (Role::Event, None),
+            [name, key] => role(bytes(name)?, bytes(key)?)?,
             _ => return None,
         };
         Some(Self {
             id: log_id(bytes(id)?)?,
             before: log_id(bytes(before)?)?,
-            frame: Frame::of(bytes(frame)?, is_end),
-            is_end,
+            frame: Frame::of(bytes(frame)?, role),
+            role,
             key,
         })
     }
@@ -120,23 +130,24 @@ impl Entry {
         let value = bytes(value)?;
         let end = value.iter().position(|byte| *byte == b'\n')?;
         let (line, frame) = (&value[..end], &value[end + 1..]);
-        let (id, kind) = match line.strip_suffix(b" removal") {
+        let (id, name) = match line.strip_suffix(b" removal") {
             Some(id) => (log_id(id)?, b"removal".as_slice()),
             None => (log_id(line)?, b"value".as_slice()),
         };
+        let (role, key) = role(name, bytes(key)?)?;
         Some(Self {
             id,
             before: LogId::default(),
-            frame: Frame::of(frame, false),
-            is_end: false,
-            key: Some(event_key(kind, bytes(key)?)?),
+            frame: Frame::of(frame, role),
+            role,
+            key,
         })
     }
 }
 
 impl Frame {
-    fn of(frame: &[u8], is_end: bool) -> Self {
-        if is_end && frame.is_empty() {
+    fn of(frame: &[u8], role: Role) -> Self {
+        if role != Role::Event && frame.is_empty() {
             return Self::Nothing;
         }
         Encoded::from_frame(frame).map_or(Self::Invalid, Self::Event)
@@ -243,15 +254,17 @@ fn pair(line: &[u8]) -> Option<(LogId, LogId)> {
     Some((log_id(&line[..space])?, log_id(&line[space + 1..])?))
 }
 
-/// Returns the key of an event of a keyed topic.
-fn event_key(kind: &[u8], key: &[u8]) -> Option<EventKey> {
-    let is_removal = match kind {
+/// Returns the role of an entry, or the key of an event of a keyed topic.
+fn role(name: &[u8], key: &[u8]) -> Option<(Role, Option<EventKey>)> {
+    let is_removal = match name {
+        b"begin" => return Some((Role::Begin, None)),
+        b"end" => return Some((Role::End, None)),
         b"value" => false,
         b"removal" => true,
         _ => return None,
     };
     let key = str::from_utf8(key).ok()?.into();
-    Some(EventKey { key, is_removal })
+    Some((Role::Event, Some(EventKey { key, is_removal })))
 }
 
 fn log_id(bytes: &[u8]) -> Option<LogId> {
@@ -281,7 +294,8 @@ mod tests {
             (b"3-7 5-7 end ", false),
         ] {
             let entry = Entry::parse(end).unwrap();
-            assert!(entry.is_end && matches!(entry.frame, Frame::Nothing) == frame);
+            assert_eq!(entry.role, Role::End);
+            assert_eq!(matches!(entry.frame, Frame::Nothing), frame);
         }
         let keyed = Entry::parse(b"3-7 5-7 removal the key\ndata: a\n\n").unwrap();
         let key = keyed.key.unwrap();

@@ -22,6 +22,10 @@
 //! reads it together with the topic's last ID when it begins to follow the topic, before the tick,
 //! and again when the stream does not continue where the node is.
 //!
+//! *Runs.* A start is the first entry of its stream, and the ID of that entry is the token of the
+//! lease. The script refuses events of a node that passes another token or whose lease has run out.
+//! Then any node may end the run, and nobody starts its work again.
+//!
 //! *Holes.* Each event names the one before it in its topic. A missing one is read from the
 //! stream if the mark has not passed it; otherwise clients of the topic receive a gap event.
 //!
@@ -38,6 +42,7 @@ mod message;
 mod publisher;
 mod queue;
 mod reading;
+mod runs;
 mod script;
 mod shared;
 mod snapshot;
@@ -80,8 +85,9 @@ pub use snapshot::EngineSnapshot;
 /// Redis 7 or later. One hub is one slot of a cluster: more load takes more hubs. The nodes of a
 /// hub have the same settings of topics, and create the same ones keyed. The keys of a keyed topic
 /// are one value of Redis, which a node reads at once, so keep them few enough for that.
-/// [`Runs`](crate::Runs) are not supported; starting one returns an error. Clients that lag are
-/// disconnected, also with [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
+/// [`Runs`](crate::Runs) have their limits on each node, and are not stopped for want of subscribers.
+/// Clients that lag are disconnected, also with
+/// [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
 ///
 /// The topics of a stream with a [token](crate::StreamToken) are known to the node that serves it.
 /// So the requests with one token must reach one node, or the page sends its topics again.

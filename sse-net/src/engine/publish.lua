@@ -6,11 +6,15 @@
 -- age of the key, the age of topics that are forgotten (0: never), and one of these kinds:
 --   'events' and a frame for each event;
 --   'end', which ends the topic, and at most one frame;
+--   'start' of a run: a text that is its owner's alone, and in milliseconds the age of its lease, how
+--   long it is kept after its end, and how long it is remembered after that;
 --   'value' or 'removal', the key in a keyed topic, the most keys and bytes of the topic, the age of
 --   removals in milliseconds, and the frame.
--- It returns the ID of the last event, or the topic's last ID if there is nothing to end or to
--- remove. It refuses with the errors FINISHED, KEYED, NOTKEYED, 'FULL keys' and 'FULL bytes'. The
--- other keys of keyed topics begin as the given ones.
+-- 'events TOKEN' and 'end TOKEN' are refused unless the lease of the run has that token; 'end !TOKEN'
+-- ends it once the lease has run out. It returns the ID of the last event, which is the token of a
+-- started run; the topic's last ID if there is nothing to end or to remove; 0-0 if a run of that topic
+-- is running or kept. It refuses with the errors FINISHED, FENCED, KEYED, NOTKEYED, 'FULL keys' and
+-- 'FULL bytes'. Keys of keyed topics and of runs that are not given begin as the others.
 --
 -- A tick has the first four keys, and the arguments: a random number, the node's channel, a text
 -- to recognise it by, the first ID of the epoch that the node knows, and '1' to take an ID.
@@ -101,16 +105,33 @@ if not stream then
 end
 
 local topic, max, age, once_age, forget = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local kind = ARGV[8]
+local kind, fence = string.match(ARGV[8], '^(%S+) ?(.*)$')
 local prefix = string.sub(meta, 1, -5)
 local tip = redis.call('HGET', tips, topic)
 local before, state = string.match(tip or floor, '^(%S+)(.*)$')
 local is_keyed = kind == 'value' or kind == 'removal'
-if string.find(state, 'end', 1, true) then
+local run = prefix .. 'run:' .. topic
+if kind == 'start' then
+    local owner, token, ended, keep =
+        unpack(redis.call('HMGET', run, 'owner', 'token', 'ended', 'keep'))
+    if owner and not ended then
+        return owner == ARGV[9] and token or '0-0'
+    elseif ended and now < ended + keep then
+        return '0-0'
+    end
+elseif string.find(state, 'end', 1, true) then
     if kind == 'end' then
         return before
     end
     return redis.error_reply('FINISHED the topic has been finished')
+end
+if fence ~= '' then
+    local token, lease_end = unpack(redis.call('HMGET', run, 'token', 'until'))
+    local is_over = not lease_end or tonumber(lease_end) < now
+    local is_late = string.sub(fence, 1, 1) == '!'
+    if fence ~= (is_late and '!' or '') .. tostring(token) or is_over ~= is_late then
+        return redis.error_reply('FENCED the lease of the run has run out')
+    end
 end
 if tip and kind ~= 'end' and is_keyed ~= (state == ' keyed') then
     return redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
@@ -201,6 +222,20 @@ end
 if kind == 'end' then
     append(ARGV[9] or '', 'end', '')
     state = state .. ' end'
+    if fence ~= '' then
+        local keep, remember = unpack(redis.call('HMGET', run, 'keep', 'remember'))
+        redis.call('HSET', run, 'ended', string.format('%.0f', now))
+        redis.call('PEXPIRE', run, string.format('%.0f', keep + remember))
+        redis.call('ZREM', prefix .. 'runs', topic)
+    end
+elseif kind == 'start' then
+    local lease_end = string.format('%.0f', now + ARGV[10])
+    redis.call('UNLINK', stream, run)
+    append('', 'begin', '')
+    state = ''
+    redis.call('HSET', run, 'token', id, 'owner', ARGV[9], 'until', lease_end, 'lease', ARGV[10],
+        'keep', ARGV[11], 'remember', ARGV[12])
+    redis.call('ZADD', prefix .. 'runs', lease_end, topic)
 elseif is_keyed then
     local limits = { tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]) }
     local refused = append_keyed(ARGV[9], limits[1], limits[2], limits[3], ARGV[13])

@@ -111,6 +111,7 @@ async fn settle(
                 let reason = format!("{code} {}", error.details().unwrap_or_default());
                 let error = match code {
                     "FINISHED" => EngineError::Finished,
+                    "FENCED" => EngineError::LeaseLost,
                     "KEYED" => EngineError::Keyed,
                     "NOTKEYED" => EngineError::NotKeyed,
                     "FULL" => EngineError::Full(match error.details() {

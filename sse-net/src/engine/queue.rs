@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use sse_core::KeyedRetention;
+use sse_core::{KeyedRetention, LogId};
 use tokio::sync::{Notify, watch};
 
 use super::WhenQueueFull;
@@ -21,6 +21,8 @@ pub(super) struct Job {
     pub(super) max_events: usize,
     /// Their age in milliseconds; 0 for any age.
     pub(super) max_age_millis: u64,
+    /// The token of the lease, if the topic is one of a run.
+    pub(super) fence: Option<LogId>,
     /// The limits of a keyed topic.
     pub(super) keyed: KeyedRetention,
     pub(super) outcome: watch::Sender<Option<Outcome>>,
@@ -32,14 +34,15 @@ impl Job {
         let once = self.key.as_ref().map_or(0, |key| key.len());
         let key = match &self.kind {
             Kind::Value(key) | Kind::Removal(key) => key.len(),
-            Kind::Events | Kind::End => 0,
+            _ => 0,
         };
         OVERHEAD + once + key + frames.sum::<usize>()
     }
 
     /// Whether storing it twice is like storing it once.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.key.is_some() || self.kind == Kind::End
+        let is_repeatable = matches!(self.kind, Kind::End | Kind::EndLost(_) | Kind::Start(_));
+        self.key.is_some() || is_repeatable
     }
 
     pub(super) fn fail(self, error: EngineError) {
@@ -163,6 +166,7 @@ mod tests {
             key: None,
             max_events: 0,
             max_age_millis: 0,
+            fence: None,
             keyed: KeyedRetention::default(),
             outcome,
         };

@@ -80,6 +80,11 @@ impl Reading {
             None => self.tip.id <= after,
         }
     }
+
+    /// Whether there are entries, all of them after the mark.
+    pub(super) fn begins_after(&self, mark: LogId) -> bool {
+        self.entries.first().is_some_and(|first| first.id > mark)
+    }
 }
 
 /// The newest event of each key of a topic, in the order of IDs.

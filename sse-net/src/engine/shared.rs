@@ -1,7 +1,8 @@
 //! What the handle of an engine and its tasks share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use redis::ConnectionInfo;
@@ -31,6 +32,8 @@ pub(super) struct EngineShared {
     broken: AtomicU64,
     pub(super) requested: AtomicU64,
     pub(super) looked: watch::Sender<u64>,
+    /// What is called when the run of a topic is to be stopped.
+    stops: Mutex<HashMap<Arc<str>, Weak<Notify>>>,
     is_ready: AtomicBool,
     ticked: Mutex<Instant>,
 }
@@ -52,6 +55,7 @@ impl EngineShared {
             broken: AtomicU64::new(0),
             requested: AtomicU64::new(0),
             looked: watch::Sender::new(0),
+            stops: Mutex::default(),
             is_ready: AtomicBool::new(false),
             ticked: Mutex::new(Instant::now()),
         }
@@ -80,6 +84,22 @@ impl EngineShared {
     /// Returns `true` if a caller waits for a look at the hub's last ID.
     pub(super) fn is_requested(&self) -> bool {
         *self.looked.borrow() < self.requested.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn watch_stop(&self, topic: &Arc<str>, stop: &Arc<Notify>) {
+        let mut stops = lock(&self.stops);
+        if stops.len() == stops.capacity() {
+            stops.retain(|_, stop| stop.strong_count() > 0);
+        }
+        stops.insert(Arc::clone(topic), Arc::downgrade(stop));
+    }
+
+    /// Stops the run of a topic, if it is one of this node.
+    pub(super) fn note_stop(&self, topic: &str) {
+        let stop = lock(&self.stops).get(topic).and_then(Weak::upgrade);
+        if let Some(stop) = stop {
+            stop.notify_one();
+        }
     }
 
     pub(super) fn set_ready(&self, is_ready: bool) {

@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Order;
-use super::source::{Engine, Kind, Outgoing, Storage};
+use super::source::{Engine, Kind, Outgoing, RunStart, Storage};
 use super::state::State;
-use super::stored::Outcome;
+use super::stored::{Outcome, StoreError};
 use super::waiters::Wakers;
 use crate::sync::{Arc, MutexGuard};
 
@@ -108,6 +108,7 @@ impl Topic {
             kind,
             frames: frames.collect::<Result<_, _>>()?,
             key,
+            fence: self.fence(),
         };
         Ok(Published {
             id: None,
@@ -172,6 +173,62 @@ impl Topic {
             Err(PublishError::Finished) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn fence(&self) -> Option<LogId> {
+        self.shared.lock_packed().rare.as_ref()?.fence
+    }
+
+    /// Starts the run of this topic in the engine. If this node has it, this resolves to the token
+    /// of its lease, without which the engine refuses events of this node from then on.
+    pub(crate) async fn start_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
+        let started = self.ask_for_run(start).await;
+        if let Some(hub) = self.hub() {
+            hub.read_again(&self.shared);
+            hub.ready(slice::from_ref(self), None).await;
+        }
+        started
+    }
+
+    async fn ask_for_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
+        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
+            return Ok(None);
+        };
+        let outgoing = Outgoing {
+            topic: Arc::clone(&self.shared),
+            kind: Kind::Start(start),
+            frames: Vec::new(),
+            key: None,
+            fence: None,
+        };
+        let outcome = engine.publish(outgoing);
+        let mut outcome = outcome.map_err(|error| StoreError::new(error, false))?;
+        let closed = || StoreError::new(PublishError::NoEngine, true);
+        let stored = outcome.wait_for(Option::is_some).await;
+        let stored = stored.map_err(|_| closed())?.clone();
+        let token = stored.ok_or_else(closed)??;
+        if token == LogId::default() {
+            return Ok(None);
+        }
+        self.lock().rare.get_or_insert_default().fence = Some(token);
+        Ok(Some(token))
+    }
+
+    /// Ends a run whose lease with this token has run out.
+    pub(crate) fn end_lost(
+        &self,
+        token: LogId,
+        event: Option<&Event<'_>>,
+    ) -> Result<(), PublishError> {
+        let Some((storage, engine)) = self
+            .storage()
+            .and_then(|storage| Some((storage, storage.engine()?)))
+        else {
+            return Err(PublishError::NoEngine);
+        };
+        let events = event.map_or(&[][..], slice::from_ref);
+        self.send((storage, engine), Kind::EndLost(token), events, None)?;
+        Ok(())
     }
 
     /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them. With

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use sse_core::Decoded;
 use sse_net::{
-    EngineError, Event, EventId, HubConfig, PublishError, Retention, Runs, RunsConfig, Start,
-    StartError, Subscription,
+    EngineError, Event, EventId, HubConfig, PublishError, Retention, Start, Subscription,
 };
 use tokio::time::timeout;
 
@@ -283,7 +282,4 @@ async fn what_an_engine_does_not_support_is_an_error() {
     let node = Node::connect(&redis.url()).await;
     let topic = node.hub.topic("a").unwrap();
     assert_eq!(topic.publish(&Event::new().id(7)), Err(PublishError::OwnId));
-    let runs = Runs::new(node.hub.clone(), RunsConfig::default());
-    let run = runs.start("a", async |_| Ok::<(), PublishError>(()));
-    assert!(matches!(run, Err(StartError::NotOverEngine)));
 }

@@ -11,5 +11,6 @@ mod followers;
 mod keyed;
 mod node;
 mod proxy;
+mod runs;
 mod server;
 mod switched;

@@ -155,7 +155,7 @@ impl Hub {
         self.0.engine().is_some()
     }
 
-    pub(super) const fn shared(&self) -> &Arc<HubShared> {
+    pub(crate) const fn shared(&self) -> &Arc<HubShared> {
         &self.0
     }
 
@@ -256,7 +256,7 @@ impl HubShared {
         self.storage.as_ref()
     }
 
-    fn engine(&self) -> Option<&dyn Engine> {
+    pub(crate) fn engine(&self) -> Option<&dyn Engine> {
         self.storage()?.engine()
     }
 
@@ -273,6 +273,24 @@ impl HubShared {
         }
     }
 
+    /// Reads a topic from the engine after a run has been started.
+    pub(super) fn read_again(&self, topic: &Arc<Shared>) {
+        topic.end_start();
+        self.order().note_new(topic);
+        if let Some(storage) = self.storage() {
+            storage.wake();
+        }
+    }
+
+    /// Waits until the node has heard of everything that the engine has now.
+    pub(crate) async fn look(&self) {
+        if let Some(engine) = self.engine() {
+            let mut looks = engine.looks();
+            let look = engine.request_look();
+            let _ = looks.wait_for(|done| *done >= look).await;
+        }
+    }
+
     /// See [`Hub::ready`].
     pub(crate) async fn ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) {
         let Some(engine) = self.engine() else {
@@ -285,8 +303,7 @@ impl HubShared {
             }
         }
         if !self.knows(last_event_id) {
-            let look = engine.request_look();
-            let _ = looks.wait_for(|done| *done >= look).await;
+            self.look().await;
         }
     }
 }
@@ -507,7 +524,7 @@ impl HubCore {
 
     /// Removes a topic although it is held and retains events.
     ///
-    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
+    /// Without an engine, this takes an ID that no event has: every earlier ID is before the topic's end, also that
     /// of its last event.
     pub(super) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
@@ -515,9 +532,13 @@ impl HubCore {
         // A thread that sees the ID, such as a compaction, must not find the topic.
         let mut names = self.names();
         let mut order = self.order();
-        order.assign(1, now);
-        order.note_removal(topic);
-        let end = order.epochs.last();
+        let end = if order.has_engine() {
+            topic.newest.load() // It is read from the engine when it is used again.
+        } else {
+            order.assign(1, now);
+            order.note_removal(topic);
+            order.epochs.last()
+        };
         drop(order);
         names.forget(topic, end, until, &mut dropped);
     }
