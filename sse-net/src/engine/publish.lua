@@ -6,15 +6,17 @@
 -- age of the key, the age of topics that are forgotten (0: never), and one of these kinds:
 --   'events' and a frame for each event;
 --   'end', which ends the topic, and at most one frame;
---   'start' of a run: a text that is its owner's alone, and in milliseconds the age of its lease, how
---   long it is kept after its end, and how long it is remembered after that;
---   'value' or 'removal', the key in a keyed topic, the most keys and bytes of the topic, the age of
---   removals in milliseconds, and the frame.
--- 'events TOKEN' and 'end TOKEN' are refused unless the lease of the run has that token; 'end !TOKEN'
--- ends it once the lease has run out. It returns the ID of the last event, which is the token of a
--- started run; the topic's last ID if there is nothing to end or to remove; 0-0 if a run of that topic
--- is running or kept. It refuses with the errors FINISHED, FENCED, KEYED, NOTKEYED, 'FULL keys' and
--- 'FULL bytes'. Keys of keyed topics and of runs that are not given begin as the others.
+--   'start' of a run: a text that is its owner's alone, and in milliseconds the age of its lease,
+--   how long it is kept after its end, and how long it is remembered after that;
+--   'value' or 'removal', the key in a keyed topic, the most keys and bytes of the topic, the age
+--   of removals in milliseconds, and the frame.
+-- 'events TOKEN' and 'end TOKEN' are refused unless the lease of the run has that token;
+-- 'end !TOKEN' ends the run once its lease has run out.
+--
+-- It returns the ID of the last event, which is the token of a started run; the topic's last ID if
+-- there is nothing to end or to remove; 0-0 if a run of that topic is running or kept. It refuses
+-- with the errors FINISHED, FENCED, KEYED, NOTKEYED, 'FULL keys' and 'FULL bytes'. Keys of keyed
+-- topics and of runs that are not given begin as the others.
 --
 -- A tick has the first four keys, and the arguments: a random number, the node's channel, a text
 -- to recognise it by, the first ID of the epoch that the node knows, and '1' to take an ID.
@@ -35,6 +37,14 @@ end
 local function parts(id)
     local millis, sequence = string.match(id, '^(%d+)-(%d+)')
     return tonumber(millis), tonumber(sequence)
+end
+
+local function later(one, other)
+    local one_millis, one_sequence = parts(one)
+    local other_millis, other_sequence = parts(other)
+    local is_later = one_millis > other_millis
+        or one_millis == other_millis and one_sequence > other_sequence
+    return is_later and one or other
 end
 
 local time = redis.call('TIME')
@@ -58,12 +68,21 @@ if not last or known[3] ~= primary then
         used[sequence % 65536] = true
         ended = first .. ' ' .. last
     end
+    local newest = redis.call('ZREVRANGE', changed, 0, 0, 'WITHSCORES')[2]
+    if not last and newest then
+        -- The meta key is lost and streams are left. So the epoch ended with the newest of them.
+        local final = '0-0'
+        for _, name in ipairs(redis.call('ZRANGEBYSCORE', changed, newest, newest)) do
+            final = later(string.match(redis.call('HGET', tips, name) or '0-0', '^%S+'), final)
+        end
+        local _, number = parts(final)
+        used[number % 65536] = true
+        ended = text(0, number % 65536) .. ' ' .. final
+    end
     while used[random] do
         random = (random + 1) % 65536
     end
-    -- If the meta key is lost and streams are left, only this says how far they are.
-    local newest = redis.call('ZREVRANGE', changed, 0, 0, 'WITHSCORES')[2] or 0
-    millis, sequence = math.max(now, millis + 1, newest + 1), random
+    millis, sequence = math.max(now, millis + 1, (newest or 0) + 1), random
     first = text(millis, sequence)
 end
 
@@ -153,14 +172,6 @@ local function append(frame, ...)
     end
     messages[#messages + 1] = message
     before = id
-end
-
-local function later(one, other)
-    local one_millis, one_sequence = parts(one)
-    local other_millis, other_sequence = parts(other)
-    local is_later = one_millis > other_millis
-        or one_millis == other_millis and one_sequence > other_sequence
-    return is_later and one or other
 end
 
 -- Publishes the newest event of a key, and drops removals that are too old or for which there is

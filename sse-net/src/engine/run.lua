@@ -13,7 +13,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if request == 'lost' then
     local found = {}
     local millis = string.format('%.0f', now)
-    for _, topic in ipairs(redis.call('ZRANGEBYSCORE', runs, '-inf', '(' .. millis, 'LIMIT', 0, 64)) do
+    local over = redis.call('ZRANGEBYSCORE', runs, '-inf', '(' .. millis, 'LIMIT', 0, 64)
+    for _, topic in ipairs(over) do
         local token = redis.call('HGET', ARGV[2] .. topic, 'token')
         if token then
             found[#found + 1] = topic

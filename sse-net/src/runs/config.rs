@@ -135,11 +135,11 @@ impl RunsConfig {
 
     /// The time for which a run belongs to its node, in a hub with an engine.
     ///
-    /// Default: 15 seconds. The node renews the lease three times as often. When it does not, or
-    /// is away from the engine for longer, any node ends the run with
+    /// Default: 15 seconds, and at least 100 ms. The node renews the lease three times as often.
+    /// When it does not, or is away from the engine for longer, any node ends the run with
     /// [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its work is not started again.
     pub fn lease(mut self, time: Duration) -> Self {
-        self.lease = time;
+        self.lease = time.max(Duration::from_millis(100));
         self
     }
 

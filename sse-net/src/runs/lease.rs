@@ -74,16 +74,21 @@ impl Registry {
             keep: self.config.keep,
             remember: self.config.remember,
         };
-        let begun = Instant::now();
         match run.topic.start_run(start).await {
             Ok(Some(token)) => Ok(Some(HeldLease {
                 hub: self.hub.clone(),
                 topic: Arc::clone(name),
                 token,
                 time: self.config.lease,
-                until: begun + self.config.lease,
+                until: Instant::now() + self.config.lease,
             })),
-            Ok(None) => Err(NoLease::Elsewhere),
+            Ok(None) => {
+                // It may have been stopped here, before it was known where it is.
+                if timeout(Duration::ZERO, stop.notified()).await.is_ok() {
+                    engine.stop_run(name).await;
+                }
+                Err(NoLease::Elsewhere)
+            }
             Err(_) => Err(NoLease::Refused),
         }
     }

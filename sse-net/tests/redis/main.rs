@@ -9,6 +9,7 @@ mod faults;
 mod finished;
 mod followers;
 mod keyed;
+mod keyed_followers;
 mod node;
 mod proxy;
 mod runs;

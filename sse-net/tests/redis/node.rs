@@ -2,9 +2,11 @@
 
 use sse_core::LogId;
 use sse_net::testing::RawClient;
+use std::sync::OnceLock;
+
 use sse_net::{
     Config, Engine, Event, Hub, HubConfig, Rejection, Request, Retention, ServerHandle,
-    StreamToken, Transport,
+    StreamToken, Topic, Transport,
 };
 use tokio::io::{DuplexStream, duplex};
 
@@ -14,6 +16,8 @@ pub(crate) struct Node {
     pub(crate) hub: Hub,
     pub(crate) net: Net,
     _server: ServerHandle,
+    /// A keyed topic, which stays one while it is held.
+    pub(crate) keyed: OnceLock<Topic>,
 }
 
 impl Node {
@@ -46,6 +50,7 @@ impl Node {
             hub,
             net,
             _server: server,
+            keyed: OnceLock::new(),
         }
     }
 
