@@ -37,8 +37,8 @@ pub(crate) use reader::Reader;
 pub use several::FollowError;
 pub(crate) use several::{Choice, Missed, ReaderPlace, Several, next_batch};
 #[cfg(feature = "redis")]
-pub(crate) use source::{Asking, Engine, Outgoing};
-pub(crate) use source::{FoundRun, Kind, Lease, News, RunStart, Source, Storage};
+pub(crate) use source::{Asking, Engine, Kind, Outgoing};
+pub(crate) use source::{FoundRun, Lease, News, RunStart, Source, Storage};
 pub(crate) use state::{End, Shared};
 #[cfg(feature = "redis")]
 pub(crate) use stored::Outcome;
