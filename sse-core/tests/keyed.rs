@@ -121,6 +121,33 @@ fn what_counts_as_dropped_stays_dropped() {
     assert_eq!((log.len(), log.evicted()), (1, LogId::new(9, 0)));
 }
 
+/// A log that is written anew, with earlier IDs: readers at its old end find what is appended.
+#[test]
+fn a_log_begins_anew() {
+    let mut log = log(KeyedRetention::default(), "a b -b a");
+    let end = log.end();
+    drop(log.begin_anew(LogId::new(2, 0)));
+    assert!(log.is_empty() && log.get("a").is_none());
+    assert_eq!(
+        (log.evicted(), log.newest_id()),
+        (LogId::new(2, 0), LogId::new(2, 0))
+    );
+    assert!(log.evicted_end() > end, "a reader there has lagged");
+    for (id, key) in [(1, "b"), (3, "-c"), (4, "a")] {
+        append(&mut log, id, key);
+    }
+    assert_eq!(log.end(), log.evicted_end(), "nothing is visible");
+    log.hold(Some(LogId::new(3, 0)));
+    while log.settle().is_some() {}
+    assert_eq!(read(&mut log, 0, 3), "b1 -c3");
+    let slice = log.slice(end..log.end()).unwrap();
+    assert_eq!(
+        (slice.first_id(), slice.last_id()),
+        (LogId::new(1, 0), LogId::new(3, 0))
+    );
+    assert_eq!((log.len(), read(&mut log, 1, 4)), (2, "-c3 a4".to_owned()));
+}
+
 #[test]
 fn limits_are_kept() {
     let size = event_len(1) + 1;

@@ -1,6 +1,7 @@
 //! Events that are held back, and do not supersede others yet.
 
 use super::KeyedLog;
+use super::keys::Keys;
 use crate::log::{Evicted, LogId};
 
 impl KeyedLog {
@@ -14,6 +15,27 @@ impl KeyedLog {
             (None, Some(after)) => Some(after.max(self.newest_id)),
             (_, None) => None,
         };
+    }
+
+    /// Drops all events, for a log that is written anew. Removals up to `evicted` count as dropped
+    /// for good, and readers with an earlier ID have lagged.
+    ///
+    /// The log may go back to earlier IDs thereby. What is appended is not visible until it is
+    /// [held](Self::hold) no longer.
+    pub fn begin_anew(&mut self, evicted: LogId) -> Evicted {
+        self.close_newest();
+        let begin = self.newest.start.advance(1);
+        self.newest.start = begin;
+        (self.keys, self.swept, self.bytes) = (Keys::default(), 0, 0);
+        self.removals.clear();
+        self.held.clear();
+        self.visible = Some(LogId::default());
+        (self.newest_id, self.evicted) = (evicted, (evicted, begin));
+        let mut dropped = Evicted::default();
+        for part in self.full.drain(..) {
+            dropped.push(part.chunk);
+        }
+        dropped
     }
 
     /// Lets no removal after an ID be dropped, since a storage may have an older event of its key.

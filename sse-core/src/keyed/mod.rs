@@ -205,6 +205,18 @@ impl KeyedLog {
         self.push_event(id, key, event, now.into(), true)
     }
 
+    /// Appends an encoded removal, like [`append_encoded_as`](Self::append_encoded_as).
+    pub fn remove_encoded_as(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: Encoded,
+        now: impl Into<Now>,
+    ) -> Evicted {
+        let appended = millis(now.into().steady);
+        self.push_bytes(id, key, event.into_bytes(id), appended, true)
+    }
+
     /// Appends an encoded event of an earlier run, like [`append_as`](Self::append_as).
     ///
     /// Its age is that of its ID, at least 0 at the time `now`.

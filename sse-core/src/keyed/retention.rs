@@ -33,6 +33,24 @@ impl Default for KeyedRetention {
 }
 
 impl KeyedRetention {
+    /// Returns the maximum number of keys.
+    #[must_use]
+    pub const fn max_keys(&self) -> usize {
+        self.keys
+    }
+
+    /// Returns the maximum bytes of keys and their newest events.
+    #[must_use]
+    pub const fn max_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the time for which a removal is retained.
+    #[must_use]
+    pub const fn max_removal_age(&self) -> Duration {
+        self.removals
+    }
+
     /// Sets the maximum number of keys, including those whose removals are retained.
     ///
     /// Default: 65,536. A key costs some 100 bytes beside its event. The oldest removals are

@@ -1,18 +1,16 @@
-//! Catching up with the engine, and filling holes.
+//! Catching up with the engine.
 
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use sse_core::{Encoded, Epochs, KnownId, LogId};
-use tokio::time::Instant;
+use sse_core::{Epochs, KnownId, LogId};
 
 use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
-use super::message::Frame;
+use super::message::{Entry, Role, Tip};
 use super::notice::EngineNotice;
-use super::reading::{Reading, changed_since, read, tips};
+use super::reading::{Reading, changed_since, read, read_state};
 use super::snapshot::add;
 use super::tick::tick;
 use crate::topic::Shared;
@@ -24,11 +22,22 @@ impl Follower {
     /// mark, which stands still meanwhile. If the mark is not known any more, everything is.
     pub(super) async fn catch_up(&mut self, link: &mut Link, scope: Scope) -> Result<(), Broken> {
         let request = self.shared.requested.load(Ordering::Relaxed);
-        self.unread.append(&mut self.hub.take_unread());
+        let unread = self.hub.take_unread();
+        for topic in &unread {
+            self.tips.remove(name_of(topic)); // Of a topic of the same name that was dropped.
+        }
+        self.unread.extend(unread);
         let names = self.unread.iter().filter_map(|topic| topic.name());
         let channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
         link.subscribe(&channels).await?;
-        let is_other = self.take_tick(link, false, scope).await?;
+        // Before the tick, so that the mark is not before the state.
+        let unread = self.unread.clone();
+        for topic in unread.iter().filter(|topic| topic.is_keyed()) {
+            self.read_state(link, topic, LogId::default()).await?;
+        }
+        let takes_id = scope == Scope::Unread && self.hub.has_switched();
+        let is_other = self.take_tick(link, takes_id, scope).await?;
+        let has_id = takes_id && is_other.is_none();
         if let Some((epochs, is_known)) = is_other {
             self.backlog.clear();
             match is_known {
@@ -36,12 +45,20 @@ impl Follower {
                 KnownId::Lost(last) => self.begin_anew(link, epochs, last).await?,
                 KnownId::Unknown => self.begin_anew(link, epochs, LogId::default()).await?,
             }
+            if self.unread.iter().any(|topic| topic.is_keyed()) {
+                return Box::pin(self.catch_up(link, Scope::Unread)).await;
+            }
         }
         let until = self.epochs.last();
-        let unread = self.unread.clone();
-        self.read_anew(link, &unread, until).await?;
-        self.unread.clear();
+        let (keyed, ordinary): (Vec<_>, _) = mem::take(&mut self.unread)
+            .into_iter()
+            .partition(|topic| topic.is_keyed());
+        self.read_anew(link, &ordinary, until).await?;
+        keyed.iter().for_each(|topic| topic.note_read());
         self.changed.extend(unread);
+        if has_id {
+            self.hub.assign_changes(until);
+        }
         self.show();
         self.shared.looked.send_replace(request);
         Ok(())
@@ -49,7 +66,7 @@ impl Follower {
 
     /// Waits for a tick. In the same epoch, processes the notifications before it and moves the
     /// mark to it. Otherwise, or for everything, returns the epochs, and what the mark is in them.
-    async fn take_tick(
+    pub(super) async fn take_tick(
         &mut self,
         link: &mut Link,
         takes_id: bool,
@@ -103,8 +120,12 @@ impl Follower {
             let places = part.iter().map(|(topic, tip)| (name_of(topic), *tip));
             let places: Vec<_> = places.collect();
             let readings = read(link, &self.shared.keys, &places, until).await?;
-            for ((topic, _), reading) in part.iter().zip(readings) {
-                self.append_reading(topic, reading, until);
+            for ((topic, tip), reading) in part.iter().zip(readings) {
+                if topic.is_keyed() && !reading.continues(*tip) {
+                    self.read_state(link, topic, LogId::default()).await?;
+                } else {
+                    self.append_reading(topic, reading, until);
+                }
             }
         }
         self.epochs = epochs.clone();
@@ -113,7 +134,7 @@ impl Follower {
     }
 
     /// Returns the topics that have changed since a time in milliseconds, with their tips.
-    async fn changed_topics(
+    pub(super) async fn changed_topics(
         &self,
         link: &mut Link,
         since: u64,
@@ -137,7 +158,7 @@ impl Follower {
         epochs: Epochs,
         last: LogId,
     ) -> Result<(), Broken> {
-        self.unread.clear();
+        self.unread.retain(|topic| topic.is_keyed());
         self.gapped.clear();
         self.holes
             .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
@@ -159,6 +180,7 @@ impl Follower {
         self.read_anew(link, &topics, until).await?;
         self.epochs = epochs.clone();
         self.hub.set_epochs(epochs);
+        self.hub.await_lost_changes();
         let followed = topics.iter().filter(|topic| topic.is_followed());
         let followed: Vec<_> = followed.cloned().collect();
         self.read_anew(link, &followed, until).await?;
@@ -174,7 +196,12 @@ impl Follower {
         topics: &[Arc<Shared>],
         until: LogId,
     ) -> Result<(), Broken> {
-        for part in topics.chunks(TOPICS) {
+        let (keyed, ordinary): (Vec<_>, Vec<_>) =
+            topics.iter().cloned().partition(|topic| topic.is_keyed());
+        for topic in keyed {
+            self.read_state(link, &topic, LogId::default()).await?;
+        }
+        for part in ordinary.chunks(TOPICS) {
             let places = part.iter().map(|topic| (name_of(topic), LogId::default()));
             let places: Vec<_> = places.collect();
             let readings = read(link, &self.shared.keys, &places, until).await?;
@@ -185,21 +212,51 @@ impl Follower {
         Ok(())
     }
 
+    /// Reads the newest event of each key of a keyed topic. Clients with an ID before `missed`
+    /// receive a gap event.
+    pub(super) async fn read_state(
+        &mut self,
+        link: &mut Link,
+        topic: &Arc<Shared>,
+        missed: LogId,
+    ) -> Result<(), Broken> {
+        let name: Arc<str> = name_of(topic).into();
+        let state = read_state(link, &self.shared.keys, &name).await?;
+        let hole = self.holes.get(&name).map_or(missed, |(id, _)| *id);
+        let foreign = state.foreign;
+        let count = state.entries.len();
+        let events = state.entries.into_iter().filter_map(Entry::into_followed);
+        let events: Vec<_> = events.collect();
+        add(
+            &self.shared.counters.skipped,
+            foreign + count - events.len(),
+        );
+        add(&self.shared.counters.received, events.len());
+        topic.refill(state.dropped.max(hole).max(missed), &events);
+        if state.tip.is_end {
+            topic.end_followed(state.tip.id);
+        }
+        self.changed.push(Arc::clone(topic));
+        self.tips.insert(name, state.tip.id);
+        Ok(())
+    }
+
     fn refill(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
         let Some(name) = topic.name() else {
             return;
         };
         let hole = self.holes.get(name).map_or(LogId::default(), |(id, _)| *id);
         let (mut tip, mut evicted) = (hole, hole);
-        let mut events: Vec<(LogId, Encoded)> = Vec::new();
+        let mut events = Vec::new();
         self.shared
             .counters
             .skipped
             .fetch_add(reading.foreign, Ordering::Relaxed);
         if reading.entries.is_empty() {
-            tip = tip.max(reading.tip.min(until));
+            tip = tip.max(reading.tip.id.min(until));
             evicted = tip;
         }
+        let mut end = Some(reading.tip).filter(|tip| tip.is_end && tip.id <= until);
         for entry in reading.entries {
             if entry.before.min(until) > tip {
                 // Earlier events have been evicted, or another program has deleted them.
@@ -210,81 +267,32 @@ impl Follower {
                 continue;
             }
             tip = entry.id;
-            match entry.frame {
-                Frame::Event(event) => events.push((entry.id, event)),
-                Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
+            let is_end = entry.role == Role::End;
+            if entry.role == Role::Begin {
+                (evicted, events) = (evicted.max(entry.before), Vec::new());
+            }
+            let is_event = entry.role == Role::Event;
+            end = is_end.then_some(Tip { id: tip, is_end });
+            match entry.into_followed() {
+                Some(followed) => events.push(followed),
+                None if !is_event => {}
+                None => add(&self.shared.counters.skipped, 1),
             }
         }
         add(&self.shared.counters.received, events.len());
         topic.refill(evicted, &events);
+        if let Some(end) = end {
+            topic.end_followed(end.id);
+        }
         topic.note_read();
         self.tips.insert(Arc::clone(name), tip);
-    }
-
-    /// Compares the tips of topics that have changed with the engine's, and stops following
-    /// topics that the hub has dropped.
-    pub(super) async fn compare(&mut self, link: &mut Link) -> Result<(), Broken> {
-        let until = self.epochs.last();
-        let topics = self.changed_topics(link, self.compared).await?;
-        let names: Vec<_> = topics.iter().map(|(topic, _)| name_of(topic)).collect();
-        let tips = tips(link, &self.shared.keys, &names).await?;
-        for ((topic, tip), current) in topics.into_iter().zip(tips) {
-            // A later one may be on its way.
-            if current.is_some_and(|current| current > tip && current <= until) {
-                self.note_gap(topic);
-            }
-        }
-        self.compared = until.millis();
-        let now = Instant::now();
-        self.holes.retain(|_, (_, until)| *until > now);
-        if self.tips.len() > self.hub.count() {
-            let is_gone = |name: &Arc<str>| self.hub.find(name).is_none();
-            let names = self.tips.keys().filter(|name| is_gone(name));
-            let gone: Vec<Arc<str>> = names.cloned().collect();
-            let channels = gone.iter().map(|name| self.shared.keys.channel(name));
-            link.unsubscribe(&Vec::from_iter(channels)).await?;
-            for name in gone {
-                self.tips.remove(&name);
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the streams of topics with a hole, so that their clients receive a gap event.
-    ///
-    /// Everything in such a topic counts as evicted up to an ID that no event has, and that is
-    /// later than every position. So all of its streams end, and their clients reconnect.
-    pub(super) async fn report_gaps(&mut self, link: &mut Link) -> Result<(), Broken> {
-        while !self.gapped.is_empty() {
-            if self.take_tick(link, true, Scope::Unread).await?.is_some() {
-                self.catch_up(link, Scope::All).await?;
-                continue;
-            }
-            let id = self.epochs.last();
-            for topic in mem::take(&mut self.gapped) {
-                topic.refill(id, &[]);
-                add(&self.shared.counters.gaps, 1);
-                let notice = EngineNotice::Gap(name_of(&topic).to_owned());
-                self.shared.notify(&notice);
-                let name: Arc<str> = name_of(&topic).into();
-                let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);
-                self.holes.insert(Arc::clone(&name), (id, until));
-                self.tips.insert(name, id);
-                self.changed.push(topic);
-            }
-            self.show();
-        }
-        Ok(())
     }
 }
 
 /// Returns the name of a topic, which one of a hub has.
-fn name_of(topic: &Shared) -> &str {
+pub(super) fn name_of(topic: &Shared) -> &str {
     topic.name().map_or("", |name| name)
 }
-
-/// How long a hole is remembered at most.
-const HOLE_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The most topics that are read at a time.
 const TOPICS: usize = 32;

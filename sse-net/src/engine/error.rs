@@ -2,6 +2,8 @@
 
 use std::{error, fmt};
 
+use sse_core::KeyedFull;
+
 /// Why a hub cannot be connected, or an engine is not known to have an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,6 +17,17 @@ pub enum EngineError {
     Connect(String, String),
     /// Redis has refused the event, as the text says. It was not stored.
     Refused(String),
+    /// The topic had been finished before the event arrived. It was not stored.
+    Finished,
+    /// The topic is keyed in Redis, and the event was published without a key. It was not stored.
+    Keyed,
+    /// The topic is not keyed in Redis, and the event has a key. It was not stored.
+    NotKeyed,
+    /// The keyed topic has no room for the event. It was not stored.
+    Full(KeyedFull),
+    /// The lease of the run has run out, or another node has started it anew. The event was not
+    /// stored.
+    LeaseLost,
     /// Redis has reported an error, as the text says, and may have stored the event before it.
     Failed(String),
     /// The connection broke before Redis had confirmed the event. It may have been stored.
@@ -46,6 +59,21 @@ impl fmt::Display for EngineError {
                 f,
                 "the engine has refused the event: {reason}; publish it again once that is over"
             ),
+            Self::Finished => {
+                f.write_str("the topic had been finished before the event; it accepts no events")
+            }
+            Self::Keyed => f.write_str(
+                "the topic is keyed in the engine; create it with `Hub::keyed_topic` on every node",
+            ),
+            Self::NotKeyed => f.write_str(
+                "the topic is not keyed in the engine; use another name, or create it with \
+                 `Hub::topic` on every node",
+            ),
+            Self::LeaseLost => f.write_str(
+                "the lease of the run has run out, so its events are refused; raise \
+                 `RunsConfig::lease` if the engine is away for longer",
+            ),
+            Self::Full(full) => full.fmt(f),
             Self::Failed(reason) => write!(
                 f,
                 "the engine has failed: {reason}; the event may have been stored"
@@ -102,6 +130,28 @@ mod tests {
                 EngineError::Refused("OOM".into()),
                 false,
                 "the engine has refused the event: OOM; publish it again once that is over",
+            ),
+            (
+                EngineError::Finished,
+                false,
+                "the topic had been finished before the event; it accepts no events",
+            ),
+            (
+                EngineError::Keyed,
+                false,
+                "the topic is keyed in the engine; create it with `Hub::keyed_topic` on every node",
+            ),
+            (
+                EngineError::NotKeyed,
+                false,
+                "the topic is not keyed in the engine; use another name, or create it with \
+                 `Hub::topic` on every node",
+            ),
+            (
+                EngineError::LeaseLost,
+                false,
+                "the lease of the run has run out, so its events are refused; raise \
+                 `RunsConfig::lease` if the engine is away for longer",
             ),
             (
                 EngineError::Failed("WRONGTYPE".into()),

@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::link::{Broken, Link, Push, pause};
-use super::message::{Entry, Frame, Notification};
+use super::message::{Entry, Frame, Notification, Role, Tip};
 use super::notice::EngineNotice;
 use super::reading::{Reading, read};
 use super::shared::EngineShared;
@@ -162,7 +162,8 @@ impl Follower {
                 self.catch_up(&mut link, Scope::All).await?;
             }
             let is_due = self.next_comparison <= Instant::now();
-            if is_due || self.shared.is_requested() || self.hub.has_unread() {
+            let is_awaited = self.hub.has_unread() || self.hub.has_switched();
+            if is_due || is_awaited || self.shared.is_requested() {
                 self.catch_up(&mut link, Scope::Unread).await?;
             }
             if is_due {
@@ -211,6 +212,10 @@ impl Follower {
             let Some(next) = self.backlog.pop_front() else {
                 break;
             };
+            if next.entry.role == Role::Stop {
+                self.shared.note_stop(&next.topic);
+                continue;
+            }
             if next.entry.id.epoch() != self.epochs.last().epoch() {
                 self.backlog.push_front(next);
                 processed = Processed::OtherEpoch;
@@ -235,7 +240,7 @@ impl Follower {
         let Notification { topic: name, entry } = next;
         let (id, mark) = (entry.id, self.epochs.last());
         let tip = self.tips.get(&*name).copied();
-        let topic = self.hub.find(&name).filter(|topic| topic.is_read());
+        let topic = self.hub.find(&name);
         if let (Some(topic), Some(tip)) = (topic, tip)
             && id > tip
         {
@@ -246,7 +251,14 @@ impl Follower {
             } else {
                 let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
                 for reading in readings {
-                    self.fill(&topic, tip, reading, id);
+                    if reading.continues(tip) && reading.begins_after(mark) {
+                        self.fill(&topic, reading, id);
+                    } else if topic.is_keyed() && entry.before <= tip {
+                        // Only its frame has been evicted from the stream.
+                        self.read_state(link, &topic, LogId::default()).await?;
+                    } else {
+                        self.note_gap(Arc::clone(&topic));
+                    }
                 }
             }
         }
@@ -254,25 +266,11 @@ impl Follower {
         Ok(())
     }
 
-    /// Appends events that were not notified, if no client may have missed one.
-    fn fill(&mut self, topic: &Arc<Shared>, tip: LogId, reading: Reading, until: LogId) {
-        let mark = self.epochs.last();
-        let first = reading.entries.first();
-        let is_whole = first.is_some_and(|first| first.before <= tip && first.id > mark);
-        if !is_whole {
-            return self.note_gap(Arc::clone(topic));
-        }
+    /// Appends events that were not notified, and that no client has missed.
+    fn fill(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
         let count = reading.entries.iter().filter(|entry| entry.id <= until);
         add(&self.shared.counters.filled, count.count() - 1);
         self.append_reading(topic, reading, until);
-    }
-
-    /// Notes a hole that the mark has passed.
-    pub(super) fn note_gap(&mut self, topic: Arc<Shared>) {
-        if let Some(name) = topic.name() {
-            self.tips.insert(Arc::clone(name), GAPPED);
-            self.gapped.push(topic);
-        }
     }
 
     /// Appends the events that have been read after the topic's tip, up to an ID.
@@ -288,7 +286,17 @@ impl Follower {
             }
         }
         if is_empty {
-            self.note_evicted(topic, reading.tip.min(until));
+            self.note_evicted(topic, reading.tip.id.min(until));
+        }
+        self.note_end(topic, reading.tip);
+    }
+
+    /// Ends a topic that has been read up to its end.
+    fn note_end(&mut self, topic: &Arc<Shared>, tip: Tip) {
+        let read = topic.name().and_then(|name| self.tips.get(name));
+        if tip.is_end && read == Some(&tip.id) {
+            topic.end_followed(tip.id);
+            self.changed.push(Arc::clone(topic));
         }
     }
 
@@ -309,25 +317,34 @@ impl Follower {
         let Some(name) = topic.name() else {
             return;
         };
-        if self.tips.get(name).is_none_or(|tip| *tip >= entry.id) {
+        let tip = self.tips.get(name).copied();
+        if tip.is_none_or(|tip| tip >= entry.id) {
             return;
+        }
+        if topic.is_keyed() && tip.is_some_and(|tip| tip < entry.before) {
+            return self.note_gap(Arc::clone(topic)); // Another program has deleted entries.
         }
         self.note_evicted(topic, entry.before);
         self.tips.insert(Arc::clone(name), entry.id);
-        match entry.frame {
-            Frame::Event(event) => {
-                topic.append_followed(entry.id, event);
-                add(&self.shared.counters.received, 1);
-                if !self
-                    .changed
-                    .last()
-                    .is_some_and(|last| Arc::ptr_eq(last, topic))
-                {
-                    self.changed.push(Arc::clone(topic));
-                }
-            }
-            Frame::InStream | Frame::Invalid => add(&self.shared.counters.skipped, 1),
+        let (id, role) = (entry.id, entry.role);
+        if role == Role::Begin {
+            topic.refill(entry.before, &[]);
         }
+        if let Some(followed) = entry.into_followed() {
+            if topic.append_followed(&followed) {
+                add(&self.shared.counters.received, 1);
+            } else {
+                add(&self.shared.counters.skipped, 1);
+            }
+            let last = self.changed.last();
+            if !last.is_some_and(|last| Arc::ptr_eq(last, topic)) {
+                self.changed.push(Arc::clone(topic));
+            }
+        } else if role == Role::Event {
+            add(&self.shared.counters.skipped, 1);
+        }
+        let is_end = role == Role::End;
+        self.note_end(topic, Tip { id, is_end });
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sse_core::LogId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::address::Address;
 use super::error::EngineError;
@@ -14,10 +14,11 @@ use super::link::Link;
 use super::queue::Job;
 use super::shared::{EngineShared, MAX_AGE};
 use super::snapshot::add;
-use super::{Engine, EngineSnapshot, publisher};
+use super::{Engine, EngineSnapshot, publisher, runs};
 use crate::config::HubConfig;
 use crate::topic::{
-    self, Hub, Outcome, Outgoing, PublishError, Published, Storage, StoreError, Storing,
+    self, Asking, FoundRun, Hub, Kind, Lease, Outcome, Outgoing, PublishError, Published, Storage,
+    StoreError, Storing,
 };
 
 impl Hub {
@@ -103,13 +104,14 @@ impl topic::Engine for Handle {
         let Some(name) = batch.topic.name() else {
             return Err(PublishError::NoEngine);
         };
-        if batch.frames.is_empty() {
+        if batch.frames.is_empty() && batch.kind == Kind::Events {
             sender.send_replace(Some(Ok(LogId::default())));
             return Ok(receiver);
         }
         let retention = batch.topic.retention();
         let job = Job {
             topic: Arc::clone(name),
+            kind: batch.kind,
             frames: batch.frames,
             key: batch.key,
             max_events: match retention.max_events() {
@@ -120,11 +122,33 @@ impl topic::Engine for Handle {
                 Ok(millis) if millis <= MAX_AGE => millis.max(1),
                 _ => 0,
             },
+            fence: batch.fence,
+            keyed: batch.topic.keyed_retention(),
             outcome: sender,
         };
         let dropped = self.0.queue.push(job)?;
         add(&self.0.counters.dropped, dropped);
         Ok(receiver)
+    }
+
+    fn watch_stop(&self, topic: &Arc<str>, stop: &Arc<Notify>) {
+        self.0.watch_stop(topic, stop);
+    }
+
+    fn renew_lease(&self, topic: &str, token: LogId) -> Asking<'_, Lease> {
+        runs::renew(&self.0, topic, token)
+    }
+
+    fn stop_run(&self, topic: &str) -> Asking<'_, bool> {
+        runs::stop(&self.0, topic)
+    }
+
+    fn find_run(&self, topic: &str) -> Asking<'_, FoundRun> {
+        runs::find(&self.0, topic)
+    }
+
+    fn lost_runs(&self) -> Asking<'_, Vec<(String, LogId)>> {
+        runs::lost(&self.0)
     }
 
     fn request_look(&self) -> u64 {

@@ -11,6 +11,10 @@ pub(super) struct Keys {
     pub(super) tips: String,
     /// Sorted set: the topics by the milliseconds of their last event.
     pub(super) changed: String,
+    /// Hash: for each keyed topic, the greatest ID of a dropped removal, and its bytes.
+    pub(super) keyed: String,
+    /// Sorted set: the topics of running runs by the ends of their leases, in milliseconds.
+    pub(super) runs: String,
     /// Channel: the ticks of this node.
     pub(super) node: String,
 }
@@ -24,6 +28,8 @@ impl Keys {
             epochs: key("epochs"),
             tips: key("tips"),
             changed: key("changed"),
+            keyed: key("keyed"),
+            runs: key("runs"),
             node: key(&format!("node:{:016x}", fastrand::u64(..))),
             prefix,
         }
@@ -32,6 +38,16 @@ impl Keys {
     /// Stream: the events of a topic.
     pub(super) fn stream(&self, topic: &str) -> String {
         format!("{}topic:{topic}", self.prefix)
+    }
+
+    /// Hash: the newest event of each key of a keyed topic. The script names it, too.
+    pub(super) fn state(&self, topic: &str) -> String {
+        format!("{}state:{topic}", self.prefix)
+    }
+
+    /// Hash: the run of a topic, and its lease.
+    pub(super) fn run(&self, topic: &str) -> String {
+        format!("{}run:{topic}", self.prefix)
     }
 
     /// Channel: the notifications of a topic.

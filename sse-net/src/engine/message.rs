@@ -1,7 +1,9 @@
 //! Parses notifications, ticks and entries of streams. Anything else is skipped.
 
 use redis::Value;
-use sse_core::{Encoded, Epoch, Epochs, LogId};
+use sse_core::{Encoded, Epoch, Epochs, EventKey, LogId};
+
+use crate::topic::Followed;
 
 /// A notification of an event.
 #[derive(Debug)]
@@ -17,11 +19,28 @@ pub(super) struct Entry {
     /// The ID before it in its topic.
     pub(super) before: LogId,
     pub(super) frame: Frame,
+    pub(super) role: Role,
+    /// Its key, in a keyed topic.
+    pub(super) key: Option<EventKey>,
+}
+
+/// What an entry does to its topic, beside its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Event,
+    /// The topic begins anew with it.
+    Begin,
+    /// The topic ends with it.
+    End,
+    /// The run of this topic, whose token is the ID, is to be stopped. It is no entry.
+    Stop,
 }
 
 #[derive(Debug)]
 pub(super) enum Frame {
     Event(Encoded),
+    /// There is no event: the topic begins, or ends without one.
+    Nothing,
     /// It is too long for a notification, and is read from the stream.
     InStream,
     /// These are not the bytes of an event.
@@ -44,12 +63,27 @@ impl Entry {
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n');
         let (line, frame) = payload.split_at(end.unwrap_or(payload.len()));
-        let (before, id) = pair(line)?;
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        let (before, id) = (log_id(words.next()?)?, log_id(words.next()?)?);
+        let (role, key) = match words.next() {
+            None => (Role::Event, None),
+            Some(b"stop ") => (Role::Stop, None),
+            Some(rest) => {
+                let space = rest.iter().position(|byte| *byte == b' ')?;
+                role(&rest[..space], &rest[space + 1..])?
+            }
+        };
         let frame = match frame.get(1..) {
-            Some(frame) => Frame::of(frame),
+            Some(frame) => Frame::of(frame, role),
             None => Frame::InStream,
         };
-        Some(Self { id, before, frame })
+        Some(Self {
+            id,
+            before,
+            frame,
+            role,
+            key,
+        })
     }
 
     /// Parses an entry of a stream: one of another program has other fields.
@@ -60,21 +94,62 @@ impl Entry {
         let [id, Value::Array(fields)] = &parts[..] else {
             return None;
         };
-        let [name, before, name_of_frame, frame] = &fields[..] else {
+        let [name, before, name_of_frame, frame, rest @ ..] = &fields[..] else {
             return None;
         };
         let names = (bytes(name)?, bytes(name_of_frame)?);
         (names == (b"before".as_slice(), b"frame".as_slice())).then_some(())?;
+        let (role, key) = match rest {
+            [] => (Role::Event, None),
+            [name, key] => role(bytes(name)?, bytes(key)?)?,
+            _ => return None,
+        };
         Some(Self {
             id: log_id(bytes(id)?)?,
             before: log_id(bytes(before)?)?,
-            frame: Frame::of(bytes(frame)?),
+            frame: Frame::of(bytes(frame)?, role),
+            role,
+            key,
+        })
+    }
+
+    /// Returns the event, if there is one.
+    pub(super) fn into_followed(self) -> Option<Followed> {
+        match self.frame {
+            Frame::Event(event) => Some(Followed {
+                id: self.id,
+                event,
+                key: self.key,
+            }),
+            Frame::Nothing | Frame::InStream | Frame::Invalid => None,
+        }
+    }
+
+    /// Parses the newest event of a key.
+    pub(super) fn of_state(key: &Value, value: &Value) -> Option<Self> {
+        let value = bytes(value)?;
+        let end = value.iter().position(|byte| *byte == b'\n')?;
+        let (line, frame) = (&value[..end], &value[end + 1..]);
+        let (id, name) = match line.strip_suffix(b" removal") {
+            Some(id) => (log_id(id)?, b"removal".as_slice()),
+            None => (log_id(line)?, b"value".as_slice()),
+        };
+        let (role, key) = role(name, bytes(key)?)?;
+        Some(Self {
+            id,
+            before: LogId::default(),
+            frame: Frame::of(frame, role),
+            role,
+            key,
         })
     }
 }
 
 impl Frame {
-    fn of(frame: &[u8]) -> Self {
+    fn of(frame: &[u8], role: Role) -> Self {
+        if role != Role::Event && frame.is_empty() {
+            return Self::Nothing;
+        }
         Encoded::from_frame(frame).map_or(Self::Invalid, Self::Event)
     }
 }
@@ -104,6 +179,23 @@ impl Tick {
             last: self.last,
         };
         Epochs::assigned(self.past.iter().copied().chain([current]))
+    }
+}
+
+/// The last ID of a topic.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tip {
+    pub(super) id: LogId,
+    pub(super) is_end: bool,
+}
+
+impl Tip {
+    pub(super) fn parse(value: &Value) -> Option<Self> {
+        let mut words = bytes(value)?.split(|byte| *byte == b' ');
+        Some(Self {
+            id: log_id(words.next()?)?,
+            is_end: words.any(|word| word == b"end"),
+        })
     }
 }
 
@@ -162,6 +254,19 @@ fn pair(line: &[u8]) -> Option<(LogId, LogId)> {
     Some((log_id(&line[..space])?, log_id(&line[space + 1..])?))
 }
 
+/// Returns the role of an entry, or the key of an event of a keyed topic.
+fn role(name: &[u8], key: &[u8]) -> Option<(Role, Option<EventKey>)> {
+    let is_removal = match name {
+        b"begin" => return Some((Role::Begin, None)),
+        b"end" => return Some((Role::End, None)),
+        b"value" => false,
+        b"removal" => true,
+        _ => return None,
+    };
+    let key = str::from_utf8(key).ok()?.into();
+    Some((Role::Event, Some(EventKey { key, is_removal })))
+}
+
 fn log_id(bytes: &[u8]) -> Option<LogId> {
     LogId::parse(str::from_utf8(bytes).ok()?)
 }
@@ -184,6 +289,21 @@ mod tests {
         assert!(matches!(entry.frame, Frame::Event(_)));
         let long = Entry::parse(b"3-7 5-7").unwrap();
         assert!(matches!(long.frame, Frame::InStream));
+        for (end, frame) in [
+            (b"3-7 5-7 end \n".as_slice(), true),
+            (b"3-7 5-7 end ", false),
+        ] {
+            let entry = Entry::parse(end).unwrap();
+            assert_eq!(entry.role, Role::End);
+            assert_eq!(matches!(entry.frame, Frame::Nothing), frame);
+        }
+        let keyed = Entry::parse(b"3-7 5-7 removal the key\ndata: a\n\n").unwrap();
+        let key = keyed.key.unwrap();
+        assert_eq!((&*key.key, key.is_removal), ("the key", true));
+        assert!(Entry::parse(b"3-7 5-7 other the key\ndata: a\n\n").is_none());
+        let value = bulk("5-7 removal\ndata: a\n\n");
+        let removal = Entry::of_state(&bulk("the key"), &value).unwrap();
+        assert_eq!((removal.id, removal.key), (LogId::new(5, 7), Some(key)));
         for invalid in [b"3-7 5-7\n".as_slice(), b"3-7 5-7\nid: 8\n\n"] {
             let entry = Entry::parse(invalid).unwrap();
             assert!(matches!(entry.frame, Frame::Invalid));

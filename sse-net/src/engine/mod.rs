@@ -18,6 +18,14 @@
 //! this node are read anew, and streams that may have written a lost ID end. Their clients
 //! reconnect and receive a gap event.
 //!
+//! *Keyed topics.* The newest event of each key is in a hash, which the same script changes. A node
+//! reads it together with the topic's last ID when it begins to follow the topic, before the tick,
+//! and again when the stream does not continue where the node is.
+//!
+//! *Runs.* A start is the first entry of its stream, and the ID of that entry is the token of the
+//! lease. The script refuses events of a node that passes another token or whose lease has run out.
+//! Then any node may end the run, and nobody starts its work again.
+//!
 //! *Holes.* Each event names the one before it in its topic. A missing one is read from the
 //! stream if the mark has not passed it; otherwise clients of the topic receive a gap event.
 //!
@@ -28,6 +36,7 @@ mod catch_up;
 mod error;
 mod follower;
 mod handle;
+mod holes;
 mod keys;
 mod link;
 mod message;
@@ -35,6 +44,7 @@ mod notice;
 mod publisher;
 mod queue;
 mod reading;
+mod runs;
 mod script;
 mod sentinel;
 mod shared;
@@ -78,9 +88,14 @@ pub use snapshot::EngineSnapshot;
 /// # Limits
 ///
 /// Redis 7 or later. One hub is one slot of a cluster: more load takes more hubs. The nodes of a
-/// hub have the same settings of topics. Keyed topics, streams whose topics change, finished
-/// topics and [`Runs`](crate::Runs) are not supported; their calls return errors. Clients that
-/// lag are disconnected, also with [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
+/// hub have the same settings of topics, and create the same ones keyed. The keys of a keyed topic
+/// are one value of Redis, which a node reads at once, so keep them few enough for that.
+/// [`Runs`](crate::Runs) have their limits on each node, and are not stopped for want of subscribers.
+/// Clients that lag are disconnected, also with
+/// [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
+///
+/// The topics of a stream with a [token](crate::StreamToken) are known to the node that serves it.
+/// So the requests with one token must reach one node, or the page sends its topics again.
 #[derive(Clone)]
 #[must_use]
 pub struct Engine {
@@ -180,7 +195,8 @@ impl Engine {
 
     /// Sets the time without events after which a topic is removed from Redis. Default: 7 days.
     ///
-    /// Its events are removed, too, even if the retention has no age. A client that reconnects
+    /// Its events are removed, too, even if the retention has no age. A keyed topic with keys is
+    /// never removed. A client that reconnects
     /// after a longer time may receive a gap event for a topic in which it has missed nothing.
     pub const fn forget_after(mut self, age: Duration) -> Self {
         self.forget_after = age;

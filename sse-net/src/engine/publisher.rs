@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use redis::{Value, pipe};
+use sse_core::KeyedFull;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -120,6 +121,18 @@ async fn settle(
             "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
             code => {
                 let error = match code {
+                    "FINISHED" => EngineError::Finished,
+                    "FENCED" => EngineError::LeaseLost,
+                    "KEYED" => EngineError::Keyed,
+                    "NOTKEYED" => EngineError::NotKeyed,
+                    "FULL" => EngineError::Full(match error.details() {
+                        Some("keys") => KeyedFull::Keys {
+                            max: job.keyed.max_keys(),
+                        },
+                        _ => KeyedFull::Bytes {
+                            max: job.keyed.max_bytes(),
+                        },
+                    }),
                     "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(reason()),
                     _ => EngineError::Failed(reason()),
                 };
@@ -137,14 +150,14 @@ async fn settle(
     unsent
 }
 
-/// Resolves the outcomes of batches that may have been stored. Those with a key are sent again.
+/// Resolves the outcomes of batches that may have been stored, or sends them again.
 fn give_up(shared: &EngineShared, number: u64, reason: &str, jobs: Vec<Job>) {
     shared.report_broken(number, reason);
-    let (keyed, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.key.is_some());
+    let (repeatable, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Job::is_repeatable);
     for job in others {
         shared.fail(job, EngineError::Unconfirmed);
     }
-    shared.queue.put_back(keyed);
+    shared.queue.put_back(repeatable);
 }
 
 /// How long events are sent after the hub has been dropped.

@@ -3,30 +3,46 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use sse_core::{KeyedRetention, LogId};
 use tokio::sync::{Notify, watch};
 
 use super::WhenQueueFull;
 use super::error::EngineError;
 use crate::sync::lock;
-use crate::topic::{Outcome, PublishError, StoreError};
+use crate::topic::{Kind, Outcome, PublishError, StoreError};
 
 /// A batch of events that is published at once.
 pub(super) struct Job {
     pub(super) topic: Arc<str>,
+    pub(super) kind: Kind,
     pub(super) frames: Vec<Vec<u8>>,
     pub(super) key: Option<Box<str>>,
     /// The most events that the topic keeps; 0 for any number.
     pub(super) max_events: usize,
     /// Their age in milliseconds; 0 for any age.
     pub(super) max_age_millis: u64,
+    /// The token of the lease, if the topic is one of a run.
+    pub(super) fence: Option<LogId>,
+    /// The limits of a keyed topic.
+    pub(super) keyed: KeyedRetention,
     pub(super) outcome: watch::Sender<Option<Outcome>>,
 }
 
 impl Job {
     pub(super) fn bytes(&self) -> usize {
         let frames = self.frames.iter().map(|frame| frame.len() + OVERHEAD);
-        let key = self.key.as_ref().map_or(0, |key| key.len());
-        OVERHEAD + key + frames.sum::<usize>()
+        let once = self.key.as_ref().map_or(0, |key| key.len());
+        let key = match &self.kind {
+            Kind::Value(key) | Kind::Removal(key) => key.len(),
+            _ => 0,
+        };
+        OVERHEAD + once + key + frames.sum::<usize>()
+    }
+
+    /// Whether storing it twice is like storing it once.
+    pub(super) fn is_repeatable(&self) -> bool {
+        let is_repeatable = matches!(self.kind, Kind::End | Kind::EndLost(_) | Kind::Start(_));
+        self.key.is_some() || is_repeatable
     }
 
     pub(super) fn fail(self, error: EngineError) {
@@ -145,10 +161,13 @@ mod tests {
         let (outcome, receiver) = watch::channel(None);
         let job = Job {
             topic: "a".into(),
+            kind: Kind::Events,
             frames: vec![vec![0; len]],
             key: None,
             max_events: 0,
             max_age_millis: 0,
+            fence: None,
+            keyed: KeyedRetention::default(),
             outcome,
         };
         (job, receiver)

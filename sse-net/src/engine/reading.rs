@@ -5,7 +5,7 @@ use sse_core::LogId;
 
 use super::keys::Keys;
 use super::link::{Broken, Link};
-use super::message::{Entry, Page, id, text};
+use super::message::{Entry, Page, Tip, text};
 
 /// The events of a topic, read from its stream.
 #[derive(Debug, Default)]
@@ -14,8 +14,8 @@ pub(super) struct Reading {
     pub(super) entries: Vec<Entry>,
     /// The number of entries of other programs.
     pub(super) foreign: u64,
-    /// The ID of the topic's last event, also if it has been evicted; at least the hub's floor.
-    pub(super) tip: LogId,
+    /// The topic's last ID, also if it has been evicted; at least the hub's floor.
+    pub(super) tip: Tip,
 }
 
 /// Reads what topics have after IDs and up to `until`. Entries after that may follow.
@@ -45,11 +45,11 @@ pub(super) async fn read(
         .map(Value::extract_error)
         .collect::<Result<_, RedisError>>()?;
     let (floor, replies) = replies.split_first().ok_or_else(odd)?;
-    let floor = id(floor).unwrap_or_default();
+    let floor = Tip::parse(floor).unwrap_or_default();
     let mut readings = Vec::with_capacity(topics.len());
     for ((topic, _), replies) in topics.iter().zip(replies.chunks_exact(2)) {
         let mut reading = Reading {
-            tip: id(&replies[0]).unwrap_or(floor),
+            tip: Tip::parse(&replies[0]).unwrap_or(floor),
             ..Reading::default()
         };
         let mut page = Page::parse(&replies[1]);
@@ -72,6 +72,62 @@ pub(super) async fn read(
     }
 }
 
+impl Reading {
+    /// Whether nothing is missing after an ID.
+    pub(super) fn continues(&self, after: LogId) -> bool {
+        match self.entries.first() {
+            Some(first) => first.before <= after,
+            None => self.tip.id <= after,
+        }
+    }
+
+    /// Whether there are entries, all of them after the mark.
+    pub(super) fn begins_after(&self, mark: LogId) -> bool {
+        self.entries.first().is_some_and(|first| first.id > mark)
+    }
+}
+
+/// The newest event of each key of a topic, in the order of IDs.
+pub(super) struct State {
+    pub(super) entries: Vec<Entry>,
+    pub(super) foreign: usize,
+    /// The greatest ID of a removal that was dropped for good.
+    pub(super) dropped: LogId,
+    pub(super) tip: Tip,
+}
+
+/// Reads the newest event of each key of a topic, and its last ID, in one step.
+pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Result<State, Broken> {
+    let mut pipeline = pipe();
+    pipeline.atomic();
+    pipeline.cmd("HGET").arg(&keys.meta).arg("floor");
+    pipeline.cmd("HGET").arg(&keys.tips).arg(topic);
+    pipeline.cmd("HGET").arg(&keys.keyed).arg(topic);
+    pipeline.cmd("HGETALL").arg(keys.state(topic));
+    let replies: Vec<Value> = pipeline.query_async(&mut link.commands).await?;
+    let [floor, tip, keyed, values] = &replies[..] else {
+        return Err(odd());
+    };
+    let pairs = match values {
+        Value::Map(pairs) => &pairs[..],
+        _ => return Err(odd()),
+    };
+    let entries = pairs
+        .iter()
+        .filter_map(|(key, value)| Entry::of_state(key, value));
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_unstable_by_key(|entry| entry.id);
+    let floor = Tip::parse(floor).unwrap_or_default();
+    let tip = Tip::parse(tip).unwrap_or(floor);
+    Ok(State {
+        foreign: pairs.len() - entries.len(),
+        entries,
+        // Its first words are those of a last ID.
+        dropped: Tip::parse(keyed).unwrap_or(tip).id,
+        tip,
+    })
+}
+
 /// Returns the topics with events since a time in milliseconds.
 pub(super) async fn changed_since(
     link: &mut Link,
@@ -91,14 +147,14 @@ pub(super) async fn tips(
     link: &mut Link,
     keys: &Keys,
     topics: &[&str],
-) -> Result<Vec<Option<LogId>>, Broken> {
+) -> Result<Vec<Option<Tip>>, Broken> {
     let mut tips = Vec::with_capacity(topics.len());
     for part in topics.chunks(NAMES) {
         let mut cmd = cmd("HMGET");
         cmd.arg(&keys.tips).arg(part);
         match link.call(&cmd).await? {
             Value::Array(values) if values.len() == part.len() => {
-                tips.extend(values.iter().map(id));
+                tips.extend(values.iter().map(Tip::parse));
             }
             _ => return Err(odd()),
         }

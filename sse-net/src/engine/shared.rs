@@ -1,7 +1,8 @@
 //! What the handle of an engine and its tasks share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -36,19 +37,20 @@ pub(super) struct EngineShared {
     on_notice: Option<Arc<OnNotice>>,
     pub(super) requested: AtomicU64,
     pub(super) looked: watch::Sender<u64>,
+    /// What is called when the run of a topic is to be stopped.
+    stops: Mutex<HashMap<Arc<str>, Weak<Notify>>>,
     is_ready: AtomicBool,
     ticked: Mutex<Instant>,
 }
 
 impl EngineShared {
     pub(super) fn new(engine: &Engine) -> Self {
-        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(MAX_AGE);
         Self {
             address: engine.address.clone(),
             keys: Arc::new(Keys::new(&engine.hub)),
             ages: Ages {
-                key_millis: millis(engine.key_age).clamp(1, MAX_AGE),
-                forget_millis: millis(engine.forget_after).min(MAX_AGE),
+                key_millis: millis(engine.key_age).max(1),
+                forget_millis: millis(engine.forget_after),
             },
             max_wait: engine.max_wait,
             queue: Queue::new(engine.queue_bytes, engine.when_full),
@@ -60,6 +62,7 @@ impl EngineShared {
             on_notice: engine.on_notice.clone(),
             requested: AtomicU64::new(0),
             looked: watch::Sender::new(0),
+            stops: Mutex::default(),
             is_ready: AtomicBool::new(false),
             ticked: Mutex::new(Instant::now()),
         }
@@ -116,6 +119,22 @@ impl EngineShared {
         *self.looked.borrow() < self.requested.load(Ordering::Relaxed)
     }
 
+    pub(super) fn watch_stop(&self, topic: &Arc<str>, stop: &Arc<Notify>) {
+        let mut stops = lock(&self.stops);
+        if stops.len() == stops.capacity() {
+            stops.retain(|_, stop| stop.strong_count() > 0);
+        }
+        stops.insert(Arc::clone(topic), Arc::downgrade(stop));
+    }
+
+    /// Stops the run of a topic, if it is one of this node.
+    pub(super) fn note_stop(&self, topic: &str) {
+        let stop = lock(&self.stops).get(topic).and_then(Weak::upgrade);
+        if let Some(stop) = stop {
+            stop.notify_one();
+        }
+    }
+
     /// Returns whether the node was ready before.
     pub(super) fn set_ready(&self, is_ready: bool) -> bool {
         self.is_ready.swap(is_ready, Ordering::Relaxed)
@@ -136,6 +155,11 @@ impl EngineShared {
             ..self.counters.snapshot()
         }
     }
+}
+
+/// Returns an age in milliseconds, with which a script can compute.
+pub(super) fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).map_or(MAX_AGE, |millis| millis.min(MAX_AGE))
 }
 
 /// The longest age in milliseconds that a script computes with: some 30,000 years.

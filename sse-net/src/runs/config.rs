@@ -35,6 +35,7 @@ pub struct RunsConfig {
     pub(super) keep: Duration,
     pub(super) remember: Duration,
     pub(super) stop_unfollowed: Option<Duration>,
+    pub(super) lease: Duration,
     pub(super) end_event: Arc<EndEvent>,
 }
 
@@ -53,6 +54,7 @@ impl Default for RunsConfig {
             keep: Duration::from_secs(600),
             remember: Duration::from_secs(24 * 3600),
             stop_unfollowed: None,
+            lease: Duration::from_secs(15),
             end_event: Arc::new(end_event),
         }
         .topics(Retention::events(usize::MAX))
@@ -124,9 +126,20 @@ impl RunsConfig {
 
     /// Stops a run that has had no subscriber for this time.
     ///
-    /// Default: never. The time begins with the run, so a client has to follow within it.
+    /// Default: never. The time begins with the run, so a client has to follow within it. With an
+    /// [engine](crate::Hub::connect) it has no effect, because clients may follow on other nodes.
     pub fn stop_unfollowed(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.stop_unfollowed = time.into();
+        self
+    }
+
+    /// The time for which a run belongs to its node, in a hub with an engine.
+    ///
+    /// Default: 15 seconds, and at least 100 ms. The node renews the lease three times as often.
+    /// When it does not, or is away from the engine for longer, any node ends the run with
+    /// [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its work is not started again.
+    pub fn lease(mut self, time: Duration) -> Self {
+        self.lease = time.max(Duration::from_millis(100));
         self
     }
 

@@ -21,7 +21,7 @@ pub enum RunEnd<'a> {
     /// The run had no subscriber for [`stop_unfollowed`](crate::RunsConfig::stop_unfollowed).
     Unfollowed,
     /// The runtime or the process ended during the run. In the second case, a later process found
-    /// the run in its journal.
+    /// the run in its journal, or another node found that its lease had run out.
     Interrupted,
 }
 
@@ -53,8 +53,6 @@ pub enum StartError {
     },
     /// The hub has its maximum number of topics.
     Hub(TooManyTopics),
-    /// The hub has an engine, which does not support runs.
-    NotOverEngine,
 }
 
 impl fmt::Display for StartError {
@@ -79,10 +77,6 @@ impl fmt::Display for StartError {
                 f,
                 "the key of the run has {len} bytes, and {max} are allowed; use a hash of it, or \
                  raise `max_key`"
-            ),
-            Self::NotOverEngine => f.write_str(
-                "the hub of the runs has an engine, which does not support runs; give them a hub \
-                 without an engine",
             ),
             Self::Hub(full) => full.fmt(f),
         }
@@ -118,25 +112,29 @@ pub enum RunNotFound {
     Expired,
     /// There was no such run, or its key is not remembered any more.
     Unknown,
+    /// The hub has no room for the topic of another node's run.
+    Hub(TooManyTopics),
 }
 
 impl fmt::Display for RunNotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "the run has ended and its events have expired",
-            Self::Unknown => "there is no run of this key",
-        })
+        match self {
+            Self::Expired => f.write_str("the run has ended and its events have expired"),
+            Self::Unknown => f.write_str("there is no run of this key"),
+            Self::Hub(full) => full.fmt(f),
+        }
     }
 }
 
 impl error::Error for RunNotFound {}
 
 impl From<RunNotFound> for Rejection {
-    /// Returns 410 for a run that has expired, and 404 for an unknown one.
+    /// Returns 410 for a run that has expired, 404 for an unknown one, and 503 otherwise.
     fn from(error: RunNotFound) -> Self {
         let status = match error {
             RunNotFound::Expired => 410,
             RunNotFound::Unknown => 404,
+            RunNotFound::Hub(_) => return Self::UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

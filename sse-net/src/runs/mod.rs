@@ -10,9 +10,13 @@
 //!      │                                       │
 //!      └────────── followed from any ID ───────┘
 //! ```
+//!
+//! In a hub with an engine, a run belongs to the node that started it, for as long as that renews
+//! a lease. The engine refuses events of a node that does not hold it.
 
 mod config;
 mod end;
+mod lease;
 mod registry;
 mod run;
 mod state;

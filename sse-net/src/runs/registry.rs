@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::{fmt, mem};
 
+use sse_core::Event;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::config::RunsConfig;
 use super::end::{RunEnd, RunNotFound, StartError};
+use super::lease::{NoLease, hold};
 use super::run::Run;
 use super::state::{Entry, RunsSnapshot, State};
 use super::task::{Task, unfollowed};
@@ -57,7 +59,7 @@ use crate::unwind::{Panicked, catch, catch_async};
 pub struct Runs(Arc<Registry>);
 
 pub(super) struct Registry {
-    hub: Hub,
+    pub(super) hub: Hub,
     pub(super) config: RunsConfig,
     state: Mutex<State>,
 }
@@ -82,7 +84,10 @@ impl Runs {
     /// ```
     #[must_use]
     pub fn new(hub: Hub, config: RunsConfig) -> Self {
-        let topics = hub.with_prefix(&config.name_prefix);
+        let topics = match hub.has_engine() {
+            true => Vec::new(), // They belong to other nodes.
+            false => hub.with_prefix(&config.name_prefix),
+        };
         let registry = Registry {
             hub,
             config,
@@ -91,7 +96,9 @@ impl Runs {
         for topic in topics {
             registry.restore(topic);
         }
-        Self(Arc::new(registry))
+        let registry = Arc::new(registry);
+        registry.watch_leases();
+        Self(registry)
     }
 
     /// Starts a run, or returns the running or kept run of this key.
@@ -99,6 +106,11 @@ impl Runs {
     /// `work` receives the run, publishes into it and may finish it with a last event. It is
     /// called in a new task, and only once if several tasks start the same key at once. If it
     /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event).
+    ///
+    /// In a hub with an engine, `work` is called once over all nodes, after the engine has given
+    /// this node a lease. If another node has the run, the returned one is followed like it. The
+    /// limits of the settings are each node's. If the engine refuses the start, the run ends with
+    /// [`RunEnd::Interrupted`].
     ///
     /// # Errors
     ///
@@ -117,6 +129,7 @@ impl Runs {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let runtime = Handle::current();
+        self.0.watch_leases();
         let stop = Arc::new(Notify::new());
         let run = match self.0.enter(key.as_ref(), &stop)? {
             Entered::Found(run) => return Ok(run),
@@ -127,11 +140,18 @@ impl Runs {
             let work = catch_async("the work of a run", async {
                 work(worked.clone()).await.map_err(Into::into)
             });
-            let after = task.registry.config.stop_unfollowed;
+            let lease = match task.registry.lease(&worked, &stop).await {
+                Ok(lease) => lease,
+                Err(NoLease::Elsewhere) => return task.leave(),
+                Err(NoLease::Refused) => return task.end(&RunEnd::Interrupted),
+            };
+            let config = &task.registry.config;
+            let after = config.stop_unfollowed.filter(|_| lease.is_none());
             tokio::select! {
                 biased;
                 () = stop.notified() => task.end(&RunEnd::Stopped),
                 () = unfollowed(&worked, after) => task.end(&RunEnd::Unfollowed),
+                () = hold(lease.as_ref(), &stop) => task.end(&RunEnd::Interrupted),
                 done = work => match done {
                     Ok(Ok(())) => task.end(&RunEnd::Completed),
                     Ok(Err(error)) => task.end(&RunEnd::Failed(&*error)),
@@ -142,31 +162,43 @@ impl Runs {
         Ok(run)
     }
 
-    /// Returns the running or kept run of this key.
+    /// Returns the running or kept run of this key. With an engine, this finds only runs that this
+    /// node started; see [`find`](Self::find).
     ///
     /// # Errors
     ///
     /// [`RunNotFound`] if there is none. It converts into a [`Rejection`](crate::Rejection).
     pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunNotFound> {
-        self.0
-            .with_current(|state, _| match state.runs.get(key.as_ref()) {
-                Some(Entry::Running(run, _) | Entry::Kept(run)) => Ok(run.clone()),
-                Some(Entry::Expired) => Err(RunNotFound::Expired),
-                None => Err(RunNotFound::Unknown),
-            })
+        self.0.get(key.as_ref())
+    }
+
+    /// Returns the running or kept run of this key, on any node of a hub with an engine.
+    ///
+    /// Without an engine, this is [`get`](Self::get). Only the run's work publishes into it: the
+    /// engine does not refuse events of other nodes. Waits for as long as the engine is away, so
+    /// set a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), and [`RunNotFound::Hub`] if the hub has no room for the topic.
+    pub async fn find(&self, key: impl AsRef<str>) -> Result<Run, RunNotFound> {
+        self.0.find(key.as_ref()).await
+    }
+
+    /// Stops the run of this key on any node of a hub with an engine.
+    ///
+    /// Without an engine, this is [`stop`](Self::stop). Resolves to `false` if none is running.
+    /// The run is notified at once, and reads at each renewal of its lease that it is stopped.
+    pub async fn stop_anywhere(&self, key: impl AsRef<str>) -> bool {
+        self.0.stop_anywhere(key.as_ref()).await
     }
 
     /// Stops the run of this key: its work is dropped where it waits.
     ///
-    /// Returns `false` if none is running. Work that never waits is not stopped.
+    /// Returns `false` if none is running. Work that never waits is not stopped. With an engine,
+    /// this stops runs of this node only; see [`stop_anywhere`](Self::stop_anywhere).
     pub fn stop(&self, key: impl AsRef<str>) -> bool {
-        match self.0.lock().runs.get(key.as_ref()) {
-            Some(Entry::Running(_, stop)) => {
-                stop.notify_one();
-                true
-            }
-            _ => false,
-        }
+        self.0.stop(key.as_ref())
     }
 
     /// Returns the counters.
@@ -192,7 +224,7 @@ enum Entered {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
@@ -205,6 +237,29 @@ impl Registry {
         drop(state);
         drop(expired);
         found
+    }
+
+    pub(super) fn get(&self, key: &str) -> Result<Run, RunNotFound> {
+        self.with_current(|state, _| match state.runs.get(key) {
+            Some(Entry::Running(run, _) | Entry::Kept(run)) => Ok(run.clone()),
+            Some(Entry::Expired) => Err(RunNotFound::Expired),
+            None => Err(RunNotFound::Unknown),
+        })
+    }
+
+    pub(super) fn stop(&self, key: &str) -> bool {
+        match self.lock().runs.get(key) {
+            Some(Entry::Running(_, stop)) => {
+                stop.notify_one();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the name of a run's topic.
+    pub(super) fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.config.name_prefix)
     }
 
     /// Finds the run of `key`, or adds one.
@@ -230,9 +285,6 @@ impl Registry {
             return Ok(Entered::Found(run.clone()));
         }
         let config = &self.config;
-        if self.hub.has_engine() {
-            return Err(StartError::NotOverEngine);
-        }
         if key.len() > config.max_key {
             let (len, max) = (key.len(), config.max_key);
             return Err(StartError::KeyTooLong { len, max });
@@ -253,8 +305,8 @@ impl Registry {
         {
             return Err(StartError::TooManyOfPrefix { max });
         }
-        let name = format!("{}{key}", config.name_prefix);
-        let topic = self.hub.topic_with(&name, &config.topic)?;
+        let topic = self.hub.topic_with(&self.name(key), &config.topic)?;
+        topic.shared().begin_start();
         let run = Run {
             key: key.into(),
             topic,
@@ -276,6 +328,23 @@ impl Registry {
     pub(super) fn end(&self, run: &Run, end: &RunEnd<'_>) {
         self.finish(&run.topic, end);
         let mut state = self.lock();
+        self.count_end(&mut state, run);
+        state.count(end);
+        state.keep(run.clone());
+    }
+
+    /// Removes a run that another node has.
+    pub(super) fn leave(&self, run: &Run) {
+        let mut state = self.lock();
+        self.count_end(&mut state, run);
+        state.counts.started -= 1;
+        state.counts.found += 1;
+        let removed = state.runs.remove(&run.key);
+        drop(state);
+        drop(removed);
+    }
+
+    fn count_end(&self, state: &mut State, run: &Run) {
         state.counts.running -= 1;
         if let Some((prefix, _)) = self.config.prefix(&run.key)
             && let Some(count) = state.of_prefix.get_mut(prefix)
@@ -285,16 +354,18 @@ impl Registry {
                 state.of_prefix.remove(prefix);
             }
         }
-        state.count(end);
-        state.keep(run.clone());
+    }
+
+    /// Returns the last event of a run.
+    pub(super) fn end_event(&self, end: &RunEnd<'_>) -> Option<Event<'static>> {
+        catch("the end event of a run", || (self.config.end_event)(end)).unwrap_or_default()
     }
 
     fn finish(&self, topic: &Topic, end: &RunEnd<'_>) {
         if topic.is_finished() {
             return;
         }
-        let event = catch("the end event of a run", || (self.config.end_event)(end));
-        let finished = topic.finish(event.unwrap_or_default().as_ref());
+        let finished = topic.finish(self.end_event(end).as_ref());
         if finished.is_err() {
             // The event is too large.
             let _ = topic.finish(None);

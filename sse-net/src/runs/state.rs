@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) counts: RunsSnapshot,
     /// Whether a task waits for the next run to expire.
     pub(super) is_swept: bool,
+    /// Whether a task ends runs whose leases have run out.
+    pub(super) is_watched: bool,
 }
 
 pub(super) enum Entry {

@@ -34,6 +34,15 @@ impl Task {
     }
 }
 
+impl Task {
+    /// Leaves a run that another node has.
+    pub(super) fn leave(mut self) {
+        if let Some(run) = self.run.take() {
+            self.registry.leave(&run);
+        }
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {

@@ -34,9 +34,6 @@ impl Choice {
             None if is_switched => return Err(FollowError::StandsAlone),
             // Its clients are judged by the IDs that they have received.
             Some(hub) if chosen[0].shared.has_engine() => {
-                if is_switched {
-                    return Err(FollowError::NotOverEngine);
-                }
                 return Self::of_hub(Arc::clone(hub), chosen);
             }
             _ if chosen.len() == 1 && !is_switched => return Ok(Self::One(chosen.swap_remove(0))),
@@ -83,8 +80,6 @@ pub enum FollowError {
     DifferentHubs,
     /// There is no topic.
     NoTopic,
-    /// The topics of the stream change, which a hub with an engine does not support.
-    NotOverEngine,
     /// The topics of the stream change, and one does not belong to a hub.
     StandsAlone,
     /// The hub allows fewer topics in one stream.
@@ -114,10 +109,6 @@ impl fmt::Display for FollowError {
                  topics of one hub, or use a stream for each hub",
             ),
             Self::NoTopic => f.write_str("there is no topic to follow; name at least one"),
-            Self::NotOverEngine => f.write_str(
-                "the hub has an engine, which does not support streams whose topics change; \
-                 follow all topics from the beginning",
-            ),
             Self::StandsAlone => f.write_str(
                 "the topic stands alone, and a stream whose topics change needs topics of a hub; \
                  create it with `Hub::topic`",

@@ -243,6 +243,10 @@ impl JointReader {
         for followed in &mut self.several.topics {
             followed.from = LogId::default();
         }
+        let position = self.several.position;
+        if let Some(view) = &mut self.several.view {
+            view.fall_back(position);
+        }
         self.lagged = 0;
         Lagged {
             begin: self.lagged().lock().log.begin(),

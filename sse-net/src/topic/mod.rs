@@ -29,6 +29,8 @@ pub(crate) use clock::now;
 pub(crate) use clock::simulated;
 pub use handle::Topic;
 pub(crate) use hub::HubShared;
+#[cfg(feature = "redis")]
+pub(crate) use hub::followed::Followed;
 pub use hub::{Hub, TooManyTopics};
 pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
 pub use keyed::KeyedTopicError;
@@ -39,8 +41,8 @@ pub use published::{PublishError, Published};
 pub(crate) use reader::Reader;
 pub(crate) use several::{Missed, ReaderPlace, Several, next_batch};
 #[cfg(feature = "redis")]
-pub(crate) use source::{Engine, Outgoing};
-pub(crate) use source::{News, Source, Storage};
+pub(crate) use source::{Asking, Engine, Kind, Outgoing};
+pub(crate) use source::{FoundRun, Lease, News, RunStart, Source, Storage};
 pub(crate) use state::{End, Shared};
 #[cfg(feature = "redis")]
 pub(crate) use stored::Outcome;

@@ -75,7 +75,7 @@ impl Topic {
         start: Start,
     ) -> (MutexGuard<'_, State>, Found) {
         if let Some(hub) = self.hub() {
-            return self.find_judged(hub.order().judge(asked), start);
+            return self.shared.find_judged(hub.order().judge(asked), start);
         }
         let mut state = self.lock();
         let evicted = state.log.evict(now());
@@ -89,41 +89,6 @@ impl Topic {
             cursor,
             position: None,
             joining: None,
-            _evicted: evicted,
-        };
-        (state, found)
-    }
-
-    /// Locks a topic of a hub that has judged the client's ID, like [`find`](Self::find).
-    pub(super) fn find_judged(
-        &self,
-        judged: Judged,
-        start: Start,
-    ) -> (MutexGuard<'_, State>, Found) {
-        let mut state = self.lock();
-        let evicted = state.log.evict(now());
-        let unknown_id = self.shared.config.unknown_id;
-        let log = &state.log;
-        let (resume, position, joining) = match log {
-            TopicLog::Ordinary(log) => {
-                let (resume, position) = judged.find(log, start, unknown_id);
-                (resume, position, None)
-            }
-            TopicLog::Keyed(keyed) => {
-                let (resume, position) = judged.find_keyed(keyed);
-                let since = match resume {
-                    Resume::Resumed => Since::default(),
-                    _ => log.since(),
-                };
-                let until = log.end();
-                (resume, position, Some(Joining { since, until }))
-            }
-        };
-        let found = Found {
-            resume,
-            cursor: log.after(position),
-            position: Some(position),
-            joining,
             _evicted: evicted,
         };
         (state, found)
@@ -168,6 +133,41 @@ pub(super) fn encode_position(
 }
 
 impl Shared {
+    /// Locks a topic of a hub that has judged the client's ID, like [`Topic::find`].
+    pub(super) fn find_judged(
+        &self,
+        judged: Judged,
+        start: Start,
+    ) -> (MutexGuard<'_, State>, Found) {
+        let mut state = self.lock();
+        let evicted = state.log.evict(now());
+        let unknown_id = self.config.unknown_id;
+        let log = &state.log;
+        let (resume, position, joining) = match log {
+            TopicLog::Ordinary(log) => {
+                let (resume, position) = judged.find(log, start, unknown_id);
+                (resume, position, None)
+            }
+            TopicLog::Keyed(keyed) => {
+                let (resume, position) = judged.find_keyed(keyed);
+                let since = match resume {
+                    Resume::Resumed => Since::default(),
+                    _ => log.since(),
+                };
+                let until = log.end();
+                (resume, position, Some(Joining { since, until }))
+            }
+        };
+        let found = Found {
+            resume,
+            cursor: log.after(position),
+            position: Some(position),
+            joining,
+            _evicted: evicted,
+        };
+        (state, found)
+    }
+
     /// Encodes the event that reports a gap: with the last event ID that the client sent, the
     /// ID of the event at `cursor`, with which it continues, and whether it begins anew.
     pub(crate) fn gap_event(&self, asked: Option<&EventId<'_>>, cursor: Cursor) -> Vec<u8> {

@@ -8,8 +8,9 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::Order;
 use super::published::{PublishError, Published};
-use super::source::{Engine, Outgoing, Storage};
+use super::source::{Engine, Kind, Outgoing, RunStart, Storage};
 use super::state::State;
+use super::stored::StoreError;
 use super::waiters::Wakers;
 use crate::sync::{Arc, MutexGuard};
 
@@ -45,7 +46,7 @@ impl Topic {
         if let Some(storage) = self.storage()
             && let Some(engine) = storage.engine()
         {
-            return self.send(storage, engine, events, None);
+            return self.send((storage, engine), Kind::Events, events, None);
         }
         let large = self.encode_large(events)?;
         let now = now();
@@ -72,17 +73,25 @@ impl Topic {
         }
         let typed = self.typed(slice::from_ref(event));
         let events = typed.as_deref().unwrap_or(slice::from_ref(event));
-        self.send(storage, engine, events, Some(key.into()))
+        self.send((storage, engine), Kind::Events, events, Some(key.into()))
     }
 
     /// Hands events to an engine, which assigns their IDs.
-    fn send(
+    pub(super) fn send(
         &self,
-        storage: &Arc<dyn Storage>,
-        engine: &dyn Engine,
+        (storage, engine): (&Arc<dyn Storage>, &dyn Engine),
+        kind: Kind,
         events: &[Event<'_>],
         key: Option<Box<str>>,
     ) -> Result<Published, PublishError> {
+        if self.is_finished() {
+            return Err(PublishError::Finished);
+        }
+        match (&kind, self.shared.is_keyed()) {
+            (Kind::Events, true) => return Err(PublishError::Keyed),
+            (Kind::Value(_) | Kind::Removal(_), false) => return Err(PublishError::NotKeyed),
+            _ => {}
+        }
         if events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
         }
@@ -96,8 +105,10 @@ impl Topic {
         });
         let outgoing = Outgoing {
             topic: Arc::clone(&self.shared),
+            kind,
             frames: frames.collect::<Result<_, _>>()?,
             key,
+            fence: self.fence(),
         };
         Ok(Published {
             id: None,
@@ -115,6 +126,10 @@ impl Topic {
     /// Browsers reconnect after that, and get 204 once they have seen everything, which stops
     /// them. Finishing a finished topic changes nothing. A topic of a hub with a journal is still
     /// finished after a restart.
+    ///
+    /// With an engine, the end is queued like an event, and sent again if the connection breaks.
+    /// The topic is finished on every node then, and the engine refuses later events: their
+    /// [`Published::stored`] returns an error. It remains so until the engine forgets the topic.
     ///
     /// ```
     /// use sse_core::{Event, EventType};
@@ -135,11 +150,19 @@ impl Topic {
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
-        if self.shared.has_engine() {
-            return Err(PublishError::NotOverEngine);
+        if !events.is_empty() && self.shared.is_keyed() {
+            return Err(PublishError::Keyed);
         }
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
+        if let Some(storage) = self.storage()
+            && let Some(engine) = storage.engine()
+        {
+            return match self.send((storage, engine), Kind::End, events, None) {
+                Ok(_) | Err(PublishError::Finished) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
         let large = self.encode_large(events)?;
         let now = now();
         match self.enter(events.len(), now, true) {
@@ -150,6 +173,62 @@ impl Topic {
             Err(PublishError::Finished) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn fence(&self) -> Option<LogId> {
+        self.shared.lock_packed().rare.as_ref()?.fence
+    }
+
+    /// Starts the run of this topic in the engine. If this node has it, this resolves to the token
+    /// of its lease, without which the engine refuses events of this node from then on.
+    pub(crate) async fn start_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
+        let started = self.ask_for_run(start).await;
+        if let Some(hub) = self.hub() {
+            hub.read_again(&self.shared);
+            hub.ready(slice::from_ref(self), None).await;
+        }
+        started
+    }
+
+    async fn ask_for_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
+        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
+            return Ok(None);
+        };
+        let outgoing = Outgoing {
+            topic: Arc::clone(&self.shared),
+            kind: Kind::Start(start),
+            frames: Vec::new(),
+            key: None,
+            fence: None,
+        };
+        let outcome = engine.publish(outgoing);
+        let mut outcome = outcome.map_err(|error| StoreError::new(error, false))?;
+        let closed = || StoreError::new(PublishError::NoEngine, true);
+        let stored = outcome.wait_for(Option::is_some).await;
+        let stored = stored.map_err(|_| closed())?.clone();
+        let token = stored.ok_or_else(closed)??;
+        if token == LogId::default() {
+            return Ok(None);
+        }
+        self.lock().rare.get_or_insert_default().fence = Some(token);
+        Ok(Some(token))
+    }
+
+    /// Ends a run whose lease with this token has run out.
+    pub(crate) fn end_lost(
+        &self,
+        token: LogId,
+        event: Option<&Event<'_>>,
+    ) -> Result<(), PublishError> {
+        let Some((storage, engine)) = self
+            .storage()
+            .and_then(|storage| Some((storage, storage.engine()?)))
+        else {
+            return Err(PublishError::NoEngine);
+        };
+        let events = event.map_or(&[][..], slice::from_ref);
+        self.send((storage, engine), Kind::EndLost(token), events, None)?;
+        Ok(())
     }
 
     /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them. With

@@ -81,8 +81,6 @@ pub enum PublishError {
     QueueFull,
     /// The hub has no engine, which would remember the key.
     NoEngine,
-    /// Hubs with an engine do not support this: finishing or removing a topic.
-    NotOverEngine,
     /// The event is longer than the topic's [`max_event`](crate::TopicConfig::max_event).
     TooLarge {
         /// The length of the encoded event in bytes, with the longest possible ID.
@@ -122,10 +120,6 @@ impl fmt::Display for PublishError {
             Self::NoEngine => f.write_str(
                 "the topic has no engine, which would remember the key; publish without one, or \
                  connect the hub to an engine",
-            ),
-            Self::NotOverEngine => f.write_str(
-                "the hub has an engine, and topics with an engine cannot be finished or removed; \
-                 publish a last event of a type of your own",
             ),
             Self::TooLarge { len, max } => write!(
                 f,

@@ -71,7 +71,7 @@ impl Followed {
     }
 
     fn locate(topic: Topic, judged: Judged, start: Start) -> Self {
-        let (state, found) = topic.find_judged(judged, start);
+        let (state, found) = topic.shared.find_judged(judged, start);
         drop(state);
         let (from, resume) = (found.position.unwrap_or_default(), found.resume);
         let joining = found.joining;

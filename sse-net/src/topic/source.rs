@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::time::Duration;
 
 use sse_core::{Epoch, LogId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::clock::now;
 use super::hub::HubCore;
@@ -45,11 +46,55 @@ pub(crate) trait Engine: Send + Sync {
     /// [`looks`](Self::looks) reaches once there has been one.
     fn request_look(&self) -> u64;
 
+    /// Calls `stop` when the run of this topic is stopped on any node.
+    fn watch_stop(&self, topic: &Arc<str>, stop: &Arc<Notify>);
+
+    /// Renews the lease of a run.
+    fn renew_lease(&self, topic: &str, token: LogId) -> Asking<'_, Lease>;
+
+    /// Stops the run of a topic on any node, and resolves to `false` if none is running.
+    fn stop_run(&self, topic: &str) -> Asking<'_, bool>;
+
+    /// Finds the run of a topic on any node.
+    fn find_run(&self, topic: &str) -> Asking<'_, FoundRun>;
+
+    /// Returns some topics of runs whose lease has run out, each with the token.
+    fn lost_runs(&self) -> Asking<'_, Vec<(String, LogId)>>;
+
     /// Returns a counter of looks; it changes when topics have been read, too.
     fn looks(&self) -> watch::Receiver<u64>;
 
     /// Returns how long an answer waits for the engine.
     fn max_wait(&self) -> Duration;
+}
+
+/// A question to an engine, which waits for as long as the engine is away.
+pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The lease of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only an engine creates it")
+)]
+pub(crate) enum Lease {
+    Held,
+    /// It is held, and the run is to be stopped.
+    Stopped,
+    Lost,
+}
+
+/// A run that was looked for on all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only an engine creates it")
+)]
+pub(crate) enum FoundRun {
+    /// It is running or kept.
+    Present,
+    Expired,
+    Unknown,
 }
 
 /// A batch of events on its way to an engine.
@@ -59,9 +104,39 @@ pub(crate) trait Engine: Send + Sync {
 )]
 pub(crate) struct Outgoing {
     pub(crate) topic: Arc<Shared>,
+    pub(crate) kind: Kind,
     pub(crate) frames: Vec<Vec<u8>>,
     /// A key under which the batch is stored once.
     pub(crate) key: Option<Box<str>>,
+    /// The token of the lease, if the topic is one of a run of this node.
+    pub(crate) fence: Option<LogId>,
+}
+
+/// What a batch does to its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Appends events.
+    Events,
+    /// Ends the topic, after an event if there is one.
+    End,
+    /// Appends the newest event of a key.
+    Value(Box<str>),
+    /// Starts a run, unless one of this topic is running or kept.
+    Start(RunStart),
+    /// Ends a run whose lease with this token has run out, with an event if there is one.
+    EndLost(LogId),
+    /// Appends the removal of a key, if it has a value.
+    Removal(Box<str>),
+}
+
+/// The start of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunStart {
+    /// Distinguishes this start from those of other nodes.
+    pub(crate) owner: u64,
+    pub(crate) lease: Duration,
+    pub(crate) keep: Duration,
+    pub(crate) remember: Duration,
 }
 
 /// What a storage reads from.

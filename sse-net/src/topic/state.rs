@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+use sse_core::KeyedRetention;
 use sse_core::{Cursor, LogId, Retention};
 use tokio::runtime::Handle;
 
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     meter: Arc<Meter>,
     /// Whether the topic has been read from the engine. `None` without an engine.
     is_read: Option<AtomicBool>,
+    /// Whether a run is being started, after which the topic is read anew.
+    is_starting: AtomicBool,
 }
 
 impl Shared {
@@ -76,6 +80,7 @@ impl Shared {
             }),
             name,
             is_read,
+            is_starting: AtomicBool::new(false),
         })
     }
 
@@ -90,6 +95,11 @@ impl Shared {
 
     pub(crate) fn retention(&self) -> Retention {
         self.config.retention
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn keyed_retention(&self) -> KeyedRetention {
+        self.config.keyed
     }
 
     /// Returns `true` if the topic may have events after this position. It may err only on that
@@ -116,7 +126,23 @@ impl Shared {
     /// Returns `true` unless the topic is still to be read from the engine.
     pub(crate) fn is_read(&self) -> bool {
         let is_read = self.is_read.as_ref();
-        is_read.is_none_or(|is_read| is_read.load(Ordering::Acquire))
+        is_read.is_none_or(|is_read| {
+            is_read.load(Ordering::Acquire) && !self.is_starting.load(Ordering::Acquire)
+        })
+    }
+
+    /// Notes that a run is being started, of which the engine knows first. Until
+    /// [`end_start`](Self::end_start) the topic counts as not read.
+    pub(crate) fn begin_start(&self) {
+        self.is_starting.store(true, Ordering::Release);
+    }
+
+    /// Notes that the start has ended, and that the topic is to be read.
+    pub(super) fn end_start(&self) {
+        if let Some(is_read) = &self.is_read {
+            is_read.store(false, Ordering::Release);
+        }
+        self.is_starting.store(false, Ordering::Release);
     }
 
     /// Notes that the topic has been read from the engine. The mark moves after this.

@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use sse_core::LogId;
 use tokio::runtime::Handle;
 
 use super::handle::Topic;
@@ -116,6 +117,8 @@ impl Drop for Watcher<'_> {
 pub(super) struct Rare {
     /// The wakers of tasks in `watched` and `unwatched`.
     watchers: Waiters,
+    /// The token of the lease, if the topic is one of a run of this node.
+    pub(super) fence: Option<LogId>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
 }

@@ -4,16 +4,15 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sse_core::{Decoded, LogId};
+use sse_core::Decoded;
 #[cfg(feature = "http")]
 use sse_net::Responder;
 use sse_net::testing::RawClient;
 use sse_net::{
-    Engine, EngineError, EngineNotice, Event, EventId, Hub, HubConfig, KeyedTopicError,
-    PublishError, Retention, Runs, RunsConfig, Start, StartError, StreamToken, Subscription,
-    Transport,
+    Engine, EngineError, EngineNotice, Event, EventId, Hub, HubConfig, PublishError, Retention,
+    Start, Subscription, Transport,
 };
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::duplex;
 use tokio::time::{sleep, timeout};
 
 use crate::common::config;
@@ -21,19 +20,6 @@ use crate::common::config;
 use crate::common::http;
 use crate::node::Node;
 use crate::server::Redis;
-
-fn follow(node: &Node) -> RawClient<DuplexStream> {
-    let (ours, theirs) = duplex(1 << 20);
-    node.net.accept(Transport::new(theirs));
-    RawClient::new(ours)
-}
-
-async fn publish(node: &Node, topic: &str, data: &str) -> LogId {
-    let topic = node.hub.topic(topic).unwrap();
-    let published = topic.publish(&Event::new().data(data)).unwrap();
-    assert_eq!(published.id(), None);
-    published.stored().await.unwrap()
-}
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
@@ -43,7 +29,7 @@ async fn what_one_node_publishes_reaches_the_clients_of_the_other() {
         Node::connect(&redis.url()).await,
         Node::connect(&redis.url()).await,
     ];
-    let mut client = follow(&b);
+    let mut client = b.client();
     assert_eq!(client.get("/news,inbox").await.unwrap().status(), 200);
     let mut ids = Vec::new();
     let long = "x".repeat(100_000);
@@ -53,7 +39,7 @@ async fn what_one_node_publishes_reaches_the_clients_of_the_other() {
         ("other", "not this"),
         ("news", "two"),
     ] {
-        ids.push(publish(&a, topic, data).await);
+        ids.push(a.publish(topic, data).await);
     }
     assert!(ids.is_sorted());
     for (data, id) in [("one", ids[0]), (&*long, ids[1]), ("two", ids[3])] {
@@ -64,7 +50,7 @@ async fn what_one_node_publishes_reaches_the_clients_of_the_other() {
         );
     }
     // It resumes on the other node, which has not heard of one of the topics.
-    let mut client = follow(&a);
+    let mut client = a.client();
     client
         .resume("/news,inbox,other", &ids[0].to_string())
         .await
@@ -93,16 +79,16 @@ async fn a_client_resumes_with_an_id_of_which_the_node_has_not_heard() {
         Node::connect(&redis.url()).await,
         Node::connect(&redis.url()).await,
     ];
-    publish(&a, "news", "one").await;
-    let mut client = follow(&b);
+    a.publish("news", "one").await;
+    let mut client = b.client();
     client.get("/news").await.unwrap();
     for number in 0..20 {
         // The other node does not follow this topic, so it has not heard of the ID.
-        let seen = publish(&a, "elsewhere", "hey").await;
-        let mut client = follow(&b);
+        let seen = a.publish("elsewhere", "hey").await;
+        let mut client = b.client();
         client.resume("/news", &seen.to_string()).await.unwrap();
         let data = number.to_string();
-        publish(&a, "news", &data).await;
+        a.publish("news", &data).await;
         let event = client.event().await.unwrap();
         assert_eq!((event.event(), event.data()), ("message", &*data));
     }
@@ -114,16 +100,16 @@ async fn a_client_that_was_away_for_too_long_receives_a_gap_event() {
     let redis = Redis::start(&[]);
     let hub = || HubConfig::from(Retention::events(1).backlog(Duration::ZERO, 0));
     let a = Node::with(&redis.url(), hub(), config()).await;
-    let first = publish(&a, "news", "0").await;
+    let first = a.publish("news", "0").await;
     for number in 1..300 {
-        publish(&a, "news", &number.to_string()).await;
+        a.publish("news", &number.to_string()).await;
     }
     let length: usize = redis.call(&["XLEN", "sse:{hub}:topic:news"]);
     assert!(length < 200, "the stream is trimmed: {length}");
     // On both nodes: one has received all events, the other reads the retained ones.
     let b = Node::with(&redis.url(), hub(), config()).await;
     for node in [&a, &b] {
-        let mut client = follow(node);
+        let mut client = node.client();
         client.resume("/news", &first.to_string()).await.unwrap();
         assert_eq!(client.event().await.unwrap().event(), "gap");
         assert_eq!(client.event().await.unwrap().data(), "299");
@@ -165,9 +151,9 @@ async fn a_key_stores_an_event_once() {
 async fn a_full_memory_refuses_events_and_nothing_else() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
-    let mut client = follow(&node);
+    let mut client = node.client();
     client.get("/news").await.unwrap();
-    publish(&node, "news", "one").await;
+    node.publish("news", "one").await;
     redis.call::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     let published = node
         .hub
@@ -179,10 +165,10 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
     let source = error.source().unwrap().downcast_ref();
     assert!(matches!(source, Some(EngineError::Refused(reason)) if reason.starts_with("OOM")));
     // Followers and new topics continue, and nothing is half done.
-    let mut other = follow(&node);
+    let mut other = node.client();
     other.get("/other").await.unwrap();
     redis.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
-    publish(&node, "news", "three").await;
+    node.publish("news", "three").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     assert_eq!(client.event().await.unwrap().data(), "three");
     assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
@@ -193,7 +179,7 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
 async fn other_programs_publish_with_the_script_and_their_own_entries_are_skipped() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
-    let mut client = follow(&node);
+    let mut client = node.client();
     client.get("/news").await.unwrap();
     let script = include_str!("../../src/engine/publish.lua");
     let publish = |channel: &str, frame: &str| -> String {
@@ -213,6 +199,7 @@ async fn other_programs_publish_with_the_script_and_their_own_entries_are_skippe
             "0",
             "0",
             "0",
+            "events",
             frame,
         ])
     };
@@ -226,7 +213,7 @@ async fn other_programs_publish_with_the_script_and_their_own_entries_are_skippe
     let event = client.event().await.unwrap();
     assert_eq!((event.event(), event.last_event_id()), ("hey", &*first));
     assert_eq!(client.event().await.unwrap().data(), "two");
-    follow(&node).get("/other").await.unwrap();
+    node.client().get("/other").await.unwrap();
     assert_eq!(node.hub.engine_snapshot().unwrap().skipped, 4);
 
     // An event that no node is notified of is read at the next one, before anything is missed.
@@ -237,9 +224,9 @@ async fn other_programs_publish_with_the_script_and_their_own_entries_are_skippe
     assert_eq!(node.hub.engine_snapshot().unwrap().filled, 1);
 
     // If another topic moves the mark meanwhile, it is a gap.
-    follow(&node).get("/other").await.unwrap();
+    node.client().get("/other").await.unwrap();
     publish("elsewhere", "data: five\n\n");
-    self::publish(&node, "other", "hey").await;
+    node.publish("other", "hey").await;
     let topic = node.hub.topic("other").unwrap();
     let mut other = topic.subscribe(Start::Last(1));
     let read = timeout(Duration::from_secs(5), other.read_bytes())
@@ -254,7 +241,7 @@ async fn other_programs_publish_with_the_script_and_their_own_entries_are_skippe
             Ok(None) | Err(_) => break client.last_event_id().to_owned(),
         }
     };
-    let mut client = follow(&node);
+    let mut client = node.client();
     client.resume("/news", &end).await.unwrap();
     let event = client.event().await.unwrap();
     assert_eq!(event.event(), "gap", "{event:?} after {end}");
@@ -271,9 +258,9 @@ async fn subscriptions_read_a_topic_that_is_new_to_the_node() {
         Node::connect(&redis.url()).await,
     ];
     let ids = [
-        publish(&a, "x", "1").await,
-        publish(&a, "y", "2").await,
-        publish(&a, "x", "3").await,
+        a.publish("x", "1").await,
+        a.publish("y", "2").await,
+        a.publish("x", "3").await,
     ];
     let [x, y] = [b.hub.topic("x").unwrap(), b.hub.topic("y").unwrap()];
     let asked = EventId::new(ids[0].to_string()).unwrap();
@@ -289,7 +276,7 @@ async fn subscriptions_read_a_topic_that_is_new_to_the_node() {
     // Without waiting, it begins at the mark and misses nothing either.
     let z = b.hub.topic("z").unwrap();
     let mut live = z.subscribe(Start::Live);
-    publish(&a, "z", "4").await;
+    a.publish("z", "4").await;
     let bytes = timeout(Duration::from_secs(5), live.read_bytes())
         .await
         .unwrap();
@@ -302,8 +289,8 @@ async fn subscriptions_read_a_topic_that_is_new_to_the_node() {
 async fn bodies_and_answers_wait_for_the_engine_at_most_for_a_time() {
     let mut redis = Redis::start(&[]);
     let publisher = Node::connect(&redis.url()).await;
-    let first = publish(&publisher, "news", "one").await;
-    publish(&publisher, "news", "two").await;
+    let first = publisher.publish("news", "one").await;
+    publisher.publish("news", "two").await;
     let engine = Engine::redis(&redis.url()).unwrap();
     let engine = engine.max_wait(Duration::from_millis(300));
     let hub = Hub::connect(HubConfig::default(), engine).await.unwrap();
@@ -376,20 +363,5 @@ async fn what_an_engine_does_not_support_is_an_error() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
     let topic = node.hub.topic("a").unwrap();
-    assert_eq!(topic.finish(None), Err(PublishError::NotOverEngine));
     assert_eq!(topic.publish(&Event::new().id(7)), Err(PublishError::OwnId));
-    assert_eq!(
-        node.hub.keyed_topic("k").unwrap_err(),
-        KeyedTopicError::NotOverEngine
-    );
-    let token = StreamToken::random();
-    let error = Subscription::with_token(token, [&topic], None, Start::Live).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the hub has an engine, which does not support streams whose topics change; follow all \
-         topics from the beginning"
-    );
-    let runs = Runs::new(node.hub.clone(), RunsConfig::default());
-    let run = runs.start("a", async |_| Ok::<(), PublishError>(()));
-    assert!(matches!(run, Err(StartError::NotOverEngine)));
 }

@@ -9,7 +9,8 @@ use sse_core::LogId;
 use sse_net::Event;
 use tokio::time::sleep;
 
-use crate::followers::{Follower, finish};
+use crate::followers::{FINISHED, Follower, finish};
+use crate::keyed_followers::{KeyedFollower, publish_random};
 use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::server::{Redis, wait_for};
@@ -22,12 +23,14 @@ pub(crate) struct Program {
     is_over: Arc<AtomicBool>,
     publishers: Vec<tokio::task::JoinHandle<(usize, usize)>>,
     followers: Vec<Follower>,
+    keyed: Vec<KeyedFollower>,
     from: LogId,
 }
 
 impl Program {
     pub(crate) async fn begin(url: &str) -> Self {
         let nodes: Arc<[Node]> = [Node::connect(url).await, Node::connect(url).await].into();
+        KeyedFollower::prepare(&nodes).await;
         let first = nodes[0].hub.topic("first").unwrap();
         let first = first.publish(&Event::new().data("first")).unwrap();
         let from = first.stored().await.unwrap();
@@ -39,6 +42,9 @@ impl Program {
                 for number in 0.. {
                     if is_over.load(Ordering::Relaxed) {
                         break;
+                    }
+                    if fastrand::u8(..3) == 0 {
+                        publish_random(&nodes[node], number);
                     }
                     let topic = nodes[node]
                         .hub
@@ -76,11 +82,14 @@ impl Program {
             Follower::spawn(Arc::clone(&nodes), &topics, from, number % 3 != 0)
         });
         let followers = followers.collect();
+        let keyed = (0..6).map(|number| KeyedFollower::spawn(&nodes, number % 3 != 0));
+        let keyed = keyed.collect();
         Self {
             nodes,
             is_over,
             publishers,
             followers,
+            keyed,
             from,
         }
     }
@@ -120,7 +129,13 @@ impl Program {
         for follower in self.followers {
             follower.check(&stored).await;
         }
+        KeyedFollower::end(&self.nodes[0]).await;
+        for follower in self.keyed {
+            follower.check(redis).await;
+        }
         for node in self.nodes.iter() {
+            let finished = node.hub.topic(FINISHED).unwrap();
+            assert!(finished.is_finished());
             let snapshot = node.hub.engine_snapshot().unwrap();
             assert!(snapshot.is_ready && snapshot.skipped == 0, "{snapshot:?}");
         }

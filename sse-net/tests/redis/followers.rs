@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::node::Node;
-use crate::server::Redis;
+use crate::server::{Redis, wait_for};
 
 /// The items that a client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub(crate) struct Follower {
     topics: Vec<String>,
     task: JoinHandle<Vec<Record>>,
 }
+
+/// The topic that is finished in the end.
+pub(crate) const FINISHED: &str = "e";
 
 /// The data of the last event of each topic.
 const END: &str = "end";
@@ -112,6 +115,9 @@ async fn read(
             records.push(Record::Gap(topic.unwrap().to_owned()));
             continue;
         }
+        if event.event() == "close" {
+            continue; // The topic has been finished.
+        }
         let id = LogId::parse(event.last_event_id()).unwrap();
         if let Some(topic) = event.data().strip_prefix(END) {
             ended.remove(topic.trim());
@@ -126,9 +132,17 @@ pub(crate) type Stored = HashMap<String, Vec<(LogId, String)>>;
 
 /// Publishes the end of topics, and returns the events stored after a client's first ID.
 pub(crate) async fn finish(node: &Node, redis: &Redis, topics: &[&str], from: LogId) -> Stored {
-    for topic in topics {
-        let event = format!("{END} {topic}");
-        let topic = node.hub.topic(topic).unwrap();
+    for name in topics {
+        let event = format!("{END} {name}");
+        let topic = node.hub.topic(name).unwrap();
+        if *name == FINISHED {
+            topic.finish(Some(&Event::new().data(&event))).unwrap();
+            wait_for(|| {
+                let tip: Option<String> = redis.call(&["HGET", "sse:{hub}:tips", name]);
+                tip.is_some_and(|tip| tip.ends_with(" end"))
+            });
+            continue;
+        }
         for _ in 0..50 {
             let published = topic.publish(&Event::new().data(&event)).unwrap();
             if published.stored().await.is_ok() {

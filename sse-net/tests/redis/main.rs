@@ -7,11 +7,16 @@ mod basics;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
+mod finished;
 mod followers;
+mod keyed;
+mod keyed_followers;
 #[path = "../common/nginx.rs"]
 mod nginx;
 mod node;
 mod process;
 mod proxy;
+mod runs;
 mod sentinel;
 mod server;
+mod switched;

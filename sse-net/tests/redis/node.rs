@@ -1,19 +1,27 @@
 //! A node in this process: a hub and a server that follows its topics.
 
+use std::sync::OnceLock;
+
 use sse_core::LogId;
+use sse_net::testing::RawClient;
 use sse_net::{
     Answer, Config, Engine, Event, Hub, HubConfig, Rejection, Request, Retention, ServerHandle,
+    StreamToken, Topic, Transport,
 };
+use tokio::io::{DuplexStream, duplex};
 
 use crate::common::{Net, config, serve};
 
-/// Follows the topics that are named in the path: `/a,b`.
+/// Follows the topics that are named in the path: `/a,b`. A token may follow: `/a,b?token=…`.
 pub(crate) fn follow(hub: &Hub, request: Request) -> Answer {
     let names = request.path()[1..].to_owned();
     let topics: Result<Vec<_>, _> = names.split(',').map(|name| hub.topic(name)).collect();
-    match topics {
-        Ok(topics) => request.follow_all(&topics),
-        Err(_) => request.reject(Rejection::UNAVAILABLE),
+    let token = request.query_value("token");
+    let token = token.and_then(|token| StreamToken::parse(&token));
+    match (topics, token) {
+        (Ok(topics), Some(token)) => request.with_token(token).follow_all(&topics),
+        (Ok(topics), None) => request.follow_all(&topics),
+        (Err(_), _) => request.reject(Rejection::UNAVAILABLE),
     }
 }
 
@@ -21,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) hub: Hub,
     pub(crate) net: Net,
     _server: ServerHandle,
+    /// A keyed topic, which stays one while it is held.
+    pub(crate) keyed: OnceLock<Topic>,
 }
 
 impl Node {
@@ -40,12 +50,22 @@ impl Node {
             hub,
             net,
             _server: server,
+            keyed: OnceLock::new(),
         }
     }
 
+    /// Returns a client of this node.
+    pub(crate) fn client(&self) -> RawClient<DuplexStream> {
+        let (ours, theirs) = duplex(1 << 20);
+        self.net.accept(Transport::new(theirs));
+        RawClient::new(ours)
+    }
+
+    /// Publishes an event, and waits until it is stored.
     pub(crate) async fn publish(&self, topic: &str, data: &str) -> LogId {
         let topic = self.hub.topic(topic).unwrap();
         let published = topic.publish(&Event::new().data(data)).unwrap();
+        assert_eq!(published.id(), None);
         published.stored().await.unwrap()
     }
 

@@ -115,7 +115,7 @@ async fn a_node() {
     }
     publish("stop", String::new()).stored().await.unwrap();
     stopped.send_replace(true);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The ports of processes.

@@ -177,17 +177,21 @@ impl HubCore {
 
     /// Removes a topic although it is held and retains events.
     ///
-    /// This takes an ID that no event has: every earlier ID is before the topic's end, also that
-    /// of its last event.
+    /// Without an engine, this takes an ID that no event has: every earlier ID is before the
+    /// topic's end, also that of its last event.
     pub(in crate::topic) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
         let until = now.steady.saturating_add(time);
         // A thread that sees the ID, such as a compaction, must not find the topic.
         let mut names = self.names();
         let mut order = self.order();
-        order.assign(1, now);
-        order.note_removal(topic);
-        let end = order.epochs.last();
+        let end = if order.has_engine() {
+            topic.newest.load() // It is read from the engine when it is used again.
+        } else {
+            order.assign(1, now);
+            order.note_removal(topic);
+            order.epochs.last()
+        };
         drop(order);
         names.forget(topic, end, until, &mut dropped);
     }

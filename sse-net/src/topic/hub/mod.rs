@@ -31,7 +31,7 @@
 
 mod core;
 #[cfg(feature = "redis")]
-mod followed;
+pub(crate) mod followed;
 mod names;
 mod newest;
 mod order;
@@ -57,6 +57,7 @@ use super::clock::now;
 use super::handle::Topic;
 use super::log::LogKind;
 use super::source::{Engine, Storage};
+use super::state::Shared;
 use crate::config::{HubConfig, TopicConfig};
 use crate::stats::HubSnapshot;
 use crate::sync::Arc;
@@ -141,7 +142,7 @@ impl Hub {
         self.0.engine().is_some()
     }
 
-    pub(super) const fn shared(&self) -> &Arc<HubShared> {
+    pub(crate) const fn shared(&self) -> &Arc<HubShared> {
         &self.0
     }
 
@@ -242,7 +243,7 @@ impl HubShared {
         self.storage.as_ref()
     }
 
-    fn engine(&self) -> Option<&dyn Engine> {
+    pub(crate) fn engine(&self) -> Option<&dyn Engine> {
         self.storage()?.engine()
     }
 
@@ -259,6 +260,24 @@ impl HubShared {
         }
     }
 
+    /// Reads a topic from the engine after a run has been started.
+    pub(super) fn read_again(&self, topic: &Arc<Shared>) {
+        topic.end_start();
+        self.order().note_new(topic);
+        if let Some(storage) = self.storage() {
+            storage.wake();
+        }
+    }
+
+    /// Waits until the node has heard of everything that the engine has now.
+    pub(crate) async fn look(&self) {
+        if let Some(engine) = self.engine() {
+            let mut looks = engine.looks();
+            let look = engine.request_look();
+            let _ = looks.wait_for(|done| *done >= look).await;
+        }
+    }
+
     /// See [`Hub::ready`].
     pub(crate) async fn ready(&self, topics: &[Topic], last_event_id: Option<&EventId<'_>>) {
         let Some(engine) = self.engine() else {
@@ -271,8 +290,7 @@ impl HubShared {
             }
         }
         if !self.knows(last_event_id) {
-            let look = engine.request_look();
-            let _ = looks.wait_for(|done| *done >= look).await;
+            self.look().await;
         }
     }
 

@@ -9,7 +9,7 @@ use sse_core::{Epochs, EventId, Ids, KnownId, LogId, Now};
 use crate::sync::Arc;
 use crate::topic::source::News;
 use crate::topic::state::Shared;
-use crate::topic::switching::TopicSet;
+use crate::topic::switching::{PENDING, TopicSet};
 
 /// What the hub's lock protects.
 pub(crate) struct Order {
@@ -22,10 +22,19 @@ pub(crate) struct Order {
     taken: LogId,
     /// The topics that were removed since, each with the ID at which that happened.
     removed: Vec<(LogId, Arc<str>)>,
-    /// Topics that are still to be read from the engine. `None` without an engine.
-    unread: Option<Vec<Arc<Shared>>>,
+    /// `None` without an engine.
+    awaited: Option<Awaited>,
     /// By their addresses, the streams with changes after the mark, while there is one.
     switched: HashMap<usize, Arc<TopicSet>>,
+}
+
+/// What the engine has to do for the hub.
+#[derive(Default)]
+struct Awaited {
+    /// Topics that are still to be read.
+    unread: Vec<Arc<Shared>>,
+    /// Streams with changes that have no ID yet.
+    switched: Vec<Arc<TopicSet>>,
 }
 
 impl Order {
@@ -36,7 +45,7 @@ impl Order {
             changed: Vec::new(),
             taken: LogId::default(),
             removed: Vec::new(),
-            unread: None,
+            awaited: None,
             switched: HashMap::new(),
         }
     }
@@ -46,16 +55,35 @@ impl Order {
         self.epochs.next_ids(count, now.unix)
     }
 
-    /// Assigns the ID of a change of a stream's topics, which are locked.
+    /// Assigns the ID of a change of a stream's topics, which are locked. With an engine, it is
+    /// [`PENDING`] until the engine has assigned one.
     pub(crate) fn assign_change(&mut self, set: &Arc<TopicSet>, now: Now) -> LogId {
+        if self.await_change(set) {
+            return PENDING;
+        }
         self.assign(1, now);
         let id = self.epochs.last();
+        self.note_change(set, id);
+        id
+    }
+
+    /// Lets a change wait for its ID, and returns `true`, if there is an engine.
+    pub(crate) fn await_change(&mut self, set: &Arc<TopicSet>) -> bool {
+        let Some(awaited) = &mut self.awaited else {
+            return false;
+        };
+        awaited.switched.push(Arc::clone(set));
+        set.note_change(PENDING);
+        true
+    }
+
+    /// Notes the ID of a change of a stream's topics, which are locked.
+    pub(crate) fn note_change(&mut self, set: &Arc<TopicSet>, id: LogId) {
         set.note_change(id);
         if self.held.is_some() {
             let address = Arc::as_ptr(set).addr();
             self.switched.insert(address, Arc::clone(set));
         }
-        id
     }
 
     /// Notes that a topic gets events. `newest` is the ID of its last one before.
@@ -68,8 +96,8 @@ impl Order {
     /// Notes a topic that has just been created, if it begins with an ID that has not been taken:
     /// [`note`](Self::note) would take it for a topic that has been noted.
     pub(super) fn note_new(&mut self, topic: &Arc<Shared>) {
-        if let Some(unread) = &mut self.unread {
-            unread.push(Arc::clone(topic));
+        if let Some(awaited) = &mut self.awaited {
+            awaited.unread.push(Arc::clone(topic));
         } else if self.held.is_some() && topic.newest.load() > self.taken {
             self.changed.push(Arc::clone(topic));
         }
@@ -113,7 +141,7 @@ impl Order {
     /// This is the rule of known IDs, for a stream that continues.
     pub(crate) fn visible_after(&self, position: LogId) -> Option<LogId> {
         let visible = self.visible();
-        if self.unread.is_none() || position <= visible && position.epoch() == visible.epoch() {
+        if self.awaited.is_none() || position <= visible && position.epoch() == visible.epoch() {
             return Some(visible);
         }
         let known = self.epochs.judge(position, visible);
@@ -121,7 +149,7 @@ impl Order {
     }
 
     pub(super) const fn has_engine(&self) -> bool {
-        self.unread.is_some()
+        self.awaited.is_some()
     }
 
     pub(super) const fn is_held(&self) -> bool {
@@ -130,7 +158,11 @@ impl Order {
 
     /// Judges the last event ID of a client.
     pub(crate) fn judge(&self, last_event_id: Option<&EventId<'_>>) -> Judged {
-        let visible = self.visible();
+        self.judge_at(self.visible(), last_event_id)
+    }
+
+    /// Judges the last event ID of a client, when events up to `visible` are visible.
+    pub(crate) fn judge_at(&self, visible: LogId, last_event_id: Option<&EventId<'_>>) -> Judged {
         let text = last_event_id
             .map(EventId::as_str)
             .filter(|id| !id.is_empty());
@@ -151,18 +183,29 @@ impl Order {
     pub(super) fn set_epochs(&mut self, epochs: Epochs) {
         self.held = Some(epochs.last());
         self.epochs = epochs;
-        self.unread.get_or_insert_default();
+        self.awaited.get_or_insert_default();
     }
 
     pub(super) fn has_unread(&self) -> bool {
-        self.unread
-            .as_ref()
-            .is_some_and(|unread| !unread.is_empty())
+        let awaited = self.awaited.as_ref();
+        awaited.is_some_and(|awaited| !awaited.unread.is_empty())
     }
 
     /// Takes the topics that are still to be read.
     pub(super) fn take_unread(&mut self) -> Vec<Arc<Shared>> {
-        self.unread.as_mut().map(mem::take).unwrap_or_default()
+        let awaited = self.awaited.as_mut();
+        awaited.map_or_else(Vec::new, |awaited| mem::take(&mut awaited.unread))
+    }
+
+    pub(crate) fn has_switched(&self) -> bool {
+        let awaited = self.awaited.as_ref();
+        awaited.is_some_and(|awaited| !awaited.switched.is_empty())
+    }
+
+    /// Takes the streams with changes that have no ID yet.
+    pub(crate) fn take_switched(&mut self) -> Vec<Arc<TopicSet>> {
+        let awaited = self.awaited.as_mut();
+        awaited.map_or_else(Vec::new, |awaited| mem::take(&mut awaited.switched))
     }
 }
 

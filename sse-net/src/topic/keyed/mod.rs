@@ -17,6 +17,7 @@ use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
 use super::publish::{MAX_KEY, max_len};
 use super::published::{PublishError, Published};
+use super::source;
 
 impl Hub {
     /// Returns the keyed topic with this name, and creates it if need be.
@@ -27,6 +28,9 @@ impl Hub {
     /// that has changed meanwhile. There is no gap but one: a client that was away for longer
     /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
     /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
+    ///
+    /// With an engine, all nodes share the keys, and the engine checks the limits. Every node calls
+    /// this for the topic, and waits with [`ready`](Self::ready) before it reads keys.
     ///
     /// With a journal, a restart restores the newest events, the removals, and that the topic is
     /// keyed. The topic is dropped when nobody holds it and it has no key. Its settings are
@@ -52,9 +56,6 @@ impl Hub {
     /// [`KeyedTopicError`]: a topic with this name exists and is not keyed, or the hub has no
     /// room for another topic.
     pub fn keyed_topic(&self, name: impl AsRef<str>) -> Result<Topic, KeyedTopicError> {
-        if self.has_engine() {
-            return Err(KeyedTopicError::NotOverEngine);
-        }
         let topic = self.find_or_create_keyed(name.as_ref())?;
         if topic.shared.is_keyed() {
             Ok(topic)
@@ -75,7 +76,8 @@ impl Topic {
     ///
     /// [`PublishError`]: as [`publish`](Self::publish), and if the topic is not keyed, the key
     /// is not one line of at most 1,024 bytes, or the topic is
-    /// [full](crate::TopicConfig::keyed). Nothing was published.
+    /// [full](crate::TopicConfig::keyed). Nothing was published. With an engine,
+    /// [`Published::stored`] returns the error of a full topic.
     pub fn publish_for(
         &self,
         key: impl AsRef<str>,
@@ -95,6 +97,8 @@ impl Topic {
     /// A removal is an event, with the key as its data and the type
     /// [`removal_type`](crate::TopicConfig::removal_type). It is retained for a
     /// [time](sse_core::KeyedRetention::removals). Returns `None` if there is nothing to remove.
+    /// With an engine, only the engine knows: then [`Published::stored`] resolves to an ID up to
+    /// which the key has been removed.
     ///
     /// # Errors
     ///
@@ -107,8 +111,8 @@ impl Topic {
 
     /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
     ///
-    /// An event that was published is returned also if a journal or an engine still holds it
-    /// back.
+    /// An event that was published is returned also if a journal still holds it back. With an
+    /// engine, this is the newest event that the node has heard of.
     #[must_use]
     pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {
         let bytes = match &self.lock().log {
@@ -164,6 +168,16 @@ impl Topic {
         if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
             return Err(PublishError::InvalidKey);
         }
+        if let Some(storage) = self.storage()
+            && let Some(engine) = storage.engine()
+        {
+            let kind = match kind {
+                Kind::Value => source::Kind::Value(key.into()),
+                Kind::Removal => source::Kind::Removal(key.into()),
+            };
+            let published = self.send((storage, engine), kind, slice::from_ref(event), None);
+            return published.map(Some);
+        }
         let large = self.encode_large(slice::from_ref(event))?.pop();
         let mut encoded = large.map(|(_, encoded)| encoded);
         let now = now();
@@ -210,8 +224,6 @@ pub enum KeyedTopicError {
     NotKeyed,
     /// The hub has no room for another topic.
     TooManyTopics(TooManyTopics),
-    /// The hub has an engine, which does not support keyed topics.
-    NotOverEngine,
 }
 
 impl From<TooManyTopics> for KeyedTopicError {
@@ -228,10 +240,6 @@ impl fmt::Display for KeyedTopicError {
                  the keyed topic first",
             ),
             Self::TooManyTopics(error) => error.fmt(f),
-            Self::NotOverEngine => f.write_str(
-                "the hub has an engine, which does not support keyed topics; create the topic \
-                 with `Hub::topic`, or in a hub without an engine",
-            ),
         }
     }
 }

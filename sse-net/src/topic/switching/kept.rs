@@ -34,6 +34,11 @@ impl KeptStreams {
         Some(Arc::clone(&self.streams.get(token)?.set))
     }
 
+    #[cfg(feature = "redis")]
+    pub(super) fn sets(&self) -> impl Iterator<Item = &Arc<TopicSet>> {
+        self.streams.values().map(|kept| &kept.set)
+    }
+
     /// Counts a response of a stream, which `create` creates if it is unknown. Returns whether it
     /// is known.
     pub(super) fn begin(

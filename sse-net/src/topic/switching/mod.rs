@@ -14,11 +14,15 @@
 //!   that added it, and the ID of the last removal. A response with the position X follows the
 //!   topics that were added up to X, and takes the others as changes that are to come. So a client
 //!   that comes back and one that is slow are the same case, and many changes cost nothing.
+//! - *An engine assigns the ID of a change*, and until then the change is to come. It is an ID that
+//!   no event has, and the set has it before the mark moves to it.
 //! - *Nobody waits.* A change takes the set's lock, and the hub's for the ID; a response looks at
 //!   the ID of the last change without a lock.
 //!
 //! A set without a response is kept for some time, since `EventSource` reconnects with its old URL.
 
+#[cfg(feature = "redis")]
+mod assigned;
 mod kept;
 mod set;
 mod token;
@@ -31,8 +35,8 @@ use std::mem;
 use sse_core::{EventId, LogId, Resume};
 
 pub(super) use self::kept::KeptStreams;
-use self::set::release;
-pub(crate) use self::set::{Member, TopicSet};
+use self::set::{Joins, release};
+pub(crate) use self::set::{Member, PENDING, TopicSet};
 pub use self::token::StreamToken;
 pub(crate) use self::view::{Piece, View};
 use self::view::{encode_first, encode_unknown};
@@ -40,6 +44,7 @@ use super::choice::{FollowError, distinct};
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, HubShared, Judged};
+use super::state::Shared;
 use crate::config::Start;
 use crate::sync::Arc;
 
@@ -153,10 +158,13 @@ impl StreamTopics {
         if added.is_empty() {
             return Ok(());
         }
-        let (change, judged) = self.hub.change(&self.set, last_event_id.as_ref());
         let asked = last_event_id.map(EventId::into_owned);
-        let members = added.iter();
-        let members = members.map(|topic| member(topic, change, &judged, asked.as_ref(), start));
+        let joins = Joins { asked, start };
+        let (change, judged) = self.hub.change(&self.set, joins.asked.as_ref());
+        let members = added.iter().map(|topic| match change {
+            PENDING => Member::pending(&topic.shared, &joins),
+            _ => Member::added(&topic.shared, change, &judged, &joins),
+        });
         state.topics.extend(members);
         drop(state);
         self.end_change();
@@ -214,39 +222,49 @@ impl fmt::Debug for StreamTopics {
     }
 }
 
-/// Returns a topic that a change adds.
-fn member(
-    topic: &Topic,
-    change: LogId,
-    judged: &Judged,
-    asked: Option<&EventId<'static>>,
-    start: Start,
-) -> Member {
-    let position = judged.position().filter(|_| !topic.shared.is_keyed());
-    let (after, from, unknown) = match (position, start) {
-        (Some(position), _) => {
-            let lost = asked.filter(|_| judged.has_lost());
-            (Some(position), position, lost)
-        }
-        (None, Start::Live) if judged.asked.is_none() && !topic.shared.is_keyed() => {
-            (None, change, None)
-        }
-        _ => {
-            let (state, found) = topic.find_judged(*judged, start);
-            drop(state);
-            let from = found.position.unwrap_or_default();
-            match found.resume {
-                Resume::Resumed => (Some(from), from, None),
-                _ => (None, from, asked),
+impl Member {
+    /// A topic that a change adds.
+    fn added(topic: &Arc<Shared>, change: LogId, judged: &Judged, joins: &Joins) -> Self {
+        let Joins { asked, start } = joins;
+        let position = judged.position().filter(|_| !topic.is_keyed());
+        let (after, from, unknown) = match (position, start) {
+            (Some(position), _) => {
+                let lost = asked.as_ref().filter(|_| judged.has_lost());
+                (Some(position), position, lost)
             }
+            (None, Start::Live) if judged.asked.is_none() && !topic.is_keyed() => {
+                (None, change, None)
+            }
+            _ => {
+                let (state, found) = topic.find_judged(*judged, *start);
+                drop(state);
+                let from = found.position.unwrap_or_default();
+                match found.resume {
+                    Resume::Resumed => (Some(from), from, None),
+                    _ => (None, from, asked.as_ref()),
+                }
+            }
+        };
+        Self {
+            topic: Arc::clone(topic),
+            change,
+            from: from.min(change),
+            after,
+            unknown: unknown.cloned(),
+            joins: None,
         }
-    };
-    Member {
-        topic: Arc::clone(&topic.shared),
-        change,
-        from: from.min(change),
-        after,
-        unknown: unknown.cloned(),
+    }
+
+    /// A topic that is added once the change has an ID.
+    fn pending(topic: &Arc<Shared>, joins: &Joins) -> Self {
+        Self {
+            topic: Arc::clone(topic),
+            change: PENDING,
+            from: PENDING,
+            after: None,
+            unknown: None,
+            joins: Some(Box::new(joins.clone())),
+        }
     }
 }
 

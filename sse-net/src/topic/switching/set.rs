@@ -2,6 +2,7 @@
 
 use sse_core::{EventId, LogId};
 
+use crate::config::Start;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::topic::hub::{HubCore, NewestId};
 use crate::topic::state::Shared;
@@ -35,7 +36,24 @@ pub(crate) struct Member {
     pub(super) after: Option<LogId>,
     /// The client's ID, if it is not known.
     pub(super) unknown: Option<EventId<'static>>,
+    /// Where it begins, until the change has an ID.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "only an engine assigns IDs later")
+    )]
+    pub(super) joins: Option<Box<Joins>>,
 }
+
+/// Where a topic begins that is added to a stream.
+#[derive(Debug, Clone)]
+pub(super) struct Joins {
+    /// The last event ID that the client sent.
+    pub(super) asked: Option<EventId<'static>>,
+    pub(super) start: Start,
+}
+
+/// The ID of a change that waits until an engine has assigned one: later than any other.
+pub(crate) const PENDING: LogId = LogId::MAX;
 
 impl Member {
     pub(crate) fn address(&self) -> usize {
@@ -60,6 +78,7 @@ impl TopicSet {
             from: LogId::default(),
             after: None,
             unknown: None,
+            joins: None,
         });
         Arc::new(Self {
             last: NewestId::new(LogId::default()),

@@ -73,6 +73,12 @@ impl View {
         self.applied
     }
 
+    /// Falls back to a position after an engine has lost events. Later changes come again.
+    pub(in crate::topic) fn fall_back(&mut self, position: LogId) {
+        self.applied = self.applied.min(position);
+        self.replay = None;
+    }
+
     /// Returns `true` if a change is being applied, or may have to be. It may err only on that
     /// side, and takes no lock.
     pub(crate) fn may_change(&self) -> bool {

@@ -76,7 +76,7 @@ fn benchmark(redis: &RedisServer) -> io::Result<f64> {
         .args(["sse:{hub}:meta", "sse:{hub}:epochs", "sse:{hub}:tips"])
         .args(["sse:{hub}:changed", "sse:{hub}:topic:news", "7"])
         .args(["sse:{hub}:events:news", "news", &EVENTS.to_string()])
-        .args(["0", "3600000", "604800000", &frame])
+        .args(["0", "3600000", "604800000", "events", &frame])
         .output()?;
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
     // The second line has the name of the test and the calls a second.

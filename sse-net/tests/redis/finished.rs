@@ -1,0 +1,127 @@
+//! Topics that are finished, over two nodes and a third one that comes later.
+
+use std::error::Error;
+use std::time::Duration;
+
+use sse_net::{EngineError, Event, PublishError, StoreError};
+use tokio::time::sleep;
+
+use crate::node::Node;
+use crate::proxy::Proxy;
+use crate::server::Redis;
+
+fn is_finished(error: &StoreError) -> bool {
+    let source = error.source().unwrap().downcast_ref();
+    !error.may_be_stored() && source == Some(&EngineError::Finished)
+}
+
+/// Waits until a node knows that a topic has ended.
+async fn ended(node: &Node, topic: &str) {
+    let topic = node.hub.topic(topic).unwrap();
+    node.hub.ready([&topic], None).await;
+    for _ in 0..1000 {
+        if topic.is_finished() {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the node does not hear of the end");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_topic_ends_on_every_node_after_its_last_event() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [
+        Node::connect(&redis.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    for (topic, last) in [("with", Some("done")), ("without", None)] {
+        let mut client = b.client();
+        client.get(&format!("/{topic}")).await.unwrap();
+        let first = a.publish(topic, "one").await.to_string();
+        let event = last.map(|data| Event::new().data(data));
+        let finished = a.hub.topic(topic).unwrap();
+        finished.finish(event.as_ref()).unwrap();
+        finished.finish(Some(&Event::new().data("again"))).unwrap();
+        for data in ["one"].into_iter().chain(last) {
+            assert_eq!(client.event().await.unwrap().data(), data);
+        }
+        let end = client.last_event_id().to_owned();
+        assert_eq!(client.event().await.unwrap().event(), "close");
+        ended(&a, topic).await;
+        ended(&b, topic).await;
+        for node in [&a, &b] {
+            let late = node.hub.topic(topic).unwrap().publish(&Event::new());
+            assert_eq!(late, Err(PublishError::Finished));
+        }
+        // A node that comes later, with a client that has missed the end, and one that has not.
+        let c = Node::connect(&redis.url()).await;
+        let late = c.hub.topic(topic).unwrap().publish(&Event::new()).unwrap();
+        assert!(is_finished(&late.stored().await.unwrap_err()));
+        for node in [&a, &b, &c] {
+            let mut client = node.client();
+            client.resume(&format!("/{topic}"), &first).await.unwrap();
+            if let Some(last) = last {
+                assert_eq!(client.event().await.unwrap().data(), last);
+                let mut client = node.client();
+                let head = client.resume(&format!("/{topic}"), &end).await.unwrap();
+                assert_eq!(head.status(), 204);
+            }
+        }
+    }
+    let snapshot = b.hub.engine_snapshot().unwrap();
+    assert_eq!((snapshot.gaps, snapshot.skipped), (0, 0));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn an_end_is_sent_again_after_the_connection_has_broken() {
+    let mut redis = Redis::durable();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let mut client = node.client();
+    client.get("/job,other").await.unwrap();
+    node.publish("job", "one").await;
+    proxy.switch(0);
+    proxy.cut();
+    let job = node.hub.topic("job").unwrap();
+    job.finish(Some(&Event::new().data("done"))).unwrap();
+    let late = job.publish(&Event::new().data("late")).unwrap();
+    redis.kill();
+    redis.restart();
+    proxy.switch(redis.port);
+    for data in ["one", "done"] {
+        assert_eq!(client.event().await.unwrap().data(), data);
+    }
+    let close = client.event().await.unwrap();
+    assert_eq!(
+        (close.event(), close.data()),
+        ("close", r#"{"topic":"job"}"#)
+    );
+    // It is refused, or was on its way when the connection broke.
+    late.stored().await.unwrap_err();
+    // The other topic continues, and so does the stream.
+    node.publish("other", "two").await;
+    assert_eq!(client.event().await.unwrap().data(), "two");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_topic_that_the_engine_has_forgotten_begins_anew() {
+    let redis = Redis::start(&[]);
+    let node = Node::connect(&redis.url()).await;
+    node.publish("job", "one").await;
+    node.hub.topic("job").unwrap().finish(None).unwrap();
+    ended(&node, "job").await;
+    redis.call::<()>(&["FLUSHALL"]);
+    node.publish("other", "hey").await;
+    let job = node.hub.topic("job").unwrap();
+    for _ in 0..1000 {
+        if !job.is_finished() {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    node.publish("job", "two").await;
+}

@@ -1,0 +1,202 @@
+//! Runs over two nodes.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sse_net::testing::RawClient;
+use sse_net::{EngineError, Event, PublishError, RunNotFound, Runs, RunsConfig, Start, StoreError};
+use tokio::io::DuplexStream;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::node::Node;
+use crate::proxy::Proxy;
+use crate::server::Redis;
+
+async fn nodes(url: &str, config: &RunsConfig) -> [(Node, Runs); 2] {
+    let (a, b) = (Node::connect(url).await, Node::connect(url).await);
+    let [runs_a, runs_b] = [&a, &b].map(|node| Runs::new(node.hub.clone(), config.clone()));
+    [(a, runs_a), (b, runs_b)]
+}
+
+/// Reads events up to the end of the stream's only topic.
+async fn read(client: &mut RawClient<DuplexStream>) -> Vec<String> {
+    let mut events = Vec::new();
+    loop {
+        let event = client.event().await.unwrap();
+        if event.event() == "close" {
+            return events;
+        }
+        events.push(event.data().to_owned());
+    }
+}
+
+async fn within<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(20), future).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn work_is_done_once_and_followed_on_both_nodes() {
+    let redis = Redis::start(&[]);
+    let nodes = nodes(&redis.url(), &RunsConfig::default()).await;
+    let works = Arc::new(AtomicUsize::new(0));
+    for key in 0..20 {
+        for (_, runs) in &nodes {
+            let works = Arc::clone(&works);
+            let started = runs.start(key.to_string(), async move |run| {
+                works.fetch_add(1, Ordering::SeqCst);
+                for data in ["one", "two"] {
+                    run.publish(&Event::new().data(data))?;
+                    sleep(Duration::from_millis(5)).await;
+                }
+                run.finish(Some(&Event::new().data("[DONE]")))
+            });
+            started.unwrap();
+        }
+        for (node, runs) in &nodes {
+            // It may still be starting.
+            let found = within(async {
+                loop {
+                    match runs.find(key.to_string()).await {
+                        Ok(run) => break run,
+                        Err(_) => sleep(Duration::from_millis(5)).await,
+                    }
+                }
+            })
+            .await;
+            node.hub.ready([&*found], None).await;
+            let mut events = found.subscribe(Start::Earliest);
+            let mut text = String::new();
+            while let Some(bytes) = within(events.read_bytes()).await.unwrap() {
+                text.push_str(str::from_utf8(&bytes).unwrap());
+            }
+            let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+            let data: Vec<_> = data.collect();
+            let close = format!(r#"{{"topic":"run/{key}"}}"#);
+            assert_eq!(data, ["one", "two", "[DONE]", &close]);
+            let last = text.lines().rfind(|line| line.starts_with("id: ")).unwrap();
+            let mut client = node.client();
+            let head = client.resume(&format!("/run/{key}"), &last[4..]).await;
+            assert_eq!(head.unwrap().status(), 204);
+        }
+    }
+    assert_eq!(works.load(Ordering::SeqCst), 20);
+    let snapshots = nodes.each_ref().map(|(_, runs)| runs.snapshot());
+    let [a, b] = snapshots;
+    assert_eq!(a.started + b.started, 20);
+    assert_eq!(a.completed + b.completed, 20);
+    assert_eq!((a.running, b.running, a.found + b.found), (0, 0, 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_run_is_found_and_stopped_on_any_node_and_begins_anew_after_its_time() {
+    let redis = Redis::start(&[]);
+    let config = RunsConfig::default()
+        .keep(Duration::from_millis(700))
+        .remember(Duration::from_millis(700));
+    let [(a, runs_a), (b, runs_b)] = nodes(&redis.url(), &config).await;
+    assert_eq!(runs_b.find("key").await.unwrap_err(), RunNotFound::Unknown);
+    assert!(!runs_b.stop_anywhere("key").await);
+    for round in ["first", "second"] {
+        let run = runs_a.start("key", async move |run| {
+            run.publish(&Event::new().data(round))?;
+            std::future::pending::<Result<(), PublishError>>().await
+        });
+        let run = run.unwrap();
+        a.hub.ready([&*run], None).await;
+        let found = within(async {
+            loop {
+                match runs_b.find("key").await {
+                    Ok(run) => break run,
+                    Err(_) => sleep(Duration::from_millis(5)).await,
+                }
+            }
+        })
+        .await;
+        assert_eq!(runs_b.get("key").unwrap_err(), RunNotFound::Unknown);
+        b.hub.ready([&*found], None).await;
+        let mut clients = [a.client(), b.client()];
+        let first = runs_a.snapshot().started;
+        assert_eq!(first, if round == "first" { 1 } else { 2 });
+        for client in &mut clients {
+            client.get("/run/key").await.unwrap();
+        }
+        assert!(!runs_b.stop("key"), "it is not one of this node");
+        assert!(runs_b.stop_anywhere("key").await);
+        for client in &mut clients {
+            let events = within(read(client)).await;
+            let (last, before) = events.split_last().unwrap();
+            assert!(last.contains("stopped"), "{events:?}");
+            assert!(before.iter().all(|event| event == round), "{events:?}");
+        }
+        assert!(runs_b.find("key").await.is_ok(), "it is kept");
+        assert!(!runs_b.stop_anywhere("key").await);
+        sleep(Duration::from_millis(800)).await;
+        assert_eq!(runs_b.find("key").await.unwrap_err(), RunNotFound::Expired);
+    }
+    sleep(Duration::from_millis(800)).await;
+    assert_eq!(runs_b.find("key").await.unwrap_err(), RunNotFound::Unknown);
+    assert_eq!(runs_a.snapshot().stopped, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let config = RunsConfig::default().lease(Duration::from_millis(600));
+    let [a, b] = [
+        Node::connect(&proxy.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    let runs_a = Runs::new(a.hub.clone(), config.clone());
+    let runs_b = Runs::new(b.hub.clone(), config);
+    let (works, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (counted, began) = (Arc::clone(&works), Arc::clone(&begun));
+    let run = runs_a.start("key", async move |run| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        run.publish(&Event::new().data("one"))?
+            .stored()
+            .await
+            .unwrap();
+        began.notify_one();
+        std::future::pending::<Result<(), PublishError>>().await
+    });
+    let run = run.unwrap();
+    within(begun.notified()).await;
+    // Longer than the lease: it is renewed.
+    sleep(Duration::from_millis(1500)).await;
+    let found = runs_b.find("key").await.unwrap();
+    assert!(!found.is_finished());
+    let mut client = b.client();
+    client.get("/run/key").await.unwrap();
+    proxy.switch(0);
+    proxy.cut();
+    let events = within(read(&mut client)).await;
+    assert!(events.last().unwrap().contains("interrupted"), "{events:?}");
+    within(async {
+        while runs_a.snapshot().interrupted == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    // What the old owner has queued or publishes now is refused.
+    let late = run.publish(&Event::new().data("late")).unwrap();
+    proxy.switch(redis.port);
+    let error: StoreError = within(late.stored()).await.unwrap_err();
+    let source = error.source().unwrap().downcast_ref();
+    assert!(
+        matches!(source, Some(EngineError::Finished | EngineError::LeaseLost)),
+        "{error}"
+    );
+    let again = runs_b
+        .start("key", async |_| Ok::<(), PublishError>(()))
+        .unwrap();
+    b.hub.ready([&*again], None).await;
+    assert_eq!(works.load(Ordering::SeqCst), 1);
+    assert!(runs_b.find("key").await.is_ok(), "it is kept");
+}
