@@ -24,6 +24,8 @@ impl Follower {
         let request = self.shared.requested.load(Ordering::Relaxed);
         let unread = self.hub.take_unread();
         for topic in &unread {
+            // The mark passes its events before they are read.
+            topic.note_unread();
             self.tips.remove(name_of(topic)); // Of a topic of the same name that was dropped.
         }
         self.unread.extend(unread);

@@ -139,10 +139,15 @@ impl Shared {
 
     /// Notes that the start has ended, and that the topic is to be read.
     pub(super) fn end_start(&self) {
+        self.note_unread();
+        self.is_starting.store(false, Ordering::Release);
+    }
+
+    /// Notes that the topic is to be read from the engine, maybe once more.
+    pub(crate) fn note_unread(&self) {
         if let Some(is_read) = &self.is_read {
             is_read.store(false, Ordering::Release);
         }
-        self.is_starting.store(false, Ordering::Release);
     }
 
     /// Notes that the topic has been read from the engine. The mark moves after this.
