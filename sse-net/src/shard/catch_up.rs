@@ -2,9 +2,11 @@
 
 use std::mem;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sse_core::{Batch, Slice};
+use tokio::time::Instant;
 
 use super::catching::NextOfState;
 use super::connection::{Follows, Input, Written};
@@ -255,6 +257,10 @@ impl Driver {
         }
         let joint_key = joint;
         let joint = &self.joints[joint_key as usize];
+        if !joint.is_read(&self.feeds) {
+            self.linger(Key::Connection(key), Instant::now() + UNREAD);
+            return Next::Nothing;
+        }
         if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
             return Next::Events(Events::Batch(batch, joint_key));
         }
@@ -347,3 +353,6 @@ enum Progress {
     /// The connection has taken the most at a time.
     Paused,
 }
+
+/// After what time a client looks again whether its topics have been read from an engine.
+const UNREAD: Duration = Duration::from_millis(50);

@@ -154,6 +154,13 @@ impl Joint {
         keyed.filter_map(Shared::marker_event).flatten().collect()
     }
 
+    /// Returns `true` unless one of the topics is still to be read from an engine. The mark may be
+    /// after its events until then.
+    pub(super) fn is_read(&self, feeds: &Slab<Feed>) -> bool {
+        let mut links = self.links.iter();
+        links.all(|link| feeds[link.feed as usize].topic().is_read())
+    }
+
     pub(super) fn has_keyed(&self, feeds: &Slab<Feed>) -> bool {
         let mut links = self.links.iter();
         links.any(|link| feeds[link.feed as usize].is_keyed())
@@ -250,7 +257,11 @@ impl Joint {
     pub(super) fn part_of(&self, pass: &Pass, feeds: &Slab<Feed>, feed: u32) -> Part {
         // In another epoch, the position may be lost.
         let is_of_epoch = self.position.epoch() == pass.slice.last_id().epoch();
-        if !is_of_epoch || self.state().is_some() || self.view().is_some_and(View::may_change) {
+        if !is_of_epoch
+            || !self.is_read(feeds)
+            || self.state().is_some()
+            || self.view().is_some_and(View::may_change)
+        {
             return Part::CatchUp;
         }
         let mut after = self.position;
