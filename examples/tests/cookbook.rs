@@ -9,12 +9,12 @@ mod common;
 #[path = "../../sse-net/tests/common/nginx.rs"]
 mod nginx;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
+use std::{env, fs};
 
 use common::{Server, TIMEOUT, events, response, response_to_end};
 use nginx::Nginx;
@@ -22,7 +22,11 @@ use serde_json::{Value, json};
 use sse_core::MessageEvent;
 use sse_net::{BlockingClient, Connect, EventSource};
 
-const COOKBOOK: &str = env!("CARGO_BIN_EXE_cookbook");
+/// The program, or another one that was built from copies of the recipes.
+fn cookbook() -> String {
+    let program = env::var("SSE_COOKBOOK");
+    program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_cookbook").to_owned())
+}
 
 /// The recipes that have a test here; `testing` has its own in its module.
 const TESTED: &[&str] = &[
@@ -389,11 +393,11 @@ fn nginx_passes_on_events_at_once() {
 }
 
 fn start(recipe: &[&str]) -> Server {
-    Server::start(COOKBOOK, recipe)
+    Server::start(&cookbook(), recipe)
 }
 
 fn run(args: &[&str]) -> Output {
-    Command::new(COOKBOOK).args(args).output().unwrap()
+    Command::new(cookbook()).args(args).output().unwrap()
 }
 
 fn url(server: &Server, target: &str) -> String {
