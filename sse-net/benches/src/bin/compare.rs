@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const BARS: &[(&str, Bar)] = &[
+const BARS: &[Bar] = &[
     ("cpu", cpu),
     ("saturation", saturation),
     ("linger", linger),
