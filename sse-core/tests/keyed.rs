@@ -198,25 +198,32 @@ fn limits_are_kept() {
 #[test]
 fn memory_does_not_grow_with_time() {
     const KEYS: usize = 10_000;
-    for (len, keys, rounds) in [
-        (20, KEYS, 5),
-        (100, KEYS, 5),
-        (100, 100, 500),
-        (1000, KEYS, 2),
-        (20_000, 20, 9),
+    for (len, keys, rounds, begins) in [
+        (20, KEYS, 5, 1),
+        (100, KEYS, 5, 1),
+        (100, KEYS, 5, 3),
+        (100, 100, 500, 1),
+        (1000, KEYS, 2, 1),
+        (20_000, 20, 9, 1),
     ] {
         let mut newest = 0;
         let memory = measure(|| {
             let mut log = KeyedLog::new(KeyedRetention::default().bytes(1 << 30), LogId::default());
             let data = "x".repeat(len);
             let mut random = 1_u64;
-            for id in 1..=(keys * rounds) as u64 {
+            let steps = (keys * rounds) as u64;
+            for step in 0..steps * begins {
+                let id = step + 1;
+                if step > 0 && step % steps == 0 {
+                    drop(log.begin_anew(LogId::new(step, 0)));
+                    log.hold(None);
+                }
                 // Every key once, and then keys at random.
                 random = random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1);
-                let key = if id <= keys as u64 {
-                    id
+                let key = if step % steps < keys as u64 {
+                    step % steps + 1
                 } else {
                     (random >> 33) % keys as u64 + 1
                 };
@@ -234,7 +241,9 @@ fn memory_does_not_grow_with_time() {
         });
         let used = usize::try_from(memory.bytes_current).unwrap();
         let per_key = (used.saturating_sub(2 * newest)) / keys;
-        println!("{keys} keys of {len}: {newest} bytes take {used}, {per_key} more per key");
+        println!(
+            "{keys} keys of {len}, begun {begins} times: {newest} bytes take {used}, {per_key} more per key"
+        );
         assert!(
             used <= 2 * newest + 100 * keys + (80 << 10),
             "{used} for {newest}"

@@ -20,7 +20,7 @@ impl KeyedLog {
     /// Drops all events, for a log that is written anew. Removals up to `evicted` count as dropped
     /// for good, and readers with an earlier ID have lagged.
     ///
-    /// The log may go back to earlier IDs thereby. What is appended is not visible until it is
+    /// The IDs of what follows may be earlier ones. What is appended is not visible until it is
     /// [held](Self::hold) no longer.
     pub fn begin_anew(&mut self, evicted: LogId) -> Evicted {
         self.close_newest();
@@ -32,8 +32,8 @@ impl KeyedLog {
         self.visible = Some(LogId::default());
         (self.newest_id, self.evicted) = (evicted, (evicted, begin));
         let mut dropped = Evicted::default();
-        for part in self.full.drain(..) {
-            dropped.push(part.chunk);
+        while !self.full.is_empty() {
+            self.remove_full(0, &mut dropped);
         }
         dropped
     }
