@@ -190,8 +190,7 @@ impl KeyedLog {
         event: Encoded,
         now: impl Into<Now>,
     ) -> Evicted {
-        let appended = millis(now.into().steady);
-        self.push_bytes(id, key, event.into_bytes(id), appended, false)
+        self.push_encoded(id, key, event, now.into(), false)
     }
 
     /// Appends the removal of a key, like [`append_as`](Self::append_as).
@@ -213,8 +212,7 @@ impl KeyedLog {
         event: Encoded,
         now: impl Into<Now>,
     ) -> Evicted {
-        let appended = millis(now.into().steady);
-        self.push_bytes(id, key, event.into_bytes(id), appended, true)
+        self.push_encoded(id, key, event, now.into(), true)
     }
 
     /// Appends an encoded event of an earlier run, like [`append_as`](Self::append_as).
@@ -263,6 +261,23 @@ impl KeyedLog {
         encode::event_with_id(&mut self.newest.bytes, event, Some(&id.text(text)));
         let len = self.newest.bytes.len() - start;
         self.push_newest(id, key, len, millis(now.steady), is_removal)
+    }
+
+    fn push_encoded(
+        &mut self,
+        id: LogId,
+        key: &str,
+        event: Encoded,
+        now: Now,
+        is_removal: bool,
+    ) -> Evicted {
+        self.push_bytes(
+            id,
+            key,
+            event.into_bytes(id),
+            millis(now.steady),
+            is_removal,
+        )
     }
 
     fn push_bytes(

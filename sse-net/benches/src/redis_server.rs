@@ -1,4 +1,4 @@
-//! A Redis server for measuring, with a folder of its own.
+//! A Redis server that is started for a measurement, in a temporary folder.
 
 use std::path::PathBuf;
 use std::process::Command;

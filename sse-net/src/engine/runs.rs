@@ -1,4 +1,4 @@
-//! What the registry of runs asks the engine, with a script of its own.
+//! What the registry of runs asks the engine, with the script `run.lua`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ use crate::server::{Redis, free_port, wait_for};
 /// The variables of a node: the URL of the engine, the port, and whether it publishes.
 const VARIABLES: [&str; 3] = ["SSE_NODE_URL", "SSE_NODE_PORT", "SSE_NODE_PUBLISHES"];
 
-/// A node in a process of its own, which is killed at the end.
+/// A node in another process, which is killed at the end.
 pub(crate) struct Process {
     url: String,
     pub(crate) port: u16,

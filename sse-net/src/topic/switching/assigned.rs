@@ -14,7 +14,7 @@ impl HubCore {
         self.order().has_switched()
     }
 
-    /// Gives an ID to the changes that wait for one, and whose topics have been read.
+    /// Sets the ID of each change that has none and whose topics have been read.
     ///
     /// No event has the ID, and the mark moves to it after this.
     pub(crate) fn assign_changes(&self, id: LogId) {

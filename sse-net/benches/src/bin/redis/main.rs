@@ -1,4 +1,4 @@
-//! Measures hubs of several nodes over a Redis server of its own, and prints a table.
+//! Starts a Redis server, measures hubs of several nodes over it, and prints a table.
 //!
 //! Arguments select measurements by name: `redis latency stored`. Needs `redis-server` and
 //! `redis-benchmark`, and for `nchan` nginx with that module.

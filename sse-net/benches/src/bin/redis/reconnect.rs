@@ -75,7 +75,7 @@ pub(crate) fn reconnect() -> io::Result<Vec<Row>> {
     ])
 }
 
-/// A node as a user of its own, who can be refused.
+/// A node that logs in as a user whom the server can refuse.
 struct Node {
     hub: Hub,
     other: Hub,
