@@ -1,6 +1,5 @@
 //! Holes: events that were not notified, and that the mark has passed.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,10 +62,9 @@ impl Follower {
                 continue;
             }
             let id = self.epochs.last();
-            let gapped = mem::take(&mut self.gapped);
-            let names: Vec<_> = gapped.iter().map(|topic| name_of(topic)).collect();
-            let tips = tips(link, &self.shared.keys, &names).await?;
-            for (topic, tip) in gapped.into_iter().zip(tips) {
+            let names: Vec<_> = self.gapped.iter().map(|topic| name_of(topic)).collect();
+            let mut tips = tips(link, &self.shared.keys, &names).await?;
+            while let (Some(topic), Some(tip)) = (self.gapped.last().cloned(), tips.pop()) {
                 if topic.is_keyed() {
                     self.read_state(link, &topic, id).await?;
                 } else {
@@ -82,6 +80,8 @@ impl Follower {
                 let name: Arc<str> = name_of(&topic).into();
                 let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);
                 self.holes.insert(name, (id, until));
+                // Not before: if the link breaks, the topic is still to be reported.
+                self.gapped.pop();
                 self.changed.push(topic);
             }
             self.show();

@@ -200,10 +200,7 @@ impl JointReader {
             view,
             ..
         } = &self.several;
-        if !topics
-            .iter()
-            .all(|followed| followed.topic.shared.is_read())
-        {
+        if !self.several.is_read() {
             return Ok(None);
         }
         let until = self.state_end.unwrap_or_else(|| {
@@ -371,10 +368,7 @@ impl JointReader {
         let Some(visible) = hub.order().visible_after(*position) else {
             return true;
         };
-        let is_read = topics
-            .iter()
-            .all(|followed| followed.topic.shared.is_read());
-        is_read && visible > *position && topics.iter().any(is_new)
+        self.several.is_read() && visible > *position && topics.iter().any(is_new)
             || view.as_ref().is_some_and(|view| view.is_due(visible))
     }
 }

@@ -184,6 +184,13 @@ impl Several {
         gaps.filter_map(|followed| followed.topic.name())
     }
 
+    /// Returns `true` unless one of the topics is still to be read from an engine. The mark may be
+    /// after its events until then.
+    pub(super) fn is_read(&self) -> bool {
+        let mut topics = self.topics.iter();
+        topics.all(|followed| followed.topic.shared.is_read())
+    }
+
     /// Returns `true` if no event will ever follow.
     pub(crate) fn is_over(&self) -> bool {
         let is_over = |topic: &Followed| topic.topic.lock().is_over_after(self.position);
