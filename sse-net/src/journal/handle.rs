@@ -82,8 +82,8 @@ impl Hub {
 impl Topic {
     /// Opens a topic that stands alone and stores its events in a [`Journal`].
     ///
-    /// Like [`Hub::open`], but it reads only the newest segments, as far as the retention needs
-    /// them. Damage in other segments is not reported.
+    /// Like [`Hub::open`], but it reads only the newest segments, if they have all events that the
+    /// topic retains. Then damage in other segments is not reported.
     ///
     /// # Errors
     ///

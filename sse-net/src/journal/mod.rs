@@ -12,7 +12,6 @@ mod notice;
 mod recovery;
 mod restore;
 mod segments;
-mod spans;
 #[cfg(test)]
 mod tests;
 mod writer;
