@@ -25,7 +25,6 @@ fn a_segment_is_an_event_stream_of_this_form() {
         "from 6-3",
         "synced 6-3",
         &format!("event 7-1 19 {one:08x}"),
-        "floor 1-0",
         "evicted 2-0",
         "evicted 3-0 a\\r\\sb",
         "removed 3-7 a\\r\\sb",
@@ -37,8 +36,8 @@ fn a_segment_is_an_event_stream_of_this_form() {
     let expected = format!(
         ":sse-journal 2\n{}id: 7-1\ndata: one\n\n{}: hi\nid: 7-2\ndata: two\n\n{}",
         lines[..5].concat(),
-        lines[5..11].concat(),
-        lines[11],
+        lines[5..10].concat(),
+        lines[10],
     );
     assert_eq!(String::from_utf8(file.clone()).unwrap(), expected);
     assert!(Segment::new(&file).map(|(_, entry)| entry).eq(entries));
@@ -62,7 +61,6 @@ fn entries() -> Vec<Entry<'static>> {
         Entry::From(old(6, 3)),
         Entry::Synced(old(6, 3)),
         record(1, None, b"id: 7-1\ndata: one\n\n"),
-        Entry::Floor(old(1, 0)),
         Entry::Evicted(old(2, 0), None),
         Entry::Evicted(old(3, 0), Some("a\r b".into())),
         Entry::Removed(old(3, 7), "a\r b".into()),

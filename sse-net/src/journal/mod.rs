@@ -3,6 +3,7 @@
 mod batch;
 mod bell;
 mod compact;
+mod contents;
 mod disk;
 mod handle;
 mod helper;
