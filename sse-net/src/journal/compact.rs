@@ -7,6 +7,7 @@ use sse_core::{LogId, Record, SegmentEntry as Entry};
 
 use super::batch::{collect, head};
 use super::disk::{Disk, FileError};
+use super::helper::Pause;
 use super::segments::SegmentFile;
 use crate::topic::{News, Source};
 
@@ -42,17 +43,22 @@ pub(super) struct Copied {
 }
 
 impl Compaction {
-    /// Writes the new segment, if there is enough to drop. Calls `pause` now and then.
-    pub(super) fn copy(&self, pause: &mut dyn FnMut()) -> Result<Option<Copied>, FileError> {
+    /// Writes the new segment, if there is enough to drop, and the journal is not closed before.
+    pub(super) fn copy(&self, pause: Pause<'_>) -> Result<Option<Copied>, FileError> {
         let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
         let temporary = self.dir.join(TEMPORARY);
         self.disk.remove(&temporary)?;
         let written = self.write(&temporary, self.end(count), pause);
-        let (len, superseded_by) = written.inspect_err(|_| {
-            let _ = self.disk.remove(&temporary); // It is deleted before the next attempt, too.
-        })?;
+        let (len, superseded_by) = match written {
+            Ok(Some(written)) => written,
+            failed => {
+                // It is deleted before the next attempt, too.
+                let removed = self.disk.remove(&temporary);
+                return failed.and(removed).map(|()| None);
+            }
+        };
         let (number, from) = (self.files[count - 1].number, LogId::default());
         Ok(Some(Copied {
             file: SegmentFile { number, len, from },
@@ -102,8 +108,8 @@ impl Compaction {
         &self,
         temporary: &Path,
         until: LogId,
-        pause: &mut dyn FnMut(),
-    ) -> Result<(u64, LogId), FileError> {
+        pause: Pause<'_>,
+    ) -> Result<Option<(u64, LogId)>, FileError> {
         let output = self.disk.create(temporary)?;
         let news = self.source.news_after(LogId::default());
         let goal = News { until, ..news };
@@ -115,10 +121,12 @@ impl Compaction {
             output.write(&bytes)?;
             len += bytes.len() as u64;
             bytes.clear();
-            pause();
+            if pause() {
+                return Ok(None);
+            }
         }
         output.sync()?;
-        Ok((len, self.source.superseded_by(&goal)))
+        Ok(Some((len, self.source.superseded_by(&goal))))
     }
 }
 

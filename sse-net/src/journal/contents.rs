@@ -129,13 +129,13 @@ impl Contents {
         damages: &mut Vec<Range<usize>>,
     ) -> Option<(LogId, usize, Option<String>)> {
         let taken = self.last;
-        let mut is_broken = at == 0;
+        let (mut is_broken, mut missing) = (at == 0, None);
         for (place, entry) in Segment::new(&bytes[at..]) {
             let place = at + place.start..at + place.end;
             let Some((after, id)) = span(&entry) else {
                 if entry == Entry::Damage {
                     damages.push(place);
-                    is_broken = true;
+                    (is_broken, missing) = (true, None);
                 } else {
                     self.take(entry);
                 }
@@ -148,23 +148,27 @@ impl Contents {
                 return Some((after, place.start, None));
             }
             is_broken = false;
+            if let Some((lost, topic)) = missing.take_if(|(lost, _)| *lost > self.last) {
+                return Some((lost, place.start, Some(topic)));
+            }
             if let Entry::Unread { topic, key, .. } = entry {
-                let end = place.end;
                 damages.push(place);
-                if id > self.last {
-                    self.last = after;
+                if id > taken {
+                    self.last = after; // Also if the end of its topic was taken, with the same ID.
                     let keyed = key.map_or(LogId::default(), |_| id);
                     self.topic(topic.as_deref(), |topic| {
                         topic.keyed = topic.keyed.max(keyed)
                     });
-                    return Some((id, end, Some(topic.unwrap_or_default().into_owned())));
+                    missing = Some((id, topic.unwrap_or_default().into_owned()));
                 }
             } else if id > taken {
                 self.last = self.last.max(id);
                 self.take(entry);
             }
         }
-        None
+        // Otherwise it was being written.
+        let (lost, topic) = missing.filter(|(lost, _)| *lost <= self.synced)?;
+        Some((lost, bytes.len(), Some(topic)))
     }
 
     fn take(&mut self, entry: Entry<'_>) {
@@ -201,12 +205,9 @@ impl Contents {
                 topic.evicted = topic.evicted.max(id);
             }),
             Entry::Removed(id, name) => {
-                let (last, topic) = (id, name.into_owned());
-                self.topic(Some(&topic.clone()), |restored| {
-                    restored.evicted = restored.evicted.max(id);
-                    restored.removed = restored.removed.max(id);
-                    restored.finish_at(Finish { last, id, topic });
-                });
+                let (last, topic) = (id, name.clone().into_owned());
+                self.take(Entry::Evicted(id, Some(name)));
+                self.take(Entry::Finished(Finish { last, id, topic }));
             }
             Entry::Finished(end) => {
                 self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));

@@ -34,7 +34,7 @@ pub(super) trait Disk: Send + Sync {
     /// Locks a folder until the returned value is dropped.
     ///
     /// An error of the kind `WouldBlock` means that it is locked already.
-    fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send>, FileError>;
+    fn lock(&self, dir: &Path) -> Result<Lock, FileError>;
 
     /// Returns the files in a folder, each with its length.
     fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>, FileError>;
@@ -53,6 +53,9 @@ pub(super) trait Disk: Send + Sync {
     /// Forces the names of created, renamed and deleted files to the disk.
     fn sync_dir(&self, dir: &Path) -> Result<(), FileError>;
 }
+
+/// A lock on a folder.
+pub(super) type Lock = Arc<dyn Any + Send + Sync>;
 
 /// A file that is written to.
 pub(super) trait Output: Send + Sync {
@@ -83,7 +86,7 @@ impl Disk for Files {
 
     /// Locks a file in the folder and, where that is possible, the folder itself, so that
     /// deleting the file unlocks nothing.
-    fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send>, FileError> {
+    fn lock(&self, dir: &Path) -> Result<Lock, FileError> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false);
         let file = file.open(dir.join("lock")).map_err(failed("lock", dir))?;
@@ -94,7 +97,7 @@ impl Disk for Files {
             Some(Err(TryLockError::WouldBlock)) => {
                 Err(failed("lock", dir)(ErrorKind::WouldBlock.into()))
             }
-            _ => Ok(Box::new((file, folder))),
+            _ => Ok(Arc::new((file, folder))),
         }
     }
 

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{any, io, thread};
 
 use sse_core::{Log, LogId};
-use tokio::sync::watch;
 
-use super::bell::{Bell, Urgency};
-use super::disk::{FileError, failed};
+use super::bell::Urgency;
+use super::disk::failed;
 use super::helper::Helper;
-use super::misses::Misses;
+use super::link::{Link, Status};
 use super::notice::{JournalError, JournalState};
 use super::segments::Segments;
 use super::writer::{Rest, Writer};
@@ -174,10 +172,8 @@ impl Handle {
 
     async fn sync(&self) -> Result<(), JournalError> {
         let until = self.source.last();
-        self.link.status.send_if_modified(|status| {
-            status.sync_to = status.sync_to.max(until);
-            false // The writer looks at it.
-        });
+        self.link
+            .note(|status| status.sync_to = status.sync_to.max(until));
         self.wait(|status| status.synced >= until).await
     }
 
@@ -225,38 +221,8 @@ impl Storage for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.link.is_closing.store(true, Ordering::Relaxed);
+        self.link.note(|status| status.is_closing = true);
         self.link.bell.ring(Urgency::High);
-    }
-}
-
-/// What the threads of a journal and its handle share.
-#[derive(Default)]
-pub(super) struct Link {
-    pub(super) bell: Bell,
-    pub(super) status: watch::Sender<Status>,
-    is_closing: AtomicBool,
-}
-
-/// What callers can see and wait for.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Status {
-    pub(super) state: JournalState,
-    pub(super) synced: LogId,
-    /// The ID up to which callers wait for a sync.
-    pub(super) sync_to: LogId,
-    pub(super) missed: Misses,
-    pub(super) failure: Option<FileError>,
-}
-
-impl Link {
-    pub(super) fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Relaxed)
-    }
-
-    /// Whether a caller waits until events are stored or synced.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.status.receiver_count() > 0
     }
 }
 

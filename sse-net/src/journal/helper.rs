@@ -8,7 +8,7 @@ use sse_core::LogId;
 use super::bell::Urgency;
 use super::compact::Copied;
 use super::disk::FileError;
-use super::handle::Link;
+use super::link::Link;
 
 /// The second thread of a journal. It has at most one sync and one compaction to do.
 pub(super) struct Helper {
@@ -17,8 +17,11 @@ pub(super) struct Helper {
     pub(super) link: Arc<Link>,
 }
 
-/// Work for the helper. A long job calls the argument now and then, which does those that wait.
-pub(super) type Job = Box<dyn FnOnce(&mut dyn FnMut()) -> Done + Send>;
+/// Work for the helper. A long job calls its argument now and then.
+pub(super) type Job = Box<dyn FnOnce(Pause<'_>) -> Done + Send>;
+
+/// Does the jobs that wait. Returns `true` if the journal is being closed.
+pub(super) type Pause<'a> = &'a mut dyn FnMut() -> bool;
 
 /// The result of a job.
 pub(super) enum Done {
@@ -42,8 +45,11 @@ impl Helper {
         self.jobs.try_iter().for_each(|job| self.work(job));
     }
 
-    fn work(&self, job: Job) {
-        let done = job(&mut || self.work_all());
+    pub(super) fn work(&self, job: Job) {
+        let done = job(&mut || {
+            self.work_all();
+            self.link.is_closing()
+        });
         let _ = self.done.send(done); // The writer may have ended.
         self.link.bell.ring(Urgency::High);
     }

@@ -8,7 +8,7 @@ use sse_core::{LogId, Now, SegmentEntry as Entry};
 
 use super::compact::{Compaction, Copied, TEMPORARY};
 use super::disk::FileError;
-use super::helper::Done;
+use super::helper::{Done, Pause};
 use super::notice::JournalNotice;
 use super::writer::Writer;
 
@@ -46,9 +46,15 @@ impl Writer {
         self.is_syncing && self.segments.unsynced() > MAX_UNSYNCED && !self.is_failing()
     }
 
-    /// Queues a job for the helper, which ends after the writer.
-    fn queue(&self, job: impl FnOnce(&mut dyn FnMut()) -> Done + Send + 'static) {
-        let _ = self.jobs.send(Box::new(job));
+    /// Queues a job for the helper, which ends after the writer. The folder stays locked until the
+    /// job is done.
+    fn queue(&self, job: impl FnOnce(Pause<'_>) -> Done + Send + 'static) {
+        let lock = self.segments.lock();
+        let _ = self.jobs.send(Box::new(move |pause| {
+            let done = job(pause);
+            drop(lock);
+            done
+        }));
     }
 
     pub(super) fn finish_jobs(&mut self) -> Result<(), FileError> {

@@ -8,7 +8,7 @@ mod disk;
 mod handle;
 mod helper;
 mod jobs;
-mod misses;
+mod link;
 mod notice;
 mod recovery;
 mod restore;

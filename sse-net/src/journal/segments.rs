@@ -1,6 +1,5 @@
 //! The segment files of a journal: their names, and appending to the newest.
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::{mem, thread};
 use sse_core::LogId;
 
 use super::compact::TEMPORARY;
-use super::disk::{Disk, FileError, Output, failed};
+use super::disk::{Disk, FileError, Lock, Output, failed};
 use super::{Journal, JournalError};
 
 /// A segment file. Files are numbered in the order in which they were begun.
@@ -29,7 +28,7 @@ pub(super) struct Segments {
     pub(super) dir: PathBuf,
     max_len: u64,
     /// `None` once the folder is gone.
-    lock: Option<Box<dyn Any + Send>>,
+    lock: Option<Lock>,
     /// The oldest first.
     pub(super) files: Vec<SegmentFile>,
     /// The newest file, while it is written to.
@@ -76,6 +75,11 @@ impl Segments {
             }
         }
         Err(JournalError::InUse(segments.dir))
+    }
+
+    /// Returns the lock, which holds until all of its clones are dropped.
+    pub(super) fn lock(&self) -> Option<Lock> {
+        self.lock.clone()
     }
 
     /// Creates and locks the folder, unless it is there and locked.
@@ -182,8 +186,8 @@ impl Segments {
     pub(super) fn replace(&mut self, file: SegmentFile) -> Result<Vec<PathBuf>, FileError> {
         let last = path(&self.dir, file.number);
         self.disk.rename(&self.dir.join(TEMPORARY), &last)?;
-        let count = self.files.partition_point(|old| old.number < file.number);
-        let replaced = self.files.splice(..count + 1, [file]);
+        let count = self.files.partition_point(|old| old.number <= file.number);
+        let replaced = self.files.splice(..count, [file]);
         let paths = replaced.map(|old| path(&self.dir, old.number));
         Ok(paths.filter(|path| *path != last).collect())
     }

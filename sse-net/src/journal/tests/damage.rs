@@ -97,7 +97,8 @@ fn an_event_that_was_being_written_is_lost() {
         let (process, resumed) = damaged.resume(3);
         assert_eq!(resumed, [Resume::Gap; 3], "a client cannot have seen it");
         assert_eq!(Damaged::retained(&process), ["0", "1", "2"]);
-        assert_eq!(process.notices().len(), 1);
+        let [notice] = <[String; 1]>::try_from(process.notices()).unwrap();
+        assert!(notice.contains("not a complete event"), "{notice}");
         let (_, resumed) = damaged.resume(2);
         assert_eq!(resumed, [Resume::Resumed; 3]);
     }
@@ -163,6 +164,28 @@ fn a_flipped_bit_in_a_synced_event_costs_its_topic_a_gap() {
         notice.ends_with(" are damaged and were skipped"),
         "{notice}"
     );
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_event_of_a_finished_topic_costs_a_gap() {
+    let disk = MemoryDisk::default();
+    let journal = journal(&disk, EVERY);
+    let mut process = Process::start(&journal);
+    let first = process.publish("a", "0");
+    let topic = process.hub.topic("a").unwrap();
+    topic.finish(Some(&Event::new().data("end"))).unwrap();
+    process.settle();
+    process.publish("b", "1");
+    process.settle();
+    disk.kill();
+    let path = disk.paths().pop().unwrap();
+    let mut bytes = disk.read_file(&path);
+    let at = find(&bytes, "data: end");
+    bytes[at + 6] ^= 1;
+    disk.write_file(&path, bytes);
+    let process = Process::start(&journal);
+    let resume = |name| process.hub.topic(name).unwrap().resume(Some(&first.into()));
+    assert_eq!([resume("a"), resume("b")], [Resume::Gap, Resume::Resumed]);
 }
 
 #[test]

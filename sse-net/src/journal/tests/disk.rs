@@ -1,6 +1,5 @@
 //! A disk in memory whose operations fail, and which loses power.
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Range;
@@ -9,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use fastrand::Rng;
 
-use crate::journal::disk::{Disk, FileError, Output, failed};
+use crate::journal::disk::{Disk, FileError, Lock, Output, failed};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -279,7 +278,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    fn lock(&self, dir: &Path) -> Result<Box<dyn Any + Send>, FileError> {
+    fn lock(&self, dir: &Path) -> Result<Lock, FileError> {
         struct Lock(MemoryDisk, u64);
         impl Drop for Lock {
             fn drop(&mut self) {
@@ -289,7 +288,7 @@ impl Disk for MemoryDisk {
         let mut state = self.call("lock", dir).map_err(failed("lock", dir))?;
         let folder = state.folder;
         match state.locks.insert(folder) {
-            true => Ok(Box::new(Lock(self.clone(), folder))),
+            true => Ok(Arc::new(Lock(self.clone(), folder))),
             false => Err(failed("lock", dir)(io::ErrorKind::WouldBlock.into())),
         }
     }

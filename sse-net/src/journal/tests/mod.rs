@@ -16,8 +16,9 @@ use fastrand::Rng;
 use sse_core::{Epoch, Event, LogId, Now, Retention};
 
 use super::bell::Urgency;
-use super::handle::{Link, Opened};
+use super::handle::Opened;
 use super::helper::Helper;
+use super::link::Link;
 use super::writer::{Rest, Writer};
 use super::{Journal, SyncPolicy};
 use crate::config::HubConfig;

@@ -1,11 +1,54 @@
-//! Which events were evicted before they could be written.
+//! What the threads of a journal and its handle share.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sse_core::LogId;
+use tokio::sync::watch;
 
+use super::bell::Bell;
+use super::disk::FileError;
+use super::notice::JournalState;
 use crate::topic::{Published, Shared};
+
+/// Wakes the writer, and shows its state.
+#[derive(Default)]
+pub(super) struct Link {
+    pub(super) bell: Bell,
+    pub(super) status: watch::Sender<Status>,
+}
+
+/// What callers can see and wait for.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Status {
+    pub(super) state: JournalState,
+    pub(super) synced: LogId,
+    /// The ID up to which callers wait for a sync.
+    pub(super) sync_to: LogId,
+    pub(super) missed: Misses,
+    pub(super) failure: Option<FileError>,
+    /// Whether the last handle has been dropped.
+    pub(super) is_closing: bool,
+}
+
+impl Link {
+    /// Notes something for the writer, which looks at it once the bell has rung.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            change(status);
+            false
+        });
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.status.borrow().is_closing
+    }
+
+    /// Whether a caller waits until events are stored or synced.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.status.receiver_count() > 0
+    }
+}
 
 /// Events that were never written, as ranges of IDs in their topics.
 #[derive(Debug, Default, Clone)]
