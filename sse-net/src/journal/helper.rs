@@ -45,7 +45,7 @@ impl Helper {
         self.jobs.try_iter().for_each(|job| self.work(job));
     }
 
-    pub(super) fn work(&self, job: Job) {
+    fn work(&self, job: Job) {
         let done = job(&mut || {
             self.work_all();
             self.link.is_closing()
