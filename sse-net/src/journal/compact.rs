@@ -1,12 +1,12 @@
 //! Replacing old segments by one that has only what the topics still retain.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use sse_core::{LogId, Record, SegmentEntry as Entry};
 
+use super::Journal;
 use super::batch::{collect, head};
-use super::disk::{Disk, FileError};
+use super::disk::FileError;
 use super::helper::Pause;
 use super::segments::SegmentFile;
 use crate::topic::{News, Source};
@@ -16,16 +16,14 @@ use crate::topic::{News, Source};
 /// The new segment is written from what the topics retain in memory, to another file, and synced.
 /// Once what supersedes the rest is known to be on disk, too, it is renamed to the last of those
 /// that it replaces; then the others are deleted. So it is there as a whole or not at all. If some
-/// of the others are still there after a crash, what they have beyond it counts as evicted.
+/// of the others are still there after a crash, none of their entries counts.
 pub(super) struct Compaction {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) dir: PathBuf,
+    pub(super) journal: Journal,
     pub(super) source: Source,
     /// Those that are not written to any more, the oldest first.
     pub(super) files: Vec<SegmentFile>,
     /// Up to where they have all events.
     pub(super) until: LogId,
-    pub(super) segment_bytes: u64,
     /// The bytes by which the last new segment was longer than what it keeps.
     pub(super) residue: u64,
     /// The number of failures of the writer before.
@@ -48,14 +46,14 @@ impl Compaction {
         let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
-        let temporary = self.dir.join(TEMPORARY);
-        self.disk.remove(&temporary)?;
+        let temporary = self.journal.dir.join(TEMPORARY);
+        self.journal.disk.remove(&temporary)?;
         let written = self.write(&temporary, self.end(count), pause);
         let (len, superseded_by) = match written {
             Ok(Some(written)) => written,
             failed => {
                 // It is deleted before the next attempt, too.
-                let removed = self.disk.remove(&temporary);
+                let removed = self.journal.disk.remove(&temporary);
                 return failed.and(removed).map(|()| None);
             }
         };
@@ -82,11 +80,12 @@ impl Compaction {
         let dead_in = |count| len_of(count).saturating_sub(kept_in(count) + self.residue);
         let all = self.files.len();
         let (total, kept, dead) = (len_of(all), kept_in(all), dead_in(all));
-        let max_files = MAX_FILES + usize::try_from(total / self.segment_bytes).unwrap_or(0);
+        let max_files =
+            MAX_FILES + usize::try_from(total / self.journal.segment_bytes).unwrap_or(0);
         if all > max_files {
             return Some((all, kept));
         }
-        if all == 0 || dead < self.segment_bytes / 2 {
+        if all == 0 || dead < self.journal.segment_bytes / 2 {
             return None;
         }
         let counts: Vec<_> = (1..all).collect();
@@ -110,7 +109,7 @@ impl Compaction {
         until: LogId,
         pause: Pause<'_>,
     ) -> Result<Option<(u64, LogId)>, FileError> {
-        let output = self.disk.create(temporary)?;
+        let output = self.journal.disk.create(temporary)?;
         let news = self.source.news_after(LogId::default());
         let goal = News { until, ..news };
         let (mut len, mut at) = (0, LogId::default());

@@ -19,23 +19,23 @@ use crate::topic::{RestoredTopic, random_epoch};
 pub(super) struct Contents {
     /// Those of earlier runs, by their numbers. Events after the end of their epoch had been lost
     /// at an earlier start, because events before them were missing.
-    epochs: BTreeMap<u16, Epoch>,
+    pub(super) epochs: BTreeMap<u16, Epoch>,
     /// The ID of the last entry that was taken.
     pub(super) last: LogId,
     /// Up to where the journal is known to be on disk.
     pub(super) synced: LogId,
     /// Events up to this ID count as evicted in all topics. `None` until something was taken.
-    begin: Option<LogId>,
+    pub(super) begin: Option<LogId>,
     /// Those up to this one in topics that have no events.
     pub(super) floor: LogId,
     /// A topic that stands alone has the empty name.
     pub(super) topics: BTreeMap<String, RestoredTopic>,
     pub(super) is_of_hub: bool,
     /// Events after this ID do not count.
-    until: Option<LogId>,
+    pub(super) until: Option<LogId>,
     /// Whether there is a hole after `last` that was not synced.
     pub(super) is_cut: bool,
-    notices: Vec<JournalNotice>,
+    pub(super) notices: Vec<JournalNotice>,
 }
 
 /// The pieces that are still to be read, each with the number of its segment and its offset.
@@ -46,15 +46,6 @@ pub(super) struct Contents {
 type Pieces = BTreeMap<(LogId, Reverse<u64>, usize), Option<String>>;
 
 impl Contents {
-    pub(super) fn new(epochs: BTreeMap<u16, Epoch>, synced: LogId, until: Option<LogId>) -> Self {
-        Self {
-            epochs,
-            synced,
-            until,
-            ..Self::default()
-        }
-    }
-
     /// Reads segments.
     pub(super) fn read(
         &mut self,

@@ -55,7 +55,7 @@ impl Hub {
         let hub = HubCore::restore(config.into(), epochs, contents.floor, safe, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
-        let (handle, opened) = Handle::open(source, journal, segments, ids)?;
+        let (handle, opened) = Handle::open(source, segments, ids)?;
         Ok((Self::with_storage(hub, handle), opened))
     }
 
@@ -97,7 +97,7 @@ impl Topic {
         let log = Log::with_epochs(config.retention, epochs, evicted);
         let shared = Shared::new(config, restored.into_log(log));
         let source = Source::Topic(Arc::clone(&shared));
-        let (handle, opened) = Handle::open(source, journal, segments, ids)?;
+        let (handle, opened) = Handle::open(source, segments, ids)?;
         opened.start(&journal.dir)?;
         Ok(Self::with_storage(shared, handle))
     }
@@ -145,7 +145,6 @@ impl Opened {
 impl Handle {
     fn open(
         source: Source,
-        journal: &Journal,
         segments: Segments,
         ids: [LogId; 2],
     ) -> Result<(Arc<Self>, Opened), JournalError> {
@@ -153,10 +152,9 @@ impl Handle {
         let handle = Self {
             link: Arc::clone(&link),
             source: source.clone(),
-            is_holding: journal.while_failing == WhileFailing::Hold,
+            is_holding: segments.journal.while_failing == WhileFailing::Hold,
         };
-        let journal = journal.clone();
-        let (writer, helper) = Writer::new(source, journal, segments, link, ids, now())?;
+        let (writer, helper) = Writer::new(source, segments, link, ids, now())?;
         Ok((Arc::new(handle), Opened { writer, helper }))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
+use super::Journal;
 use super::compact::{Compaction, Copied, TEMPORARY};
 use super::disk::FileError;
 use super::helper::{Done, Pause};
@@ -15,7 +16,9 @@ use super::writer::Writer;
 impl Writer {
     /// Syncs in this thread.
     pub(super) fn sync(&mut self) -> Result<(), FileError> {
-        self.segments.take_unsynced().sync(&*self.segments.disk)?;
+        self.segments
+            .take_unsynced()
+            .sync(&*self.segments.journal.disk)?;
         self.note_synced(self.written);
         Ok(())
     }
@@ -35,7 +38,7 @@ impl Writer {
         if is_due && !self.is_syncing && !self.is_failing() {
             (self.sync_at, self.is_syncing) = (None, true);
             let (until, failures) = (self.written, self.failures);
-            let disk = Arc::clone(&self.segments.disk);
+            let disk = Arc::clone(&self.segments.journal.disk);
             let files = self.segments.take_unsynced();
             self.queue(move |_| Done::Synced(until, failures, files.sync(&*disk)));
         }
@@ -91,7 +94,7 @@ impl Writer {
             return;
         };
         if copied.failures != failures {
-            return self.delete(vec![self.segments.dir.join(TEMPORARY)]);
+            return self.delete(vec![self.segments.journal.dir.join(TEMPORARY)]);
         }
         match self.segments.replace(copied.file) {
             Ok(replaced) => {
@@ -104,7 +107,7 @@ impl Writer {
 
     /// Lets the helper delete files, once their replacement is on disk.
     fn delete(&self, paths: Vec<PathBuf>) {
-        let (disk, dir) = (Arc::clone(&self.segments.disk), self.segments.dir.clone());
+        let Journal { disk, dir, .. } = self.segments.journal.clone();
         self.queue(move |_| {
             let synced = disk.sync_dir(&dir);
             Done::Deleted(synced.and_then(|()| paths.iter().try_for_each(|path| disk.remove(path))))
@@ -125,12 +128,10 @@ impl Writer {
         (self.compact_at, self.is_compacting) = (now.steady + COMPACT, true);
         let (files, until) = self.segments.closed();
         let compaction = Compaction {
-            disk: Arc::clone(&self.segments.disk),
-            dir: self.segments.dir.clone(),
+            journal: self.segments.journal.clone(),
             source: self.source.clone(),
             files: files.to_vec(),
             until: until.unwrap_or(self.written),
-            segment_bytes: self.journal.segment_bytes,
             residue: self.residue,
             failures: self.failures,
         };

@@ -47,7 +47,7 @@ impl Writer {
 
     /// Makes events visible though they are not stored, unless they are to be held back.
     fn show_unstored(&self, news: &News) {
-        if self.journal.while_failing == WhileFailing::Deliver {
+        if self.segments.journal.while_failing == WhileFailing::Deliver {
             self.show(news.until, &news.topics);
         }
     }
@@ -76,7 +76,7 @@ impl Writer {
     }
 
     pub(super) fn recover(&mut self, now: Now) -> Result<(), FileError> {
-        if self.journal.sync != SyncPolicy::Never {
+        if self.segments.journal.sync != SyncPolicy::Never {
             self.sync()?;
         }
         self.show(self.written, &self.goal.topics);

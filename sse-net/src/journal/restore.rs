@@ -40,7 +40,12 @@ pub(super) fn open(
         begin = files.iter().rposition(is_more).unwrap_or(0);
     }
     let mut contents = loop {
-        let mut contents = Contents::new(epochs.clone(), synced, until);
+        let mut contents = Contents {
+            epochs: epochs.clone(),
+            synced,
+            until,
+            ..Contents::default()
+        };
         contents.read(journal, &files[begin..])?;
         synced = contents.synced;
         if contents.is_cut {

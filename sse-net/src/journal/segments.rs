@@ -24,9 +24,7 @@ pub(super) struct SegmentFile {
 
 /// The segments of a journal. Events are appended to the newest.
 pub(super) struct Segments {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) dir: PathBuf,
-    max_len: u64,
+    pub(super) journal: Journal,
     /// `None` once the folder is gone.
     lock: Option<Lock>,
     /// The oldest first.
@@ -56,9 +54,7 @@ impl Segments {
     /// Creates and locks the folder.
     pub(super) fn open(journal: &Journal) -> Result<Self, JournalError> {
         let mut segments = Self {
-            disk: Arc::clone(&journal.disk),
-            dir: journal.dir.clone(),
-            max_len: journal.segment_bytes,
+            journal: journal.clone(),
             lock: None,
             files: Vec::new(),
             output: None,
@@ -74,7 +70,7 @@ impl Segments {
                 prepared => return Ok(prepared.map(|()| segments)?),
             }
         }
-        Err(JournalError::InUse(segments.dir))
+        Err(JournalError::InUse(segments.journal.dir))
     }
 
     /// Returns the lock, which holds until all of its clones are dropped.
@@ -86,8 +82,8 @@ impl Segments {
     pub(super) fn prepare(&mut self) -> Result<(), FileError> {
         self.attempt = self.next_number();
         if self.lock.is_none() {
-            self.disk.create_dirs(&self.dir)?;
-            self.lock = Some(self.disk.lock(&self.dir)?);
+            self.journal.disk.create_dirs(&self.journal.dir)?;
+            self.lock = Some(self.journal.disk.lock(&self.journal.dir)?);
         }
         Ok(())
     }
@@ -122,11 +118,11 @@ impl Segments {
 
     fn begin(&mut self, from: LogId, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
         let number = self.next_number();
-        let output = self.disk.create(&path(&self.dir, number))?;
+        let output = self.journal.disk.create(&path(&self.journal.dir, number))?;
         let len = 0;
         self.files.push(SegmentFile { number, len, from });
         self.output = Some(Arc::clone(&output));
-        self.unsynced.dir = Some(self.dir.clone());
+        self.unsynced.dir = Some(self.journal.dir.clone());
         output.write(head)?;
         self.note_written(head.len());
         Ok(output)
@@ -141,7 +137,7 @@ impl Segments {
     /// Closes the newest segment if it is full, and returns whether it did.
     pub(super) fn rotate(&mut self) -> bool {
         let newest = self.files.last();
-        let is_full = newest.is_some_and(|newest| newest.len >= self.max_len);
+        let is_full = newest.is_some_and(|newest| newest.len >= self.journal.segment_bytes);
         is_full && self.output.take().is_some()
     }
 
@@ -152,7 +148,11 @@ impl Segments {
         while is_copy
             && let Some(newest) = self.files.last()
             && newest.number >= self.attempt
-            && self.disk.remove(&path(&self.dir, newest.number)).is_ok()
+            && self
+                .journal
+                .disk
+                .remove(&path(&self.journal.dir, newest.number))
+                .is_ok()
         {
             self.files.pop();
         }
@@ -160,7 +160,7 @@ impl Segments {
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
-        let there = match self.disk.list(&self.dir) {
+        let there = match self.journal.disk.list(&self.journal.dir) {
             Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
                 (self.lock, self.output) = (None, None);
                 self.files.clear();
@@ -174,7 +174,7 @@ impl Segments {
         let Some(gone) = self.files.iter().find(|file| is_gone(file)) else {
             return Ok(());
         };
-        let gone = path(&self.dir, gone.number);
+        let gone = path(&self.journal.dir, gone.number);
         self.output
             .take_if(|_| self.files.last().is_some_and(is_gone));
         self.files.retain(|file| !is_gone(file));
@@ -184,11 +184,13 @@ impl Segments {
     /// Replaces the segments up to that of the same number by a compacted one. Returns the paths
     /// of the files that are left to be deleted.
     pub(super) fn replace(&mut self, file: SegmentFile) -> Result<Vec<PathBuf>, FileError> {
-        let last = path(&self.dir, file.number);
-        self.disk.rename(&self.dir.join(TEMPORARY), &last)?;
+        let last = path(&self.journal.dir, file.number);
+        self.journal
+            .disk
+            .rename(&self.journal.dir.join(TEMPORARY), &last)?;
         let count = self.files.partition_point(|old| old.number <= file.number);
         let replaced = self.files.splice(..count, [file]);
-        let paths = replaced.map(|old| path(&self.dir, old.number));
+        let paths = replaced.map(|old| path(&self.journal.dir, old.number));
         Ok(paths.filter(|path| *path != last).collect())
     }
 

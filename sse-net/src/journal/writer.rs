@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sse_core::{LogId, Now};
 
+use super::SyncPolicy;
 use super::batch::{collect, head};
 use super::bell::Urgency;
 use super::compact::Copied;
@@ -15,7 +16,6 @@ use super::helper::{Done, Helper, Job};
 use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
-use super::{Journal, SyncPolicy};
 use crate::topic::{News, Shared, Source};
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
@@ -24,7 +24,6 @@ use crate::topic::{News, Shared, Source};
 /// when the next one is due.
 pub(super) struct Writer {
     pub(super) source: Source,
-    pub(super) journal: Journal,
     pub(super) segments: Segments,
     pub(super) link: Arc<Link>,
     pub(super) state: State,
@@ -96,7 +95,6 @@ impl Writer {
     /// Those after `synced` are written again: nobody knows whether they are on disk.
     pub(super) fn new(
         source: Source,
-        journal: Journal,
         segments: Segments,
         link: Arc<Link>,
         [synced, last]: [LogId; 2],
@@ -129,7 +127,6 @@ impl Writer {
             residue: 0,
             missed: (0, LogId::default()),
             source,
-            journal,
             segments,
             link,
         };
@@ -230,7 +227,7 @@ impl Writer {
         }
         self.written = until;
         self.reached = self.reached.max(until);
-        match self.journal.sync {
+        match self.segments.journal.sync {
             SyncPolicy::Never => {}
             SyncPolicy::Interval(interval) => {
                 let due = now.steady.saturating_add(interval);
@@ -250,7 +247,7 @@ impl Writer {
         self.state = State::Idle;
         self.batch.shrink_to(MAX_IDLE);
         let topics = mem::take(&mut self.goal.topics);
-        if self.journal.sync == SyncPolicy::EveryEvent {
+        if self.segments.journal.sync == SyncPolicy::EveryEvent {
             return;
         }
         self.pause_until = now.steady + PAUSE;
@@ -260,7 +257,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<Rest, FileError> {
-        if self.journal.sync != SyncPolicy::Never {
+        if self.segments.journal.sync != SyncPolicy::Never {
             self.sync()?;
             // It spares the next start work.
             let _ = self.segments.append(&self.batch, self.written, Vec::new);
@@ -273,7 +270,7 @@ impl Writer {
     }
 
     pub(super) fn notify(&self, notice: &JournalNotice) {
-        let panicked = self.journal.notify(notice).is_err();
+        let panicked = self.segments.journal.notify(notice).is_err();
         self.count_panics(panicked.into());
     }
 
@@ -290,7 +287,7 @@ impl Writer {
 
     /// Changes the state that callers see, and wakes those that wait for it.
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
-        let has_stored = self.journal.sync == SyncPolicy::Never && !self.is_failing();
+        let has_stored = self.segments.journal.sync == SyncPolicy::Never && !self.is_failing();
         let stored = if has_stored {
             self.written
         } else {
