@@ -170,12 +170,11 @@ fn around_id(event: &[u8]) -> (&[u8], &[u8]) {
     (event, &[])
 }
 
-/// Returns the text of an event's `id` line.
-pub(super) fn id_text(event: &[u8]) -> Option<&str> {
+/// Returns the ID in an event's `id` line.
+pub(super) fn id_text(event: &[u8]) -> Option<&[u8]> {
     let (before, after) = around_id(event);
     let line = event.get(before.len()..event.len() - after.len())?;
-    let text = line.strip_prefix(b"id: ")?.strip_suffix(b"\n")?;
-    str::from_utf8(text).ok()
+    line.strip_prefix(b"id: ")?.strip_suffix(b"\n")
 }
 
 /// The first events of a [`Slice`].
