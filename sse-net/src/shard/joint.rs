@@ -32,14 +32,21 @@ pub(super) struct Joint {
     pub(super) hub: Arc<HubShared>,
     /// All events of the topics up to this ID have been written, or are unsent.
     pub(super) position: LogId,
-    pub(super) links: Box<[Link]>,
+    /// The feeds of the first topics, or [`Link::NONE`]. Few connections have further ones, so
+    /// there is no list in memory of its own.
+    first: [Link; FIRST],
     /// `None` if there is nothing in it, as nearly always.
     rare: Option<Box<Rare>>,
 }
 
+/// The number of topics whose feeds every connection has room for.
+const FIRST: usize = 2;
+
 /// What few connections have.
 #[derive(Default)]
 struct Rare {
+    /// The feeds of the topics after the first ones.
+    others: Box<[Link]>,
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
     /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
     from: Box<[LogId]>,
@@ -63,6 +70,13 @@ pub(super) struct Link {
     pub(super) feed: u32,
     /// The index among the members of the feed's group.
     pub(super) place: u32,
+}
+
+impl Link {
+    const NONE: Self = Self {
+        feed: u32::MAX,
+        place: 0,
+    };
 }
 
 /// What a connection gets next.
@@ -105,26 +119,42 @@ impl Joint {
         from: Vec<LogId>,
         (state, view): (Option<State>, Option<View>),
     ) -> Self {
-        let is_later = from.iter().any(|from| *from > position);
-        let is_needed = state.is_some() || view.is_some() || is_later;
-        Self {
+        let (first, others) = split(links);
+        let mut joint = Self {
             hub,
             position,
-            links: links.into(),
-            rare: is_needed.then(|| {
-                Box::new(Rare {
-                    from: from.into(),
-                    state,
-                    view,
-                })
-            }),
-        }
+            first,
+            rare: Some(Box::new(Rare {
+                others,
+                from: from.into(),
+                state,
+                view,
+            })),
+        };
+        joint.drop_rare();
+        joint
+    }
+
+    /// Returns the links to the feeds of the topics.
+    pub(super) fn links(&self) -> impl Iterator<Item = Link> {
+        let others = self.rare.as_ref().map_or(&[][..], |rare| &rare.others);
+        let first = self
+            .first
+            .iter()
+            .filter(|link| link.feed != Link::NONE.feed);
+        first.chain(others).copied()
+    }
+
+    /// Returns the link to the feed of the topic with this index.
+    fn link(&self, index: usize) -> Link {
+        let mut links = self.links();
+        links.nth(index).expect("the index is that of a topic")
     }
 
     /// Returns the topic with this index, and the position in it.
     pub(super) fn topic<'a>(&self, feeds: &'a Slab<Feed>, index: usize) -> (&'a Shared, LogId) {
-        let link = self.links[index];
-        (feeds[link.feed as usize].topic(), self.after(index))
+        let topic = feeds[self.link(index).feed as usize].topic();
+        (topic, self.after(index))
     }
 
     /// Counts the events of a batch that begin within `taken` bytes in the meters of their topics.
@@ -146,10 +176,7 @@ impl Joint {
 
     /// Returns the events that stand where the state of keyed topics ends.
     pub(super) fn markers(&self, feeds: &Slab<Feed>) -> Vec<u8> {
-        let topics = self
-            .links
-            .iter()
-            .map(|link| feeds[link.feed as usize].topic());
+        let topics = self.links().map(|link| feeds[link.feed as usize].topic());
         let keyed = topics.filter(|topic| topic.is_keyed());
         keyed.filter_map(Shared::marker_event).flatten().collect()
     }
@@ -157,21 +184,24 @@ impl Joint {
     /// Returns `true` unless one of the topics is still to be read from an engine. The mark may be
     /// after its events until then.
     pub(super) fn is_read(&self, feeds: &Slab<Feed>) -> bool {
-        let mut links = self.links.iter();
+        let mut links = self.links();
         links.all(|link| feeds[link.feed as usize].topic().is_read())
     }
 
     pub(super) fn has_keyed(&self, feeds: &Slab<Feed>) -> bool {
-        let mut links = self.links.iter();
+        let mut links = self.links();
         links.any(|link| feeds[link.feed as usize].is_keyed())
     }
 
     /// Returns the events after a later position, or after the state of keyed topics none.
     pub(super) fn batch_after(&self, feeds: &Slab<Feed>, position: LogId) -> Option<Batch> {
-        let readers = (0..self.links.len()).map(|index| {
+        let readers = self.links().enumerate().map(|(index, link)| {
             let place = self.place(index);
             let after = place.after.max(position);
-            (self.topic(feeds, index).0, ReaderPlace { after, ..place })
+            (
+                feeds[link.feed as usize].topic(),
+                ReaderPlace { after, ..place },
+            )
         });
         next_batch(readers, self.until()?).unwrap_or_default()
     }
@@ -193,7 +223,7 @@ impl Joint {
 
     /// Sets the position in one topic.
     fn set_from(&mut self, index: usize, id: LogId) {
-        let count = self.links.len();
+        let count = self.links().count();
         let rare = self.rare.get_or_insert_default();
         if rare.from.is_empty() {
             rare.from = vec![LogId::default(); count].into();
@@ -204,14 +234,15 @@ impl Joint {
     /// Replaces the topics. Each new one has a link, and whether what is known of it still counts.
     pub(super) fn set_links(&mut self, links: Vec<(Link, bool)>) {
         let from = links.iter().map(|(link, is_kept)| {
-            let index = self.links.iter().position(|old| old.feed == link.feed);
+            let index = self.links().position(|old| old.feed == link.feed);
             index
                 .filter(|_| *is_kept)
                 .map_or(LogId::default(), |index| self.after(index))
         });
         let from = from.collect();
-        self.links = links.into_iter().map(|(link, _)| link).collect();
-        self.rare.get_or_insert_default().from = from;
+        let rare = self.rare.get_or_insert_default();
+        (self.first, rare.others) = split(links.into_iter().map(|(link, _)| link));
+        rare.from = from;
     }
 
     fn is_ended(&self, index: usize) -> bool {
@@ -220,7 +251,9 @@ impl Joint {
 
     /// Sets the place of the connection among the members of the feed's group.
     pub(super) fn set_place(&mut self, feed: u32, place: u32) {
-        if let Some(link) = self.links.iter_mut().find(|link| link.feed == feed) {
+        let others = self.rare.as_mut().map(|rare| &mut rare.others[..]);
+        let mut links = self.first.iter_mut().chain(others.unwrap_or_default());
+        if let Some(link) = links.find(|link| link.feed == feed) {
             link.place = place;
         }
     }
@@ -234,6 +267,7 @@ impl Joint {
     /// Drops what few connections have, once there is nothing in it.
     fn drop_rare(&mut self) {
         if let Some(rare) = &self.rare
+            && rare.others.is_empty()
             && rare.state.is_none()
             && rare.view.is_none()
             && rare.from.iter().all(|from| *from <= self.position)
@@ -265,7 +299,7 @@ impl Joint {
             return Part::CatchUp;
         }
         let mut after = self.position;
-        for (index, link) in self.links.iter().enumerate() {
+        for (index, link) in self.links().enumerate() {
             if link.feed == feed {
                 after = self.after(index);
             } else if feeds[link.feed as usize]
@@ -287,7 +321,7 @@ impl Joint {
             let Some(until) = self.until() else {
                 return NextOfJoint::Lost;
             };
-            let links = self.links.iter().enumerate();
+            let links = self.links().enumerate();
             let readers = links.map(|(index, link)| {
                 let topic: &Shared = feeds[link.feed as usize].topic();
                 (topic, self.place(index))
@@ -324,11 +358,12 @@ impl Joint {
         if let Some(view) = self.view_mut() {
             view.register(waker);
         }
-        for index in 0..self.links.len() {
+        let count = self.links().count();
+        for index in 0..count {
             if self.is_ended(index) {
                 continue;
             }
-            let feed = self.links[index].feed;
+            let feed = self.link(index).feed;
             let has_ended = match &mut feeds[feed as usize] {
                 Feed::Single(single) => single.membership.wait(waker, self.after(index)),
                 Feed::Group(group) => group.has_ended(self.after(index)),
@@ -338,13 +373,13 @@ impl Joint {
                 return Some(NextOfJoint::Ended(index));
             }
         }
-        let is_over = (0..self.links.len()).all(|index| self.is_ended(index));
-        (is_over && !self.links.is_empty()).then_some(NextOfJoint::Over)
+        let is_over = count > 0 && (0..count).all(|index| self.is_ended(index));
+        is_over.then_some(NextOfJoint::Over)
     }
 
     /// Returns `true` if there may be visible events after the position.
     pub(super) fn has_new(&self, feeds: &Slab<Feed>) -> bool {
-        let mut links = self.links.iter().enumerate();
+        let mut links = self.links().enumerate();
         let Some(visible) = self.hub.order().visible_after(self.position) else {
             return true;
         };
@@ -366,13 +401,20 @@ impl Joint {
 
     /// Returns the number of unsent bytes.
     pub(super) fn lag(&self, feeds: &Slab<Feed>) -> usize {
-        let links = self.links.iter().enumerate();
+        let links = self.links().enumerate();
         let lags = links.map(|(index, link)| {
             let log = &feeds[link.feed as usize].topic().lock().log;
             log.after(self.after(index)).distance(log.end())
         });
         lags.sum()
     }
+}
+
+/// Divides links into the first ones and the others.
+fn split(links: impl IntoIterator<Item = Link>) -> ([Link; FIRST], Box<[Link]>) {
+    let mut links = links.into_iter();
+    let first = std::array::from_fn(|_| links.next().unwrap_or(Link::NONE));
+    (first, links.collect())
 }
 
 #[cfg(test)]

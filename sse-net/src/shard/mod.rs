@@ -31,6 +31,7 @@ mod arrivals;
 mod catch_up;
 mod catching;
 mod connection;
+mod connections;
 mod driver;
 mod feed;
 mod group;
