@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memchr;
 
 use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
@@ -158,14 +159,14 @@ impl Slice {
 /// Returns the lines of an event before and after its `id` line, which only comments precede.
 fn around_id(event: &[u8]) -> (&[u8], &[u8]) {
     let mut start = 0;
-    for line in event.split_inclusive(|byte| *byte == b'\n') {
-        if line.starts_with(b"id: ") {
-            return (&event[..start], &event[start + line.len()..]);
+    while let Some(end) = memchr(b'\n', &event[start..]).map(|at| start + at + 1) {
+        if event[start..].starts_with(b"id: ") {
+            return (&event[..start], &event[end..]);
         }
-        if !line.starts_with(b":") {
+        if event[start] != b':' {
             break;
         }
-        start += line.len();
+        start = end;
     }
     (event, &[])
 }
