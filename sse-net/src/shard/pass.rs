@@ -1,5 +1,6 @@
 //! Passes: new events on their way to the members of a group.
 
+use std::array;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -100,15 +101,14 @@ impl Driver {
             ..Sent::default()
         };
         let (mut sends, mut looks) = (0, 0);
-        let mut parts = Vec::with_capacity(AHEAD);
         let is_over = 'members: loop {
             let members = &self.feeds[key as usize].group()?.members;
-            let next = members.iter().skip(pass.next).take(AHEAD);
-            parts.extend(next.map(|&member| (member, self.part_of(&pass, key, member))));
-            if parts.is_empty() {
-                break true;
-            }
-            for (member, part) in parts.drain(..) {
+            let ahead: [_; AHEAD] = array::from_fn(|index| {
+                let member = *members.get(pass.next + index)?;
+                Some((member, self.part_of(&pass, key, member)))
+            });
+            let are_last = ahead[AHEAD - 1].is_none();
+            for (member, part) in ahead.into_iter().flatten() {
                 if sends >= PART || looks >= LOOKS || sent.taken >= PART_BYTES {
                     break 'members false;
                 }
@@ -126,6 +126,9 @@ impl Driver {
                     }
                 }
                 sends += 1;
+            }
+            if are_last {
+                break true;
             }
         };
         self.stats.add_events(sent.events);
