@@ -11,7 +11,7 @@ use super::connection::{Follows, Written};
 use super::driver::Driver;
 use super::group::{Part, Pass};
 use super::mailbox::Key;
-use super::work::{LOOKS, PART, PART_BYTES, Work, next_heartbeat};
+use super::work::{LOOKS, PART, PART_BYTES, next_heartbeat};
 use crate::stats::Disconnect;
 
 /// The number of members that are looked at before the first of them is sent to. Each look waits
@@ -30,12 +30,14 @@ impl Driver {
             return;
         };
         let left = self.send_to_members(key, pass);
-        let Some(group) = self.group_mut(key) else {
-            return; // The last member has left.
-        };
-        group.is_queued = true;
-        group.pass = left;
-        self.queue.push_back(Work::Pass(key));
+        // Usually nothing is new. To find that out later would cost another turn.
+        let next = left.or_else(|| self.begin_pass(key));
+        if let Some(next) = next
+            && let Some(group) = self.group_mut(key)
+        {
+            group.pass = Some(next);
+            self.queue_pass(key);
+        }
     }
 
     /// Takes a slice for the next pass, or registers the group's waker.
