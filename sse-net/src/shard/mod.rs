@@ -38,6 +38,7 @@ mod group;
 mod joint;
 mod mailbox;
 mod members;
+mod merge;
 mod pass;
 mod tick;
 mod work;
