@@ -1,4 +1,4 @@
-//! What the registry of runs asks the engine, with the script `run.lua`.
+//! What the registry of runs asks the engine, with the function of `run.lua`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use sse_core::LogId;
 use tokio::time::{sleep, timeout};
 
 use super::message::text;
-use super::script::{self, Call};
+use super::script;
 use super::shared::EngineShared;
 use crate::topic::{Asking, FoundRun, Lease};
 
@@ -80,11 +80,9 @@ async fn ask(shared: Arc<EngineShared>, topic: String, args: Vec<String>) -> Vec
             Err(_) => return Vec::new(),
         };
         if let Some(mut link) = link {
-            for call in [Call::Hash, Call::Text] {
-                let cmd = script::run(call, &shared.keys, &topic, &args);
-                if let Ok(Ok(Value::Array(values))) = timeout(TIMEOUT, link.call(&cmd)).await {
-                    return values.iter().filter_map(text).collect();
-                }
+            let cmd = script::run(&shared.keys, &topic, &args);
+            if let Ok(Ok(Value::Array(values))) = timeout(TIMEOUT, link.call(&cmd)).await {
+                return values.iter().filter_map(text).collect();
             }
         }
         sleep(PAUSE).await;

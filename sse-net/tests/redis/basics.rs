@@ -131,8 +131,8 @@ async fn a_key_stores_an_event_once() {
             .publish_once("order 7", &Event::new().data("one book"))
             .unwrap();
         ids.push(published.stored().await.unwrap());
-        // The server forgets its scripts.
-        redis.call::<()>(&["SCRIPT", "FLUSH"]);
+        // The server forgets its functions.
+        redis.call::<()>(&["FUNCTION", "FLUSH"]);
     }
     assert!(ids[0] == ids[1] && ids[1] == ids[2]);
     assert_eq!(redis.call::<usize>(&["XLEN", "sse:{hub}:topic:orders"]), 1);
@@ -181,11 +181,12 @@ async fn other_programs_publish_with_the_script_and_their_own_entries_are_skippe
     let node = Node::connect(&redis.url()).await;
     let mut client = node.client();
     client.get("/news").await.unwrap();
-    let script = include_str!("../../src/engine/publish.lua");
+    let library = include_str!("../../src/engine/publish.lua");
+    redis.call::<()>(&["FUNCTION", "LOAD", library]);
     let publish = |channel: &str, frame: &str| -> String {
         redis.call(&[
-            "EVAL",
-            script,
+            "FCALL",
+            "sse_publish",
             "5",
             "sse:{hub}:meta",
             "sse:{hub}:epochs",
