@@ -107,9 +107,14 @@ impl EngineShared {
 
     /// Resolves the outcome of a batch that is not stored, or not known to be.
     pub(super) fn fail(&self, job: Job, error: EngineError) {
-        let count = job.frames.len();
-        add(&self.counters.failed, count);
-        let notice = EngineNotice::NotStored(job.topic.to_string(), count, error.clone());
+        let (topic, count) = (job.topic.to_string(), job.frames.len());
+        let notice = if job.is_end() {
+            add(&self.counters.failed, 1);
+            EngineNotice::NotFinished(topic, error.clone())
+        } else {
+            add(&self.counters.failed, count);
+            EngineNotice::NotStored(topic, count, error.clone())
+        };
         job.fail(error);
         self.notify(&notice);
     }
@@ -147,8 +152,11 @@ impl EngineShared {
 
     pub(super) fn snapshot(&self) -> EngineSnapshot {
         let (queued, queued_bytes) = self.queue.len();
+        let is_ready = self.is_ready.load(Ordering::Relaxed);
+        let reason = lock(&self.broken).1.clone();
         EngineSnapshot {
-            is_ready: self.is_ready.load(Ordering::Relaxed),
+            is_ready,
+            away_reason: Some(reason).filter(|reason| !is_ready && !reason.is_empty()),
             tick_age: lock(&self.ticked).elapsed(),
             queued,
             queued_bytes,

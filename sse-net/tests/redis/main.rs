@@ -9,6 +9,7 @@ mod common;
 mod faults;
 mod finished;
 mod followers;
+mod holes;
 mod keyed;
 mod keyed_followers;
 #[path = "../common/nginx.rs"]
