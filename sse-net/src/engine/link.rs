@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::address::Primary;
+use super::functions;
 use super::keys::Keys;
 use super::message::{Entry, Notification, Tick, bytes};
-use super::script;
 use super::shared::EngineShared;
 use crate::sync::lock;
 
@@ -68,9 +68,11 @@ impl Link {
             if runs.0 != runs.1 {
                 return Err(Broken("two connections reached two servers".to_owned()));
             }
-            for load in script::load() {
+            for load in functions::load() {
                 match other.send_packed_command(&load).await? {
                     Value::ServerError(error) if is_loaded(&error) => {}
+                    // The library may be there; the first tick shows it.
+                    Value::ServerError(error) if error.code() == "OOM" => {}
                     loaded => drop(loaded.extract_error()?),
                 }
             }

@@ -314,7 +314,7 @@ local function publish(keys, args)
     end
     if state == ' new' then
         state = ''
-    elseif kind ~= 'end' and kind ~= 'start' and is_keyed ~= (state == ' keyed') then
+    elseif kind ~= 'end' and is_keyed ~= (state == ' keyed') then
         return redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
             or 'KEYED the topic is keyed')
     end

@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::error::EngineError;
+use super::functions;
 use super::link::Link;
 use super::message::id;
 use super::notice::EngineNotice;
 use super::queue::Job;
-use super::script;
 use super::shared::EngineShared;
 use super::snapshot::add;
 
@@ -64,7 +64,7 @@ async fn send(
     let number = link.number;
     let mut pipeline = pipe();
     for job in &jobs {
-        pipeline.add_command(script::publish(&shared.keys, job, &shared.ages));
+        pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
     }
     let sent = link.commands.send_packed_commands(&pipeline, 0, jobs.len());
     let is_replaced = |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);

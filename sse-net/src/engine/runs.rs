@@ -7,8 +7,8 @@ use redis::Value;
 use sse_core::LogId;
 use tokio::time::{sleep, timeout};
 
+use super::functions;
 use super::message::text;
-use super::script;
 use super::shared::EngineShared;
 use crate::topic::{Asking, FoundRun, Lease};
 
@@ -70,7 +70,7 @@ pub(super) fn lost(shared: &Arc<EngineShared>) -> Asking<'static, Vec<(String, L
     })
 }
 
-/// Calls the script, again and again while the engine is away.
+/// Calls the function, again and again while the engine is away.
 async fn ask(shared: Arc<EngineShared>, topic: String, args: Vec<String>) -> Vec<String> {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let mut links = shared.link.subscribe();
@@ -80,7 +80,7 @@ async fn ask(shared: Arc<EngineShared>, topic: String, args: Vec<String>) -> Vec
             Err(_) => return Vec::new(),
         };
         if let Some(mut link) = link {
-            let cmd = script::run(&shared.keys, &topic, &args);
+            let cmd = functions::run(&shared.keys, &topic, &args);
             if let Ok(Ok(Value::Array(values))) = timeout(TIMEOUT, link.call(&cmd)).await {
                 return values.iter().filter_map(text).collect();
             }
@@ -89,7 +89,7 @@ async fn ask(shared: Arc<EngineShared>, topic: String, args: Vec<String>) -> Vec
     }
 }
 
-/// How long the script may take.
+/// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait before another attempt.

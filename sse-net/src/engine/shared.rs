@@ -9,11 +9,11 @@ use tokio::sync::{Notify, watch};
 
 use super::address::Address;
 use super::error::EngineError;
+use super::functions::Ages;
 use super::keys::Keys;
 use super::link::{Broken, Link};
 use super::notice::EngineNotice;
 use super::queue::{Job, Queue};
-use super::script::Ages;
 use super::snapshot::{Counters, EngineSnapshot, add};
 use super::{Engine, OnNotice};
 use crate::sync::lock;
@@ -165,10 +165,10 @@ impl EngineShared {
     }
 }
 
-/// Returns an age in milliseconds, with which a script can compute.
+/// Returns an age in milliseconds, with which a function in Lua can compute.
 pub(super) fn millis(age: Duration) -> u64 {
     u64::try_from(age.as_millis()).map_or(MAX_AGE, |millis| millis.min(MAX_AGE))
 }
 
-/// The longest age in milliseconds that a script computes with: some 30,000 years.
+/// The longest age in milliseconds that they compute with: some 30,000 years.
 pub(super) const MAX_AGE: u64 = 1_000_000_000_000_000;

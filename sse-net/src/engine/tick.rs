@@ -5,9 +5,9 @@ use std::time::Duration;
 use sse_core::LogId;
 use tokio::time::timeout;
 
+use super::functions;
 use super::link::{Broken, Link, Push};
 use super::message::{Notification, Tick};
-use super::script;
 use super::shared::EngineShared;
 
 /// Asks for a tick and waits for it. Returns the notifications before it, too.
@@ -33,7 +33,7 @@ async fn request(
     takes_id: bool,
 ) -> Result<(Tick, Vec<Notification>), Broken> {
     let (nonce, first) = (fastrand::u64(..), first.to_string());
-    let cmd = script::tick(&shared.keys, nonce, &first, takes_id);
+    let cmd = functions::tick(&shared.keys, nonce, &first, takes_id);
     link.call(&cmd).await?;
     let mut before = Vec::new();
     loop {

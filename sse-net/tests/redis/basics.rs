@@ -167,11 +167,15 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
     // Followers and new topics continue, and nothing is half done.
     let mut other = node.client();
     other.get("/other").await.unwrap();
+    assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
+    // So does a node that connects anew.
+    redis.call::<()>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2).await;
+    wait_until(|| node.is_ready()).await;
     redis.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     node.publish("news", "three").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     assert_eq!(client.event().await.unwrap().data(), "three");
-    assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
 }
 
 #[tokio::test]
@@ -375,4 +379,14 @@ async fn what_an_engine_does_not_support_is_an_error() {
     let node = Node::connect(&redis.url()).await;
     let topic = node.hub.topic("a").unwrap();
     assert_eq!(topic.publish(&Event::new().id(7)), Err(PublishError::OwnId));
+}
+
+async fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it does not happen within 30 s");
 }
