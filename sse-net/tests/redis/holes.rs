@@ -10,41 +10,11 @@ use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::server::Redis;
 
-/// Stores an event of a topic, and notifies the nodes of it by a channel. Returns its ID.
-fn store(redis: &Redis, topic: &str, channel: &str, data: &str) -> LogId {
-    let key = |name: &str| format!("sse:{{hub}}:{name}");
-    let keys = ["meta", "epochs", "tips", "changed"].map(key);
-    let [meta, epochs, tips, changed] = keys.each_ref().map(String::as_str);
-    let (stream, channel) = (key(&format!("topic:{topic}")), key(channel));
-    let frame = format!("data: {data}\n\n");
-    let id: String = redis.call(&[
-        "FCALL",
-        "sse_publish",
-        "5",
-        meta,
-        epochs,
-        tips,
-        changed,
-        &stream,
-        "7",
-        &channel,
-        topic,
-        "1000",
-        "0",
-        "0",
-        "0",
-        "events",
-        &frame,
-    ]);
-    LogId::parse(&id).unwrap()
-}
-
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     let redis = Redis::start(&[]);
-    let library = include_str!("../../src/engine/publish.lua");
-    redis.call::<()>(&["FUNCTION", "LOAD", library]);
+    redis.load_functions();
     let proxy = Proxy::to(redis.port).await;
     let node = Node::connect(&proxy.url()).await;
     let mut client = node.client();
@@ -52,7 +22,7 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     // An event without a notification, which the mark then passes.
-    store(&redis, "news", "events:elsewhere", "two");
+    redis.store("news", "events:elsewhere", "data: two\n\n");
     let other = node.hub.topic("other").unwrap();
     let mut others = other.subscribe(Start::Live);
     other.publish(&Event::new().data("hey")).unwrap();
@@ -60,7 +30,7 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     assert!(passed.unwrap().unwrap().is_some());
     // The node asks for last IDs with this command, and nothing else.
     proxy.cut_at(b"HMGET");
-    store(&redis, "news", "events:news", "three");
+    redis.store("news", "events:news", "data: three\n\n");
     let end = loop {
         match client.next().await {
             Ok(Some(Decoded::Event(event))) => panic!("{} came after a hole", event.data()),
@@ -81,15 +51,14 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
 #[ignore = "needs redis-server"]
 async fn a_notification_without_an_event_stops_nothing() {
     let redis = Redis::start(&[]);
-    let library = include_str!("../../src/engine/publish.lua");
-    redis.call::<()>(&["FUNCTION", "LOAD", library]);
+    redis.load_functions();
     let node = Node::connect(&redis.url()).await;
     let mut client = node.client();
     client.get("/news").await.unwrap();
     let first = node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let second = loop {
-        let id = store(&redis, "news", "events:elsewhere", "two");
+        let id = redis.store("news", "events:elsewhere", "data: two\n\n");
         if id.millis() > first.millis() {
             break id;
         }
@@ -98,7 +67,7 @@ async fn a_notification_without_an_event_stops_nothing() {
     let forged = LogId::new(first.millis(), second.sequence() + (1 << 16));
     let message = format!("{first} {forged}");
     redis.call::<()>(&["PUBLISH", "sse:{hub}:events:news", &message]);
-    store(&redis, "news", "events:news", "three");
+    redis.store("news", "events:news", "data: three\n\n");
     while client.event().await.unwrap().data() != "three" {}
     assert!(node.is_ready());
     assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);

@@ -6,6 +6,7 @@ mod balance;
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
+mod epochs;
 mod faults;
 mod finished;
 mod followers;
