@@ -22,3 +22,4 @@ mod runs;
 mod sentinel;
 mod server;
 mod switched;
+mod tls;

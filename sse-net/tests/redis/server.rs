@@ -26,16 +26,21 @@ impl Redis {
 
     /// Starts a Sentinel of a primary, with this quorum.
     pub(crate) fn sentinel_of(primary: &Self, quorum: usize) -> Self {
+        Self::sentinel(primary.port, quorum, &[])
+    }
+
+    /// Starts a Sentinel of the primary at a port, with more arguments.
+    pub(crate) fn sentinel(port: u16, quorum: usize, args: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("sentinel.conf");
         let config = format!(
-            "sentinel monitor main 127.0.0.1 {} {quorum}
+            "sentinel monitor main 127.0.0.1 {port} {quorum}
              sentinel down-after-milliseconds main 300
-             sentinel failover-timeout main 3000",
-            primary.port
+             sentinel failover-timeout main 3000"
         );
         fs::write(&path, config).unwrap();
-        Self::start_in(dir, &[path.to_str().unwrap(), "--sentinel"])
+        let all = [&[path.to_str().unwrap(), "--sentinel"], args].concat();
+        Self::start_in(dir, &all)
     }
 
     fn start_in(dir: TempDir, args: &[&str]) -> Self {
