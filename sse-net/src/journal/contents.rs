@@ -98,7 +98,7 @@ impl Contents {
             Some(_) => match missing {
                 Some(topic) => {
                     self.topic(Some(&topic), |topic| {
-                        topic.evicted = topic.evicted.max(from)
+                        topic.evicted = topic.evicted.max(from);
                     });
                 }
                 None => {
@@ -148,7 +148,7 @@ impl Contents {
                     self.last = after; // Also if the end of its topic was taken, with the same ID.
                     let keyed = key.map_or(LogId::default(), |_| id);
                     self.topic(topic.as_deref(), |topic| {
-                        topic.keyed = topic.keyed.max(keyed)
+                        topic.keyed = topic.keyed.max(keyed);
                     });
                     missing = Some((id, topic.unwrap_or_default().into_owned()));
                 }

@@ -148,13 +148,13 @@ impl Handle {
         segments: Segments,
         ids: [LogId; 2],
     ) -> Result<(Arc<Self>, Opened), JournalError> {
-        let link = Arc::new(Link::default());
+        let is_holding = segments.journal.while_failing == WhileFailing::Hold;
+        let (writer, helper) = Writer::new(source.clone(), segments, ids, now())?;
         let handle = Self {
-            link: Arc::clone(&link),
-            source: source.clone(),
-            is_holding: segments.journal.while_failing == WhileFailing::Hold,
+            link: Arc::clone(&helper.link),
+            source,
+            is_holding,
         };
-        let (writer, helper) = Writer::new(source, segments, link, ids, now())?;
         Ok((Arc::new(handle), Opened { writer, helper }))
     }
 

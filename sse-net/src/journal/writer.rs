@@ -96,11 +96,11 @@ impl Writer {
     pub(super) fn new(
         source: Source,
         segments: Segments,
-        link: Arc<Link>,
         [synced, last]: [LogId; 2],
         now: Now,
     ) -> Result<(Self, Helper), FileError> {
         let ((jobs, to_do), (done_by, done)) = (channel(), channel());
+        let link = Arc::<Link>::default();
         let helper = Helper {
             jobs: to_do,
             done: done_by,
