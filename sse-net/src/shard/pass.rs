@@ -119,7 +119,7 @@ impl Driver {
                 match part {
                     Part::All => self.send_part(member, &pass.slice, None, &mut sent),
                     Part::End(slice) => {
-                        self.send_part(member, &slice, Some(slice.bytes()), &mut sent);
+                        self.send_part(member, &slice, Some(&slice.bytes()), &mut sent);
                     }
                     Part::Nothing => continue,
                     Part::CatchUp => {
@@ -162,8 +162,8 @@ impl Driver {
     }
 
     /// Sends a slice to a member: the bytes of the pass, or those of its end.
-    fn send_part(&mut self, member: u32, slice: &Slice, end: Option<Bytes>, sent: &mut Sent) {
-        let bytes = end.as_ref().unwrap_or(&sent.bytes);
+    fn send_part(&mut self, member: u32, slice: &Slice, end: Option<&Bytes>, sent: &mut Sent) {
+        let bytes = end.unwrap_or(&sent.bytes);
         let connection = self.connections.resting_mut(member);
         let follows = connection.follows();
         let position = match connection.try_write(bytes) {
