@@ -7,19 +7,15 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eventsource_stream::Eventsource;
 use futures_util::stream::{self, Stream};
 use memchr::memchr2_iter;
 use sse_core::{Decoded, Decoder};
 use tokio_util::codec::Decoder as _;
 
-mod settings;
+use crate::turns::Report;
 
-criterion_group!(name = benches; config = settings::criterion(); targets = decode);
-criterion_main!(benches);
-
-fn decode(criterion: &mut Criterion) {
+pub fn measure(report: &mut Report) {
     for (name, events, chunk) in [
         ("100-byte events", events(&line(100)), 16 << 10),
         (
@@ -43,36 +39,34 @@ fn decode(criterion: &mut Criterion) {
             .map(Bytes::copy_from_slice)
             .collect();
 
-        let mut group = criterion.benchmark_group(format!("decode {name}"));
-        group.throughput(Throughput::ElementsAndBytes {
-            elements: events.len() as u64,
-            bytes: wire.len() as u64,
-        });
-        group.bench_function("floor: memchr2", |bencher| {
-            bencher.iter(|| {
-                black_box(&chunks)
+        let chunks = &chunks;
+        let name = format!("decode {name}");
+        let Some(mut case) = report.case(&name, events.len()) else {
+            continue;
+        };
+        case.engine("floor: memchr2", move || {
+            black_box(
+                black_box(chunks)
                     .iter()
                     .map(sum_of_line_ends)
-                    .sum::<usize>()
-            });
+                    .sum::<usize>(),
+            );
         });
         for engine in ENGINES {
             let mut collected = Vec::new();
-            (engine.collect)(&chunks, &mut collected);
+            (engine.collect)(chunks, &mut collected);
             assert!(
                 collected == events,
                 "{} decodes something else: {name}",
                 engine.name
             );
-
-            group.bench_function(engine.name, |bencher| {
-                bencher.iter(|| {
-                    let mut count = Count::default();
-                    (engine.count)(black_box(&chunks), &mut count);
-                    count
-                });
+            case.engine(engine.name, move || {
+                let mut count = Count::default();
+                (engine.count)(black_box(chunks), &mut count);
+                black_box(count.events + count.bytes);
             });
         }
+        case.measure();
     }
 }
 

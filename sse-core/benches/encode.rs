@@ -12,19 +12,19 @@ use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Sse, sse};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::stream;
 use serde::Serialize;
 use sse_core::{Event, Outbox};
 use tokio_util::codec::Encoder as _;
 
-mod settings;
+use crate::turns::{Case, Report};
 
-criterion_group!(name = benches; config = settings::criterion(); targets = text, json);
-criterion_main!(benches);
+pub fn measure(report: &mut Report) {
+    text(report);
+    json(report);
+}
 
-fn text(criterion: &mut Criterion) {
+fn text(report: &mut Report) {
     for (name, data) in [
         ("100 bytes", line(100)),
         ("4 KiB in one line", line(4096)),
@@ -35,35 +35,40 @@ fn text(criterion: &mut Criterion) {
         let shared = ByteString::from_static(data);
         let mut body = axum_body(move || sse::Event::default().data(black_box(data)));
 
-        let mut group = group(criterion, name, &frame);
-        measure(&mut group, "floor: memcpy", &frame, |out: &mut Vec<u8>| {
+        let Some(mut case) = report.case(&format!("encode {name}"), 1) else {
+            continue;
+        };
+        engine(&mut case, "floor: memcpy", &frame, |out: &mut Vec<u8>| {
             out.clear();
             out.extend_from_slice(black_box(&frame));
         });
-        measure(&mut group, "ours", &frame, |out: &mut Vec<u8>| {
+        engine(&mut case, "ours", &frame, |out: &mut Vec<u8>| {
             out.clear();
             Event::new().data(black_box(data)).encode(out);
         });
-        measure(&mut group, "russe", &frame, |out| {
+        engine(&mut case, "russe", &frame, |out| {
             russe(black_box(&shared).clone(), out)
         });
-        measure(&mut group, "sse-stream", &frame, |out| {
+        engine(&mut case, "sse-stream", &frame, |out| {
             *out = sse_stream(black_box(data))
         });
-        measure(&mut group, "axum", &frame, |out| {
+        engine(&mut case, "axum", &frame, |out| {
             *out = next_frame(&mut body)
         });
+        case.measure();
     }
 }
 
-fn json(criterion: &mut Criterion) {
+fn json(report: &mut Report) {
     let json = || serde_json::to_string(black_box(&QUOTE)).unwrap();
     let frame = frame(&json());
     let mut body = axum_body(|| sse::Event::default().json_data(black_box(&QUOTE)).unwrap());
 
-    let mut group = group(criterion, "a JSON struct", &frame);
-    measure(
-        &mut group,
+    let Some(mut case) = report.case("encode a JSON struct", 1) else {
+        return;
+    };
+    engine(
+        &mut case,
         "floor: serde_json",
         json().as_bytes(),
         |out: &mut Vec<u8>| {
@@ -71,44 +76,35 @@ fn json(criterion: &mut Criterion) {
             serde_json::to_writer(out, black_box(&QUOTE)).unwrap();
         },
     );
-    measure(&mut group, "ours", &frame, |Sent(outbox)| {
+    engine(&mut case, "ours", &frame, |Sent(outbox)| {
         outbox.advance(outbox.pending().len());
         outbox.write_json(black_box(&QUOTE)).unwrap();
     });
-    measure(&mut group, "russe", &frame, |out| russe(json().into(), out));
-    measure(&mut group, "sse-stream", &frame, |out| {
+    engine(&mut case, "russe", &frame, |out| russe(json().into(), out));
+    engine(&mut case, "sse-stream", &frame, |out| {
         *out = sse_stream(json())
     });
-    measure(&mut group, "axum", &frame, |out| {
+    engine(&mut case, "axum", &frame, |out| {
         *out = next_frame(&mut body)
     });
+    case.measure();
 }
 
-fn group<'c>(criterion: &'c mut Criterion, name: &str, frame: &[u8]) -> Group<'c> {
-    let mut group = criterion.benchmark_group(format!("encode {name}"));
-    group.throughput(Throughput::Bytes(frame.len() as u64));
-    group
-}
-
-/// Measures `encode`, which leaves `expected` in an output that it may reuse.
-fn measure<Output: Default + AsRef<[u8]>>(
-    group: &mut Group<'_>,
-    engine: &str,
+/// Adds `encode`, which leaves `expected` in an output that it may reuse.
+fn engine<'a, Output: Default + AsRef<[u8]> + 'a>(
+    case: &mut Case<'a>,
+    name: &'static str,
     expected: &[u8],
-    mut encode: impl FnMut(&mut Output),
+    mut encode: impl FnMut(&mut Output) + 'a,
 ) {
     let mut out = Output::default();
     encode(&mut out);
-    assert_eq!(out.as_ref(), expected, "{engine}");
-    group.bench_function(engine, |bencher| {
-        bencher.iter(|| {
-            encode(&mut out);
-            black_box(&mut out);
-        });
+    assert_eq!(out.as_ref(), expected, "{name}");
+    case.engine(name, move || {
+        encode(&mut out);
+        black_box(&mut out);
     });
 }
-
-type Group<'c> = BenchmarkGroup<'c, WallTime>;
 
 /// The buffer of a writer, into which JSON is serialized.
 #[derive(Default)]

@@ -4,15 +4,11 @@
 use std::hint::black_box;
 use std::time::UNIX_EPOCH;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sse_core::{Head, Rejection, Upgrader};
 
-mod settings;
+use crate::turns::Report;
 
-criterion_group!(name = benches; config = settings::criterion(); targets = head);
-criterion_main!(benches);
-
-fn head(criterion: &mut Criterion) {
+pub fn measure(report: &mut Report) {
     let upgrader = Upgrader::new();
     let checked = || read(&upgrader, black_box(CHROMIUM.as_bytes()));
     let accepted = || {
@@ -30,17 +26,21 @@ fn head(criterion: &mut Criterion) {
     );
     assert!(accepted().unwrap().starts_with(b"HTTP/1.1 200 "));
 
-    bench(criterion, "head read and checked", checked);
-    bench(criterion, "head read, checked and answered", accepted);
+    compare(report, "head read and checked", checked);
+    compare(report, "head read, checked and answered", accepted);
 }
 
-fn bench<T>(criterion: &mut Criterion, name: &str, ours: impl Fn() -> Result<T, Rejection>) {
-    let mut group = criterion.benchmark_group(name);
-    group.throughput(Throughput::Bytes(CHROMIUM.len() as u64));
-    group.bench_function("floor: httparse", |bencher| {
-        bencher.iter(|| parse(black_box(CHROMIUM.as_bytes())));
+fn compare<T>(report: &mut Report, name: &str, ours: impl Fn() -> Result<T, Rejection>) {
+    let Some(mut case) = report.case(name, 1) else {
+        return;
+    };
+    case.engine("floor: httparse", || {
+        black_box(parse(black_box(CHROMIUM.as_bytes())));
     });
-    group.bench_function("ours", |bencher| bencher.iter(&ours));
+    case.engine("ours", || {
+        let _ = black_box(ours());
+    });
+    case.measure();
 }
 
 fn read(upgrader: &Upgrader, mut input: &[u8]) -> Result<Head, Rejection> {

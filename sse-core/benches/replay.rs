@@ -3,15 +3,11 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sse_core::{Decoded, Decoder, Event, Recorder, Replayer};
 
-mod settings;
+use crate::turns::Report;
 
-criterion_group!(name = benches; config = settings::criterion(); targets = replay);
-criterion_main!(benches);
-
-fn replay(criterion: &mut Criterion) {
+pub fn measure(report: &mut Report) {
     for (name, data, burst) in [
         ("100-byte events", line(100), 1),
         ("100-byte events in bursts of ten", line(100), 10),
@@ -25,17 +21,16 @@ fn replay(criterion: &mut Criterion) {
         let (wire, recording) = record(&data, burst);
         assert_eq!(decoded(&wire), replayed(&recording));
 
-        let mut group = criterion.benchmark_group(format!("replay {name}"));
-        group.throughput(Throughput::ElementsAndBytes {
-            elements: decoded(&wire).0 as u64,
-            bytes: wire.len() as u64,
+        let Some(mut case) = report.case(&format!("replay {name}"), decoded(&wire).0) else {
+            continue;
+        };
+        case.engine("floor: Decoder", || {
+            black_box(decoded(black_box(&wire)));
         });
-        group.bench_function("floor: Decoder", |bencher| {
-            bencher.iter(|| decoded(black_box(&wire)));
+        case.engine("ours", || {
+            black_box(replayed(black_box(&recording)));
         });
-        group.bench_function("ours", |bencher| {
-            bencher.iter(|| replayed(black_box(&recording)));
-        });
+        case.measure();
     }
 }
 

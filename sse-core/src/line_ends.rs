@@ -30,13 +30,15 @@ const LONG_LINE_BLOCKS: usize = 3;
 /// The offsets of the next CRs, LFs and NULs of a text that grows.
 ///
 /// An event of a hundred bytes has three line ends. Searching for each of them takes longer than
-/// everything else in its decoding, so one search lists those of twenty such events or more. NUL
+/// everything else in its decoding, so one search lists those of a hundred such events or more. NUL
 /// is listed because an ID that contains one is ignored, and finding it would need a second
 /// search.
 #[derive(Debug, Clone)]
 pub(crate) struct LineEndList {
     /// Offsets from `base`: those from `next` to `count` have not been returned.
-    offsets: [u16; LISTED],
+    ///
+    /// There is room for [`LISTED`], or for none, because most clients wait most of the time.
+    offsets: Vec<u16>,
     base: usize,
     next: usize,
     count: usize,
@@ -47,7 +49,7 @@ pub(crate) struct LineEndList {
 impl LineEndList {
     pub(crate) const fn new() -> Self {
         Self {
-            offsets: [0; LISTED],
+            offsets: Vec::new(),
             base: 0,
             next: 0,
             count: 0,
@@ -84,9 +86,10 @@ impl LineEndList {
     pub(crate) fn search(&mut self, text: &[u8]) {
         while self.next == self.count && self.searched < text.len() {
             (self.base, self.next) = (self.searched, 0);
+            self.offsets.resize(LISTED, 0);
             let part = &text[self.base..];
             let part = &part[..part.len().min(usize::from(u16::MAX))];
-            let offsets = &mut self.offsets;
+            let offsets = &mut *self.offsets;
             let (count, searched) = dispatch!(*LEVEL, simd => list(simd, part, offsets));
             self.count = count;
             self.searched += searched;
@@ -113,7 +116,7 @@ impl LineEndList {
     clippy::cast_possible_truncation,
     reason = "the text is shorter than 64 KiB"
 )]
-fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, usize) {
+fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16]) -> (usize, usize) {
     let (mut count, mut at, mut clean) = (0, 0, 0);
     while at < text.len() {
         let mut mask = mask::<_, true>(simd, text, at);
@@ -131,7 +134,7 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16; LISTED]) -> (usize, u
             }
         }
         at += BLOCK;
-        if count > LISTED - BLOCK - AT_ONCE {
+        if count + BLOCK + AT_ONCE > offsets.len() {
             break;
         }
         if clean >= CLEAN_BLOCKS {
@@ -163,10 +166,8 @@ fn unbroken<S: Simd>(simd: S, text: &[u8]) -> usize {
     len
 }
 
-/// The maximum number of listed offsets: those of at least twenty small events.
-///
-/// Every decoder contains the list, even one that waits, so a longer list costs memory for each.
-const LISTED: usize = 64 + BLOCK;
+/// The maximum number of listed offsets: those of the small events in 8 KiB of text.
+const LISTED: usize = 512;
 
 /// The number of blocks whose masks are found at once. For more bytes `memset` and `memcpy` are
 /// slower on some machines, where they change to `rep stosb` and `rep movsb`.

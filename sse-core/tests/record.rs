@@ -559,7 +559,7 @@ fn a_replay_begins_at_an_id_or_an_offset() {
             from_id("3"),
             "0 id: 3\nevent: tick\ndata: c\n\n1000 id: \ndata: d\n\n",
         ),
-        (from_id(""), "0 data: d\n\n"),
+        (from_id(""), "0 id: \ndata: d\n\n"),
         // The first event has the ID of the skipped one, which the client does not know.
         (
             from_offset(1500),
@@ -587,7 +587,7 @@ fn a_looped_replay_continues_its_times() {
     let looped = || Replayer::new(Cursor::new(RECORDING)).looped();
     assert_eq!(
         played(looped().from_offset(at(3500)), 3),
-        "500 data: d\n\n1000 data: d\n\n1500 data: d\n\n"
+        "500 id: \ndata: d\n\n1000 id: \ndata: d\n\n1500 id: \ndata: d\n\n"
     );
     assert_eq!(
         played(looped().from_id(EventId::from_static("3")), 5),
@@ -604,7 +604,7 @@ fn a_looped_replay_continues_its_times() {
     let last = looped().from_offset(at(4000));
     assert_eq!(
         played(last, 3),
-        "0 data: d\n\n100 data: d\n\n200 data: d\n\n"
+        "0 id: \ndata: d\n\n100 id: \ndata: d\n\n200 id: \ndata: d\n\n"
     );
     // A recording without events ends, because a loop would never yield.
     assert_eq!(played(looped().from_offset(at(5000)), 9), "");

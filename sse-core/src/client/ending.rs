@@ -41,7 +41,6 @@ impl Machine {
         };
         self.request = Vec::new();
         self.body = None;
-        self.inbox.clear();
         self.inbox.keep(Item::Closed(Closed { reason, retry_in }));
         self.state = State::Waiting {
             until: now.saturating_add(retry_in),
@@ -89,7 +88,6 @@ impl Machine {
     pub(super) fn finish(&mut self, result: Result<(), ClientError>) {
         self.request = Vec::new();
         self.body = None;
-        self.inbox.clear();
         self.state = State::Over(Some(result));
     }
 }

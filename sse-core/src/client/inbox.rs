@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::ending::Delay;
 use super::error::ClientError;
@@ -12,51 +11,23 @@ use super::terminal::{self, Meaning};
 use crate::decode::{Decoded, Found, MessageEvent};
 
 /// Items in order: first those that are kept, then the one that has been found, then those in the
-/// bytes.
+/// decoder's text.
 ///
-/// Events are decoded when the application takes them, and lent from the decoder: storing each of
+/// Events are found when the application takes them, and lent from the decoder: storing each of
 /// them would take as long as decoding it. They are kept only if the stream ends before.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     kept: VecDeque<Item<'static>>,
-    found: Option<Next>,
-    /// Bytes of the body, with its framing.
-    bytes: Vec<u8>,
-    /// The number of bytes that the body's reader has read.
-    read: usize,
-    /// The content that the decoder has not taken, before that offset.
-    content: Range<usize>,
-}
-
-/// An item within the decoder's text or the bytes.
-#[derive(Debug)]
-enum Next {
-    Event(Found),
-    Gap(Found),
-    /// A comment or a reconnection time.
-    Other(Found),
-    Content,
+    /// An item within the decoder's text.
+    found: Option<Found>,
+    /// Whether that is an event by which the server reports a gap.
+    is_gap: bool,
 }
 
 impl Inbox {
-    /// Appends an item. Those in the bytes must have been kept.
+    /// Appends an item. Those in the text must have been kept.
     pub(super) fn keep(&mut self, item: Item<'static>) {
         self.kept.push_back(item);
-    }
-
-    /// Appends bytes of the body.
-    pub(super) fn receive(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Drops the bytes.
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        (self.read, self.content) = (0, 0..0);
-    }
-
-    const fn is_found(&self) -> bool {
-        self.found.is_some()
     }
 }
 
@@ -64,6 +35,7 @@ impl Machine {
     /// Whether there are items to take.
     #[inline]
     pub fn has_items(&mut self) -> bool {
+        // The end of the stream is an item, too.
         !self.inbox.kept.is_empty() || self.find() || !self.inbox.kept.is_empty()
     }
 
@@ -73,7 +45,7 @@ impl Machine {
         while self.has_items() {
             let is_event = match (self.inbox.kept.front(), &self.inbox.found) {
                 (Some(item), _) => matches!(item, Item::Event(_) | Item::Gap(_)),
-                (None, next) => matches!(next, Some(Next::Event(_) | Next::Gap(_))),
+                (None, found) => matches!(found, Some(Found::Event { .. })),
             };
             if is_event {
                 return true;
@@ -92,7 +64,7 @@ impl Machine {
         if let Some(item) = self.inbox.kept.pop_front() {
             return Some(item);
         }
-        self.inbox.found.take().map(|next| self.item(&next))
+        self.inbox.found.take().map(|found| self.item(&found))
     }
 
     /// Returns the next event or gap, and drops the items before it.
@@ -106,12 +78,9 @@ impl Machine {
             Some(_) => return None,
             None => self.inbox.found.take()?,
         };
-        match found {
-            Next::Event(found) | Next::Gap(found) => match self.decoder.decoded(&found) {
-                Decoded::Event(event) => Some(event),
-                _ => None,
-            },
-            Next::Other(_) | Next::Content => None,
+        match self.decoder.decoded(&found) {
+            Decoded::Event(event) => Some(event),
+            _ => None,
         }
     }
 
@@ -119,59 +88,78 @@ impl Machine {
     pub fn shrink(&mut self) {
         if !self.has_items() {
             self.inbox = Inbox::default();
+            match self.state {
+                State::Open { .. } => self.decoder.shrink(),
+                _ => self.decoder.restart(),
+            }
+        }
+    }
+
+    /// Passes the content of a part of the body to the decoder.
+    ///
+    /// The reader of the body remembers its end or error, which counts after the items before.
+    pub(super) fn receive_body(&mut self, mut bytes: &[u8]) {
+        let has_content = self.source.settings.has_content;
+        if self.inbox.found.is_some() || has_content {
+            self.keep_items();
+        }
+        let Some(body) = &mut self.body else {
+            return;
+        };
+        while let Ok(Some(mut part)) = body.read(&mut bytes) {
+            if has_content {
+                self.inbox.keep(Item::Content(Cow::Owned(part.to_vec())));
+            }
+            while !part.is_empty() {
+                self.decoder.push(&mut part);
+            }
         }
     }
 
     /// Keeps the items that have been received, before the stream may end.
     pub(super) fn keep_items(&mut self) {
         while self.find() {
-            let Some(next) = self.inbox.found.take() else {
+            let Some(found) = self.inbox.found.take() else {
                 return;
             };
-            let item = self.item(&next).into_owned();
+            let item = self.item(&found).into_owned();
             self.inbox.keep(item);
         }
     }
 
     #[inline]
-    fn item(&self, next: &Next) -> Item<'_> {
-        let (found, is_gap) = match next {
-            Next::Event(found) | Next::Other(found) => (found, false),
-            Next::Gap(found) => (found, true),
-            Next::Content => {
-                let content = &self.inbox.bytes[self.inbox.content.clone()];
-                return Item::Content(Cow::Borrowed(content));
-            }
-        };
+    fn item(&self, found: &Found) -> Item<'_> {
         match self.decoder.decoded(found) {
-            Decoded::Event(event) if is_gap => Item::Gap(event),
+            Decoded::Event(event) if self.inbox.is_gap => Item::Gap(event),
             Decoded::Event(event) => Item::Event(event),
             Decoded::Retry(retry) => Item::Retry(retry),
             Decoded::Comment(text) => Item::Comment(text),
         }
     }
 
-    /// Finds the next item in the bytes. Returns `false` if there is none.
+    /// Finds the next item in the text. Returns `false` if there is none.
     #[inline]
     fn find(&mut self) -> bool {
-        while !self.inbox.is_found()
+        while self.inbox.found.is_none()
             && let State::Open { .. } = self.state
         {
             match self.decoder.find() {
                 Ok(Some(found)) => self.judge(found),
-                Ok(None) if self.decode_more() => {}
-                Ok(None) => break,
+                Ok(None) => {
+                    self.end_with_body();
+                    break;
+                }
                 Err(error) => self.finish(Err(ClientError::Decode(error))),
             }
         }
-        self.inbox.is_found()
+        self.inbox.found.is_some()
     }
 
     /// Applies what the decoder has found to the stream.
     #[inline]
     fn judge(&mut self, found: Found) {
-        let Decoded::Event(event) = self.decoder.decoded(&found) else {
-            self.inbox.found = Some(Next::Other(found));
+        let Found::Event { .. } = found else {
+            self.inbox.found = Some(found);
             return;
         };
         self.backoff.reset();
@@ -185,73 +173,52 @@ impl Machine {
         }
         let meaning = match &*self.source.terminals {
             [] => Meaning::Ordinary,
-            terminals => terminal::judge(&event, terminals),
+            terminals => match self.decoder.decoded(&found) {
+                Decoded::Event(event) => terminal::judge(&event, terminals),
+                _ => Meaning::Ordinary,
+            },
         };
         let result = match meaning {
             meaning @ (Meaning::Ordinary | Meaning::Last) => {
                 self.events += 1;
-                self.inbox.found = Some(if event.event() == self.source.gap_type.as_str() {
-                    Next::Gap(found)
-                } else {
-                    Next::Event(found)
-                });
+                let event_type = self.decoder.event_type(&found);
+                self.inbox.is_gap = event_type == self.source.gap_type.as_str();
+                self.inbox.found = Some(found);
                 if meaning == Meaning::Ordinary {
                     return;
                 }
                 Ok(())
             }
             Meaning::End => Ok(()),
-            Meaning::Error => Err(ClientError::Reported {
-                event_type: event.event().to_owned(),
-                data: event.data().to_owned(),
-                events: self.events,
-            }),
+            Meaning::Error => Err(self.reported(&found)),
         };
         self.finish(result);
     }
 
-    /// Passes more of the content to the decoder. Returns `false` if there is none.
-    fn decode_more(&mut self) -> bool {
-        if self.inbox.content.is_empty() {
-            if !self.read_content() {
-                return false;
-            }
-            if self.source.settings.has_content {
-                self.inbox.found = Some(Next::Content);
-                return true;
-            }
+    /// Returns an event by which the server reports an error.
+    fn reported(&self, found: &Found) -> ClientError {
+        let (event_type, data) = match self.decoder.decoded(found) {
+            Decoded::Event(event) => (event.event().to_owned(), event.data().to_owned()),
+            _ => Default::default(),
+        };
+        ClientError::Reported {
+            event_type,
+            data,
+            events: self.events,
         }
-        let Inbox { bytes, content, .. } = &mut self.inbox;
-        let mut rest = &bytes[content.clone()];
-        self.decoder.push(&mut rest);
-        content.start = content.end - rest.len();
-        true
     }
 
-    /// Reads a part of the body's content. Returns `false` if there is none.
-    fn read_content(&mut self) -> bool {
-        let State::Open { last_byte: now, .. } = self.state else {
-            return false;
+    /// Ends the stream if its body has ended or failed.
+    fn end_with_body(&mut self) {
+        let (&State::Open { last_byte: now, .. }, Some(body)) = (&self.state, &mut self.body)
+        else {
+            return;
         };
-        let Some(body) = &mut self.body else {
-            return false;
-        };
-        let inbox = &mut self.inbox;
-        let mut rest = &inbox.bytes[inbox.read..];
-        let reason = match body.read(&mut rest) {
-            Ok(Some(part)) => {
-                inbox.read = inbox.bytes.len() - rest.len();
-                inbox.content = inbox.read - part.len()..inbox.read;
-                return true;
-            }
-            Ok(None) if body.is_complete() => ClientError::Ended,
-            Ok(None) => {
-                inbox.clear();
-                return false;
-            }
+        let reason = match body.read(&mut &[][..]) {
+            _ if body.is_complete() => ClientError::Ended,
+            Ok(_) => return,
             Err(error) => ClientError::Body(error),
         };
         self.disconnect(now, reason, Delay::Backoff);
-        false
     }
 }

@@ -40,7 +40,7 @@ impl Machine {
     /// Reports that the first `len` bytes of [`unsent`](Self::unsent) have been sent.
     pub fn sent(&mut self, now: Duration, len: usize) {
         self.sent += len;
-        if let State::Exchanging { deadline } = &mut self.state {
+        if let State::Exchanging { deadline, .. } = &mut self.state {
             *deadline = now.saturating_add(self.source.settings.head_timeout);
         }
         if self.unsent().is_empty() {
@@ -51,8 +51,8 @@ impl Machine {
     /// Reports bytes that were received: of the response, or after [`respond`](Self::respond) of
     /// its content.
     pub fn receive(&mut self, now: Duration, mut bytes: &[u8]) {
-        if let State::Exchanging { .. } = self.state {
-            match self.head.read(&mut bytes) {
+        if let State::Exchanging { head, .. } = &mut self.state {
+            match head.read(&mut bytes) {
                 Ok(Some(head)) => self.respond_framed(now, head),
                 Ok(None) => return,
                 Err(error) => return self.finish(Err(ClientError::Head(error))),
@@ -63,7 +63,7 @@ impl Machine {
                 if !bytes.is_empty() {
                     *last_byte = now;
                 }
-                self.inbox.receive(bytes);
+                self.receive_body(bytes);
             }
             State::Refused { .. } => self.read_refusal(now, bytes),
             _ => {}
@@ -86,8 +86,8 @@ impl Machine {
             State::Connecting { .. } => {
                 self.fail(now, io::ErrorKind::UnexpectedEof.into());
             }
-            State::Exchanging { .. } => {
-                let reason = ClientError::Head(self.head.end());
+            State::Exchanging { head, .. } => {
+                let reason = ClientError::Head(head.end());
                 self.disconnect(now, reason, Delay::Backoff);
             }
             State::Open { .. } => {
@@ -154,9 +154,9 @@ impl Machine {
 
     fn begin_exchange(&mut self, now: Duration) {
         let settings = &self.source.settings;
-        self.head = ResponseHeadReader::new().max_size(settings.max_head);
         self.body = None;
         self.state = State::Exchanging {
+            head: ResponseHeadReader::new().max_size(settings.max_head),
             deadline: now.saturating_add(settings.head_timeout),
         };
     }

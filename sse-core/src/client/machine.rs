@@ -49,7 +49,6 @@ pub struct Machine {
     pub(super) target: Target,
     pub(super) state: State,
     pub(super) backoff: Backoff,
-    pub(super) head: ResponseHeadReader,
     pub(super) body: Option<BodyReader>,
     pub(super) decoder: Decoder,
     pub(super) inbox: Inbox,
@@ -92,6 +91,7 @@ pub(super) enum State {
         deadline: Duration,
     },
     Exchanging {
+        head: ResponseHeadReader,
         deadline: Duration,
     },
     Open {
@@ -147,12 +147,11 @@ impl Machine {
             decoder.set_last_event_id(id);
         }
         Self {
-            target: Target::new(&source, false),
+            target: Target::new(false),
             state: State::Waiting {
                 until: Duration::ZERO,
             },
             backoff: Backoff::new(seed),
-            head: ResponseHeadReader::new(),
             body: None,
             decoder,
             inbox: Inbox::default(),
@@ -196,9 +195,11 @@ impl Machine {
             State::Connecting { deadline } => Step::Connect {
                 deadline: end.min(*deadline),
             },
-            State::Exchanging { deadline } | State::Refused { deadline, .. } => Step::Exchange {
-                deadline: end.min(*deadline),
-            },
+            State::Exchanging { deadline, .. } | State::Refused { deadline, .. } => {
+                Step::Exchange {
+                    deadline: end.min(*deadline),
+                }
+            }
             State::Open {
                 last_byte,
                 last_event,
@@ -216,8 +217,8 @@ impl Machine {
 
     /// Returns the URL to connect to.
     #[must_use]
-    pub const fn url(&self) -> &Url {
-        &self.target.url
+    pub fn url(&self) -> &Url {
+        self.target.url(&self.source)
     }
 
     /// Returns the number of the current attempt, from 1; 0 before the first.
@@ -244,7 +245,7 @@ impl Machine {
     /// the last event ID.
     pub fn set_source(&mut self, source: EventSource) {
         self.source = source;
-        self.target = Target::new(&self.source, self.target.is_bare);
+        self.target = Target::new(self.target.is_bare);
     }
 
     /// Returns the method of the request.
@@ -321,7 +322,7 @@ impl Machine {
             State::Connecting { deadline } => {
                 (now >= *deadline).then_some((Deadline::Connect, settings.connect_timeout))
             }
-            State::Exchanging { deadline } => {
+            State::Exchanging { deadline, .. } => {
                 (now >= *deadline).then_some((Deadline::Head, settings.head_timeout))
             }
             State::Open {
@@ -356,7 +357,7 @@ impl Machine {
 
     fn begin_attempt(&mut self, now: Duration) {
         self.attempts += 1;
-        self.target = Target::new(&self.source, self.is_resuming);
+        self.target = Target::new(self.is_resuming);
         self.begin_connecting(now);
     }
 

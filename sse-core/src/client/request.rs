@@ -7,7 +7,8 @@ use crate::http::MEDIA_TYPE;
 /// Where the current request goes, which a redirect changes.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) url: Url,
+    /// The URL of a redirect.
+    pub(super) url: Option<Box<Url>>,
     /// Whether the request is a `GET` without the body of the call.
     pub(super) is_bare: bool,
     /// Whether a redirect has left the origin of the application's URL.
@@ -16,13 +17,17 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(source: &EventSource, is_bare: bool) -> Self {
+    pub(super) const fn new(is_bare: bool) -> Self {
         Self {
-            url: source.url.clone(),
+            url: None,
             is_bare,
             is_foreign: false,
             redirects: 0,
         }
+    }
+
+    pub(super) fn url<'s>(&'s self, source: &'s EventSource) -> &'s Url {
+        self.url.as_deref().unwrap_or(&source.url)
     }
 
     pub(super) fn method<'s>(&self, source: &'s EventSource) -> &'s str {
@@ -41,7 +46,7 @@ impl Target {
         last_event_id: Option<&'s str>,
     ) -> impl Iterator<Item = (&'s str, &'s str)> {
         let defaults = [
-            ("Host", self.url.authority()),
+            ("Host", self.url(source).authority()),
             ("Accept", MEDIA_TYPE),
             ("Accept-Encoding", "identity"),
             ("Cache-Control", "no-cache"),
@@ -69,7 +74,8 @@ impl Target {
 
     pub(super) fn encode(&self, source: &EventSource, last_event_id: Option<&str>) -> Vec<u8> {
         let method = self.method(source);
-        let mut bytes = format!("{method} {} HTTP/1.1\r\n", self.url.target()).into_bytes();
+        let target = self.url(source).target();
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
         for (name, value) in self.headers(source, last_event_id) {
             for part in [name, ": ", value, "\r\n"] {
                 bytes.extend_from_slice(part.as_bytes());

@@ -65,18 +65,19 @@ fn redirect(
         return Err(RedirectError::TooMany { limit });
     }
     let bad = || RedirectError::BadLocation(location.to_owned());
-    let url = target.url.resolve(location).map_err(|_| bad())?;
-    if url.unix_path().is_some() && !target.url.has_origin_of(&url) {
+    let from = target.url(source);
+    let url = from.resolve(location).map_err(|_| bad())?;
+    if url.unix_path().is_some() && !from.has_origin_of(&url) {
         // A server elsewhere does not choose among the sockets of this machine.
         return Err(bad());
     }
-    if target.url.is_https() && !url.is_https() {
+    if from.is_https() && !url.is_https() {
         return Err(RedirectError::Insecure(location.to_owned()));
     }
     let is_get = matches!(target.method(source), "GET" | "HEAD");
     Ok(Target {
         is_foreign: target.is_foreign || !source.url.has_origin_of(&url),
-        url,
+        url: Some(Box::new(url)),
         // Fetch, "HTTP-redirect fetch", step 12.
         is_bare: target.is_bare
             || (status == 303 && !is_get)

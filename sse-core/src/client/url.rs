@@ -22,10 +22,11 @@ use crate::http::is_authority;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     scheme: Scheme,
-    /// The host with an optional port in lower case, or the path of the socket.
-    authority: String,
-    /// The path and the query, beginning with a slash.
-    target: String,
+    /// The host with an optional port in lower case, or the path of the socket; then the path and
+    /// the query, beginning with a slash.
+    text: Box<str>,
+    /// The offset of that slash.
+    target: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,19 +37,27 @@ enum Scheme {
 }
 
 impl Url {
+    fn new(scheme: Scheme, authority: &str, target: &str) -> Self {
+        Self {
+            scheme,
+            text: [authority, target].concat().into(),
+            target: authority.len(),
+        }
+    }
+
     /// Returns the host name or address, without brackets; empty for a Unix socket.
     #[must_use]
     pub fn host(&self) -> &str {
         match self.scheme {
             Scheme::Unix => "",
-            _ => split_port(&self.authority).0.trim_matches(['[', ']']),
+            _ => split_port(self.server()).0.trim_matches(['[', ']']),
         }
     }
 
     /// Returns the port: by default 80 or 443, and 0 for a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
-        match (self.scheme, split_port(&self.authority).1) {
+        match (self.scheme, split_port(self.server()).1) {
             (Scheme::Unix, _) => 0,
             (Scheme::Http, "") => 80,
             (Scheme::Https, "") => 443,
@@ -61,20 +70,25 @@ impl Url {
     pub fn authority(&self) -> &str {
         match self.scheme {
             Scheme::Unix => "localhost",
-            _ => &self.authority,
+            _ => self.server(),
         }
     }
 
     /// Returns the path of the Unix socket.
     #[must_use]
     pub fn unix_path(&self) -> Option<&str> {
-        (self.scheme == Scheme::Unix).then_some(&self.authority)
+        (self.scheme == Scheme::Unix).then_some(self.server())
     }
 
     /// Returns the request target: the path and the query.
     #[must_use]
     pub fn target(&self) -> &str {
-        &self.target
+        &self.text[self.target..]
+    }
+
+    /// Returns the host with an optional port, or the path of the socket.
+    fn server(&self) -> &str {
+        &self.text[..self.target]
     }
 
     /// Whether the URL requires TLS.
@@ -88,7 +102,7 @@ impl Url {
     pub fn has_origin_of(&self, other: &Self) -> bool {
         self.scheme == other.scheme
             && match self.scheme {
-                Scheme::Unix => self.authority == other.authority,
+                Scheme::Unix => self.server() == other.server(),
                 _ => self.host() == other.host() && self.port() == other.port(),
             }
     }
@@ -110,9 +124,9 @@ impl Url {
                 Scheme::Https => format!("https://{rest}").parse(),
             };
         }
-        let (path, _) = split_query(&self.target);
+        let (path, _) = split_query(self.target());
         let target = match reference.as_bytes() {
-            [] => self.target.clone(),
+            [] => self.target().to_owned(),
             [b'/', ..] => reference.to_owned(),
             [b'?', ..] => format!("{path}{reference}"),
             _ => {
@@ -122,10 +136,8 @@ impl Url {
             }
         };
         let (path, query) = split_query(&target);
-        Ok(Self {
-            target: encode(&format!("{}{query}", without_dots(path)))?,
-            ..self.clone()
-        })
+        let target = encode(&format!("{}{query}", without_dots(path)))?;
+        Ok(Self::new(self.scheme, self.server(), &target))
     }
 }
 
@@ -156,13 +168,10 @@ impl FromStr for Url {
         }
         let (path, query) = split_query(target);
         let path = if path.is_empty() { "/" } else { path };
-        Ok(Self {
-            scheme,
-            authority: match scheme {
-                Scheme::Unix => authority.to_owned(),
-                _ => authority.to_ascii_lowercase(),
-            },
-            target: encode(&format!("{path}{query}"))?,
+        let target = encode(&format!("{path}{query}"))?;
+        Ok(match scheme {
+            Scheme::Unix => Self::new(scheme, authority, &target),
+            _ => Self::new(scheme, &authority.to_ascii_lowercase(), &target),
         })
     }
 }
@@ -193,11 +202,11 @@ impl TryFrom<String> for Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { authority, .. } = self;
+        let (server, target) = (self.server(), self.target());
         match self.scheme {
-            Scheme::Http => write!(f, "http://{authority}{}", self.target),
-            Scheme::Https => write!(f, "https://{authority}{}", self.target),
-            Scheme::Unix => write!(f, "unix:{authority}:{}", self.target),
+            Scheme::Http => write!(f, "http://{server}{target}"),
+            Scheme::Https => write!(f, "https://{server}{target}"),
+            Scheme::Unix => write!(f, "unix:{server}:{target}"),
         }
     }
 }

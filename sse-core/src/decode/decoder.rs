@@ -1,6 +1,7 @@
 //! A decoder of input in parts.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::chunk::Chunk;
@@ -127,6 +128,19 @@ impl Decoder {
         self.interpreter.retry
     }
 
+    /// Returns memory that a decoder without input does not need, before a long wait.
+    ///
+    /// What [`find`](Self::find) has returned becomes invalid.
+    #[cfg(feature = "client")]
+    pub(crate) fn shrink(&mut self) {
+        self.interpreter.push_only_line(&self.text);
+        self.text.compact();
+        self.text.shrink();
+        if self.interpreter.begin_event() {
+            self.interpreter.shrink();
+        }
+    }
+
     /// Takes bytes from the front of `input`: some, if there are any.
     ///
     /// What [`find`](Self::find) has returned becomes invalid.
@@ -198,10 +212,7 @@ impl Decoder {
     pub(crate) fn decoded(&self, found: &Found) -> Decoded<'_> {
         match found {
             Found::Event { event_type, data } => {
-                let event_type = match event_type {
-                    Some(event_type) => self.text.get(event_type.clone()),
-                    None => self.interpreter.event_type(),
-                };
+                let event_type = self.type_of(event_type.clone());
                 let data = match data {
                     Some(data) => self.text.get(data.clone()),
                     None => self.interpreter.data(),
@@ -216,12 +227,37 @@ impl Decoder {
         }
     }
 
+    /// Returns the type of an event that was found; empty for anything else.
+    #[inline(always)]
+    #[cfg(feature = "client")]
+    pub(crate) fn event_type(&self, found: &Found) -> &str {
+        match found {
+            Found::Event { event_type, .. } => self.type_of(event_type.clone()),
+            Found::Retry(_) | Found::Comment(_) => "",
+        }
+    }
+
+    #[inline(always)]
+    fn type_of(&self, event_type: Option<Range<usize>>) -> &str {
+        match event_type {
+            Some(event_type) => self.text.get(event_type),
+            None => self.interpreter.event_type(),
+        }
+    }
+
+    /// Returns whether the stream has set the last event ID since this was last asked.
+    #[inline(always)]
+    #[cfg(feature = "recording")]
+    pub(crate) const fn take_has_new_id(&mut self) -> bool {
+        std::mem::replace(&mut self.interpreter.has_new_id, false)
+    }
+
     /// Takes a line that `parse` recognises, if the line could be removed without a trace.
     ///
     /// So between events, but not where an LF may complete a CRLF.
-    #[inline]
+    #[inline(always)]
     #[cfg(feature = "recording")]
-    pub(crate) fn take_line<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    pub(crate) fn take_line<T>(&mut self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         if self.interpreter.is_within_event() {
             return None;
         }

@@ -27,6 +27,8 @@ pub(super) struct Interpreter {
     id: String,
     has_id: bool,
     pub(super) last_event_id: String,
+    /// Whether `last_event_id` was set since this was last asked.
+    pub(super) has_new_id: bool,
     pub(super) retry: Option<Duration>,
 }
 
@@ -66,6 +68,7 @@ impl Interpreter {
             id: String::new(),
             has_id: false,
             last_event_id: String::new(),
+            has_new_id: false,
             retry: None,
         }
     }
@@ -104,6 +107,7 @@ impl Interpreter {
                     // A blank line commits the ID even if it dispatches nothing.
                     if mem::take(&mut self.has_id) {
                         mem::swap(&mut self.last_event_id, &mut self.id);
+                        self.has_new_id = true;
                     }
                     let data = self.only_line.take();
                     // "If the data buffer is an empty string, set the data buffer and the
@@ -164,6 +168,7 @@ impl Interpreter {
     /// Commits the ID of an event.
     #[inline(always)]
     pub(super) fn commit_id(&mut self, id: &str) {
+        self.has_new_id = true;
         set(&mut self.last_event_id, id);
     }
 
@@ -205,6 +210,14 @@ impl Interpreter {
         }
         drop(lines);
         text.skip(len, count);
+    }
+
+    /// Returns the memory of the buffers, which are empty.
+    #[cfg(feature = "client")]
+    pub(super) fn shrink(&mut self) {
+        self.data = Data::new();
+        self.event_type = String::new();
+        self.id = String::new();
     }
 
     const fn check_line(&self, len: usize) -> Result<(), DecodeError> {

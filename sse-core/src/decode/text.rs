@@ -49,6 +49,17 @@ impl Text {
         }
     }
 
+    /// Returns the memory of a text that is empty.
+    ///
+    /// That of a part of a line stays, because the rest probably follows.
+    #[cfg(feature = "client")]
+    pub(super) fn shrink(&mut self) {
+        if self.text.is_empty() {
+            self.text = String::new();
+            self.ends = LineEndList::new();
+        }
+    }
+
     /// Whether the input before is whole lines, which have been interpreted.
     pub(super) const fn is_interpreted(&self) -> bool {
         self.unfinished() + self.utf8.pending() == 0
@@ -147,15 +158,16 @@ impl Text {
     }
 
     /// Takes a line that ends in an LF and that `parse` recognises.
-    #[inline]
+    #[inline(always)]
     #[cfg(feature = "recording")]
-    pub(super) fn take_line<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn take_line<T>(&mut self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let (base, ends) = self.ends.listed();
         let end = base + usize::from(*ends.first()?);
-        if self.after_cr || self.text.as_bytes()[end] != b'\n' {
+        let text = self.text.as_bytes();
+        if self.after_cr || text.get(end) != Some(&b'\n') {
             return None;
         }
-        let parsed = parse(self.text.get(self.line..end)?)?;
+        let parsed = parse(text.get(self.line..end)?)?;
         self.skip(end + 1 - self.line, 1);
         Some(parsed)
     }

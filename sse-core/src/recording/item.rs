@@ -46,7 +46,7 @@ impl<'a> Recorded<'a> {
 
     /// Returns the item as an event that shows clients the same.
     ///
-    /// The event has an ID where the last event ID changes, and a type where that is not
+    /// The event has an ID where the recording sets one, and a type where that is not
     /// `message`. A log creates an ID for an event without one. An ID that a client
     /// could not send back is [dropped](EventId::foreign).
     #[must_use]

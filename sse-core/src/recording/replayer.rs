@@ -49,8 +49,6 @@ pub struct Replayer<R> {
     before: Duration,
     /// The next item, if it has been found.
     found: Option<Found>,
-    /// The last event ID of the last event.
-    id: String,
     /// Whether this round has had an item.
     has_items: bool,
     taken: u64,
@@ -75,7 +73,6 @@ impl<R: BufRead> Replayer<R> {
             zero: None,
             before: Duration::ZERO,
             found: None,
-            id: String::new(),
             has_items: false,
             taken: 0,
             whole: 0,
@@ -122,22 +119,20 @@ impl<R: BufRead> Replayer<R> {
     ///
     /// An error of the reader. A [`DecodeError`](crate::DecodeError) is returned once, within
     /// an [`io::Error`] of the kind [`InvalidData`](io::ErrorKind::InvalidData), and ends reading.
+    #[inline]
     pub fn read(&mut self) -> io::Result<Option<Recorded<'_>>> {
-        let Some(at) = self.peek()? else {
+        let found = match self.found.take() {
+            None => self.find()?,
+            found => found,
+        };
+        let Some(found) = found else {
             return Ok(None);
         };
-        let Some(found) = self.found.take() else {
-            return Ok(None);
-        };
+        // Those without an event count for the next event.
+        let is_event = matches!(found, Found::Event { .. });
+        let has_new_id = is_event && self.decoder.take_has_new_id();
         let decoded = self.decoder.decoded(&found);
-        let mut has_new_id = false;
-        if let Decoded::Event(event) = &decoded {
-            has_new_id = event.last_event_id() != self.id;
-            if has_new_id {
-                event.last_event_id().clone_into(&mut self.id);
-            }
-        }
-        Ok(Some(Recorded::new(at, decoded, has_new_id)))
+        Ok(Some(Recorded::new(self.at(), decoded, has_new_id)))
     }
 
     /// Returns the time of the next item, which [`read`](Self::read) then returns.
@@ -146,12 +141,10 @@ impl<R: BufRead> Replayer<R> {
     ///
     /// As [`read`](Self::read).
     pub fn peek(&mut self) -> io::Result<Option<Duration>> {
-        while self.found.is_none() {
-            if self.ended || !(self.find()? || self.fill()? || self.start_again()?) {
-                return Ok(None);
-            }
+        if self.found.is_none() {
+            self.found = self.find()?;
         }
-        Ok(Some(self.at()))
+        Ok(self.found.is_some().then(|| self.at()))
     }
 
     /// Returns the number of bytes up to the end of the last whole event that was read.
@@ -173,39 +166,60 @@ impl<R: BufRead> Replayer<R> {
         self.before.saturating_add(self.time.saturating_sub(zero))
     }
 
-    /// Finds the next item in the bytes that the decoder has taken.
-    fn find(&mut self) -> io::Result<bool> {
+    /// Finds the next item, or returns `None` at the end.
+    #[inline]
+    fn find(&mut self) -> io::Result<Option<Found>> {
         loop {
-            // Most time lines are found here, which takes half as long as decoding a comment.
-            if let Some(time) = self.decoder.take_line(parse_time_line) {
-                self.time = time;
-                continue;
+            if self.ended {
+                return Ok(None);
             }
-            let found = self.decoder.find();
-            self.ended = found.is_err();
-            let Some(found) = found? else {
-                return Ok(false);
-            };
-            if let Some(rest) = self.decoder.after_event() {
-                self.whole = self.taken - rest as u64;
-            }
-            if let Some(time) = self.decoder.comment(&found).and_then(parse_time) {
-                self.time = time;
-                continue;
-            }
-            if self.zero.is_none() {
-                let decoded = self.decoder.decoded(&found);
-                self.zero = self.start.zero(self.time, &decoded);
-            }
-            if self.zero.is_some() {
-                self.found = Some(found);
-                self.has_items = true;
-                return Ok(true);
+            match self.find_taken()? {
+                Some(found) => return Ok(Some(found)),
+                None if self.fill()? || self.start_again()? => {}
+                None => return Ok(None),
             }
         }
     }
 
+    /// Finds the next item in the bytes that the decoder has taken.
+    #[inline]
+    fn find_taken(&mut self) -> io::Result<Option<Found>> {
+        loop {
+            // Most time lines are found here, which takes half as long as decoding a comment.
+            if let Some(time) = self.decoder.take_line(parse_time_line) {
+                self.time = time;
+            }
+            let found = self.decoder.find();
+            self.ended = found.is_err();
+            let Some(found) = found? else {
+                return Ok(None);
+            };
+            if let Some(rest) = self.decoder.after_event() {
+                self.whole = self.taken - rest as u64;
+            }
+            if self.is_item(&found) {
+                self.has_items = true;
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Returns whether what was found is to be read: no time line, and not before the start.
+    #[inline]
+    fn is_item(&mut self, found: &Found) -> bool {
+        if let Some(time) = self.decoder.comment(found).and_then(parse_time) {
+            self.time = time;
+            return false;
+        }
+        if self.zero.is_none() {
+            let decoded = self.decoder.decoded(found);
+            self.zero = self.start.zero(self.time, &decoded);
+        }
+        self.zero.is_some()
+    }
+
     /// Gives input to the decoder. Returns `false` at its end.
+    #[inline(never)]
     fn fill(&mut self) -> io::Result<bool> {
         let available = match self.reader.fill_buf() {
             Ok(available) => available,
@@ -221,6 +235,7 @@ impl<R: BufRead> Replayer<R> {
     }
 
     /// Rewinds the reader of a looped recording, or returns `false`.
+    #[cold]
     fn start_again(&mut self) -> io::Result<bool> {
         if let (None, Start::Id(id)) = (self.zero, &self.start) {
             let sentence = format!("the recording has no event with the ID {id:?}");

@@ -3,35 +3,39 @@
 use std::time::Duration;
 
 /// Parses the text of a comment that is a time line.
-#[inline]
 pub(super) fn parse_time(text: &str) -> Option<Duration> {
-    let time = text.as_bytes().strip_prefix(b"T+")?;
-    let (seconds, nanos) = time.split_last_chunk::<9>()?;
-    let seconds = match seconds {
-        b"0." => 0,
-        [first @ b'1'..=b'9', rest @ .., b'.'] => {
-            rest.iter().try_fold(u64::from(first - b'0'), digit)?
-        }
-        _ => return None,
-    };
-    let nanos = nanos.iter().try_fold(0, digit)?;
-    Some(Duration::new(seconds, u32::try_from(nanos).ok()?))
+    parse(text.as_bytes().strip_prefix(b"T+")?)
 }
 
 /// Parses a time line, without its line end.
 #[inline]
-pub(super) fn parse_time_line(line: &str) -> Option<Duration> {
-    parse_time(line.strip_prefix(':')?)
+pub(super) fn parse_time_line(line: &[u8]) -> Option<Duration> {
+    parse(line.strip_prefix(TIME)?)
 }
 
-/// Appends a digit to a number.
 #[inline]
-fn digit(number: u64, digit: &u8) -> Option<u64> {
-    let digit = digit.wrapping_sub(b'0');
-    match digit {
-        0..=9 => number.checked_mul(10)?.checked_add(digit.into()),
-        _ => None,
-    }
+fn parse(time: &[u8]) -> Option<Duration> {
+    let (seconds, nanos) = time.split_last_chunk::<9>()?;
+    let seconds = match seconds {
+        b"0." => 0,
+        [first @ b'1'..=b'9', rest @ .., b'.'] => rest
+            .iter()
+            .try_fold(u64::from(first - b'0'), |number, digit| {
+                number.checked_mul(10)?.checked_add(parse_digit(digit)?)
+            })?,
+        _ => return None,
+    };
+    // Nine digits are less than a second.
+    let is_number = nanos.iter().all(u8::is_ascii_digit);
+    let nanos = nanos.iter().fold(0, |number: u32, digit| {
+        number.wrapping_mul(10).wrapping_add(u32::from(digit & 0xf))
+    });
+    is_number.then(|| Duration::new(seconds, nanos))
+}
+
+#[inline]
+fn parse_digit(digit: &u8) -> Option<u64> {
+    digit.is_ascii_digit().then(|| u64::from(digit - b'0'))
 }
 
 pub(super) fn encode_time(time: Duration, out: &mut Vec<u8>) {

@@ -33,6 +33,8 @@ pub struct BlockingClient {
     connector: Box<dyn BlockingConnector>,
     hook: Option<Hook>,
     connection: Option<Box<dyn BlockingConnection>>,
+    /// The timeout of the connection, which costs system calls to set.
+    timeout: Option<Duration>,
     /// Why the request could not be sent whole. The server may have responded already.
     write_error: Option<io::Error>,
     buffer: Vec<u8>,
@@ -71,6 +73,7 @@ impl BlockingClient {
             connector: Box::new(connector),
             hook: None,
             connection: None,
+            timeout: None,
             write_error: None,
             buffer: vec![0; READ],
             began: Instant::now(),
@@ -164,6 +167,7 @@ impl BlockingClient {
             Ok(connection) => {
                 self.machine.connected(now);
                 self.connection = Some(connection);
+                self.timeout = None;
             }
             Err(error) => self.machine.fail(now, error),
         }
@@ -175,11 +179,15 @@ impl BlockingClient {
             let lost = io::ErrorKind::NotConnected;
             return self.machine.fail(self.began.elapsed(), lost.into());
         };
-        // Zero would mean for ever.
-        let timeout = timeout.max(Duration::from_millis(1));
-        let timeout = (timeout < FOREVER).then_some(timeout);
+        let timeout = in_steps(timeout).min(FOREVER);
+        let is_set = self.timeout.replace(timeout) == Some(timeout);
+        let set = match timeout {
+            _ if is_set => Ok(()),
+            FOREVER => connection.set_timeout(None),
+            timeout => connection.set_timeout(Some(timeout)),
+        };
         let unsent = self.machine.unsent();
-        let done = connection.set_timeout(timeout).and_then(|()| {
+        let done = set.and_then(|()| {
             if unsent.is_empty() || self.write_error.is_some() {
                 connection.read(&mut self.buffer).map(Done::Read)
             } else {
@@ -205,6 +213,14 @@ impl BlockingClient {
 enum Done {
     Written(usize),
     Read(usize),
+}
+
+/// Rounds a timeout up, so that it stays the same from one read to the next.
+///
+/// It is never zero, which would mean for ever.
+fn in_steps(timeout: Duration) -> Duration {
+    let steps = timeout.as_nanos() / STEP.as_nanos() + 1;
+    u32::try_from(steps).map_or(FOREVER, |steps| STEP.saturating_mul(steps))
 }
 
 /// Whether an operation may be repeated: the machine knows which deadlines have passed.
@@ -289,6 +305,9 @@ impl BlockingConnection for std::os::unix::net::UnixStream {
 
 /// The most that is read at once.
 const READ: usize = 16 << 10;
+
+/// By how much a deadline may be missed.
+const STEP: Duration = Duration::from_millis(10);
 
 /// Longer times are not passed to the system, which may not know them.
 const FOREVER: Duration = Duration::from_secs(1 << 30);

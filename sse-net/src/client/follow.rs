@@ -173,11 +173,11 @@ impl Client {
                     if self.poll_exchange(cx).is_ready() {
                         continue;
                     }
-                    self.machine.shrink();
                     deadline
                 }
                 _ => return Poll::Ready(self.machine.take_result().map(|()| false)),
             };
+            self.machine.shrink();
             ready!(self.poll_timer(cx, deadline));
             self.step = None;
         }
