@@ -146,12 +146,13 @@ impl Driver {
         self.now = ticks(began - self.started);
         self.take_mail(cx);
         self.queue_due(began);
-        while self.has_work() && began.elapsed() < TURN {
+        while self.has_work() {
             self.work();
+            if self.has_work() && began.elapsed() >= TURN {
+                return Turn::Yield;
+            }
         }
-        if self.has_work() {
-            Turn::Yield
-        } else if self.is_closed && self.connections.is_empty() {
+        if self.is_closed && self.connections.is_empty() {
             Turn::Over
         } else if self.poll_timer(cx).is_ready() {
             Turn::Yield
