@@ -40,9 +40,8 @@ impl Program {
             tokio::spawn(async move {
                 let (mut stored, mut failed, mut last) = (0, 0, LogId::default());
                 for number in 0.. {
-                    if is_over.load(Ordering::Relaxed) {
-                        break;
-                    }
+                    // Of the last one, it waits for the outcome, so that nothing is queued after.
+                    let is_last = is_over.load(Ordering::Relaxed);
                     if fastrand::u8(..3) == 0 {
                         publish_random(&nodes[node], number);
                     }
@@ -57,7 +56,7 @@ impl Program {
                         _ => Event::new().data(data),
                     };
                     let published = topic.publish(&event).unwrap();
-                    if fastrand::u8(..4) == 0 {
+                    if is_last || fastrand::u8(..4) == 0 {
                         match published.stored().await {
                             Ok(id) => {
                                 assert!(
@@ -68,6 +67,9 @@ impl Program {
                             }
                             Err(_) => failed += 1,
                         }
+                    }
+                    if is_last {
+                        break;
                     }
                     sleep(Duration::from_millis(fastrand::u64(..8))).await;
                 }

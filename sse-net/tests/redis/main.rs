@@ -16,6 +16,7 @@ mod keyed_followers;
 #[path = "../common/nginx.rs"]
 mod nginx;
 mod node;
+mod permissions;
 mod process;
 mod proxy;
 mod runs;
