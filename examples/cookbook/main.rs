@@ -3,7 +3,7 @@
 //! `cargo run --bin cookbook` lists them, and `cargo run --bin cookbook -- state` runs one. Each
 //! module begins with what to try. `examples/tests/cookbook.rs` runs every one of them.
 //!
-//! `nginx.conf` and `Caddyfile` beside this file are the blocks for proxies; the first is tested.
+//! `nginx.conf` and `Caddyfile` beside this file are the blocks for proxies; both are tested.
 
 mod ci_log;
 mod cors;

@@ -10,11 +10,12 @@ mod common;
 mod nginx;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Instant;
-use std::{env, fs};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use common::{Server, TIMEOUT, events, response, response_to_end};
 use nginx::Nginx;
@@ -376,9 +377,49 @@ fn nginx_passes_on_events_at_once() {
     let block = block.replace("127.0.0.1:31337", &upstream.addr.to_string());
     let dir = tempfile::tempdir().unwrap();
     let nginx = Nginx::start(dir.path(), "", &block);
-    let mut conn = TcpStream::connect(("127.0.0.1", nginx.port)).unwrap();
+    let conn = TcpStream::connect(("127.0.0.1", nginx.port)).unwrap();
+    assert_events_at_once(conn);
+}
+
+/// Also beside `encode`, which the comment in the file speaks of.
+#[test]
+#[ignore = "needs caddy"]
+fn caddy_passes_on_events_at_once() {
+    let upstream = start(&["from_broadcast"]);
+    let any = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = any.local_addr().unwrap();
+    drop(any);
+    let site = format!(
+        "http://localhost:{} {{\nbind 127.0.0.1\nencode gzip",
+        addr.port()
+    );
+    let block = include_str!("../cookbook/Caddyfile")
+        .replace("127.0.0.1:31337", &upstream.addr.to_string())
+        .replace("example.org {", &site);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("Caddyfile");
+    fs::write(&file, format!("{{\nadmin off\n}}\n{block}")).unwrap();
+    let mut caddy = Command::new("caddy");
+    let caddy = caddy.args(["run", "--adapter", "caddyfile", "--config"]);
+    let mut caddy = caddy.arg(file).env("HOME", dir.path()).spawn().unwrap();
+    let began = Instant::now();
+    let conn = loop {
+        match TcpStream::connect(addr) {
+            Ok(conn) => break Some(conn),
+            Err(_) if began.elapsed() < TIMEOUT => thread::sleep(Duration::from_millis(10)),
+            Err(_) => break None,
+        }
+    };
+    let passed = catch_unwind(|| assert_events_at_once(conn.expect("Caddy listens")));
+    caddy.kill().unwrap();
+    caddy.wait().unwrap();
+    passed.unwrap();
+}
+
+/// Reads events from a proxy, and asserts that it does not hold them back.
+fn assert_events_at_once(mut conn: TcpStream) {
     conn.set_read_timeout(Some(TIMEOUT)).unwrap();
-    conn.write_all(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    conn.write_all(b"GET /sse HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n")
         .unwrap();
     // Events of five a second would fill a buffer of 4 KiB in half a minute.
     let mut bytes = [0; 4096];

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use memchr::memchr;
+
 use super::now::millis;
 use crate::event::EventId;
 
@@ -54,7 +56,7 @@ impl LogId {
     }
 
     pub(crate) fn parse_bytes(text: &[u8]) -> Option<Self> {
-        let hyphen = text.iter().position(|byte| *byte == b'-')?;
+        let hyphen = memchr(b'-', text)?;
         Some(Self {
             millis: number(&text[..hyphen])?,
             sequence: number(&text[hyphen + 1..])?,
@@ -176,9 +178,61 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 1 && digits[0] == b'0' {
         return None;
     }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        let digit = digit.wrapping_sub(b'0');
-        let number = number.checked_mul(10)?.checked_add(digit.into())?;
-        (digit < 10).then_some(number)
-    })
+    // Nineteen digits do not overflow, which is cheaper to know than to check.
+    let (most, others) = digits.split_at(digits.len().min(19));
+    let digit = |digit: &u8| match digit.wrapping_sub(b'0') {
+        digit @ 0..10 => Some(u64::from(digit)),
+        _ => None,
+    };
+    let mut number = 0;
+    for byte in most {
+        number = 10 * number + digit(byte)?;
+    }
+    for byte in others {
+        number = number.checked_mul(10)?.checked_add(digit(byte)?)?;
+    }
+    Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        const MAX: u64 = u64::MAX;
+        for (text, id) in [
+            ("0-0", Some((0, 0))),
+            ("1700000000000-66053", Some((1_700_000_000_000, 66_053))),
+            (
+                "9999999999999999999-1",
+                Some((9_999_999_999_999_999_999, 1)),
+            ),
+            (
+                "18446744073709551615-18446744073709551615",
+                Some((MAX, MAX)),
+            ),
+            ("18446744073709551616-0", None),
+            ("0-18446744073709551616", None),
+            ("184467440737095516150-0", None),
+            ("00000000000000000000001-0", None),
+            ("", None),
+            ("1", None),
+            ("-", None),
+            ("1-", None),
+            ("-1", None),
+            ("1-2-3", None),
+            ("+1-2", None),
+            ("1:-2", None),
+            ("1-/", None),
+            ("1 -2", None),
+            ("1-\u{662}", None),
+        ] {
+            let id = id.map(|(millis, sequence)| LogId::new(millis, sequence));
+            assert_eq!(LogId::parse(text), id, "{text}");
+            if let Some(id) = id {
+                assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 }

@@ -94,9 +94,8 @@ pub struct Log {
     own: Option<Box<OwnIds>>,
     /// Events after this cursor are held back. It is [`Cursor::MAX`] if none is.
     held: Cursor,
-    /// While the chunks have no entries: how much later than its ID, in milliseconds, the first
-    /// event was appended.
-    packed: Option<u64>,
+    /// The newest entry, while the chunks have none.
+    packed: Option<Box<Entry>>,
 }
 
 impl Log {
@@ -321,7 +320,7 @@ impl Log {
     }
 
     fn newest_entry(&self) -> Option<&Entry> {
-        let newest = self.newest.entries.last();
+        let newest = self.packed.as_deref().or(self.newest.entries.last());
         newest.or_else(|| self.full.back()?.entries.last())
     }
 }

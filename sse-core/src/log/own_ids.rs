@@ -78,7 +78,7 @@ impl Published {
 
 /// Returns the ID of an event with the log's ID `id`, if its publisher has set another one.
 pub(super) fn published_id(event: &[u8], id: LogId) -> Option<&str> {
-    let text = id_text(event)?;
+    let text = str::from_utf8(id_text(event)?).ok()?;
     let is_own = LogId::parse(text) != Some(id) && EventId::new(text).is_ok();
     is_own.then_some(text)
 }

@@ -1,5 +1,6 @@
 //! Logs at rest: without what a log knows of each event, which is read from the events again.
 
+use std::iter;
 use std::mem;
 use std::sync::Arc;
 
@@ -14,18 +15,18 @@ use super::slice::id_text;
 impl Log {
     /// Frees what the log knows of each event, 32 bytes, and unused room.
     ///
-    /// For a log [of a hub](Self::of_hub) that receives no more events and is rarely read. Only
-    /// [`unpack`](Self::unpack) may be called next. Nothing happens to another log, to one with
-    /// more than 8,192 events, and while there are slices of it. Takes some 50 ns per event, as
-    /// unpacking does.
+    /// For a log [of a hub](Self::of_hub) that receives no more events and is rarely read. Until
+    /// [`unpack`](Self::unpack), it only knows its [newest ID](Self::newest_id) and whether it
+    /// [has expired](Self::has_expired), and evicts nothing. Nothing happens to another log, to
+    /// one with more than 8,192 events, and while there are slices of it. Takes some 50 ns per
+    /// event, as unpacking does.
     pub fn pack(&mut self) {
-        let Some(first) = self.seek(|_| false).map(|first| first.entry) else {
+        let Some(last) = self.newest_entry().cloned() else {
             return;
         };
-        let later = first.appended.wrapping_sub(first.id.millis());
         let is_shared = |chunk: &Arc<Chunk>| Arc::strong_count(chunk) > 1;
         let is_in_use = self.own.is_some() || self.is_packed() || self.full.iter().any(is_shared);
-        if is_in_use || self.len() > MAX_EVENTS || !self.can_unpack(later) {
+        if is_in_use || self.len() > MAX_EVENTS || !self.can_unpack(last.later()) {
             return;
         }
         let begin = self
@@ -40,7 +41,7 @@ impl Log {
         }
         let newest = &mut self.newest;
         newest.bytes.shrink_to_fit();
-        (newest.entries, self.packed) = (Vec::new(), Some(later));
+        (newest.entries, self.packed) = (Vec::new(), Some(Box::new(last)));
     }
 
     /// Moves all events to the newest chunk, because a chunk costs some 130 bytes.
@@ -62,14 +63,15 @@ impl Log {
 
     /// Undoes [`pack`](Self::pack).
     pub fn unpack(&mut self) {
-        let Some(later) = self.packed.take() else {
+        let Some(last) = self.packed.take() else {
             return;
         };
+        let later = last.later();
         for chunk in self.full.iter_mut().filter_map(Arc::get_mut) {
-            chunk.entries = entries(&chunk.bytes, chunk.start, later);
+            chunk.entries = entries(&chunk.bytes, chunk.start, later).collect();
         }
         let newest = &mut self.newest;
-        newest.entries = entries(&newest.bytes, newest.start, later);
+        newest.entries = entries(&newest.bytes, newest.start, later).collect();
     }
 
     /// Returns `true` between [`pack`](Self::pack) and [`unpack`](Self::unpack).
@@ -83,30 +85,31 @@ impl Log {
         let newest = (&*self.newest.bytes, &self.newest.entries, self.newest.start);
         let full = self.full.iter();
         let full = full.map(|chunk| (&*chunk.bytes, &chunk.entries, chunk.start));
-        let key = |entry: &Entry| (entry.end, entry.id);
         full.chain([newest]).all(|(bytes, known, start)| {
-            let read = entries(bytes, start, later);
-            read.iter().map(key).eq(known.iter().map(key))
+            let read = entries(bytes, start, later).map(|entry| (entry.end, entry.id));
+            read.eq(known.iter().map(|entry| (entry.end, entry.id)))
         })
+    }
+}
+
+impl Entry {
+    /// Returns how much later than its ID says the event was appended, in milliseconds.
+    const fn later(&self) -> u64 {
+        self.appended.wrapping_sub(self.id.millis())
     }
 }
 
 /// Returns the entries of events with IDs of the log. Each was appended so much later, in
 /// milliseconds, than its ID says.
-fn entries(mut bytes: &[u8], start: Cursor, later: u64) -> Vec<Entry> {
-    let (mut entries, mut end) = (Vec::new(), start);
+fn entries(mut bytes: &[u8], mut end: Cursor, later: u64) -> impl Iterator<Item = Entry> {
     let blank_line = Finder::new(b"\n\n");
-    while let Some(len) = blank_line.find(bytes).map(|at| at + 2)
-        && let Some(id) = id_text(&bytes[..len]).and_then(LogId::parse)
-    {
+    iter::from_fn(move || {
+        let len = blank_line.find(bytes)? + 2;
+        let id = id_text(&bytes[..len]).and_then(LogId::parse_bytes)?;
         (bytes, end) = (&bytes[len..], end.advance(len));
-        entries.push(Entry {
-            end,
-            id,
-            appended: id.millis().wrapping_add(later),
-        });
-    }
-    entries
+        let appended = id.millis().wrapping_add(later);
+        Some(Entry { end, id, appended })
+    })
 }
 
 /// A log with more events is not packed, since its topic is locked meanwhile.
@@ -155,6 +158,24 @@ mod tests {
                 log.newest_entry().map(|newest| newest.appended)
             );
         }
+    }
+
+    #[test]
+    fn a_packed_log_knows_its_newest_id_and_when_it_expires() {
+        let age = Duration::from_secs(60);
+        let mut log = Log::of_hub(Retention::events(8).age(age), LogId::default());
+        let (id, now) = (LogId::new(7, 1), Now::from(Duration::from_millis(7)));
+        let _ = log.append_as(id, &Event::new().data("a"), now);
+        log.pack();
+        assert!(log.is_packed());
+        assert_eq!(log.newest_id(), id);
+        let last = Duration::from_millis(7) + age;
+        for (time, has_expired) in [(last, false), (last + Duration::from_millis(1), true)] {
+            assert_eq!(log.has_expired(time), has_expired, "{time:?}");
+            drop(log.evict(time));
+        }
+        log.unpack();
+        assert_eq!(log.len(), 1);
     }
 
     #[test]

@@ -20,23 +20,6 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Merges two sequences; events that are in both are taken once.
-    #[must_use]
-    pub fn merge(self, other: &Self) -> Self {
-        let mut merged = Self::default();
-        let mut others = other.events().peekable();
-        for (entry, event) in self.events() {
-            while let Some((entry, event)) = others.next_if(|(other, _)| other.id < entry.id) {
-                merged.push(entry.id, event);
-            }
-            merged.push(entry.id, event);
-        }
-        for (entry, event) in others {
-            merged.push(entry.id, event);
-        }
-        merged
-    }
-
     /// Returns the ID of the first event.
     #[must_use]
     pub fn first(&self) -> Option<LogId> {
@@ -72,18 +55,6 @@ impl Restored {
     #[must_use]
     pub fn bytes(&self) -> usize {
         Cursor::default().distance(self.newest.end())
-    }
-
-    /// Returns `true` if there is an event with this ID.
-    #[must_use]
-    pub fn contains(&self, id: LogId) -> bool {
-        let has = |entries: &[Entry]| entries.binary_search_by_key(&id, |entry| entry.id).is_ok();
-        let at = self
-            .full
-            .partition_point(|chunk| chunk.entries.last().is_some_and(|last| last.id < id));
-        self.full
-            .get(at)
-            .map_or_else(|| has(&self.newest.entries), |chunk| has(&chunk.entries))
     }
 
     /// Returns the events, each with its ID.

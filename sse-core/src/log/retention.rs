@@ -141,6 +141,9 @@ impl Log {
     /// linear in the number of evicted chunks. Where events have publishers' IDs, one call
     /// evicts at most 512.
     pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
+        if self.is_packed() {
+            return Evicted::default();
+        }
         let now = millis(now.into().steady);
         let Retention {
             events,

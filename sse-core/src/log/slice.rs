@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memchr;
 
 use super::chunk::{Chunk, Entry};
 use super::cursor::Cursor;
@@ -158,24 +159,23 @@ impl Slice {
 /// Returns the lines of an event before and after its `id` line, which only comments precede.
 fn around_id(event: &[u8]) -> (&[u8], &[u8]) {
     let mut start = 0;
-    for line in event.split_inclusive(|byte| *byte == b'\n') {
-        if line.starts_with(b"id: ") {
-            return (&event[..start], &event[start + line.len()..]);
+    while let Some(end) = memchr(b'\n', &event[start..]).map(|at| start + at + 1) {
+        if event[start..].starts_with(b"id: ") {
+            return (&event[..start], &event[end..]);
         }
-        if !line.starts_with(b":") {
+        if event[start] != b':' {
             break;
         }
-        start += line.len();
+        start = end;
     }
     (event, &[])
 }
 
-/// Returns the text of an event's `id` line.
-pub(super) fn id_text(event: &[u8]) -> Option<&str> {
+/// Returns the ID in an event's `id` line.
+pub(super) fn id_text(event: &[u8]) -> Option<&[u8]> {
     let (before, after) = around_id(event);
     let line = event.get(before.len()..event.len() - after.len())?;
-    let text = line.strip_prefix(b"id: ")?.strip_suffix(b"\n")?;
-    str::from_utf8(text).ok()
+    line.strip_prefix(b"id: ")?.strip_suffix(b"\n")
 }
 
 /// The first events of a [`Slice`].

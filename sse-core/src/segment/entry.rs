@@ -23,9 +23,8 @@ pub enum SegmentEntry<'a> {
     UpTo(LogId),
     /// Events up to this ID were safe from a power failure.
     Synced(LogId),
-    /// Events up to this ID have been evicted in topics that the journal does not name.
-    Floor(LogId),
-    /// Events of a topic have been evicted up to this ID.
+    /// Events of a topic have been evicted up to this ID; without a name, those of all topics that
+    /// the journal does not name.
     Evicted(LogId, Option<Cow<'a, str>>),
     /// A topic of a hub was removed at this ID with all of its events.
     Removed(LogId, Cow<'a, str>),
@@ -91,7 +90,6 @@ impl SegmentEntry<'_> {
             Self::From(id) => ("from", *id, None, None),
             Self::UpTo(id) => ("upto", *id, None, None),
             Self::Synced(id) => ("synced", *id, None, None),
-            Self::Floor(id) => ("floor", *id, None, None),
             Self::Evicted(id, topic) => ("evicted", *id, None, topic.as_deref()),
             Self::Removed(id, topic) => ("removed", *id, None, Some(&**topic)),
             Self::Dropped(id, topic) => ("dropped", *id, None, Some(&**topic)),
@@ -176,7 +174,6 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
         "from" => Entry::From(id),
         "upto" => Entry::UpTo(id),
         "synced" => Entry::Synced(id),
-        "floor" => Entry::Floor(id),
         "evicted" => Entry::Evicted(id, fields.next().map(unescape)),
         "removed" => Entry::Removed(id, unescape(fields.next()?)),
         "dropped" => Entry::Dropped(id, unescape(fields.next()?)),

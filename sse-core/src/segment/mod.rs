@@ -71,19 +71,6 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Reads only the last bytes of a segment file, `len` of them at most, from an entry on.
-    ///
-    /// So a reader that needs the newest events, and has found no damage there, reads no others.
-    #[must_use]
-    pub fn end(bytes: &'a [u8], len: usize) -> Self {
-        let mut segment = Self::new(bytes);
-        let from = bytes.len().saturating_sub(len);
-        if from > segment.at {
-            segment.at = segment.next_line(from);
-        }
-        segment
-    }
-
     /// Returns the format version of a file; `None` if its first line does not have one.
     #[must_use]
     pub fn version(bytes: &[u8]) -> Option<u32> {

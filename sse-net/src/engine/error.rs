@@ -28,6 +28,9 @@ pub enum EngineError {
     /// The lease of the run has run out, or another node has started it anew. The event was not
     /// stored.
     LeaseLost,
+    /// The topic is one of a run, and only the work of the run publishes in it. The event was not
+    /// stored.
+    Owned,
     /// Redis has reported an error, as the text says, and may have stored the event before it.
     Failed(String),
     /// The connection broke before Redis had confirmed the event. It may have been stored.
@@ -72,6 +75,10 @@ impl fmt::Display for EngineError {
             Self::LeaseLost => f.write_str(
                 "the lease of the run has run out, so its events are refused; raise \
                  `RunsConfig::lease` if the engine is away for longer",
+            ),
+            Self::Owned => f.write_str(
+                "the topic is one of a run, and only the work of the run publishes in it; use \
+                 another topic",
             ),
             Self::Full(full) => full.fmt(f),
             Self::Failed(reason) => write!(
@@ -152,6 +159,12 @@ mod tests {
                 false,
                 "the lease of the run has run out, so its events are refused; raise \
                  `RunsConfig::lease` if the engine is away for longer",
+            ),
+            (
+                EngineError::Owned,
+                false,
+                "the topic is one of a run, and only the work of the run publishes in it; use \
+                 another topic",
             ),
             (
                 EngineError::Failed("WRONGTYPE".into()),

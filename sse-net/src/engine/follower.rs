@@ -19,9 +19,8 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::link::{Broken, Link, Push, pause};
-use super::message::{Entry, Frame, Notification, Role, Tip};
+use super::message::{Notification, Role};
 use super::notice::EngineNotice;
-use super::reading::{Reading, read};
 use super::shared::EngineShared;
 use super::snapshot::add;
 use super::tick::tick;
@@ -157,7 +156,11 @@ impl Follower {
         self.shared.notify(&EngineNotice::Connected(addr));
         let mut due = pin!(sleep_until(self.next_comparison));
         loop {
-            self.collect(&link)?;
+            self.shared.check(link.number)?;
+            // Not before: so what a slow node has not processed is bounded by its inbox.
+            if self.backlog.is_empty() {
+                self.collect(&link)?;
+            }
             if self.process(&mut link, PART).await? == Processed::OtherEpoch {
                 self.catch_up(&mut link, Scope::All).await?;
             }
@@ -186,7 +189,6 @@ impl Follower {
 
     /// Moves received notifications to the backlog.
     fn collect(&mut self, link: &Link) -> Result<(), Broken> {
-        self.shared.check(link.number)?;
         let (pushes, skipped) = link.inbox.take()?;
         self.shared
             .counters
@@ -233,118 +235,6 @@ impl Follower {
         changed.sort_unstable_by_key(Arc::as_ptr);
         changed.dedup_by(|one, other| Arc::ptr_eq(one, other));
         self.hub.advance(self.epochs.last(), &changed);
-    }
-
-    /// Appends an event of the current epoch, and moves the mark to it.
-    async fn append(&mut self, link: &mut Link, next: Notification) -> Result<(), Broken> {
-        let Notification { topic: name, entry } = next;
-        let (id, mark) = (entry.id, self.epochs.last());
-        let tip = self.tips.get(&*name).copied();
-        let topic = self.hub.find(&name);
-        if let (Some(topic), Some(tip)) = (topic, tip)
-            && id > tip
-        {
-            if id <= mark {
-                self.note_gap(topic);
-            } else if entry.before <= tip && !matches!(entry.frame, Frame::InStream) {
-                self.append_entry(&topic, entry);
-            } else {
-                let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
-                for reading in readings {
-                    if reading.continues(tip) && reading.begins_after(mark) {
-                        self.fill(&topic, reading, id);
-                    } else if topic.is_keyed() && entry.before <= tip {
-                        // Only its frame has been evicted from the stream.
-                        self.read_state(link, &topic, LogId::default()).await?;
-                    } else {
-                        self.note_gap(Arc::clone(&topic));
-                    }
-                }
-            }
-        }
-        self.epochs.note_last(id);
-        Ok(())
-    }
-
-    /// Appends events that were not notified, and that no client has missed.
-    fn fill(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
-        let count = reading.entries.iter().filter(|entry| entry.id <= until);
-        add(&self.shared.counters.filled, count.count() - 1);
-        self.append_reading(topic, reading, until);
-    }
-
-    /// Appends the events that have been read after the topic's tip, up to an ID.
-    pub(super) fn append_reading(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
-        self.shared
-            .counters
-            .skipped
-            .fetch_add(reading.foreign, Ordering::Relaxed);
-        let is_empty = reading.entries.is_empty();
-        for entry in reading.entries {
-            if entry.id <= until {
-                self.append_entry(topic, entry);
-            }
-        }
-        if is_empty {
-            self.note_evicted(topic, reading.tip.id.min(until));
-        }
-        self.note_end(topic, reading.tip);
-    }
-
-    /// Ends a topic that has been read up to its end.
-    fn note_end(&mut self, topic: &Arc<Shared>, tip: Tip) {
-        let read = topic.name().and_then(|name| self.tips.get(name));
-        if tip.is_end && read == Some(&tip.id) {
-            topic.end_followed(tip.id);
-            self.changed.push(Arc::clone(topic));
-        }
-    }
-
-    /// Notes that events up to an ID were evicted before they were read.
-    fn note_evicted(&mut self, topic: &Arc<Shared>, evicted: LogId) {
-        if let Some(name) = topic.name()
-            && self.tips.get(name).is_some_and(|tip| *tip < evicted)
-        {
-            topic.refill(evicted, &[]);
-            add(&self.shared.counters.gaps, 1);
-            self.shared.notify(&EngineNotice::Gap(name.to_string()));
-            self.tips.insert(Arc::clone(name), evicted);
-        }
-    }
-
-    /// Appends an event after the topic's tip.
-    fn append_entry(&mut self, topic: &Arc<Shared>, entry: Entry) {
-        let Some(name) = topic.name() else {
-            return;
-        };
-        let tip = self.tips.get(name).copied();
-        if tip.is_none_or(|tip| tip >= entry.id) {
-            return;
-        }
-        if topic.is_keyed() && tip.is_some_and(|tip| tip < entry.before) {
-            return self.note_gap(Arc::clone(topic)); // Another program has deleted entries.
-        }
-        self.note_evicted(topic, entry.before);
-        self.tips.insert(Arc::clone(name), entry.id);
-        let (id, role) = (entry.id, entry.role);
-        if role == Role::Begin {
-            topic.refill(entry.before, &[]);
-        }
-        if let Some(followed) = entry.into_followed() {
-            if topic.append_followed(&followed) {
-                add(&self.shared.counters.received, 1);
-            } else {
-                add(&self.shared.counters.skipped, 1);
-            }
-            let last = self.changed.last();
-            if !last.is_some_and(|last| Arc::ptr_eq(last, topic)) {
-                self.changed.push(Arc::clone(topic));
-            }
-        } else if role == Role::Event {
-            add(&self.shared.counters.skipped, 1);
-        }
-        let is_end = role == Role::End;
-        self.note_end(topic, Tip { id, is_end });
     }
 }
 

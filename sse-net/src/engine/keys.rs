@@ -40,7 +40,7 @@ impl Keys {
         format!("{}topic:{topic}", self.prefix)
     }
 
-    /// Hash: the newest event of each key of a keyed topic. The script names it, too.
+    /// Hash: the newest event of each key of a keyed topic. `publish.lua` names it, too.
     pub(super) fn state(&self, topic: &str) -> String {
         format!("{}state:{topic}", self.prefix)
     }

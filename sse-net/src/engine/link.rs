@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisError};
-use redis::{Value, cmd};
+use redis::{ServerError, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::address::Primary;
+use super::functions;
 use super::keys::Keys;
 use super::message::{Entry, Notification, Tick, bytes};
 use super::shared::EngineShared;
@@ -64,10 +65,18 @@ impl Link {
             )?;
             let (mut one, mut other) = (notifications.clone(), commands.clone());
             let runs = tokio::try_join!(run_id(&mut one), run_id(&mut other))?;
-            match runs.0 == runs.1 {
-                true => Ok((notifications, commands)),
-                false => Err(Broken("two connections reached two servers".to_owned())),
+            if runs.0 != runs.1 {
+                return Err(Broken("two connections reached two servers".to_owned()));
             }
+            for load in functions::load() {
+                match other.send_packed_command(&load).await? {
+                    Value::ServerError(error) if is_loaded(&error) => {}
+                    // The library may be there; the first tick shows it.
+                    Value::ServerError(error) if error.code() == "OOM" => {}
+                    loaded => drop(loaded.extract_error()?),
+                }
+            }
+            Ok((notifications, commands))
         };
         let (notifications, commands) = match timeout(2 * DIAL_TIMEOUT, dial).await {
             Ok(dialled) => dialled?,
@@ -120,6 +129,12 @@ async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken
         (Some("master"), Some(run)) => Ok(run.to_owned()),
         _ => Err(Broken("the server is a replica".to_owned())),
     }
+}
+
+/// Whether the server has a library already. It is not loaded anew, because that would empty it.
+fn is_loaded(error: &ServerError) -> bool {
+    let details = error.details();
+    details.is_some_and(|details| details.ends_with("already exists"))
 }
 
 /// Returns how long to wait before the next attempt, between a half and the whole of a time that

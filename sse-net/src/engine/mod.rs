@@ -1,12 +1,12 @@
 //! Hubs over several nodes: settings of their engine, which is Redis.
 //!
-//! Events are published with a script, which assigns their IDs, appends them to a stream for each
-//! topic, and notifies the nodes. These rules keep the order of the hub on every node.
+//! Events are published with a function of Redis, which assigns their IDs, appends them to a stream
+//! for each topic, and notifies the nodes. These rules keep the order of the hub on every node.
 //!
 //! *One writer.* Only the task of the subscription changes logs and the mark ([`Follower`]).
 //! A notification moves the mark to its ID. A node receives the notifications of its own topics
-//! only, so its mark may be before the hub's last ID. A *tick* moves it there: a script that
-//! notifies this node of the last ID. Notifications arrive in order, so after the tick the node
+//! only, so its mark may be before the hub's last ID. A *tick* moves it there: a
+//! function that notifies this node of the last ID. Notifications arrive in order, so after the tick the node
 //! has received all earlier ones.
 //!
 //! *Catching up.* After a reconnect, for a topic that is used first, and when an epoch has
@@ -14,16 +14,16 @@
 //! and then moves the mark to it.
 //!
 //! *Epochs.* Another primary may lack the last events of the one before. So its first ID begins
-//! a new epoch; see [`sse_core::Epochs`]. If the node's mark is not known any more, all topics of
+//! a new epoch; see [`sse_core::Epochs`]. `publish.lua` says how it is recognised. If the node's mark is not known any more, all topics of
 //! this node are read anew, and streams that may have written a lost ID end. Their clients
 //! reconnect and receive a gap event.
 //!
-//! *Keyed topics.* The newest event of each key is in a hash, which the same script changes. A node
-//! reads it together with the topic's last ID when it begins to follow the topic, before the tick,
-//! and again when the stream does not continue where the node is.
+//! *Keyed topics.* The newest event of each key is in a hash, which the same function changes. A
+//! node reads it together with the topic's last ID when it begins to follow the topic, before the
+//! tick, and again when the stream does not continue where the node is.
 //!
 //! *Runs.* A start is the first entry of its stream, and the ID of that entry is the token of the
-//! lease. The script refuses events of a node that passes another token or whose lease has run out.
+//! lease. The function refuses events without the token or after the lease has run out.
 //! Then any node may end the run, and nobody starts its work again.
 //!
 //! *Holes.* Each event names the one before it in its topic. A missing one is read from the
@@ -32,9 +32,11 @@
 //! [`Follower`]: follower::Follower
 
 mod address;
+mod append;
 mod catch_up;
 mod error;
 mod follower;
+mod functions;
 mod handle;
 mod holes;
 mod keys;
@@ -45,7 +47,6 @@ mod publisher;
 mod queue;
 mod reading;
 mod runs;
-mod script;
 mod sentinel;
 mod shared;
 mod snapshot;

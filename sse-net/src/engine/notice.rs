@@ -18,6 +18,10 @@ pub enum EngineNotice {
     Disconnected(String),
     /// This many events of a topic are not stored, or not known to be.
     NotStored(String, usize, EngineError),
+    /// The end of a topic, and its last event, are not stored, or not known to be.
+    ///
+    /// The topic accepts events until it is [finished](crate::Topic::finish) again.
+    NotFinished(String, EngineError),
     /// This many events were dropped from a full queue.
     Dropped(usize),
     /// The engine has lost this many events that this node had received from it.
@@ -40,6 +44,10 @@ impl fmt::Display for EngineNotice {
                     "{count} events of the topic {topic:?} are not known to be stored: {error}"
                 )
             }
+            Self::NotFinished(topic, error) => write!(
+                f,
+                "the end of the topic {topic:?} is not known to be stored: {error}"
+            ),
             Self::Dropped(count) => write!(
                 f,
                 "{count} events were dropped because the queue for the engine was full; raise \
@@ -78,6 +86,12 @@ mod tests {
                 EngineNotice::NotStored("news".into(), 2, EngineError::Refused("OOM".into())),
                 "2 events of the topic \"news\" are not known to be stored: the engine has refused \
                  the event: OOM; publish it again once that is over",
+            ),
+            (
+                EngineNotice::NotFinished("news".into(), EngineError::LeaseLost),
+                "the end of the topic \"news\" is not known to be stored: the lease of the run has \
+                 run out, so its events are refused; raise `RunsConfig::lease` if the engine is \
+                 away for longer",
             ),
             (
                 EngineNotice::Dropped(3),

@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::error::EngineError;
+use super::functions;
 use super::link::Link;
 use super::message::id;
 use super::notice::EngineNotice;
 use super::queue::Job;
-use super::script::{self, Call};
 use super::shared::EngineShared;
 use super::snapshot::add;
 
@@ -59,43 +59,29 @@ async fn send(
     shared: &EngineShared,
     links: &mut watch::Receiver<Option<Link>>,
     mut link: Link,
-    mut jobs: Vec<Job>,
+    jobs: Vec<Job>,
 ) {
     let number = link.number;
-    for first in [Call::Hash, Call::Text] {
-        let mut pipeline = pipe();
-        for (index, job) in jobs.iter().enumerate() {
-            let call = if index == 0 { first } else { Call::Hash };
-            pipeline.add_command(script::publish(call, &shared.keys, job, &shared.ages));
-        }
-        let sent = link.commands.send_packed_commands(&pipeline, 0, jobs.len());
-        let is_replaced =
-            |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
-        let replies = tokio::select! {
-            replies = sent => replies.map_err(|error| error.to_string()),
-            _ = links.wait_for(is_replaced) => Err("the connection has ended".to_owned()),
-        };
-        let replies = match replies {
-            Ok(replies) if replies.len() == jobs.len() => replies,
-            Ok(_) => return give_up(shared, number, "replies are missing", jobs),
-            Err(reason) => return give_up(shared, number, &reason, jobs),
-        };
-        jobs = settle(shared, number, jobs, replies).await;
-        if jobs.is_empty() {
-            return;
-        }
+    let mut pipeline = pipe();
+    for job in &jobs {
+        pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
     }
-    shared.queue.put_back(jobs); // The scripts were flushed in between.
+    let sent = link.commands.send_packed_commands(&pipeline, 0, jobs.len());
+    let is_replaced = |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
+    let replies = tokio::select! {
+        replies = sent => replies.map_err(|error| error.to_string()),
+        _ = links.wait_for(is_replaced) => Err("the connection has ended".to_owned()),
+    };
+    match replies {
+        Ok(replies) if replies.len() == jobs.len() => settle(shared, number, jobs, replies).await,
+        Ok(_) => give_up(shared, number, "replies are missing", jobs),
+        Err(reason) => give_up(shared, number, &reason, jobs),
+    }
 }
 
-/// Resolves the outcomes of batches, and returns those for which the server lacks the script.
-async fn settle(
-    shared: &EngineShared,
-    number: u64,
-    jobs: Vec<Job>,
-    replies: Vec<Value>,
-) -> Vec<Job> {
-    let (mut unsent, mut waiting, mut broken) = (Vec::new(), Vec::new(), None);
+/// Resolves the outcomes of batches, and puts back those that the server cannot store now.
+async fn settle(shared: &EngineShared, number: u64, jobs: Vec<Job>, replies: Vec<Value>) {
+    let (mut waiting, mut broken) = (Vec::new(), None);
     for (job, reply) in jobs.into_iter().zip(replies) {
         let error = match &reply {
             Value::ServerError(error) => error,
@@ -112,7 +98,11 @@ async fn settle(
         };
         let reason = || format!("{} {}", error.code(), error.details().unwrap_or_default());
         match error.code() {
-            "NOSCRIPT" => unsent.push(job),
+            // The functions were deleted. They are loaded with the next link.
+            "ERR" if error.details().is_some_and(is_missing) => {
+                broken = Some(reason());
+                waiting.push(job);
+            }
             // It is not the primary any more, or not yet. Nothing was stored.
             "READONLY" | "LOADING" | "MASTERDOWN" => {
                 broken = Some(reason());
@@ -123,6 +113,7 @@ async fn settle(
                 let error = match code {
                     "FINISHED" => EngineError::Finished,
                     "FENCED" => EngineError::LeaseLost,
+                    "OWNED" => EngineError::Owned,
                     "KEYED" => EngineError::Keyed,
                     "NOTKEYED" => EngineError::NotKeyed,
                     "FULL" => EngineError::Full(match error.details() {
@@ -147,7 +138,10 @@ async fn settle(
             None => sleep(PAUSE).await,
         }
     }
-    unsent
+}
+
+fn is_missing(details: &str) -> bool {
+    details.starts_with("Function not found")
 }
 
 /// Resolves the outcomes of batches that may have been stored, or sends them again.

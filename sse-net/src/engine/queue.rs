@@ -39,10 +39,14 @@ impl Job {
         OVERHEAD + once + key + frames.sum::<usize>()
     }
 
+    /// Whether it ends the topic.
+    pub(super) const fn is_end(&self) -> bool {
+        matches!(self.kind, Kind::End | Kind::EndLost(_))
+    }
+
     /// Whether storing it twice is like storing it once.
     pub(super) fn is_repeatable(&self) -> bool {
-        let is_repeatable = matches!(self.kind, Kind::End | Kind::EndLost(_) | Kind::Start(_));
-        self.key.is_some() || is_repeatable
+        self.key.is_some() || self.is_end() || matches!(self.kind, Kind::Start(_))
     }
 
     pub(super) fn fail(self, error: EngineError) {

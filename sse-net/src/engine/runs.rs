@@ -1,4 +1,4 @@
-//! What the registry of runs asks the engine, with the script `run.lua`.
+//! What the registry of runs asks the engine, with the function of `run.lua`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use redis::Value;
 use sse_core::LogId;
 use tokio::time::{sleep, timeout};
 
+use super::functions;
 use super::message::text;
-use super::script::{self, Call};
 use super::shared::EngineShared;
 use crate::topic::{Asking, FoundRun, Lease};
 
@@ -70,7 +70,7 @@ pub(super) fn lost(shared: &Arc<EngineShared>) -> Asking<'static, Vec<(String, L
     })
 }
 
-/// Calls the script, again and again while the engine is away.
+/// Calls the function, again and again while the engine is away.
 async fn ask(shared: Arc<EngineShared>, topic: String, args: Vec<String>) -> Vec<String> {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let mut links = shared.link.subscribe();
@@ -80,18 +80,16 @@ async fn ask(shared: Arc<EngineShared>, topic: String, args: Vec<String>) -> Vec
             Err(_) => return Vec::new(),
         };
         if let Some(mut link) = link {
-            for call in [Call::Hash, Call::Text] {
-                let cmd = script::run(call, &shared.keys, &topic, &args);
-                if let Ok(Ok(Value::Array(values))) = timeout(TIMEOUT, link.call(&cmd)).await {
-                    return values.iter().filter_map(text).collect();
-                }
+            let cmd = functions::run(&shared.keys, &topic, &args);
+            if let Ok(Ok(Value::Array(values))) = timeout(TIMEOUT, link.call(&cmd)).await {
+                return values.iter().filter_map(text).collect();
             }
         }
         sleep(PAUSE).await;
     }
 }
 
-/// How long the script may take.
+/// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait before another attempt.

@@ -9,11 +9,11 @@ use tokio::sync::{Notify, watch};
 
 use super::address::Address;
 use super::error::EngineError;
+use super::functions::Ages;
 use super::keys::Keys;
 use super::link::{Broken, Link};
 use super::notice::EngineNotice;
 use super::queue::{Job, Queue};
-use super::script::Ages;
 use super::snapshot::{Counters, EngineSnapshot, add};
 use super::{Engine, OnNotice};
 use crate::sync::lock;
@@ -107,9 +107,14 @@ impl EngineShared {
 
     /// Resolves the outcome of a batch that is not stored, or not known to be.
     pub(super) fn fail(&self, job: Job, error: EngineError) {
-        let count = job.frames.len();
-        add(&self.counters.failed, count);
-        let notice = EngineNotice::NotStored(job.topic.to_string(), count, error.clone());
+        let (topic, count) = (job.topic.to_string(), job.frames.len());
+        let notice = if job.is_end() {
+            add(&self.counters.failed, 1);
+            EngineNotice::NotFinished(topic, error.clone())
+        } else {
+            add(&self.counters.failed, count);
+            EngineNotice::NotStored(topic, count, error.clone())
+        };
         job.fail(error);
         self.notify(&notice);
     }
@@ -147,8 +152,11 @@ impl EngineShared {
 
     pub(super) fn snapshot(&self) -> EngineSnapshot {
         let (queued, queued_bytes) = self.queue.len();
+        let is_ready = self.is_ready.load(Ordering::Relaxed);
+        let reason = lock(&self.broken).1.clone();
         EngineSnapshot {
-            is_ready: self.is_ready.load(Ordering::Relaxed),
+            is_ready,
+            away_reason: Some(reason).filter(|reason| !is_ready && !reason.is_empty()),
             tick_age: lock(&self.ticked).elapsed(),
             queued,
             queued_bytes,
@@ -157,10 +165,10 @@ impl EngineShared {
     }
 }
 
-/// Returns an age in milliseconds, with which a script can compute.
+/// Returns an age in milliseconds, with which a function in Lua can compute.
 pub(super) fn millis(age: Duration) -> u64 {
     u64::try_from(age.as_millis()).map_or(MAX_AGE, |millis| millis.min(MAX_AGE))
 }
 
-/// The longest age in milliseconds that a script computes with: some 30,000 years.
+/// The longest age in milliseconds that they compute with: some 30,000 years.
 pub(super) const MAX_AGE: u64 = 1_000_000_000_000_000;

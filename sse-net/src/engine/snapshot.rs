@@ -8,11 +8,15 @@ use crate::stats::{Metric, metric, push_sample};
 /// The state and the counters of a hub's engine at one time.
 ///
 /// [`Hub::engine_snapshot`](crate::Hub::engine_snapshot) returns it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineSnapshot {
     /// Whether the node is connected and up to date: its readiness for a load balancer.
     pub is_ready: bool,
+    /// Why the node was last away, in one sentence, until it is ready again.
+    ///
+    /// It names the address of the server, but neither the user nor the password.
+    pub away_reason: Option<String>,
     /// The time since the node last knew the hub's last ID.
     pub tick_age: Duration,
     /// Batches of events that wait for the engine.
@@ -23,7 +27,7 @@ pub struct EngineSnapshot {
     pub connects: u64,
     /// Events that the engine has confirmed.
     pub stored: u64,
-    /// Events that the engine has refused, or has not confirmed.
+    /// Events and ends of topics that the engine has refused, or has not confirmed.
     pub failed: u64,
     /// Events that were dropped from a full queue.
     pub dropped: u64,
@@ -131,7 +135,7 @@ impl EngineSnapshot {
             (
                 metric(
                     "sse_engine_failed_total",
-                    "Events that the engine has refused or not confirmed.",
+                    "Events and ends of topics that the engine has refused or not confirmed.",
                 ),
                 self.failed,
             ),
@@ -201,6 +205,7 @@ mod tests {
     fn every_counter_is_a_metric_of_its_own() {
         let snapshot = EngineSnapshot {
             is_ready: true,
+            away_reason: None,
             tick_age: Duration::from_millis(2500),
             queued: 3,
             queued_bytes: 4,

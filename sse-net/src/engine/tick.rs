@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use redis::RedisError;
 use sse_core::LogId;
 use tokio::time::timeout;
 
+use super::functions;
 use super::link::{Broken, Link, Push};
 use super::message::{Notification, Tick};
-use super::script::{self, Call};
 use super::shared::EngineShared;
 
 /// Asks for a tick and waits for it. Returns the notifications before it, too.
@@ -34,11 +33,8 @@ async fn request(
     takes_id: bool,
 ) -> Result<(Tick, Vec<Notification>), Broken> {
     let (nonce, first) = (fastrand::u64(..), first.to_string());
-    let cmd = |call| script::tick(call, &shared.keys, nonce, &first, takes_id);
-    match link.call(&cmd(Call::Hash)).await {
-        Err(error) if has_no_script(&error) => drop(link.call(&cmd(Call::Text)).await?),
-        called => drop(called?),
-    }
+    let cmd = functions::tick(&shared.keys, nonce, &first, takes_id);
+    link.call(&cmd).await?;
     let mut before = Vec::new();
     loop {
         let (mut pushes, _) = link.inbox.take()?;
@@ -55,10 +51,6 @@ async fn request(
         }
         link.inbox.filled().await;
     }
-}
-
-fn has_no_script(error: &RedisError) -> bool {
-    error.code() == Some("NOSCRIPT")
 }
 
 /// How long a tick may take.

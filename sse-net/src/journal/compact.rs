@@ -1,13 +1,13 @@
 //! Replacing old segments by one that has only what the topics still retain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sse_core::{LogId, Record, SegmentEntry as Entry};
 
 use super::batch::{collect, head};
 use super::disk::{Disk, FileError};
-use super::segments::{SegmentFile, path};
+use super::segments::SegmentFile;
 use crate::topic::{News, Source};
 
 /// The compaction of the oldest segments.
@@ -33,38 +33,32 @@ pub(super) struct Compaction {
 
 /// A new segment that does not replace others yet.
 pub(super) struct Copied {
-    pub(super) compaction: Compaction,
+    /// Its number is that of the last segment that it replaces.
+    pub(super) file: SegmentFile,
     /// Events up to this ID may have superseded others.
     pub(super) superseded_by: LogId,
-    len: u64,
-    kept: u64,
-}
-
-/// The result of a compaction: the segments up to that of this number have been replaced by it.
-pub(super) struct Compacted {
-    pub(super) file: SegmentFile,
     pub(super) residue: u64,
-    /// Why some of them could not be deleted.
-    pub(super) error: Option<FileError>,
+    pub(super) failures: u64,
 }
 
 impl Compaction {
     /// Writes the new segment, if there is enough to drop. Calls `pause` now and then.
-    pub(super) fn copy(mut self, pause: &mut dyn FnMut()) -> Result<Option<Copied>, FileError> {
+    pub(super) fn copy(&self, pause: &mut dyn FnMut()) -> Result<Option<Copied>, FileError> {
         let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
-        self.until = self.end(count);
-        self.files.truncate(count);
-        self.remove()?;
-        let (len, superseded_by) = self.write(pause).inspect_err(|_| {
-            let _ = self.remove(); // It is deleted before the next attempt, too.
+        let temporary = self.dir.join(TEMPORARY);
+        self.disk.remove(&temporary)?;
+        let written = self.write(&temporary, self.end(count), pause);
+        let (len, superseded_by) = written.inspect_err(|_| {
+            let _ = self.disk.remove(&temporary); // It is deleted before the next attempt, too.
         })?;
+        let (number, from) = (self.files[count - 1].number, LogId::default());
         Ok(Some(Copied {
+            file: SegmentFile { number, len, from },
             superseded_by,
-            compaction: self,
-            len,
-            kept,
+            residue: len.saturating_sub(kept),
+            failures: self.failures,
         }))
     }
 
@@ -102,25 +96,20 @@ impl Compaction {
         next.map_or(self.until, |next| next.from.min(self.until))
     }
 
-    /// Deletes the new segment.
-    pub(super) fn remove(&self) -> Result<(), FileError> {
-        self.disk.remove(&self.temporary())
-    }
-
-    fn temporary(&self) -> PathBuf {
-        self.dir.join(TEMPORARY)
-    }
-
     /// Writes the new segment. Returns its length, and the ID up to which events may have
     /// superseded others.
-    fn write(&self, pause: &mut dyn FnMut()) -> Result<(u64, LogId), FileError> {
-        let output = self.disk.create(&self.temporary())?;
+    fn write(
+        &self,
+        temporary: &Path,
+        until: LogId,
+        pause: &mut dyn FnMut(),
+    ) -> Result<(u64, LogId), FileError> {
+        let output = self.disk.create(temporary)?;
         let news = self.source.news_after(LogId::default());
-        let until = self.until;
         let goal = News { until, ..news };
         let (mut len, mut at) = (0, LogId::default());
         let mut bytes = head(&self.source, at, until);
-        Entry::Floor(self.source.floor()).encode(&mut bytes);
+        Entry::Evicted(self.source.floor(), None).encode(&mut bytes);
         while at < until {
             at = collect(&goal, at, false, &mut bytes).until;
             output.write(&bytes)?;
@@ -133,31 +122,8 @@ impl Compaction {
     }
 }
 
-impl Copied {
-    /// Replaces the old segments by the new one.
-    pub(super) fn replace(&self) -> Result<Option<Compacted>, FileError> {
-        let Compaction { disk, dir, .. } = &self.compaction;
-        let Some((last, others)) = self.compaction.files.split_last() else {
-            return Ok(None);
-        };
-        let renamed = disk.rename(&self.compaction.temporary(), &path(dir, last.number));
-        renamed.inspect_err(|_| {
-            let _ = self.compaction.remove();
-        })?;
-        let mut others = others.iter().map(|file| path(dir, file.number));
-        let synced = disk.sync_dir(dir);
-        let deleted = synced.and_then(|()| others.try_for_each(|path| disk.remove(&path)));
-        let (number, len, from) = (last.number, self.len, LogId::default());
-        Ok(Some(Compacted {
-            file: SegmentFile { number, len, from },
-            residue: len.saturating_sub(self.kept),
-            error: deleted.err(),
-        }))
-    }
-}
-
 /// The name of the file that becomes a compacted segment.
-const TEMPORARY: &str = "compacting.tmp";
+pub(super) const TEMPORARY: &str = "compacting.tmp";
 
 /// The number of small segments, such as those of short runs, that are not worth a compaction.
 const MAX_FILES: usize = 64;

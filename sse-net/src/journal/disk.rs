@@ -39,8 +39,8 @@ pub(super) trait Disk: Send + Sync {
     /// Returns the files in a folder, each with its length.
     fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>, FileError>;
 
-    /// Reads a whole file into `out`, replacing its content.
-    fn read(&self, path: &Path, out: &mut Vec<u8>) -> Result<(), FileError>;
+    /// Reads up to `max` bytes of a file into `out`, replacing its content.
+    fn read(&self, path: &Path, max: u64, out: &mut Vec<u8>) -> Result<(), FileError>;
 
     /// Creates a file for writing. It must not exist.
     fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError>;
@@ -114,9 +114,9 @@ impl Disk for Files {
         list().map_err(failed("read", dir))
     }
 
-    fn read(&self, path: &Path, out: &mut Vec<u8>) -> Result<(), FileError> {
+    fn read(&self, path: &Path, max: u64, out: &mut Vec<u8>) -> Result<(), FileError> {
         out.clear();
-        let read = File::open(path).and_then(|mut file| file.read_to_end(out));
+        let read = File::open(path).and_then(|file| file.take(max).read_to_end(out));
         read.map(drop).map_err(failed("read", path))
     }
 

@@ -1,8 +1,8 @@
 //! Opening a hub or a topic with a journal, and waiting for the journal.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{any, io, thread};
 
@@ -18,10 +18,8 @@ use super::segments::Segments;
 use super::writer::{Rest, Writer};
 use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
-use crate::sync::lock;
 use crate::topic::{
-    Hub, HubCore, Published, RestoredTopic, SafeId, Shared, Source, Storage, StoreError, Storing,
-    Topic, now,
+    Hub, HubCore, Published, SafeId, Shared, Source, Storage, StoreError, Storing, Topic, now,
 };
 use crate::unwind;
 
@@ -82,8 +80,8 @@ impl Hub {
 impl Topic {
     /// Opens a topic that stands alone and stores its events in a [`Journal`].
     ///
-    /// Like [`Hub::open`], but it reads only the newest segments, as far as the retention needs
-    /// them. Damage in other segments is not reported.
+    /// Like [`Hub::open`], but it reads only the newest segments, if they have all events that the
+    /// topic retains. Then damage in other segments is not reported.
     ///
     /// # Errors
     ///
@@ -96,11 +94,9 @@ impl Topic {
             return Err(JournalError::OfHub(journal.dir.clone()));
         }
         let (epochs, ids) = (contents.epochs(now), [contents.synced, contents.last]);
-        let restored = contents.topics.remove("").unwrap_or_else(|| RestoredTopic {
-            evicted: contents.floor,
-            ..RestoredTopic::default()
-        });
-        let log = Log::with_epochs(config.retention, epochs, restored.evicted);
+        let restored = contents.topics.remove("").unwrap_or_default();
+        let evicted = restored.evicted.max(contents.floor);
+        let log = Log::with_epochs(config.retention, epochs, evicted);
         let shared = Shared::new(config, restored.into_log(log));
         let source = Source::Topic(Arc::clone(&shared));
         let (handle, opened) = Handle::open(source, journal, segments, ids)?;
@@ -178,7 +174,10 @@ impl Handle {
 
     async fn sync(&self) -> Result<(), JournalError> {
         let until = self.source.last();
-        self.link.sync_to(until);
+        self.link.status.send_if_modified(|status| {
+            status.sync_to = status.sync_to.max(until);
+            false // The writer looks at it.
+        });
         self.wait(|status| status.synced >= until).await
     }
 
@@ -236,7 +235,6 @@ impl Drop for Handle {
 pub(super) struct Link {
     pub(super) bell: Bell,
     pub(super) status: watch::Sender<Status>,
-    sync_to: Mutex<LogId>,
     is_closing: AtomicBool,
 }
 
@@ -245,6 +243,8 @@ pub(super) struct Link {
 pub(super) struct Status {
     pub(super) state: JournalState,
     pub(super) synced: LogId,
+    /// The ID up to which callers wait for a sync.
+    pub(super) sync_to: LogId,
     pub(super) missed: Misses,
     pub(super) failure: Option<FileError>,
 }
@@ -254,20 +254,9 @@ impl Link {
         self.is_closing.load(Ordering::Relaxed)
     }
 
-    /// Asks for a sync up to an ID.
-    pub(super) fn sync_to(&self, id: LogId) {
-        let mut sync_to = lock(&self.sync_to);
-        *sync_to = id.max(*sync_to);
-    }
-
     /// Whether a caller waits until events are stored or synced.
     pub(super) fn is_awaited(&self) -> bool {
         self.status.receiver_count() > 0
-    }
-
-    /// Returns the ID up to which a caller waits for a sync.
-    pub(super) fn sync_wanted(&self) -> LogId {
-        *lock(&self.sync_to)
     }
 }
 
@@ -284,24 +273,23 @@ fn run(mut writer: Writer, link: &Link) {
     loop {
         let time = now();
         let rest = unwind::catch("the thread of a journal", || writer.step(time));
-        let until = |time: Duration| time.saturating_sub(now().steady);
-        let (urgency, time) = match rest.unwrap_or(Rest::Pause(time.steady + SECOND)) {
+        match rest.unwrap_or(Rest::Until(time.steady + SECOND, None)) {
+            Rest::None => {}
             Rest::End => return,
-            Rest::Until(time) => (Some(Urgency::Usual), time),
-            Rest::Linger(time) => (Some(Urgency::High), time),
-            Rest::Pause(time) => (None, time),
-            Rest::None => (None, Duration::ZERO),
-        };
-        match urgency {
             // What has been done before the bell was armed has not rung it.
-            Some(least) if armed != urgency => {
+            Rest::Until(_, Some(least)) if armed != Some(least) => {
                 link.bell.arm(least);
-                armed = urgency;
+                armed = Some(least);
                 continue;
             }
-            Some(_) if link.bell.wait(until(time)) => writer.linger_until = Duration::ZERO,
-            Some(_) => {}
-            None => thread::sleep(until(time)),
+            Rest::Until(until, urgency) => {
+                let time = until.saturating_sub(now().steady);
+                if urgency.is_none() {
+                    thread::sleep(time);
+                } else if link.bell.wait(time) {
+                    writer.linger_until = Duration::ZERO;
+                }
+            }
         }
         link.bell.disarm();
         armed = None;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use sse_core::LogId;
 
 use super::bell::Urgency;
-use super::compact::{Compacted, Copied};
+use super::compact::Copied;
 use super::disk::FileError;
 use super::handle::Link;
 
@@ -25,7 +25,8 @@ pub(super) enum Done {
     /// A sync of all up to an ID, begun after this number of failures of the writer.
     Synced(LogId, u64, Result<(), FileError>),
     Copied(Result<Option<Copied>, FileError>),
-    Compacted(Result<Option<Compacted>, FileError>),
+    /// Files that a compaction has replaced, or that are not needed, were deleted.
+    Deleted(Result<(), FileError>),
 }
 
 impl Helper {

@@ -1,11 +1,12 @@
 //! When the writer syncs and compacts.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
-use super::compact::{Compaction, Copied};
+use super::compact::{Compaction, Copied, TEMPORARY};
 use super::disk::FileError;
 use super::helper::Done;
 use super::notice::JournalNotice;
@@ -26,28 +27,23 @@ impl Writer {
         Entry::Synced(self.synced).encode(&mut self.batch);
     }
 
-    /// Lets the helper sync if that is due, or syncs at once if many files wait for it.
-    pub(super) fn sync_if_due(&mut self, now: Now) -> Result<(), FileError> {
-        let wanted = self.link.sync_wanted();
+    /// Lets the helper sync if that is due.
+    pub(super) fn sync_if_due(&mut self, now: Now) {
+        let wanted = self.link.status.borrow().sync_to;
         let is_asked = wanted > self.synced && wanted <= self.written;
         let is_due = is_asked || self.sync_at.is_some_and(|at| at <= now.steady);
-        if self.is_failing() || !is_due {
-            return Ok(());
-        }
-        if self.segments.unsynced() > MAX_UNSYNCED {
-            self.sync_at = None;
-            return self.sync();
-        }
-        if !self.is_syncing {
+        if is_due && !self.is_syncing && !self.is_failing() {
             (self.sync_at, self.is_syncing) = (None, true);
             let (until, failures) = (self.written, self.failures);
-            let (files, disk) = (
-                self.segments.take_unsynced(),
-                Arc::clone(&self.segments.disk),
-            );
+            let disk = Arc::clone(&self.segments.disk);
+            let files = self.segments.take_unsynced();
             self.queue(move |_| Done::Synced(until, failures, files.sync(&*disk)));
         }
-        Ok(())
+    }
+
+    /// Whether many files wait for a sync, which has to end before another one begins.
+    pub(super) fn awaits_sync(&self) -> bool {
+        self.is_syncing && self.segments.unsynced() > MAX_UNSYNCED && !self.is_failing()
     }
 
     /// Queues a job for the helper, which ends after the writer.
@@ -70,19 +66,8 @@ impl Writer {
                     self.sync_at = Some(Duration::ZERO);
                     self.copied = Some(copied);
                 }
-                Done::Copied(Ok(None)) | Done::Compacted(Ok(None)) => self.is_compacting = false,
-                Done::Copied(Err(error)) | Done::Compacted(Err(error)) => {
-                    self.is_compacting = false;
-                    self.notify(&JournalNotice::NotCompacted(error));
-                }
-                Done::Compacted(Ok(Some(compacted))) => {
-                    self.is_compacting = false;
-                    self.segments.replace(compacted.file);
-                    self.residue = compacted.residue;
-                    if let Some(error) = compacted.error {
-                        self.notify(&JournalNotice::NotCompacted(error));
-                    }
-                }
+                Done::Copied(ended) => self.end_compaction(ended.map(drop)),
+                Done::Deleted(ended) => self.end_compaction(ended),
             }
             self.update(|_| {});
         }
@@ -90,19 +75,40 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the helper replace segments by the new one, once what supersedes the rest of them is
-    /// on disk. After a failure that is not known.
+    /// Replaces segments by the new one, once what supersedes the rest of them is on disk. After a
+    /// failure that is not known.
     fn replace_if_due(&mut self) {
         let (synced, failures) = (self.synced, self.failures);
-        let has_failed = |copied: &Copied| copied.compaction.failures != failures;
-        let is_due = |copied: &mut Copied| has_failed(copied) || copied.superseded_by <= synced;
+        let is_due =
+            |copied: &mut Copied| copied.failures != failures || copied.superseded_by <= synced;
         let Some(copied) = self.copied.take_if(is_due) else {
             return;
         };
-        if has_failed(&copied) {
-            self.queue(move |_| Done::Copied(copied.compaction.remove().map(|()| None)));
-        } else {
-            self.queue(move |_| Done::Compacted(copied.replace()));
+        if copied.failures != failures {
+            return self.delete(vec![self.segments.dir.join(TEMPORARY)]);
+        }
+        match self.segments.replace(copied.file) {
+            Ok(replaced) => {
+                self.residue = copied.residue;
+                self.delete(replaced);
+            }
+            Err(error) => self.end_compaction(Err(error)),
+        }
+    }
+
+    /// Lets the helper delete files, once their replacement is on disk.
+    fn delete(&self, paths: Vec<PathBuf>) {
+        let (disk, dir) = (Arc::clone(&self.segments.disk), self.segments.dir.clone());
+        self.queue(move |_| {
+            let synced = disk.sync_dir(&dir);
+            Done::Deleted(synced.and_then(|()| paths.iter().try_for_each(|path| disk.remove(path))))
+        });
+    }
+
+    fn end_compaction(&mut self, ended: Result<(), FileError>) {
+        self.is_compacting = false;
+        if let Err(error) = ended {
+            self.notify(&JournalNotice::NotCompacted(error));
         }
     }
 
@@ -129,5 +135,5 @@ impl Writer {
 /// How often the journal looks for events that have expired, besides after the end of a segment.
 const COMPACT: Duration = Duration::from_secs(60);
 
-/// The number of files that wait for a sync before the writer waits for it.
+/// The number of files that may wait for a sync before the writer waits, too.
 const MAX_UNSYNCED: usize = 8;

@@ -3,6 +3,7 @@
 mod batch;
 mod bell;
 mod compact;
+mod contents;
 mod disk;
 mod handle;
 mod helper;
@@ -12,7 +13,6 @@ mod notice;
 mod recovery;
 mod restore;
 mod segments;
-mod spans;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -10,17 +10,17 @@ use super::disk::FileError;
 use super::notice::JournalNotice;
 use super::writer::{CHECK, PAUSE, Rest, State, Writer};
 use super::{SyncPolicy, WhileFailing};
+use crate::topic::News;
 
 impl Writer {
     /// Does what is due every second.
     pub(super) fn check(&mut self, now: Now) -> Result<(), FileError> {
         self.check_at = now.steady + CHECK;
         self.report_missed();
-        // A compaction deletes files itself.
-        if self.is_failing() || self.is_compacting {
-            return Ok(());
+        match self.is_failing() {
+            true => Ok(()),
+            false => self.check_files(),
         }
-        self.check_files()
     }
 
     /// Returns an error if a file is gone. Then nothing is safe any more.
@@ -32,41 +32,46 @@ impl Writer {
         })
     }
 
-    /// Makes events visible though they are not stored, unless they are to be held back.
+    /// Delivers new events, and adds them to the goal if there is one.
     pub(super) fn deliver(&mut self, now: Now) {
         let news = self.source.news();
         if news.until > self.goal.until {
             self.pause_until = now.steady + PAUSE;
         }
+        self.show_unstored(&news);
+        match self.state {
+            State::Recovering => self.goal.add(news),
+            _ => self.goal = News::up_to(news.until),
+        }
+    }
+
+    /// Makes events visible though they are not stored, unless they are to be held back.
+    fn show_unstored(&self, news: &News) {
         if self.journal.while_failing == WhileFailing::Deliver {
             self.show(news.until, &news.topics);
         }
-        self.goal.add(news);
     }
 
     pub(super) fn fail(&mut self, error: FileError, now: Now) -> Rest {
         let was_failing = self.is_failing();
         self.segments.abandon(self.state == State::Recovering);
         self.batch.clear();
+        self.goal = News::up_to(self.goal.until);
         self.written = self.synced;
         self.sync_at = None;
         self.failures += 1;
         let retry_at = now.steady + RETRY;
         self.state = State::Failed { retry_at };
         self.update(|status| status.failure = Some(error.clone()));
-        if was_failing {
-            return if self.link.is_closing() {
-                Rest::End
-            } else {
-                Rest::None
-            };
+        if !was_failing {
+            // What was being written is delivered, too.
+            let news = self.source.news_after(self.synced);
+            self.show_unstored(&news);
+            self.goal = News::up_to(news.until);
+            self.notify(&JournalNotice::Failed(error));
+        } else if self.link.is_closing() {
+            return Rest::End;
         }
-        // What was being written is delivered, too.
-        self.goal = self.source.news_after(self.synced);
-        if self.journal.while_failing == WhileFailing::Deliver {
-            self.show(self.goal.until, &self.goal.topics);
-        }
-        self.notify(&JournalNotice::Failed(error));
         Rest::None
     }
 

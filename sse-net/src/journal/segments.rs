@@ -10,6 +10,7 @@ use std::{mem, thread};
 
 use sse_core::LogId;
 
+use super::compact::TEMPORARY;
 use super::disk::{Disk, FileError, Output, failed};
 use super::{Journal, JournalError};
 
@@ -34,6 +35,8 @@ pub(super) struct Segments {
     /// The newest file, while it is written to.
     output: Option<Arc<dyn Output>>,
     unsynced: ToSync,
+    /// The number of the first segment of the last attempt to write again.
+    attempt: u64,
 }
 
 /// What a sync forces to the disk.
@@ -61,6 +64,7 @@ impl Segments {
             files: Vec::new(),
             output: None,
             unsynced: ToSync::default(),
+            attempt: 0,
         };
         for _ in 0..LOCK_ATTEMPTS {
             match segments.prepare() {
@@ -76,6 +80,7 @@ impl Segments {
 
     /// Creates and locks the folder, unless it is there and locked.
     pub(super) fn prepare(&mut self) -> Result<(), FileError> {
+        self.attempt = self.next_number();
         if self.lock.is_none() {
             self.disk.create_dirs(&self.dir)?;
             self.lock = Some(self.disk.lock(&self.dir)?);
@@ -106,8 +111,13 @@ impl Segments {
         Ok(())
     }
 
+    fn next_number(&self) -> u64 {
+        let newest = self.files.last();
+        newest.map_or(0, |newest| newest.number.saturating_add(1))
+    }
+
     fn begin(&mut self, from: LogId, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
-        let number = self.files.last().map_or(0, |last| last.number + 1);
+        let number = self.next_number();
         let output = self.disk.create(&path(&self.dir, number))?;
         let len = 0;
         self.files.push(SegmentFile { number, len, from });
@@ -131,13 +141,13 @@ impl Segments {
         is_full && self.output.take().is_some()
     }
 
-    /// Closes the newest segment after an error. Deletes it if `is_copy`: then all of its events
-    /// are in older segments or in memory.
+    /// Closes the newest segment after an error. If `is_copy`, deletes those that were begun since
+    /// [`prepare`](Self::prepare): all of their events are in older segments or in memory.
     pub(super) fn abandon(&mut self, is_copy: bool) {
-        self.unsynced = ToSync::default();
-        if self.output.take().is_some()
-            && is_copy
+        (self.output, self.unsynced) = (None, ToSync::default());
+        while is_copy
             && let Some(newest) = self.files.last()
+            && newest.number >= self.attempt
             && self.disk.remove(&path(&self.dir, newest.number)).is_ok()
         {
             self.files.pop();
@@ -167,12 +177,15 @@ impl Segments {
         Err(failed("find", &gone)(ErrorKind::NotFound.into()))
     }
 
-    /// Notes that the segments up to that of the same number have been replaced.
-    pub(super) fn replace(&mut self, file: SegmentFile) {
-        let same = |other: &SegmentFile| other.number == file.number;
-        if let Some(index) = self.files.iter().position(same) {
-            self.files.splice(..=index, [file]);
-        }
+    /// Replaces the segments up to that of the same number by a compacted one. Returns the paths
+    /// of the files that are left to be deleted.
+    pub(super) fn replace(&mut self, file: SegmentFile) -> Result<Vec<PathBuf>, FileError> {
+        let last = path(&self.dir, file.number);
+        self.disk.rename(&self.dir.join(TEMPORARY), &last)?;
+        let count = self.files.partition_point(|old| old.number < file.number);
+        let replaced = self.files.splice(..count + 1, [file]);
+        let paths = replaced.map(|old| path(&self.dir, old.number));
+        Ok(paths.filter(|path| *path != last).collect())
     }
 
     /// Takes what has been written since the last call.

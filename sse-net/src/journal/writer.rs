@@ -8,6 +8,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now};
 
 use super::batch::{collect, head};
+use super::bell::Urgency;
 use super::compact::Copied;
 use super::disk::FileError;
 use super::handle::{Link, Status};
@@ -83,12 +84,8 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
     None,
-    /// Not before this time of the steady clock.
-    Pause(Duration),
-    /// At this time of the steady clock, or when a caller waits for an event.
-    Linger(Duration),
-    /// At this time of the steady clock, or when there is something to do.
-    Until(Duration),
+    /// At this time of the steady clock, or when the bell rings with this urgency, if there is one.
+    Until(Duration, Option<Urgency>),
     /// Never.
     End,
 }
@@ -160,24 +157,27 @@ impl Writer {
         if now.steady >= self.check_at {
             self.check(now)?;
         }
-        self.sync_if_due(now)?;
+        self.sync_if_due(now);
         self.compact_if_due(now);
         if now.steady < self.pause_until && !is_closing {
-            return Ok(Rest::Pause(self.pause_until));
+            return Ok(Rest::Until(self.pause_until, None));
         }
         if now.steady < self.linger_until && !is_closing && !self.link.is_awaited() {
-            return Ok(Rest::Linger(self.linger_until));
+            return Ok(Rest::Until(self.linger_until, Some(Urgency::High)));
+        }
+        if self.awaits_sync() {
+            return Ok(Rest::Until(self.check_at, Some(Urgency::High)));
         }
         match self.state {
             State::Idle if self.source.last() > self.written => {
                 self.goal = self.source.news();
                 self.state = State::Writing;
             }
-            State::Idle if is_closing => return self.close(),
+            State::Idle if is_closing && !self.is_syncing => return self.close(),
             State::Idle => {
                 let sync_at = self.sync_at.filter(|_| !self.is_syncing);
                 let due = sync_at.map_or(self.check_at, |at| at.min(self.check_at));
-                return Ok(Rest::Until(due));
+                return Ok(Rest::Until(due, Some(Urgency::Usual)));
             }
             State::Writing => {
                 self.write(now)?;
@@ -189,7 +189,7 @@ impl Writer {
             }
             State::Failed { retry_at } if now.steady < retry_at && !is_closing => {
                 self.deliver(now);
-                return Ok(Rest::Until(retry_at));
+                return Ok(Rest::Until(retry_at, Some(Urgency::Usual)));
             }
             State::Failed { .. } => {
                 let _ = self.check_files(); // What is gone is written again.

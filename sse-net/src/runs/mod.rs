@@ -16,6 +16,7 @@
 
 mod config;
 mod end;
+mod handle;
 mod lease;
 mod registry;
 mod run;
@@ -24,6 +25,6 @@ mod task;
 
 pub use config::RunsConfig;
 pub use end::{RunEnd, RunNotFound, StartError};
-pub use registry::Runs;
+pub use handle::Runs;
 pub use run::Run;
 pub use state::RunsSnapshot;

@@ -1,7 +1,6 @@
 //! The registry of runs.
 
-use std::error::Error;
-use std::{fmt, mem};
+use std::mem;
 
 use sse_core::Event;
 use tokio::runtime::Handle;
@@ -10,85 +9,33 @@ use tokio::time::{Instant, sleep_until};
 
 use super::config::RunsConfig;
 use super::end::{RunEnd, RunNotFound, StartError};
-use super::lease::{NoLease, hold};
 use super::run::Run;
-use super::state::{Entry, RunsSnapshot, State};
-use super::task::{Task, unfollowed};
+use super::state::{Entry, State};
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::{Hub, Topic};
-use crate::unwind::{Panicked, catch, catch_async};
+use crate::unwind::catch;
 
-/// Starts runs by key, and finds them.
-///
-/// A [`Run`] is work that outlives the request that started it, such as the answer of a model.
-/// Any number of clients follow it from any ID, and the work continues when they disconnect.
-/// After its end it is kept [for a time](RunsConfig::keep).
-///
-/// A key is any text. It is not an authorisation: the application decides who may start, follow
-/// or stop a run.
-///
-/// ```
-/// use sse_net::{Answer, Event, Hub, HubConfig, Request, Runs, RunsConfig};
-///
-/// # struct Model(u8);
-/// # impl Model {
-/// #     fn ask(_: &str) -> Self { Self(2) }
-/// #     async fn next(&mut self) -> Option<String> { self.0 = self.0.checked_sub(1)?; Some("token".into()) }
-/// # }
-/// async fn handle(runs: Runs, request: Request) -> Answer {
-///     let question = request.query().unwrap_or_default().to_owned();
-///     let run = runs.start(&question.clone(), async move |run| {
-///         let mut model = Model::ask(&question);
-///         while let Some(token) = model.next().await {
-///             run.publish(&Event::new().data(token))?;
-///         }
-///         run.finish(Some(&Event::new().data("[DONE]")))
-///     });
-///     match run {
-///         Ok(run) => request.follow(&run), // clients with the same question share a run
-///         Err(full) => request.reject(full.into()),
-///     }
-/// }
-///
-/// let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
-/// # let _ = (runs, handle);
-/// ```
-///
-/// Cheap to clone; all clones are the same registry. Runs continue when all are dropped.
-#[derive(Clone)]
-pub struct Runs(Arc<Registry>);
-
+/// The runs of a [`Runs`](super::Runs) by their keys.
 pub(super) struct Registry {
     pub(super) hub: Hub,
     pub(super) config: RunsConfig,
     state: Mutex<State>,
 }
 
-impl Runs {
-    /// Creates a registry of runs whose topics are in `hub`.
-    ///
-    /// With a [journal](Hub::open), the runs of an earlier process are restored and kept from now
-    /// on. Runs that were running end with [`RunEnd::Interrupted`]. Remembered keys are not
-    /// restored. Add the settings of the runs to the hub's with
-    /// [`HubConfig::runs`](crate::HubConfig::runs); otherwise the hub restores what its own
-    /// settings retain.
-    ///
-    /// ```no_run
-    /// use sse_net::{Hub, HubConfig, Journal, Runs, RunsConfig};
-    ///
-    /// let config = RunsConfig::default();
-    /// let hub = Hub::open(HubConfig::default().runs(&config), &Journal::new("runs"))?;
-    /// let runs = Runs::new(hub, config);
-    /// # let _ = runs;
-    /// # Ok::<(), sse_net::JournalError>(())
-    /// ```
-    #[must_use]
-    pub fn new(hub: Hub, config: RunsConfig) -> Self {
+/// A run that was there, or that is new.
+pub(super) enum Entered {
+    Found(Run),
+    New(Run),
+}
+
+impl Registry {
+    /// Creates a registry, with the runs of an earlier process.
+    pub(super) fn new(hub: Hub, config: RunsConfig) -> Self {
         let topics = match hub.has_engine() {
             true => Vec::new(), // They belong to other nodes.
             false => hub.with_prefix(&config.name_prefix),
         };
-        let registry = Registry {
+        let registry = Self {
             hub,
             config,
             state: Mutex::default(),
@@ -96,140 +43,15 @@ impl Runs {
         for topic in topics {
             registry.restore(topic);
         }
-        let registry = Arc::new(registry);
-        registry.watch_leases();
-        Self(registry)
+        registry
     }
 
-    /// Starts a run, or returns the running or kept run of this key.
-    ///
-    /// `work` receives the run, publishes into it and may finish it with a last event. It is
-    /// called in a new task, and only once if several tasks start the same key at once. If it
-    /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event).
-    ///
-    /// In a hub with an engine, `work` is called once over all nodes, after the engine has given
-    /// this node a lease. If another node has the run, the returned one is followed like it. The
-    /// limits of the settings are each node's. If the engine refuses the start, the run ends with
-    /// [`RunEnd::Interrupted`].
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`] beyond a limit. It converts into a [`Rejection`](crate::Rejection).
-    ///
-    /// # Panics
-    ///
-    /// Outside a Tokio runtime.
-    pub fn start<F, E>(
-        &self,
-        key: impl AsRef<str>,
-        work: impl FnOnce(Run) -> F + Send + 'static,
-    ) -> Result<Run, StartError>
-    where
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let runtime = Handle::current();
-        self.0.watch_leases();
-        let stop = Arc::new(Notify::new());
-        let run = match self.0.enter(key.as_ref(), &stop)? {
-            Entered::Found(run) => return Ok(run),
-            Entered::New(run) => run,
-        };
-        let (task, worked) = (Task::new(&self.0, &run), run.clone());
-        runtime.spawn(async move {
-            let work = catch_async("the work of a run", async {
-                work(worked.clone()).await.map_err(Into::into)
-            });
-            let lease = match task.registry.lease(&worked, &stop).await {
-                Ok(lease) => lease,
-                Err(NoLease::Elsewhere) => return task.leave(),
-                Err(NoLease::Refused) => return task.end(&RunEnd::Interrupted),
-            };
-            let config = &task.registry.config;
-            let after = config.stop_unfollowed.filter(|_| lease.is_none());
-            tokio::select! {
-                biased;
-                () = stop.notified() => task.end(&RunEnd::Stopped),
-                () = unfollowed(&worked, after) => task.end(&RunEnd::Unfollowed),
-                () = hold(lease.as_ref(), &stop) => task.end(&RunEnd::Interrupted),
-                done = work => match done {
-                    Ok(Ok(())) => task.end(&RunEnd::Completed),
-                    Ok(Err(error)) => task.end(&RunEnd::Failed(&*error)),
-                    Err(Panicked) => task.end(&RunEnd::Panicked),
-                },
-            }
-        });
-        Ok(run)
-    }
-
-    /// Returns the running or kept run of this key. With an engine, this finds only runs that this
-    /// node started; see [`find`](Self::find).
-    ///
-    /// # Errors
-    ///
-    /// [`RunNotFound`] if there is none. It converts into a [`Rejection`](crate::Rejection).
-    pub fn get(&self, key: impl AsRef<str>) -> Result<Run, RunNotFound> {
-        self.0.get(key.as_ref())
-    }
-
-    /// Returns the running or kept run of this key, on any node of a hub with an engine.
-    ///
-    /// Without an engine, this is [`get`](Self::get). Only the run's work publishes into it: the
-    /// engine does not refuse events of other nodes. Waits for as long as the engine is away, so
-    /// set a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get), and [`RunNotFound::Hub`] if the hub has no room for the topic.
-    pub async fn find(&self, key: impl AsRef<str>) -> Result<Run, RunNotFound> {
-        self.0.find(key.as_ref()).await
-    }
-
-    /// Stops the run of this key on any node of a hub with an engine.
-    ///
-    /// Without an engine, this is [`stop`](Self::stop). Resolves to `false` if none is running.
-    /// The run is notified at once, and reads at each renewal of its lease that it is stopped.
-    pub async fn stop_anywhere(&self, key: impl AsRef<str>) -> bool {
-        self.0.stop_anywhere(key.as_ref()).await
-    }
-
-    /// Stops the run of this key: its work is dropped where it waits.
-    ///
-    /// Returns `false` if none is running. Work that never waits is not stopped. With an engine,
-    /// this stops runs of this node only; see [`stop_anywhere`](Self::stop_anywhere).
-    pub fn stop(&self, key: impl AsRef<str>) -> bool {
-        self.0.stop(key.as_ref())
-    }
-
-    /// Returns the counters.
-    #[must_use]
-    pub fn snapshot(&self) -> RunsSnapshot {
-        self.0.with_current(|state, _| state.counts)
-    }
-}
-
-impl fmt::Debug for Runs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.0.lock().counts;
-        f.debug_struct("Runs")
-            .field("running", &counts.running)
-            .field("kept", &counts.kept)
-            .finish_non_exhaustive()
-    }
-}
-
-enum Entered {
-    Found(Run),
-    New(Run),
-}
-
-impl Registry {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     /// Drops expired runs, then calls `look`. Memory is freed after the lock.
-    fn with_current<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
+    pub(super) fn with_current<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = Instant::now();
         let mut state = self.lock();
         let expired = state.expire(&self.config, now);
@@ -263,7 +85,7 @@ impl Registry {
     }
 
     /// Finds the run of `key`, or adds one.
-    fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
+    pub(super) fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
         self.with_current(|state, _| {
             let entered = self.enter_locked(state, key, stop);
             match &entered {

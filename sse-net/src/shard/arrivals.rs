@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::connection::{Arrival, Connection, Follow, Follows, SEVERAL};
 use super::driver::Driver;
 use super::mailbox::{Key, Signal};
-use super::work::{PART, PART_BYTES, Work, compact, ticks};
+use super::work::{PART, PART_BYTES, Work, ticks};
 use crate::stats::Disconnect;
 
 impl Driver {
@@ -29,7 +29,7 @@ impl Driver {
     }
 
     fn admit(&mut self, arrival: Arrival) {
-        let key = compact(self.connections.vacant_key());
+        let key = self.connections.vacant_key();
         let age = self.config.age();
         let until = arrival.expires_at.map_or(Duration::MAX, |at| {
             at.saturating_duration_since(Instant::now())
@@ -55,7 +55,7 @@ impl Driver {
             }
             Follow::Several(several) => (SEVERAL, self.add_joint(*several, key), Cursor::default()),
         };
-        let mut connection = Box::new(Connection {
+        let mut connection = Connection {
             transport: arrival.transport,
             waker: Signal::waker(&self.mailbox, Key::Connection(key)),
             feed,
@@ -70,7 +70,7 @@ impl Driver {
             unsent: None,
             on_end: arrival.on_end,
             permit: arrival.permit,
-        });
+        };
         connection.set_unsent(arrival.opening.into(), self.now);
         self.connections.insert(connection);
         self.serve(key);
@@ -97,7 +97,7 @@ impl Driver {
 
     /// Removes a connection, and its feeds if it is the last one that follows them.
     pub(super) fn remove_connection(&mut self, key: u32, reason: Disconnect) {
-        let Some(connection) = self.connections.try_remove(key as usize) else {
+        let Some(connection) = self.connections.remove(key) else {
             return; // It has been removed for another reason.
         };
         self.half_closed.remove(&key);

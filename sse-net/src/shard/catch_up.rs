@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::catching::NextOfState;
 use super::connection::{Follows, Input, Written};
 use super::driver::Driver;
-use super::joint::NextOfJoint;
 use super::mailbox::Key;
+use super::merge::NextOfJoint;
 use super::work::{PART_BYTES, next_heartbeat};
 use crate::config::SlowClients;
 use crate::stats::Disconnect;
@@ -21,7 +21,7 @@ use crate::sync::Arc;
 impl Driver {
     /// Reads from a connection, and writes what it has not received yet.
     pub(super) fn serve(&mut self, key: u32) {
-        if !self.connections.contains(key as usize) {
+        if !self.connections.contains(key) {
             return; // It has been removed since it became ready.
         }
         let served = self.end_if_expired(key);
@@ -33,7 +33,7 @@ impl Driver {
 
     /// Ends the stream if a future of `until` has resolved.
     fn end_if_expired(&mut self, key: u32) -> Result<(), Disconnect> {
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         match connection.poll_signals() {
             Poll::Ready(reason) if !connection.is_closing() => self.close_with_retry(key, reason),
             _ => Ok(()),
@@ -42,7 +42,7 @@ impl Driver {
 
     /// Keeps a read pending, so that a client that closes is noticed at once.
     fn read_input(&mut self, key: u32) -> Result<(), Disconnect> {
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         let input = connection.poll_input();
         if connection.input as usize > self.config.max_input {
             return Err(Disconnect::UnexpectedInput);
@@ -59,7 +59,7 @@ impl Driver {
                     // sent already. A peer that has only closed its own half continues to read.
                     self.send_heartbeat(key)?;
                 }
-                self.connections[key as usize].probe()
+                self.connections[key].probe()
             }
             Poll::Ready(Err(reason)) => Err(reason),
         }
@@ -68,7 +68,7 @@ impl Driver {
     /// Writes what a connection has not received yet.
     pub(super) fn catch_up(&mut self, key: u32) -> Result<(), Disconnect> {
         // Unsent bytes may be empty: then the connection took nothing of the next event.
-        let unsent = self.connections[key as usize].unsent.as_ref();
+        let unsent = self.connections[key].unsent.as_ref();
         let mut since = unsent.map_or(self.now, |unsent| unsent.since);
         loop {
             match self.write_unsent(key, &mut since)? {
@@ -76,7 +76,7 @@ impl Driver {
                 Progress::Blocked => return Ok(()),
                 Progress::Paused => break,
             }
-            let next = match self.connections[key as usize].follows() {
+            let next = match self.connections[key].follows() {
                 Follows::One(feed) => self.next_of_group(key, feed),
                 Follows::Several(joint) => self.next_of_joint(key, joint),
             };
@@ -87,11 +87,11 @@ impl Driver {
                     Progress::Paused => break,
                 },
                 Next::Notice(bytes) => {
-                    self.connections[key as usize].set_unsent(bytes, self.now);
+                    self.connections[key].set_unsent(bytes, self.now);
                 }
                 Next::Changed => {}
                 Next::Close(reason) => {
-                    self.connections[key as usize].close(Bytes::new(), reason, self.now);
+                    self.connections[key].close(Bytes::new(), reason, self.now);
                 }
                 Next::Pause => break,
                 Next::Nothing => return Ok(()),
@@ -103,7 +103,7 @@ impl Driver {
 
     /// Writes the unsent bytes of a connection, and closes it after them if it is to end.
     fn write_unsent(&mut self, key: u32, since: &mut u32) -> Result<Progress, Disconnect> {
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         while let Some(unsent) = &mut connection.unsent {
             let bytes = mem::take(&mut unsent.bytes);
             let written = connection.try_write(&bytes)?;
@@ -148,7 +148,7 @@ impl Driver {
         events: &Events,
         since: &mut u32,
     ) -> Result<Progress, Disconnect> {
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         let bytes = events.bytes();
         let written = connection.try_write(&bytes)?;
         let taken = written.taken(bytes.len());
@@ -191,7 +191,7 @@ impl Driver {
 
     /// Returns what a member of a group gets next, up to the position of the group.
     fn next_of_group(&mut self, key: u32, feed: u32) -> Next {
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         let Some(group) = self.feeds[feed as usize].group() else {
             return Next::Nothing; // It is one.
         };
@@ -228,7 +228,7 @@ impl Driver {
         if self.written >= PART_BYTES {
             return Next::Pause;
         }
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         let Some(group) = self.feeds[feed as usize].group() else {
             return Next::Nothing;
         };
@@ -271,7 +271,7 @@ impl Driver {
                 return Next::Nothing;
             }
         }
-        let waker = &self.connections[key as usize].waker;
+        let waker = &self.connections[key].waker;
         let joint = &mut self.joints[joint_key as usize];
         match joint.next(&mut self.feeds, waker) {
             NextOfJoint::Events(batch) => {

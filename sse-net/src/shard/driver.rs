@@ -16,7 +16,8 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::catching::CatchingUp;
-use super::connection::{Arrival, Connection};
+use super::connection::Arrival;
+use super::connections::Connections;
 use super::feed::Feed;
 use super::group::Group;
 use super::joint::Joint;
@@ -34,9 +35,7 @@ pub(super) struct Driver {
     pub(super) config: Arc<Config>,
     pub(super) stats: Arc<Stats>,
     pub(super) mailbox: Arc<Mailbox<Arrival>>,
-    /// Boxed, so that they fit in the gaps between the runtime's registrations of sockets, which
-    /// are aligned to 128 bytes.
-    pub(super) connections: Slab<Box<Connection>>,
+    pub(super) connections: Connections,
     pub(super) feeds: Slab<Feed>,
     /// Feeds by the addresses of their topics.
     pub(super) feed_of_topic: HashMap<usize, u32>,
@@ -101,7 +100,7 @@ impl Driver {
             config,
             stats,
             mailbox,
-            connections: Slab::new(),
+            connections: Connections::new(),
             feeds: Slab::new(),
             feed_of_topic: HashMap::new(),
             joints: Slab::new(),
@@ -147,12 +146,13 @@ impl Driver {
         self.now = ticks(began - self.started);
         self.take_mail(cx);
         self.queue_due(began);
-        while self.has_work() && began.elapsed() < TURN {
+        while self.has_work() {
             self.work();
+            if self.has_work() && began.elapsed() >= TURN {
+                return Turn::Yield;
+            }
         }
-        if self.has_work() {
-            Turn::Yield
-        } else if self.is_closed && self.connections.is_empty() {
+        if self.is_closed && self.connections.is_empty() {
             Turn::Over
         } else if self.poll_timer(cx).is_ready() {
             Turn::Yield
@@ -177,7 +177,7 @@ impl Driver {
         }
         if let Some(key) = self.lagging.pop_front() {
             self.written = 0;
-            if let Some(connection) = self.connections.get_mut(key as usize) {
+            if let Some(connection) = self.connections.get_mut(key) {
                 connection.is_queued = false;
             }
             self.serve(key);
@@ -186,7 +186,7 @@ impl Driver {
 
     /// Queues a connection that has to catch up.
     pub(super) fn queue_connection(&mut self, key: u32) {
-        let Some(connection) = self.connections.get_mut(key as usize) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         if !mem::replace(&mut connection.is_queued, true) {

@@ -85,8 +85,8 @@ impl Driver {
 
     pub(super) fn remove_joint(&mut self, joint: u32) {
         let joint = self.joints.remove(joint as usize);
-        for link in &joint.links {
-            self.remove_link(*link, &joint.hub);
+        for link in joint.links() {
+            self.remove_link(link, &joint.hub);
         }
     }
 
@@ -102,7 +102,7 @@ impl Driver {
     pub(super) fn change_topics(&mut self, connection: u32, joint: u32, members: Vec<Member>) {
         let changing = &self.joints[joint as usize];
         let (hub, position) = (Arc::clone(&changing.hub), changing.position);
-        let mut old = changing.links.to_vec();
+        let mut old: Vec<_> = changing.links().collect();
         let mut links = Vec::with_capacity(members.len());
         for member in members {
             let address = member.address();
@@ -135,7 +135,7 @@ impl Driver {
             let position = group.position();
             self.set_place(moved, feed, place);
             // A pass that has begun may be beyond this place already.
-            let connection = &self.connections[moved as usize];
+            let connection = &self.connections[moved];
             let is_behind = match connection.follows() {
                 Follows::One(_) => connection.position < position,
                 Follows::Several(_) => true,
@@ -153,7 +153,7 @@ impl Driver {
     }
 
     fn set_place(&mut self, connection: u32, feed: u32, place: u32) {
-        let connection = &mut self.connections[connection as usize];
+        let connection = &mut self.connections[connection];
         match connection.follows() {
             Follows::One(_) => connection.place = place,
             Follows::Several(joint) => self.joints[joint as usize].set_place(feed, place),

@@ -1,14 +1,22 @@
 //! Passes: new events on their way to the members of a group.
 
+use std::array;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use sse_core::Slice;
 use tokio::time::Instant;
 
 use super::connection::{Follows, Written};
 use super::driver::Driver;
 use super::group::{Part, Pass};
 use super::mailbox::Key;
-use super::work::{LOOKS, PART, PART_BYTES, Work, next_heartbeat};
+use super::work::{LOOKS, PART, PART_BYTES, next_heartbeat};
+use crate::stats::Disconnect;
+
+/// The number of members that are looked at before the first of them is sent to. Each look waits
+/// for memory, and those in a row wait together.
+const AHEAD: usize = 8;
 
 impl Driver {
     /// Writes new events to a part of a group's members.
@@ -22,12 +30,14 @@ impl Driver {
             return;
         };
         let left = self.send_to_members(key, pass);
-        let Some(group) = self.group_mut(key) else {
-            return; // The last member has left.
-        };
-        group.is_queued = true;
-        group.pass = left;
-        self.queue.push_back(Work::Pass(key));
+        // Usually nothing is new. To find that out later would cost another turn.
+        let next = left.or_else(|| self.begin_pass(key));
+        if let Some(next) = next
+            && let Some(group) = self.group_mut(key)
+        {
+            group.pass = Some(next);
+            self.queue_pass(key);
+        }
     }
 
     /// Takes a slice for the next pass, or registers the group's waker.
@@ -79,7 +89,7 @@ impl Driver {
             let Some(Some(member)) = member else {
                 return;
             };
-            if self.connections[member as usize].unsent.is_none() {
+            if self.connections[member].unsent.is_none() {
                 self.queue_connection(member);
             }
         }
@@ -87,90 +97,120 @@ impl Driver {
 
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
-        let bytes = pass.slice.bytes();
-        // Each member's part ends with the slice.
-        let (start, end, last_id) = (pass.slice.start(), pass.slice.end(), pass.slice.last_id());
-        let (mut events, mut event_bytes, mut taken_bytes) = (0, 0, 0);
-        let (mut leaving, mut behind) = (Vec::new(), Vec::new());
-        let members = &self.feeds[key as usize].group()?.members;
-        let is_keyed = self.feeds[key as usize].is_keyed();
-        let (mut sends, mut looks, mut is_over) = (0, 0, true);
-        while let Some(&member) = members.get(pass.next) {
-            if sends >= PART || looks >= LOOKS || taken_bytes >= PART_BYTES {
-                is_over = false;
-                break;
-            }
-            pass.next += 1;
-            looks += 1;
-            let connection = &mut self.connections[member as usize];
-            if connection.unsent.is_some() {
-                continue; // It catches up by itself.
-            }
-            let follows = connection.follows();
-            let part = match follows {
-                Follows::One(_) if connection.position == start => Part::All,
-                Follows::One(_) => pass.part_after(connection.position),
-                Follows::Several(joint) => {
-                    let joint = &self.joints[joint as usize];
-                    joint.part_of(&pass, &self.feeds, key)
+        let mut sent = Sent {
+            bytes: pass.slice.bytes(),
+            is_keyed: self.feeds[key as usize].is_keyed(),
+            ..Sent::default()
+        };
+        let (mut sends, mut looks) = (0, 0);
+        let is_over = 'members: loop {
+            let members = &self.feeds[key as usize].group()?.members;
+            let ahead: [_; AHEAD] = array::from_fn(|index| {
+                let member = *members.get(pass.next + index)?;
+                Some((member, self.part_of(&pass, key, member)))
+            });
+            let are_last = ahead[AHEAD - 1].is_none();
+            for (member, part) in ahead.into_iter().flatten() {
+                if sends >= PART || looks >= LOOKS || sent.taken >= PART_BYTES {
+                    break 'members false;
                 }
-            };
-            let end_bytes;
-            let (slice, bytes) = match &part {
-                Part::All => (&pass.slice, &bytes),
-                Part::End(slice) => {
-                    end_bytes = slice.bytes();
-                    (slice, &end_bytes)
-                }
-                Part::Nothing => continue,
-                Part::CatchUp => {
-                    behind.push(member);
-                    continue;
-                }
-            };
-            sends += 1;
-            let position = match connection.try_write(bytes) {
-                Ok(Written::All) => {
-                    connection.position = end;
-                    events += slice.count();
-                    event_bytes += bytes.len();
-                    taken_bytes += bytes.len();
-                    connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, member);
-                    Some(last_id)
-                }
-                Ok(written) => {
-                    let taken = written.taken(bytes.len());
-                    taken_bytes += taken;
-                    let begun = connection.keep_unsent(slice, taken, self.now);
-                    if is_keyed && matches!(follows, Follows::One(_)) {
-                        self.catching_up.hold(member, slice);
+                pass.next += 1;
+                looks += 1;
+                match part {
+                    Part::All => self.send_part(member, &pass.slice, None, &mut sent),
+                    Part::End(slice) => {
+                        self.send_part(member, &slice, Some(slice.bytes()), &mut sent);
                     }
-                    events += begun.count;
-                    event_bytes += begun.len;
-                    if matches!(written, Written::Paused(_)) {
-                        behind.push(member);
+                    Part::Nothing => continue,
+                    Part::CatchUp => {
+                        sent.behind.push(member);
+                        continue;
                     }
-                    begun.id
                 }
-                Err(reason) => {
-                    leaving.push((member, reason));
-                    continue;
-                }
-            };
-            if let (Follows::Several(joint), Some(position)) = (follows, position) {
-                self.joints[joint as usize].advance(position);
+                sends += 1;
             }
-        }
-        self.stats.add_events(events);
-        self.stats.add_bytes(taken_bytes);
+            if are_last {
+                break true;
+            }
+        };
+        self.stats.add_events(sent.events);
+        self.stats.add_bytes(sent.taken);
         let topic = self.feeds[key as usize].topic();
-        topic.meter().add_delivered(events, event_bytes);
-        for member in behind {
+        topic.meter().add_delivered(sent.events, sent.event_bytes);
+        for member in sent.behind {
             self.queue_connection(member);
         }
-        for (member, reason) in leaving {
+        for (member, reason) in sent.leaving {
             self.remove_connection(member, reason);
         }
         (!is_over).then_some(pass)
     }
+
+    /// Returns the part of a pass over a group for one of its members.
+    fn part_of(&self, pass: &Pass, key: u32, member: u32) -> Part {
+        let connection = &self.connections[member];
+        if connection.unsent.is_some() {
+            return Part::Nothing; // It catches up by itself.
+        }
+        match connection.follows() {
+            Follows::One(_) => pass.part_after(connection.position),
+            Follows::Several(joint) => {
+                let joint = &self.joints[joint as usize];
+                joint.part_of(pass, &self.feeds, key)
+            }
+        }
+    }
+
+    /// Sends a slice to a member: the bytes of the pass, or those of its end.
+    fn send_part(&mut self, member: u32, slice: &Slice, end: Option<Bytes>, sent: &mut Sent) {
+        let bytes = end.as_ref().unwrap_or(&sent.bytes);
+        let connection = self.connections.resting_mut(member);
+        let follows = connection.follows();
+        let position = match connection.try_write(bytes) {
+            Ok(Written::All) => {
+                connection.position = slice.end();
+                connection.heartbeat_at = next_heartbeat(self.now, self.heartbeat_time, member);
+                sent.events += slice.count();
+                sent.event_bytes += bytes.len();
+                sent.taken += bytes.len();
+                Some(slice.last_id())
+            }
+            Ok(written) => {
+                let taken = written.taken(bytes.len());
+                let begun = self.connections[member].keep_unsent(slice, taken, self.now);
+                if sent.is_keyed && matches!(follows, Follows::One(_)) {
+                    self.catching_up.hold(member, slice);
+                }
+                if matches!(written, Written::Paused(_)) {
+                    sent.behind.push(member);
+                }
+                sent.events += begun.count;
+                sent.event_bytes += begun.len;
+                sent.taken += taken;
+                begun.id
+            }
+            Err(reason) => {
+                sent.leaving.push((member, reason));
+                return;
+            }
+        };
+        if let (Follows::Several(joint), Some(position)) = (follows, position) {
+            self.joints[joint as usize].advance(position);
+        }
+    }
+}
+
+/// What has been sent in a part of a pass.
+#[derive(Default)]
+struct Sent {
+    /// The bytes of the slice.
+    bytes: Bytes,
+    is_keyed: bool,
+    events: usize,
+    event_bytes: usize,
+    /// The number of bytes that connections took.
+    taken: usize,
+    /// The members that continue by themselves.
+    behind: Vec<u32>,
+    leaving: Vec<(u32, Disconnect)>,
 }

@@ -29,12 +29,12 @@ impl Driver {
             return;
         };
         let mut sends = self.probe_half_closed(&mut tick.half_closed);
-        let end = compact(self.connections.capacity());
+        let end = self.connections.end();
         let stop = end.min(tick.next_connection.saturating_add(LOOKS));
         while tick.next_connection < stop && sends < PART && self.written < PART_BYTES {
             let key = tick.next_connection;
             tick.next_connection += 1;
-            if !self.connections.contains(key as usize) {
+            if !self.connections.may_be_due(key, self.now) {
                 continue;
             }
             match self.check_time(key) {
@@ -45,7 +45,14 @@ impl Driver {
                     continue;
                 }
             }
-            tick.furthest_lag = tick.furthest_lag.max(self.lag(key));
+            let lag = self.lag(key);
+            tick.furthest_lag = tick.furthest_lag.max(lag);
+            let connection = &self.connections[key];
+            if lag == 0 && connection.unsent.is_none() && !connection.is_queued {
+                let next = connection.heartbeat_at.min(connection.leave_at);
+                let drained = self.drained.unwrap_or(u32::MAX);
+                self.connections.rest(key, next.min(drained));
+            }
         }
         if tick.next_connection < end {
             self.tick = Some(tick);
@@ -59,7 +66,7 @@ impl Driver {
 
     /// Returns the number of unsent bytes of a connection.
     fn lag(&self, key: u32) -> usize {
-        let connection = &self.connections[key as usize];
+        let connection = &self.connections[key];
         match connection.follows() {
             Follows::One(feed) => {
                 let group = self.feeds[feed as usize].group();
@@ -92,7 +99,7 @@ impl Driver {
         let part = keys.split_off(keys.len().saturating_sub(PART));
         for key in &part {
             if self.half_closed.contains(key)
-                && let Err(reason) = self.connections[*key as usize].probe()
+                && let Err(reason) = self.connections[*key].probe()
             {
                 self.remove_connection(*key, reason);
             }
@@ -102,7 +109,7 @@ impl Driver {
 
     /// Does what is due for a connection, and returns `true` if that was a send.
     fn check_time(&mut self, key: u32) -> Result<bool, Disconnect> {
-        let connection = &self.connections[key as usize];
+        let connection = &self.connections[key];
         if self.drained.is_some_and(|drained| drained <= self.now) {
             return Err(Disconnect::Drained);
         }
@@ -113,7 +120,7 @@ impl Driver {
             if is_late(unsent, self.now) {
                 // The client may have read while the shard was blocked.
                 self.catch_up(key)?;
-                let unsent = self.connections[key as usize].unsent.as_ref();
+                let unsent = self.connections[key].unsent.as_ref();
                 return match unsent {
                     Some(unsent) if is_late(unsent, self.now) => Err(Disconnect::WriteTimeout),
                     _ => Ok(true),
@@ -135,7 +142,7 @@ impl Driver {
 
     /// Writes a heartbeat, unless bytes are unsent.
     pub(super) fn send_heartbeat(&mut self, key: u32) -> Result<(), Disconnect> {
-        let connection = &mut self.connections[key as usize];
+        let connection = &mut self.connections[key];
         if connection.unsent.is_some() {
             return Ok(());
         }
@@ -157,17 +164,17 @@ impl Driver {
         reason: Disconnect,
     ) -> Result<(), Disconnect> {
         let mut last = Vec::new();
-        if self.connections[key as usize].sends_retry {
+        if self.connections[key].sends_retry {
             let retry = jittered(self.config.retry);
             Event::new().retry(retry).encode(&mut last);
         }
-        self.connections[key as usize].close(last.into(), reason, self.now);
+        self.connections[key].close(last.into(), reason, self.now);
         self.catch_up(key)
     }
 
     /// Ends each stream at a random time within `window`.
     pub(super) fn drain(&mut self, window: Duration) {
-        for (_, connection) in &mut self.connections {
+        for connection in self.connections.iter_mut() {
             let wait = ticks(window.mul_f64(fastrand::f64()));
             let leave_at = self.now.saturating_add(wait);
             if leave_at < connection.leave_at {

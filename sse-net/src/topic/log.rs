@@ -135,6 +135,11 @@ impl TopicLog {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn is_packed(&self) -> bool {
+        matches!(self, Self::Ordinary(log) if log.is_packed())
+    }
+
     /// Returns the first events in `range` that lie together.
     pub(crate) fn slice(&mut self, range: Range<Cursor>) -> Result<Option<Slice>, Lagged> {
         match self {

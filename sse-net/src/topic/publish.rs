@@ -130,6 +130,7 @@ impl Topic {
     /// With an engine, the end is queued like an event, and sent again if the connection breaks.
     /// The topic is finished on every node then, and the engine refuses later events: their
     /// [`Published::stored`] returns an error. It remains so until the engine forgets the topic.
+    /// An end that the engine refuses is reported by `EngineNotice::NotFinished`.
     ///
     /// ```
     /// use sse_core::{Event, EventType};

@@ -168,6 +168,14 @@ pub(crate) struct Retained {
 }
 
 impl News {
+    /// Returns news of no topics: those that are held are not dropped.
+    pub(crate) fn up_to(until: LogId) -> Self {
+        Self {
+            until,
+            ..Self::default()
+        }
+    }
+
     /// Adds later news.
     pub(crate) fn add(&mut self, mut later: Self) {
         self.until = later.until;

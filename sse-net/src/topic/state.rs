@@ -185,7 +185,7 @@ impl Shared {
         state
     }
 
-    /// Locks the topic for callers that do not use its log, which may be packed.
+    /// Locks the topic for callers that do not read its log, which may be packed.
     pub(crate) fn lock_packed(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

@@ -131,8 +131,8 @@ async fn a_key_stores_an_event_once() {
             .publish_once("order 7", &Event::new().data("one book"))
             .unwrap();
         ids.push(published.stored().await.unwrap());
-        // The server forgets its scripts.
-        redis.call::<()>(&["SCRIPT", "FLUSH"]);
+        // The server forgets its functions.
+        redis.call::<()>(&["FUNCTION", "FLUSH"]);
     }
     assert!(ids[0] == ids[1] && ids[1] == ids[2]);
     assert_eq!(redis.call::<usize>(&["XLEN", "sse:{hub}:topic:orders"]), 1);
@@ -167,51 +167,38 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
     // Followers and new topics continue, and nothing is half done.
     let mut other = node.client();
     other.get("/other").await.unwrap();
+    assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
+    // So does a node that connects anew.
+    redis.call::<()>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2).await;
+    wait_until(|| node.is_ready()).await;
     redis.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     node.publish("news", "three").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     assert_eq!(client.event().await.unwrap().data(), "three");
-    assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
-async fn other_programs_publish_with_the_script_and_their_own_entries_are_skipped() {
+async fn other_programs_publish_with_the_function_and_their_own_entries_are_skipped() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
     let mut client = node.client();
     client.get("/news").await.unwrap();
-    let script = include_str!("../../src/engine/publish.lua");
-    let publish = |channel: &str, frame: &str| -> String {
-        redis.call(&[
-            "EVAL",
-            script,
-            "5",
-            "sse:{hub}:meta",
-            "sse:{hub}:epochs",
-            "sse:{hub}:tips",
-            "sse:{hub}:changed",
-            "sse:{hub}:topic:news",
-            "7",
-            channel,
-            "news",
-            "1000",
-            "0",
-            "0",
-            "0",
-            "events",
-            frame,
-        ])
-    };
-    let ours = "sse:{hub}:events:news";
+    redis.load_functions();
+    let publish = |channel: &str, frame: &str| redis.store("news", channel, frame);
+    let ours = "events:news";
     let first = publish(ours, "event: hey\ndata: one\n\n");
     publish(ours, "data: two frames\n\ndata: in one\n\n");
     publish(ours, "id: 9\ndata: an ID\n\n");
-    redis.call::<()>(&["PUBLISH", ours, "hello"]);
+    redis.call::<()>(&["PUBLISH", "sse:{hub}:events:news", "hello"]);
     redis.call::<()>(&["XADD", "sse:{hub}:topic:other", "*", "a", "b"]);
     publish(ours, "data: two\n\n");
     let event = client.event().await.unwrap();
-    assert_eq!((event.event(), event.last_event_id()), ("hey", &*first));
+    assert_eq!(
+        (event.event(), event.last_event_id()),
+        ("hey", &*first.to_string())
+    );
     assert_eq!(client.event().await.unwrap().data(), "two");
     node.client().get("/other").await.unwrap();
     assert_eq!(node.hub.engine_snapshot().unwrap().skipped, 4);
@@ -350,11 +337,21 @@ async fn notices_say_why_the_engine_is_away_and_what_is_not_stored() {
         matches!(notice, EngineNotice::NotStored(topic, 1, EngineError::Refused(_)) if topic == "news")
     })
     .await;
+    topic.finish(None).unwrap();
+    has(|notice| {
+        matches!(notice, EngineNotice::NotFinished(topic, EngineError::Refused(_)) if topic == "news")
+    })
+    .await;
+    let snapshot = hub.engine_snapshot().unwrap();
+    assert_eq!((snapshot.failed, snapshot.away_reason), (2, None));
     redis.kill();
     has(
         |notice| matches!(notice, EngineNotice::Disconnected(reason) if reason.contains("refused")),
     )
     .await;
+    let snapshot = hub.engine_snapshot().unwrap();
+    assert!(!snapshot.is_ready);
+    assert!(snapshot.away_reason.unwrap().contains("refused"));
 }
 
 #[tokio::test]
@@ -364,4 +361,14 @@ async fn what_an_engine_does_not_support_is_an_error() {
     let node = Node::connect(&redis.url()).await;
     let topic = node.hub.topic("a").unwrap();
     assert_eq!(topic.publish(&Event::new().id(7)), Err(PublishError::OwnId));
+}
+
+async fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it does not happen within 30 s");
 }

@@ -6,9 +6,11 @@ mod balance;
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
+mod epochs;
 mod faults;
 mod finished;
 mod followers;
+mod holes;
 mod keyed;
 mod keyed_followers;
 #[path = "../common/nginx.rs"]
@@ -20,3 +22,4 @@ mod runs;
 mod sentinel;
 mod server;
 mod switched;
+mod tls;

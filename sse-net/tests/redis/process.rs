@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,25 +25,31 @@ pub(crate) struct Process {
     url: String,
     pub(crate) port: u16,
     publishes: bool,
+    /// Which certificates it trusts, if not those of the system.
+    authority: Option<PathBuf>,
     child: Child,
 }
 
 impl Process {
     /// Starts a node, which publishes to all topics until `/stop` is requested.
     pub(crate) fn start(url: &str, publishes: bool) -> Self {
+        Self::start_with(url, publishes, None)
+    }
+
+    pub(crate) fn start_with(url: &str, publishes: bool, authority: Option<&Path>) -> Self {
         let port = free_port();
-        let url = url.to_owned();
-        let child = spawn(&url, port, publishes);
         Self {
-            url,
+            url: url.to_owned(),
             port,
             publishes,
-            child,
+            authority: authority.map(Path::to_owned),
+            child: spawn(url, port, publishes, authority),
         }
     }
 
     fn restart(&mut self) {
-        self.child = spawn(&self.url, self.port, self.publishes);
+        let authority = self.authority.as_deref();
+        self.child = spawn(&self.url, self.port, self.publishes, authority);
     }
 
     /// As `kill -9`.
@@ -58,8 +65,12 @@ impl Drop for Process {
     }
 }
 
-fn spawn(url: &str, port: u16, publishes: bool) -> Child {
-    let child = Command::new(env::current_exe().unwrap())
+fn spawn(url: &str, port: u16, publishes: bool, authority: Option<&Path>) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    if let Some(path) = authority {
+        command.env("SSL_CERT_FILE", path);
+    }
+    let child = command
         .args(["process::a_node", "--exact", "--ignored", "--nocapture"])
         .env(VARIABLES[0], url)
         .env(VARIABLES[1], port.to_string())

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -13,6 +13,8 @@ pub(crate) struct Proxy {
     /// The port of the server; 0 refuses connections.
     target: Arc<AtomicU16>,
     links: Arc<Mutex<Vec<AbortHandle>>>,
+    /// A part of a command, which cuts all connections instead of being sent.
+    trap: Arc<Mutex<Option<&'static [u8]>>>,
 }
 
 impl Proxy {
@@ -22,19 +24,22 @@ impl Proxy {
             port: listener.local_addr().unwrap().port(),
             target: Arc::new(AtomicU16::new(port)),
             links: Arc::default(),
+            trap: Arc::default(),
         };
         let (target, links) = (Arc::clone(&proxy.target), Arc::clone(&proxy.links));
+        let trapping = proxy.clone();
         tokio::spawn(async move {
             loop {
-                let Ok((mut client, _)) = listener.accept().await else {
+                let Ok((client, _)) = listener.accept().await else {
                     continue;
                 };
                 let port = target.load(Ordering::SeqCst);
+                let proxy = trapping.clone();
                 let link = tokio::spawn(async move {
                     if port != 0
-                        && let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await
+                        && let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await
                     {
-                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                        proxy.copy(client, server).await;
                     }
                 });
                 links.lock().unwrap().push(link.abort_handle());
@@ -50,6 +55,41 @@ impl Proxy {
     /// Sends new connections to another server, or refuses them with 0.
     pub(crate) fn switch(&self, port: u16) {
         self.target.store(port, Ordering::SeqCst);
+    }
+
+    /// Cuts all connections once a command has these bytes.
+    pub(crate) fn cut_at(&self, bytes: &'static [u8]) {
+        *self.trap.lock().unwrap() = Some(bytes);
+    }
+
+    /// Whether the connections have been cut since.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.trap.lock().unwrap().is_none()
+    }
+
+    async fn copy(&self, client: TcpStream, server: TcpStream) {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let commands = async {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(len @ 1..) = from_client.read(&mut buffer).await {
+                let has = |bytes: &mut &[u8]| {
+                    let mut windows = buffer[..len].windows(bytes.len());
+                    windows.any(|window| window == *bytes)
+                };
+                let trapped = self.trap.lock().unwrap().take_if(has);
+                if trapped.is_some() {
+                    return self.cut();
+                }
+                if to_server.write_all(&buffer[..len]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = commands => {}
+            _ = copy(&mut from_server, &mut to_client) => {}
+        }
     }
 
     /// Cuts all connections.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sse_core::Decoded;
 use sse_net::testing::RawClient;
 use sse_net::{EngineError, Event, PublishError, RunNotFound, Runs, RunsConfig, Start, StoreError};
 use tokio::io::DuplexStream;
@@ -30,6 +31,13 @@ async fn read(client: &mut RawClient<DuplexStream>) -> Vec<String> {
             return events;
         }
         events.push(event.data().to_owned());
+    }
+}
+
+/// Waits until a run is not found for this reason.
+async fn not_found(runs: &Runs, key: &str, reason: RunNotFound) {
+    while runs.find(key).await.err() != Some(reason) {
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -97,7 +105,7 @@ async fn a_run_is_found_and_stopped_on_any_node_and_begins_anew_after_its_time()
     let redis = Redis::start(&[]);
     let config = RunsConfig::default()
         .keep(Duration::from_millis(700))
-        .remember(Duration::from_millis(700));
+        .remember(Duration::from_secs(3));
     let [(a, runs_a), (b, runs_b)] = nodes(&redis.url(), &config).await;
     assert_eq!(runs_b.find("key").await.unwrap_err(), RunNotFound::Unknown);
     assert!(!runs_b.stop_anywhere("key").await);
@@ -135,11 +143,9 @@ async fn a_run_is_found_and_stopped_on_any_node_and_begins_anew_after_its_time()
         }
         assert!(runs_b.find("key").await.is_ok(), "it is kept");
         assert!(!runs_b.stop_anywhere("key").await);
-        sleep(Duration::from_millis(800)).await;
-        assert_eq!(runs_b.find("key").await.unwrap_err(), RunNotFound::Expired);
+        within(not_found(&runs_b, "key", RunNotFound::Expired)).await;
     }
-    sleep(Duration::from_millis(800)).await;
-    assert_eq!(runs_b.find("key").await.unwrap_err(), RunNotFound::Unknown);
+    within(not_found(&runs_b, "key", RunNotFound::Unknown)).await;
     assert_eq!(runs_a.snapshot().stopped, 2);
 }
 
@@ -199,4 +205,64 @@ async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() 
     b.hub.ready([&*again], None).await;
     assert_eq!(works.load(Ordering::SeqCst), 1);
     assert!(runs_b.find("key").await.is_ok(), "it is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_topic_of_a_run_is_its_works_alone_and_ends_with_the_run_when_that_is_lost() {
+    let redis = Redis::start(&[]);
+    let config = RunsConfig::default().lease(Duration::from_millis(600));
+    let [(_a, runs_a), (b, _runs_b)] = nodes(&redis.url(), &config).await;
+    let lose: [(&str, &[&str]); 2] = [
+        ("one", &["DEL", "sse:{hub}:run:run/one"]),
+        ("two", &["FLUSHALL"]),
+    ];
+    for (key, command) in lose {
+        let begun = Arc::new(Notify::new());
+        let began = Arc::clone(&begun);
+        let run = runs_a.start(key, async move |run| {
+            let published = run.publish(&Event::new().data("hey"))?;
+            published.stored().await.unwrap();
+            began.notify_one();
+            std::future::pending::<Result<(), PublishError>>().await
+        });
+        let run = run.unwrap();
+        within(begun.notified()).await;
+        let path = format!("/run/{key}");
+        let other = b.hub.topic(&path[1..]).unwrap();
+        let refused = other.publish(&Event::new().data("mine")).unwrap();
+        let error = within(refused.stored()).await.unwrap_err();
+        assert!(!error.may_be_stored());
+        let source = error.source().unwrap().downcast_ref();
+        assert_eq!(source, Some(&EngineError::Owned));
+
+        redis.call::<()>(command);
+        // The stream may end with a gap before it tells the end of the run.
+        let mut last = String::new();
+        within(async {
+            loop {
+                let mut client = b.client();
+                client.resume(&path, &last).await.unwrap();
+                while let Ok(Some(decoded)) = client.next().await {
+                    let Decoded::Event(event) = decoded else {
+                        continue;
+                    };
+                    assert_ne!(event.data(), "mine");
+                    if event.data().contains("interrupted") {
+                        return;
+                    }
+                }
+                last = client.last_event_id().to_owned();
+            }
+        })
+        .await;
+        within(async {
+            while !run.is_finished() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let lost: usize = redis.call(&["ZCARD", "sse:{hub}:runs"]);
+        assert_eq!(lost, 0);
+    }
 }

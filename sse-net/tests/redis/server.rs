@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use redis::{Client, Connection, FromRedisValue};
+use sse_core::LogId;
 use tempfile::TempDir;
 
 pub(crate) struct Redis {
@@ -25,16 +26,21 @@ impl Redis {
 
     /// Starts a Sentinel of a primary, with this quorum.
     pub(crate) fn sentinel_of(primary: &Self, quorum: usize) -> Self {
+        Self::sentinel(primary.port, quorum, &[])
+    }
+
+    /// Starts a Sentinel of the primary at a port, with more arguments.
+    pub(crate) fn sentinel(port: u16, quorum: usize, args: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("sentinel.conf");
         let config = format!(
-            "sentinel monitor main 127.0.0.1 {} {quorum}
+            "sentinel monitor main 127.0.0.1 {port} {quorum}
              sentinel down-after-milliseconds main 300
-             sentinel failover-timeout main 3000",
-            primary.port
+             sentinel failover-timeout main 3000"
         );
         fs::write(&path, config).unwrap();
-        Self::start_in(dir, &[path.to_str().unwrap(), "--sentinel"])
+        let all = [&[path.to_str().unwrap(), "--sentinel"], args].concat();
+        Self::start_in(dir, &all)
     }
 
     fn start_in(dir: TempDir, args: &[&str]) -> Self {
@@ -109,6 +115,38 @@ impl Redis {
     #[track_caller]
     pub(crate) fn call<T: FromRedisValue>(&self, args: &[&str]) -> T {
         self.try_call(args).unwrap()
+    }
+
+    /// Loads the functions for programs that are not nodes.
+    pub(crate) fn load_functions(&self) {
+        let library = include_str!("../../src/engine/publish.lua");
+        self.call::<()>(&["FUNCTION", "LOAD", "REPLACE", library]);
+    }
+
+    /// Stores an event of a topic as another program does, and notifies nodes by a channel.
+    /// Returns its ID.
+    #[track_caller]
+    pub(crate) fn store(&self, topic: &str, channel: &str, frame: &str) -> LogId {
+        let id = self.try_store(topic, channel, frame).unwrap();
+        LogId::parse(&id).unwrap()
+    }
+
+    pub(crate) fn try_store(
+        &self,
+        topic: &str,
+        channel: &str,
+        frame: &str,
+    ) -> redis::RedisResult<String> {
+        let (stream, channel) = (format!("topic:{topic}"), format!("sse:{{hub}}:{channel}"));
+        let keys = ["meta", "epochs", "tips", "changed", &stream];
+        let keys = keys.map(|name| format!("sse:{{hub}}:{name}"));
+        let random = fastrand::u16(..).to_string();
+        let mut words = vec!["FCALL", "sse_publish", "5"];
+        words.extend(keys.iter().map(String::as_str));
+        words.extend([
+            &random, &channel, topic, "1000", "0", "0", "0", "events", frame,
+        ]);
+        self.try_call(&words)
     }
 
     pub(crate) fn info(&self, section: &str, name: &str) -> String {

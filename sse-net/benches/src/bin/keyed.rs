@@ -40,7 +40,7 @@ fn measure(len: usize) -> Result<(), Box<dyn Error>> {
 
     // A publisher has just made the key, and does not wait for memory to read it.
     let (mut key, mut other) = (random_keys(), random_keys());
-    let [by_key, plain] = medians([
+    let (ratio, [by_key, plain]) = medians([
         &mut || {
             for _ in 0..PUBLISHED {
                 let key = text(key());
@@ -57,7 +57,6 @@ fn measure(len: usize) -> Result<(), Box<dyn Error>> {
         },
     ]);
     let of = |time: Duration| time.as_nanos() / PUBLISHED as u128;
-    let ratio = by_key.as_secs_f64() / plain.as_secs_f64();
     row(
         &format!("{len} bytes of data: publish, {KEYS} keys"),
         &format!("{ratio:.2} × ({} ns of {} ns)", of(by_key), of(plain)),
@@ -69,7 +68,7 @@ fn measure(len: usize) -> Result<(), Box<dyn Error>> {
     let mut other = socket.try_clone()?;
     let mut wire = Vec::new();
     read(&keyed, &mut wire)?;
-    let [joins, writes] = medians([
+    let (ratio, [joins, writes]) = medians([
         &mut || {
             black_box(read(&keyed, &mut socket)).expect("the socket is read");
         },
@@ -79,7 +78,6 @@ fn measure(len: usize) -> Result<(), Box<dyn Error>> {
             }
         },
     ]);
-    let ratio = joins.as_secs_f64() / writes.as_secs_f64();
     row(
         &format!("{len} bytes of data: a joiner"),
         &format!("{ratio:.2} × ({joins:.1?} of {writes:.1?})"),
@@ -102,20 +100,24 @@ fn read(topic: &Topic, writer: &mut impl Write) -> io::Result<usize> {
     Ok(len)
 }
 
-/// Measures both in turn and returns their medians.
-fn medians(mut runs: [&mut dyn FnMut(); 2]) -> [Duration; 2] {
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        for (run, times) in runs.iter_mut().zip(&mut times) {
+/// Measures both in turn, and returns the median of the rounds' ratios, which other load on the
+/// machine hardly moves, and the medians of the times.
+fn medians(mut runs: [&mut dyn FnMut(); 2]) -> (f64, [Duration; 2]) {
+    let rounds = Vec::from_iter((0..ROUNDS).map(|_| {
+        runs.each_mut().map(|run| {
             let began = Instant::now();
             run();
-            times.push(began.elapsed());
-        }
-    }
-    times.map(|mut times| {
+            began.elapsed()
+        })
+    }));
+    let mut ratios = Vec::from_iter(rounds.iter().map(|[one, other]| one.div_duration_f64(*other)));
+    ratios.sort_by(f64::total_cmp);
+    let median = |index: usize| {
+        let mut times = Vec::from_iter(rounds.iter().map(|times| times[index]));
         times.sort();
         times[ROUNDS / 2]
-    })
+    };
+    (ratios[ROUNDS / 2], [median(0), median(1)])
 }
 
 /// Returns the text of a key.

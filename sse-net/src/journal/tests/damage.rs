@@ -7,7 +7,7 @@ use sse_core::{Event, LogId, Resume, Retention, SegmentEntry as Entry};
 
 use super::disk::MemoryDisk;
 use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
-use crate::journal::spans::before;
+use crate::journal::contents::before;
 use crate::journal::{Journal, JournalError, SyncPolicy};
 use crate::topic::{Hub, Topic};
 

@@ -1,5 +1,6 @@
 //! A journal on a disk in memory, step by step.
 
+mod bounds;
 mod damage;
 mod disk;
 mod faults;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use sse_core::{Epoch, Event, LogId, Now, Retention};
 
+use super::bell::Urgency;
 use super::handle::{Link, Opened};
 use super::helper::Helper;
 use super::writer::{Rest, Writer};
@@ -94,10 +96,10 @@ impl Process {
             self.helper.work_all();
             let rest = self.step();
             match rest {
-                Rest::Pause(until) | Rest::Linger(until) => {
+                Rest::Until(until, None | Some(Urgency::High)) => {
                     self.advance(until.saturating_sub(self.now.steady));
                 }
-                Rest::Until(until) if until > self.now.steady && rest == last => return rest,
+                Rest::Until(until, _) if until > self.now.steady && rest == last => return rest,
                 Rest::End => return rest,
                 _ => {}
             }

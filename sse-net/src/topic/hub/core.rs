@@ -168,7 +168,7 @@ impl HubCore {
         }
         let now = now();
         // Most topics retain events. Those need no lock of the hub.
-        if !topic.lock().log.has_expired(now) {
+        if !topic.lock_packed().log.has_expired(now) {
             return;
         }
         let mut dropped = Dropped::new();

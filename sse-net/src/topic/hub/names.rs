@@ -136,7 +136,7 @@ impl Names {
         if Arc::strong_count(topic) > 2 {
             return;
         }
-        let mut state = topic.lock();
+        let mut state = topic.lock_packed();
         let evicted = state.log.evict(now);
         let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
         drop(state);

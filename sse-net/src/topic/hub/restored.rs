@@ -16,8 +16,7 @@ use crate::topic::state::{End, Shared};
 /// The events of a topic of an earlier run.
 #[derive(Default)]
 pub(crate) struct RestoredTopic {
-    /// The oldest first.
-    pub(crate) events: Vec<Restored>,
+    pub(crate) events: Restored,
     pub(crate) evicted: LogId,
     /// How the topic ended, if it did not begin anew after that.
     pub(crate) finish: Option<Finish>,
@@ -39,9 +38,7 @@ impl RestoredTopic {
     /// Appends the events to an empty log, and holds back what follows.
     pub(crate) fn into_log(self, mut log: Log) -> Log {
         let now = now();
-        self.events
-            .into_iter()
-            .for_each(|events| log.restore(events, now));
+        log.restore(self.events, now);
         drop(log.evict(now));
         log.hold(Some(log.tip()));
         log
@@ -51,18 +48,12 @@ impl RestoredTopic {
         self.keyed > self.removed
     }
 
-    /// Returns the ID of the newest event of a key, of those up to `until`.
-    pub(crate) fn newest_of(&self, key: &Arc<str>, until: LogId) -> Option<LogId> {
-        let of_key = self.keys.iter().filter(|(_, other)| other.key == *key);
-        of_key.map(|(id, _)| *id).filter(|id| *id <= until).max()
-    }
-
     /// Appends the events to a keyed log, and holds back what follows.
     fn into_keyed_log(self, retention: KeyedRetention, safe: Option<Arc<SafeId>>) -> TopicKeyedLog {
         let (now, log) = (now(), KeyedLog::new(retention, self.evicted));
         let mut log = TopicKeyedLog::new(log, self.removed, safe);
         log.release_removals();
-        for (id, event) in self.events.iter().flat_map(Restored::iter) {
+        for (id, event) in self.events.iter() {
             if id > self.removed
                 && let Some(key) = self.keys.get(&id)
             {

@@ -118,6 +118,26 @@ fn a_topic_is_dropped_when_it_is_empty_and_nobody_holds_it() {
     assert_eq!(hub.topics(), 0);
 }
 
+/// Runs that are kept are such topics.
+#[test]
+fn a_finished_topic_that_is_kept_stays_packed() {
+    let hub = hub();
+    let topic = hub.topic("a").unwrap();
+    publish(&topic);
+    drop(topic.subscribe(Start::Live));
+    topic.finish(None).unwrap();
+    drop(topic.subscribe(Start::Live));
+    let shared = Arc::downgrade(&topic.shared);
+    let is_packed = || shared.upgrade().unwrap().lock_packed().log.is_packed();
+    assert!(is_packed());
+    drop(topic);
+    assert!(is_packed(), "a handle was dropped");
+    sweep(&hub, 0);
+    assert!(is_packed(), "its retention was looked at");
+    sweep(&hub, 1);
+    assert_eq!(hub.topics(), 0, "its event is too old");
+}
+
 #[test]
 fn many_topics_that_come_and_go_leave_nothing() {
     let hub = hub();

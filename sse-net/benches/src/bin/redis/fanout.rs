@@ -15,11 +15,11 @@ use crate::other;
 const SUBSCRIBERS: usize = 1_000;
 
 /// Compares the CPU time of two nodes with that of two hubs without an engine, at a rate that
-/// leaves the core idle at times and at one that may not.
+/// leaves their core idle at times and at those at which several events are written at once.
 pub(crate) fn cpu() -> io::Result<Vec<Row>> {
     pin("1")?;
     let mut rows = Vec::new();
-    for rate in [100, 300] {
+    for rate in [20, 100, 300] {
         let (mut ours, mut alone) = (Delivered::default(), Delivered::default());
         for _ in 0..3 {
             let redis = RedisServer::start("1")?;
@@ -53,13 +53,26 @@ fn delivered(commands: [&String; 2]) -> io::Result<Delivered> {
     Delivered::of(&[&one, &two], load, SUBSCRIBERS)
 }
 
-/// Compares the deliveries of two nodes with those of nginx with nchan, also over Redis.
+/// Compares two nodes with two nginx with nchan over Redis: the CPU time at a low rate, and the
+/// deliveries at saturation.
+///
+/// nchan writes each event alone. So does a node at a low rate; at a high one it writes those of
+/// some milliseconds at once, so the second ratio is greater by far.
 pub(crate) fn nchan() -> io::Result<Vec<Row>> {
     if !Nchan::is_installed() {
         eprintln!("nchan is left out, without nginx and libnginx-mod-nchan");
         return Ok(Vec::new());
     }
     pin("1")?;
+    let [ours, nchan] = [each(10, false)?, each(10, true)?];
+    let ratio = nchan.micros() / ours.micros();
+    let measured = format!(
+        "{ratio:.1} × ({:.1} of {:.1} µs)",
+        nchan.micros(),
+        ours.micros()
+    );
+    let what = format!("2 × {SUBSCRIBERS} × 10/s, CPU time of nchan");
+    let slow = Row::new(&what, &measured, "≥ 1 ×", ratio >= 1.0);
     let ours = {
         let redis = RedisServer::start("1")?;
         let command = format!("fanout --redis {}", redis.url());
@@ -69,14 +82,8 @@ pub(crate) fn nchan() -> io::Result<Vec<Row>> {
     };
     let nchan = {
         let redis = RedisServer::start("1")?;
-        let start = |more: &str| {
-            let options = format!("--redis {} {more}", redis.url());
-            let options = options.split_whitespace().map(str::to_owned).collect();
-            let options = Options::parse(options).map_err(|error| other(error.to_string()))?;
-            Nchan::start("0", &options)
-        };
-        let follower = start("--follower")?;
-        let publisher = start(&format!("--ramp {RAMP}"))?;
+        let follower = start_nchan(&redis, "--follower")?;
+        let publisher = start_nchan(&redis, &format!("--ramp {RAMP}"))?;
         best(ramp(&[&follower.server, &publisher.server], SUBSCRIBERS)?)?
     };
     let ratio = ours.rate / nchan.rate;
@@ -87,7 +94,30 @@ pub(crate) fn nchan() -> io::Result<Vec<Row>> {
         ours.rate_of_core / nchan.rate_of_core,
     );
     let what = format!("2 × {SUBSCRIBERS} clients, deliveries at saturation, beside nchan");
-    Ok(vec![Row::new(&what, &measured, "≥ 4 ×", ratio >= 4.0)])
+    let fast = Row::new(&what, &measured, "≥ 4 ×", ratio >= 4.0);
+    Ok(vec![slow, fast])
+}
+
+/// Measures two nodes, or two nginx with nchan, at a rate at which each event is written alone.
+fn each(rate: u32, is_nchan: bool) -> io::Result<Delivered> {
+    let redis = RedisServer::start("1")?;
+    if !is_nchan {
+        let command = format!("fanout --redis {}", redis.url());
+        let follower = format!("{command} --follower");
+        return delivered([&follower, &format!("{command} --rate {rate}")]);
+    }
+    let follower = start_nchan(&redis, "--follower")?;
+    let publisher = start_nchan(&redis, &format!("--rate {rate}"))?;
+    let mut load = Load::new(follower.server.address())?;
+    load.busy_poll();
+    Delivered::of(&[&follower.server, &publisher.server], load, SUBSCRIBERS)
+}
+
+fn start_nchan(redis: &RedisServer, options: &str) -> io::Result<Nchan> {
+    let options = format!("--redis {} {options}", redis.url());
+    let options = options.split_whitespace().map(str::to_owned).collect();
+    let options = Options::parse(options).map_err(|error| other(error.to_string()))?;
+    Nchan::start("0", &options)
 }
 
 /// From 10 events a second, half as many more every second.

@@ -13,7 +13,7 @@ use sse_net_benches::runtime;
 
 use crate::other;
 
-/// Compares a hub with `redis-benchmark`, which calls the same script.
+/// Compares a hub with `redis-benchmark`, which calls the same function.
 pub(crate) fn stored() -> io::Result<Vec<Row>> {
     pin("1")?;
     let (mut ours, mut bare) = (0.0, 0.0);
@@ -65,14 +65,14 @@ const AT_ONCE: usize = 16;
 
 const EVENTS: usize = 10_000;
 
-/// Calls the script with the arguments of the hub.
+/// Calls the function with the arguments of the hub.
 fn benchmark(redis: &RedisServer) -> io::Result<f64> {
-    let script: String = call(&mut redis.connect()?, &["SCRIPT", "LOAD", SCRIPT])?;
+    call::<()>(&mut redis.connect()?, &["FUNCTION", "LOAD", LIBRARY])?;
     let frame = format!("data: {}\n\n", "x".repeat(100));
     let output = Command::new("redis-benchmark")
         .args(["-p", &redis.server.address().port().to_string()])
         .args(["-n", &COUNT.to_string(), "-c", "1", "--csv"])
-        .args(["-P", &AT_ONCE.to_string(), "EVALSHA", &script, "5"])
+        .args(["-P", &AT_ONCE.to_string(), "FCALL", "sse_publish", "5"])
         .args(["sse:{hub}:meta", "sse:{hub}:epochs", "sse:{hub}:tips"])
         .args(["sse:{hub}:changed", "sse:{hub}:topic:news", "7"])
         .args(["sse:{hub}:events:news", "news", &EVENTS.to_string()])
@@ -86,4 +86,4 @@ fn benchmark(redis: &RedisServer) -> io::Result<f64> {
     rate.ok_or_else(|| other(format!("redis-benchmark printed {output:?}")))
 }
 
-const SCRIPT: &str = include_str!("../../../../src/engine/publish.lua");
+const LIBRARY: &str = include_str!("../../../../src/engine/publish.lua");

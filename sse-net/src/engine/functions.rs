@@ -1,4 +1,4 @@
-//! The script that publishes and ticks, and the one for runs.
+//! The functions in Lua that publish, tick, and ask about runs.
 
 use std::sync::LazyLock;
 
@@ -9,22 +9,31 @@ use super::queue::Job;
 use super::shared::millis;
 use crate::topic::{Kind, random_epoch};
 
-/// The script, by whose hash it is called once the server has it.
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(CODE));
+/// The functions as this node loads them.
+static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
 
-const CODE: &str = include_str!("publish.lua");
+/// Libraries, and the names of their functions. The names have a hash of the text, so that nodes
+/// of several versions call their own functions.
+struct Functions {
+    libraries: [String; 2],
+    publish: String,
+    tick: String,
+    run: String,
+}
 
-static RUN: LazyLock<Script> = LazyLock::new(|| Script::new(RUN_CODE));
-
-const RUN_CODE: &str = include_str!("run.lua");
-
-/// How the script is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
-    /// By its hash.
-    Hash,
-    /// With its text, because the server does not have it.
-    Text,
+impl Functions {
+    fn new() -> Self {
+        const TEXTS: [&str; 2] = [include_str!("publish.lua"), include_str!("run.lua")];
+        let hash = Script::new(&TEXTS.concat()).get_hash().to_owned();
+        let prefix = format!("sse_{}_", &hash[..12]);
+        let name = |name: &str| format!("{prefix}{name}");
+        Self {
+            libraries: TEXTS.map(|text| text.replace("sse_", &prefix)),
+            publish: name("publish"),
+            tick: name("tick"),
+            run: name("run"),
+        }
+    }
 }
 
 /// Settings that every publish passes.
@@ -33,10 +42,16 @@ pub(super) struct Ages {
     pub(super) forget_millis: u64,
 }
 
+/// Returns the commands that load the libraries.
+pub(super) fn load() -> impl Iterator<Item = Cmd> {
+    let libraries = FUNCTIONS.libraries.iter();
+    libraries.map(|library| cmd("FUNCTION").arg("LOAD").arg(library).to_owned())
+}
+
 /// Returns the command that publishes a batch.
-pub(super) fn publish(call: Call, keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
+pub(super) fn publish(keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
     let once = job.key.as_deref().map(|key| keys.once(key));
-    let mut cmd = begin(call, keys, 5 + usize::from(once.is_some()));
+    let mut cmd = begin(&FUNCTIONS.publish, keys, 5 + usize::from(once.is_some()));
     cmd.arg(keys.stream(&job.topic)).arg(once);
     cmd.arg(random_epoch())
         .arg(keys.channel(&job.topic))
@@ -83,19 +98,17 @@ fn kind(job: &Job) -> String {
 }
 
 /// Returns the command that asks something of a run, or of all runs.
-pub(super) fn run(call: Call, keys: &Keys, topic: &str, args: &[&str]) -> Cmd {
-    let mut cmd = match call {
-        Call::Hash => cmd("EVALSHA").arg(RUN.get_hash()).to_owned(),
-        Call::Text => cmd("EVAL").arg(RUN_CODE).to_owned(),
-    };
-    cmd.arg(2).arg(keys.run(topic)).arg(&keys.runs).arg(args);
+pub(super) fn run(keys: &Keys, topic: &str, args: &[&str]) -> Cmd {
+    let mut cmd = cmd("FCALL");
+    cmd.arg(&FUNCTIONS.run).arg(2);
+    cmd.arg(keys.run(topic)).arg(&keys.runs).arg(args);
     cmd
 }
 
 /// Returns the command of a tick, which `nonce` identifies. With `takes_id`, the hub's last ID is
 /// one that no event has.
-pub(super) fn tick(call: Call, keys: &Keys, nonce: u64, first: &str, takes_id: bool) -> Cmd {
-    let mut cmd = begin(call, keys, 4);
+pub(super) fn tick(keys: &Keys, nonce: u64, first: &str, takes_id: bool) -> Cmd {
+    let mut cmd = begin(&FUNCTIONS.tick, keys, 4);
     cmd.arg(random_epoch())
         .arg(&keys.node)
         .arg(nonce)
@@ -104,12 +117,10 @@ pub(super) fn tick(call: Call, keys: &Keys, nonce: u64, first: &str, takes_id: b
     cmd
 }
 
-fn begin(call: Call, keys: &Keys, count: usize) -> Cmd {
-    let mut cmd = match call {
-        Call::Hash => cmd("EVALSHA").arg(SCRIPT.get_hash()).to_owned(),
-        Call::Text => cmd("EVAL").arg(CODE).to_owned(),
-    };
-    cmd.arg(count)
+fn begin(function: &str, keys: &Keys, count: usize) -> Cmd {
+    let mut cmd = cmd("FCALL");
+    cmd.arg(function)
+        .arg(count)
         .arg(&keys.meta)
         .arg(&keys.epochs)
         .arg(&keys.tips)

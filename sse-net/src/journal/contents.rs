@@ -1,0 +1,299 @@
+//! What a journal has, read from its segments in the order of the IDs.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+use std::ops::Range;
+use std::time::Duration;
+
+use sse_core::{
+    Epoch, Epochs, Finish, LogId, Now, Record, Retention, Segment, SegmentEntry as Entry,
+};
+
+use super::segments::{SegmentFile, path};
+use super::{Journal, JournalError, JournalNotice};
+use crate::topic::{RestoredTopic, random_epoch};
+
+/// What a journal has.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// Those of earlier runs, by their numbers. Events after the end of their epoch had been lost
+    /// at an earlier start, because events before them were missing.
+    epochs: BTreeMap<u16, Epoch>,
+    /// The ID of the last entry that was taken.
+    pub(super) last: LogId,
+    /// Up to where the journal is known to be on disk.
+    pub(super) synced: LogId,
+    /// Events up to this ID count as evicted in all topics. `None` until something was taken.
+    begin: Option<LogId>,
+    /// Those up to this one in topics that have no events.
+    pub(super) floor: LogId,
+    /// A topic that stands alone has the empty name.
+    pub(super) topics: BTreeMap<String, RestoredTopic>,
+    pub(super) is_of_hub: bool,
+    /// Events after this ID do not count.
+    until: Option<LogId>,
+    /// Whether there is a hole after `last` that was not synced.
+    pub(super) is_cut: bool,
+    notices: Vec<JournalNotice>,
+}
+
+/// The pieces that are still to be read, each with the number of its segment and its offset.
+///
+/// A piece has all entries after its ID, the first part of its key. Of pieces with the same ID, the
+/// one in the newest segment is read first: a compaction has replaced the others. If only the
+/// event with that ID is missing before, the value is its topic.
+type Pieces = BTreeMap<(LogId, Reverse<u64>, usize), Option<String>>;
+
+impl Contents {
+    pub(super) fn new(epochs: BTreeMap<u16, Epoch>, synced: LogId, until: Option<LogId>) -> Self {
+        Self {
+            epochs,
+            synced,
+            until,
+            ..Self::default()
+        }
+    }
+
+    /// Reads segments.
+    pub(super) fn read(
+        &mut self,
+        journal: &Journal,
+        files: &[SegmentFile],
+    ) -> Result<(), JournalError> {
+        let first = |file: &SegmentFile| (self.limit(file.from), Reverse(file.number), 0);
+        let mut pieces: Pieces = files.iter().map(|file| (first(file), None)).collect();
+        // Those of damaged segments stay, so that each is read once.
+        let (mut buffers, mut buffer) = (HashMap::new(), Vec::new());
+        let mut damages = Vec::new();
+        while let Some(((from, number, at), missing)) = pieces.pop_first() {
+            let path = path(&journal.dir, number.0);
+            let mut bytes = buffers.remove(&number).unwrap_or_default();
+            if at == 0 {
+                bytes = mem::take(&mut buffer);
+                journal.disk.read(&path, u64::MAX, &mut bytes)?;
+            }
+            self.continue_after(from, missing);
+            let next = self.read_piece(&bytes, at, &mut damages);
+            let is_newest = files.last().is_some_and(|file| file.number == number.0);
+            self.notices.extend(damages.drain(..).filter_map(|place| {
+                // An incomplete event at the end is as after a crash, and has been reported before
+                // if the segment is not the newest.
+                match place.end == bytes.len() {
+                    true => is_newest.then(|| JournalNotice::Torn(path.clone(), place)),
+                    false => Some(JournalNotice::Damaged(path.clone(), place)),
+                }
+            }));
+            match next {
+                Some((from, at, missing)) => {
+                    pieces.insert((from, number, at), missing);
+                    buffers.insert(number, bytes);
+                }
+                None => buffer = bytes,
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a piece that has all entries after an ID.
+    fn continue_after(&mut self, from: LogId, missing: Option<String>) {
+        if self.is_cut || from == LogId::MAX {
+            return;
+        }
+        match self.begin {
+            None => self.begin = Some(from),
+            Some(_) if from <= self.last => {}
+            Some(_) if self.last >= self.synced => return self.is_cut = true,
+            Some(_) => match missing {
+                Some(topic) => {
+                    self.topic(Some(&topic), |topic| {
+                        topic.evicted = topic.evicted.max(from)
+                    });
+                }
+                None => {
+                    self.begin = Some(from);
+                    self.notices
+                        .push(JournalNotice::Lost(self.last, Some(from)));
+                }
+            },
+        }
+        self.last = self.last.max(from);
+    }
+
+    /// Takes the entries of a piece. Returns the beginning of the next piece of the segment, if
+    /// entries may be missing before.
+    fn read_piece(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        damages: &mut Vec<Range<usize>>,
+    ) -> Option<(LogId, usize, Option<String>)> {
+        let taken = self.last;
+        let mut is_broken = at == 0;
+        for (place, entry) in Segment::new(&bytes[at..]) {
+            let place = at + place.start..at + place.end;
+            let Some((after, id)) = span(&entry) else {
+                if entry == Entry::Damage {
+                    damages.push(place);
+                    is_broken = true;
+                } else {
+                    self.take(entry);
+                }
+                continue;
+            };
+            if self.is_cut || !self.has(id) {
+                continue;
+            }
+            if is_broken && after > self.last {
+                return Some((after, place.start, None));
+            }
+            is_broken = false;
+            if let Entry::Unread { topic, key, .. } = entry {
+                let end = place.end;
+                damages.push(place);
+                if id > self.last {
+                    self.last = after;
+                    let keyed = key.map_or(LogId::default(), |_| id);
+                    self.topic(topic.as_deref(), |topic| {
+                        topic.keyed = topic.keyed.max(keyed)
+                    });
+                    return Some((id, end, Some(topic.unwrap_or_default().into_owned())));
+                }
+            } else if id > taken {
+                self.last = self.last.max(id);
+                self.take(entry);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, entry: Entry<'_>) {
+        match entry {
+            Entry::Event(Record {
+                id,
+                topic,
+                event,
+                key,
+            }) => {
+                self.is_of_hub |= topic.is_some();
+                self.topic(topic.as_deref(), |topic| {
+                    topic.events.push(id, event);
+                    if let Some(key) = key {
+                        topic.keyed = topic.keyed.max(id);
+                        topic.keys.insert(id, key.into_owned());
+                    }
+                });
+            }
+            Entry::Synced(id) => self.synced = self.synced.max(id),
+            Entry::Evicted(id, None) => self.floor = self.floor.max(self.limit(id)),
+            Entry::Evicted(id, Some(name)) => {
+                let limit = self.limit(id);
+                let removed = Some(id).filter(|id| *id == limit).unwrap_or_default();
+                self.topic(Some(&*name), |topic| {
+                    topic.evicted = topic.evicted.max(limit);
+                    topic.removed = topic.removed.max(removed);
+                });
+            }
+            // Also if it is after what counts: clients that have seen a lost event, which
+            // superseded another, begin anew.
+            Entry::Dropped(id, name) => self.topic(Some(&*name), |topic| {
+                topic.keyed = topic.keyed.max(id);
+                topic.evicted = topic.evicted.max(id);
+            }),
+            Entry::Removed(id, name) => {
+                let (last, topic) = (id, name.into_owned());
+                self.topic(Some(&topic.clone()), |restored| {
+                    restored.evicted = restored.evicted.max(id);
+                    restored.removed = restored.removed.max(id);
+                    restored.finish_at(Finish { last, id, topic });
+                });
+            }
+            Entry::Finished(end) => {
+                self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
+            }
+            _ => {}
+        }
+    }
+
+    /// Changes a topic, which is created if it does not exist.
+    fn topic(&mut self, name: Option<&str>, change: impl FnOnce(&mut RestoredTopic)) {
+        let name = name.unwrap_or_default();
+        match self.topics.get_mut(name) {
+            Some(topic) => change(topic),
+            None => change(self.topics.entry(name.to_owned()).or_default()),
+        }
+    }
+
+    /// Whether an ID counts.
+    fn has(&self, id: LogId) -> bool {
+        self.limit(id) == id
+    }
+
+    /// Returns the ID, or the last one before that counts.
+    fn limit(&self, id: LogId) -> LogId {
+        let epoch = self.epochs.get(&id.epoch());
+        let end = epoch.map_or(LogId::MAX, |epoch| epoch.last);
+        id.min(end).min(self.until.unwrap_or(LogId::MAX))
+    }
+
+    /// Whether a topic that stands alone retains no more than has been read.
+    pub(super) fn is_enough(&self, (retention, now): (Retention, Duration)) -> bool {
+        self.topics
+            .get("")
+            .is_some_and(|RestoredTopic { events, .. }| {
+                let oldest = events
+                    .first()
+                    .map_or(now, |id| Duration::from_millis(id.millis()));
+                retention.is_exceeded(events.len(), events.bytes(), now.saturating_sub(oldest))
+            })
+    }
+
+    /// Reports what was found, and notes what counts as evicted.
+    pub(super) fn finish(&mut self, journal: &Journal) {
+        let lost = self.until.map(|until| JournalNotice::Lost(until, None));
+        for notice in self.notices.drain(..).chain(lost) {
+            let _ = journal.notify(&notice);
+        }
+        let begin = self.begin.unwrap_or_default();
+        self.floor = self.floor.max(begin);
+        for topic in self.topics.values_mut() {
+            topic.evicted = topic.evicted.max(begin);
+        }
+        self.synced = self.synced.min(self.last);
+    }
+
+    /// Returns the epochs of earlier runs, each with the last ID that is left, and a new one,
+    /// whose IDs are later than those of all evicted events.
+    pub(super) fn epochs(&self, now: Now) -> Epochs {
+        let evicted = self.topics.values().map(|topic| topic.evicted).max();
+        let later = evicted.filter(|evicted| *evicted > self.last); // The rest is lost.
+        let later = later.map(|evicted| evicted.millis().saturating_add(1));
+        let now = now.unix.max(Duration::from_millis(later.unwrap_or(0)));
+        let past = self.epochs.values().map(|&Epoch { first, last }| Epoch {
+            first,
+            last: last.min(self.last).max(first),
+        });
+        Epochs::restore(past, random_epoch(), now)
+    }
+}
+
+/// Returns the ID after which an entry is the next one, and its own.
+pub(super) fn span(entry: &Entry<'_>) -> Option<(LogId, LogId)> {
+    match entry {
+        Entry::From(id) => Some((*id, *id)),
+        Entry::Event(Record { id, .. })
+        | Entry::Unread { id, .. }
+        | Entry::Finished(Finish { id, .. })
+        | Entry::Removed(id, _)
+        | Entry::UpTo(id) => Some((before(*id), *id)),
+        _ => None,
+    }
+}
+
+/// Returns the greatest ID that is smaller.
+pub(super) const fn before(id: LogId) -> LogId {
+    match id.sequence().checked_sub(1) {
+        Some(sequence) => LogId::new(id.millis(), sequence),
+        None => LogId::new(id.millis().saturating_sub(1), u64::MAX),
+    }
+}

@@ -1,0 +1,105 @@
+//! A disk that is slow, or fails for long: what a journal claims and uses meanwhile.
+
+use std::time::Duration;
+
+use sse_core::Retention;
+
+use super::disk::{EIO, Fault, MemoryDisk};
+use super::{INTERVAL, NEVER, Process, ids, journal};
+use crate::config::HubConfig;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn fail(disk: &MemoryDisk, action: &'static str, times: usize) {
+    disk.fail(Fault {
+        action,
+        path: "",
+        after: 0,
+        times,
+        error: EIO,
+    });
+}
+
+/// Publishes events that fill a segment, and lets the writer do what it can without its helper.
+fn fill_segment(process: &mut Process) {
+    for _ in 0..10 {
+        process.publish("a", &"x".repeat(250));
+        process.advance(Duration::from_millis(10));
+        for _ in 0..10 {
+            process.step();
+        }
+    }
+}
+
+#[test]
+fn events_count_as_synced_after_every_sync_before_has_succeeded() {
+    for policy in [NEVER, INTERVAL] {
+        for seed in 0..20 {
+            let disk = MemoryDisk::default();
+            let mut process = Process::start(&journal(&disk, policy));
+            process.settle();
+            for _ in 0..20 {
+                fill_segment(&mut process);
+            }
+            let synced = process.link.status.borrow().synced;
+            let all = ids(&process.hub.topic("a").unwrap(), None);
+            let disk = disk.lose_power(&mut fastrand::Rng::with_seed(seed));
+            let restored = Process::start(&journal(&disk, policy));
+            let found = ids(&restored.hub.topic("a").unwrap(), None);
+            for id in all.iter().filter(|id| **id <= synced) {
+                assert!(found.contains(id), "{policy:?}, seed {seed}: {id} is lost");
+            }
+            for _ in 0..20 {
+                process.settle();
+            }
+            let last = process.publish("a", "last");
+            process.advance(SECOND);
+            process.settle();
+            assert!(process.hub.visible() >= last, "the writer goes on");
+        }
+    }
+}
+
+#[test]
+fn attempts_to_recover_leave_no_files() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, INTERVAL));
+    fail(&disk, "sync", usize::MAX);
+    for _ in 0..10 {
+        process.publish("a", &"x".repeat(500_000));
+        process.settle();
+    }
+    let mut max = 0;
+    for attempt in 0..20 {
+        process.advance(SECOND);
+        process.settle();
+        assert!(attempt == 0 || !process.is_storing());
+        let count = disk.paths().len();
+        max = if attempt < 3 { count.max(max) } else { max };
+        assert!(count <= max, "{count} files after {attempt} attempts");
+    }
+    disk.repair();
+    process.advance(2 * SECOND);
+    process.settle();
+    assert!(process.is_storing());
+}
+
+/// Else a hub whose disk fails for long would be full of topics that nobody uses.
+#[test]
+fn a_topic_whose_events_have_expired_is_dropped_though_the_journal_fails() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::default().age(SECOND).backlog(Duration::ZERO, 0);
+    let config = HubConfig::from(retention).max_topics(3);
+    super::begin(1);
+    let mut process = Process::start_with(config, &journal(&disk, NEVER));
+    fail(&disk, "write", usize::MAX);
+    for number in 0..20 {
+        process.publish(&format!("job {number}"), "x");
+        process.settle();
+        process.advance(SECOND / 2);
+        process.settle();
+        process.advance(3 * SECOND / 2);
+        process.settle();
+        assert!(!process.is_storing());
+    }
+}

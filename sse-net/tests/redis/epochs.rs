@@ -1,0 +1,80 @@
+//! The functions on servers that lose events: none gives an ID twice.
+
+use crate::server::{Redis, wait_for};
+
+fn store(redis: &Redis, data: &str) -> sse_core::LogId {
+    redis.store("news", "events:news", &format!("data: {data}\n\n"))
+}
+
+fn follow(replica: &Redis, primary: &Redis) {
+    replica.call::<()>(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    wait_for(|| replica.info("replication", "master_link_status") == "up");
+}
+
+/// A function keeps what the server has written, so that it need not ask for its replication ID.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_server_that_has_received_all_data_from_another_begins_an_epoch() {
+    for load in ["disabled", "swapdb"] {
+        let a = Redis::start(&["--repl-diskless-load", load]);
+        a.load_functions();
+        let first = store(&a, "one");
+        assert_eq!(store(&a, "two").epoch(), first.epoch());
+        let b = Redis::replica_of(&a);
+        let error = b
+            .try_store("news", "events:news", "data: three\n\n")
+            .unwrap_err();
+        assert_eq!(error.code(), Some("READONLY"));
+        b.call::<()>(&["REPLICAOF", "NO", "ONE"]);
+        // It is lost, and nothing is published to the other server meanwhile.
+        let lost = store(&a, "three");
+        follow(&a, &b);
+        a.call::<()>(&["REPLICAOF", "NO", "ONE"]);
+        let next = store(&a, "four");
+        assert_ne!(next.epoch(), lost.epoch(), "{load}: {next} after {lost}");
+        assert!(next > first);
+        // The other one begins an epoch, too: it does not know what the first has lost.
+        let other = store(&b, "five");
+        assert_ne!(other.epoch(), lost.epoch());
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_server_that_was_restarted_begins_an_epoch() {
+    let mut redis = Redis::durable();
+    redis.load_functions();
+    let before = store(&redis, "one");
+    redis.kill();
+    redis.restart();
+    let after = store(&redis, "two");
+    assert_ne!(after.epoch(), before.epoch());
+    assert!(after > before);
+    // A library that is loaded again asks once more, and goes on.
+    redis.load_functions();
+    assert_eq!(store(&redis, "three").epoch(), after.epoch());
+    redis.call::<()>(&["FLUSHALL"]);
+    assert_ne!(store(&redis, "four").epoch(), after.epoch());
+}
+
+/// Nothing is lost when a server becomes a replica and returns with all of the other one's data.
+#[test]
+#[ignore = "needs redis-server"]
+fn ids_rise_over_failovers_that_lose_nothing() {
+    let [a, b] = [Redis::start(&[]), Redis::start(&[])];
+    a.load_functions();
+    follow(&b, &a);
+    let mut last = store(&a, "first");
+    let (mut primary, mut replica) = (&a, &b);
+    for _ in 0..6 {
+        primary.call::<()>(&["FAILOVER"]);
+        wait_for(|| replica.info("replication", "role") == "master");
+        wait_for(|| primary.info("replication", "master_link_status") == "up");
+        (primary, replica) = (replica, primary);
+        if fastrand::bool() {
+            let id = store(primary, "next");
+            assert!(id > last, "{id} after {last}");
+            last = id;
+        }
+    }
+}
