@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sse_core::MessageEvent;
-use sse_net::{Connect, EventSource, Item};
+use sse_net::{BlockingConnection, ClientError, Connect, EventSource, Item};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
@@ -126,5 +126,47 @@ fn a_unix_socket_is_a_server_too() {
     let source = EventSource::get(format!("unix:{}:/", path.display())).unwrap();
     let mut client = source.connect_blocking();
     assert_eq!(client.next().unwrap().unwrap().data(), "a");
+    serving.join().unwrap();
+}
+
+/// A connection whose buffer never reaches the server, as far as it knows.
+struct Unflushable(TcpStream);
+
+impl Read for Unflushable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Unflushable {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::ConnectionAborted.into())
+    }
+}
+
+impl BlockingConnection for Unflushable {
+    fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(timeout)
+    }
+}
+
+#[test]
+fn a_call_is_sent_once_even_if_the_flush_fails() {
+    let (url, serving) = serve(&[""]);
+    let source = EventSource::post(url).unwrap();
+    let source = source
+        .reconnection_time(Duration::ZERO)
+        .min_delay(Duration::from_millis(1));
+    let mut client =
+        source.connect_blocking_with(|url: &sse_net::Url, _: Duration| -> io::Result<_> {
+            let socket = TcpStream::connect((url.host(), url.port()))?;
+            Ok(Unflushable(socket))
+        });
+    let error = client.next().unwrap_err();
+    assert!(matches!(error, ClientError::Lost(_)), "{error}");
     serving.join().unwrap();
 }

@@ -138,3 +138,26 @@ async fn a_body_is_a_stream_of_events() {
     assert_eq!(got, "a # b #7 c #7 ");
     assert_eq!(events.decoder().last_event_id(), "7");
 }
+
+/// Others have their turn.
+#[tokio::test]
+async fn endless_comments_block_nobody() {
+    let comments = || {
+        let frames = std::iter::repeat_with(|| http_body::Frame::data(Bytes::from(":\n")));
+        StreamBody::new(tokio_stream::iter(frames.map(Ok::<_, Infallible>)))
+    };
+    let mut events = BodyEvents::new(comments());
+    let source = EventSource::get("http://a/").unwrap();
+    let mut client = source.connect_over(move |_| async move {
+        let response = http::Response::builder().header("content-type", "text/event-stream");
+        response.body(comments())
+    });
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            _ = events.next() => unreachable!("there is no event"),
+            _ = client.next() => unreachable!("there is no event"),
+            () = std::future::ready(()) => {}
+        }
+    }
+}

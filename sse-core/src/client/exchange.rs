@@ -67,12 +67,11 @@ impl Machine {
         head.retry_delay().or_else(|| head.retry_after(here?))
     }
 
-    pub(super) fn read_refusal(&mut self, now: Duration, mut bytes: &[u8]) {
-        let (State::Refused { response, deadline }, Some(body)) = (&mut self.state, &mut self.body)
+    pub(super) fn read_refusal(&mut self, mut bytes: &[u8]) {
+        let (State::Refused { response, .. }, Some(body)) = (&mut self.state, &mut self.body)
         else {
             return;
         };
-        *deadline = now.saturating_add(self.source.settings.head_timeout);
         let limit = self.source.settings.max_error_body;
         loop {
             match body.read(&mut bytes) {

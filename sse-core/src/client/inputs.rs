@@ -65,7 +65,7 @@ impl Machine {
                 }
                 self.receive_body(bytes);
             }
-            State::Refused { .. } => self.read_refusal(now, bytes),
+            State::Refused { .. } => self.read_refusal(bytes),
             _ => {}
         }
     }
@@ -156,7 +156,7 @@ impl Machine {
         let settings = &self.source.settings;
         self.body = None;
         self.state = State::Exchanging {
-            head: ResponseHeadReader::new().max_size(settings.max_head),
+            head: Box::new(ResponseHeadReader::new().max_size(settings.max_head)),
             deadline: now.saturating_add(settings.head_timeout),
         };
     }

@@ -91,7 +91,7 @@ pub(super) enum State {
         deadline: Duration,
     },
     Exchanging {
-        head: ResponseHeadReader,
+        head: Box<ResponseHeadReader>,
         deadline: Duration,
     },
     Open {

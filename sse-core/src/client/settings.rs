@@ -110,8 +110,8 @@ impl EventSource {
 
     /// Sets the time for the response head, after the last byte of the request. Default: 30 s.
     ///
-    /// It also applies to the request while the server accepts no byte of it, and to the body of
-    /// an error response.
+    /// It also applies to the request while the server accepts no byte of it, and to the whole body
+    /// of an error response.
     #[must_use]
     pub const fn head_timeout(mut self, time: Duration) -> Self {
         self.settings.head_timeout = time;

@@ -57,6 +57,11 @@ fn each_deadline_passes_by_itself() {
             &[Bytes(rest), wait(5)],
             "error: the server responded with 404: slow",
         ),
+        (
+            feed().head_timeout(secs(5)),
+            &[Bytes(rest), wait(4), Bytes("er"), wait(1)],
+            "error: the server responded with 404: slower",
+        ),
     ] {
         let got = crate::harness::run(source, inputs);
         assert_eq!(got.last().unwrap(), expected);

@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    /// Logs the items and the result.
+    /// Logs the items. Then the machine waits, with as little memory as possible.
     pub(crate) fn take(&mut self) {
         while let Some(item) = self.machine.next_item() {
             self.log.push(match item {
@@ -109,6 +109,7 @@ impl World {
                 other => format!("{other:?}"),
             });
         }
+        self.machine.shrink();
     }
 
     fn settle(&mut self) {

@@ -35,6 +35,8 @@ pub struct BlockingClient {
     connection: Option<Box<dyn BlockingConnection>>,
     /// The timeout of the connection, which costs system calls to set.
     timeout: Option<Duration>,
+    /// Whether the end of the request may lie in a buffer of the connection.
+    is_unflushed: bool,
     /// Why the request could not be sent whole. The server may have responded already.
     write_error: Option<io::Error>,
     buffer: Vec<u8>,
@@ -74,6 +76,7 @@ impl BlockingClient {
             hook: None,
             connection: None,
             timeout: None,
+            is_unflushed: false,
             write_error: None,
             buffer: vec![0; READ],
             began: Instant::now(),
@@ -167,13 +170,13 @@ impl BlockingClient {
             Ok(connection) => {
                 self.machine.connected(now);
                 self.connection = Some(connection);
-                self.timeout = None;
+                (self.timeout, self.is_unflushed) = (None, true);
             }
             Err(error) => self.machine.fail(now, error),
         }
     }
 
-    /// Writes or reads once.
+    /// Writes, flushes or reads once.
     fn exchange(&mut self, timeout: Duration) {
         let Some(connection) = &mut self.connection else {
             let lost = io::ErrorKind::NotConnected;
@@ -187,23 +190,21 @@ impl BlockingClient {
             timeout => connection.set_timeout(Some(timeout)),
         };
         let unsent = self.machine.unsent();
-        let done = set.and_then(|()| {
-            if unsent.is_empty() || self.write_error.is_some() {
-                connection.read(&mut self.buffer).map(Done::Read)
-            } else {
-                let written = connection.write(unsent).map(Done::Written);
-                connection.flush().and(written)
-            }
+        let is_sending = self.is_unflushed && self.write_error.is_none();
+        let done = set.and_then(|()| match unsent {
+            _ if !is_sending => connection.read(&mut self.buffer).map(Done::Read),
+            [] => connection.flush().map(|()| Done::Flushed),
+            unsent => connection.write(unsent).map(Done::Written),
         });
         let now = self.began.elapsed();
         match (done, self.write_error.take()) {
             (Ok(Done::Written(0)), _) => self.write_error = Some(io::ErrorKind::WriteZero.into()),
+            // Also if the flush fails: the server may act on what has left.
             (Ok(Done::Written(len)), _) => self.machine.sent(now, len),
+            (Ok(Done::Flushed), _) => self.is_unflushed = false,
             (Ok(Done::Read(len @ 1..)), _) => self.machine.receive(now, &self.buffer[..len]),
             (Err(error), kept) if is_early(&error) => self.write_error = kept,
-            (Err(error), None) if !self.machine.unsent().is_empty() => {
-                self.write_error = Some(error);
-            }
+            (Err(error), None) if is_sending => self.write_error = Some(error),
             (_, Some(error)) | (Err(error), None) => self.machine.fail(now, error),
             (Ok(Done::Read(_)), None) => self.machine.end(now),
         }
@@ -212,6 +213,7 @@ impl BlockingClient {
 
 enum Done {
     Written(usize),
+    Flushed,
     Read(usize),
 }
 
@@ -262,9 +264,15 @@ impl BlockingConnector for Direct {
             #[cfg(not(unix))]
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
             None => {
+                let began = Instant::now();
                 let mut refused = io::ErrorKind::NotFound.into();
                 for address in (url.host(), url.port()).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, timeout.min(FOREVER)) {
+                    // All of a host's addresses share the timeout.
+                    let rest = timeout.min(FOREVER).saturating_sub(began.elapsed());
+                    if rest.is_zero() {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    match TcpStream::connect_timeout(&address, rest) {
                         Ok(socket) => {
                             socket.set_nodelay(true)?;
                             return Ok(Box::new(socket));

@@ -75,7 +75,10 @@ impl<B: HttpBody<Error: Into<BoxError>> + Send> BodyEvents<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<MessageEvent<'static>, ClientError>>> {
-        while !self.has_ended {
+        for _ in 0..BUDGET {
+            if self.has_ended {
+                return Poll::Ready(None);
+            }
             // The decoder keeps what of a part has not been decoded.
             let mut chunk = self.decoder.chunk(b"");
             loop {
@@ -103,7 +106,9 @@ impl<B: HttpBody<Error: Into<BoxError>> + Send> BodyEvents<B> {
                 }
             }
         }
-        Poll::Ready(None)
+        // Others have their turn, however fast the body is.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -122,3 +127,6 @@ impl<B> fmt::Debug for BodyEvents<B> {
             .finish_non_exhaustive()
     }
 }
+
+/// The parts of a body that are read in one poll.
+const BUDGET: usize = 32;

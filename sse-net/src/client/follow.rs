@@ -114,10 +114,8 @@ impl Client {
     /// Why the source cannot be followed any longer. It is returned once; then the source has
     /// ended.
     pub async fn next(&mut self) -> Result<Option<MessageEvent<'_>>, ClientError> {
-        while !self.machine.skip_to_event() {
-            if !poll_fn(|cx| self.poll_items(cx)).await? {
-                return Ok(None);
-            }
+        if !self.machine.skip_to_event() {
+            poll_fn(|cx| self.poll_event(cx)).await?;
         }
         Ok(self.machine.next_event())
     }
@@ -145,6 +143,21 @@ impl Client {
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.machine.last_event_id()
+    }
+
+    /// Waits until there is an event. Resolves to `false` when nothing will follow.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ClientError>> {
+        for _ in 0..BUDGET {
+            if self.machine.skip_to_event() {
+                return Poll::Ready(Ok(true));
+            }
+            if !ready!(self.poll_items(cx))? {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        // Others have their turn, even if the server sends nothing but comments.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits until there are items. Resolves to `false` when nothing will follow.
@@ -319,12 +332,8 @@ impl futures_core::Stream for Client {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let client = self.get_mut();
-        while !client.machine.skip_to_event() {
-            match ready!(client.poll_items(cx)) {
-                Ok(true) => {}
-                Ok(false) => return Poll::Ready(None),
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            }
+        if let Err(error) = ready!(client.poll_event(cx)) {
+            return Poll::Ready(Some(Err(error)));
         }
         let event = client.machine.next_event();
         Poll::Ready(event.map(|event| Ok(event.into_owned())))

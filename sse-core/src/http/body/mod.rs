@@ -43,7 +43,8 @@ pub struct BodyReader {
     line: usize,
     /// The bytes of all chunk extensions.
     extensions: u64,
-    trailers: Trailers,
+    /// Those of a chunked body, from their first byte on.
+    trailers: Option<Box<Trailers>>,
 }
 
 /// Where in the framing the next byte lies.
@@ -105,7 +106,7 @@ impl BodyReader {
             received: 0,
             line: 0,
             extensions: 0,
-            trailers: Trailers::new(),
+            trailers: None,
         })
     }
 
@@ -173,8 +174,9 @@ impl BodyReader {
     ///
     /// They must not be used for framing, routing or authorisation (RFC 9110, 6.5.1).
     pub fn trailers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let fields = self.trailers.fields.iter();
-        fields.map(|(name, value)| (&**name, &**value))
+        let trailers = self.trailers.as_deref();
+        let fields = trailers.map_or(&[][..], |trailers| &trailers.fields);
+        fields.iter().map(|(name, value)| (&**name, &**value))
     }
 
     fn advance<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<&'i [u8]>, BodyError> {
@@ -200,7 +202,8 @@ impl BodyReader {
                     return Ok(part);
                 }
                 State::Trailers => {
-                    if self.trailers.read(input, &self.limits)? {
+                    let trailers = self.trailers.get_or_insert_with(Box::default);
+                    if trailers.read(input, &self.limits)? {
                         self.state = State::Complete;
                     }
                     return Ok(None);

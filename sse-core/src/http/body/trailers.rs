@@ -6,7 +6,7 @@ use super::error::BodyError;
 use super::limits::BodyLimits;
 
 /// Reads trailers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Trailers {
     /// The current line.
     line: Vec<u8>,
@@ -16,14 +16,6 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    pub(super) const fn new() -> Self {
-        Self {
-            line: Vec::new(),
-            size: 0,
-            fields: Vec::new(),
-        }
-    }
-
     /// Reads from the front of `input` and returns whether the trailers have ended.
     pub(super) fn read(
         &mut self,
