@@ -110,7 +110,11 @@ fn medians(mut runs: [&mut dyn FnMut(); 2]) -> (f64, [Duration; 2]) {
             began.elapsed()
         })
     }));
-    let mut ratios = Vec::from_iter(rounds.iter().map(|[one, other]| one.div_duration_f64(*other)));
+    let mut ratios = Vec::from_iter(
+        rounds
+            .iter()
+            .map(|[one, other]| one.div_duration_f64(*other)),
+    );
     ratios.sort_by(f64::total_cmp);
     let median = |index: usize| {
         let mut times = Vec::from_iter(rounds.iter().map(|times| times[index]));
