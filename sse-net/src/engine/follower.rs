@@ -26,6 +26,7 @@ use super::snapshot::add;
 use super::tick::tick;
 use crate::config::HubConfig;
 use crate::topic::{HubCore, Shared};
+use crate::unwind::{Panicked, catch_async};
 
 pub(super) struct Follower {
     pub(super) shared: Arc<EngineShared>,
@@ -115,7 +116,13 @@ impl Follower {
         loop {
             let begun = Instant::now();
             let broken = match dialled {
-                Ok(link) => self.follow(link).await,
+                Ok(link) => {
+                    let followed = catch_async("the follower of an engine", self.follow(link));
+                    let reason = "the follower of the engine has panicked";
+                    followed
+                        .await
+                        .unwrap_or_else(|Panicked| Err(Broken(reason.to_owned())))
+                }
                 Err(broken) => Err(broken),
             };
             if self.shared.set_ready(false) {
