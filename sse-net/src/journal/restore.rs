@@ -22,24 +22,18 @@ use super::{Journal, JournalError, JournalNotice};
 
 /// Opens a journal and reads it.
 ///
-/// Of a topic that stands alone, the newest segments are read first. All are read if those have
-/// less than it retains at the given time.
+/// Of a topic that stands alone, the newest segments are read first, and more of them while those
+/// have less than it retains at the given time.
 pub(super) fn open(
     journal: &Journal,
     retention: Option<(Retention, Duration)>,
 ) -> Result<(Segments, Contents), JournalError> {
     let mut segments = Segments::open(journal)?;
     let (files, epochs) = list(journal)?;
-    let (mut synced, mut until, mut begin) = (LogId::default(), None, 0);
-    if retention.is_some() {
-        let mut bytes = 0;
-        let is_more = |file: &SegmentFile| {
-            bytes += file.len;
-            bytes > journal.segment_bytes
-        };
-        begin = files.iter().rposition(is_more).unwrap_or(0);
-    }
+    let (mut synced, mut until) = (LogId::default(), None);
+    let mut wanted = retention.map_or(u64::MAX, |_| FIRST);
     let mut contents = loop {
+        let begin = newest(&files, wanted);
         let mut contents = Contents {
             epochs: epochs.clone(),
             synced,
@@ -52,7 +46,7 @@ pub(super) fn open(
             // A sync that is noted after the hole vouches for what is before.
             until = Some(contents.last).filter(|last| *last >= synced);
         } else if begin > 0 && !retention.is_some_and(|retention| contents.is_enough(retention)) {
-            begin = 0;
+            wanted = wanted.saturating_mul(8);
         } else {
             break contents;
         }
@@ -60,6 +54,16 @@ pub(super) fn open(
     contents.finish(journal);
     segments.files = files;
     Ok((segments, contents))
+}
+
+/// Returns the index of the first of the newest segments that have so many bytes together.
+fn newest(files: &[SegmentFile], wanted: u64) -> usize {
+    let mut bytes = 0;
+    let are_enough = |file: &SegmentFile| {
+        bytes += file.len;
+        bytes >= wanted
+    };
+    files.iter().rposition(are_enough).unwrap_or(0)
 }
 
 /// Returns the segment files, the oldest first, and the epochs that the newest ones list.
@@ -121,6 +125,9 @@ fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
     }
     Ok(())
 }
+
+/// The bytes of the newest segments, at least, that are read first.
+const FIRST: u64 = 1 << 20;
 
 /// The bytes of a segment in which its first entries are, at least.
 const HEAD: u64 = 128 << 10;
