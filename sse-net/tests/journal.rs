@@ -60,6 +60,13 @@ async fn a_topic_that_retains_little_continues_after_much() {
     }
     let all = ids(&topic);
     drop(topic);
+    // The journal's thread notes the sync of the last event when it ends.
+    let note = format!("synced {}", all[all.len() - 1]);
+    wait_for(|| {
+        let newest = segments(&dir.path).pop().unwrap();
+        fs::read_to_string(newest).unwrap().contains(&note)
+    })
+    .await;
     let written = segments(&dir.path);
     assert!(written.len() > 4);
     for (damaged, retains, notices) in [

@@ -95,7 +95,7 @@ impl Journal {
             dir: dir.into(),
             sync: SyncPolicy::default(),
             while_failing: WhileFailing::Deliver,
-            segment_bytes: 16 << 20,
+            segment_bytes: 8 << 20,
             on_notice: None,
             disk: Arc::new(Files),
         }
@@ -113,9 +113,10 @@ impl Journal {
         self
     }
 
-    /// Sets the size in bytes at which a new segment is begun. Default: 16 MiB.
+    /// Sets the size in bytes at which a new segment is begun. Default: 8 MiB.
     ///
-    /// Smaller segments are compacted more often.
+    /// Smaller segments are compacted more often. A topic that stands alone reads at least one of
+    /// them when it is opened, at some 4 ms per MiB.
     pub const fn segment_bytes(mut self, count: u64) -> Self {
         self.segment_bytes = count;
         self
