@@ -22,8 +22,8 @@ use super::{Journal, JournalError, JournalNotice};
 
 /// Opens a journal and reads it.
 ///
-/// Of a topic that stands alone, the newest segments are read first, and more of them while those
-/// have less than it retains at the given time.
+/// Of a topic that stands alone, the newest segments are read first: more of them if those have
+/// less than it retains at the given time, and then all.
 pub(super) fn open(
     journal: &Journal,
     retention: Option<(Retention, Duration)>,
@@ -46,7 +46,7 @@ pub(super) fn open(
             // A sync that is noted after the hole vouches for what is before.
             until = Some(contents.last).filter(|last| *last >= synced);
         } else if begin > 0 && !retention.is_some_and(|retention| contents.is_enough(retention)) {
-            wanted = wanted.saturating_mul(8);
+            wanted = if wanted < MORE { MORE } else { u64::MAX };
         } else {
             break contents;
         }
@@ -128,6 +128,9 @@ fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
 
 /// The bytes of the newest segments, at least, that are read first.
 const FIRST: u64 = 1 << 20;
+
+/// Those that are read next. What is read in vain is little beside all.
+const MORE: u64 = 64 << 20;
 
 /// The bytes of a segment in which its first entries are, at least.
 const HEAD: u64 = 128 << 10;
