@@ -175,6 +175,7 @@ pub use recording::{Pace, Recorded, Recorder, Replayer, Tee};
 pub mod testing;
 
 // The search for line ends that encoder and decoder share.
+mod decimal;
 mod line_ends;
 
 #[cfg(all(doctest, feature = "http", feature = "json", feature = "recording"))]

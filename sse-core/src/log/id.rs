@@ -6,6 +6,7 @@ use std::time::Duration;
 use memchr::memchr;
 
 use super::now::millis;
+use crate::decimal;
 use crate::event::EventId;
 
 /// The ID that a [`Log`](crate::Log) assigns to an event.
@@ -58,8 +59,8 @@ impl LogId {
     pub(crate) fn parse_bytes(text: &[u8]) -> Option<Self> {
         let hyphen = memchr(b'-', text)?;
         Some(Self {
-            millis: number(&text[..hyphen])?,
-            sequence: number(&text[hyphen + 1..])?,
+            millis: decimal::parse(&text[..hyphen])?,
+            sequence: decimal::parse(&text[hyphen + 1..])?,
         })
     }
 
@@ -171,27 +172,6 @@ impl LogIdText {
         self.text.push_str(number.format(id.sequence));
         &self.text
     }
-}
-
-/// Parses a decimal number without leading zeros.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 1 && digits[0] == b'0' {
-        return None;
-    }
-    // Nineteen digits do not overflow, which is cheaper to know than to check.
-    let (most, others) = digits.split_at(digits.len().min(19));
-    let digit = |digit: &u8| match digit.wrapping_sub(b'0') {
-        digit @ 0..10 => Some(u64::from(digit)),
-        _ => None,
-    };
-    let mut number = 0;
-    for byte in most {
-        number = 10 * number + digit(byte)?;
-    }
-    for byte in others {
-        number = number.checked_mul(10)?.checked_add(digit(byte)?)?;
-    }
-    Some(number)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::decimal;
+
 /// Parses the text of a comment that is a time line.
 pub(super) fn parse_time(text: &str) -> Option<Duration> {
     parse(text.as_bytes().strip_prefix(b"T+")?)
@@ -16,26 +18,12 @@ pub(super) fn parse_time_line(line: &[u8]) -> Option<Duration> {
 #[inline]
 fn parse(time: &[u8]) -> Option<Duration> {
     let (seconds, nanos) = time.split_last_chunk::<9>()?;
-    let seconds = match seconds {
-        b"0." => 0,
-        [first @ b'1'..=b'9', rest @ .., b'.'] => rest
-            .iter()
-            .try_fold(u64::from(first - b'0'), |number, digit| {
-                number.checked_mul(10)?.checked_add(parse_digit(digit)?)
-            })?,
-        _ => return None,
-    };
-    // Nine digits are less than a second.
+    let seconds = decimal::parse(seconds.strip_suffix(b".")?)?;
+    // Nine digits are less than a second. They may begin with zeros.
     let is_number = nanos.iter().all(u8::is_ascii_digit);
-    let nanos = nanos.iter().fold(0, |number: u32, digit| {
-        number.wrapping_mul(10).wrapping_add(u32::from(digit & 0xf))
-    });
+    let nanos = nanos.iter().map(|digit| u32::from(digit & 0xf));
+    let nanos = nanos.fold(0, |number, digit| 10 * number + digit);
     is_number.then(|| Duration::new(seconds, nanos))
-}
-
-#[inline]
-fn parse_digit(digit: &u8) -> Option<u64> {
-    digit.is_ascii_digit().then(|| u64::from(digit - b'0'))
 }
 
 pub(super) fn encode_time(time: Duration, out: &mut Vec<u8>) {
