@@ -97,18 +97,10 @@ impl Driver {
 
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
-        let mut sent = Sent {
-            bytes: pass.slice.bytes(),
-            is_keyed: self.feeds[key as usize].is_keyed(),
-            ..Sent::default()
-        };
+        let (bytes, mut sent) = (pass.slice.bytes(), Sent::default());
         let (mut sends, mut looks) = (0, 0);
         let is_over = 'members: loop {
-            let members = &self.feeds[key as usize].group()?.members;
-            let ahead: [_; AHEAD] = array::from_fn(|index| {
-                let member = *members.get(pass.next + index)?;
-                Some((member, self.part_of(&pass, key, member)))
-            });
+            let ahead = self.parts_ahead(key, &pass);
             let are_last = ahead[AHEAD - 1].is_none();
             for (member, part) in ahead.into_iter().flatten() {
                 if sends >= PART || looks >= LOOKS || sent.taken >= PART_BYTES {
@@ -117,9 +109,9 @@ impl Driver {
                 pass.next += 1;
                 looks += 1;
                 match part {
-                    Part::All => self.send_part(member, &pass.slice, None, &mut sent),
+                    Part::All => self.send_part(member, &pass.slice, &bytes, &mut sent),
                     Part::End(slice) => {
-                        self.send_part(member, &slice, Some(&slice.bytes()), &mut sent);
+                        self.send_part(member, &slice, &slice.bytes(), &mut sent);
                     }
                     Part::Nothing => continue,
                     Part::CatchUp => {
@@ -146,6 +138,16 @@ impl Driver {
         (!is_over).then_some(pass)
     }
 
+    /// Returns the next members of a pass over a group, each with its part.
+    fn parts_ahead(&self, key: u32, pass: &Pass) -> [Option<(u32, Part)>; AHEAD] {
+        let group = self.feeds[key as usize].group();
+        let members = group.map_or(&[][..], |group| &group.members);
+        array::from_fn(|index| {
+            let member = *members.get(pass.next + index)?;
+            Some((member, self.part_of(pass, key, member)))
+        })
+    }
+
     /// Returns the part of a pass over a group for one of its members.
     fn part_of(&self, pass: &Pass, key: u32, member: u32) -> Part {
         let connection = &self.connections[member];
@@ -161,9 +163,8 @@ impl Driver {
         }
     }
 
-    /// Sends a slice to a member: the bytes of the pass, or those of its end.
-    fn send_part(&mut self, member: u32, slice: &Slice, end: Option<&Bytes>, sent: &mut Sent) {
-        let bytes = end.unwrap_or(&sent.bytes);
+    /// Sends the bytes of a slice to a member.
+    fn send_part(&mut self, member: u32, slice: &Slice, bytes: &Bytes, sent: &mut Sent) {
         let connection = self.connections.resting_mut(member);
         let follows = connection.follows();
         let position = match connection.try_write(bytes) {
@@ -178,7 +179,9 @@ impl Driver {
             Ok(written) => {
                 let taken = written.taken(bytes.len());
                 let begun = self.connections[member].keep_unsent(slice, taken, self.now);
-                if sent.is_keyed && matches!(follows, Follows::One(_)) {
+                if let Follows::One(feed) = follows
+                    && self.feeds[feed as usize].is_keyed()
+                {
                     self.catching_up.hold(member, slice);
                 }
                 if matches!(written, Written::Paused(_)) {
@@ -203,9 +206,6 @@ impl Driver {
 /// What has been sent in a part of a pass.
 #[derive(Default)]
 struct Sent {
-    /// The bytes of the slice.
-    bytes: Bytes,
-    is_keyed: bool,
     events: usize,
     event_bytes: usize,
     /// The number of bytes that connections took.
