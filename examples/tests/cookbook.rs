@@ -6,19 +6,18 @@
 )]
 
 mod common;
-#[path = "../../sse-net/tests/common/nginx.rs"]
-mod nginx;
+#[path = "../../sse-net/tests/common/http_proxy.rs"]
+mod http_proxy;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::panic::catch_unwind;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::time::Instant;
+use std::{env, fs};
 
 use common::{Server, TIMEOUT, events, response, response_to_end};
-use nginx::Nginx;
+use http_proxy::HttpProxy;
 use serde_json::{Value, json};
 use sse_core::MessageEvent;
 use sse_net::{BlockingClient, Connect, EventSource};
@@ -376,7 +375,7 @@ fn nginx_passes_on_events_at_once() {
     let block = include_str!("../cookbook/nginx.conf");
     let block = block.replace("127.0.0.1:31337", &upstream.addr.to_string());
     let dir = tempfile::tempdir().unwrap();
-    let nginx = Nginx::start(dir.path(), "", &block);
+    let nginx = HttpProxy::nginx(dir.path(), "", &block);
     let conn = TcpStream::connect(("127.0.0.1", nginx.port)).unwrap();
     assert_events_at_once(conn);
 }
@@ -386,34 +385,21 @@ fn nginx_passes_on_events_at_once() {
 #[ignore = "needs caddy"]
 fn caddy_passes_on_events_at_once() {
     let upstream = start(&["from_broadcast"]);
-    let any = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = any.local_addr().unwrap();
-    drop(any);
-    let site = format!(
-        "http://localhost:{} {{\nbind 127.0.0.1\nencode gzip",
-        addr.port()
-    );
-    let block = include_str!("../cookbook/Caddyfile")
-        .replace("127.0.0.1:31337", &upstream.addr.to_string())
-        .replace("example.org {", &site);
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("Caddyfile");
-    fs::write(&file, format!("{{\nadmin off\n}}\n{block}")).unwrap();
-    let mut caddy = Command::new("caddy");
-    let caddy = caddy.args(["run", "--adapter", "caddyfile", "--config"]);
-    let mut caddy = caddy.arg(file).env("HOME", dir.path()).spawn().unwrap();
-    let began = Instant::now();
-    let conn = loop {
-        match TcpStream::connect(addr) {
-            Ok(conn) => break Some(conn),
-            Err(_) if began.elapsed() < TIMEOUT => thread::sleep(Duration::from_millis(10)),
-            Err(_) => break None,
-        }
-    };
-    let passed = catch_unwind(|| assert_events_at_once(conn.expect("Caddy listens")));
-    caddy.kill().unwrap();
-    caddy.wait().unwrap();
-    passed.unwrap();
+    let caddy = HttpProxy::start(|port| {
+        let site = format!("http://localhost:{port} {{\nbind 127.0.0.1\nencode gzip");
+        let block = include_str!("../cookbook/Caddyfile")
+            .replace("127.0.0.1:31337", &upstream.addr.to_string())
+            .replace("example.org {", &site);
+        let file = dir.path().join("Caddyfile");
+        fs::write(&file, format!("{{\nadmin off\n}}\n{block}")).unwrap();
+        let mut caddy = Command::new("caddy");
+        caddy.args(["run", "--adapter", "caddyfile", "--config"]);
+        caddy.arg(file).env("HOME", dir.path());
+        caddy
+    });
+    let conn = TcpStream::connect(("127.0.0.1", caddy.port)).unwrap();
+    assert_events_at_once(conn);
 }
 
 /// Reads events from a proxy, and asserts that it does not hold them back.

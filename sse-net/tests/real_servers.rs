@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/nginx.rs"]
-mod nginx;
+#[path = "common/http_proxy.rs"]
+mod http_proxy;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ use sse_net::{
 };
 use tokio::time::timeout;
 
-use nginx::Nginx;
+use http_proxy::HttpProxy;
 
 /// Three events per connection, each in two writes, after the one that the client knows. The
 /// fourth connection gets 204.
@@ -144,7 +144,7 @@ async fn nginx_in_front_of_this_library() {
         let _server = Server::new(config).listen(tcp).serve(routes);
         let location =
             format!("location / {{ proxy_pass http://127.0.0.1:{upstream}; {directives} }}");
-        let nginx = Nginx::start(dir.path(), "", &location);
+        let nginx = HttpProxy::nginx(dir.path(), "", &location);
         let port = nginx.port;
 
         let source = EventSource::get(format!("http://127.0.0.1:{port}/")).unwrap();

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::followers::{Record, check, finish};
-use crate::nginx::Nginx;
+use crate::http_proxy::HttpProxy;
 use crate::node::Node;
 use crate::process::Process;
 use crate::server::Redis;
@@ -24,7 +24,7 @@ async fn curl_misses_nothing_when_it_changes_the_node_at_each_reconnect() {
     let dir = TempDir::new().unwrap();
     let [one, two] = nodes.each_ref().map(|node| node.port);
     let upstream = format!("upstream nodes {{ server 127.0.0.1:{one}; server 127.0.0.1:{two}; }}");
-    let nginx = Nginx::start(
+    let nginx = HttpProxy::nginx(
         dir.path(),
         &upstream,
         "location / { proxy_pass http://nodes; proxy_http_version 1.1; proxy_buffering off;

@@ -11,10 +11,10 @@ mod faults;
 mod finished;
 mod followers;
 mod holes;
+#[path = "../common/http_proxy.rs"]
+mod http_proxy;
 mod keyed;
 mod keyed_followers;
-#[path = "../common/nginx.rs"]
-mod nginx;
 mod node;
 mod permissions;
 mod process;
