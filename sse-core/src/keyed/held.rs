@@ -20,8 +20,8 @@ impl KeyedLog {
     /// Drops all events, for a log that is written anew. Removals up to `evicted` count as dropped
     /// for good, and readers with an earlier ID have lagged.
     ///
-    /// The IDs of what follows may be earlier ones. What is appended is not visible until it is
-    /// [held](Self::hold) no longer.
+    /// The events that follow may have smaller IDs than the dropped ones. They become visible when
+    /// they are no longer [held](Self::hold).
     pub fn begin_anew(&mut self, evicted: LogId) -> Evicted {
         self.close_newest();
         let begin = self.newest.start.advance(1);

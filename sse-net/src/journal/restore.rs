@@ -56,7 +56,7 @@ pub(super) fn open(
     Ok((segments, contents))
 }
 
-/// Returns the index of the first of the newest segments that have so many bytes together.
+/// Returns the index of the newest segment that has, together with later ones, `wanted` bytes.
 fn newest(files: &[SegmentFile], wanted: u64) -> usize {
     let mut bytes = 0;
     let are_enough = |file: &SegmentFile| {
@@ -126,10 +126,10 @@ fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
-/// The bytes of the newest segments, at least, that are read first.
+/// The number of bytes that are read first, at least.
 const FIRST: u64 = 1 << 20;
 
-/// Those that are read next. What is read in vain is little beside all.
+/// The number of bytes that are read before all are, at least: few in comparison.
 const MORE: u64 = 64 << 20;
 
 /// The bytes of a segment in which its first entries are, at least.

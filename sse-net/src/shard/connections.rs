@@ -12,8 +12,8 @@ use super::work::{compact, make_room};
 /// A tick asks several times a second what is due for each connection. To load the state of very
 /// many idle connections for that would cost more than all else that the shard does for them. So
 /// the table itself has the time until which a connection rests, and the tick skips those that
-/// do. Whoever changes a connection ends its rest; only [`resting_mut`](Self::resting_mut) does
-/// not.
+/// do. Every access that may change a connection ends its rest, except
+/// [`resting_mut`](Self::resting_mut).
 pub(super) struct Connections(Slab<Slot>);
 
 struct Slot {
@@ -113,9 +113,11 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn the_time_of_rest_takes_no_memory() {
-        let mut slots = Slab::<Slot>::new();
-        slots.reserve_exact(1);
-        assert_eq!(size_of::<Slot>(), 16);
-        assert_eq!(size_of::<Option<Slot>>(), 16);
+        // An entry of a slab is a value, or the index of the next vacant one.
+        type Entry<T> = Result<T, usize>;
+        assert_eq!(
+            size_of::<Entry<Slot>>(),
+            size_of::<Entry<Box<Connection>>>()
+        );
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct Joint {
     pub(super) hub: Arc<HubShared>,
     /// All events of the topics up to this ID have been written, or are unsent.
     pub(super) position: LogId,
-    /// The feeds of the first topics, or [`Link::NONE`]. Few connections have further ones, so
-    /// there is no list in memory of its own.
+    /// The feeds of the first topics, or [`Link::NONE`]. Most connections have no more topics, and
+    /// save the memory of a list.
     first: [Link; FIRST],
     /// `None` if there is nothing in it, as nearly always.
     rare: Option<Box<Rare>>,

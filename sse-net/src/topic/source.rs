@@ -168,7 +168,7 @@ pub(crate) struct Retained {
 }
 
 impl News {
-    /// Returns news of no topics: those that are held are not dropped.
+    /// Returns news without topics, which would be kept as long as it.
     pub(crate) fn up_to(until: LogId) -> Self {
         Self {
             until,

@@ -1,4 +1,4 @@
-//! The functions on servers that lose events: none gives an ID twice.
+//! Servers that lose events, restart or change their role: no ID is given twice.
 
 use crate::server::{Redis, wait_for};
 
