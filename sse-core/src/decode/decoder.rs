@@ -201,6 +201,11 @@ impl Decoder {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        if self.interpreter.begin_event()
+            && let Some(found) = self.interpreter.take_common_event(&mut self.text)
+        {
+            return Ok(Some(found));
+        }
         let found = self.interpreter.interpret(&mut self.text);
         if let Err(error) = found {
             self.failed = Some(error);

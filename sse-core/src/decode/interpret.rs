@@ -222,22 +222,50 @@ impl Interpreter {
         }
     }
 
+    /// Takes an event of the commonest form, but with several lines of data.
+    pub(super) fn take_common_event(&mut self, text: &mut Text) -> Option<Found> {
+        let mut lines = Lines::listed(text);
+        let (id, event_type) = lines.id_and_type()?;
+        self.push_lines(text, &mut lines);
+        let is_whole = lines.blank() && lines.taken() <= self.min_limit();
+        let (len, count) = (lines.taken(), lines.count());
+        drop(lines);
+        if self.data.len() == 0 || !is_whole {
+            self.data.clear();
+            return None;
+        }
+        text.skip(len, count);
+        if let Some(id) = id {
+            self.commit_id_in_text(id);
+        }
+        self.stage = Stage::Dispatched;
+        let data = None;
+        Some(Found::Event { event_type, data })
+    }
+
     /// Takes the data lines that follow, as long as they have the commonest form.
     fn push_common_lines(&mut self, text: &mut Text) {
+        let mut lines = Lines::listed(text);
+        let (len, count) = self.push_lines(text, &mut lines);
+        drop(lines);
+        text.skip(len, count);
+    }
+
+    /// Copies data lines of the commonest form into the buffer. Returns their length and number.
+    fn push_lines<E>(&mut self, text: &Text, lines: &mut Lines<'_, E>) -> (usize, usize)
+    where
+        E: FnMut(usize) -> Option<usize>,
+    {
         // Within this length no limit can be exceeded.
         let max_len = self.min_limit().saturating_sub(self.data.len());
-        let mut lines = Lines::listed(text);
-        let mut count = 0;
-        let mut len = 0;
+        let mut pushed = (0, 0);
         while let Some(Some(value)) = lines.field(b"data: ")
             && lines.taken() <= max_len
         {
             self.data.push_line(text.as_str(), value);
-            count += 1;
-            len = lines.taken();
+            pushed = (lines.taken(), lines.count());
         }
-        drop(lines);
-        text.skip(len, count);
+        pushed
     }
 
     /// Returns the memory of the buffers, which are empty.

@@ -164,6 +164,9 @@ impl<R: BufRead> Replayer<R> {
     #[inline(always)]
     fn at(&self) -> Duration {
         let zero = self.zero.unwrap_or_default();
+        if zero.is_zero() && self.before.is_zero() {
+            return self.time; // as nearly always
+        }
         self.before.saturating_add(self.time.saturating_sub(zero))
     }
 
@@ -190,10 +193,13 @@ impl<R: BufRead> Replayer<R> {
             if let Some(time) = self.decoder.take_line(parse_time_line) {
                 self.time = time;
             }
-            let found = self.decoder.find();
-            self.ended = found.is_err();
-            let Some(found) = found? else {
-                return Ok(None);
+            let found = match self.decoder.find() {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    self.ended = true;
+                    return Err(error.into());
+                }
             };
             if let Some(rest) = self.decoder.after_event() {
                 self.whole = self.taken - rest as u64;

@@ -10,7 +10,7 @@ pub(super) fn parse_time(text: &str) -> Option<Duration> {
 }
 
 /// Parses a time line, without its line end.
-#[inline]
+#[inline(always)]
 pub(super) fn parse_time_line(line: &[u8]) -> Option<Duration> {
     parse(line.strip_prefix(TIME)?)
 }
