@@ -19,9 +19,19 @@ pub(super) struct CommonEvent {
 
 impl CommonEvent {
     /// Takes such an event of at most `max_len` bytes from the front of the text.
+    ///
+    /// A comment may be before it, if `parse` recognises what follows the colon.
     #[inline(always)]
-    pub(super) fn take(text: &mut Text, max_len: usize) -> Option<Self> {
+    pub(super) fn take<T>(
+        text: &mut Text,
+        max_len: usize,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Self)> {
         let mut lines = Lines::listed(text);
+        let comment = match lines.field(b":")? {
+            Some(value) => Some(parse(&text.as_str().as_bytes()[value])?),
+            None => None,
+        };
         let event = Self::parse(&mut lines)?;
         let (len, count) = (lines.taken(), lines.count());
         drop(lines);
@@ -29,7 +39,7 @@ impl CommonEvent {
             return None;
         }
         text.skip(len, count);
-        Some(event)
+        Some((comment, event))
     }
 
     /// Takes such an event of [`LARGE`] to `max_len` bytes from the front of the input, with its

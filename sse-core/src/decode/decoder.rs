@@ -159,25 +159,43 @@ impl Decoder {
     /// Finds the next item in the bytes that have been taken.
     #[inline(always)]
     pub(crate) fn find(&mut self) -> Result<Option<Found>, DecodeError> {
-        match self.find_common() {
-            None => self.find_any(),
-            found => Ok(found),
+        let (_, found) = self.find_after(|_| None::<()>)?;
+        Ok(found)
+    }
+
+    /// Finds the next item, and perhaps a comment before it.
+    ///
+    /// That takes half as long as finding the comment as an item. It is not always done, even if
+    /// `parse` recognises what follows the comment's colon.
+    #[inline(always)]
+    pub(crate) fn find_after<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<(Option<T>, Option<Found>), DecodeError> {
+        match self.find_common(parse) {
+            Some((comment, found)) => Ok((comment, Some(found))),
+            None => Ok((None, self.find_any()?)),
         }
     }
 
     #[inline(always)]
-    fn find_common(&mut self) -> Option<Found> {
+    fn find_common<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Found)> {
         if !self.interpreter.begin_event() {
             return None;
         }
-        let event = CommonEvent::take(&mut self.text, self.interpreter.min_limit())?;
+        let max_len = self.interpreter.min_limit();
+        let (comment, event) = CommonEvent::take(&mut self.text, max_len, parse)?;
         if let Some(id) = event.id {
             self.interpreter.commit_id_in_text(id);
         }
-        Some(Found::Event {
+        let found = Found::Event {
             event_type: event.event_type,
             data: Some(event.data),
-        })
+        };
+        Some((comment, found))
     }
 
     /// Takes a large event from the front of the input, with its text, if all of it is there.
@@ -258,18 +276,6 @@ impl Decoder {
     #[cfg(feature = "recording")]
     pub(crate) const fn take_has_new_id(&mut self) -> bool {
         std::mem::replace(&mut self.interpreter.has_new_id, false)
-    }
-
-    /// Takes a line that `parse` recognises, if the line could be removed without a trace.
-    ///
-    /// So between events, but not where an LF may complete a CRLF.
-    #[inline(always)]
-    #[cfg(feature = "recording")]
-    pub(crate) fn take_line<T>(&mut self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-        if self.interpreter.is_within_event() {
-            return None;
-        }
-        self.text.take_line(parse)
     }
 
     /// Returns the text after a comment's colon.

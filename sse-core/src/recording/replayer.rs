@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{fmt, mem};
 
 use super::item::Recorded;
-use super::time::{parse_time, parse_time_line};
+use super::time::parse_time;
 use crate::decode::{Decoder, Found};
 use crate::event::EventId;
 
@@ -189,22 +189,22 @@ impl<R: BufRead> Replayer<R> {
     #[inline(always)]
     fn find_taken(&mut self) -> io::Result<Option<Found>> {
         loop {
-            // Most time lines are found here, which takes half as long as decoding a comment.
-            if let Some(time) = self.decoder.take_line(parse_time_line) {
-                self.time = time;
-            }
-            let found = match self.decoder.find() {
-                Ok(Some(found)) => found,
-                Ok(None) => return Ok(None),
+            let (time, found) = match self.decoder.find_after(parse_time) {
+                Ok((time, Some(found))) => (time, found),
+                Ok((_, None)) => return Ok(None),
                 Err(error) => {
                     self.ended = true;
                     return Err(error.into());
                 }
             };
+            if let Some(time) = time {
+                self.time = time;
+            }
             if let Some(rest) = self.decoder.after_event() {
                 self.whole = self.taken - rest as u64;
             }
-            if let Some(time) = self.decoder.comment(&found).and_then(parse_time) {
+            let comment = self.decoder.comment(&found);
+            if let Some(time) = comment.and_then(|text| parse_time(text.as_bytes())) {
                 self.time = time;
             } else if self.zero.is_some() || self.begins_with(&found) {
                 self.has_items = true;

@@ -4,19 +4,10 @@ use std::time::Duration;
 
 use crate::decimal;
 
-/// Parses the text of a comment that is a time line.
-pub(super) fn parse_time(text: &str) -> Option<Duration> {
-    parse(text.as_bytes().strip_prefix(b"T+")?)
-}
-
-/// Parses a time line, without its line end.
+/// Parses what follows the colon of a comment that is a time line.
 #[inline(always)]
-pub(super) fn parse_time_line(line: &[u8]) -> Option<Duration> {
-    parse(line.strip_prefix(TIME)?)
-}
-
-#[inline]
-fn parse(time: &[u8]) -> Option<Duration> {
+pub(super) fn parse_time(text: &[u8]) -> Option<Duration> {
+    let time = text.strip_prefix(b"T+")?;
     let (rest, most_nanos) = time.split_last_chunk::<8>()?;
     let [seconds @ .., b'.', first_nano @ b'0'..=b'9'] = rest else {
         return None;
