@@ -256,11 +256,13 @@ impl KeyedLog {
         now: Now,
         is_removal: bool,
     ) -> Evicted {
+        // The key is looked up first, so that the CPU encodes while it waits for memory.
+        let slot = self.keys.find(key);
         let start = self.newest.bytes.len();
         let text = &mut [0; LogId::MAX_LEN];
         encode::event_with_id(&mut self.newest.bytes, event, Some(&id.text(text)));
         let len = self.newest.bytes.len() - start;
-        self.push_newest(id, key, len, millis(now.steady), is_removal)
+        self.push_newest(id, (key, slot), len, millis(now.steady), is_removal)
     }
 
     fn push_encoded(
@@ -288,15 +290,15 @@ impl KeyedLog {
         appended: u64,
         is_removal: bool,
     ) -> Evicted {
-        let len = bytes.len();
+        let (len, slot) = (bytes.len(), self.keys.find(key));
         if len < MIN_LONG {
             self.newest.bytes.extend_from_slice(&bytes);
-            return self.push_newest(id, key, len, appended, is_removal);
+            return self.push_newest(id, (key, slot), len, appended, is_removal);
         }
         self.close_newest();
         let serial = self.next_serial();
         let newest = Newest::new(Address::new(serial, 0), len, is_removal);
-        let (slot, superseded) = self.keys.replace(key, newest);
+        let (slot, superseded) = self.keys.replace((key, slot), newest);
         let chunk = Chunk {
             start: self.newest.start,
             rank: self.newest.rank,
@@ -318,14 +320,14 @@ impl KeyedLog {
     fn push_newest(
         &mut self,
         id: LogId,
-        key: &str,
+        (key, slot): (&str, Option<u32>),
         len: usize,
         appended: u64,
         is_removal: bool,
     ) -> Evicted {
         let address = Address::new(self.newest_serial, self.newest.entries.len());
         let newest = Newest::new(address, len, is_removal);
-        let (slot, superseded) = self.keys.replace(key, newest);
+        let (slot, superseded) = self.keys.replace((key, slot), newest);
         self.newest_marks.keys.push(KeyRef::new(slot, is_removal));
         self.newest.entries.push(Entry {
             end: self.newest.end().advance(len),
