@@ -144,8 +144,8 @@ impl KeyedLog {
     pub fn make_room(&mut self, key: &str, len: usize) -> Result<Evicted, KeyedFull> {
         let KeyedRetention { keys, bytes, .. } = self.retention;
         let len = len.saturating_add(key.len());
-        let mut evicted = Evicted::default();
-        for _ in 0..DROPS {
+        let (mut evicted, mut drops) = (Evicted::default(), 0);
+        loop {
             let newest = self.keys.get(key).map(|slot| slot.newest);
             let is_new = newest.is_none() && self.keys.len() >= keys;
             let superseded = newest.filter(|_| self.visible.is_none());
@@ -159,11 +159,12 @@ impl KeyedLog {
             } else {
                 KeyedFull::Bytes { max: bytes }
             };
-            if is_long && len > bytes || !self.drop_removal(&mut evicted, |_| true) {
+            let is_hopeless = is_long && len > bytes || drops == DROPS;
+            if is_hopeless || !self.drop_removal(&mut evicted, |_| true) {
                 return Err(full);
             }
+            drops += 1;
         }
-        Err(KeyedFull::Keys { max: keys })
     }
 
     /// Appends the newest event of a key, under an ID later than those before.
