@@ -12,6 +12,7 @@ mod position;
 mod publish;
 mod published;
 mod reader;
+mod sending;
 mod several;
 mod source;
 mod state;

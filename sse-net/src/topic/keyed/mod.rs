@@ -15,8 +15,9 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{MAX_KEY, max_len};
+use super::publish::max_len;
 use super::published::{PublishError, Published};
+use super::sending::MAX_KEY;
 use super::source;
 
 impl Hub {
@@ -182,6 +183,7 @@ impl Topic {
         let mut encoded = large.map(|(_, encoded)| encoded);
         let now = now();
         let (order, mut state) = self.lock_open()?;
+        self.check_backlog(&state)?;
         let mut order = order.ok_or(PublishError::NotKeyed)?;
         let TopicLog::Keyed(log) = &mut state.log else {
             return Err(PublishError::NotKeyed);
