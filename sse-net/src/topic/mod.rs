@@ -3,6 +3,7 @@
 mod choice;
 mod clock;
 mod handle;
+mod held;
 mod hub;
 mod joint;
 mod keyed;

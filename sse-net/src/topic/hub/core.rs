@@ -11,6 +11,7 @@ use crate::config::{HubConfig, TopicConfig};
 use crate::stats::Meters;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::topic::clock::now;
+use crate::topic::held::HeldBytes;
 use crate::topic::log::{LogKind, SafeId, TopicLog};
 use crate::topic::source::{News, Retained};
 use crate::topic::state::{End, Shared};
@@ -26,6 +27,7 @@ pub(crate) struct HubCore {
     pub(super) safe: Option<Arc<SafeId>>,
     /// Not locked together with another.
     streams: Mutex<KeptStreams>,
+    pub(in crate::topic) held: HeldBytes,
     pub(super) meters: Meters,
 }
 
@@ -43,6 +45,7 @@ impl HubCore {
             names: Mutex::new(names),
             safe,
             streams: Mutex::default(),
+            held: HeldBytes::default(),
         }
     }
 

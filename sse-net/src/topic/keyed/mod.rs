@@ -30,6 +30,10 @@ impl Hub {
     /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
     /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
     ///
+    /// A client that is slow, and is not finished with its keys when they are superseded, holds
+    /// them. All of a hub's subscriptions hold up to 64 MiB, and so does each shard of a server;
+    /// beyond that, a key that changes all the time may not reach a slow client.
+    ///
     /// With an engine, all nodes share the keys, and the engine checks the limits. Every node calls
     /// this for the topic, and waits with [`ready`](Self::ready) before it reads keys.
     ///
