@@ -187,6 +187,9 @@ impl HubCore {
         let until = now.steady.saturating_add(time);
         // A thread that sees the ID, such as a compaction, must not find the topic.
         let mut names = self.names();
+        if !names.has(topic) {
+            return; // It has been removed before, and its name may be of another topic now.
+        }
         let mut order = self.order();
         let end = if order.has_engine() {
             topic.newest.load() // It is read from the engine when it is used again.

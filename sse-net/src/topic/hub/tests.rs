@@ -496,6 +496,21 @@ async fn several_topics_wake_their_reader() {
     assert!(ids.is_sorted());
 }
 
+/// Two registries of runs with one prefix remove the same topics.
+#[test]
+fn a_topic_that_was_removed_does_not_remove_the_next_one_of_its_name() {
+    let hub = hub();
+    let start = hub.0.order().visible();
+    hub.0.set_visible(start, &[]);
+    let old = hub.topic("a").unwrap();
+    old.forget(AGE);
+    let new = hub.topic("a").unwrap();
+    publish(&new);
+    old.forget(AGE);
+    assert_eq!(hub.0.order().take_news().removed.len(), 1);
+    assert_eq!(hub.topic("a").unwrap().address(), new.address());
+}
+
 /// A compaction that has a removal must not have the topic, whose events would come back.
 #[test]
 fn a_topic_is_gone_for_all_that_see_its_removal() {
