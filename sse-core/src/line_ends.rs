@@ -118,10 +118,11 @@ impl LineEndList {
 )]
 fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16]) -> (usize, usize) {
     let (mut count, mut at, mut clean) = (0, 0, 0);
-    while at < text.len() {
+    while at < text.len()
+        && let Some(slots) = offsets[count..].first_chunk_mut::<SLOTS>()
+    {
         let mut mask = mask::<_, true>(simd, text, at);
         clean = if mask == 0 { clean + 1 } else { 0 };
-        let slots = &mut offsets[count..];
         count += mask.count_ones() as usize;
         // Without a branch for each offset: how many there are is hard to predict.
         for slots in slots.as_chunks_mut::<AT_ONCE>().0 {
@@ -134,9 +135,6 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16]) -> (usize, usize) {
             }
         }
         at += BLOCK;
-        if count + BLOCK + AT_ONCE > offsets.len() {
-            break;
-        }
         if clean >= CLEAN_BLOCKS {
             at += unbroken(simd, text.get(at..).unwrap_or_default());
             clean = 0;
@@ -175,6 +173,9 @@ const MASKS: usize = 16;
 
 /// The number of offsets that are listed without a branch.
 const AT_ONCE: usize = 3;
+
+/// The number of offsets that a block may have, in whole groups of [`AT_ONCE`].
+const SLOTS: usize = BLOCK.next_multiple_of(AT_ONCE);
 
 /// The number of blocks without a special byte after which it pays to skip more: events of some
 /// hundred bytes would only be searched twice.
