@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sse_core::{Event, LogId, Retention};
 
-use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk};
+use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk, PANIC};
 use super::{DIR, EVERY, INTERVAL, NEVER, Process, journal, retained};
 use crate::journal::{JournalError, SyncPolicy, WhileFailing};
 use crate::topic::{Hub, PublishError, Published, Start, StoreError};
@@ -47,6 +47,12 @@ fn every_failure_is_reported_once_and_recovered_from() {
             }
         }
     }
+}
+
+#[test]
+fn a_panic_of_the_second_thread_is_a_failure() {
+    let notice = "can't sync or compact /journal: the thread panicked";
+    assert_recovers(&[("sync", 1)], PANIC, INTERVAL, 3, notice);
 }
 
 fn assert_recovers(
@@ -356,6 +362,30 @@ fn an_event_that_was_missed_is_never_reported_as_stored() {
     assert!(kept.iter().all(|published| stored(published).is_ok()));
 }
 
+#[test]
+fn an_end_that_is_stored_is_there_after_a_power_failure() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, EVERY));
+    let ends = ["with", "without"].map(|name| {
+        process.publish(name, "0");
+        let last = (name == "with").then(|| Event::new().data("last"));
+        let topic = process.hub.topic(name).unwrap();
+        let end = topic.finish(last.as_ref()).unwrap();
+        let mut stored = Box::pin(async move { end.stored().await });
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(stored.as_mut().poll(cx).is_pending());
+        process.settle();
+        assert!(matches!(stored.as_mut().poll(cx), Poll::Ready(Ok(_))));
+        topic.finish(None).unwrap()
+    });
+    assert!(ends.iter().all(|end| stored(end).is_ok()));
+    disk.kill();
+    let process = Process::start(&journal(&disk, EVERY));
+    for name in ["with", "without"] {
+        assert!(process.hub.topic(name).unwrap().is_finished(), "{name}");
+    }
+}
+
 /// Returns the result of a wait that is over.
 fn stored(published: &Published) -> Result<LogId, StoreError> {
     let cx = &mut Context::from_waker(Waker::noop());
@@ -424,7 +454,11 @@ fn a_journal_is_open_once() {
 
 #[test]
 fn a_failed_compaction_is_reported_and_tried_again() {
-    for action in ["create", "write", "sync", "rename", "remove"] {
+    let actions = ["create", "write", "sync", "remove", "rename"];
+    let failing = actions.map(|action| (action, EIO));
+    // The writer itself renames.
+    let panicking = actions[..4].iter().map(|action| (*action, PANIC));
+    for (action, error) in failing.into_iter().chain(panicking) {
         let disk = MemoryDisk::default();
         let retention = Retention::events(3).backlog(Duration::ZERO, 0);
         let mut process = Process::start_with(retention, &journal(&disk, NEVER));
@@ -440,7 +474,7 @@ fn a_failed_compaction_is_reported_and_tried_again() {
             path,
             after: 0,
             times: 1,
-            error: EIO,
+            error,
         });
         for number in (10..400).step_by(10) {
             publish(&mut process, number..number + 10);
