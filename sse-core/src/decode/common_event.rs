@@ -65,7 +65,8 @@ impl CommonEvent {
 
     #[inline(always)]
     fn parse(lines: &mut Lines<'_, impl FnMut(usize) -> Option<usize>>) -> Option<Self> {
-        let (id, event_type) = lines.id_and_type()?;
+        let id = lines.field(b"id: ")?;
+        let event_type = lines.event_type()?;
         let data = lines.field(b"data: ")??;
         lines.blank().then_some(Self {
             id,
@@ -120,12 +121,11 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
         self.count
     }
 
-    /// Returns the values of an ID line and a type line, if they are there.
+    /// Returns the value of a type line, or `Some(None)` if there is none or it is empty.
     #[inline(always)]
-    pub(super) fn id_and_type(&mut self) -> Option<(Option<Range<usize>>, Option<Range<usize>>)> {
-        let id = self.field(b"id: ")?;
-        let event_type = self.field(b"event: ")?;
-        Some((id, event_type.filter(|value| !value.is_empty())))
+    pub(super) fn event_type(&mut self) -> Option<Option<Range<usize>>> {
+        let value = self.field(b"event: ")?;
+        Some(value.filter(|value| !value.is_empty()))
     }
 
     /// Returns whether the next line is blank.

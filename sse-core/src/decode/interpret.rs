@@ -225,7 +225,8 @@ impl Interpreter {
     /// Takes an event of the commonest form, but with several lines of data.
     pub(super) fn take_common_event(&mut self, text: &mut Text) -> Option<Found> {
         let mut lines = Lines::listed(text);
-        let (id, event_type) = lines.id_and_type()?;
+        let id = lines.field(b"id: ")?;
+        let event_type = lines.event_type()?;
         self.push_lines(text, &mut lines);
         let is_whole = lines.blank() && lines.taken() <= self.min_limit();
         let (len, count) = (lines.taken(), lines.count());
