@@ -28,10 +28,7 @@ impl CommonEvent {
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<(Option<T>, Self)> {
         let mut lines = Lines::listed(text);
-        let comment = match lines.field(b":")? {
-            Some(value) => Some(parse(&text.as_str().as_bytes()[value])?),
-            None => None,
-        };
+        let comment = lines.comment(parse)?;
         let event = Self::parse(&mut lines)?;
         let (len, count) = (lines.taken(), lines.count());
         drop(lines);
@@ -119,6 +116,19 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
     #[inline(always)]
     pub(super) const fn count(&self) -> usize {
         self.count
+    }
+
+    /// Returns what `parse` makes of the text after a comment's colon, or `Some(None)` if there is
+    /// no comment.
+    #[inline(always)]
+    pub(super) fn comment<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.field(b":")? {
+            Some(text) => Some(Some(parse(&self.text[text])?)),
+            None => Some(None),
+        }
     }
 
     /// Returns the value of a type line, or `Some(None)` if there is none or it is empty.

@@ -170,9 +170,12 @@ impl Decoder {
     #[inline(always)]
     pub(crate) fn find_after<T>(
         &mut self,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
+        parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<(Option<T>, Option<Found>), DecodeError> {
-        match self.find_common(parse) {
+        if let Some((comment, found)) = self.find_common(&parse) {
+            return Ok((comment, Some(found)));
+        }
+        match self.find_common_lines(parse) {
             Some((comment, found)) => Ok((comment, Some(found))),
             None => Ok((None, self.find_any()?)),
         }
@@ -198,6 +201,17 @@ impl Decoder {
         Some((comment, found))
     }
 
+    #[inline(never)]
+    fn find_common_lines<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Found)> {
+        if !self.interpreter.begin_event() {
+            return None;
+        }
+        self.interpreter.take_common_event(&mut self.text, parse)
+    }
+
     /// Takes a large event from the front of the input, with its text, if all of it is there.
     pub(super) fn take_large<'i>(
         &mut self,
@@ -218,11 +232,6 @@ impl Decoder {
     fn find_any(&mut self) -> Result<Option<Found>, DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
-        }
-        if self.interpreter.begin_event()
-            && let Some(found) = self.interpreter.take_common_event(&mut self.text)
-        {
-            return Ok(Some(found));
         }
         let found = self.interpreter.interpret(&mut self.text);
         if let Err(error) = found {
