@@ -231,9 +231,11 @@ impl fmt::Debug for Hub {
 
 impl fmt::Debug for HubShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topics = self.names().count();
+        let visible = self.order().visible();
         f.debug_struct("Hub")
-            .field("topics", &self.names().count())
-            .field("visible", &self.order().visible())
+            .field("topics", &topics)
+            .field("visible", &visible)
             .finish_non_exhaustive()
     }
 }

@@ -120,8 +120,9 @@ impl Topic {
     /// engine, this is the newest event that the node has heard of.
     #[must_use]
     pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {
+        let key = key.as_ref();
         let bytes = match &self.lock().log {
-            TopicLog::Keyed(log) => log.get(key.as_ref())?,
+            TopicLog::Keyed(log) => log.get(key)?,
             TopicLog::Ordinary(_) => return None,
         };
         // The event is in memory already, so limits would save nothing.

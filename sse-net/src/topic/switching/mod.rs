@@ -176,8 +176,8 @@ impl StreamTopics {
     /// A stream without topics continues, so that topics can be added.
     pub fn remove(&self, names: impl IntoIterator<Item = impl AsRef<str>>) {
         let names: Vec<_> = names.into_iter().collect();
-        let is_removed =
-            |member: &mut Member| names.iter().any(|name| member.name() == name.as_ref());
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let is_removed = |member: &mut Member| names.contains(&member.name());
         let mut state = self.set.lock();
         let removed: Vec<_> = state.topics.extract_if(.., is_removed).collect();
         if removed.is_empty() {
