@@ -114,9 +114,9 @@ impl Topic {
         self.publish_as(key, &event.data(key), Kind::Removal)
     }
 
-    /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
+    /// Returns the newest event of a key.
     ///
-    /// An event that was published is returned also if a journal still holds it back. With an
+    /// `None` if the key has no value or the topic is not keyed. An event that was published is returned also if a journal still holds it back. With an
     /// engine, this is the newest event that the node has heard of.
     #[must_use]
     pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {

@@ -129,7 +129,7 @@ impl StreamTopics {
         self.add_after(topics, None, start)
     }
 
-    /// Adds topics, after the event with this ID, or from `start` on if there is no ID.
+    /// Adds topics, after the event with this ID, or without one from `start` on.
     ///
     /// A page whose token the hub did not know any more sends its topics again, with its last
     /// event ID. Gaps are reported by a gap event with the topic's name.
