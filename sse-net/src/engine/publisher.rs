@@ -66,7 +66,10 @@ async fn send(
     for job in &jobs {
         pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
     }
-    let sent = link.commands.send_packed_commands(&pipeline, 0, jobs.len());
+    // Redis then sends this node its notifications and the replies at once.
+    let sent = link
+        .notifications
+        .send_packed_commands(&pipeline, 0, jobs.len());
     let is_replaced = |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
     let replies = tokio::select! {
         replies = sent => replies.map_err(|error| error.to_string()),

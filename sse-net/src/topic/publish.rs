@@ -3,6 +3,7 @@
 use std::slice;
 
 use sse_core::{Encoded, Event, Evicted, Ids, LogId, Now};
+use tokio::sync::watch;
 
 use super::clock::now;
 use super::handle::Topic;
@@ -60,10 +61,13 @@ impl Topic {
     /// them. Finishing a finished topic changes nothing. A topic of a hub with a journal is still
     /// finished after a restart.
     ///
+    /// [`Published::stored`] waits until the journal or the engine has the end. The journal of a
+    /// topic that stands alone has only its events.
+    ///
     /// With an engine, the end is queued like an event, and sent again if the connection breaks.
     /// The topic is finished on every node then, and the engine refuses later events: their
     /// [`Published::stored`] returns an error. It remains so until the engine forgets the topic.
-    /// An end that the engine refuses is reported by `EngineNotice::NotFinished`.
+    /// An end that the engine refuses is also reported by `EngineNotice::NotFinished`.
     ///
     /// ```
     /// use sse_core::{Event, EventType};
@@ -83,7 +87,7 @@ impl Topic {
     ///
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
     /// Without a `last` event, only an engine refuses the end.
-    pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
+    pub fn finish(&self, last: Option<&Event<'_>>) -> Result<Published, PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
         if !events.is_empty() && self.shared.is_keyed() {
             return Err(PublishError::Keyed);
@@ -94,19 +98,33 @@ impl Topic {
             && let Some(engine) = storage.engine()
         {
             return match self.send((storage, engine), Kind::End, events, None) {
-                Ok(_) | Err(PublishError::Finished) => Ok(()),
-                Err(error) => Err(error),
+                Err(PublishError::Finished) => Ok(self.finished()),
+                sent => sent,
             };
         }
         let large = self.encode_large(events)?;
         let now = now();
         match self.enter(events.len(), now, true) {
-            Ok((state, ids)) => {
-                self.append(state, ids, events, large, now);
-                Ok(())
-            }
-            Err(PublishError::Finished) => Ok(()),
+            Ok((state, ids)) => Ok(self.append(state, ids, events, large, now)),
+            Err(PublishError::Finished) => Ok(self.finished()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the end of a topic that has been finished before.
+    fn finished(&self) -> Published {
+        let last = self.shared.lock_packed().last_id();
+        let storage = self.storage().cloned();
+        let engine = storage.as_ref().and_then(|storage| storage.engine());
+        // The engine has it, or this node would not know of it.
+        let outcome = engine.map(|_| watch::channel(Some(Ok(last))).1);
+        Published {
+            id: None,
+            before: last,
+            last,
+            topic: self.address(),
+            storage,
+            outcome,
         }
     }
 
@@ -250,7 +268,7 @@ impl Topic {
         id: Option<LogId>,
         evicted: Evicted,
     ) -> Published {
-        let last = state.log.newest_id();
+        let last = state.last_id();
         let is_awaited = state.has_waiting();
         // A storage wakes the subscribers itself, once the events are visible.
         let wakers = if is_awaited && state.log.end() == state.log.tip() {

@@ -191,10 +191,9 @@ fn a_finished_topic_accepts_no_events() {
     let mut subscription = topic.subscribe(Start::Live);
     let last = EventType::from_static("last");
     assert!(topic.publish(&Event::new().id(1)).is_ok());
-    topic
-        .finish(Some(&Event::new().id(2).event(&last).data("")))
-        .unwrap();
-    topic.finish(Some(&Event::new().id(3))).unwrap();
+    let end = topic.finish(Some(&Event::new().id(2).event(&last).data("")));
+    let again = topic.finish(Some(&Event::new().id(3)));
+    assert_eq!(end, again);
     let late = topic.publish(&Event::new().id(4)).unwrap_err();
     assert_eq!(late, PublishError::Finished);
     assert_eq!(topic.publish_all(&[]), Err(late));
