@@ -33,7 +33,7 @@ fn sweep(hub: &Hub, times: u32) {
     now.steady += times * (AGE + Duration::from_millis(1));
     let mut dropped = Dropped::new();
     let mut names = hub.0.names();
-    names.sweep(1000, now, &mut dropped);
+    names.sweep(1000, 1000, now, &mut dropped);
     drop(names);
 }
 
@@ -494,6 +494,25 @@ async fn several_topics_wake_their_reader() {
     let ids = Vec::from_iter(ids.map(|id| LogId::parse(id).unwrap()));
     assert_eq!(ids.len(), 3 * COUNT);
     assert!(ids.is_sorted());
+}
+
+/// Runs are removed long before their keys may be forgotten.
+#[test]
+fn the_names_of_removed_topics_do_not_pile_up() {
+    let hub = Hub::new(HubConfig::default().max_topics(10));
+    let first = publish(&hub.topic("0").unwrap());
+    for number in 0..1000 {
+        let topic = hub.topic(number.to_string()).unwrap();
+        publish(&topic);
+        topic.forget(AGE * 1000);
+    }
+    let (names, places) = hub.0.names().lens();
+    assert!(
+        names <= 12 && places <= 24,
+        "{names} names, {places} places"
+    );
+    let again = hub.topic("0").unwrap();
+    assert_eq!(again.resume(Some(&first.into())), Resume::Gap);
 }
 
 /// Two registries of runs with one prefix remove the same topics.
