@@ -103,9 +103,17 @@ impl Names {
         self.count
     }
 
-    /// Checks `count` names, and drops those that are unused at the time `now`, or those of dropped
-    /// topics if these are more than `max_gone`.
-    pub(super) fn sweep(&mut self, count: usize, max_gone: usize, now: Now, dropped: &mut Dropped) {
+    /// Checks `count` names, and drops those that are unused at the time `now`.
+    ///
+    /// If the names of dropped topics are more than `max_gone`, those that are checked are dropped
+    /// early, except those whose ends are after the ID `safe`: a journal has to sync them first.
+    pub(super) fn sweep(
+        &mut self,
+        count: usize,
+        (max_gone, safe): (usize, LogId),
+        now: Now,
+        dropped: &mut Dropped,
+    ) {
         for _ in 0..count.min(self.queue.len()) {
             let Some(name) = self.queue.pop_front() else {
                 return;
@@ -119,7 +127,8 @@ impl Names {
                     self.drop_expired(&topic, now, dropped);
                 }
                 Some((_, Slot::Gone(gone)))
-                    if gone.until <= now.steady || self.slots.len() - self.count > max_gone =>
+                    if gone.until <= now.steady
+                        || self.slots.len() - self.count > max_gone && gone.evicted <= safe =>
                 {
                     self.floor = self.floor.max(gone.evicted);
                     self.slots.remove(&name);
