@@ -127,8 +127,9 @@ impl KeyedLog {
         }
     }
 
-    /// Drops removals that are older than the retention allows, at most 512 of them, and never
-    /// the newest event.
+    /// Drops removals that are older than the retention allows.
+    ///
+    /// At most 512 of them, and never the newest event.
     pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
         let (now, max) = (millis(now.into().steady), millis(self.retention.removals));
         let mut evicted = Evicted::default();

@@ -133,9 +133,9 @@ impl RunsConfig {
         self
     }
 
-    /// The time for which a run belongs to its node, in a hub with an engine.
+    /// The time for which a run belongs to its node.
     ///
-    /// Default: 15 seconds; at least 100 ms and at most a day. The node renews the lease three times as often.
+    /// Only in a hub with an engine. Default: 15 seconds; at least 100 ms and at most a day. The node renews the lease three times as often.
     /// When it does not, or is away from the engine for longer, any node ends the run with
     /// [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its work is not started again.
     pub fn lease(mut self, time: Duration) -> Self {

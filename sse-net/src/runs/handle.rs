@@ -144,8 +144,9 @@ impl Runs {
         Ok(run)
     }
 
-    /// Returns the running or kept run of this key. With an engine, this finds only runs that this
-    /// node started; see [`find`](Self::find).
+    /// Returns the running or kept run of this key.
+    ///
+    /// With an engine, this finds only runs that this node started; see [`find`](Self::find).
     ///
     /// # Errors
     ///
@@ -154,7 +155,7 @@ impl Runs {
         self.0.get(key.as_ref())
     }
 
-    /// Returns the running or kept run of this key, on any node of a hub with an engine.
+    /// Returns the running or kept run of this key, on any node.
     ///
     /// Without an engine, this is [`get`](Self::get). Only the run's work publishes into it: the
     /// engine refuses other events. Waits for as long as the engine is away, so set a deadline.

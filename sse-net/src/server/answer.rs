@@ -41,9 +41,9 @@ pub(super) enum Kind {
 }
 
 impl Answer {
-    /// Returns how the client resumes, if it follows a topic; of several topics the worst case.
+    /// Returns how the client resumes, if it follows a topic.
     ///
-    /// `None` also if the answer waits for an engine first; see [`ready`](Self::ready).
+    /// Of several topics, it is the worst case. `None` also if the answer waits for an engine first; see [`ready`](Self::ready).
     /// After [`Resume::Gap`] and [`Resume::Unknown`] the client gets the gap event. Both are
     /// counted in a [`Snapshot`](crate::Snapshot).
     #[must_use]
@@ -54,7 +54,7 @@ impl Answer {
         }
     }
 
-    /// Adds a hook that is called once, at the end of the stream or after the response.
+    /// Adds a hook, called once at the end of the stream or after the response.
     ///
     /// It is also called when the server stops and when the answer is dropped. A shard that
     /// drives thousands of streams calls it, so it must be short: count, or send to a channel.

@@ -1,5 +1,6 @@
 //! Topics and subscriptions, without a server.
 
+use std::fmt::{self, Write};
 use std::mem;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -307,6 +308,25 @@ fn a_waker_may_use_the_topic() {
     assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
     publish(&topic, 0..1);
     assert_eq!(topic.subscriptions(), 1);
+}
+
+/// Such as a log that is followed by clients.
+#[test]
+fn a_formatter_may_use_the_topic_that_it_shows() {
+    struct Publisher(Topic);
+
+    impl Write for Publisher {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let published = self.0.publish(&Event::new().data(text));
+            published.map(drop).map_err(|_| fmt::Error)
+        }
+    }
+
+    let hub = Hub::new(TopicConfig::default());
+    let topic = hub.topic("a").unwrap();
+    let mut publisher = Publisher(topic.clone());
+    write!(publisher, "{topic:?} {hub:?}").unwrap();
+    assert!(topic.shared().lock().log.len() > 2);
 }
 
 #[tokio::test]

@@ -127,9 +127,10 @@ impl HubCore {
             return Ok(topic);
         }
         let (max, now, mut dropped) = (self.config.max_topics, now(), Dropped::new());
-        names.sweep(SWEEP, now, &mut dropped);
+        let safe = self.safe.as_ref().map_or(LogId::MAX, |safe| safe.get());
+        names.sweep(SWEEP, (max, safe), now, &mut dropped);
         if names.count() >= max {
-            names.sweep(SWEEP_FULL, now, &mut dropped);
+            names.sweep(SWEEP_FULL, (max, safe), now, &mut dropped);
         }
         let topic = if names.count() < max {
             let create = |name, evicted| self.create(name, config, kind, evicted);

@@ -33,7 +33,7 @@ fn sweep(hub: &Hub, times: u32) {
     now.steady += times * (AGE + Duration::from_millis(1));
     let mut dropped = Dropped::new();
     let mut names = hub.0.names();
-    names.sweep(1000, now, &mut dropped);
+    names.sweep(1000, (1000, LogId::MAX), now, &mut dropped);
     drop(names);
 }
 
@@ -494,6 +494,34 @@ async fn several_topics_wake_their_reader() {
     let ids = Vec::from_iter(ids.map(|id| LogId::parse(id).unwrap()));
     assert_eq!(ids.len(), 3 * COUNT);
     assert!(ids.is_sorted());
+}
+
+/// Runs are removed long before their keys may be forgotten.
+#[test]
+fn the_names_of_removed_topics_do_not_pile_up() {
+    let config = || HubConfig::default().max_topics(10);
+    let remove_many = |hub: &Hub| {
+        for number in 0..1000 {
+            let topic = hub.topic(number.to_string()).unwrap();
+            publish(&topic);
+            topic.forget(AGE * 1000);
+        }
+        hub.0.names().lens().0
+    };
+    let hub = Hub::new(config());
+    let first = publish(&hub.topic("0").unwrap());
+    assert!(remove_many(&hub) <= 12);
+    let again = hub.topic("0").unwrap();
+    assert_eq!(again.resume(Some(&first.into())), Resume::Gap);
+
+    let epochs = Epochs::new(7, now().unix);
+    let first = epochs.last();
+    let core = HubCore::restore(config(), epochs, first, Arc::default(), [].into_iter());
+    let (core, storage) = (Arc::new(core), None);
+    let hub = Hub(Arc::new(HubShared { core, storage }));
+    assert_eq!(remove_many(&hub), 1000, "a journal has synced nothing");
+    hub.0.set_safe(LogId::MAX);
+    assert!(remove_many(&hub) <= 30);
 }
 
 /// Two registries of runs with one prefix remove the same topics.

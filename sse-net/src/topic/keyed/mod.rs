@@ -114,14 +114,15 @@ impl Topic {
         self.publish_as(key, &event.data(key), Kind::Removal)
     }
 
-    /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
+    /// Returns the newest event of a key.
     ///
-    /// An event that was published is returned also if a journal still holds it back. With an
+    /// `None` if the key has no value or the topic is not keyed. An event that was published is returned also if a journal still holds it back. With an
     /// engine, this is the newest event that the node has heard of.
     #[must_use]
     pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {
+        let key = key.as_ref();
         let bytes = match &self.lock().log {
-            TopicLog::Keyed(log) => log.get(key.as_ref())?,
+            TopicLog::Keyed(log) => log.get(key)?,
             TopicLog::Ordinary(_) => return None,
         };
         // The event is in memory already, so limits would save nothing.
