@@ -107,6 +107,8 @@ impl CertificateFile {
     fn write(pem: &str) -> io::Result<Self> {
         let name = format!("sse-demo-{}.pem", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // In a container, a process that was killed had the same number.
+        let _ = remove_file(&path);
         File::create_new(&path)?.write_all(pem.as_bytes())?;
         Ok(Self(path))
     }
@@ -119,5 +121,17 @@ impl CertificateFile {
 impl Drop for CertificateFile {
     fn drop(&mut self) {
         let _ = remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_process_that_was_killed_is_replaced() {
+        std::mem::forget(CertificateFile::write("of the one before").unwrap());
+        let file = CertificateFile::write("new").unwrap();
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "new");
     }
 }

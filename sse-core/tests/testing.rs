@@ -107,6 +107,7 @@ fn a_faulty_writer_fails_and_stalls_as_set_up() {
     let mut write = |bytes| writer.write(bytes).map_err(|error| error.kind());
     assert_eq!(write(b"abcdef"), Ok(3));
     assert_eq!(write(b"def"), Ok(1));
+    assert_eq!(write(b""), Ok(0));
     assert_eq!(write(b"ef"), Err(ErrorKind::TimedOut));
     assert_eq!(write(b"ef"), Ok(2));
     assert_eq!(writer.flush().unwrap_err().kind(), ErrorKind::Other);

@@ -70,9 +70,9 @@ impl Comparison {
         self
     }
 
-    /// Takes event IDs that a log or a topic has assigned, such as `1700000000000-517`, for none.
+    /// Ignores event IDs that a log or a topic has assigned, such as `1700000000000-517`.
     ///
-    /// They differ from run to run. Those of publishers are compared, unless they look like one.
+    /// They differ from run to run. IDs of publishers are compared, unless they look like those.
     #[must_use]
     pub const fn without_log_ids(mut self) -> Self {
         self.skips_log_ids = true;

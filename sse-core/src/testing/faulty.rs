@@ -91,7 +91,9 @@ impl Default for Faulty {
 impl Write for Faulty {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = bytes.len().min(self.at_once);
-        if let Some((at, error)) = self.fails_at {
+        if let Some((at, error)) = self.fails_at
+            && !bytes.is_empty()
+        {
             taken = taken.min(at.saturating_sub(self.written.len()));
             if taken == 0 {
                 if !self.is_broken {

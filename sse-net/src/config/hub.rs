@@ -1,3 +1,5 @@
+//! The settings of a hub.
+
 use std::sync::Arc;
 use std::time::Duration;
 

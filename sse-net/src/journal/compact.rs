@@ -9,7 +9,7 @@ use super::batch::{collect, head};
 use super::disk::FileError;
 use super::helper::Pause;
 use super::segments::SegmentFile;
-use crate::topic::{News, Source};
+use crate::topic::{News, Retained, Source};
 
 /// The compaction of the oldest segments.
 ///
@@ -43,6 +43,9 @@ pub(super) struct Copied {
 impl Compaction {
     /// Writes the new segment, if there is enough to drop, and the journal is not closed before.
     pub(super) fn copy(&self, pause: Pause<'_>) -> Result<Option<Copied>, FileError> {
+        if let Some(first) = self.files.first() {
+            self.journal.delete_before(first.number)?; // If that has failed before.
+        }
         let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
@@ -71,17 +74,16 @@ impl Compaction {
     /// Those are enough that have most of what can be dropped: the others are copied in vain.
     fn choose(&self) -> Option<(usize, u64)> {
         let retained = self.source.retained();
-        let overhead = retained.events * Record::LEN + retained.name_bytes;
         let kept_in = |count| {
-            let bytes = self.source.retained_until(self.end(count)) as u64;
-            bytes + bytes * overhead as u64 / retained.bytes.max(1) as u64
+            let bytes = self.source.retained_until(self.end(count));
+            file_bytes(bytes, &retained)
         };
         let len_of = |count: usize| self.files[..count].iter().map(|file| file.len).sum::<u64>();
         let dead_in = |count| len_of(count).saturating_sub(kept_in(count) + self.residue);
         let all = self.files.len();
         let (total, kept, dead) = (len_of(all), kept_in(all), dead_in(all));
-        let max_files =
-            MAX_FILES + usize::try_from(total / self.journal.segment_bytes).unwrap_or(0);
+        let full_files = total / self.journal.segment_bytes.max(1);
+        let max_files = MAX_FILES + usize::try_from(full_files).unwrap_or(0);
         if all > max_files {
             return Some((all, kept));
         }
@@ -127,6 +129,15 @@ impl Compaction {
         output.sync()?;
         Ok(Some((len, self.source.superseded_by(&goal))))
     }
+}
+
+/// Returns the bytes that events take in files, if they are `bytes` of all retained ones.
+pub(super) fn file_bytes(bytes: usize, retained: &Retained) -> u64 {
+    let overhead = retained.events * Record::LEN + retained.name_bytes;
+    // Products of two numbers of bytes do not fit 64 bits.
+    let (bytes, overhead) = (bytes as u128, overhead as u128);
+    let sum = bytes + bytes * overhead / retained.bytes.max(1) as u128;
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 /// The name of the file that becomes a compacted segment.

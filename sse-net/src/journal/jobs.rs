@@ -1,13 +1,11 @@
 //! When the writer syncs and compacts.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
-use super::Journal;
 use super::compact::{Compaction, Copied, TEMPORARY};
 use super::disk::{FileError, failed};
 use super::helper::{Done, Pause};
@@ -34,8 +32,10 @@ impl Writer {
 
     /// Lets the helper sync if that is due.
     pub(super) fn sync_if_due(&mut self, now: Now) {
-        let wanted = self.link.status.borrow().sync_to;
-        let is_asked = wanted > self.synced && wanted <= self.written;
+        let for_copied = self.copied.as_ref().map(|copied| copied.superseded_by);
+        let wanted = [Some(self.link.status.borrow().sync_to), for_copied];
+        let mut wanted = wanted.into_iter().flatten();
+        let is_asked = wanted.any(|id| self.synced < id && id <= self.written);
         let is_due = is_asked || self.sync_at.is_some_and(|at| at <= now.steady);
         if is_due && !self.is_syncing && !self.is_failing() {
             (self.sync_at, self.is_syncing) = (None, true);
@@ -79,11 +79,7 @@ impl Writer {
                         self.note_synced(until);
                     }
                 }
-                Done::Copied(Ok(Some(copied))) => {
-                    // Else nothing would be synced without new events.
-                    self.sync_at = Some(Duration::ZERO);
-                    self.copied = Some(copied);
-                }
+                Done::Copied(Ok(Some(copied))) => self.copied = Some(copied),
                 Done::Copied(ended) => self.end_compaction(ended.map(drop)),
                 Done::Deleted(ended) => self.end_compaction(ended),
             }
@@ -102,26 +98,20 @@ impl Writer {
         let Some(copied) = self.copied.take_if(is_due) else {
             return;
         };
+        let journal = self.segments.journal.clone();
         if copied.failures != failures {
-            return self.delete(vec![self.segments.journal.dir.join(TEMPORARY)]);
+            let delete = move |_: Pause<'_>| journal.disk.remove(&journal.dir.join(TEMPORARY));
+            return self.queue(delete, Done::Deleted);
         }
         match self.segments.replace(copied.file) {
-            Ok(replaced) => {
+            Ok(()) => {
                 self.residue = copied.residue;
-                self.delete(replaced);
+                let number = copied.file.number;
+                let delete = move |_: Pause<'_>| journal.delete_before(number);
+                self.queue(delete, Done::Deleted);
             }
             Err(error) => self.end_compaction(Err(error)),
         }
-    }
-
-    /// Lets the helper delete files, once their replacement is on disk.
-    fn delete(&self, paths: Vec<PathBuf>) {
-        let Journal { disk, dir, .. } = self.segments.journal.clone();
-        let job = move |_: Pause<'_>| {
-            disk.sync_dir(&dir)?;
-            paths.iter().try_for_each(|path| disk.remove(path))
-        };
-        self.queue(job, Done::Deleted);
     }
 
     fn end_compaction(&mut self, ended: Result<(), FileError>) {

@@ -32,7 +32,7 @@ pub(super) struct Segments {
     /// The newest file, while it is written to.
     output: Option<Arc<dyn Output>>,
     unsynced: ToSync,
-    /// The number of the first segment of the last attempt to write again.
+    /// The least number of a new segment, such as that of the last attempt to write again.
     attempt: u64,
 }
 
@@ -67,7 +67,12 @@ impl Segments {
                     // Perhaps it is being closed: nobody waited for that.
                     thread::sleep(LOCK_PAUSE);
                 }
-                prepared => return Ok(prepared.map(|()| segments)?),
+                prepared => {
+                    prepared?;
+                    // A crash may have left it, and the disk may be full.
+                    journal.disk.remove(&journal.dir.join(TEMPORARY))?;
+                    return Ok(segments);
+                }
             }
         }
         Err(JournalError::InUse(segments.journal.dir))
@@ -111,9 +116,11 @@ impl Segments {
         Ok(())
     }
 
+    /// Returns a number that no segment of this run has had, unless an attempt failed.
     fn next_number(&self) -> u64 {
         let newest = self.files.last();
-        newest.map_or(0, |newest| newest.number.saturating_add(1))
+        let next = newest.map_or(0, |newest| newest.number.saturating_add(1));
+        next.max(self.attempt)
     }
 
     fn begin(&mut self, from: LogId, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
@@ -160,6 +167,7 @@ impl Segments {
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
+        self.attempt = self.next_number(); // Else a late deletion would delete new segments.
         let there = match self.journal.disk.list(&self.journal.dir) {
             Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
                 (self.lock, self.output) = (None, None);
@@ -181,17 +189,14 @@ impl Segments {
         Err(failed("find", &gone)(ErrorKind::NotFound.into()))
     }
 
-    /// Replaces the segments up to that of the same number by a compacted one. Returns the paths
-    /// of the files that are left to be deleted.
-    pub(super) fn replace(&mut self, file: SegmentFile) -> Result<Vec<PathBuf>, FileError> {
-        let last = path(&self.journal.dir, file.number);
-        self.journal
-            .disk
-            .rename(&self.journal.dir.join(TEMPORARY), &last)?;
+    /// Replaces the segments up to that of the same number by a compacted one. The files of the
+    /// others are left to be deleted.
+    pub(super) fn replace(&mut self, file: SegmentFile) -> Result<(), FileError> {
+        let Journal { disk, dir, .. } = &self.journal;
+        disk.rename(&dir.join(TEMPORARY), &path(dir, file.number))?;
         let count = self.files.partition_point(|old| old.number <= file.number);
-        let replaced = self.files.splice(..count, [file]);
-        let paths = replaced.map(|old| path(&self.journal.dir, old.number));
-        Ok(paths.filter(|path| *path != last).collect())
+        self.files.splice(..count, [file]);
+        Ok(())
     }
 
     /// Takes what has been written since the last call.
@@ -210,6 +215,20 @@ impl Segments {
         let open = self.output.as_ref().and(self.files.last());
         let closed = self.files.len() - usize::from(open.is_some());
         (&self.files[..closed], open.map(|open| open.from))
+    }
+}
+
+impl Journal {
+    /// Deletes the segments before one that has replaced them, once that is on disk.
+    pub(super) fn delete_before(&self, replacement: u64) -> Result<(), FileError> {
+        let mut files = self.disk.list(&self.dir)?;
+        files.retain(|(path, _)| number(path).is_some_and(|number| number < replacement));
+        if !files.is_empty() {
+            self.disk.sync_dir(&self.dir)?;
+        }
+        files
+            .iter()
+            .try_for_each(|(path, _)| self.disk.remove(path))
     }
 }
 

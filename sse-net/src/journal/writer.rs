@@ -260,7 +260,8 @@ impl Writer {
         if self.segments.journal.sync != SyncPolicy::Never {
             self.sync()?;
             // It spares the next start work.
-            let _ = self.segments.append(&self.batch, self.written, Vec::new);
+            let head = || head(&self.source, self.written, self.synced);
+            let _ = self.segments.append(&self.batch, self.written, head);
         }
         Ok(Next::End)
     }

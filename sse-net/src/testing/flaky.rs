@@ -161,9 +161,12 @@ impl Reply {
                 Step::Wait(time) => sleep(*time).await,
                 Step::Send(bytes) => {
                     let mut out = head.take().unwrap_or_default();
-                    out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-                    out.extend_from_slice(bytes);
-                    out.extend_from_slice(b"\r\n");
+                    if !bytes.is_empty() {
+                        // An empty chunk would end the body.
+                        out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+                        out.extend_from_slice(bytes);
+                        out.extend_from_slice(b"\r\n");
+                    }
                     AsyncWriteExt::write_all(connection, &out).await?;
                     connection.flush().await?;
                 }
@@ -276,4 +279,26 @@ async fn read_request(connection: &mut Transport) -> io::Result<Head> {
 
 fn lock(requests: &Mutex<Vec<Head>>) -> MutexGuard<'_, Vec<Head>> {
     requests.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{RawClient, pipes};
+
+    #[tokio::test]
+    async fn sending_nothing_sends_the_head_and_does_not_end_the_body() {
+        let (listener, clients) = pipes();
+        let reply = Reply::stream()
+            .send("")
+            .send("data: hey\n\n")
+            .send("")
+            .cut();
+        let _server = FlakyServer::serve(listener, [reply]);
+        let mut client = RawClient::new(clients.connect().unwrap());
+        assert_eq!(client.get("/").await.unwrap().status(), 200);
+        assert_eq!(client.event().await.unwrap().data(), "hey");
+        let cut = client.next().await.unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    }
 }

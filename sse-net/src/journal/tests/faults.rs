@@ -488,6 +488,7 @@ fn a_failed_compaction_is_reported_and_tried_again() {
             segments < 5 && bytes < 8000,
             "{action}: {segments} segments, {bytes} bytes"
         );
+        assert_eq!(disk.paths().len(), segments, "{action}: files are left");
         disk.kill();
         let process = Process::start(&journal(&disk, NEVER));
         let topic = process.hub.topic("a").unwrap();

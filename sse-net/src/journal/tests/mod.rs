@@ -4,6 +4,7 @@ mod bounds;
 mod damage;
 mod disk;
 mod faults;
+mod files;
 mod keyed;
 mod pace;
 mod power;
