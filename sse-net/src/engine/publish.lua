@@ -31,11 +31,11 @@
 -- So it equals the one that a hub names only if this server has lost nothing of that hub since.
 local written
 
--- How integers are formatted.
-local integer
+-- How an integer and an ID are formatted.
+local integer, pair
 
 local function text(millis, sequence)
-    return string.format(integer .. '-' .. integer, millis, sequence)
+    return string.format(pair, millis, sequence)
 end
 
 local function parts(id)
@@ -113,8 +113,11 @@ end
 -- Returns the hub's last ID, the time, and a field of the hub. Begins an epoch if events may have
 -- been lost.
 local function open(keys, random, field)
-    -- The faster way is right where a C long has 64 bits.
-    integer = integer or string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+    if not integer then
+        -- The faster way is right where a C long has 64 bits.
+        integer = string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+        pair = integer .. '-' .. integer
+    end
     local time = redis.call('TIME')
     local known = redis.call('HMGET', keys[1], 'last', 'primary', field)
     local last, primary = known[1], known[2]
@@ -435,7 +438,7 @@ local function publish(keys, args)
     end
     store(hub, id, field, id .. state)
     local second = math.floor(hub.millis / 1000)
-    if is_new or math.floor(parts(before) / 1000) ~= second then
+    if is_new or math.floor(string.match(before, '^%d+') / 1000) ~= second then
         note_second(hub, stream, topic, args[5], args[7], args[1])
     end
     if once then
