@@ -120,7 +120,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         match (options.threads, options.flood) {
             _ if options.follower => std::future::pending().await,
             (1, true) => flood(publisher, feed, || server.stats().bytes).await,
-            (1, false) => publish(publisher, feed).await,
+            // A task, because each wake-up of the runtime's root future is a system call.
+            (1, false) => drop(tokio::spawn(publish(publisher, feed)).await),
             (_, is_flood) => {
                 let feed_of_second = Feed::second(&options);
                 thread::spawn(move || {
@@ -182,11 +183,12 @@ impl Publisher {
 /// Publishes due events, all that are due at the same time as one batch.
 async fn publish(mut publisher: Publisher, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
-        if !wait.is_zero() {
+        if wait.is_zero() {
+            yield_now().await;
+        } else {
             sleep(wait).await;
         }
         publish_due(&mut publisher, &mut feed);
-        yield_now().await;
     }
     std::future::pending::<()>().await;
 }

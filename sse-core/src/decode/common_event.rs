@@ -23,13 +23,12 @@ impl CommonEvent {
     pub(super) fn take(text: &mut Text, max_len: usize) -> Option<Self> {
         let mut lines = Lines::listed(text);
         let event = Self::parse(&mut lines)?;
-        let len = lines.taken();
+        let (len, count) = (lines.taken(), lines.count());
         drop(lines);
         if len > max_len {
             return None;
         }
-        let ends = 2 + usize::from(event.id.is_some()) + usize::from(event.event_type.is_some());
-        text.skip(len, ends);
+        text.skip(len, count);
         Some(event)
     }
 
@@ -56,11 +55,9 @@ impl CommonEvent {
 
     #[inline(always)]
     fn parse(lines: &mut Lines<'_, impl FnMut(usize) -> Option<usize>>) -> Option<Self> {
-        let id = lines.field(b"id: ")?;
-        let event_type = lines.field(b"event: ")?.filter(|value| !value.is_empty());
+        let (id, event_type) = lines.id_and_type()?;
         let data = lines.field(b"data: ")??;
-        let blank = lines.field(b"")??;
-        blank.is_empty().then_some(Self {
+        lines.blank().then_some(Self {
             id,
             event_type,
             data,
@@ -75,6 +72,7 @@ pub(super) struct Lines<'t, E> {
     end: E,
     start: usize,
     at: usize,
+    count: usize,
 }
 
 impl<'t> Lines<'t, ()> {
@@ -96,6 +94,7 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
             end,
             start,
             at: start,
+            count: 0,
         }
     }
 
@@ -103,6 +102,26 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
     #[inline(always)]
     pub(super) const fn taken(&self) -> usize {
         self.at - self.start
+    }
+
+    /// Returns the number of lines so far.
+    #[inline(always)]
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Returns the values of an ID line and a type line, if they are there.
+    #[inline(always)]
+    pub(super) fn id_and_type(&mut self) -> Option<(Option<Range<usize>>, Option<Range<usize>>)> {
+        let id = self.field(b"id: ")?;
+        let event_type = self.field(b"event: ")?;
+        Some((id, event_type.filter(|value| !value.is_empty())))
+    }
+
+    /// Returns whether the next line is blank.
+    #[inline(always)]
+    pub(super) fn blank(&mut self) -> bool {
+        matches!(self.field(b""), Some(Some(value)) if value.is_empty())
     }
 
     /// Returns the value of a line that starts with `name`, or `Some(None)` if it does not.
@@ -117,6 +136,7 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
             return None;
         }
         self.at = end + 1;
+        self.count += 1;
         Some(Some(value))
     }
 }

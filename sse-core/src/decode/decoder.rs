@@ -104,6 +104,7 @@ impl Decoder {
     ///
     /// An unfinished event is dropped; the last event ID and the reconnection time stay.
     pub fn restart(&mut self) {
+        self.interpreter.leave(&self.text);
         self.text = Text::new();
         self.interpreter.restart();
         self.failed = None;
@@ -118,8 +119,9 @@ impl Decoder {
     ///
     /// An unfinished event does not count.
     #[must_use]
+    #[inline]
     pub fn last_event_id(&self) -> &str {
-        &self.interpreter.last_event_id
+        self.interpreter.last_event_id(&self.text)
     }
 
     /// Returns the latest reconnection time in the stream.
@@ -133,7 +135,7 @@ impl Decoder {
     /// What [`find`](Self::find) has returned becomes invalid.
     #[cfg(feature = "client")]
     pub(crate) fn shrink(&mut self) {
-        self.interpreter.push_only_line(&self.text);
+        self.interpreter.leave(&self.text);
         self.text.compact();
         self.text.shrink();
         if self.interpreter.begin_event() {
@@ -149,7 +151,7 @@ impl Decoder {
             *input = &[];
             return;
         }
-        self.interpreter.push_only_line(&self.text);
+        self.interpreter.leave(&self.text);
         self.text.compact();
         self.text.push(input);
     }
@@ -170,7 +172,7 @@ impl Decoder {
         }
         let event = CommonEvent::take(&mut self.text, self.interpreter.min_limit())?;
         if let Some(id) = event.id {
-            self.interpreter.commit_id(self.text.get(id));
+            self.interpreter.commit_id_in_text(id);
         }
         Some(Found::Event {
             event_type: event.event_type,
@@ -199,9 +201,15 @@ impl Decoder {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        if self.interpreter.begin_event()
+            && let Some(found) = self.interpreter.take_common_event(&mut self.text)
+        {
+            return Ok(Some(found));
+        }
         let found = self.interpreter.interpret(&mut self.text);
         if let Err(error) = found {
             self.failed = Some(error);
+            self.interpreter.leave(&self.text);
             self.text = Text::new();
         }
         found
@@ -265,6 +273,7 @@ impl Decoder {
     }
 
     /// Returns the text after a comment's colon.
+    #[inline(always)]
     #[cfg(feature = "recording")]
     pub(crate) fn comment(&self, found: &Found) -> Option<&str> {
         match found {
@@ -288,12 +297,12 @@ impl Decoder {
         Decoded::Event(MessageEvent::with_type(
             EventType::trusted(Cow::Borrowed(event_type)),
             Cow::Borrowed(data),
-            Cow::Borrowed(&self.interpreter.last_event_id),
+            Cow::Borrowed(self.last_event_id()),
         ))
     }
 
     /// Returns the number of taken bytes after the item just found, if it is not within an event.
-    #[inline]
+    #[inline(always)]
     #[cfg(feature = "recording")]
     pub(crate) fn after_event(&self) -> Option<usize> {
         (!self.interpreter.is_within_event()).then(|| self.text.pending())

@@ -132,13 +132,18 @@ impl KeyRef {
 }
 
 impl Keys {
-    /// Sets the newest event of a key. Returns its slot, and the event before.
-    pub(super) fn replace(&mut self, key: &str, newest: Newest) -> (u32, Option<Newest>) {
-        let hash_of_key = hash(&self.hasher, key.as_bytes());
-        if let Some(slot) = self.find(hash_of_key, key) {
+    /// Sets the newest event of a key that has been [found](Self::find), or of a new one. Returns
+    /// its slot, and the event before.
+    pub(super) fn replace(
+        &mut self,
+        (key, found): (&str, Option<u32>),
+        newest: Newest,
+    ) -> (u32, Option<Newest>) {
+        if let Some(slot) = found {
             let before = &mut self.slots[slot as usize].newest;
             return (slot, Some(mem::replace(before, newest)));
         }
+        let hash_of_key = hash(&self.hasher, key.as_bytes());
         let key = Key::new(key);
         let slot = self.add(Slot { key, newest });
         let (hasher, slots) = (&self.hasher, &self.slots);
@@ -160,14 +165,15 @@ impl Keys {
         u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
     }
 
-    fn find(&self, hash: u64, key: &str) -> Option<u32> {
+    /// Returns the slot of a key.
+    pub(super) fn find(&self, key: &str) -> Option<u32> {
         let is_equal = |slot: &u32| self.slots[*slot as usize].key.as_bytes() == key.as_bytes();
+        let hash = hash(&self.hasher, key.as_bytes());
         self.by_key.find(hash, is_equal).copied()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Slot> {
-        let slot = self.find(hash(&self.hasher, key.as_bytes()), key)?;
-        Some(&self.slots[slot as usize])
+        self.find(key).map(|slot| self.slot(slot))
     }
 
     pub(super) fn slot(&self, slot: u32) -> &Slot {
@@ -215,9 +221,10 @@ mod tests {
         let newest = Newest::new(Address::new(0, 0), 1, false);
         for len in [0, 1, MAX_SHORT, MAX_SHORT + 1, 255, 256, 1024] {
             let [key, other] = ["k".repeat(len), "k".repeat(len + 2)];
-            let (slot, before) = keys.replace(&key, newest);
+            let (slot, before) = keys.replace((&key, keys.find(&key)), newest);
             assert!(before.is_none() && keys.get(&other).is_none(), "{len}");
-            assert!(keys.replace(&key, newest).1.is_some(), "{len}");
+            let (_, before) = keys.replace((&key, keys.find(&key)), newest);
+            assert!(before.is_some(), "{len}");
             let known = &keys.slot(slot).key;
             assert_eq!((known.len(), &*known.to_shared()), (len, &*key));
             keys.remove(slot);

@@ -10,20 +10,20 @@ pub(super) fn parse_time(text: &str) -> Option<Duration> {
 }
 
 /// Parses a time line, without its line end.
-#[inline]
+#[inline(always)]
 pub(super) fn parse_time_line(line: &[u8]) -> Option<Duration> {
     parse(line.strip_prefix(TIME)?)
 }
 
 #[inline]
 fn parse(time: &[u8]) -> Option<Duration> {
-    let (seconds, nanos) = time.split_last_chunk::<9>()?;
-    let seconds = decimal::parse(seconds.strip_suffix(b".")?)?;
-    // Nine digits are less than a second. They may begin with zeros.
-    let is_number = nanos.iter().all(u8::is_ascii_digit);
-    let nanos = nanos.iter().map(|digit| u32::from(digit & 0xf));
-    let nanos = nanos.fold(0, |number, digit| 10 * number + digit);
-    is_number.then(|| Duration::new(seconds, nanos))
+    let (rest, most_nanos) = time.split_last_chunk::<8>()?;
+    let [seconds @ .., b'.', first_nano @ b'0'..=b'9'] = rest else {
+        return None;
+    };
+    let seconds = decimal::parse(seconds)?;
+    let nanos = 100_000_000 * u32::from(first_nano - b'0') + decimal::parse_eight(most_nanos)?;
+    Some(Duration::new(seconds, nanos))
 }
 
 pub(super) fn encode_time(time: Duration, out: &mut Vec<u8>) {

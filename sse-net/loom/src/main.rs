@@ -1,6 +1,6 @@
 //! Checks the wake-up protocols of `sse-net` in every interleaving of small programs, with up
 //! to three preemptions: a topic, its subscribers and its source, a shard's mailbox and signals, the
-//! two ends of a pipe, the bell of a journal. A lost wake-up is a deadlock, which [`loom`] reports.
+//! two ends of a pipe, the waker of a journal. A lost wake-up is a deadlock, which [`loom`] reports.
 //!
 //! The production files are included as they are. They take their locks from `crate::sync`,
 //! which here are loom's. With an argument, only models with that text in their names run.
@@ -12,8 +12,6 @@ mod models;
 mod sync;
 mod trace;
 
-#[path = "../../src/journal/bell.rs"]
-mod bell;
 #[path = "../../src/config/mod.rs"]
 mod config;
 #[path = "../../src/shard/mailbox.rs"]
@@ -26,6 +24,8 @@ mod stats;
 mod topic;
 #[path = "../../src/unwind.rs"]
 mod unwind;
+#[path = "../../src/journal/writer_waker.rs"]
+mod writer_waker;
 
 use std::time::Instant;
 

@@ -38,12 +38,12 @@ pub(super) struct Contents {
     pub(super) notices: Vec<JournalNotice>,
 }
 
-/// The pieces that are still to be read, each with the number of its segment and its offset.
+/// The sections that are still to be read, each with the number of its segment and its offset.
 ///
-/// A piece has all entries after its ID, the first part of its key. Of pieces with the same ID, the
-/// one in the newest segment is read first: a compaction has replaced the others. If only the
+/// A section has all entries after its ID, the first part of its key. Of sections with the same ID,
+/// the one in the newest segment is read first: a compaction has replaced the others. If only the
 /// event with that ID is missing before, the value is its topic.
-type Pieces = BTreeMap<(LogId, Reverse<u64>, usize), Option<String>>;
+type Sections = BTreeMap<(LogId, Reverse<u64>, usize), Option<String>>;
 
 impl Contents {
     /// Reads segments.
@@ -53,11 +53,11 @@ impl Contents {
         files: &[SegmentFile],
     ) -> Result<(), JournalError> {
         let first = |file: &SegmentFile| (self.limit(file.from), Reverse(file.number), 0);
-        let mut pieces: Pieces = files.iter().map(|file| (first(file), None)).collect();
+        let mut sections: Sections = files.iter().map(|file| (first(file), None)).collect();
         // Those of damaged segments stay, so that each is read once.
         let (mut buffers, mut buffer) = (HashMap::new(), Vec::new());
         let mut damages = Vec::new();
-        while let Some(((from, number, at), missing)) = pieces.pop_first() {
+        while let Some(((from, number, at), missing)) = sections.pop_first() {
             let path = path(&journal.dir, number.0);
             let mut bytes = buffers.remove(&number).unwrap_or_default();
             if at == 0 {
@@ -65,7 +65,7 @@ impl Contents {
                 journal.disk.read(&path, u64::MAX, &mut bytes)?;
             }
             self.continue_after(from, missing);
-            let next = self.read_piece(&bytes, at, &mut damages);
+            let next = self.read_section(&bytes, at, &mut damages);
             let is_newest = files.last().is_some_and(|file| file.number == number.0);
             self.notices.extend(damages.drain(..).filter_map(|place| {
                 // An incomplete event at the end is as after a crash, and has been reported before
@@ -77,7 +77,7 @@ impl Contents {
             }));
             match next {
                 Some((from, at, missing)) => {
-                    pieces.insert((from, number, at), missing);
+                    sections.insert((from, number, at), missing);
                     buffers.insert(number, bytes);
                 }
                 None => buffer = bytes,
@@ -86,7 +86,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Begins a piece that has all entries after an ID.
+    /// Begins a section that has all entries after an ID.
     fn continue_after(&mut self, from: LogId, missing: Option<String>) {
         if self.is_cut || from == LogId::MAX {
             return;
@@ -111,9 +111,9 @@ impl Contents {
         self.last = self.last.max(from);
     }
 
-    /// Takes the entries of a piece. Returns the beginning of the next piece of the segment, if
+    /// Takes the entries of a section. Returns the beginning of the next section of the segment, if
     /// entries may be missing before.
-    fn read_piece(
+    fn read_section(
         &mut self,
         bytes: &[u8],
         at: usize,

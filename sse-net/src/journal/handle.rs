@@ -7,13 +7,13 @@ use std::{any, io, thread};
 
 use sse_core::{Log, LogId};
 
-use super::bell::Urgency;
 use super::disk::failed;
 use super::helper::Helper;
 use super::link::{Link, Status};
 use super::notice::{JournalError, JournalState};
 use super::segments::Segments;
-use super::writer::{Rest, Writer};
+use super::writer::{Next, Writer};
+use super::writer_waker::Urgency;
 use super::{Journal, WhileFailing, restore};
 use crate::config::{HubConfig, TopicConfig};
 use crate::topic::{
@@ -178,7 +178,7 @@ impl Handle {
     /// Waits for a status. Returns the error if the journal fails before.
     async fn wait(&self, is_done: impl Fn(&Status) -> bool) -> Result<(), JournalError> {
         let mut status = self.link.status.subscribe();
-        self.link.bell.ring(Urgency::High);
+        self.link.waker.wake(Urgency::High);
         let changed = status.wait_for(|status| status.failure.is_some() || is_done(status));
         let Ok(status) = changed.await else {
             return Err(JournalError::NoJournal); // The sender lives in the link.
@@ -192,11 +192,11 @@ impl Handle {
 
 impl Storage for Handle {
     fn wake(&self) {
-        self.link.bell.ring(Urgency::Usual);
+        self.link.waker.wake(Urgency::Usual);
     }
 
     fn wake_for_subscriber(&self) {
-        self.link.bell.ring(Urgency::High);
+        self.link.waker.wake(Urgency::High);
     }
 
     fn bounds_backlog(&self) -> bool {
@@ -220,7 +220,7 @@ impl Storage for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.link.note(|status| status.is_closing = true);
-        self.link.bell.ring(Urgency::High);
+        self.link.waker.wake(Urgency::High);
     }
 }
 
@@ -236,26 +236,26 @@ fn run(mut writer: Writer, link: &Link) {
     let mut armed = None;
     loop {
         let time = now();
-        let rest = unwind::catch("the thread of a journal", || writer.step(time));
-        match rest.unwrap_or(Rest::Until(time.steady + SECOND, None)) {
-            Rest::None => {}
-            Rest::End => return,
-            // What has been done before the bell was armed has not rung it.
-            Rest::Until(_, Some(least)) if armed != Some(least) => {
-                link.bell.arm(least);
+        let next = unwind::catch("the thread of a journal", || writer.step(time));
+        match next.unwrap_or(Next::At(time.steady + SECOND, None)) {
+            Next::Now => {}
+            Next::End => return,
+            // What was done before the waker was armed has not woken this thread.
+            Next::At(_, Some(least)) if armed != Some(least) => {
+                link.waker.arm(least);
                 armed = Some(least);
                 continue;
             }
-            Rest::Until(until, urgency) => {
+            Next::At(until, urgency) => {
                 let time = until.saturating_sub(now().steady);
                 if urgency.is_none() {
                     thread::sleep(time);
-                } else if link.bell.wait(time) {
+                } else if link.waker.wait(time) {
                     writer.linger_until = Duration::ZERO;
                 }
             }
         }
-        link.bell.disarm();
+        link.waker.disarm();
         armed = None;
     }
 }

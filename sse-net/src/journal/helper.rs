@@ -5,10 +5,10 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use sse_core::LogId;
 
-use super::bell::Urgency;
 use super::compact::Copied;
 use super::disk::FileError;
 use super::link::Link;
+use super::writer_waker::Urgency;
 
 /// The second thread of a journal. It has at most one sync and one compaction to do.
 pub(super) struct Helper {
@@ -51,6 +51,6 @@ impl Helper {
             self.link.is_closing()
         });
         let _ = self.done.send(done); // The writer may have ended.
-        self.link.bell.ring(Urgency::High);
+        self.link.waker.wake(Urgency::High);
     }
 }

@@ -1,5 +1,6 @@
 //! When the writer syncs and compacts.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use sse_core::{LogId, Now, SegmentEntry as Entry};
 
 use super::Journal;
 use super::compact::{Compaction, Copied, TEMPORARY};
-use super::disk::FileError;
+use super::disk::{FileError, failed};
 use super::helper::{Done, Pause};
 use super::notice::JournalNotice;
 use super::writer::Writer;
+use crate::unwind;
 
 impl Writer {
     /// Syncs in this thread.
@@ -40,7 +42,8 @@ impl Writer {
             let (until, failures) = (self.written, self.failures);
             let disk = Arc::clone(&self.segments.journal.disk);
             let files = self.segments.take_unsynced();
-            self.queue(move |_| Done::Synced(until, failures, files.sync(&*disk)));
+            let done = move |synced| Done::Synced(until, failures, synced);
+            self.queue(move |_| files.sync(&*disk), done);
         }
     }
 
@@ -50,13 +53,19 @@ impl Writer {
     }
 
     /// Queues a job for the helper, which ends after the writer. The folder stays locked until the
-    /// job is done.
-    fn queue(&self, job: impl FnOnce(Pause<'_>) -> Done + Send + 'static) {
-        let lock = self.segments.lock();
+    /// job is done. A job that panics has failed.
+    fn queue<T>(
+        &self,
+        job: impl FnOnce(Pause<'_>) -> Result<T, FileError> + Send + 'static,
+        done: impl FnOnce(Result<T, FileError>) -> Done + Send + 'static,
+    ) {
+        let (lock, dir) = (self.segments.lock(), self.segments.journal.dir.clone());
         let _ = self.jobs.send(Box::new(move |pause| {
-            let done = job(pause);
+            let ended = unwind::catch("the second thread of a journal", || job(pause));
             drop(lock);
-            done
+            let panicked =
+                || failed("sync or compact", &dir)(io::Error::other("the thread panicked"));
+            done(ended.unwrap_or_else(|_| Err(panicked())))
         }));
     }
 
@@ -108,10 +117,11 @@ impl Writer {
     /// Lets the helper delete files, once their replacement is on disk.
     fn delete(&self, paths: Vec<PathBuf>) {
         let Journal { disk, dir, .. } = self.segments.journal.clone();
-        self.queue(move |_| {
-            let synced = disk.sync_dir(&dir);
-            Done::Deleted(synced.and_then(|()| paths.iter().try_for_each(|path| disk.remove(path))))
-        });
+        let job = move |_: Pause<'_>| {
+            disk.sync_dir(&dir)?;
+            paths.iter().try_for_each(|path| disk.remove(path))
+        };
+        self.queue(job, Done::Deleted);
     }
 
     fn end_compaction(&mut self, ended: Result<(), FileError>) {
@@ -135,7 +145,7 @@ impl Writer {
             residue: self.residue,
             failures: self.failures,
         };
-        self.queue(move |pause| Done::Copied(compaction.copy(pause)));
+        self.queue(move |pause| compaction.copy(pause), Done::Copied);
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use sse_core::LogId;
 use tokio::sync::watch;
 
-use super::bell::Bell;
 use super::disk::FileError;
 use super::notice::JournalState;
+use super::writer_waker::WriterWaker;
 use crate::topic::{Published, Shared};
 
 /// Wakes the writer, and shows its state.
 #[derive(Default)]
 pub(super) struct Link {
-    pub(super) bell: Bell,
+    pub(super) waker: WriterWaker,
     pub(super) status: watch::Sender<Status>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Status {
 }
 
 impl Link {
-    /// Notes something for the writer, which looks at it once the bell has rung.
+    /// Notes something for the writer, which looks at it once it is woken.
     pub(super) fn note(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_if_modified(|status| {
             change(status);

@@ -1,7 +1,6 @@
 //! Hubs and topics that survive a restart: settings of their journals.
 
 mod batch;
-mod bell;
 mod compact;
 mod contents;
 mod disk;
@@ -16,6 +15,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod writer_waker;
 
 pub use disk::FileError;
 pub use notice::{JournalError, JournalNotice, JournalState};

@@ -8,7 +8,7 @@ use sse_core::{LogId, Now};
 
 use super::disk::FileError;
 use super::notice::JournalNotice;
-use super::writer::{CHECK, PAUSE, Rest, State, Writer};
+use super::writer::{CHECK, Next, PAUSE, State, Writer};
 use super::{SyncPolicy, WhileFailing};
 use crate::topic::News;
 
@@ -52,7 +52,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn fail(&mut self, error: FileError, now: Now) -> Rest {
+    pub(super) fn fail(&mut self, error: FileError, now: Now) -> Next {
         let was_failing = self.is_failing();
         self.segments.abandon(self.state == State::Recovering);
         self.batch.clear();
@@ -70,9 +70,9 @@ impl Writer {
             self.goal = News::up_to(news.until);
             self.notify(&JournalNotice::Failed(error));
         } else if self.link.is_closing() {
-            return Rest::End;
+            return Next::End;
         }
-        Rest::None
+        Next::Now
     }
 
     pub(super) fn recover(&mut self, now: Now) -> Result<(), FileError> {

@@ -3,7 +3,7 @@
 //! Segments may overlap, because after a failed sync events are written again, and after a power
 //! failure any part of what was not synced may be missing. So the journal is read in the order of
 //! the IDs: the segment that begins with the smallest one first, and an entry counts if its ID is
-//! later than those taken before. Damage ends a piece of a segment. The rest is read once it
+//! later than those taken before. Damage ends a section of a segment. The rest is read once it
 //! continues what was taken, unless another segment has the missing entries.
 //!
 //! Where nothing continues what was taken, events were lost: after the last known sync, everything

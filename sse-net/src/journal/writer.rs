@@ -9,13 +9,13 @@ use sse_core::{LogId, Now};
 
 use super::SyncPolicy;
 use super::batch::{collect, head};
-use super::bell::Urgency;
 use super::compact::Copied;
 use super::disk::FileError;
 use super::helper::{Done, Helper, Job};
 use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
+use super::writer_waker::Urgency;
 use crate::topic::{News, Shared, Source};
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
@@ -81,10 +81,10 @@ pub(super) enum State {
 
 /// When the next step is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
-    None,
-    /// At this time of the steady clock, or when the bell rings with this urgency, if there is one.
-    Until(Duration, Option<Urgency>),
+pub(super) enum Next {
+    Now,
+    /// At this time of the steady clock, or when the writer is woken with this urgency, if there is one.
+    At(Duration, Option<Urgency>),
     /// Never.
     End,
 }
@@ -143,12 +143,12 @@ impl Writer {
     }
 
     /// Does the next piece of work.
-    pub(super) fn step(&mut self, now: Now) -> Rest {
-        let rest = self.try_step(now);
-        rest.unwrap_or_else(|error| self.fail(error, now))
+    pub(super) fn step(&mut self, now: Now) -> Next {
+        let next = self.try_step(now);
+        next.unwrap_or_else(|error| self.fail(error, now))
     }
 
-    fn try_step(&mut self, now: Now) -> Result<Rest, FileError> {
+    fn try_step(&mut self, now: Now) -> Result<Next, FileError> {
         let is_closing = self.link.is_closing();
         self.finish_jobs()?;
         if now.steady >= self.check_at {
@@ -157,13 +157,13 @@ impl Writer {
         self.sync_if_due(now);
         self.compact_if_due(now);
         if now.steady < self.pause_until && !is_closing {
-            return Ok(Rest::Until(self.pause_until, None));
+            return Ok(Next::At(self.pause_until, None));
         }
         if now.steady < self.linger_until && !is_closing && !self.link.is_awaited() {
-            return Ok(Rest::Until(self.linger_until, Some(Urgency::High)));
+            return Ok(Next::At(self.linger_until, Some(Urgency::High)));
         }
         if self.awaits_sync() {
-            return Ok(Rest::Until(self.check_at, Some(Urgency::High)));
+            return Ok(Next::At(self.check_at, Some(Urgency::High)));
         }
         match self.state {
             State::Idle if self.source.last() > self.written => {
@@ -174,7 +174,7 @@ impl Writer {
             State::Idle => {
                 let sync_at = self.sync_at.filter(|_| !self.is_syncing);
                 let due = sync_at.map_or(self.check_at, |at| at.min(self.check_at));
-                return Ok(Rest::Until(due, Some(Urgency::Usual)));
+                return Ok(Next::At(due, Some(Urgency::Usual)));
             }
             State::Writing => {
                 self.write(now)?;
@@ -186,7 +186,7 @@ impl Writer {
             }
             State::Failed { retry_at } if now.steady < retry_at && !is_closing => {
                 self.deliver(now);
-                return Ok(Rest::Until(retry_at, Some(Urgency::Usual)));
+                return Ok(Next::At(retry_at, Some(Urgency::Usual)));
             }
             State::Failed { .. } => {
                 let _ = self.check_files(); // What is gone is written again.
@@ -203,7 +203,7 @@ impl Writer {
                 }
             }
         }
-        Ok(Rest::None)
+        Ok(Next::Now)
     }
 
     /// Writes the next events of the goal.
@@ -256,13 +256,13 @@ impl Writer {
         }
     }
 
-    fn close(&mut self) -> Result<Rest, FileError> {
+    fn close(&mut self) -> Result<Next, FileError> {
         if self.segments.journal.sync != SyncPolicy::Never {
             self.sync()?;
             // It spares the next start work.
             let _ = self.segments.append(&self.batch, self.written, Vec::new);
         }
-        Ok(Rest::End)
+        Ok(Next::End)
     }
 
     pub(super) const fn is_failing(&self) -> bool {

@@ -138,11 +138,11 @@ impl RunsConfig {
 
     /// The time for which a run belongs to its node, in a hub with an engine.
     ///
-    /// Default: 15 seconds, and at least 100 ms. The node renews the lease three times as often.
+    /// Default: 15 seconds; at least 100 ms and at most a day. The node renews the lease three times as often.
     /// When it does not, or is away from the engine for longer, any node ends the run with
     /// [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its work is not started again.
     pub fn lease(mut self, time: Duration) -> Self {
-        self.lease = time.max(Duration::from_millis(100));
+        self.lease = time.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self
     }
 
@@ -213,5 +213,25 @@ impl fmt::Debug for RunsConfig {
             .field("keep", &self.keep)
             .field("stop_unfollowed", &self.stop_unfollowed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_has_bounds() {
+        for (time, expected) in [
+            (Duration::ZERO, Duration::from_millis(100)),
+            (Duration::from_secs(60), Duration::from_secs(60)),
+            (Duration::MAX, Duration::from_secs(24 * 3600)),
+        ] {
+            assert_eq!(
+                RunsConfig::default().lease(time).lease,
+                expected,
+                "{time:?}"
+            );
+        }
     }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod connection;
 mod counters;
+mod follow;
 mod handle;
 mod handler;
 mod health;

@@ -176,12 +176,15 @@ impl Drop for Topic {
 
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        f.debug_struct("Topic")
+        let mut state = self.lock();
+        let shown = f
+            .debug_struct("Topic")
             .field("name", &self.name())
             .field("events", &state.log.len())
             .field("subscriptions", &state.subscriptions.count())
             .field("is_finished", &state.end.is_some())
-            .finish_non_exhaustive()
+            .finish_non_exhaustive();
+        state.rest();
+        shown
     }
 }

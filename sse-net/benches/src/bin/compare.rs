@@ -57,23 +57,29 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+/// How often two servers are measured in turn.
+const PAIRS: usize = 5;
+
+fn median(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
 /// Measures the CPU time per delivered event, compared with a bare loop.
 fn cpu() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (subscribers, rate) in [(100, 300), (10_000, 3)] {
         // Alternately, so that other load on the machine affects both.
         let (mut ours, mut bare) = (Delivered::default(), Delivered::default());
-        for _ in 0..3 {
-            ours.add(&Delivered::measure(
-                &format!("fanout --rate {rate}"),
-                subscribers,
-            )?);
-            bare.add(&Delivered::measure(
-                &format!("bare --rate {rate}"),
-                subscribers,
-            )?);
+        let mut ratios = Vec::new();
+        for _ in 0..PAIRS {
+            let one = Delivered::measure(&format!("fanout --rate {rate}"), subscribers)?;
+            let other = Delivered::measure(&format!("bare --rate {rate}"), subscribers)?;
+            ratios.push(one.micros() / other.micros());
+            ours.add(&one);
+            bare.add(&other);
         }
-        let ratio = ours.micros() / bare.micros();
+        let ratio = median(ratios);
         let measured = format!(
             "{ratio:.2} × ({:.2} of {:.2} µs), p99 {:.1?} of {:.1?}",
             ours.micros(),
@@ -103,26 +109,29 @@ fn cpu() -> io::Result<Vec<Row>> {
 fn saturation() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (subscribers, rate) in [(1_000, 400), (10_000, 30)] {
-        let ours = saturate(&format!("fanout --ramp {}:1.4:1:4", rate * 5), subscribers)?;
-        let bare = saturate(
-            &format!("bare --coalesce --ramp {}:1.4:1:4", rate * 5),
-            subscribers,
-        )?;
-        let hyper = saturate(&format!("hyper --ramp {rate}:1.4:1:4"), subscribers)?;
-        let mut row = |what: &str, theirs: Step, least: f64| {
-            let ratio = ours.rate / theirs.rate;
+        let ours = format!("fanout --ramp {}:1.4:1:4", rate * 5);
+        let bare = format!("bare --coalesce --ramp {}:1.4:1:4", rate * 5);
+        let hyper = format!("hyper --ramp {rate}:1.4:1:4");
+        for (what, theirs, pairs, least) in [
+            ("bare --coalesce", bare, PAIRS, 0.85),
+            ("hyper", hyper, 1, 8.0),
+        ] {
+            let (mut rates, mut rates_of_core) = (Vec::new(), Vec::new());
+            for _ in 0..pairs {
+                let one = saturate(&ours, subscribers)?;
+                let other = saturate(&theirs, subscribers)?;
+                rates.push(one.rate / other.rate);
+                rates_of_core.push(one.rate_of_core / other.rate_of_core);
+            }
+            let ratio = median(rates);
             let measured = format!(
-                "{ratio:.2} × ({:.2} of {:.2} M/s), by CPU time of the server {:.2} ×",
-                ours.rate / 1e6,
-                theirs.rate / 1e6,
-                ours.rate_of_core / theirs.rate_of_core,
+                "{ratio:.2} ×, by CPU time of the server {:.2} ×",
+                median(rates_of_core),
             );
             let what = format!("{subscribers} beside {what}");
             let target = format!("≥ {least} ×");
             rows.push(Row::new(&what, &measured, &target, ratio >= least));
-        };
-        row("bare --coalesce", bare, 0.85);
-        row("hyper", hyper, 8.0);
+        }
     }
     Ok(rows)
 }
@@ -377,76 +386,73 @@ fn body() -> io::Result<Vec<Row>> {
 fn ask() -> io::Result<Vec<Row>> {
     const COUNT: usize = 2_000;
     let (get, post) = (request("GET", "/first"), request("POST", "/ask"));
-    let mut times = [Duration::ZERO; 4];
-    for _ in 0..4 {
-        for (program, sums) in ["ask", "ask_axum"].iter().zip(times.chunks_mut(2)) {
+    let mut rounds = Vec::new();
+    for _ in 0..PAIRS {
+        let mut times = [0.0; 4];
+        for (program, times) in ["ask", "ask_axum"].iter().zip(times.chunks_mut(2)) {
             let server = Server::start(program)?;
-            for (sum, request) in sums.iter_mut().zip([&get, &post]) {
-                *sum += measure(&server, request, COUNT, 1)?;
+            for (time, request) in times.iter_mut().zip([&get, &post]) {
+                *time = measure(&server, request, COUNT, 1)?.as_secs_f64() * 1e6 / COUNT as f64;
             }
         }
+        rounds.push(times);
     }
-    let [get, post, axum_get, axum_post] =
-        times.map(|time| time.as_secs_f64() * 1e6 / (4 * COUNT) as f64);
-    let row = |what, mine: f64, other: f64, limit| {
-        let ratio = mine / other;
-        let measured = format!("{ratio:.2} × ({mine:.1} of {other:.1} µs)");
-        Row::new(what, &measured, &format!("≤ {limit} ×"), ratio <= limit)
+    let row = |what, [ours, theirs]: [usize; 2], limit| {
+        let pairs = rounds.iter().map(|times| [times[ours], times[theirs]]);
+        row_of_pairs(what, pairs.collect(), limit)
     };
+    let [get, post, axum_get, axum_post] = [0, 1, 2, 3];
     Ok(vec![
-        row("POST with 1 KiB beside GET", post, get, 1.5),
-        row("POST with 1 KiB beside axum", post, axum_post, 0.8),
-        row("GET beside axum", get, axum_get, 0.8),
+        row("POST with 1 KiB beside GET", [post, get], 1.5),
+        row("POST with 1 KiB beside axum", [post, axum_post], 0.8),
+        row("GET beside axum", [get, axum_get], 0.8),
     ])
+}
+
+/// Shows the median ratio of microseconds that were measured in turn, and the medians of both.
+fn row_of_pairs(what: &str, pairs: Vec<[f64; 2]>, limit: f64) -> Row {
+    let ratio = median(pairs.iter().map(|[ours, theirs]| ours / theirs).collect());
+    let [ours, theirs] = [0, 1].map(|at| median(pairs.iter().map(|pair| pair[at]).collect()));
+    let measured = format!("{ratio:.2} × ({ours:.2} of {theirs:.2} µs)");
+    Row::new(what, &measured, &format!("≤ {limit} ×"), ratio <= limit)
 }
 
 /// Compares a stream of 5,000 tokens to one client with axum's `Sse`, and with one through a run.
 fn tokens() -> io::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (what, ours, other, limit) in [
+    [
         (
             "CPU per token, one by one, beside axum",
-            ("ask", "/tokens"),
-            ("ask_axum", "/tokens"),
+            [("ask", "/tokens"), ("ask_axum", "/tokens")],
             0.8,
         ),
         (
             "CPU per token, ready at once, beside axum",
-            ("ask", "/burst"),
-            ("ask_axum", "/burst"),
+            [("ask", "/burst"), ("ask_axum", "/burst")],
             0.8,
         ),
         (
             "CPU per token, through a run, beside without",
-            ("ask", "/run"),
-            ("ask", "/tokens"),
+            [("ask", "/run"), ("ask", "/tokens")],
             1.2,
         ),
-    ] {
-        let [ours, other] = micros_per_token([ours, other])?;
-        let ratio = ours / other;
-        let measured = format!("{ratio:.2} × ({ours:.2} of {other:.2} µs)");
-        rows.push(Row::new(
-            what,
-            &measured,
-            &format!("≤ {limit} ×"),
-            ratio <= limit,
-        ));
-    }
-    Ok(rows)
+    ]
+    .into_iter()
+    .map(|(what, endpoints, limit)| {
+        let pairs = (0..PAIRS).map(|_| micros_per_token(endpoints));
+        Ok(row_of_pairs(what, pairs.collect::<io::Result<_>>()?, limit))
+    })
+    .collect()
 }
 
-/// Measures endpoints with 5,000 tokens, each a program and a path, in turns.
 fn micros_per_token(endpoints: [(&str, &str); 2]) -> io::Result<[f64; 2]> {
     const STREAMS: usize = 40;
-    let mut times = [Duration::ZERO; 2];
-    for _ in 0..3 {
-        for (sum, (program, path)) in times.iter_mut().zip(endpoints) {
-            let server = Server::start(program)?;
-            *sum += measure(&server, &request("GET", path), STREAMS, COUNT)?;
-        }
+    let mut times = [0.0; 2];
+    for (time, (program, path)) in times.iter_mut().zip(endpoints) {
+        let server = Server::start(program)?;
+        let taken = measure(&server, &request("GET", path), STREAMS, COUNT)?;
+        *time = taken.as_secs_f64() * 1e6 / (STREAMS * COUNT) as f64;
     }
-    Ok(times.map(|time| time.as_secs_f64() * 1e6 / (3 * STREAMS * COUNT) as f64))
+    Ok(times)
 }
 
 const TWO: &str = "--threads 2";

@@ -1,11 +1,11 @@
 //! Programs of two or three threads, each of which ends in every interleaving.
 
-mod bell;
 mod mailbox;
 mod pipe;
 mod switching;
 mod topic;
 mod watch;
+mod writer_waker;
 
 /// Every model and what it shows.
 pub(crate) const ALL: &[(&str, fn())] = &[
@@ -26,16 +26,16 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         topic::unsubscribe,
     ),
     (
-        "bell: an event that is published while the writer is about to wait is written",
-        bell::ring,
+        "writer: an event that is published while the writer is about to wait is written",
+        writer_waker::wake,
     ),
     (
-        "bell: the events of two publishers are written",
-        bell::ring_twice,
+        "writer: the events of two publishers are written",
+        writer_waker::wake_twice,
     ),
     (
-        "bell: an urgent event is written while the writer lingers",
-        bell::ring_urgently,
+        "writer: an urgent event is written while the writer lingers",
+        writer_waker::wake_urgently,
     ),
     (
         "watch: the first subscriber is noticed by a source that is about to wait",

@@ -9,7 +9,7 @@ use super::{INTERVAL, NEVER, Process, ids, journal};
 use crate::config::HubConfig;
 use crate::journal::JournalError;
 use crate::journal::compact::TEMPORARY;
-use crate::journal::writer::Rest;
+use crate::journal::writer::Next;
 use crate::topic::Hub;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -128,9 +128,9 @@ fn a_folder_is_locked_until_the_last_job_is_done() {
     drop(hub);
     loop {
         match writer.step(now) {
-            Rest::End => break,
-            Rest::Until(..) => helper.work_all(),
-            Rest::None => {}
+            Next::End => break,
+            Next::At(..) => helper.work_all(),
+            Next::Now => {}
         }
         now.steady += Duration::from_millis(1);
     }

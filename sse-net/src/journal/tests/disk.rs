@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
 
@@ -60,6 +60,8 @@ pub(super) struct Fault {
     pub(super) error: i32,
 }
 
+/// A panic instead of an error.
+pub(super) const PANIC: i32 = -1;
 pub(super) const EIO: i32 = 5;
 pub(super) const EMFILE: i32 = 24;
 pub(super) const ENOSPC: i32 = 28;
@@ -166,7 +168,8 @@ impl MemoryDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock().unwrap()
+        let locked = self.0.0.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a call, and fails if a fault matches.
@@ -203,6 +206,7 @@ impl State {
             }
             Some(fault) => {
                 fault.times -= 1;
+                assert_ne!(fault.error, PANIC, "an operation panics");
                 Err(io::Error::from_raw_os_error(fault.error))
             }
             None => Ok(()),

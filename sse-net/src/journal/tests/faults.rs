@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sse_core::{Event, LogId, Retention};
 
-use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk};
+use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk, PANIC};
 use super::{DIR, EVERY, INTERVAL, NEVER, Process, journal, retained};
 use crate::journal::{JournalError, SyncPolicy, WhileFailing};
 use crate::topic::{Hub, PublishError, Published, Start, StoreError};
@@ -47,6 +47,12 @@ fn every_failure_is_reported_once_and_recovered_from() {
             }
         }
     }
+}
+
+#[test]
+fn a_panic_of_the_second_thread_is_a_failure() {
+    let notice = "can't sync or compact /journal: the thread panicked";
+    assert_recovers(&[("sync", 1)], PANIC, INTERVAL, 3, notice);
 }
 
 fn assert_recovers(
@@ -448,7 +454,11 @@ fn a_journal_is_open_once() {
 
 #[test]
 fn a_failed_compaction_is_reported_and_tried_again() {
-    for action in ["create", "write", "sync", "rename", "remove"] {
+    let actions = ["create", "write", "sync", "remove", "rename"];
+    let failing = actions.map(|action| (action, EIO));
+    // The writer itself renames.
+    let panicking = actions[..4].iter().map(|action| (*action, PANIC));
+    for (action, error) in failing.into_iter().chain(panicking) {
         let disk = MemoryDisk::default();
         let retention = Retention::events(3).backlog(Duration::ZERO, 0);
         let mut process = Process::start_with(retention, &journal(&disk, NEVER));
@@ -464,7 +474,7 @@ fn a_failed_compaction_is_reported_and_tried_again() {
             path,
             after: 0,
             times: 1,
-            error: EIO,
+            error,
         });
         for number in (10..400).step_by(10) {
             publish(&mut process, number..number + 10);

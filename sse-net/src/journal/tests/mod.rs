@@ -15,11 +15,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use sse_core::{Epoch, Event, LogId, Now, Retention};
 
-use super::bell::Urgency;
 use super::handle::Opened;
 use super::helper::Helper;
 use super::link::Link;
-use super::writer::{Rest, Writer};
+use super::writer::{Next, Writer};
+use super::writer_waker::Urgency;
 use super::{Journal, SyncPolicy};
 use crate::config::HubConfig;
 use crate::topic::{Hub, Start, Topic, now, simulated};
@@ -91,25 +91,25 @@ impl Process {
     }
 
     /// Steps until there is nothing to do at this time.
-    fn settle(&mut self) -> Rest {
-        let mut last = Rest::None;
+    fn settle(&mut self) -> Next {
+        let mut last = Next::Now;
         for _ in 0..10_000 {
             self.helper.work_all();
-            let rest = self.step();
-            match rest {
-                Rest::Until(until, None | Some(Urgency::High)) => {
+            let next = self.step();
+            match next {
+                Next::At(until, None | Some(Urgency::High)) => {
                     self.advance(until.saturating_sub(self.now.steady));
                 }
-                Rest::Until(until, _) if until > self.now.steady && rest == last => return rest,
-                Rest::End => return rest,
+                Next::At(until, _) if until > self.now.steady && next == last => return next,
+                Next::End => return next,
                 _ => {}
             }
-            last = rest;
+            last = next;
         }
-        panic!("the writer has no rest");
+        panic!("the writer does not come to an end");
     }
 
-    fn step(&mut self) -> Rest {
+    fn step(&mut self) -> Next {
         self.writer.step(self.now)
     }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::disk::MemoryDisk;
 use super::{NEVER, Process, journal};
-use crate::journal::writer::{PAUSE, Rest};
+use crate::journal::writer::{Next, PAUSE};
 use crate::topic::Start;
 
 /// Does what is due at this time, and returns whether everything has been written.
 fn writes(process: &mut Process) -> bool {
-    while process.step() == Rest::None {}
+    while process.step() == Next::Now {}
     let last = process.epochs().last().unwrap().last;
     process.hub.visible() == last
 }

@@ -168,7 +168,7 @@ impl Names {
 
     /// Removes a topic, of which events up to `evicted` count as evicted until a time.
     fn remove(&mut self, topic: &Arc<Shared>, name: &Arc<str>, evicted: LogId, until: Duration) {
-        if !self.is_current(name, topic) {
+        if !self.has(topic) {
             return;
         }
         self.count -= 1;
@@ -188,7 +188,9 @@ impl Names {
         self.live().filter(is_named).cloned().collect()
     }
 
-    fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {
+    /// Returns `true` unless the topic has been dropped.
+    pub(super) fn has(&self, topic: &Arc<Shared>) -> bool {
+        let name = topic.name().map_or("", |name| name);
         matches!(self.slots.get(name), Some(Slot::Live(current)) if Arc::ptr_eq(current, topic))
     }
 }

@@ -15,8 +15,9 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{MAX_KEY, max_len};
+use super::publish::max_len;
 use super::published::{PublishError, Published};
+use super::sending::MAX_KEY;
 use super::source;
 
 impl Hub {
@@ -28,6 +29,10 @@ impl Hub {
     /// that has changed meanwhile. There is no gap but one: a client that was away for longer
     /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
     /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
+    ///
+    /// A client that is slow, and is not finished with its keys when they are superseded, holds
+    /// them. All of a hub's subscriptions hold up to 64 MiB, and so does each shard of a server;
+    /// beyond that, a key that changes all the time may not reach a slow client.
     ///
     /// With an engine, all nodes share the keys, and the engine checks the limits. Every node calls
     /// this for the topic, and waits with [`ready`](Self::ready) before it reads keys.
@@ -182,6 +187,7 @@ impl Topic {
         let mut encoded = large.map(|(_, encoded)| encoded);
         let now = now();
         let (order, mut state) = self.lock_open()?;
+        self.check_backlog(&state)?;
         let mut order = order.ok_or(PublishError::NotKeyed)?;
         let TopicLog::Keyed(log) = &mut state.log else {
             return Err(PublishError::NotKeyed);

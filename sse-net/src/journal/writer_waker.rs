@@ -1,0 +1,71 @@
+//! Wakes the writer.
+
+use std::mem;
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
+
+/// Wakes the thread of a writer. Costs a load while that does not wait.
+///
+/// The thread arms this, then looks once more whether there is something to do, and then waits. What
+/// it looks at is behind a lock, so that either it sees what a caller has done before waking it, or
+/// the caller sees that this is armed.
+pub(crate) struct WriterWaker {
+    /// The least urgency that wakes the thread, or 0 while it does not wait.
+    armed: AtomicU64,
+    /// Whether the thread has been woken since it last waited.
+    is_woken: Mutex<bool>,
+    woken: Condvar,
+}
+
+/// How urgent the work of the writer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// There is something to do.
+    Usual = 1,
+    /// A caller waits for the result.
+    High = 2,
+}
+
+impl Default for WriterWaker {
+    fn default() -> Self {
+        Self {
+            armed: AtomicU64::new(0),
+            is_woken: Mutex::new(false),
+            woken: Condvar::new(),
+        }
+    }
+}
+
+impl WriterWaker {
+    pub(crate) fn wake(&self, urgency: Urgency) {
+        let armed = self.armed.load(Ordering::Acquire);
+        if armed != 0 && armed <= urgency as u64 {
+            *lock(&self.is_woken) = true;
+            self.woken.notify_one();
+        }
+    }
+
+    /// Lets calls of this urgency, or a higher one, wake the thread.
+    pub(crate) fn arm(&self, urgency: Urgency) {
+        self.armed.store(urgency as u64, Ordering::Release);
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.armed.store(0, Ordering::Release);
+    }
+
+    /// Waits until the thread is woken or the time is over; sometimes for less. Returns whether it
+    /// was woken.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let mut is_woken = lock(&self.is_woken);
+        if !*is_woken {
+            let waited = self.woken.wait_timeout(is_woken, time);
+            is_woken = waited.map_or_else(|poisoned| poisoned.into_inner().0, |waited| waited.0);
+        }
+        let was_woken = mem::take(&mut *is_woken);
+        drop(is_woken);
+        self.disarm();
+        was_woken
+    }
+}
