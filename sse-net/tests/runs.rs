@@ -75,7 +75,10 @@ async fn a_run_ends_with_an_event_that_says_why() {
                 "never" | "unfollowed" => pending().await,
                 "panics" => panic!("as the test has it"),
                 "fails" => Err(io::Error::other("the model is out of memory")),
-                "finishes" => Ok(drop(run.finish(Some(&Event::new().data("[DONE]")))?)),
+                "finishes" => {
+                    run.finish(Some(&Event::new().data("[DONE]")))?;
+                    Ok(())
+                }
                 _ => Ok(()),
             }
         })

@@ -31,11 +31,11 @@
 -- So it equals the one that a hub names only if this server has lost nothing of that hub since.
 local written
 
--- How integers are formatted.
-local integer
+-- How an integer and an ID are formatted.
+local integer, pair
 
 local function text(millis, sequence)
-    return string.format(integer .. '-' .. integer, millis, sequence)
+    return string.format(pair, millis, sequence)
 end
 
 local function parts(id)
@@ -113,8 +113,11 @@ end
 -- Returns the hub's last ID, the time, and a field of the hub. Begins an epoch if events may have
 -- been lost.
 local function open(keys, random, field)
-    -- The faster way is right where a C long has 64 bits.
-    integer = integer or string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+    if not integer then
+        -- The faster way is right where a C long has 64 bits.
+        integer = string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+        pair = integer .. '-' .. integer
+    end
     local time = redis.call('TIME')
     local known = redis.call('HMGET', keys[1], 'last', 'primary', field)
     local last, primary = known[1], known[2]
@@ -335,8 +338,13 @@ local function finish(hub, batch, topic, frame, fence)
     end
 end
 
+local function keyed_error(is_keyed)
+    return redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
+        or 'KEYED the topic is keyed')
+end
+
 -- Starts a run, or returns its token if this owner has started it, or 0-0 if there is another one.
-local function start(hub, batch, topic, args)
+local function start(hub, batch, topic, state, args)
     local run = prefix_of(hub) .. 'run:' .. topic
     local owner, token, ended, keep =
         unpack(redis.call('HMGET', run, 'owner', 'token', 'ended', 'keep'))
@@ -344,6 +352,8 @@ local function start(hub, batch, topic, args)
         return owner == args[9] and token or '0-0'
     elseif ended and hub.now < ended + keep then
         return '0-0'
+    elseif state == ' keyed' then
+        return keyed_error(false)
     end
     local lease_end = string.format(integer, hub.now + args[10])
     redis.call('UNLINK', batch.stream, run)
@@ -369,8 +379,7 @@ local function check(hub, topic, kind, fence, state, before)
     end
     local is_keyed = kind == 'value' or kind == 'removal'
     if not refused and state ~= ' new' and kind ~= 'end' and is_keyed ~= (state == ' keyed') then
-        refused = redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
-            or 'KEYED the topic is keyed')
+        refused = keyed_error(is_keyed)
     end
     return refused
 end
@@ -396,7 +405,7 @@ local function publish(keys, args)
     local batch = { stream = stream, max = args[4], before = before }
     local result
     if kind == 'start' then
-        result = start(hub, batch, topic, args)
+        result = start(hub, batch, topic, state, args)
     elseif kind ~= 'events' or state ~= '' or fence ~= '' then
         result = check(hub, topic, kind, fence, state, before)
     end
@@ -414,6 +423,8 @@ local function publish(keys, args)
         state = state .. ' end'
     elseif kind == 'start' then
         state = ' run'
+    elseif kind ~= 'value' and kind ~= 'removal' then
+        return redis.error_reply('ERR unknown kind of event')
     else
         result = append_keyed(hub, batch, topic, kind, args)
         if result then
@@ -422,9 +433,12 @@ local function publish(keys, args)
         state = ' keyed'
     end
     local id = batch.before
+    if id == before then
+        return id -- There is no frame.
+    end
     store(hub, id, field, id .. state)
     local second = math.floor(hub.millis / 1000)
-    if is_new or math.floor(parts(before) / 1000) ~= second then
+    if is_new or math.floor(string.match(before, '^%d+') / 1000) ~= second then
         note_second(hub, stream, topic, args[5], args[7], args[1])
     end
     if once then

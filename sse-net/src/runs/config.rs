@@ -12,6 +12,9 @@ use crate::topic::Start;
 
 /// Settings of [`Runs`](crate::Runs).
 ///
+/// Limits are those of one node. With an [engine](crate::Hub::connect), three nodes together run up
+/// to three times as many runs, also of one prefix.
+///
 /// ```
 /// use std::time::Duration;
 /// use sse_net::RunsConfig;
