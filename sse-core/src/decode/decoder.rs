@@ -262,16 +262,6 @@ impl Decoder {
         }
     }
 
-    /// Returns the type of an event that was found; empty for anything else.
-    #[inline(always)]
-    #[cfg(feature = "client")]
-    pub(crate) fn event_type(&self, found: &Found) -> &str {
-        match found {
-            Found::Event { event_type, .. } => self.type_of(event_type.clone()),
-            Found::Retry(_) | Found::Comment(_) => "",
-        }
-    }
-
     #[inline(always)]
     fn type_of(&self, event_type: Option<Range<usize>>) -> &str {
         match event_type {

@@ -203,11 +203,11 @@ mod tests {
     #[test]
     fn each_line_end_becomes_a_line_break() {
         for text in texts() {
-            let lines = text.replace("\r\n", "\n").replace('\r', "\n");
-            let expected = format!("data: {}\n", lines.replace('\n', "\ndata: "));
+            let normalised = text.replace("\r\n", "\n").replace('\r', "\n");
+            let expected = format!("data: {}\n", normalised.replace('\n', "\ndata: "));
             for room in [0, 64, 700] {
                 let mut out = Vec::with_capacity(room);
-                super::lines(&mut out, b"\ndata: ", text.as_bytes());
+                lines(&mut out, b"\ndata: ", text.as_bytes());
                 assert_eq!(
                     str::from_utf8(&out),
                     Ok(&*expected),
