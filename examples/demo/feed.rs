@@ -60,7 +60,8 @@ impl Feed {
                 .publish(&tick.expect("a struct of text and numbers serializes"))?;
         }
         let close = Event::new().event(CLOSE).data("");
-        Ok(self.topic.finish(Some(&close))?)
+        self.topic.finish(Some(&close))?;
+        Ok(())
     }
 
     /// Publishes the event by which pages show a restart, and not a crash.

@@ -24,9 +24,6 @@ pub(crate) static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
 /// The number of bytes that are compared at once.
 pub(crate) const BLOCK: usize = 64;
 
-/// The number of blocks without a line end after which the line is probably long.
-const LONG_LINE_BLOCKS: usize = 3;
-
 /// The offsets of the next CRs, LFs and NULs of a text that grows.
 ///
 /// An event of a hundred bytes has three line ends. Searching for each of them takes longer than
@@ -118,10 +115,11 @@ impl LineEndList {
 )]
 fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16]) -> (usize, usize) {
     let (mut count, mut at, mut clean) = (0, 0, 0);
-    while at < text.len() {
-        let mut mask = mask::<_, true>(simd, text, at);
+    while at < text.len()
+        && let Some(slots) = offsets[count..].first_chunk_mut::<SLOTS>()
+    {
+        let mut mask = mask(simd, text, at);
         clean = if mask == 0 { clean + 1 } else { 0 };
-        let slots = &mut offsets[count..];
         count += mask.count_ones() as usize;
         // Without a branch for each offset: how many there are is hard to predict.
         for slots in slots.as_chunks_mut::<AT_ONCE>().0 {
@@ -134,9 +132,6 @@ fn list<S: Simd>(simd: S, text: &[u8], offsets: &mut [u16]) -> (usize, usize) {
             }
         }
         at += BLOCK;
-        if count + BLOCK + AT_ONCE > offsets.len() {
-            break;
-        }
         if clean >= CLEAN_BLOCKS {
             at += unbroken(simd, text.get(at..).unwrap_or_default());
             clean = 0;
@@ -154,7 +149,7 @@ pub(crate) fn find_far(text: &[u8]) -> Option<usize> {
 
 /// Returns the length of the text up to the first part with a byte as low as CR.
 #[inline(always)]
-fn unbroken<S: Simd>(simd: S, text: &[u8]) -> usize {
+pub(crate) fn unbroken<S: Simd>(simd: S, text: &[u8]) -> usize {
     let mut len = 0;
     // Without closures: they would be compiled for the oldest processor.
     for blocks in text.as_chunks().0.chunks(SKIPPED) {
@@ -169,12 +164,11 @@ fn unbroken<S: Simd>(simd: S, text: &[u8]) -> usize {
 /// The maximum number of listed offsets: those of the small events in 8 KiB of text.
 const LISTED: usize = 512;
 
-/// The number of blocks whose masks are found at once. For more bytes `memset` and `memcpy` are
-/// slower on some machines, where they change to `rep stosb` and `rep movsb`.
-const MASKS: usize = 16;
-
 /// The number of offsets that are listed without a branch.
 const AT_ONCE: usize = 3;
+
+/// The number of offsets that a block may have, in whole groups of [`AT_ONCE`].
+const SLOTS: usize = BLOCK.next_multiple_of(AT_ONCE);
 
 /// The number of blocks without a special byte after which it pays to skip more: events of some
 /// hundred bytes would only be searched twice.
@@ -182,66 +176,6 @@ const CLEAN_BLOCKS: usize = 8;
 
 /// The number of blocks of a long line that are skipped at once.
 const SKIPPED: usize = 16;
-
-/// The line ends of a text of at most [`MAX`](Self::MAX) blocks, of which there is at least one.
-pub(crate) struct LineEndMasks<'m> {
-    /// A bit for each line end, for each block.
-    masks: &'m [u64],
-    /// The current block, and those of its bits that have not been returned.
-    block: usize,
-    mask: u64,
-    total: usize,
-}
-
-impl<'m> LineEndMasks<'m> {
-    pub(crate) const MAX: usize = MASKS;
-
-    #[inline(always)]
-    pub(crate) fn find<S: Simd>(simd: S, text: &[u8], masks: &'m mut [u64; MASKS]) -> Option<Self> {
-        let blocks = text.len().div_ceil(BLOCK);
-        let masks = &mut masks[..blocks];
-        let mut count = 0;
-        for (block, ends) in masks.iter_mut().enumerate() {
-            // If the first lines are long, the others probably are.
-            if block == LONG_LINE_BLOCKS && count == 0 {
-                let (whole, rest) = text.as_chunks();
-                if is_unbroken(simd, whole)
-                    && !rest.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
-                {
-                    return None;
-                }
-            }
-            *ends = mask::<_, false>(simd, text, block * BLOCK);
-            count += ends.count_ones() as usize;
-        }
-        (count > 0).then_some(Self {
-            mask: masks[0],
-            masks,
-            block: 0,
-            total: count,
-        })
-    }
-
-    /// Returns the number of line ends.
-    pub(crate) const fn total(&self) -> usize {
-        self.total
-    }
-}
-
-impl Iterator for LineEndMasks<'_> {
-    type Item = usize;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        while self.mask == 0 {
-            self.block += 1;
-            self.mask = *self.masks.get(self.block)?;
-        }
-        let end = self.block * BLOCK + self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        Some(end)
-    }
-}
 
 #[inline(always)]
 fn is_unbroken<S: Simd>(simd: S, group: &[[u8; BLOCK]]) -> bool {
@@ -260,24 +194,24 @@ fn is_unbroken<S: Simd>(simd: S, group: &[[u8; BLOCK]]) -> bool {
     !least.simd_le(b'\r').any_true()
 }
 
-/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR, an LF or, if asked
-/// for, a NUL.
+/// Returns a mask whose bit `n` is set if byte `offset + n` of `text` is a CR, an LF or a NUL.
 #[inline(always)]
-fn mask<S: Simd, const NUL: bool>(simd: S, text: &[u8], offset: usize) -> u64 {
+fn mask<S: Simd>(simd: S, text: &[u8], offset: usize) -> u64 {
     let rest = &text[offset..];
     if let Some(block) = rest.first_chunk() {
-        mask_of_block::<S, NUL>(simd, block)
+        mask_of_block::<S, true>(simd, block)
     } else if let Some(block) = text.last_chunk() {
-        mask_of_block::<S, NUL>(simd, block) >> (BLOCK - rest.len())
+        mask_of_block::<S, true>(simd, block) >> (BLOCK - rest.len())
     } else {
         let mut block = [b'x'; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
-        mask_of_block::<S, NUL>(simd, &block)
+        mask_of_block::<S, true>(simd, &block)
     }
 }
 
+/// Returns a bit for each byte that is a CR, an LF or, if asked for, a NUL.
 #[inline(always)]
-fn mask_of_block<S: Simd, const NUL: bool>(simd: S, block: &[u8; BLOCK]) -> u64 {
+pub(crate) fn mask_of_block<S: Simd, const NUL: bool>(simd: S, block: &[u8; BLOCK]) -> u64 {
     let block = u8x64::from_slice(simd, block);
     let ends = block.simd_eq(b'\n') | block.simd_eq(b'\r');
     let ends = if NUL { ends | block.simd_eq(0) } else { ends };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufReader, Read};
 use std::time::Duration;
 
-use sse_core::{Decoded, Decoder, EventId, Events};
+use sse_core::{DecodeError, Decoded, Decoder, EventId, Events};
 
 mod common;
 use common::{comment, feed, message, numbered, retry};
@@ -62,6 +62,36 @@ fn a_restart_begins_another_stream_and_keeps_the_last_event_id() {
         // A byte order mark is recognised again.
         let second = "\u{feff}data: a\n\n";
         assert_eq!(feed(&mut decoder, second.as_bytes()), [numbered("a", "7")]);
+    }
+}
+
+#[test]
+fn the_last_event_id_outlives_the_text_that_it_is_from() {
+    let first = b"id: 7\ndata: a\n\n";
+    let after: [fn(&mut Decoder); 4] = [
+        |_| {},
+        |decoder| decoder.restart(),
+        |decoder| drop(feed(decoder, "data: b\n\n".repeat(10_000).as_bytes())),
+        |decoder| {
+            let too_long = decoder.chunk(&[b'x'; 200]).next().map(drop);
+            assert_eq!(too_long, Err(DecodeError::LineTooLong { limit: 100 }));
+        },
+    ];
+    for (number, act) in after.into_iter().enumerate() {
+        for read in [false, true] {
+            let mut decoder = Decoder::new().max_line(100);
+            let mut chunk = decoder.chunk(first);
+            if read {
+                assert!(chunk.next().unwrap().is_some());
+            }
+            drop(chunk);
+            if !read {
+                assert_eq!(feed(&mut decoder, b""), [numbered("a", "7")]);
+            }
+            act(&mut decoder);
+            assert_eq!(decoder.last_event_id(), "7", "{number}, {read}");
+            assert_eq!(decoder.clone().last_event_id(), "7", "{number}, {read}");
+        }
     }
 }
 

@@ -194,6 +194,18 @@ fn limits_are_kept() {
     }
 }
 
+/// A call drops 512 removals at most, and the next one continues.
+#[test]
+fn a_long_event_needs_the_room_of_many_removals() {
+    let program: String = (0..600).map(|key| format!("{key} -{key} ")).collect();
+    let bytes = log(KeyedRetention::default(), &program).bytes();
+    let mut log = log(KeyedRetention::default().bytes(bytes), &program);
+    let len = bytes * 9 / 10;
+    let full = log.make_room("long", len).unwrap_err();
+    assert_eq!(full, KeyedFull::Bytes { max: bytes });
+    drop(log.make_room("long", len).unwrap());
+}
+
 /// Memory is bounded by the keys: at most twice their newest events and 100 bytes for each.
 #[test]
 fn memory_does_not_grow_with_time() {

@@ -541,6 +541,36 @@ const RECORDING: &[u8] = b":T+1.000000000\nid: 1\ndata: a\n\n:T+2.000000000\ndat
     : beat\n:T+3.000000000\nid: 3\nevent: tick\ndata: c\n\n:T+4.000000000\nid: \ndata: d\n\n";
 
 #[test]
+fn a_time_line_applies_to_whatever_follows_it() {
+    for item in [
+        "data: a\n\n",
+        "id: 1\nevent: tick\ndata: a\n\n",
+        "id: 1\ndata: a\ndata: b\ndata: c\n\n",
+        "data:a\n\n",
+        "data: a\r\n\r\n",
+        ": hi\n",
+        "retry: 5\n",
+    ] {
+        let recording = [
+            ":T+0.001000000\n",
+            item,
+            ":T+0.002000000\n",
+            item,
+            item,
+            ":T+0.003000000\n:T+12.000000000\n",
+            item,
+        ];
+        let recording = recording.concat();
+        for part in 1..=recording.len() {
+            let reader = BufReader::with_capacity(part, recording.as_bytes());
+            let items = Replayer::new(reader).map(|item| item.unwrap().at());
+            let expected = [at(1), at(2), at(2), at(12_000)];
+            assert!(items.eq(expected), "{item:?} in parts of {part} bytes");
+        }
+    }
+}
+
+#[test]
 fn a_replay_begins_at_an_id_or_an_offset() {
     let from_id = |id| Replayer::new(RECORDING).from_id(EventId::from_static(id));
     let from_offset = |millis| Replayer::new(RECORDING).from_offset(at(millis));

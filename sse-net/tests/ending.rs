@@ -5,6 +5,7 @@
 mod common;
 
 use std::future::{pending, ready};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use common::{
@@ -318,4 +319,37 @@ async fn the_hook_is_called_even_if_the_answer_is_never_sent() {
     );
     pass(SECOND * 20).await;
     assert_eq!(other.read().await, ":\n");
+}
+
+/// So a drain returns after the last hook.
+#[tokio::test(start_paused = true)]
+async fn a_hook_is_called_while_its_connection_still_counts() {
+    let topic = Topic::new(Retention::events(10));
+    let running = Arc::new(OnceLock::<sse_net::ServerHandle>::new());
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let (handle, counted) = (Arc::clone(&running), Arc::clone(&counts));
+    let (server, net) = serve(config(), move |request: Request| {
+        let (handle, counted) = (Arc::clone(&handle), Arc::clone(&counted));
+        let answer = match request.path() {
+            "/follow" => request.follow(&topic),
+            "/stream" => request.stream(async |stream| stream.close().await),
+            _ => request.reject(Rejection::NOT_FOUND),
+        };
+        ready(answer.on_end(move |_| {
+            let connections = handle.get().map(|server| server.stats().connections);
+            counted.lock().unwrap().push(connections);
+        }))
+    });
+    assert!(running.set(server).is_ok());
+    for path in ["/follow", "/stream", "/"] {
+        let mut client = net.get(path).await;
+        client.read().await;
+        drop(client);
+        settle().await;
+    }
+    assert_eq!(*counts.lock().unwrap(), [Some(1); 3]);
+    assert_eq!(
+        running.get().map(|server| server.stats().connections),
+        Some(0)
+    );
 }

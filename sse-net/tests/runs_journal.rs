@@ -66,7 +66,7 @@ async fn a_restart_ends_only_the_runs_that_were_going_on() {
             }
             match key {
                 "goes on" => pending().await,
-                "finishes" => run.finish(Some(&Event::new().data("[DONE]"))),
+                "finishes" => run.finish(Some(&Event::new().data("[DONE]"))).map(drop),
                 _ => Work::Ok(()),
             }
         });

@@ -282,6 +282,19 @@ async fn a_handler_ends_when_its_client_disconnects() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_has_sent_nothing_gets_heartbeats() {
+    let (stream, mut client) = pipe(WIDE);
+    let mut stream = stream.heartbeat(SECOND * 15);
+    for _ in 0..31 {
+        assert!(timeout(SECOND, stream.closed()).await.is_err());
+    }
+    drop(stream);
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, ":\n:\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn heartbeats_have_a_minimum_interval() {
     let (stream, mut client) = pipe(WIDE);
     let mut stream = stream.heartbeat(Duration::ZERO);

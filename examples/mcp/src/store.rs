@@ -149,7 +149,8 @@ impl SessionStore for Store {
     }
 
     async fn delete(&self, id: &str) -> Result<(), SessionStoreError> {
-        Ok(self.session(id)?.finish(None)?)
+        let end = self.session(id)?.finish(None)?;
+        self.stored(&end).await
     }
 }
 
@@ -158,13 +159,15 @@ fn interrupt(topic: &Topic) -> Result<(), Error> {
     let notes = retained(topic);
     let note = notes.iter().find(|event| event.event() == REQUEST.as_str());
     let Some(note) = note else {
-        return Ok(topic.finish(None)?);
+        topic.finish(None)?;
+        return Ok(());
     };
     let request: RequestId = serde_json::from_str(note.data())?;
     let message = "the server was restarted during the request; send it again";
     let error = json!({ "code": -32603, "message": message });
     let error = json!({ "jsonrpc": "2.0", "id": request, "error": error });
-    Ok(topic.finish(Some(&Event::new().json_data(&error)?))?)
+    topic.finish(Some(&Event::new().json_data(&error)?))?;
+    Ok(())
 }
 
 /// Returns the events that a topic retains.

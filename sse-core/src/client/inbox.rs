@@ -18,10 +18,9 @@ use crate::decode::{Decoded, Found, MessageEvent};
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     kept: VecDeque<Item<'static>>,
-    /// An item within the decoder's text.
+    /// An item within the decoder's text. It is lent where it is, because moving it would take as
+    /// long as finding it.
     found: Option<Found>,
-    /// Whether that is an event by which the server reports a gap.
-    is_gap: bool,
 }
 
 impl Inbox {
@@ -42,17 +41,30 @@ impl Machine {
     /// Removes items until the next one is an event or a gap. Returns `false` if there is none.
     #[inline]
     pub fn skip_to_event(&mut self) -> bool {
-        while self.has_items() {
-            let is_event = match (self.inbox.kept.front(), &self.inbox.found) {
-                (Some(item), _) => matches!(item, Item::Event(_) | Item::Gap(_)),
-                (None, found) => matches!(found, Some(Found::Event { .. })),
-            };
-            if is_event {
-                return true;
+        self.has_found_event() || self.find_event()
+    }
+
+    fn find_event(&mut self) -> bool {
+        loop {
+            if self.inbox.kept.is_empty() && self.find() {
+                if self.has_found_event() {
+                    return true;
+                }
+                self.inbox.found = None;
+            } else {
+                match self.inbox.kept.front() {
+                    Some(Item::Event(_) | Item::Gap(_)) => return true,
+                    Some(_) => self.inbox.kept.pop_front(),
+                    None => return false,
+                };
             }
-            self.next_item();
         }
-        false
+    }
+
+    /// Whether the next item is an event that has been found.
+    #[inline]
+    fn has_found_event(&self) -> bool {
+        self.inbox.kept.is_empty() && matches!(self.inbox.found, Some(Found::Event { .. }))
     }
 
     /// Returns the next item.
@@ -64,22 +76,30 @@ impl Machine {
         if let Some(item) = self.inbox.kept.pop_front() {
             return Some(item);
         }
-        self.inbox.found.take().map(|found| self.item(&found))
+        self.found_item()
     }
 
     /// Returns the next event or gap, and drops the items before it.
     #[inline]
     pub fn next_event(&mut self) -> Option<MessageEvent<'_>> {
+        if !self.has_found_event() {
+            return self.find_and_take_event();
+        }
+        let decoded = self.decoder.decoded(self.inbox.found.as_ref()?);
+        self.inbox.found = None;
+        match decoded {
+            Decoded::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn find_and_take_event(&mut self) -> Option<MessageEvent<'_>> {
         if !self.skip_to_event() {
             return None;
         }
-        let found = match self.inbox.kept.pop_front() {
-            Some(Item::Event(event) | Item::Gap(event)) => return Some(event),
-            Some(_) => return None,
-            None => self.inbox.found.take()?,
-        };
-        match self.decoder.decoded(&found) {
-            Decoded::Event(event) => Some(event),
+        match self.next_item()? {
+            Item::Event(event) | Item::Gap(event) => Some(event),
             _ => None,
         }
     }
@@ -119,93 +139,90 @@ impl Machine {
     /// Keeps the items that have been received, before the stream may end.
     pub(super) fn keep_items(&mut self) {
         while self.find() {
-            let Some(found) = self.inbox.found.take() else {
+            let Some(item) = self.found_item() else {
                 return;
             };
-            let item = self.item(&found).into_owned();
+            let item = item.into_owned();
             self.inbox.keep(item);
         }
     }
 
+    /// Returns the item that has been found.
     #[inline]
-    fn item(&self, found: &Found) -> Item<'_> {
-        match self.decoder.decoded(found) {
-            Decoded::Event(event) if self.inbox.is_gap => Item::Gap(event),
+    fn found_item(&mut self) -> Option<Item<'_>> {
+        let item = match self.decoder.decoded(self.inbox.found.as_ref()?) {
+            Decoded::Event(event) if event.event() == self.source.gap_type.as_str() => {
+                Item::Gap(event)
+            }
             Decoded::Event(event) => Item::Event(event),
             Decoded::Retry(retry) => Item::Retry(retry),
             Decoded::Comment(text) => Item::Comment(text),
-        }
+        };
+        self.inbox.found = None;
+        Some(item)
     }
 
     /// Finds the next item in the text. Returns `false` if there is none.
     #[inline]
     fn find(&mut self) -> bool {
-        while self.inbox.found.is_none()
-            && let State::Open { .. } = self.state
-        {
-            match self.decoder.find() {
-                Ok(Some(found)) => self.judge(found),
-                Ok(None) => {
-                    self.end_with_body();
-                    break;
-                }
-                Err(error) => self.finish(Err(ClientError::Decode(error))),
-            }
-        }
-        self.inbox.found.is_some()
+        self.inbox.found.is_some() || self.find_next()
     }
 
-    /// Applies what the decoder has found to the stream.
     #[inline]
-    fn judge(&mut self, found: Found) {
-        let Found::Event { .. } = found else {
-            self.inbox.found = Some(found);
-            return;
-        };
-        self.backoff.reset();
-        if let State::Open {
+    fn find_next(&mut self) -> bool {
+        while let State::Open {
             last_byte,
             last_event,
             ..
         } = &mut self.state
         {
-            *last_event = *last_byte;
-        }
-        let meaning = match &*self.source.terminals {
-            [] => Meaning::Ordinary,
-            terminals => match self.decoder.decoded(&found) {
-                Decoded::Event(event) => terminal::judge(&event, terminals),
-                _ => Meaning::Ordinary,
-            },
-        };
-        let result = match meaning {
-            meaning @ (Meaning::Ordinary | Meaning::Last) => {
-                self.events += 1;
-                let event_type = self.decoder.event_type(&found);
-                self.inbox.is_gap = event_type == self.source.gap_type.as_str();
-                self.inbox.found = Some(found);
-                if meaning == Meaning::Ordinary {
-                    return;
+            match self.decoder.find() {
+                Ok(Some(found)) => {
+                    let is_event = matches!(found, Found::Event { .. });
+                    self.inbox.found = Some(found);
+                    if !is_event {
+                        return true;
+                    }
+                    *last_event = *last_byte;
+                    self.backoff.reset();
+                    if self.source.terminals.is_empty() || self.judge() {
+                        self.events += 1;
+                        return true;
+                    }
                 }
-                Ok(())
+                Ok(None) => {
+                    self.end_with_body();
+                    return false;
+                }
+                Err(error) => self.finish(Err(ClientError::Decode(error))),
             }
-            Meaning::End => Ok(()),
-            Meaning::Error => Err(self.reported(&found)),
-        };
-        self.finish(result);
+        }
+        false
     }
 
-    /// Returns an event by which the server reports an error.
-    fn reported(&self, found: &Found) -> ClientError {
-        let (event_type, data) = match self.decoder.decoded(found) {
-            Decoded::Event(event) => (event.event().to_owned(), event.data().to_owned()),
-            _ => Default::default(),
+    /// Judges the event that has been found. Returns `false`, and ends the stream, if it is an
+    /// end or an error instead of an event.
+    fn judge(&mut self) -> bool {
+        let found = self.inbox.found.as_ref();
+        let Some(Decoded::Event(event)) = found.map(|found| self.decoder.decoded(found)) else {
+            return true;
         };
-        ClientError::Reported {
-            event_type,
-            data,
-            events: self.events,
-        }
+        let result = match terminal::judge(&event, &self.source.terminals) {
+            Meaning::Ordinary => return true,
+            Meaning::Last => {
+                self.finish(Ok(()));
+                return true;
+            }
+            Meaning::End => Ok(()),
+            Meaning::Error => Err(ClientError::Reported {
+                event_type: event.event().to_owned(),
+                data: event.data().to_owned(),
+                events: self.events,
+            }),
+        };
+        self.inbox.found = None;
+        self.finish(result);
+        false
     }
 
     /// Ends the stream if its body has ended or failed.

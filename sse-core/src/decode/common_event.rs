@@ -19,18 +19,24 @@ pub(super) struct CommonEvent {
 
 impl CommonEvent {
     /// Takes such an event of at most `max_len` bytes from the front of the text.
+    ///
+    /// A comment may be before it, if `parse` recognises what follows the colon.
     #[inline(always)]
-    pub(super) fn take(text: &mut Text, max_len: usize) -> Option<Self> {
+    pub(super) fn take<T>(
+        text: &mut Text,
+        max_len: usize,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Self)> {
         let mut lines = Lines::listed(text);
+        let comment = lines.comment(parse)?;
         let event = Self::parse(&mut lines)?;
-        let len = lines.taken();
+        let (len, count) = (lines.taken(), lines.count());
         drop(lines);
         if len > max_len {
             return None;
         }
-        let ends = 2 + usize::from(event.id.is_some()) + usize::from(event.event_type.is_some());
-        text.skip(len, ends);
-        Some(event)
+        text.skip(len, count);
+        Some((comment, event))
     }
 
     /// Takes such an event of [`LARGE`] to `max_len` bytes from the front of the input, with its
@@ -57,10 +63,9 @@ impl CommonEvent {
     #[inline(always)]
     fn parse(lines: &mut Lines<'_, impl FnMut(usize) -> Option<usize>>) -> Option<Self> {
         let id = lines.field(b"id: ")?;
-        let event_type = lines.field(b"event: ")?.filter(|value| !value.is_empty());
+        let event_type = lines.event_type()?;
         let data = lines.field(b"data: ")??;
-        let blank = lines.field(b"")??;
-        blank.is_empty().then_some(Self {
+        lines.blank().then_some(Self {
             id,
             event_type,
             data,
@@ -75,6 +80,7 @@ pub(super) struct Lines<'t, E> {
     end: E,
     start: usize,
     at: usize,
+    count: usize,
 }
 
 impl<'t> Lines<'t, ()> {
@@ -96,6 +102,7 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
             end,
             start,
             at: start,
+            count: 0,
         }
     }
 
@@ -103,6 +110,38 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
     #[inline(always)]
     pub(super) const fn taken(&self) -> usize {
         self.at - self.start
+    }
+
+    /// Returns the number of lines so far.
+    #[inline(always)]
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Returns what `parse` makes of the text after a comment's colon, or `Some(None)` if there is
+    /// no comment.
+    #[inline(always)]
+    pub(super) fn comment<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.field(b":")? {
+            Some(text) => Some(Some(parse(&self.text[text])?)),
+            None => Some(None),
+        }
+    }
+
+    /// Returns the value of a type line, or `Some(None)` if there is none or it is empty.
+    #[inline(always)]
+    pub(super) fn event_type(&mut self) -> Option<Option<Range<usize>>> {
+        let value = self.field(b"event: ")?;
+        Some(value.filter(|value| !value.is_empty()))
+    }
+
+    /// Returns whether the next line is blank.
+    #[inline(always)]
+    pub(super) fn blank(&mut self) -> bool {
+        matches!(self.field(b""), Some(Some(value)) if value.is_empty())
     }
 
     /// Returns the value of a line that starts with `name`, or `Some(None)` if it does not.
@@ -117,6 +156,7 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
             return None;
         }
         self.at = end + 1;
+        self.count += 1;
         Some(Some(value))
     }
 }

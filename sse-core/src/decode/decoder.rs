@@ -104,6 +104,7 @@ impl Decoder {
     ///
     /// An unfinished event is dropped; the last event ID and the reconnection time stay.
     pub fn restart(&mut self) {
+        self.interpreter.leave(&self.text);
         self.text = Text::new();
         self.interpreter.restart();
         self.failed = None;
@@ -118,8 +119,9 @@ impl Decoder {
     ///
     /// An unfinished event does not count.
     #[must_use]
+    #[inline]
     pub fn last_event_id(&self) -> &str {
-        &self.interpreter.last_event_id
+        self.interpreter.last_event_id(&self.text)
     }
 
     /// Returns the latest reconnection time in the stream.
@@ -133,7 +135,7 @@ impl Decoder {
     /// What [`find`](Self::find) has returned becomes invalid.
     #[cfg(feature = "client")]
     pub(crate) fn shrink(&mut self) {
-        self.interpreter.push_only_line(&self.text);
+        self.interpreter.leave(&self.text);
         self.text.compact();
         self.text.shrink();
         if self.interpreter.begin_event() {
@@ -149,7 +151,7 @@ impl Decoder {
             *input = &[];
             return;
         }
-        self.interpreter.push_only_line(&self.text);
+        self.interpreter.leave(&self.text);
         self.text.compact();
         self.text.push(input);
     }
@@ -157,25 +159,57 @@ impl Decoder {
     /// Finds the next item in the bytes that have been taken.
     #[inline(always)]
     pub(crate) fn find(&mut self) -> Result<Option<Found>, DecodeError> {
-        match self.find_common() {
-            None => self.find_any(),
-            found => Ok(found),
+        let (_, found) = self.find_after(|_| None::<()>)?;
+        Ok(found)
+    }
+
+    /// Finds the next item, and perhaps a comment before it.
+    ///
+    /// That takes half as long as finding the comment as an item. It is not always done, even if
+    /// `parse` recognises what follows the comment's colon.
+    #[inline(always)]
+    pub(crate) fn find_after<T>(
+        &mut self,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<(Option<T>, Option<Found>), DecodeError> {
+        if let Some((comment, found)) = self.find_common(&parse) {
+            return Ok((comment, Some(found)));
+        }
+        match self.find_common_lines(parse) {
+            Some((comment, found)) => Ok((comment, Some(found))),
+            None => Ok((None, self.find_any()?)),
         }
     }
 
     #[inline(always)]
-    fn find_common(&mut self) -> Option<Found> {
+    fn find_common<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Found)> {
         if !self.interpreter.begin_event() {
             return None;
         }
-        let event = CommonEvent::take(&mut self.text, self.interpreter.min_limit())?;
+        let max_len = self.interpreter.min_limit();
+        let (comment, event) = CommonEvent::take(&mut self.text, max_len, parse)?;
         if let Some(id) = event.id {
-            self.interpreter.commit_id(self.text.get(id));
+            self.interpreter.commit_id_in_text(id);
         }
-        Some(Found::Event {
+        let found = Found::Event {
             event_type: event.event_type,
             data: Some(event.data),
-        })
+        };
+        Some((comment, found))
+    }
+
+    #[inline(never)]
+    fn find_common_lines<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Found)> {
+        if !self.interpreter.begin_event() {
+            return None;
+        }
+        self.interpreter.take_common_event(&mut self.text, parse)
     }
 
     /// Takes a large event from the front of the input, with its text, if all of it is there.
@@ -202,6 +236,7 @@ impl Decoder {
         let found = self.interpreter.interpret(&mut self.text);
         if let Err(error) = found {
             self.failed = Some(error);
+            self.interpreter.leave(&self.text);
             self.text = Text::new();
         }
         found
@@ -227,16 +262,6 @@ impl Decoder {
         }
     }
 
-    /// Returns the type of an event that was found; empty for anything else.
-    #[inline(always)]
-    #[cfg(feature = "client")]
-    pub(crate) fn event_type(&self, found: &Found) -> &str {
-        match found {
-            Found::Event { event_type, .. } => self.type_of(event_type.clone()),
-            Found::Retry(_) | Found::Comment(_) => "",
-        }
-    }
-
     #[inline(always)]
     fn type_of(&self, event_type: Option<Range<usize>>) -> &str {
         match event_type {
@@ -252,19 +277,8 @@ impl Decoder {
         std::mem::replace(&mut self.interpreter.has_new_id, false)
     }
 
-    /// Takes a line that `parse` recognises, if the line could be removed without a trace.
-    ///
-    /// So between events, but not where an LF may complete a CRLF.
-    #[inline(always)]
-    #[cfg(feature = "recording")]
-    pub(crate) fn take_line<T>(&mut self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-        if self.interpreter.is_within_event() {
-            return None;
-        }
-        self.text.take_line(parse)
-    }
-
     /// Returns the text after a comment's colon.
+    #[inline(always)]
     #[cfg(feature = "recording")]
     pub(crate) fn comment(&self, found: &Found) -> Option<&str> {
         match found {
@@ -288,12 +302,12 @@ impl Decoder {
         Decoded::Event(MessageEvent::with_type(
             EventType::trusted(Cow::Borrowed(event_type)),
             Cow::Borrowed(data),
-            Cow::Borrowed(&self.interpreter.last_event_id),
+            Cow::Borrowed(self.last_event_id()),
         ))
     }
 
     /// Returns the number of taken bytes after the item just found, if it is not within an event.
-    #[inline]
+    #[inline(always)]
     #[cfg(feature = "recording")]
     pub(crate) fn after_event(&self) -> Option<usize> {
         (!self.interpreter.is_within_event()).then(|| self.text.pending())

@@ -26,8 +26,11 @@ pub(super) struct Interpreter {
     /// The ID that the end of the event commits, if `has_id`.
     id: String,
     has_id: bool,
-    pub(super) last_event_id: String,
-    /// Whether `last_event_id` was set since this was last asked.
+    last_event_id: String,
+    /// The last event ID within the text, until the text is compacted. Copying each ID into
+    /// `last_event_id` would take as long as searching for its line.
+    last_id: Option<Range<usize>>,
+    /// Whether the last event ID was set since this was last asked.
     pub(super) has_new_id: bool,
     pub(super) retry: Option<Duration>,
 }
@@ -68,6 +71,7 @@ impl Interpreter {
             id: String::new(),
             has_id: false,
             last_event_id: String::new(),
+            last_id: None,
             has_new_id: false,
             retry: None,
         }
@@ -107,6 +111,7 @@ impl Interpreter {
                     // A blank line commits the ID even if it dispatches nothing.
                     if mem::take(&mut self.has_id) {
                         mem::swap(&mut self.last_event_id, &mut self.id);
+                        self.last_id = None;
                         self.has_new_id = true;
                     }
                     let data = self.only_line.take();
@@ -166,10 +171,26 @@ impl Interpreter {
     }
 
     /// Commits the ID of an event.
-    #[inline(always)]
     pub(super) fn commit_id(&mut self, id: &str) {
         self.has_new_id = true;
+        self.last_id = None;
         set(&mut self.last_event_id, id);
+    }
+
+    /// Commits the ID of an event, which is within the text.
+    #[inline(always)]
+    pub(super) fn commit_id_in_text(&mut self, id: Range<usize>) {
+        self.has_new_id = true;
+        self.last_id = Some(id);
+    }
+
+    /// Returns the last event ID.
+    #[inline(always)]
+    pub(super) fn last_event_id<'a>(&'a self, text: &'a Text) -> &'a str {
+        match &self.last_id {
+            Some(id) => text.get(id.clone()),
+            None => &self.last_event_id,
+        }
     }
 
     /// Returns the buffered event type; `message` if it is empty.
@@ -186,30 +207,74 @@ impl Interpreter {
         self.data.as_str()
     }
 
-    /// Copies the only data line into the buffer: another one follows, or the text is about to
-    /// change.
-    pub(super) fn push_only_line(&mut self, text: &Text) {
+    /// Copies what is needed of the text, which is about to change.
+    pub(super) fn leave(&mut self, text: &Text) {
+        self.push_only_line(text);
+        if let Some(id) = self.last_id.take() {
+            set(&mut self.last_event_id, text.get(id));
+        }
+    }
+
+    /// Copies the only data line into the buffer.
+    fn push_only_line(&mut self, text: &Text) {
         if let Some(line) = self.only_line.take() {
             self.data.push_line(text.as_str(), line);
         }
     }
 
+    /// Takes an event of the commonest form, but with several lines of data.
+    ///
+    /// A comment may be before it, if `parse` recognises what follows the colon.
+    pub(super) fn take_common_event<T>(
+        &mut self,
+        text: &mut Text,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<(Option<T>, Found)> {
+        let mut lines = Lines::listed(text);
+        let comment = lines.comment(parse)?;
+        let id = lines.field(b"id: ")?;
+        let event_type = lines.event_type()?;
+        self.push_lines(text, &mut lines);
+        let is_whole = lines.blank() && lines.taken() <= self.min_limit();
+        let (len, count) = (lines.taken(), lines.count());
+        drop(lines);
+        if self.data.len() == 0 || !is_whole {
+            self.data.clear();
+            return None;
+        }
+        text.skip(len, count);
+        if let Some(id) = id {
+            self.commit_id_in_text(id);
+        }
+        self.stage = Stage::Dispatched;
+        let data = None;
+        Some((comment, Found::Event { event_type, data }))
+    }
+
     /// Takes the data lines that follow, as long as they have the commonest form.
     fn push_common_lines(&mut self, text: &mut Text) {
+        let mut lines = Lines::listed(text);
+        let (len, count) = self.push_lines(text, &mut lines);
+        drop(lines);
+        text.skip(len, count);
+    }
+
+    /// Copies data lines of the commonest form into the buffer. Returns their length and number.
+    #[inline(always)]
+    fn push_lines<E>(&mut self, text: &Text, lines: &mut Lines<'_, E>) -> (usize, usize)
+    where
+        E: FnMut(usize) -> Option<usize>,
+    {
         // Within this length no limit can be exceeded.
         let max_len = self.min_limit().saturating_sub(self.data.len());
-        let mut lines = Lines::listed(text);
-        let mut count = 0;
-        let mut len = 0;
+        let mut pushed = (0, 0);
         while let Some(Some(value)) = lines.field(b"data: ")
             && lines.taken() <= max_len
         {
             self.data.push_line(text.as_str(), value);
-            count += 1;
-            len = lines.taken();
+            pushed = (lines.taken(), lines.count());
         }
-        drop(lines);
-        text.skip(len, count);
+        pushed
     }
 
     /// Returns the memory of the buffers, which are empty.

@@ -157,21 +157,6 @@ impl Text {
         self.text.len() - self.line
     }
 
-    /// Takes a line that ends in an LF and that `parse` recognises.
-    #[inline(always)]
-    #[cfg(feature = "recording")]
-    pub(super) fn take_line<T>(&mut self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-        let (base, ends) = self.ends.listed();
-        let end = base + usize::from(*ends.first()?);
-        let text = self.text.as_bytes();
-        if self.after_cr || text.get(end) != Some(&b'\n') {
-            return None;
-        }
-        let parsed = parse(text.get(self.line..end)?)?;
-        self.skip(end + 1 - self.line, 1);
-        Some(parsed)
-    }
-
     /// Returns the number of bytes of the input that are not interpreted.
     #[cfg(feature = "recording")]
     pub(super) const fn pending(&self) -> usize {

@@ -5,16 +5,14 @@
 //!
 //! Source: WHATWG HTML, 9.2.5 "Parsing an event stream".
 
-use std::ops::Range;
 use std::time::Duration;
 
-use fearless_simd::{Simd, dispatch};
 use memchr::memchr2;
 
 use super::event_type::EventType;
 use super::id::EventId;
+use super::lines::{line, lines};
 use super::value::Event;
-use crate::line_ends::{BLOCK, LEVEL, LineEndMasks};
 
 impl Event<'_> {
     /// Appends the event's wire form to `out`. This cannot fail.
@@ -28,6 +26,9 @@ impl Event<'_> {
 }
 
 const DATA: &[u8; 6] = b"data: ";
+
+/// The end of a data line, and the beginning of the next.
+const DATA_BREAK: &[u8; 7] = b"\ndata: ";
 
 /// Appends a whole event.
 #[inline(always)]
@@ -79,7 +80,7 @@ pub(crate) fn head(
 /// Appends `text` as one data line for each of its lines.
 #[inline(always)]
 pub(crate) fn data(out: &mut Vec<u8>, text: &str) {
-    lines(out, DATA, text.as_bytes());
+    lines(out, DATA_BREAK, text.as_bytes());
 }
 
 /// Appends the text that `write` appends as data. `scratch` is used if it has line breaks.
@@ -98,7 +99,7 @@ pub(crate) fn data_with<E>(
         scratch.clear();
         scratch.extend_from_slice(&out[text..]);
         out.truncate(start);
-        lines(out, DATA, scratch);
+        lines(out, DATA_BREAK, scratch);
     } else {
         out.push(b'\n');
     }
@@ -109,142 +110,13 @@ pub(crate) fn data_with<E>(
 pub(crate) fn comment(out: &mut Vec<u8>, text: &str) {
     match text {
         "" => out.extend_from_slice(b":\n"),
-        _ => lines(out, b": ", text.as_bytes()),
+        _ => lines(out, b"\n: ", text.as_bytes()),
     }
 }
 
 /// Appends the blank line at which the client dispatches the event.
 #[inline]
 pub(crate) fn end(out: &mut Vec<u8>) {
-    out.push(b'\n');
-}
-
-/// Appends one line that starts with `name` for each line of `text`.
-///
-/// CR, LF and CRLF each end a line.
-#[inline(always)]
-fn lines<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
-    if text.len() >= 4 * BLOCK {
-        dispatch!(*LEVEL, simd => long_lines(simd, out, name, text));
-    } else if is_one_line(text) {
-        line(out, name, text);
-    } else {
-        short_lines(out, name, text);
-    }
-}
-
-/// Returns whether no byte is as low as CR.
-///
-/// VT and FF, which end no line, only take the slower path. The compiler vectorises this loop,
-/// and the bytes that are left over are compared once more with those before them.
-#[inline(always)]
-fn is_one_line(text: &[u8]) -> bool {
-    const PART: usize = 32;
-    let least = |least: u8, byte: &u8| least.min(byte.wrapping_sub(b'\n'));
-    let is_higher = |text: &[u8]| text.iter().fold(u8::MAX, least) > b'\r' - b'\n';
-    match text.last_chunk::<PART>() {
-        Some(last) => is_higher(text.as_chunks::<PART>().0.as_flattened()) & is_higher(last),
-        None => is_higher(text),
-    }
-}
-
-fn short_lines<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
-    let mut rest = text;
-    while let Some(end) = memchr2(b'\r', b'\n', rest) {
-        line(out, name, &rest[..end]);
-        rest = match &rest[end..] {
-            [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
-            [] => rest,
-        };
-    }
-    line(out, name, rest);
-}
-
-/// The same for text of several blocks.
-///
-/// Appending to a vector checks and stores its length each time, and each waits for the one
-/// before: with four appends a line, that is most of the time. So room for a part of the text is
-/// made at once, and lines are copied into it as whole blocks, of which the next line overwrites
-/// the surplus.
-#[inline(always)]
-fn long_lines<S: Simd, const N: usize>(simd: S, out: &mut Vec<u8>, name: &[u8; N], text: &[u8]) {
-    // Enough for a single line and the blank line after it; more lines grow the buffer.
-    out.reserve(name.len() + text.len() + 2);
-    out.extend_from_slice(name);
-    let mut masks = [0; LineEndMasks::MAX];
-    let mut after_cr = false;
-    for part in text.chunks(LineEndMasks::MAX * BLOCK) {
-        let Some(ends) = LineEndMasks::find(simd, part, &mut masks) else {
-            out.extend_from_slice(part);
-            after_cr = false;
-            continue;
-        };
-        let len = out.len();
-        out.resize(
-            len + part.len() + ends.total() * (name.len() + 1) + BLOCK,
-            0,
-        );
-        let mut writer = BlockWriter::new(&mut out[len..]);
-        let mut start = 0;
-        for end in ends {
-            let is_rest_of_crlf = part[end] == b'\n'
-                && end
-                    .checked_sub(1)
-                    .map_or(after_cr, |last| part[last] == b'\r');
-            if !is_rest_of_crlf {
-                writer.write(part, start..end);
-                writer.write_line_end(name);
-            }
-            start = end + 1;
-        }
-        writer.write(part, start..part.len());
-        let written = writer.written;
-        out.truncate(len + written);
-        after_cr = part.ends_with(b"\r");
-    }
-    out.push(b'\n');
-}
-
-/// Writes into existing bytes, and may overwrite a block after the written ones.
-struct BlockWriter<'a> {
-    bytes: &'a mut [u8],
-    written: usize,
-}
-
-impl<'a> BlockWriter<'a> {
-    #[inline(always)]
-    const fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, written: 0 }
-    }
-
-    #[inline(always)]
-    fn write(&mut self, text: &[u8], part: Range<usize>) {
-        let len = part.len();
-        let rest = &mut self.bytes[self.written..];
-        match (
-            rest.first_chunk_mut(),
-            text[part.start..].first_chunk::<BLOCK>(),
-        ) {
-            (Some(block), Some(text)) if len <= BLOCK => *block = *text,
-            _ => rest[..len].copy_from_slice(&text[part]),
-        }
-        self.written += len;
-    }
-
-    #[inline(always)]
-    fn write_line_end<const N: usize>(&mut self, name: &[u8; N]) {
-        let line = &mut self.bytes[self.written..][..=N];
-        line[0] = b'\n';
-        line[1..].copy_from_slice(name);
-        self.written += 1 + N;
-    }
-}
-
-#[inline(always)]
-fn line<const N: usize>(out: &mut Vec<u8>, prefix: &[u8; N], text: &[u8]) {
-    out.reserve(prefix.len() + text.len() + 1);
-    out.extend_from_slice(prefix);
-    out.extend_from_slice(text);
     out.push(b'\n');
 }
 

@@ -7,6 +7,7 @@ mod event_type;
 mod id;
 #[cfg(feature = "json")]
 mod json;
+mod lines;
 mod text;
 mod value;
 

@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) fn imf_fixdate(time: SystemTime) -> [u8; 29] {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since_epoch.as_secs().min(LAST_SECOND);
-    let (days, second) = (seconds / DAY, seconds % DAY);
+    // Divisions by constants are much faster in 32 bits.
+    let [days, second] =
+        [seconds / DAY, seconds % DAY].map(|part| u32::try_from(part).unwrap_or(u32::MAX));
     let (year, month, day) = civil(days);
     // Every response has a date, and formatting it with `format!` takes longer than all the rest
     // of the response.
@@ -15,27 +17,25 @@ pub(crate) fn imf_fixdate(time: SystemTime) -> [u8; 29] {
     date[5..7].copy_from_slice(&two_digits(day));
     date[8..11].copy_from_slice(MONTHS[month]);
     date[12..14].copy_from_slice(&two_digits(year / 100));
-    date[14..16].copy_from_slice(&two_digits(year));
+    date[14..16].copy_from_slice(&two_digits(year % 100));
     date[17..19].copy_from_slice(&two_digits(second / 3600));
     date[20..22].copy_from_slice(&two_digits(second / 60 % 60));
     date[23..25].copy_from_slice(&two_digits(second % 60));
     date
 }
 
-/// Returns the last two digits of `number`.
-const fn two_digits(number: u64) -> [u8; 2] {
-    const DIGITS: &[u8; 10] = b"0123456789";
-    [
-        DIGITS[(number / 10 % 10) as usize],
-        DIGITS[(number % 10) as usize],
-    ]
+/// Returns the digits of a number below 100.
+const fn two_digits(number: u32) -> [u8; 2] {
+    let [tens, ..] = (number / 10).to_le_bytes();
+    let [ones, ..] = (number % 10).to_le_bytes();
+    [b'0' + tens, b'0' + ones]
 }
 
 /// Returns the year, the month from 0 and the day from 1 in the Gregorian calendar.
 ///
 /// Years are counted from March, so that the leap day is the last of its year, and months
 /// have the lengths 31, 30, 31, 30, 31 over and over.
-const fn civil(days_since_epoch: u64) -> (u64, usize, u64) {
+const fn civil(days_since_epoch: u32) -> (u32, usize, u32) {
     let days = days_since_epoch + DAYS_TO_EPOCH;
     let (era, day_of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
     let leap_days = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
@@ -44,7 +44,7 @@ const fn civil(days_since_epoch: u64) -> (u64, usize, u64) {
     let months_since_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
     let month = ((months_since_march + 2) % 12) as usize;
-    let year = 400 * era + year_of_era + (month < 2) as u64;
+    let year = 400 * era + year_of_era + (month < 2) as u32;
     (year, month, day)
 }
 
@@ -54,10 +54,10 @@ const DAY: u64 = 24 * 3600;
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The days from 1 March of the year 0 to 1 January 1970.
-const DAYS_TO_EPOCH: u64 = 719_468;
+const DAYS_TO_EPOCH: u32 = 719_468;
 
 /// The days of 400 years.
-const DAYS_OF_ERA: u64 = 146_097;
+const DAYS_OF_ERA: u32 = 146_097;
 
 /// The first is that of 1 January 1970.
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn days_follow_each_other() {
-        let date = |day: u64| {
-            let date = imf_fixdate(UNIX_EPOCH + Duration::from_secs(day * DAY));
+        let date = |day: u32| {
+            let date = imf_fixdate(UNIX_EPOCH + Duration::from_secs(u64::from(day) * DAY));
             String::from_utf8(date.to_vec()).unwrap()
         };
         let mut last = civil(0);

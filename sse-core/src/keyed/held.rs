@@ -38,13 +38,16 @@ impl KeyedLog {
         dropped
     }
 
-    /// Lets no removal after an ID be dropped, since a storage may have an older event of its key.
+    /// Lets no removal after an ID be dropped.
+    ///
+    /// A storage may have an older event of its key.
     pub const fn keep_removals_after(&mut self, id: LogId) {
         self.kept_after = id;
     }
 
-    /// Lets some of the events supersede others that have become visible, and returns memory to
-    /// be freed without a lock. Returns `None` when there are no more.
+    /// Lets some of the events that have become visible supersede others.
+    ///
+    /// Returns memory to be freed without a lock, or `None` when there are no more.
     pub fn settle(&mut self) -> Option<Evicted> {
         let mut evicted = Evicted::default();
         let count = self.settle_some(SETTLED, &mut evicted);

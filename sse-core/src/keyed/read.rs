@@ -29,10 +29,9 @@ pub struct EventKey {
 }
 
 impl KeyedLog {
-    /// Returns the first events of `range` that are not superseded and are in one chunk, or
-    /// `None` if there are none.
+    /// Returns the first events of `range` that are not superseded and are in one chunk.
     ///
-    /// Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
+    /// `None` if there are none. Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
     /// are held back. Costs at most a copy of 64 KiB of events. It stays in the log if the chunk
     /// is full and the reader takes most of it. A reader whose cursor was before
     /// [`evicted_end`](Self::evicted_end) when that was set has missed removals.
@@ -45,8 +44,9 @@ impl KeyedLog {
         Some(slice.since(range.start))
     }
 
-    /// Returns the first events after the ID `after` and up to the ID `until`, like
-    /// [`slice`](Self::slice). They may be held back.
+    /// Returns the first events after one ID and up to another, like [`slice`](Self::slice).
+    ///
+    /// They may be held back.
     #[must_use]
     pub fn slice_between(&mut self, after: LogId, until: LogId) -> Option<Slice> {
         self.slice_of(|entry| entry.id <= after, |entry| entry.id <= until)
@@ -105,8 +105,9 @@ impl KeyedLog {
         self.newest_marks.slice(&self.newest, range)
     }
 
-    /// Returns the cursor before the first event with a later ID, among those that are not held
-    /// back.
+    /// Returns the cursor before the first event with a later ID.
+    ///
+    /// Events that are held back do not count.
     #[must_use]
     pub fn after(&self, id: LogId) -> Cursor {
         let part = self.full.partition_point(|part| part.last_id <= id);
@@ -128,7 +129,7 @@ impl KeyedLog {
         }
     }
 
-    /// Returns the ID of the last event that ends at or before `cursor`, or the smallest ID.
+    /// Returns the ID of the last event up to `cursor`, or the smallest ID.
     #[must_use]
     pub fn id_before(&self, cursor: Cursor) -> LogId {
         let part = self.full.partition_point(|part| part.chunk.end() <= cursor);
@@ -159,8 +160,9 @@ impl KeyedLog {
         self.newest.end()
     }
 
-    /// Returns the encoded newest event of a key, whether or not it is held back, or `None` if
-    /// the key has none or was removed.
+    /// Returns the encoded newest event of a key, also one that is held back.
+    ///
+    /// `None` if the key has none or was removed.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Bytes> {
         let newest = self.keys.get(key)?.newest;
@@ -211,9 +213,9 @@ impl KeyedLog {
         self.bytes
     }
 
-    /// Returns the bytes of the events up to an ID that are not superseded, without their keys.
+    /// Returns the bytes of the events up to an ID that are not superseded.
     ///
-    /// Costs a look at each chunk, and at the events of one.
+    /// Their keys do not count. Costs a look at each chunk, and at the events of one.
     #[must_use]
     pub fn bytes_until(&self, id: LogId) -> usize {
         let count = self.full.partition_point(|part| part.last_id <= id);
@@ -246,7 +248,7 @@ impl KeyedLog {
         self.evicted.1
     }
 
-    /// Whether there is no event but the newest one, which is a removal that has expired.
+    /// Whether there is no event but a newest one that is an expired removal.
     #[must_use]
     pub fn has_expired(&self, now: impl Into<Now>) -> bool {
         let (now, max) = (millis(now.into().steady), millis(self.retention.removals));

@@ -3,6 +3,9 @@
 use std::time::Duration;
 use std::{error, fmt};
 
+use super::KeyedLog;
+use crate::log::{Entry, Evicted, Now, millis};
+
 /// How many keys and bytes a [`KeyedLog`](crate::KeyedLog) retains, and removals for how long.
 ///
 /// ```
@@ -79,6 +82,100 @@ impl KeyedRetention {
     }
 }
 
+impl KeyedLog {
+    /// Whether an event of this encoded length fits, even if it does not supersede another.
+    ///
+    /// That costs less than [`make_room`](Self::make_room), and the length may be too large.
+    #[must_use]
+    pub fn has_room(&self, key: &str, len: usize) -> bool {
+        let KeyedRetention { keys, bytes, .. } = self.retention;
+        let len = len.saturating_add(key.len());
+        let fits = self.bytes.saturating_add(len) <= bytes;
+        fits && (self.keys.len() < keys || self.keys.get(key).is_some())
+    }
+
+    /// Makes room for an event of this key and encoded length.
+    ///
+    /// The oldest removals are dropped for that. The caller does this before it assigns an ID.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyedFull`]: the event would exceed a limit of the retention.
+    pub fn make_room(&mut self, key: &str, len: usize) -> Result<Evicted, KeyedFull> {
+        let KeyedRetention { keys, bytes, .. } = self.retention;
+        let len = len.saturating_add(key.len());
+        let (mut evicted, mut drops) = (Evicted::default(), 0);
+        loop {
+            let newest = self.keys.get(key).map(|slot| slot.newest);
+            let is_new = newest.is_none() && self.keys.len() >= keys;
+            let superseded = newest.filter(|_| self.visible.is_none());
+            let freed = superseded.map_or(0, |newest| newest.len as usize + key.len());
+            let is_long = (self.bytes - freed).saturating_add(len) > bytes;
+            if !is_new && !is_long {
+                return Ok(evicted);
+            }
+            let full = if is_new {
+                KeyedFull::Keys { max: keys }
+            } else {
+                KeyedFull::Bytes { max: bytes }
+            };
+            let is_hopeless = is_long && len > bytes || drops == DROPS;
+            if is_hopeless || !self.drop_removal(&mut evicted, |_| true) {
+                return Err(full);
+            }
+            drops += 1;
+        }
+    }
+
+    /// Drops removals that are older than the retention allows.
+    ///
+    /// At most 512 of them, and never the newest event.
+    pub fn evict(&mut self, now: impl Into<Now>) -> Evicted {
+        let (now, max) = (millis(now.into().steady), millis(self.retention.removals));
+        let mut evicted = Evicted::default();
+        for _ in 0..DROPS {
+            // The newest event is retained, so that readers find the end.
+            let newest = self.newest_id;
+            let has_expired =
+                |entry: &Entry| now.saturating_sub(entry.appended) > max && entry.id != newest;
+            if !self.drop_removal(&mut evicted, has_expired) {
+                break;
+            }
+        }
+        self.tidy(&mut evicted);
+        evicted
+    }
+
+    /// Drops the oldest removal for good if it is visible and `qualifies`, and returns whether
+    /// there was one.
+    fn drop_removal(
+        &mut self,
+        evicted: &mut Evicted,
+        qualifies: impl FnOnce(&Entry) -> bool,
+    ) -> bool {
+        let Some((&id, &slot)) = self.removals.first_key_value() else {
+            return false;
+        };
+        let newest = self.keys.slot(slot).newest;
+        let Some(place) = self.place_at(newest.address()) else {
+            return false;
+        };
+        let is_held =
+            self.held.front().is_some_and(|(held, _)| *held <= id) || !self.is_visible(id);
+        if is_held || id > self.kept_after || !qualifies(self.entry(place)) {
+            return false;
+        }
+        // One of a restored log may be before those that an earlier run dropped.
+        self.evicted.0 = id.max(self.evicted.0);
+        self.evicted.1 = self.entry(place).end;
+        self.removals.pop_first();
+        let len = (newest.len as usize, self.keys.slot(slot).key.len());
+        self.keys.remove(slot);
+        self.supersede(place, len, evicted);
+        true
+    }
+}
+
 /// A keyed log has no room for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -113,3 +210,6 @@ impl fmt::Display for KeyedFull {
 }
 
 impl error::Error for KeyedFull {}
+
+/// The number of removals that one call drops at most.
+const DROPS: usize = 512;

@@ -17,7 +17,7 @@ impl Cursor {
         Self(self.0.saturating_add(bytes as u64))
     }
 
-    /// Returns the number of bytes up to a `later` cursor, or 0 if that is earlier.
+    /// Returns the bytes up to a `later` cursor, or 0 if that is earlier.
     #[must_use]
     pub fn distance(self, later: Self) -> usize {
         usize::try_from(later.0.saturating_sub(self.0)).unwrap_or(usize::MAX)

@@ -53,9 +53,9 @@ impl Encoded {
         }
     }
 
-    /// Takes the wire bytes of one event without an ID, or `None` if they are something else.
+    /// Takes the wire bytes of one event without an ID.
     ///
-    /// They are UTF-8 whose lines end with LF, without a line of the field `id`, and with one
+    /// `None` if they are something else. They are UTF-8 whose lines end with LF, without a line of the field `id`, and with one
     /// blank line at the end.
     #[must_use]
     pub fn from_frame(frame: &[u8]) -> Option<Self> {

@@ -182,7 +182,7 @@ impl Log {
         self.push_encoded(id, event, now)
     }
 
-    /// Appends an event to a log [of a hub](Self::of_hub), under an ID that the hub assigned.
+    /// Appends an event to a log [of a hub](Self::of_hub), under the hub's ID.
     ///
     /// The ID has to be later than those before. It replaces a publisher's ID.
     pub fn append_as(&mut self, id: LogId, event: &Event<'_>, now: impl Into<Now>) -> Appended {

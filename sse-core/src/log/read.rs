@@ -12,9 +12,9 @@ use super::slice::Slice;
 use crate::event::EventId;
 
 impl Log {
-    /// Returns the first events of `range` that are in one chunk, or `None` if there are none.
+    /// Returns the first events of `range` that are in one chunk.
     ///
-    /// Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
+    /// `None` if there are none. Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
     /// are held back. Costs at most a copy of the newest chunk, which is shorter than 64 KiB.
     ///
     /// # Errors

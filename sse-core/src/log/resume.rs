@@ -8,7 +8,7 @@ use super::own_ids::OwnIds;
 use super::{KnownId, Log};
 use crate::event::EventId;
 
-/// How a client with a last event ID resumes, from the best case to the worst.
+/// How a client resumes, from the best case to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resume {
     /// The client has no ID.
@@ -88,8 +88,9 @@ impl Log {
         (self.resume(Some(&id)) == (Resume::Resumed, cursor)).then_some(id)
     }
 
-    /// Returns the cursor before the first event with a later ID, among those that are not held
-    /// back.
+    /// Returns the cursor before the first event with a later ID.
+    ///
+    /// Events that are held back do not count.
     #[must_use]
     pub fn after(&self, id: LogId) -> Cursor {
         let next = self.seek(|entry| entry.id <= id);

@@ -48,7 +48,7 @@ impl Slice {
         self.chunk.bytes.slice(self.chunk.range(self.from, self.to))
     }
 
-    /// Returns the cursor before the first event, or that of the reader it was taken for.
+    /// Returns the cursor before the first event, or its reader's cursor.
     #[must_use]
     pub const fn start(&self) -> Cursor {
         self.start

@@ -5,8 +5,8 @@ use std::time::Duration;
 use std::{fmt, mem};
 
 use super::item::Recorded;
-use super::time::{parse_time, parse_time_line};
-use crate::decode::{Decoded, Decoder, Found};
+use super::time::parse_time;
+use crate::decode::{Decoder, Found};
 use crate::event::EventId;
 
 /// Reads a recording: events, reconnection times and comments, with their times.
@@ -161,8 +161,12 @@ impl<R: BufRead> Replayer<R> {
     }
 
     /// Returns the time of the next item.
+    #[inline(always)]
     fn at(&self) -> Duration {
         let zero = self.zero.unwrap_or_default();
+        if zero.is_zero() && self.before.is_zero() {
+            return self.time; // as nearly always
+        }
         self.before.saturating_add(self.time.saturating_sub(zero))
     }
 
@@ -182,39 +186,38 @@ impl<R: BufRead> Replayer<R> {
     }
 
     /// Finds the next item in the bytes that the decoder has taken.
-    #[inline]
+    #[inline(always)]
     fn find_taken(&mut self) -> io::Result<Option<Found>> {
         loop {
-            // Most time lines are found here, which takes half as long as decoding a comment.
-            if let Some(time) = self.decoder.take_line(parse_time_line) {
+            let (time, found) = match self.decoder.find_after(parse_time) {
+                Ok((time, Some(found))) => (time, found),
+                Ok((_, None)) => return Ok(None),
+                Err(error) => {
+                    self.ended = true;
+                    return Err(error.into());
+                }
+            };
+            if let Some(time) = time {
                 self.time = time;
             }
-            let found = self.decoder.find();
-            self.ended = found.is_err();
-            let Some(found) = found? else {
-                return Ok(None);
-            };
             if let Some(rest) = self.decoder.after_event() {
                 self.whole = self.taken - rest as u64;
             }
-            if self.is_item(&found) {
+            let comment = self.decoder.comment(&found);
+            if let Some(time) = comment.and_then(|text| parse_time(text.as_bytes())) {
+                self.time = time;
+            } else if self.zero.is_some() || self.begins_with(&found) {
                 self.has_items = true;
                 return Ok(Some(found));
             }
         }
     }
 
-    /// Returns whether what was found is to be read: no time line, and not before the start.
-    #[inline]
-    fn is_item(&mut self, found: &Found) -> bool {
-        if let Some(time) = self.decoder.comment(found).and_then(parse_time) {
-            self.time = time;
-            return false;
-        }
-        if self.zero.is_none() {
-            let decoded = self.decoder.decoded(found);
-            self.zero = self.start.zero(self.time, &decoded);
-        }
+    /// Returns whether what was found is the first item to be read.
+    #[inline(always)]
+    fn begins_with(&mut self, found: &Found) -> bool {
+        let id = matches!(found, Found::Event { .. }).then(|| self.decoder.last_event_id());
+        self.zero = self.start.zero(self.time, id);
         self.zero.is_some()
     }
 
@@ -282,15 +285,13 @@ enum Start {
 }
 
 impl Start {
-    /// Returns the time that becomes zero, if `item` is the first to be read.
-    #[inline]
-    fn zero(&self, time: Duration, item: &Decoded<'_>) -> Option<Duration> {
+    /// Returns the time that becomes zero, if an item at `time` is the first to be read. An event
+    /// has a last event ID.
+    #[cold]
+    fn zero(&self, time: Duration, last_event_id: Option<&str>) -> Option<Duration> {
         match self {
             Self::Beginning => Some(Duration::ZERO),
-            Self::Id(id) => match item {
-                Decoded::Event(event) => (*id == *event.last_event_id()).then_some(time),
-                _ => None,
-            },
+            Self::Id(id) => (last_event_id.is_some_and(|last| *id == *last)).then_some(time),
             Self::Offset(offset) => (time >= *offset).then_some(*offset),
         }
     }

@@ -181,8 +181,7 @@ fn escape(lines: &[u8], first: usize) -> Vec<u8> {
         let is_comment = matches!(lines[..at], [] | [.., b'\r' | b'\n']);
         let text = &lines[at + 1..];
         let text = &text[..memchr2(b'\r', b'\n', text).unwrap_or(text.len())];
-        let is_time = || std::str::from_utf8(text).is_ok_and(|text| parse_time(text).is_some());
-        if is_comment && is_time() {
+        if is_comment && parse_time(text).is_some() {
             out.extend_from_slice(&lines[done..=at]);
             out.push(b' ');
             done = at + 1;

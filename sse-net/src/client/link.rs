@@ -100,4 +100,4 @@ impl Wire {
 }
 
 /// The most that is read at once.
-const READ: usize = 16 << 10;
+const READ: usize = 64 << 10;

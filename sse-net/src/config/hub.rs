@@ -80,7 +80,8 @@ impl HubConfig {
     /// The maximum number of topics.
     ///
     /// Default: 131,072. A topic costs some 500 bytes while it is empty. More are refused with
-    /// [`TooManyTopics`](crate::TooManyTopics), since names may come from requests.
+    /// [`TooManyTopics`](crate::TooManyTopics), since names may come from requests. The names of as
+    /// many dropped topics are kept for a time, some 150 bytes each.
     pub fn max_topics(mut self, count: usize) -> Self {
         self.max_topics = count;
         self

@@ -252,7 +252,7 @@ pub enum AtCapacity {
     /// 503: load balancers try another server, and browsers do not reconnect.
     #[default]
     Refuse,
-    /// An empty stream with a longer reconnection time, after which browsers reconnect.
+    /// A stream that ends at once with a reconnection time, after which browsers reconnect.
     RetryLater,
 }
 

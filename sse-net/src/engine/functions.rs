@@ -51,7 +51,7 @@ pub(super) fn load() -> impl Iterator<Item = Cmd> {
 /// Returns the command that publishes a batch.
 pub(super) fn publish(keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
     let once = job.key.as_deref().map(|key| keys.once(key));
-    let mut cmd = begin(&FUNCTIONS.publish, keys, 5 + usize::from(once.is_some()));
+    let mut cmd = begin(&FUNCTIONS.publish, keys, 4 + usize::from(once.is_some()));
     cmd.arg(keys.stream(&job.topic)).arg(once);
     cmd.arg(random_epoch())
         .arg(keys.channel(&job.topic))
@@ -108,7 +108,7 @@ pub(super) fn run(keys: &Keys, topic: &str, args: &[&str]) -> Cmd {
 /// Returns the command of a tick, which `nonce` identifies. With `takes_id`, the hub's last ID is
 /// one that no event has.
 pub(super) fn tick(keys: &Keys, nonce: u64, first: &str, takes_id: bool) -> Cmd {
-    let mut cmd = begin(&FUNCTIONS.tick, keys, 4);
+    let mut cmd = begin(&FUNCTIONS.tick, keys, 3);
     cmd.arg(random_epoch())
         .arg(&keys.node)
         .arg(nonce)
@@ -121,9 +121,8 @@ fn begin(function: &str, keys: &Keys, count: usize) -> Cmd {
     let mut cmd = cmd("FCALL");
     cmd.arg(function)
         .arg(count)
-        .arg(&keys.meta)
+        .arg(&keys.hub)
         .arg(&keys.epochs)
-        .arg(&keys.tips)
         .arg(&keys.changed);
     cmd
 }

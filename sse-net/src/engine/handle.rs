@@ -114,10 +114,7 @@ impl topic::Engine for Handle {
             kind: batch.kind,
             frames: batch.frames,
             key: batch.key,
-            max_events: match retention.max_events() {
-                events if events > MAX_EVENTS => 0,
-                events => events.max(1),
-            },
+            max_events: retention.max_events().clamp(1, MAX_EVENTS),
             max_age_millis: match u64::try_from(retention.max_age().as_millis()) {
                 Ok(millis) if millis <= MAX_AGE => millis.max(1),
                 _ => 0,

@@ -3,13 +3,12 @@
 /// The keys of a hub. All have its name as their hash tag, so they are in one slot of a cluster.
 pub(super) struct Keys {
     prefix: String,
-    /// Hash: the last ID, the first ID of the epoch, the primary, the floor.
-    pub(super) meta: String,
+    /// Hash: the last ID, the first ID of the epoch, the primary, the floor, and the last ID of each
+    /// topic.
+    pub(super) hub: String,
     /// List: the first and the last ID of past epochs.
     pub(super) epochs: String,
-    /// Hash: the last ID of each topic.
-    pub(super) tips: String,
-    /// Sorted set: the topics by the milliseconds of their last event.
+    /// Sorted set: the topics by the milliseconds of the first event in the second of their last.
     pub(super) changed: String,
     /// Hash: for each keyed topic, the greatest ID of a dropped removal, and its bytes.
     pub(super) keyed: String,
@@ -24,15 +23,19 @@ impl Keys {
         let prefix = format!("sse:{{{hub}}}:");
         let key = |name: &str| format!("{prefix}{name}");
         Self {
-            meta: key("meta"),
+            hub: key("hub"),
             epochs: key("epochs"),
-            tips: key("tips"),
             changed: key("changed"),
             keyed: key("keyed"),
             runs: key("runs"),
             node: key(&format!("node:{:016x}", fastrand::u64(..))),
             prefix,
         }
+    }
+
+    /// Returns the field of the hub that has the last ID of a topic.
+    pub(super) fn field(topic: &str) -> String {
+        format!("topic:{topic}")
     }
 
     /// Stream: the events of a topic.

@@ -1,7 +1,8 @@
 //! The two connections to a server.
 //!
-//! One carries notifications, the other commands. Both are made to one and the same server, which
-//! is a primary, and both are given up together.
+//! One carries notifications and publishes, the other all reads, whose replies may be long: Redis
+//! cuts a subscriber with too much to read. Both are made to one and the same server, which is a
+//! primary, and both are given up together.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,7 @@ use crate::sync::lock;
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) commands: MultiplexedConnection,
-    notifications: MultiplexedConnection,
+    pub(super) notifications: MultiplexedConnection,
     pub(super) inbox: Arc<Inbox>,
     pub(super) primary: Arc<Primary>,
     /// Counts the links of a hub.

@@ -1,11 +1,10 @@
 #!lua name=sse_publish
 -- Appends events to a topic of a hub, ends a topic, or looks at the hub's last ID (a tick).
 --
--- The function sse_publish has the keys meta, epochs, tips, changed, the topic's stream and,
--- optionally, a key under which it is stored once; and the arguments: a random number below 65536,
--- the topic's channel, the topic, the most events to keep (0: any), their age in milliseconds
--- (0: any), the age of the key, the age of topics that are forgotten (0: never), and one of these
--- kinds:
+-- The function sse_publish has the keys hub, epochs, changed, the topic's stream and, optionally, a
+-- key under which it is stored once; and the arguments: a random number below 65536, the topic's
+-- channel, the topic, the most events to keep, their age in milliseconds (0: any), the age of the
+-- key, the age of topics that are forgotten (0: never), and one of these kinds:
 --   'events' and a frame for each event;
 --   'end', which ends the topic, and at most one frame;
 --   'start' of a run: a text that is its owner's alone, and in milliseconds the age of its lease,
@@ -20,17 +19,23 @@
 -- with the errors FINISHED, FENCED, OWNED, KEYED, NOTKEYED, 'FULL keys' and 'FULL bytes'. Keys of
 -- keyed topics and of runs that are not given begin as the others.
 --
--- The function sse_tick has the first four keys, and the arguments: a random number, the node's
+-- The function sse_tick has the first three keys, and the arguments: a random number, the node's
 -- channel, a text to recognise it by, the first ID of the epoch that the node knows, and '1' to
 -- take an ID.
+--
+-- An event finds the caches of the CPU full of other things, so each instruction counts: calls
+-- that an event does not need are made once a second for a topic.
 
 -- The replication ID with which this server has last written a hub's last ID. A server that is
 -- started, or that receives the data of another one, loads this library anew and does not know it.
 -- So it equals the one that a hub names only if this server has lost nothing of that hub since.
 local written
 
+-- How an integer and an ID are formatted.
+local integer, pair
+
 local function text(millis, sequence)
-    return string.format('%.0f-%.0f', millis, sequence)
+    return string.format(pair, millis, sequence)
 end
 
 local function parts(id)
@@ -55,57 +60,82 @@ local function split(words)
     return words, ''
 end
 
--- Begins an epoch ahead of the last ID and of the newest time of a topic.
+local function prefix_of(hub)
+    return string.sub(hub.key, 1, -4)
+end
+
+-- Returns the last ID and the state of a topic whose last ID is lost with the key of the hub.
+local function find(stream)
+    local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    if entry and entry[2][1] == 'before' and entry[2][3] == 'frame' then
+        local role = entry[2][5]
+        return entry[1], role == 'end' and ' end' or role and role ~= 'begin' and ' keyed' or ''
+    end
+end
+
+-- Ends the epoch of a hub whose key is lost, with the newest event that is left. All others count
+-- as evicted.
+local function recover(hub)
+    local newest = redis.call('ZREVRANGE', hub.changed, 0, 0, 'WITHSCORES')[2]
+    if not newest then
+        return
+    end
+    local final = '0-0'
+    local names = redis.call('ZREVRANGEBYSCORE', hub.changed, newest, newest - newest % 1000,
+        'LIMIT', 0, 1000)
+    for _, name in ipairs(names) do
+        final = later(find(prefix_of(hub) .. 'topic:' .. name) or '0-0', final)
+    end
+    hub.millis, hub.sequence = newest + 1000, select(2, parts(final))
+    hub.ended = text(0, hub.sequence % 65536) .. ' ' .. final
+    hub.floor = final
+end
+
+-- Begins an epoch ahead of the last ID, or of all topics if that is lost.
 local function begin_epoch(hub, random)
-    local used = {}
+    if hub.last then
+        hub.ended = redis.call('HGET', hub.key, 'first') .. ' ' .. hub.last
+    else
+        recover(hub)
+    end
+    local used = { [hub.sequence % 65536] = true }
     for _, epoch in ipairs(redis.call('LRANGE', hub.epochs, 0, -1)) do
         local _, number = parts(string.match(epoch, '^%S+'))
         used[number % 65536] = true
     end
-    if hub.last then
-        used[hub.sequence % 65536] = true
-        hub.ended = hub.first .. ' ' .. hub.last
-    end
-    local newest = redis.call('ZREVRANGE', hub.changed, 0, 0, 'WITHSCORES')[2]
-    if not hub.last and newest then
-        -- The meta key is lost and streams are left. So the epoch ended with the newest of them.
-        local final = '0-0'
-        for _, name in ipairs(redis.call('ZRANGEBYSCORE', hub.changed, newest, newest)) do
-            final = later(string.match(redis.call('HGET', hub.tips, name) or '0-0', '^%S+'), final)
-        end
-        local _, number = parts(final)
-        used[number % 65536] = true
-        hub.ended = text(0, number % 65536) .. ' ' .. final
-    end
     while used[random] do
         random = (random + 1) % 65536
     end
-    hub.millis = math.max(hub.now, hub.millis + 1, (newest or 0) + 1)
-    hub.sequence = random
-    hub.first, hub.is_new = text(hub.millis, random), true
+    hub.millis, hub.sequence = math.max(hub.now, hub.millis + 1), random
+    hub.first = text(hub.millis, random)
 end
 
--- Returns the hub's last ID and the time, in a new epoch if events may have been lost.
-local function open(keys, random)
-    local time = redis.call('TIME')
-    local known = redis.call('HMGET', keys[1], 'last', 'first', 'primary', 'floor')
-    local hub = {
-        meta = keys[1], epochs = keys[2], tips = keys[3], changed = keys[4],
-        now = time[1] * 1000 + math.floor(time[2] / 1000),
-        last = known[1], first = known[2], primary = known[3], floor = known[4] or '0-0',
-        millis = 0, sequence = 0,
-    }
-    if hub.last then
-        hub.millis, hub.sequence = parts(hub.last)
+-- Returns the hub's last ID, the time, and a field of the hub. Begins an epoch if events may have
+-- been lost.
+local function open(keys, random, field)
+    if not integer then
+        -- The faster way is right where a C long has 64 bits.
+        integer = string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+        pair = integer .. '-' .. integer
     end
-    if not hub.last or hub.primary ~= written then
+    local time = redis.call('TIME')
+    local known = redis.call('HMGET', keys[1], 'last', 'primary', field)
+    local last, primary = known[1], known[2]
+    local hub = {
+        key = keys[1], epochs = keys[2], changed = keys[3],
+        now = time[1] * 1000 + math.floor(time[2] / 1000),
+        last = last, field = known[3], millis = 0, sequence = 0,
+    }
+    if last then
+        hub.millis, hub.sequence = parts(last)
+    end
+    if not last or primary ~= written then
         -- It changes whenever another server becomes the primary, and stays in no other case in
         -- which events may have been lost. A node could only pass an old one.
         local replication = redis.call('INFO', 'replication')
-        local primary = string.match(replication, 'master_replid:(%x+)')
-        if not hub.last or hub.primary ~= primary then
+        hub.primary = string.match(replication, 'master_replid:(%x+)')
+        if not last or primary ~= hub.primary then
             begin_epoch(hub, tonumber(random))
-            hub.primary = primary
         end
     end
     return hub
@@ -121,24 +151,26 @@ local function take(hub)
     return text(hub.millis, hub.sequence)
 end
 
--- Stores the hub's last ID.
-local function store(hub, id)
+-- Stores the hub's last ID, and other fields.
+local function store(hub, ...)
     if hub.ended then
         redis.call('RPUSH', hub.epochs, hub.ended)
         redis.call('LTRIM', hub.epochs, -1000, -1)
     end
-    if hub.primary == written and not hub.is_new then
-        redis.call('HSET', hub.meta, 'last', id)
-    else
-        redis.call('HSET', hub.meta, 'last', id, 'first', hub.first, 'primary', hub.primary)
-        written = hub.primary
+    if hub.first then
+        redis.call('HSET', hub.key, 'first', hub.first, 'primary', hub.primary)
     end
+    if hub.floor then
+        redis.call('HSET', hub.key, 'floor', hub.floor)
+    end
+    redis.call('HSET', hub.key, 'last', ...)
+    written = hub.primary or written
 end
 
 local function tick(keys, args)
-    local hub = open(keys, args[1])
+    local hub = open(keys, args[1], 'first')
     -- A write: a replica refuses it, and a full memory does not.
-    redis.call('PERSIST', hub.meta)
+    redis.call('PERSIST', hub.key)
     local id = text(hub.millis, hub.sequence)
     if args[5] == '1' then
         id = take(hub)
@@ -146,8 +178,9 @@ local function tick(keys, args)
     if id ~= hub.last then
         store(hub, id)
     end
-    local lines = { args[3] .. ' ' .. id .. ' ' .. hub.first }
-    if hub.first ~= args[4] then
+    local first = hub.first or hub.field
+    local lines = { args[3] .. ' ' .. id .. ' ' .. first }
+    if first ~= args[4] then
         for _, epoch in ipairs(redis.call('LRANGE', hub.epochs, 0, -1)) do
             lines[#lines + 1] = epoch
         end
@@ -175,16 +208,18 @@ local function check_lease(run, kind, fence, state, now)
 end
 
 -- Appends an event to the stream of the batch, and keeps its notification for later.
-local function append(hub, batch, frame, ...)
-    local id = take(hub)
+local function append(hub, batch, frame, role, key)
+    local id, before = take(hub), batch.before
+    local message = before .. ' ' .. id
     -- The first write: if it is refused, nothing is half done, because Redis rolls nothing back.
-    if batch.max == '0' then
-        redis.call('XADD', batch.stream, id, 'before', batch.before, 'frame', frame, ...)
+    if role then
+        redis.call('XADD', batch.stream, 'MAXLEN', '~', batch.max, id,
+            'before', before, 'frame', frame, role, key)
+        message = message .. ' ' .. role .. ' ' .. key
     else
         redis.call('XADD', batch.stream, 'MAXLEN', '~', batch.max, id,
-            'before', batch.before, 'frame', frame, ...)
+            'before', before, 'frame', frame)
     end
-    local message = table.concat({ batch.before, id, ... }, ' ')
     if #frame <= 65536 then
         message = message .. '\n' .. frame
     end
@@ -195,12 +230,13 @@ end
 
 -- Appends the newest event of a key, and drops removals that are too old or for which there is
 -- no room. Returns an error, or true if there is nothing to remove.
-local function append_keyed(hub, batch, kind, args)
+local function append_keyed(hub, batch, topic, kind, args)
     local key, max_keys, max_bytes, removal_age, frame =
         args[9], tonumber(args[10]), tonumber(args[11]), tonumber(args[12]), args[13]
-    local values = batch.prefix .. 'state:' .. batch.topic
-    local removals = batch.prefix .. 'removals:' .. batch.topic
-    local counted = redis.call('HGET', batch.prefix .. 'keyed', batch.topic)
+    local prefix = prefix_of(hub)
+    local values = prefix .. 'state:' .. topic
+    local removals = prefix .. 'removals:' .. topic
+    local counted = redis.call('HGET', prefix .. 'keyed', topic)
     local dropped, bytes = string.match(counted or batch.before .. ' 0', '^(%S+) (%d+)$')
     local old = redis.call('HGET', values, key)
     local was_removal = old and string.find(old, '^%S+ removal\n')
@@ -243,128 +279,173 @@ local function append_keyed(hub, batch, kind, args)
     local value = id .. (kind == 'removal' and ' removal\n' or '\n') .. frame
     redis.call('HSET', values, key, value)
     if kind == 'removal' then
-        redis.call('ZADD', removals, string.format('%.0f', hub.millis), key)
+        redis.call('ZADD', removals, string.format(integer, hub.millis), key)
     elseif was_removal then
         redis.call('ZREM', removals, key)
     end
-    bytes = string.format('%.0f', bytes + #key + #value)
-    redis.call('HSET', batch.prefix .. 'keyed', batch.topic, dropped .. ' ' .. bytes)
+    bytes = string.format(integer, bytes + #key + #value)
+    redis.call('HSET', prefix .. 'keyed', topic, dropped .. ' ' .. bytes)
 end
 
 -- Forgets up to 32 topics without events since an age.
-local function forget(hub, prefix, age)
+local function forget(hub, age)
+    local prefix = prefix_of(hub)
     local idle = redis.call('ZRANGEBYSCORE', hub.changed, '-inf',
-        string.format('%.0f', hub.now - age), 'LIMIT', 0, 32)
+        string.format(integer, hub.now - age), 'LIMIT', 0, 32)
     for _, name in ipairs(idle) do
-        local tip = redis.call('HGET', hub.tips, name) or '0-0'
+        local field = 'topic:' .. name
+        local tip = redis.call('HGET', hub.key, field) or '0-0'
         local values, removals = prefix .. 'state:' .. name, prefix .. 'removals:' .. name
         if string.find(tip, 'keyed', 1, true)
             and redis.call('HLEN', values) > redis.call('ZCARD', removals) then
             -- It has keys, so it stays, and is looked at again later.
-            redis.call('ZADD', hub.changed, string.format('%.0f', hub.now), name)
+            redis.call('ZADD', hub.changed, string.format(integer, hub.now), name)
         else
-            hub.floor = later(string.match(tip, '^%S+'), hub.floor)
-            redis.call('HSET', hub.meta, 'floor', hub.floor)
-            redis.call('HDEL', hub.tips, name)
+            local floor = redis.call('HGET', hub.key, 'floor') or '0-0'
+            redis.call('HSET', hub.key, 'floor', later(string.match(tip, '^%S+'), floor))
+            redis.call('HDEL', hub.key, field)
             redis.call('HDEL', prefix .. 'keyed', name)
             redis.call('ZREM', hub.changed, name)
-            redis.call('UNLINK', prefix .. 'topic:' .. name, values, removals)
+            redis.call('UNLINK', prefix .. field, values, removals)
         end
     end
 end
 
-local function publish(keys, args)
-    local once = keys[6]
-    if once then
-        local stored = redis.call('GET', once)
-        if stored then
-            return stored
-        end
+-- Does for a topic what is needed once a second only.
+local function note_second(hub, stream, topic, age, forget_age, random)
+    redis.call('ZADD', hub.changed, string.format(integer, hub.millis), topic)
+    if age ~= '0' then
+        redis.call('XTRIM', stream, 'MINID', '~', text(math.max(hub.now - age, 0), 0))
+        redis.call('PEXPIRE', stream, string.format(integer, age + 1000))
     end
-    local hub = open(keys, args[1])
-    local topic, age = args[3], args[5]
-    local kind, fence = split(args[8])
-    local before, state = split(redis.call('HGET', hub.tips, topic) or hub.floor .. ' new')
-    local batch = { stream = keys[5], topic = topic, max = args[4], before = before }
-    batch.prefix = string.sub(hub.meta, 1, -5)
-    local is_keyed = kind == 'value' or kind == 'removal'
-    local run = batch.prefix .. 'run:' .. topic
-    if kind == 'start' then
-        local owner, token, ended, keep =
-            unpack(redis.call('HMGET', run, 'owner', 'token', 'ended', 'keep'))
-        if owner and not ended then
-            return owner == args[9] and token or '0-0'
-        elseif ended and hub.now < ended + keep then
-            return '0-0'
+    -- One call of 16 looks for such topics.
+    if forget_age ~= '0' and random % 16 == 0 then
+        forget(hub, forget_age)
+    end
+end
+
+-- Ends a topic, and its run if it is one of a run.
+local function finish(hub, batch, topic, frame, fence)
+    append(hub, batch, frame, 'end', '')
+    if fence ~= '' then
+        local run = prefix_of(hub) .. 'run:' .. topic
+        local keep, remember = unpack(redis.call('HMGET', run, 'keep', 'remember'))
+        if keep then
+            redis.call('HSET', run, 'ended', string.format(integer, hub.now))
+            redis.call('PEXPIRE', run, string.format(integer, keep + remember))
         end
-    elseif string.find(state, 'end', 1, true) then
+        redis.call('ZREM', prefix_of(hub) .. 'runs', topic)
+    end
+end
+
+local function keyed_error(is_keyed)
+    return redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
+        or 'KEYED the topic is keyed')
+end
+
+-- Starts a run, or returns its token if this owner has started it, or 0-0 if there is another one.
+local function start(hub, batch, topic, state, args)
+    local run = prefix_of(hub) .. 'run:' .. topic
+    local owner, token, ended, keep =
+        unpack(redis.call('HMGET', run, 'owner', 'token', 'ended', 'keep'))
+    if owner and not ended then
+        return owner == args[9] and token or '0-0'
+    elseif ended and hub.now < ended + keep then
+        return '0-0'
+    elseif state == ' keyed' then
+        return keyed_error(false)
+    end
+    local lease_end = string.format(integer, hub.now + args[10])
+    redis.call('UNLINK', batch.stream, run)
+    token = append(hub, batch, '', 'begin', '')
+    redis.call('HSET', run, 'token', token, 'owner', args[9], 'until', lease_end,
+        'lease', args[10], 'keep', args[11], 'remember', args[12])
+    redis.call('ZADD', prefix_of(hub) .. 'runs', lease_end, topic)
+end
+
+-- Refuses what a topic in its state does not take. Returns an error, or the topic's last ID if it
+-- is to be ended and has been.
+local function check(hub, topic, kind, fence, state, before)
+    if string.find(state, 'end', 1, true) then
         if kind == 'end' then
-            redis.call('ZREM', batch.prefix .. 'runs', topic)
+            redis.call('ZREM', prefix_of(hub) .. 'runs', topic)
             return before
         end
         return redis.error_reply('FINISHED the topic has been finished')
+    end
+    local refused = check_lease(prefix_of(hub) .. 'run:' .. topic, kind, fence, state, hub.now)
+    if refused and fence == ' !0-0' then
+        redis.call('ZREM', prefix_of(hub) .. 'runs', topic)
+    end
+    local is_keyed = kind == 'value' or kind == 'removal'
+    if not refused and state ~= ' new' and kind ~= 'end' and is_keyed ~= (state == ' keyed') then
+        refused = keyed_error(is_keyed)
+    end
+    return refused
+end
+
+local function publish(keys, args)
+    local stream, once, topic = keys[4], keys[5], args[3]
+    local stored = once and redis.call('GET', once)
+    if stored then
+        return stored
+    end
+    local field = 'topic:' .. topic
+    local hub = open(keys, args[1], field)
+    local before, state
+    if hub.field then
+        before, state = split(hub.field)
     else
-        local refused = check_lease(run, kind, fence, state, hub.now)
-        if refused then
-            if fence == ' !0-0' then
-                redis.call('ZREM', batch.prefix .. 'runs', topic)
-            end
-            return refused
+        before, state = find(stream)
+        if not before then
+            before, state = hub.floor or redis.call('HGET', hub.key, 'floor') or '0-0', ' new'
         end
     end
-    if state == ' new' then
-        state = ''
-    elseif kind ~= 'end' and is_keyed ~= (state == ' keyed') then
-        return redis.error_reply(is_keyed and 'NOTKEYED the topic is not keyed'
-            or 'KEYED the topic is keyed')
+    local kind, fence = split(args[8])
+    local batch = { stream = stream, max = args[4], before = before }
+    local result
+    if kind == 'start' then
+        result = start(hub, batch, topic, state, args)
+    elseif kind ~= 'events' or state ~= '' or fence ~= '' then
+        result = check(hub, topic, kind, fence, state, before)
     end
-    if kind == 'end' then
-        append(hub, batch, args[9] or '', 'end', '')
-        state = state .. ' end'
-        if fence ~= '' then
-            local keep, remember = unpack(redis.call('HMGET', run, 'keep', 'remember'))
-            if keep then
-                redis.call('HSET', run, 'ended', string.format('%.0f', hub.now))
-                redis.call('PEXPIRE', run, string.format('%.0f', keep + remember))
-            end
-            redis.call('ZREM', batch.prefix .. 'runs', topic)
-        end
-    elseif kind == 'start' then
-        local lease_end = string.format('%.0f', hub.now + args[10])
-        redis.call('UNLINK', keys[5], run)
-        local token = append(hub, batch, '', 'begin', '')
-        state = ' run'
-        redis.call('HSET', run, 'token', token, 'owner', args[9], 'until', lease_end,
-            'lease', args[10], 'keep', args[11], 'remember', args[12])
-        redis.call('ZADD', batch.prefix .. 'runs', lease_end, topic)
-    elseif is_keyed then
-        local refused = append_keyed(hub, batch, kind, args)
-        if refused then
-            return refused == true and before or refused
-        end
-        state = ' keyed'
-    else
+    if result then
+        return result
+    end
+    local is_new = state == ' new' or kind == 'start'
+    state = state == ' new' and '' or state
+    if kind == 'events' then
         for index = 9, #args do
             append(hub, batch, args[index])
         end
+    elseif kind == 'end' then
+        finish(hub, batch, topic, args[9] or '', fence)
+        state = state .. ' end'
+    elseif kind == 'start' then
+        state = ' run'
+    elseif kind ~= 'value' and kind ~= 'removal' then
+        return redis.error_reply('ERR unknown kind of event')
+    else
+        result = append_keyed(hub, batch, topic, kind, args)
+        if result then
+            return result == true and before or result
+        end
+        state = ' keyed'
     end
     local id = batch.before
-    store(hub, id)
-    redis.call('HSET', hub.tips, topic, id .. state)
-    redis.call('ZADD', hub.changed, string.format('%.0f', hub.millis), topic)
-    if age ~= '0' then
-        redis.call('XTRIM', keys[5], 'MINID', '~', text(math.max(hub.now - age, 0), 0))
-        redis.call('PEXPIRE', keys[5], age)
+    if id == before then
+        return id -- There is no frame.
+    end
+    store(hub, id, field, id .. state)
+    local second = math.floor(hub.millis / 1000)
+    if is_new or math.floor(string.match(before, '^%d+') / 1000) ~= second then
+        note_second(hub, stream, topic, args[5], args[7], args[1])
     end
     if once then
         redis.call('SET', once, id, 'PX', args[6])
     end
-    -- One publish of 16 looks for such topics.
-    if args[7] ~= '0' and tonumber(args[1]) % 16 == 0 then
-        forget(hub, batch.prefix, args[7])
-    end
-    for _, message in ipairs(batch) do
-        redis.call('PUBLISH', args[2], message)
+    for index = 1, #batch do
+        redis.call('PUBLISH', args[2], batch[index])
     end
     return id
 end

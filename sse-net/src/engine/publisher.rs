@@ -63,10 +63,16 @@ async fn send(
 ) {
     let number = link.number;
     let mut pipeline = pipe();
+    // Redis writes first to the connection that has got its first reply last. So those of other
+    // nodes get the notifications before this one wakes up for its replies.
+    pipeline.cmd("PING");
     for job in &jobs {
         pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
     }
-    let sent = link.commands.send_packed_commands(&pipeline, 0, jobs.len());
+    // Redis then sends this node its notifications and the replies at once.
+    let sent = link
+        .notifications
+        .send_packed_commands(&pipeline, 1, jobs.len());
     let is_replaced = |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
     let replies = tokio::select! {
         replies = sent => replies.map_err(|error| error.to_string()),

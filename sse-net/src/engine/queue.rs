@@ -17,7 +17,7 @@ pub(super) struct Job {
     pub(super) kind: Kind,
     pub(super) frames: Vec<Vec<u8>>,
     pub(super) key: Option<Box<str>>,
-    /// The most events that the topic keeps; 0 for any number.
+    /// The most events that the topic keeps.
     pub(super) max_events: usize,
     /// Their age in milliseconds; 0 for any age.
     pub(super) max_age_millis: u64,

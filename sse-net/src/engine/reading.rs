@@ -26,9 +26,9 @@ pub(super) async fn read(
     until: LogId,
 ) -> Result<Vec<Reading>, Broken> {
     let mut pipeline = pipe();
-    pipeline.cmd("HGET").arg(&keys.meta).arg("floor");
+    pipeline.cmd("HGET").arg(&keys.hub).arg("floor");
     for (topic, after) in topics {
-        pipeline.cmd("HGET").arg(&keys.tips).arg(topic);
+        pipeline.cmd("HGET").arg(&keys.hub).arg(Keys::field(topic));
         let start = match *after == LogId::default() {
             true => "-".to_owned(),
             false => format!("({after}"),
@@ -100,8 +100,8 @@ pub(super) struct State {
 pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Result<State, Broken> {
     let mut pipeline = pipe();
     pipeline.atomic();
-    pipeline.cmd("HGET").arg(&keys.meta).arg("floor");
-    pipeline.cmd("HGET").arg(&keys.tips).arg(topic);
+    pipeline.cmd("HGET").arg(&keys.hub).arg("floor");
+    pipeline.cmd("HGET").arg(&keys.hub).arg(Keys::field(topic));
     pipeline.cmd("HGET").arg(&keys.keyed).arg(topic);
     pipeline.cmd("HGETALL").arg(keys.state(topic));
     let replies: Vec<Value> = pipeline.query_async(&mut link.commands).await?;
@@ -128,14 +128,17 @@ pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Res
     })
 }
 
-/// Returns the topics with events since a time in milliseconds.
+/// Returns the topics with events since a time in milliseconds, and those of that second.
 pub(super) async fn changed_since(
     link: &mut Link,
     keys: &Keys,
     millis: u64,
 ) -> Result<Vec<String>, Broken> {
     let mut cmd = cmd("ZRANGEBYSCORE");
-    cmd.arg(&keys.changed).arg(millis).arg("+inf");
+    // A topic has the time of its first event in a second.
+    cmd.arg(&keys.changed)
+        .arg(millis - millis % 1000)
+        .arg("+inf");
     match link.call(&cmd).await? {
         Value::Array(names) => Ok(names.iter().filter_map(text).collect()),
         _ => Err(odd()),
@@ -151,7 +154,10 @@ pub(super) async fn tips(
     let mut tips = Vec::with_capacity(topics.len());
     for part in topics.chunks(NAMES) {
         let mut cmd = cmd("HMGET");
-        cmd.arg(&keys.tips).arg(part);
+        cmd.arg(&keys.hub);
+        for topic in part {
+            cmd.arg(Keys::field(topic));
+        }
         match link.call(&cmd).await? {
             Value::Array(values) if values.len() == part.len() => {
                 tips.extend(values.iter().map(Tip::parse));

@@ -162,10 +162,9 @@ impl Responder {
         self.follow_all_from(request, [topic], start)
     }
 
-    /// Responds with the events of several topics of a hub, after the client's last event ID or
-    /// from now on.
+    /// Responds with the events of several topics of a hub.
     ///
-    /// See [`Request::follow_all`](crate::Request::follow_all).
+    /// They begin after the client's last event ID, or now. See [`Request::follow_all`](crate::Request::follow_all).
     #[must_use]
     pub fn follow_all(
         &self,
@@ -175,10 +174,9 @@ impl Responder {
         self.follow_all_from(request, topics, Start::Live)
     }
 
-    /// Responds with the events of several topics of a hub, after the client's last event ID or
-    /// from `start` in each of them.
+    /// Responds with the events of several topics of a hub, from `start` on.
     ///
-    /// See [`Request::follow_all_from`](crate::Request::follow_all_from).
+    /// They begin after the client's last event ID, or without one at `start` in each topic. See [`Request::follow_all_from`](crate::Request::follow_all_from).
     #[must_use]
     pub fn follow_all_from(
         &self,

@@ -75,13 +75,14 @@ impl StreamBody {
         ends_at: Option<Instant>,
     ) -> Self {
         Self {
+            // There may be no opening that would set it.
+            heartbeat_at: Instant::now().checked_add(registration.heartbeat_interval()),
             registration,
             source,
             opening: opening.into(),
             ends_at,
             end_reason: Disconnect::MaxAge,
             is_draining: false,
-            heartbeat_at: None,
             lingers_until: None,
             timer: Timer::default(),
         }

@@ -86,7 +86,8 @@ impl Runs {
     ///
     /// `work` receives the run, publishes into it and may finish it with a last event. It is
     /// called in a new task, and only once if several tasks start the same key at once. If it
-    /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event).
+    /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event). What it
+    /// returns with `Ok` is dropped.
     ///
     /// In a hub with an engine, `work` is called once over all nodes, after the engine has given
     /// this node a lease. If another node has the run, the returned one is followed like it. The
@@ -100,13 +101,13 @@ impl Runs {
     /// # Panics
     ///
     /// Outside a Tokio runtime.
-    pub fn start<F, E>(
+    pub fn start<F, T, E>(
         &self,
         key: impl AsRef<str>,
         work: impl FnOnce(Run) -> F + Send + 'static,
     ) -> Result<Run, StartError>
     where
-        F: Future<Output = Result<(), E>> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let runtime = Handle::current();
@@ -119,7 +120,7 @@ impl Runs {
         let (task, worked) = (Task::new(&self.0, &run), run.clone());
         runtime.spawn(async move {
             let work = catch_async("the work of a run", async {
-                work(worked.clone()).await.map_err(Into::into)
+                work(worked.clone()).await.map(drop).map_err(Into::into)
             });
             let lease = match task.registry.lease(&worked, &stop).await {
                 Ok(lease) => lease,
@@ -143,8 +144,9 @@ impl Runs {
         Ok(run)
     }
 
-    /// Returns the running or kept run of this key. With an engine, this finds only runs that this
-    /// node started; see [`find`](Self::find).
+    /// Returns the running or kept run of this key.
+    ///
+    /// With an engine, this finds only runs that this node started; see [`find`](Self::find).
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl Runs {
         self.0.get(key.as_ref())
     }
 
-    /// Returns the running or kept run of this key, on any node of a hub with an engine.
+    /// Returns the running or kept run of this key, on any node.
     ///
     /// Without an engine, this is [`get`](Self::get). Only the run's work publishes into it: the
     /// engine refuses other events. Waits for as long as the engine is away, so set a deadline.

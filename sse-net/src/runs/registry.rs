@@ -189,7 +189,7 @@ impl Registry {
         }
         let finished = topic.finish(self.end_event(end).as_ref());
         if finished.is_err() {
-            // The event is too large.
+            // The event is too large, or too many wait for the journal.
             let _ = topic.finish(None);
         }
     }

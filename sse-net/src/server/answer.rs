@@ -41,9 +41,9 @@ pub(super) enum Kind {
 }
 
 impl Answer {
-    /// Returns how the client resumes, if it follows a topic; of several topics the worst case.
+    /// Returns how the client resumes, if it follows a topic.
     ///
-    /// `None` also if the answer waits for an engine first; see [`ready`](Self::ready).
+    /// Of several topics, it is the worst case. `None` also if the answer waits for an engine first; see [`ready`](Self::ready).
     /// After [`Resume::Gap`] and [`Resume::Unknown`] the client gets the gap event. Both are
     /// counted in a [`Snapshot`](crate::Snapshot).
     #[must_use]
@@ -54,7 +54,7 @@ impl Answer {
         }
     }
 
-    /// Adds a hook that is called once, at the end of the stream or after the response.
+    /// Adds a hook, called once at the end of the stream or after the response.
     ///
     /// It is also called when the server stops and when the answer is dropped. A shard that
     /// drives thousands of streams calls it, so it must be short: count, or send to a channel.
@@ -127,7 +127,9 @@ impl Answer {
     /// a stream that ends at once with a reconnection time.
     pub async fn ready(mut self) -> Self {
         if let Kind::Waiting(waiting) = self.kind {
-            self.kind = waiting.await.kind;
+            let answer = waiting.await;
+            answer.on_end.cancel(); // The stream's end is reported to this answer's hooks.
+            self.kind = answer.kind;
         }
         self
     }
@@ -163,4 +165,23 @@ pub(super) fn encode_response(
 ) -> Vec<u8> {
     let now = Some(SystemTime::now());
     upgrader.reply(response, head, now).encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_has_waited_does_not_end_the_one_that_it_waited_for() {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let hook = Arc::clone(&has_ended);
+        let awaited = Answer::new(Kind::Respond(Vec::new()));
+        let awaited = awaited.on_end(move |_| hook.store(true, Ordering::Relaxed));
+        let waiting = Answer::new(Kind::Waiting(Box::pin(async { awaited })));
+        assert!(matches!(waiting.ready().await.kind, Kind::Respond(_)));
+        assert!(!has_ended.load(Ordering::Relaxed));
+    }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod connection;
 mod counters;
+mod follow;
 mod handle;
 mod handler;
 mod health;
@@ -88,7 +89,7 @@ impl Server {
         self
     }
 
-    /// Starts the server with a handler function that gets a clone of `state` for each request.
+    /// Starts the server with a handler function that takes a clone of `state`.
     ///
     /// State that is expensive to clone belongs into an [`Arc`].
     ///

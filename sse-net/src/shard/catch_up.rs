@@ -265,8 +265,8 @@ impl Driver {
             return Next::Events(Events::Batch(batch, joint_key));
         }
         if !joint.hub.linger().is_zero() && joint.has_new(&self.feeds) {
-            let hub = Arc::clone(&joint.hub);
-            if let Some(until) = self.hub_lingers(&hub) {
+            let (hub, position) = (Arc::clone(&joint.hub), joint.position);
+            if let Some(until) = self.hub_wait(&hub, position) {
                 self.linger(Key::Connection(key), until);
                 return Next::Nothing;
             }

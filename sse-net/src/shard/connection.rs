@@ -281,8 +281,10 @@ impl Connection {
             drop(transport);
             Ok(())
         });
-        drop((dropped, waker, permit));
+        drop((dropped, waker));
         on_end.run(reason);
+        // A drain waits for this, and the hooks have been called when it returns.
+        drop(permit);
     }
 }
 

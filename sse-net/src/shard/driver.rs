@@ -1,7 +1,6 @@
 //! The task of a shard and its queue of work.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
+use sse_core::LogId;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -56,11 +56,11 @@ pub(super) struct Driver {
     pub(super) heartbeat: Bytes,
     /// The number of ticks after which a heartbeat is due. Every write needs it.
     pub(super) heartbeat_time: u32,
-    /// The groups and connections whose events linger, with the ends of their waits.
-    lingering: BinaryHeap<Reverse<(Instant, Key)>>,
-    /// Until when events of a hub linger, by its address: for connections that follow several
-    /// of its topics.
-    hub_lingers: HashMap<usize, Instant>,
+    /// The groups and connections whose events linger, with the ends of their waits. A connection
+    /// may begin to wait again and again, and waits for the same end.
+    lingering: BTreeSet<(Instant, Key)>,
+    /// The waits of hubs by their addresses, for connections that follow several topics.
+    hub_waits: HashMap<usize, HubWait>,
     pub(super) furthest_lag: Arc<AtomicUsize>,
     started: Instant,
     next_tick: Instant,
@@ -74,6 +74,13 @@ pub(super) struct Driver {
     /// The tick at which a drain cuts off the remaining connections.
     pub(super) drained: Option<u32>,
     is_closed: bool,
+}
+
+/// A wait of a hub's events for each other.
+struct HubWait {
+    /// The events up to this ID do not wait.
+    after: LogId,
+    until: Instant,
 }
 
 /// How a turn ends.
@@ -111,8 +118,8 @@ impl Driver {
             half_closed: HashSet::new(),
             catching_up: CatchingUp::default(),
             written: 0,
-            lingering: BinaryHeap::new(),
-            hub_lingers: HashMap::new(),
+            lingering: BTreeSet::new(),
+            hub_waits: HashMap::new(),
             started,
             next_tick: started,
             timer: Box::pin(sleep_until(started)),
@@ -222,10 +229,10 @@ impl Driver {
             self.begin_tick();
             self.next_tick = self.started + TICK * self.now.saturating_add(1);
         }
-        while let Some(&Reverse((until, key))) = self.lingering.peek()
+        while let Some(&(until, key)) = self.lingering.first()
             && until <= now
         {
-            self.lingering.pop();
+            self.lingering.pop_first();
             match key {
                 Key::Connection(key) => self.queue_connection(key),
                 Key::Group(key) => self.queue_pass(key),
@@ -235,7 +242,7 @@ impl Driver {
 
     /// Sets the timer. Ready if its deadline has passed.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let linger = self.lingering.peek().map(|&Reverse((until, _))| until);
+        let linger = self.lingering.first().map(|(until, _)| *until);
         let next = linger.map_or(self.next_tick, |until| until.min(self.next_tick));
         if self.timer.deadline() != next {
             self.timer.as_mut().reset(next);
@@ -268,19 +275,23 @@ impl Driver {
 
     /// Delays the next pass over a group, or the next batch of a connection.
     pub(super) fn linger(&mut self, key: Key, until: Instant) {
-        self.lingering.push(Reverse((until, key)));
+        self.lingering.insert((until, key));
     }
 
-    /// Returns until when events of a hub that lingers wait. If they do not, they do from now on.
-    pub(super) fn hub_lingers(&mut self, hub: &Arc<HubShared>) -> Option<Instant> {
+    /// Returns until when the events of a hub that lingers wait for a connection at this position.
+    /// Without a wait, one begins for the events that are not visible yet.
+    pub(super) fn hub_wait(&mut self, hub: &Arc<HubShared>, position: LogId) -> Option<Instant> {
         let (now, address) = (Instant::now(), Arc::as_ptr(hub).addr());
-        let until = self.hub_lingers.get(&address).copied();
-        if let Some(until) = until.filter(|until| *until > now) {
-            return Some(until);
+        if let Some(wait) = self.hub_waits.get(&address)
+            && wait.until > now
+        {
+            // A connection that is behind the others has waited with them before.
+            return (position >= wait.after).then_some(wait.until);
         }
-        self.hub_lingers.retain(|_, until| *until > now);
+        self.hub_waits.retain(|_, wait| wait.until > now);
         if let Some(until) = now.checked_add(hub.linger()) {
-            self.hub_lingers.insert(address, until);
+            let after = hub.order().visible();
+            self.hub_waits.insert(address, HubWait { after, until });
         }
         None
     }

@@ -23,7 +23,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         } else {
             None
         };
-        let heartbeat_at = self.heartbeat_at;
+        // Nothing may have been written yet.
+        let heartbeat_at = self.heartbeat_at.or_else(|| self.next_heartbeat());
+        self.heartbeat_at = heartbeat_at;
         let watch = poll_fn(|cx| match self.poll_client(cx) {
             Poll::Pending if self.is_drained() => Poll::Pending,
             _ => Poll::Ready(()),
@@ -70,9 +72,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         if self.outbox.is_empty() {
             ready!(connection.poll_flush(cx))?;
             self.is_flushed = true;
-            self.heartbeat_at = self
-                .heartbeat
-                .and_then(|silence| Instant::now().checked_add(silence.max(LOOK)));
+            self.heartbeat_at = self.next_heartbeat();
             return Poll::Ready(Ok(()));
         }
         match ready!(connection.poll_write(cx, self.outbox.pending()))? {
@@ -80,6 +80,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
             taken => self.outbox.advance(taken),
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Returns when a heartbeat is due if nothing is written from now on.
+    fn next_heartbeat(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.heartbeat?.max(LOOK))
     }
 
     /// Keeps a read pending. Ready when the client has disconnected.

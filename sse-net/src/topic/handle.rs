@@ -176,12 +176,16 @@ impl Drop for Topic {
 
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
+        let mut state = self.lock();
+        let (events, subscriptions) = (state.log.len(), state.subscriptions.count());
+        let is_finished = state.end.is_some();
+        state.rest();
+        drop(state); // The formatter may be foreign code.
         f.debug_struct("Topic")
             .field("name", &self.name())
-            .field("events", &state.log.len())
-            .field("subscriptions", &state.subscriptions.count())
-            .field("is_finished", &state.end.is_some())
+            .field("events", &events)
+            .field("subscriptions", &subscriptions)
+            .field("is_finished", &is_finished)
             .finish_non_exhaustive()
     }
 }

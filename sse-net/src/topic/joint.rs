@@ -1,6 +1,5 @@
 //! A reader of several topics, which waits in all of them.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::task::{Context, Poll};
 #[cfg(feature = "http")]
@@ -10,7 +9,7 @@ use sse_core::{Batch, Lagged, LogId, Resume};
 use tokio::time::Instant;
 
 use super::handle::Topic;
-use super::reader::MAX_HELD;
+use super::held::Held;
 use super::several::{Followed, Several, next_batch};
 use super::switching::Piece;
 use super::waiters::Place;
@@ -33,7 +32,7 @@ pub(crate) struct JointReader {
     /// The end of the state of keyed topics, until that has been read.
     state_end: Option<LogId>,
     /// The rest of a pass, if topics are keyed; see `Reader`.
-    held: VecDeque<Batch>,
+    held: Held<Batch>,
 }
 
 /// What a reader of several topics has read.
@@ -61,7 +60,7 @@ impl JointReader {
             lagged: 0,
             is_unreported: false,
             state_end: several.state_end,
-            held: VecDeque::new(),
+            held: Held::new(),
             several,
         }
     }
@@ -182,7 +181,7 @@ impl JointReader {
 
     /// Returns the next events of the topics, up to the next change of the topics.
     fn next_batch(&mut self) -> Result<Option<Batch>, Lagged> {
-        if let Some(batch) = self.held.pop_front() {
+        if let Some(batch) = self.held.pop(&self.several.hub) {
             self.several.position = batch.position();
             return Ok(Some(batch));
         }
@@ -297,23 +296,27 @@ impl JointReader {
     /// Holds what follows up to the ID `until`, if topics are keyed.
     fn hold_rest(&mut self, until: LogId) {
         let Several {
-            position, topics, ..
+            hub,
+            position,
+            topics,
+            ..
         } = &self.several;
         if !topics.iter().any(|followed| followed.is_keyed) {
             return;
         }
-        let (mut position, mut bytes) = (*position, 0);
-        while position < until && bytes < MAX_HELD {
+        let mut position = *position;
+        self.held.fill(hub, || {
+            if position >= until {
+                return None;
+            }
             let readers = topics
                 .iter()
                 .map(|followed| (&*followed.topic.shared, followed.place(position)));
-            let Ok(Some(batch)) = next_batch(readers, until) else {
-                return;
-            };
+            let batch = next_batch(readers, until).ok()??;
             position = batch.position();
-            bytes += batch.len();
-            self.held.push_back(batch);
-        }
+            let bytes = batch.len();
+            Some((batch, bytes))
+        });
     }
 
     /// Returns the events that stand where the state of keyed topics ends, once that is read.
@@ -375,6 +378,7 @@ impl JointReader {
 
 impl Drop for JointReader {
     fn drop(&mut self) {
+        self.held.clear(&self.several.hub);
         for (followed, (place, _)) in self.several.topics.iter().zip(&self.places) {
             followed.topic.shared.unsubscribe(*place);
         }

@@ -33,6 +33,10 @@ impl SafeId {
     pub(crate) fn set(&self, id: LogId) {
         *lock(&self.0) = id;
     }
+
+    pub(super) fn get(&self) -> LogId {
+        *lock(&self.0)
+    }
 }
 
 impl TopicKeyedLog {
@@ -45,7 +49,7 @@ impl TopicKeyedLog {
     /// Lets removals be dropped once they are safe: a key that was removed must not come back.
     pub(super) fn release_removals(&mut self) {
         if let Some(safe) = &self.safe {
-            self.log.keep_removals_after(*lock(&safe.0));
+            self.log.keep_removals_after(safe.get());
         }
     }
 }

@@ -3,6 +3,7 @@
 mod choice;
 mod clock;
 mod handle;
+mod held;
 mod hub;
 mod joint;
 mod keyed;
@@ -12,6 +13,7 @@ mod position;
 mod publish;
 mod published;
 mod reader;
+mod sending;
 mod several;
 mod source;
 mod state;

@@ -43,7 +43,8 @@ impl Topic {
     /// [`Request::follow`](crate::Request::follow).
     #[must_use]
     pub fn resume(&self, last_event_id: Option<&EventId<'_>>) -> Resume {
-        let (state, found) = self.find(last_event_id, Start::Live);
+        let (mut state, found) = self.find(last_event_id, Start::Live);
+        state.rest();
         drop(state);
         found.resume
     }
@@ -56,6 +57,9 @@ impl Topic {
             Some(position) => Some(position.into()),
             None => state.log.position_id(found.cursor, now()),
         };
+        if is_over {
+            state.rest(); // No subscriber follows that would do it.
+        }
         drop(state);
         Located {
             resume: found.resume,

@@ -3,14 +3,14 @@
 use std::slice;
 
 use sse_core::{Encoded, Event, Evicted, Ids, LogId, Now};
+use tokio::sync::watch;
 
 use super::clock::now;
 use super::handle::Topic;
 use super::hub::Order;
 use super::published::{PublishError, Published};
-use super::source::{Engine, Kind, Outgoing, RunStart, Storage};
+use super::source::{Kind, Storage};
 use super::state::State;
-use super::stored::StoreError;
 use super::waiters::Wakers;
 use crate::sync::{Arc, MutexGuard};
 
@@ -54,72 +54,6 @@ impl Topic {
         Ok(self.append(state, ids, events, large, now))
     }
 
-    /// Publishes an event under a key, so that publishing it again stores it once.
-    ///
-    /// For a hub with an engine, which remembers the key for a time: see `Engine::key_age`. A
-    /// publisher whose [`Published::stored`] returns an error publishes the event again under
-    /// the same key; it then resolves to the ID of the event that was stored first. The engine
-    /// itself repeats it, too, when the connection breaks.
-    ///
-    /// # Errors
-    ///
-    /// As [`publish`](Self::publish), [`PublishError::InvalidKey`] if the key is not one line of
-    /// at most 1,024 bytes, and [`PublishError::NoEngine`].
-    pub fn publish_once(&self, key: &str, event: &Event<'_>) -> Result<Published, PublishError> {
-        let storage = self.storage().ok_or(PublishError::NoEngine)?;
-        let engine = storage.engine().ok_or(PublishError::NoEngine)?;
-        if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            return Err(PublishError::InvalidKey);
-        }
-        let typed = self.typed(slice::from_ref(event));
-        let events = typed.as_deref().unwrap_or(slice::from_ref(event));
-        self.send((storage, engine), Kind::Events, events, Some(key.into()))
-    }
-
-    /// Hands events to an engine, which assigns their IDs.
-    pub(super) fn send(
-        &self,
-        (storage, engine): (&Arc<dyn Storage>, &dyn Engine),
-        kind: Kind,
-        events: &[Event<'_>],
-        key: Option<Box<str>>,
-    ) -> Result<Published, PublishError> {
-        if self.is_finished() {
-            return Err(PublishError::Finished);
-        }
-        match (&kind, self.shared.is_keyed()) {
-            (Kind::Events, true) => return Err(PublishError::Keyed),
-            (Kind::Value(_) | Kind::Removal(_), false) => return Err(PublishError::NotKeyed),
-            _ => {}
-        }
-        if events.iter().any(|event| event.event_id().is_some()) {
-            return Err(PublishError::OwnId);
-        }
-        let max = self.shared.config.max_event;
-        let frames = events.iter().map(|event| {
-            let encoded = Encoded::new(event);
-            match encoded.max_len() {
-                len if len > max => Err(PublishError::TooLarge { len, max }),
-                _ => Ok(encoded.into_frame()),
-            }
-        });
-        let outgoing = Outgoing {
-            topic: Arc::clone(&self.shared),
-            kind,
-            frames: frames.collect::<Result<_, _>>()?,
-            key,
-            fence: self.fence(),
-        };
-        Ok(Published {
-            id: None,
-            before: LogId::default(),
-            last: LogId::default(),
-            topic: self.address(),
-            storage: Some(Arc::clone(storage)),
-            outcome: Some(engine.publish(outgoing)?),
-        })
-    }
-
     /// Ends the topic, after a `last` event if there is one.
     ///
     /// Subscribers get the events that they have not read, and then the end of their stream.
@@ -127,10 +61,13 @@ impl Topic {
     /// them. Finishing a finished topic changes nothing. A topic of a hub with a journal is still
     /// finished after a restart.
     ///
+    /// [`Published::stored`] waits until the journal or the engine has the end. The journal of a
+    /// topic that stands alone has only its events.
+    ///
     /// With an engine, the end is queued like an event, and sent again if the connection breaks.
     /// The topic is finished on every node then, and the engine refuses later events: their
     /// [`Published::stored`] returns an error. It remains so until the engine forgets the topic.
-    /// An end that the engine refuses is reported by `EngineNotice::NotFinished`.
+    /// An end that the engine refuses is also reported by `EngineNotice::NotFinished`.
     ///
     /// ```
     /// use sse_core::{Event, EventType};
@@ -149,7 +86,8 @@ impl Topic {
     /// # Errors
     ///
     /// As [`publish`](Self::publish), but for a finished topic; the topic has not been finished.
-    pub fn finish(&self, last: Option<&Event<'_>>) -> Result<(), PublishError> {
+    /// Without a `last` event, only an engine refuses the end.
+    pub fn finish(&self, last: Option<&Event<'_>>) -> Result<Published, PublishError> {
         let events = last.map_or(&[][..], slice::from_ref);
         if !events.is_empty() && self.shared.is_keyed() {
             return Err(PublishError::Keyed);
@@ -160,76 +98,34 @@ impl Topic {
             && let Some(engine) = storage.engine()
         {
             return match self.send((storage, engine), Kind::End, events, None) {
-                Ok(_) | Err(PublishError::Finished) => Ok(()),
-                Err(error) => Err(error),
+                Err(PublishError::Finished) => Ok(self.finished()),
+                sent => sent,
             };
         }
         let large = self.encode_large(events)?;
         let now = now();
         match self.enter(events.len(), now, true) {
-            Ok((state, ids)) => {
-                self.append(state, ids, events, large, now);
-                Ok(())
-            }
-            Err(PublishError::Finished) => Ok(()),
+            Ok((state, ids)) => Ok(self.append(state, ids, events, large, now)),
+            Err(PublishError::Finished) => Ok(self.finished()),
             Err(error) => Err(error),
         }
     }
 
-    fn fence(&self) -> Option<LogId> {
-        self.shared.lock_packed().rare.as_ref()?.fence
-    }
-
-    /// Starts the run of this topic in the engine. If this node has it, this resolves to the token
-    /// of its lease, without which the engine refuses events of this node from then on.
-    pub(crate) async fn start_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
-        let started = self.ask_for_run(start).await;
-        if let Some(hub) = self.hub() {
-            hub.read_again(&self.shared);
-            hub.ready(slice::from_ref(self), None).await;
+    /// Returns the end of a topic that has been finished before.
+    fn finished(&self) -> Published {
+        let last = self.shared.lock_packed().last_id();
+        let storage = self.storage().cloned();
+        let engine = storage.as_ref().and_then(|storage| storage.engine());
+        // The engine has it, or this node would not know of it.
+        let outcome = engine.map(|_| watch::channel(Some(Ok(last))).1);
+        Published {
+            id: None,
+            before: last,
+            last,
+            topic: self.address(),
+            storage,
+            outcome,
         }
-        started
-    }
-
-    async fn ask_for_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
-        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
-            return Ok(None);
-        };
-        let outgoing = Outgoing {
-            topic: Arc::clone(&self.shared),
-            kind: Kind::Start(start),
-            frames: Vec::new(),
-            key: None,
-            fence: None,
-        };
-        let outcome = engine.publish(outgoing);
-        let mut outcome = outcome.map_err(|error| StoreError::new(error, false))?;
-        let closed = || StoreError::new(PublishError::NoEngine, true);
-        let stored = outcome.wait_for(Option::is_some).await;
-        let stored = stored.map_err(|_| closed())?.clone();
-        let token = stored.ok_or_else(closed)??;
-        if token == LogId::default() {
-            return Ok(None);
-        }
-        self.lock().rare.get_or_insert_default().fence = Some(token);
-        Ok(Some(token))
-    }
-
-    /// Ends a run whose lease with this token has run out.
-    pub(crate) fn end_lost(
-        &self,
-        token: LogId,
-        event: Option<&Event<'_>>,
-    ) -> Result<(), PublishError> {
-        let Some((storage, engine)) = self
-            .storage()
-            .and_then(|storage| Some((storage, storage.engine()?)))
-        else {
-            return Err(PublishError::NoEngine);
-        };
-        let events = event.map_or(&[][..], slice::from_ref);
-        self.send((storage, engine), Kind::EndLost(token), events, None)?;
-        Ok(())
     }
 
     /// Locks the topic to append `count` events, and takes their IDs if a hub assigns them. With
@@ -246,8 +142,11 @@ impl Topic {
         ends: bool,
     ) -> Result<(MutexGuard<'_, State>, Option<Ids>), PublishError> {
         let (mut order, mut state) = self.lock_open()?;
-        if count > 0 && state.log.is_keyed() {
-            return Err(PublishError::Keyed);
+        if count > 0 {
+            if state.log.is_keyed() {
+                return Err(PublishError::Keyed);
+            }
+            self.check_backlog(&state)?;
         }
         let ids = order
             .as_mut()
@@ -260,28 +159,39 @@ impl Topic {
         Ok((state, ids))
     }
 
-    /// Locks the hub and the topic, unless the topic accepts no events now.
+    /// Locks the hub and the topic, unless the topic is finished.
     #[inline]
     pub(super) fn lock_open(&self) -> Result<Locked<'_>, PublishError> {
         let order = self.hub().map(|hub| hub.order());
-        let state = self.lock();
+        // A log is packed only once its topic is finished.
+        let state = self.shared.lock_packed();
         if state.end.is_some() {
             return Err(PublishError::Finished);
-        }
-        if self
-            .storage()
-            .is_some_and(|storage| storage.bounds_backlog())
-        {
-            let waiting = state.log.end().distance(state.log.tip());
-            if waiting > self.shared.config.retention.max_bytes() / 2 {
-                return Err(PublishError::BacklogFull);
-            }
         }
         Ok((order, state))
     }
 
+    /// Returns an error if half of the bytes that the topic retains wait for its storage, and that
+    /// bounds them.
+    #[inline]
+    pub(super) fn check_backlog(&self, state: &State) -> Result<(), PublishError> {
+        let is_bounded = |storage: &Arc<dyn Storage>| storage.bounds_backlog();
+        if self.storage().is_none_or(|storage| !is_bounded(storage)) {
+            return Ok(());
+        }
+        let config = &self.shared.config;
+        let max = match state.log.is_keyed() {
+            true => config.keyed.max_bytes(),
+            false => config.retention.max_bytes(),
+        };
+        if state.log.end().distance(state.log.tip()) > max / 2 {
+            return Err(PublishError::BacklogFull);
+        }
+        Ok(())
+    }
+
     /// Returns the events with the topic's type, if it has one.
-    fn typed<'a>(&'a self, events: &'a [Event<'_>]) -> Option<Vec<Event<'a>>> {
+    pub(super) fn typed<'a>(&'a self, events: &'a [Event<'_>]) -> Option<Vec<Event<'a>>> {
         let event_type = self.shared.config.event_type.as_ref()?;
         Some(
             events
@@ -358,7 +268,7 @@ impl Topic {
         id: Option<LogId>,
         evicted: Evicted,
     ) -> Published {
-        let last = state.log.newest_id();
+        let last = state.last_id();
         let is_awaited = state.has_waiting();
         // A storage wakes the subscribers itself, once the events are visible.
         let wakers = if is_awaited && state.log.end() == state.log.tip() {
@@ -395,9 +305,75 @@ pub(super) fn max_len(event: &Event<'_>) -> usize {
     event.text_len().saturating_mul(7).saturating_add(128)
 }
 
-/// The longest key in bytes, as that of an event ID.
-pub(super) const MAX_KEY: usize = 1024;
-
 /// The longest text in bytes that is encoded under the lock. In the worst case each byte
 /// becomes a line.
 const SMALL: usize = 8 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use sse_core::{Epochs, KeyedRetention, Retention};
+
+    use super::*;
+    use crate::config::TopicConfig;
+    use crate::topic::hub::{Hub, HubCore};
+    use crate::topic::stored::Storing;
+
+    /// A journal that stores nothing, and bounds what waits for it.
+    struct Stuck;
+
+    impl Storage for Stuck {
+        fn wake(&self) {}
+
+        fn bounds_backlog(&self) -> bool {
+            true
+        }
+
+        fn stored<'a>(&'a self, _: &'a Published) -> Storing<'a> {
+            Box::pin(pending())
+        }
+    }
+
+    fn hub(config: TopicConfig) -> Hub {
+        let epochs = Epochs::new(7, now().unix);
+        let first = epochs.last();
+        let core = HubCore::restore(config.into(), epochs, first, Arc::default(), [].into_iter());
+        Hub::with_storage(Arc::new(core), Arc::new(Stuck))
+    }
+
+    #[test]
+    fn half_of_the_retained_bytes_may_wait_for_a_storage() {
+        let config = TopicConfig::from(Retention::events(9).bytes(1000));
+        let hub = hub(config.keyed(KeyedRetention::default().bytes(100_000)));
+        let (topic, keyed) = (hub.topic("a").unwrap(), hub.keyed_topic("b").unwrap());
+        let event = Event::new().data("x".repeat(100));
+        for (topic, half) in [(topic, 500), (keyed, 50_000)] {
+            let publish = || match topic.shared.is_keyed() {
+                true => topic.publish_for("key", &event).map(drop),
+                false => topic.publish(&event).map(drop),
+            };
+            assert_eq!(
+                (0..).find_map(|_| publish().err()),
+                Some(PublishError::BacklogFull)
+            );
+            let state = topic.lock();
+            let waiting = state.log.end().distance(state.log.tip());
+            assert!((half..half + 200).contains(&waiting), "{waiting}");
+        }
+    }
+
+    /// Otherwise the clients of a run whose journal has failed would wait for ever.
+    #[test]
+    fn a_topic_is_finished_though_too_many_events_wait() {
+        let topic = hub(Retention::events(9).bytes(0).into())
+            .topic("a")
+            .unwrap();
+        let event = Event::new().data("x");
+        topic.publish(&event).unwrap();
+        assert_eq!(topic.finish(Some(&event)), Err(PublishError::BacklogFull));
+        assert!(!topic.is_finished());
+        topic.finish(None).unwrap();
+        assert!(topic.is_finished());
+    }
+}

@@ -9,7 +9,7 @@ use super::source::Storage;
 use super::stored::Outcome;
 use crate::sync::Arc;
 
-/// An event that a topic has accepted, or the last one of a batch.
+/// An event that a topic has accepted, the last one of a batch, or the end of a topic.
 ///
 /// With a journal, it keeps the journal open, like a handle of the topic.
 #[derive(Clone)]
@@ -29,8 +29,8 @@ pub struct Published {
 impl Published {
     /// Returns the ID that the topic assigned.
     ///
-    /// `None` if the event had a publisher's ID, or if an engine assigns it later: then
-    /// [`stored`](Self::stored) resolves to it.
+    /// `None` if the event had a publisher's ID, for an end without an event, or if an engine
+    /// assigns it later: then [`stored`](Self::stored) resolves to it.
     #[must_use]
     pub const fn id(&self) -> Option<LogId> {
         self.id

@@ -1,6 +1,5 @@
 //! A reader of one topic: a cursor into its log that can wait.
 
-use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
 #[cfg(feature = "http")]
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 #[cfg(feature = "http")]
 use super::clock::now;
 use super::handle::Topic;
+use super::held::Held;
 use super::log::Since;
 use super::subscription::Next;
 use super::waiters::Place;
@@ -35,7 +35,7 @@ pub(crate) struct Reader {
     /// The end of the state of a keyed topic, until that has been read.
     state_end: Option<Cursor>,
     /// The rest of a pass over a keyed topic, which would otherwise be superseded meanwhile.
-    held: VecDeque<Slice>,
+    held: Held<Slice>,
 }
 
 impl Topic {
@@ -57,7 +57,7 @@ impl Topic {
                 .joining
                 .map_or_else(Since::default, |joining| joining.since),
             state_end: found.joining.map(|joining| joining.until),
-            held: VecDeque::new(),
+            held: Held::new(),
         }
     }
 }
@@ -83,7 +83,7 @@ impl Reader {
         let log = &self.topic.lock().log;
         self.cursor = log.after(self.position);
         (self.since, self.state_end) = (log.since(), None);
-        self.held.clear();
+        self.held.clear(hub);
     }
 
     /// Polls for the next events, or the marker that separates the state of a keyed topic from
@@ -176,22 +176,22 @@ impl Reader {
         }
     }
 
-    /// Holds what follows in a keyed topic. A slow reader would never get keys that are
-    /// superseded again and again before it has read up to them.
+    /// Holds what follows, if the topic is keyed.
     fn hold_rest(&mut self, until: Cursor) {
-        let (mut cursor, mut bytes) = (self.cursor, 0);
-        while bytes < MAX_HELD
-            && self.topic.shared.is_keyed()
-            && let Ok(Some(slice)) = self.topic.read(cursor..until, self.since)
-        {
+        let Some(hub) = self.topic.hub().filter(|_| self.topic.shared.is_keyed()) else {
+            return;
+        };
+        let (mut cursor, since) = (self.cursor, self.since);
+        self.held.fill(hub, || {
+            let slice = self.topic.read(cursor..until, since).ok()??;
             cursor = slice.end();
-            bytes += slice.len();
-            self.held.push_back(slice);
-        }
+            let bytes = slice.len();
+            Some((slice, bytes))
+        });
     }
 
     fn next_held(&mut self) -> Option<Slice> {
-        let slice = self.held.pop_front()?;
+        let slice = self.held.pop(self.topic.hub()?)?;
         (self.cursor, self.position) = (slice.end(), slice.last_id());
         Some(slice)
     }
@@ -264,11 +264,11 @@ impl Reader {
     }
 }
 
-/// The most bytes of a pass over a keyed topic that a reader holds.
-pub(super) const MAX_HELD: usize = 16 << 20;
-
 impl Drop for Reader {
     fn drop(&mut self) {
+        if let Some(hub) = self.topic.hub() {
+            self.held.clear(hub);
+        }
         self.topic.shared.unsubscribe(self.place);
     }
 }

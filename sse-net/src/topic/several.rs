@@ -193,7 +193,12 @@ impl Several {
 
     /// Returns `true` if no event will ever follow.
     pub(crate) fn is_over(&self) -> bool {
-        let is_over = |topic: &Followed| topic.topic.lock().is_over_after(self.position);
+        let is_over = |followed: &Followed| {
+            let mut state = followed.topic.lock();
+            let is_over = state.is_over_after(self.position);
+            state.rest();
+            is_over
+        };
         let may_change = self.view.as_ref().is_some_and(View::may_change);
         !may_change && !self.topics.is_empty() && self.topics.iter().all(is_over)
     }

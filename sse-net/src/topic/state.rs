@@ -218,6 +218,12 @@ impl State {
         }
     }
 
+    /// Returns the ID of the last event, or of the end if that is later.
+    pub(super) fn last_id(&self) -> LogId {
+        let end = self.end.map_or(LogId::default(), |end| end.id);
+        self.log.newest_id().max(end)
+    }
+
     /// Returns `true` if a subscriber that has caught up waits.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiters.is_empty()

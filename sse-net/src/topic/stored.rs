@@ -16,7 +16,7 @@ pub(crate) type Outcome = Result<LogId, StoreError>;
 pub(crate) type Storing<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl Published {
-    /// Waits until the event has been stored, and resolves to its ID.
+    /// Waits until the event, or the end of the topic, has been stored, and resolves to its ID.
     ///
     /// With a journal, it is then as safe as the [`SyncPolicy`](crate::SyncPolicy) says: with
     /// [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced. With

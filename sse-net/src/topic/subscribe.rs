@@ -20,7 +20,7 @@ impl Topic {
         self.subscribe_after(None, start)
     }
 
-    /// Subscribes after the event with this ID, or from `start` on if there is no ID.
+    /// Subscribes after the event with this ID, or without one from `start` on.
     ///
     /// If events after that ID were evicted, or the ID is not known, the first read returns
     /// [`Lagged`](sse_core::Lagged). The next read continues with the oldest retained event, or
@@ -53,10 +53,9 @@ impl Topic {
 }
 
 impl Subscription {
-    /// Subscribes to several topics of a [`Hub`](crate::Hub), after the event with this ID, or
-    /// from `start` on if there is no ID.
+    /// Subscribes to several topics of a [`Hub`](crate::Hub).
     ///
-    /// The events are read in the order of their IDs. [`resume`](Self::resume) returns the worst
+    /// It begins after the event with this ID, or without one from `start` on. The events are read in the order of their IDs. [`resume`](Self::resume) returns the worst
     /// outcome of the topics, and [`gaps`](Self::gaps) the names of those in which events were
     /// missed; the others are not held up. When one of the topics has been finished, an event
     /// `close` with its name is read, and the subscription continues; it ends when all have.

@@ -138,8 +138,9 @@ impl Subscription {
         }
     }
 
-    /// Returns whether the subscription resumed, and with or without a gap; of several topics
-    /// the worst outcome.
+    /// Returns whether the subscription resumed, and with or without a gap.
+    ///
+    /// Of several topics, it is the worst outcome.
     #[must_use]
     pub fn resume(&self) -> Resume {
         match &self.0 {

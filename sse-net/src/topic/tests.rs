@@ -1,5 +1,6 @@
 //! Topics and subscriptions, without a server.
 
+use std::fmt::{self, Write};
 use std::mem;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -190,10 +191,9 @@ fn a_finished_topic_accepts_no_events() {
     let mut subscription = topic.subscribe(Start::Live);
     let last = EventType::from_static("last");
     assert!(topic.publish(&Event::new().id(1)).is_ok());
-    topic
-        .finish(Some(&Event::new().id(2).event(&last).data("")))
-        .unwrap();
-    topic.finish(Some(&Event::new().id(3))).unwrap();
+    let end = topic.finish(Some(&Event::new().id(2).event(&last).data("")));
+    let again = topic.finish(Some(&Event::new().id(3)));
+    assert_eq!(end, again);
     let late = topic.publish(&Event::new().id(4)).unwrap_err();
     assert_eq!(late, PublishError::Finished);
     assert_eq!(topic.publish_all(&[]), Err(late));
@@ -308,6 +308,25 @@ fn a_waker_may_use_the_topic() {
     assert!(subscription.poll_read(cx, &mut Vec::new()).is_pending());
     publish(&topic, 0..1);
     assert_eq!(topic.subscriptions(), 1);
+}
+
+/// Such as a log that is followed by clients.
+#[test]
+fn a_formatter_may_use_the_topic_that_it_shows() {
+    struct Publisher(Topic);
+
+    impl Write for Publisher {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let published = self.0.publish(&Event::new().data(text));
+            published.map(drop).map_err(|_| fmt::Error)
+        }
+    }
+
+    let hub = Hub::new(TopicConfig::default());
+    let topic = hub.topic("a").unwrap();
+    let mut publisher = Publisher(topic.clone());
+    write!(publisher, "{topic:?} {hub:?}").unwrap();
+    assert!(topic.shared().lock().log.len() > 2);
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl Future for Watcher<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
-        let mut state = self.topic.lock();
+        let mut state = self.topic.shared.lock_packed();
         if (state.subscriptions.0 > 0) == self.awaits_subscriber {
             return Poll::Ready(());
         }
@@ -102,7 +102,7 @@ impl Future for Watcher<'_> {
 impl Drop for Watcher<'_> {
     fn drop(&mut self) {
         if self.place != Place::NONE {
-            let mut state = self.topic.lock();
+            let mut state = self.topic.shared.lock_packed();
             let place = self.place;
             let rare = state.rare.as_mut();
             let waker = rare.and_then(|rare| rare.watchers.remove(place));

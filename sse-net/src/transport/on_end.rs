@@ -45,6 +45,11 @@ impl OnEnd {
         self.call(reason);
     }
 
+    /// Drops the hooks without calling them.
+    pub(crate) fn cancel(mut self) {
+        self.0 = None;
+    }
+
     pub(crate) fn add(&mut self, hook: impl FnOnce(Disconnect) + Send + 'static) {
         let inner = self.0.get_or_insert_default();
         inner.hook = Some(match inner.hook.take() {
@@ -75,7 +80,7 @@ impl OnEnd {
         inner.map_or_else(Signals::default, |inner| mem::take(&mut inner.signals))
     }
 
-    /// Like [`tell`](Self::tell). Later calls do nothing.
+    /// Like [`run`](Self::run). Later calls do nothing.
     pub(crate) fn call(&mut self, reason: Disconnect) {
         if let Some(mut inner) = self.0.take() {
             drop(mem::take(&mut inner.signals));

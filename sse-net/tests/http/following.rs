@@ -1,7 +1,7 @@
 //! Bodies that follow a topic.
 
 use std::collections::HashSet;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -55,6 +55,25 @@ async fn a_task_without_budget_gets_its_heartbeat() {
     });
     assert!(timeout(SECOND * 20, heartbeat).await.is_ok());
     assert!(start.elapsed() <= SECOND * 15 + SECOND / 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_sent_nothing_gets_heartbeats() {
+    let responder = responder().without_retry();
+    let topic = Topic::new(Retention::default());
+    for response in [
+        responder.follow(&get("/"), &topic),
+        responder.stream(&get("/"), async |stream| {
+            let _stream = stream;
+            pending().await
+        }),
+    ] {
+        let (mut body, start) = (response.into_body(), Instant::now());
+        for _ in 0..2 {
+            assert_eq!(next(&mut body).await.unwrap().unwrap(), ":\n");
+        }
+        assert!(start.elapsed() <= SECOND * 30 + SECOND / 10);
+    }
 }
 
 #[tokio::test(start_paused = true)]

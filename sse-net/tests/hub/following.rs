@@ -25,6 +25,8 @@ over_all_servers! {
     topics_of_different_hubs_are_an_error,
     clients_that_share_a_topic_come_and_go,
     events_of_a_hub_linger,
+    clients_of_a_hub_that_lingers_do_not_wait_for_each_other,
+    a_client_of_several_topics_that_is_behind_does_not_linger,
 }
 
 /// Serves the topics whose names are in the path, joined with commas. The query is the token of
@@ -361,6 +363,52 @@ async fn events_of_a_hub_linger(kind: Kind) {
     assert_eq!(said(&client.wait().await), "2 3");
     let waited = start.elapsed().as_millis();
     assert!((95..=110).contains(&waited), "{waited} ms");
+}
+
+/// Each has topics of its own, in which something is new whenever a wait ends.
+async fn clients_of_a_hub_that_lingers_do_not_wait_for_each_other(kind: Kind) {
+    let hub = Hub::new(TopicConfig::default().linger(Duration::from_millis(100)));
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let topics = topics(&hub, names);
+    let (_server, net, _) = serve_all(kind, &hub, Start::Live);
+    let mut clients = Vec::new();
+    for path in ["/a,b", "/c,d", "/e,f"] {
+        let mut client = net.get(path).await;
+        client.read().await;
+        clients.push(client);
+    }
+    let mut published = String::new();
+    for number in 0..20 {
+        for topic in &topics {
+            say(topic, &number.to_string());
+        }
+        published += &format!("{number} {number} ");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    for client in &mut clients {
+        let received = said(&client.read().await);
+        assert!(
+            received.contains(" 15 "),
+            "the last 100 ms wait: {received}"
+        );
+        assert!(published.starts_with(&received), "{received}");
+    }
+}
+
+async fn a_client_of_several_topics_that_is_behind_does_not_linger(kind: Kind) {
+    let hub = Hub::new(TopicConfig::default().linger(Duration::from_secs(60)));
+    let [a, b] = topics(&hub, ["a", "b"]);
+    let data = "x".repeat(10_000);
+    for _ in 0..10 {
+        say(&a, &data);
+        say(&b, &data);
+    }
+    let (_server, net, _) = serve_all(kind, &hub, Start::Earliest);
+    for _ in 0..2 {
+        let mut client = net.get("/a,b").await;
+        let events = client.read().await.matches("\ndata: ").count();
+        assert_eq!(events, 20, "all events are older than the client");
+    }
 }
 
 #[tokio::test(start_paused = true)]

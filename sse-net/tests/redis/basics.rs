@@ -337,11 +337,12 @@ async fn notices_say_why_the_engine_is_away_and_what_is_not_stored() {
         matches!(notice, EngineNotice::NotStored(topic, 1, EngineError::Refused(_)) if topic == "news")
     })
     .await;
-    topic.finish(None).unwrap();
+    let end = topic.finish(None).unwrap();
     has(|notice| {
         matches!(notice, EngineNotice::NotFinished(topic, EngineError::Refused(_)) if topic == "news")
     })
     .await;
+    assert!(!end.stored().await.unwrap_err().may_be_stored());
     let snapshot = hub.engine_snapshot().unwrap();
     assert_eq!((snapshot.failed, snapshot.away_reason), (2, None));
     redis.kill();

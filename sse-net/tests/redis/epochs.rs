@@ -1,8 +1,10 @@
 //! Servers that lose events, restart or change their role: no ID is given twice.
 
+use sse_core::LogId;
+
 use crate::server::{Redis, wait_for};
 
-fn store(redis: &Redis, data: &str) -> sse_core::LogId {
+fn store(redis: &Redis, data: &str) -> LogId {
     redis.store("news", "events:news", &format!("data: {data}\n\n"))
 }
 
@@ -77,4 +79,59 @@ fn ids_rise_over_failovers_that_lose_nothing() {
             last = id;
         }
     }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn topics_continue_after_the_key_of_their_hub_is_lost() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let publish = |topic: &str, kind: &[&str]| redis.try_publish(topic, "events:x", kind);
+    let store = |topic: &str| publish(topic, &["events", "data: a\n\n"]).unwrap();
+    let before = |topic: &str| {
+        let stream = format!("sse:{{hub}}:topic:{topic}");
+        let last: Vec<(String, Vec<String>)> =
+            redis.call(&["XREVRANGE", &stream, "+", "-", "COUNT", "1"]);
+        last[0].1[1].clone()
+    };
+    let kept = store("kept");
+    store("ended");
+    publish("ended", &["end"]).unwrap();
+    let keyed = ["value", "key", "9", "999", "0", "data: a\n\n"];
+    publish("keyed", &keyed).unwrap();
+    let emptied = store("emptied");
+    redis.call::<()>(&["XTRIM", "sse:{hub}:topic:emptied", "MAXLEN", "0"]);
+    let last = store("last");
+    redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
+    // The next event names the one before it, or all that may be missing.
+    let next = store("kept");
+    assert_eq!(before("kept"), kept);
+    let ids = [emptied, last.clone(), next, store("emptied")];
+    let ids = ids.map(|id| LogId::parse(&id).unwrap());
+    assert!(ids.is_sorted(), "{ids:?}");
+    assert_eq!(before("emptied"), last);
+    let epochs: Vec<String> = redis.call(&["LRANGE", "sse:{hub}:epochs", "0", "-1"]);
+    assert!(
+        epochs.len() == 1 && epochs[0].ends_with(&last),
+        "{epochs:?}"
+    );
+    for (topic, code) in [("ended", "FINISHED"), ("keyed", "KEYED")] {
+        let refused = publish(topic, &["events", "data: a\n\n"]).unwrap_err();
+        assert_eq!(refused.code(), Some(code));
+    }
+    publish("keyed", &keyed).unwrap();
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_call_without_an_event_changes_nothing() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let publish = |topic: &str, kind: &[&str]| redis.try_publish(topic, "events:x", kind);
+    let first = publish("news", &["events", "data: a\n\n"]).unwrap();
+    let last = publish("other", &["events", "data: a\n\n"]).unwrap();
+    assert_eq!(publish("news", &["events"]).unwrap(), first);
+    publish("news", &["event", "data: a\n\n"]).unwrap_err();
+    let hub: Vec<String> = redis.call(&["HMGET", "sse:{hub}:hub", "last", "topic:news"]);
+    assert_eq!(hub, [last, first]);
 }

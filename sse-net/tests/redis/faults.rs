@@ -210,12 +210,12 @@ async fn clients_receive_a_gap_after_a_server_has_lost_everything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
-async fn a_lost_meta_key_begins_another_epoch() {
+async fn a_lost_key_of_the_hub_begins_another_epoch() {
     for _ in 0..rounds() {
         let redis = Redis::start(&[]);
         let program = Program::begin(&redis.url()).await;
         program.run(500).await;
-        redis.call::<()>(&["DEL", "sse:{hub}:meta"]);
+        redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
         program.run(500).await;
         program.end(&redis).await;
     }

@@ -42,8 +42,16 @@ async fn a_topic_ends_on_every_node_after_its_last_event() {
         let first = a.publish(topic, "one").await.to_string();
         let event = last.map(|data| Event::new().data(data));
         let finished = a.hub.topic(topic).unwrap();
-        finished.finish(event.as_ref()).unwrap();
-        finished.finish(Some(&Event::new().data("again"))).unwrap();
+        let ended_at = finished.finish(event.as_ref()).unwrap();
+        let again = finished.finish(Some(&Event::new().data("again"))).unwrap();
+        let ended_at = ended_at.stored().await.unwrap();
+        assert_eq!(again.stored().await.unwrap(), ended_at);
+        // The engine has the end now, whichever nodes have heard of it.
+        let late = b.hub.topic(topic).unwrap().publish(&Event::new());
+        match late {
+            Ok(late) => assert!(is_finished(&late.stored().await.unwrap_err())),
+            Err(error) => assert_eq!(error, PublishError::Finished),
+        }
         for data in ["one"].into_iter().chain(last) {
             assert_eq!(client.event().await.unwrap().data(), data);
         }
@@ -51,6 +59,8 @@ async fn a_topic_ends_on_every_node_after_its_last_event() {
         assert_eq!(client.event().await.unwrap().event(), "close");
         ended(&a, topic).await;
         ended(&b, topic).await;
+        let again = finished.finish(None).unwrap().stored().await;
+        assert_eq!(again.unwrap(), ended_at);
         for node in [&a, &b] {
             let late = node.hub.topic(topic).unwrap().publish(&Event::new());
             assert_eq!(late, Err(PublishError::Finished));
@@ -87,6 +97,7 @@ async fn an_end_is_sent_again_after_the_connection_has_broken() {
     proxy.cut();
     let job = node.hub.topic("job").unwrap();
     job.finish(Some(&Event::new().data("done"))).unwrap();
+    let end = job.finish(None).unwrap();
     let late = job.publish(&Event::new().data("late")).unwrap();
     redis.kill();
     redis.restart();
@@ -99,6 +110,7 @@ async fn an_end_is_sent_again_after_the_connection_has_broken() {
         (close.event(), close.data()),
         ("close", r#"{"topic":"job"}"#)
     );
+    end.stored().await.unwrap();
     // It is refused, or was on its way when the connection broke.
     late.stored().await.unwrap_err();
     // The other topic continues, and so does the stream.

@@ -138,7 +138,8 @@ pub(crate) async fn finish(node: &Node, redis: &Redis, topics: &[&str], from: Lo
         if *name == FINISHED {
             topic.finish(Some(&Event::new().data(&event))).unwrap();
             wait_for(|| {
-                let tip: Option<String> = redis.call(&["HGET", "sse:{hub}:tips", name]);
+                let tip: Option<String> =
+                    redis.call(&["HGET", "sse:{hub}:hub", &format!("topic:{name}")]);
                 tip.is_some_and(|tip| tip.ends_with(" end"))
             });
             continue;

@@ -174,7 +174,8 @@ async fn a_topic_is_keyed_on_all_nodes_or_on_none() {
         a.hub.keyed_topic("news").unwrap_err(),
         KeyedTopicError::NotKeyed
     );
-    prices.finish(None).unwrap();
+    let end = prices.finish(None).unwrap();
+    end.stored().await.unwrap();
     put(&a.hub.keyed_topic("more").unwrap(), "key", "1").await;
     let late = prices.publish_for("EUR", &Event::new());
     assert!(late.is_err() || error_of(late).await == EngineError::Finished);

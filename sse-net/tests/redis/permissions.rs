@@ -37,7 +37,7 @@ async fn a_node_needs_the_documented_permissions_only() {
         assert_eq!(client.event().await.unwrap().data(), data);
     }
     // Another epoch, and a hole.
-    redis.call::<()>(&["DEL", "sse:{hub}:meta"]);
+    redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
     node.publish("news", "five").await;
     redis.store("news", "events:elsewhere", "data: six\n\n");
     node.publish("other", "hey").await;

@@ -137,15 +137,24 @@ impl Redis {
         channel: &str,
         frame: &str,
     ) -> redis::RedisResult<String> {
+        self.try_publish(topic, channel, &["events", frame])
+    }
+
+    /// Calls the function with a kind and what follows it.
+    pub(crate) fn try_publish(
+        &self,
+        topic: &str,
+        channel: &str,
+        kind: &[&str],
+    ) -> redis::RedisResult<String> {
         let (stream, channel) = (format!("topic:{topic}"), format!("sse:{{hub}}:{channel}"));
-        let keys = ["meta", "epochs", "tips", "changed", &stream];
+        let keys = ["hub", "epochs", "changed", &stream];
         let keys = keys.map(|name| format!("sse:{{hub}}:{name}"));
         let random = fastrand::u16(..).to_string();
-        let mut words = vec!["FCALL", "sse_publish", "5"];
+        let mut words = vec!["FCALL", "sse_publish", "4"];
         words.extend(keys.iter().map(String::as_str));
-        words.extend([
-            &random, &channel, topic, "1000", "0", "0", "0", "events", frame,
-        ]);
+        words.extend([&random, &channel, topic, "1000", "0", "0", "0"]);
+        words.extend(kind);
         self.try_call(&words)
     }
 

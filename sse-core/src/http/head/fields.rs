@@ -21,7 +21,24 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    /// Adds a header, if it is one of these.
+    #[inline]
     pub(super) fn add(&mut self, name: &str, value: &[u8], span: Span) {
+        // Nearly all others differ in the length or the first letter.
+        let letter = match name.len() {
+            4 => b'h',
+            6 => b'e',
+            13 => b'l',
+            14 => b'c',
+            17 => b't',
+            _ => return,
+        };
+        if name.as_bytes()[0].eq_ignore_ascii_case(&letter) {
+            self.add_similar(name, value, span);
+        }
+    }
+
+    fn add_similar(&mut self, name: &str, value: &[u8], span: Span) {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
             6 if is("expect") => self.expectation.add(value),

@@ -92,7 +92,7 @@ impl Head {
             ));
         }
         check_target(method, target)?;
-        Self {
+        let head = Self {
             bytes: parts.into_bytes(),
             method: method_span,
             target: target_span,
@@ -102,14 +102,19 @@ impl Head {
             expectation: fields.expectation,
             host: fields.host,
             last_event_id: fields.last_event_id,
-        }
-        .check_query()
+        };
+        head.check_query()?;
+        Ok(head)
     }
 
     /// Returns the method, such as `GET`.
     #[must_use]
     pub fn method(&self) -> &str {
         self.text(self.method)
+    }
+
+    pub(crate) fn method_bytes(&self) -> &[u8] {
+        self.slice(self.method)
     }
 
     /// Returns the request target as it was sent.
@@ -226,14 +231,14 @@ impl Head {
     }
 
     /// Refuses a control character in the last event ID of the query.
-    fn check_query(self) -> Result<Self, Rejection> {
+    fn check_query(&self) -> Result<(), Rejection> {
         let is_control = |id: Cow<'_, str>| id.bytes().any(|byte| byte.is_ascii_control());
         let has_query = self.slice(self.target).contains(&b'?');
         if has_query && self.query_last_event_id().is_some_and(is_control) {
             return Err(Rejection::BAD_REQUEST
                 .because("the last event ID in the query has a control character"));
         }
-        Ok(self)
+        Ok(())
     }
 
     fn find_last_event_id(&self) -> Option<Cow<'_, str>> {

@@ -42,7 +42,7 @@ impl Head {
         let headers = spans.collect();
         let framing = fields.check(minor_version)?;
         check_target(method, target)?;
-        Self {
+        let head = Self {
             method: Span::of(method.as_bytes(), bytes),
             target: Span::of(target.as_bytes(), bytes),
             minor_version,
@@ -52,8 +52,9 @@ impl Head {
             framing,
             expectation: fields.expectation,
             bytes: bytes.to_vec(),
-        }
-        .check_query()
+        };
+        head.check_query()?;
+        Ok(head)
     }
 
     /// Returns what the response to a malformed head depends on: its method and `Origin`.

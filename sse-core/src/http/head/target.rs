@@ -54,11 +54,8 @@ pub(crate) fn is_authority(text: &[u8]) -> bool {
             None => return false,
         },
         _ => {
-            let end = text
-                .iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(text.len());
-            (is_registered_name(&text[..end]), &text[end..])
+            let end = registered_name_len(text);
+            (true, &text[end..])
         }
     };
     let is_port = match port {
@@ -73,18 +70,34 @@ fn is_ip_literal(text: &[u8]) -> bool {
     str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-fn is_registered_name(mut name: &[u8]) -> bool {
+/// Returns the length of the registered name, perhaps none, at the front of `text`.
+fn registered_name_len(text: &[u8]) -> usize {
+    let mut len = 0;
     loop {
-        name = match name {
-            [] => return true,
-            [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() => rest,
-            [
-                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
-                | b',' | b';' | b'=',
-                rest @ ..,
-            ] => rest,
-            _ => return false,
+        let rest = &text[len..];
+        let plain = rest.iter().position(|byte| !IS_PLAIN[usize::from(*byte)]);
+        len += plain.unwrap_or(rest.len());
+        match &text[len..] {
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => len += 3,
+            _ => return len,
         }
     }
 }
+
+/// Whether a byte stands for itself in a host: RFC 3986, 2.2 and 2.3.
+///
+/// It is a table, because every request has a host.
+const IS_PLAIN: [bool; 256] = {
+    let mut is_plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        is_plain[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut others = b"-._~!$&'()*+,;=".as_slice();
+    while let [byte, rest @ ..] = others {
+        is_plain[*byte as usize] = true;
+        others = rest;
+    }
+    is_plain
+};

@@ -28,7 +28,7 @@ impl Upgrader {
         Reply {
             response,
             date: now,
-            is_head_only: head.is_some_and(|head| head.method() == "HEAD"),
+            is_head_only: head.is_some_and(|head| head.method_bytes() == b"HEAD"),
         }
     }
 
@@ -45,8 +45,8 @@ impl Upgrader {
     /// Nothing depends on where it ends, because the connection ends with the response
     /// (RFC 9112, 9.6).
     pub fn check(&self, head: &Head) -> Result<(), Rejection> {
-        let method = head.method();
-        if method != "OPTIONS" {
+        let method = head.method_bytes();
+        if method != b"OPTIONS" {
             self.0.methods.check(method)?;
         }
         if is_safe(method) && matches!(head.framing(), Framing::Length(1..)) {
@@ -70,7 +70,7 @@ impl Upgrader {
         if !self.0.is_allowed_host(head) {
             return Err(Rejection::MISDIRECTED_REQUEST);
         }
-        if !is_safe(head.method()) {
+        if !is_safe(head.method_bytes()) {
             self.0.check_sender(head)?;
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Upgrader {
     /// CORS preflights are `OPTIONS` requests.
     #[must_use]
     pub fn answer_options(&self, head: &Head) -> Option<Response> {
-        if head.method() != "OPTIONS" {
+        if head.method_bytes() != b"OPTIONS" {
             return None;
         }
         if let Err(rejection) = self.0.check_origin(head) {
@@ -127,7 +127,7 @@ impl Upgrader {
     /// 403 for an origin that is not allowed.
     pub fn accept_any(&self, head: &Head) -> Result<Response, Rejection> {
         self.0.check_origin(head)?;
-        let retry = self.0.retry.filter(|_| head.method() != "HEAD");
+        let retry = self.0.retry.filter(|_| head.method_bytes() != b"HEAD");
         let beginning = retry.map_or_else(Vec::new, encode_retry);
         Ok(Response::event_stream(self.0.headers.clone(), beginning))
     }

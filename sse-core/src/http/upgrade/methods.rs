@@ -32,8 +32,8 @@ impl Methods {
     }
 
     /// Refuses a method that is not allowed.
-    pub(super) fn check(&self, method: &str) -> Result<(), Rejection> {
-        if self.0.iter().any(|allowed| allowed == method) {
+    pub(super) fn check(&self, method: &[u8]) -> Result<(), Rejection> {
+        if self.0.iter().any(|allowed| allowed.as_bytes() == method) {
             return Ok(());
         }
         if self.0 == DEFAULT {
@@ -59,8 +59,8 @@ impl Default for Methods {
 const DEFAULT: &[Cow<'static, str>] = &[Cow::Borrowed("GET"), Cow::Borrowed("HEAD")];
 
 /// Whether a request with this method changes nothing: RFC 9110, 9.2.1.
-pub(super) fn is_safe(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS")
+pub(super) fn is_safe(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS")
 }
 
 /// Checks that a client may send this method: a token other than `CONNECT`.

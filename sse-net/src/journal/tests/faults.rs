@@ -393,6 +393,30 @@ fn an_event_that_was_missed_is_never_reported_as_stored() {
     assert!(kept.iter().all(|published| stored(published).is_ok()));
 }
 
+#[test]
+fn an_end_that_is_stored_is_there_after_a_power_failure() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, EVERY));
+    let ends = ["with", "without"].map(|name| {
+        process.publish(name, "0");
+        let last = (name == "with").then(|| Event::new().data("last"));
+        let topic = process.hub.topic(name).unwrap();
+        let end = topic.finish(last.as_ref()).unwrap();
+        let mut stored = Box::pin(async move { end.stored().await });
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(stored.as_mut().poll(cx).is_pending());
+        process.settle();
+        assert!(matches!(stored.as_mut().poll(cx), Poll::Ready(Ok(_))));
+        topic.finish(None).unwrap()
+    });
+    assert!(ends.iter().all(|end| stored(end).is_ok()));
+    disk.kill();
+    let process = Process::start(&journal(&disk, EVERY));
+    for name in ["with", "without"] {
+        assert!(process.hub.topic(name).unwrap().is_finished(), "{name}");
+    }
+}
+
 /// Returns the result of a wait that is over.
 fn stored(published: &Published) -> Result<LogId, StoreError> {
     let cx = &mut Context::from_waker(Waker::noop());

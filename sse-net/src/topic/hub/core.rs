@@ -11,6 +11,7 @@ use crate::config::{HubConfig, TopicConfig};
 use crate::stats::Meters;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::topic::clock::now;
+use crate::topic::held::HeldBytes;
 use crate::topic::log::{LogKind, SafeId, TopicLog};
 use crate::topic::source::{News, Retained};
 use crate::topic::state::{End, Shared};
@@ -26,6 +27,7 @@ pub(crate) struct HubCore {
     pub(super) safe: Option<Arc<SafeId>>,
     /// Not locked together with another.
     streams: Mutex<KeptStreams>,
+    pub(in crate::topic) held: HeldBytes,
     pub(super) meters: Meters,
 }
 
@@ -43,6 +45,7 @@ impl HubCore {
             names: Mutex::new(names),
             safe,
             streams: Mutex::default(),
+            held: HeldBytes::default(),
         }
     }
 
@@ -124,9 +127,10 @@ impl HubCore {
             return Ok(topic);
         }
         let (max, now, mut dropped) = (self.config.max_topics, now(), Dropped::new());
-        names.sweep(SWEEP, now, &mut dropped);
+        let safe = self.safe.as_ref().map_or(LogId::MAX, |safe| safe.get());
+        names.sweep(SWEEP, (max, safe), now, &mut dropped);
         if names.count() >= max {
-            names.sweep(SWEEP_FULL, now, &mut dropped);
+            names.sweep(SWEEP_FULL, (max, safe), now, &mut dropped);
         }
         let topic = if names.count() < max {
             let create = |name, evicted| self.create(name, config, kind, evicted);
@@ -184,6 +188,9 @@ impl HubCore {
         let until = now.steady.saturating_add(time);
         // A thread that sees the ID, such as a compaction, must not find the topic.
         let mut names = self.names();
+        if !names.has(topic) {
+            return; // It has been removed before, and its name may be of another topic now.
+        }
         let mut order = self.order();
         let end = if order.has_engine() {
             topic.newest.load() // It is read from the engine when it is used again.

@@ -62,7 +62,7 @@ use crate::config::{HubConfig, TopicConfig};
 use crate::stats::HubSnapshot;
 use crate::sync::Arc;
 
-/// A set of named topics with one order of IDs, so that one connection follows many of them.
+/// A set of named topics with one order of IDs, which one connection can follow together.
 ///
 /// The IDs of a hub rise over all of its topics, so a single `Last-Event-ID` resumes any number
 /// of them. A topic is created when it is first asked for. It is dropped when nobody holds it
@@ -118,7 +118,7 @@ impl Hub {
         self.0.storage()
     }
 
-    /// Waits until this node can serve a client of these topics that sends this last event ID.
+    /// Waits until this node can serve a client of these topics and last event ID.
     ///
     /// Resolves at once unless the hub has an engine. With one, a topic is read when the node
     /// uses it first, and an ID may be of an event that this node has not heard of yet. The
@@ -231,9 +231,11 @@ impl fmt::Debug for Hub {
 
 impl fmt::Debug for HubShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topics = self.names().count();
+        let visible = self.order().visible();
         f.debug_struct("Hub")
-            .field("topics", &self.names().count())
-            .field("visible", &self.order().visible())
+            .field("topics", &topics)
+            .field("visible", &visible)
             .finish_non_exhaustive()
     }
 }

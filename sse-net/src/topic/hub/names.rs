@@ -16,7 +16,8 @@ use crate::topic::state::Shared;
 /// of the hub's floor, with which every topic that is created anew begins.
 ///
 /// Nobody waits for that: creating a topic looks at two others, so that the number of topics
-/// that could be dropped does not grow.
+/// that could be dropped does not grow. Nor does that of the names of dropped topics: beyond a
+/// limit, the oldest become a part of the floor early.
 #[derive(Default)]
 pub(super) struct Names {
     slots: HashMap<Arc<str>, Slot>,
@@ -103,7 +104,16 @@ impl Names {
     }
 
     /// Checks `count` names, and drops those that are unused at the time `now`.
-    pub(super) fn sweep(&mut self, count: usize, now: Now, dropped: &mut Dropped) {
+    ///
+    /// If the names of dropped topics are more than `max_gone`, those that are checked are dropped
+    /// early, except those whose ends are after the ID `safe`: a journal has to sync them first.
+    pub(super) fn sweep(
+        &mut self,
+        count: usize,
+        (max_gone, safe): (usize, LogId),
+        now: Now,
+        dropped: &mut Dropped,
+    ) {
         for _ in 0..count.min(self.queue.len()) {
             let Some(name) = self.queue.pop_front() else {
                 return;
@@ -116,7 +126,10 @@ impl Names {
                     let topic = Arc::clone(topic);
                     self.drop_expired(&topic, now, dropped);
                 }
-                Some((_, Slot::Gone(gone))) if gone.until <= now.steady => {
+                Some((_, Slot::Gone(gone)))
+                    if gone.until <= now.steady
+                        || self.slots.len() - self.count > max_gone && gone.evicted <= safe =>
+                {
                     self.floor = self.floor.max(gone.evicted);
                     self.slots.remove(&name);
                     continue;
@@ -168,7 +181,7 @@ impl Names {
 
     /// Removes a topic, of which events up to `evicted` count as evicted until a time.
     fn remove(&mut self, topic: &Arc<Shared>, name: &Arc<str>, evicted: LogId, until: Duration) {
-        if !self.is_current(name, topic) {
+        if !self.has(topic) {
             return;
         }
         self.count -= 1;
@@ -188,7 +201,9 @@ impl Names {
         self.live().filter(is_named).cloned().collect()
     }
 
-    fn is_current(&self, name: &str, topic: &Arc<Shared>) -> bool {
+    /// Returns `true` unless the topic has been dropped.
+    pub(super) fn has(&self, topic: &Arc<Shared>) -> bool {
+        let name = topic.name().map_or("", |name| name);
         matches!(self.slots.get(name), Some(Slot::Live(current)) if Arc::ptr_eq(current, topic))
     }
 }

@@ -6,8 +6,7 @@ use sse_core::{Event, EventId, Resume, Retention};
 
 use super::names::Dropped;
 use super::*;
-use crate::topic::News;
-use crate::topic::{PublishError, Start, Subscription};
+use crate::topic::{News, PublishError, Several, Start, Subscription};
 
 const AGE: Duration = Duration::from_secs(60);
 
@@ -34,7 +33,7 @@ fn sweep(hub: &Hub, times: u32) {
     now.steady += times * (AGE + Duration::from_millis(1));
     let mut dropped = Dropped::new();
     let mut names = hub.0.names();
-    names.sweep(1000, now, &mut dropped);
+    names.sweep(1000, (1000, LogId::MAX), now, &mut dropped);
     drop(names);
 }
 
@@ -130,7 +129,18 @@ fn a_finished_topic_that_is_kept_stays_packed() {
     let shared = Arc::downgrade(&topic.shared);
     let is_packed = || shared.upgrade().unwrap().lock_packed().log.is_packed();
     assert!(is_packed());
-    drop(topic);
+    let event = Event::new().data("x");
+    assert_eq!(topic.publish(&event), Err(PublishError::Finished));
+    assert!(is_packed(), "an event was refused");
+    assert_eq!(topic.resume(None), Resume::New);
+    assert!(format!("{topic:?}").contains("events: 1"));
+    assert!(is_packed(), "it was looked at");
+    assert!(topic.locate(None, Start::Live).is_over);
+    let topics = vec![topic.clone()];
+    let several = Several::locate(Arc::clone(&hub.0), topics, None, Start::Live, None);
+    assert!(several.is_over());
+    assert!(is_packed(), "clients got 204");
+    drop((topic, several));
     assert!(is_packed(), "a handle was dropped");
     sweep(&hub, 0);
     assert!(is_packed(), "its retention was looked at");
@@ -484,6 +494,49 @@ async fn several_topics_wake_their_reader() {
     let ids = Vec::from_iter(ids.map(|id| LogId::parse(id).unwrap()));
     assert_eq!(ids.len(), 3 * COUNT);
     assert!(ids.is_sorted());
+}
+
+/// Runs are removed long before their keys may be forgotten.
+#[test]
+fn the_names_of_removed_topics_do_not_pile_up() {
+    let config = || HubConfig::default().max_topics(10);
+    let remove_many = |hub: &Hub| {
+        for number in 0..1000 {
+            let topic = hub.topic(number.to_string()).unwrap();
+            publish(&topic);
+            topic.forget(AGE * 1000);
+        }
+        hub.0.names().lens().0
+    };
+    let hub = Hub::new(config());
+    let first = publish(&hub.topic("0").unwrap());
+    assert!(remove_many(&hub) <= 12);
+    let again = hub.topic("0").unwrap();
+    assert_eq!(again.resume(Some(&first.into())), Resume::Gap);
+
+    let epochs = Epochs::new(7, now().unix);
+    let first = epochs.last();
+    let core = HubCore::restore(config(), epochs, first, Arc::default(), [].into_iter());
+    let (core, storage) = (Arc::new(core), None);
+    let hub = Hub(Arc::new(HubShared { core, storage }));
+    assert_eq!(remove_many(&hub), 1000, "a journal has synced nothing");
+    hub.0.set_safe(LogId::MAX);
+    assert!(remove_many(&hub) <= 30);
+}
+
+/// Two registries of runs with one prefix remove the same topics.
+#[test]
+fn a_topic_that_was_removed_does_not_remove_the_next_one_of_its_name() {
+    let hub = hub();
+    let start = hub.0.order().visible();
+    hub.0.set_visible(start, &[]);
+    let old = hub.topic("a").unwrap();
+    old.forget(AGE);
+    let new = hub.topic("a").unwrap();
+    publish(&new);
+    old.forget(AGE);
+    assert_eq!(hub.0.order().take_news().removed.len(), 1);
+    assert_eq!(hub.topic("a").unwrap().address(), new.address());
 }
 
 /// A compaction that has a removal must not have the topic, whose events would come back.

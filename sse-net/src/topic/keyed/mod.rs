@@ -15,8 +15,9 @@ use super::clock::now;
 use super::handle::Topic;
 use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
-use super::publish::{MAX_KEY, max_len};
+use super::publish::max_len;
 use super::published::{PublishError, Published};
+use super::sending::MAX_KEY;
 use super::source;
 
 impl Hub {
@@ -28,6 +29,10 @@ impl Hub {
     /// that has changed meanwhile. There is no gap but one: a client that was away for longer
     /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
     /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
+    ///
+    /// A client that is slow, and is not finished with its keys when they are superseded, holds
+    /// them. All of a hub's subscriptions hold up to 64 MiB, and so does each shard of a server;
+    /// beyond that, a key that changes all the time may not reach a slow client.
     ///
     /// With an engine, all nodes share the keys, and the engine checks the limits. Every node calls
     /// this for the topic, and waits with [`ready`](Self::ready) before it reads keys.
@@ -109,14 +114,15 @@ impl Topic {
         self.publish_as(key, &event.data(key), Kind::Removal)
     }
 
-    /// Returns the newest event of a key, or `None` if it has none or the topic is not keyed.
+    /// Returns the newest event of a key.
     ///
-    /// An event that was published is returned also if a journal still holds it back. With an
+    /// `None` if the key has no value or the topic is not keyed. An event that was published is returned also if a journal still holds it back. With an
     /// engine, this is the newest event that the node has heard of.
     #[must_use]
     pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {
+        let key = key.as_ref();
         let bytes = match &self.lock().log {
-            TopicLog::Keyed(log) => log.get(key.as_ref())?,
+            TopicLog::Keyed(log) => log.get(key)?,
             TopicLog::Ordinary(_) => return None,
         };
         // The event is in memory already, so limits would save nothing.
@@ -182,6 +188,7 @@ impl Topic {
         let mut encoded = large.map(|(_, encoded)| encoded);
         let now = now();
         let (order, mut state) = self.lock_open()?;
+        self.check_backlog(&state)?;
         let mut order = order.ok_or(PublishError::NotKeyed)?;
         let TopicLog::Keyed(log) = &mut state.log else {
             return Err(PublishError::NotKeyed);

@@ -8,6 +8,7 @@ use sse_core::{EventId, EventType, Events, KeyedRetention, LogId, Resume, Retent
 
 use super::*;
 use crate::config::TopicConfig;
+use crate::topic::held::MAX_HELD_OF_HUB;
 use crate::topic::{Start, Subscription};
 
 const READY: EventType = EventType::from_static("ready");
@@ -259,6 +260,42 @@ fn what_cannot_be_published_is_refused() {
     keyed.finish(None).unwrap();
     let late = keyed.publish_for("a", &event);
     assert_eq!(late, Err(PublishError::Finished));
+}
+
+/// Each of them has begun another pass.
+#[test]
+fn what_stalled_readers_hold_is_bounded() {
+    let hub = Hub::new(TopicConfig::default());
+    let [topic, other] = ["a", "b"].map(|name| hub.keyed_topic(name).unwrap());
+    let data = "x".repeat(100_000);
+    let mut readers = Vec::new();
+    for number in 0..7 {
+        for key in 0..100 {
+            let event = Event::new().data(&data);
+            topic.publish_for(key.to_string(), &event).unwrap();
+        }
+        let mut reader = match number % 2 {
+            0 => topic.subscribe(Start::Live),
+            _ => Subscription::to([&topic, &other], None, Start::Live).unwrap(),
+        };
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(reader.poll_bytes(cx).is_ready());
+        readers.push(reader);
+    }
+    let room = MAX_HELD_OF_HUB..MAX_HELD_OF_HUB + 2 * data.len();
+    let held = hub.shared().held.get();
+    assert!(room.contains(&held), "{held}");
+    for reader in &mut readers {
+        let cx = &mut Context::from_waker(Waker::noop());
+        while reader.poll_bytes(cx).is_ready() {}
+    }
+    assert_eq!(hub.shared().held.get(), 0);
+    drop(
+        topic
+            .subscribe(Start::Live)
+            .poll_bytes(&mut Context::from_waker(Waker::noop())),
+    );
+    assert_eq!(hub.shared().held.get(), 0, "a reader was dropped");
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl StreamTopics {
         self.add_after(topics, None, start)
     }
 
-    /// Adds topics, after the event with this ID, or from `start` on if there is no ID.
+    /// Adds topics, after the event with this ID, or without one from `start` on.
     ///
     /// A page whose token the hub did not know any more sends its topics again, with its last
     /// event ID. Gaps are reported by a gap event with the topic's name.
@@ -176,8 +176,8 @@ impl StreamTopics {
     /// A stream without topics continues, so that topics can be added.
     pub fn remove(&self, names: impl IntoIterator<Item = impl AsRef<str>>) {
         let names: Vec<_> = names.into_iter().collect();
-        let is_removed =
-            |member: &mut Member| names.iter().any(|name| member.name() == name.as_ref());
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let is_removed = |member: &mut Member| names.contains(&member.name());
         let mut state = self.set.lock();
         let removed: Vec<_> = state.topics.extract_if(.., is_removed).collect();
         if removed.is_empty() {

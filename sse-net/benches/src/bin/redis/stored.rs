@@ -72,9 +72,9 @@ fn benchmark(redis: &RedisServer) -> io::Result<f64> {
     let output = Command::new("redis-benchmark")
         .args(["-p", &redis.server.address().port().to_string()])
         .args(["-n", &COUNT.to_string(), "-c", "1", "--csv"])
-        .args(["-P", &AT_ONCE.to_string(), "FCALL", "sse_publish", "5"])
-        .args(["sse:{hub}:meta", "sse:{hub}:epochs", "sse:{hub}:tips"])
-        .args(["sse:{hub}:changed", "sse:{hub}:topic:news", "7"])
+        .args(["-P", &AT_ONCE.to_string(), "FCALL", "sse_publish", "4"])
+        .args(["sse:{hub}:hub", "sse:{hub}:epochs", "sse:{hub}:changed"])
+        .args(["sse:{hub}:topic:news", "7"])
         .args(["sse:{hub}:events:news", "news", &EVENTS.to_string()])
         .args(["0", "3600000", "604800000", "events", &frame])
         .output()?;
