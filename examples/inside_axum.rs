@@ -64,7 +64,7 @@ impl Model {
 
 impl Drop for Model {
     fn drop(&mut self) {
-        println!("the model stops after {} tokens", self.0);
+        cli::print(format_args!("the model stops after {} tokens", self.0));
     }
 }
 

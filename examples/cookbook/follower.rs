@@ -5,6 +5,7 @@
 //! has been missed is said to be.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use sse_net::{Connect, EventId, EventSource, Item};
@@ -17,8 +18,10 @@ pub(crate) async fn run(url: &str, path: &str) -> Result<(), BoxError> {
         // The server's heartbeats come every 15 seconds, so this is a dead connection.
         .silence(Duration::from_secs(45))
         .max_delay(Duration::from_secs(30));
-    if let Ok(id) = fs::read_to_string(path) {
-        source = source.last_event_id(EventId::new(id)?);
+    match fs::read_to_string(path) {
+        Ok(id) => source = source.last_event_id(EventId::new(id)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => {} // the first start
+        Err(error) => return Err(format!("{path} can't be read: {error}").into()),
     }
     let mut feed = source.connect();
     // `feed.next()` yields the events alone.
@@ -27,7 +30,8 @@ pub(crate) async fn run(url: &str, path: &str) -> Result<(), BoxError> {
             Item::Event(event) => {
                 cli::print(format_args!("{}: {}", event.event(), event.data()));
                 // After the work: a crash between them repeats an event instead of losing it.
-                fs::write(path, event.last_event_id())?;
+                save(path, event.last_event_id())
+                    .map_err(|error| format!("{path} can't be written: {error}"))?;
             }
             Item::Gap(_) => cli::print("events are missing; read the whole state again"),
             Item::Closed(closed) => cli::print_error(format_args!(
@@ -39,4 +43,11 @@ pub(crate) async fn run(url: &str, path: &str) -> Result<(), BoxError> {
     }
     cli::print("the server has ended the feed"); // with 204
     Ok(())
+}
+
+/// Replaces the file as a whole: a program that is killed leaves the ID before or this one.
+fn save(path: &str, id: &str) -> io::Result<()> {
+    let new = format!("{path}.new");
+    fs::write(&new, id)?;
+    fs::rename(new, path)
 }

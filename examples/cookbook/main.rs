@@ -53,6 +53,14 @@ async fn run(name: &str, options: &Options) -> Result<(), Ending> {
         let operand = options.operands.get(at).map(String::as_str);
         operand.ok_or_else(|| Ending::Usage(format!("{name} takes {what}")))
     };
+    let takes = match name {
+        "follower" => 2,
+        "model_client" | "ci_log" => 1,
+        _ => 0,
+    };
+    if let Some(other) = options.operands.get(takes) {
+        return Err(Ending::Usage(format!("{name} does not take {other:?}")));
+    }
     let listen = &options.listen;
     match name {
         "model_client" => {

@@ -70,11 +70,27 @@ fn token(data: &str) -> Result<String, BoxError> {
     }
     #[derive(Deserialize)]
     struct Delta {
-        #[serde(default)]
-        content: String,
+        content: Option<String>,
     }
 
     let chunk: Chunk = serde_json::from_str(data).map_err(|error| format!("{error}: {data}"))?;
-    let contents = chunk.choices.into_iter();
-    Ok(contents.map(|choice| choice.delta.content).collect())
+    let choices = chunk.choices.into_iter();
+    Ok(choices.filter_map(|choice| choice.delta.content).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_may_have_no_content() {
+        for (delta, expected) in [
+            (r#"{"content":"hey"}"#, "hey"),
+            (r#"{"role":"assistant","content":null}"#, ""),
+            ("{}", ""),
+        ] {
+            let data = format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#);
+            assert_eq!(token(&data).unwrap(), expected, "{delta}");
+        }
+    }
 }

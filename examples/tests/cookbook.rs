@@ -67,6 +67,10 @@ fn an_unknown_recipe_and_a_missing_operand_are_reported() {
     for (args, sentence) in [
         (&["soup"][..], "there is no recipe \"soup\"; see --help\n"),
         (&["ci_log"], "ci_log takes the path of a log; see --help\n"),
+        (
+            &["state", "soup"],
+            "state does not take \"soup\"; see --help\n",
+        ),
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2));
@@ -185,7 +189,12 @@ fn follower() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("last-event-id");
     let args = ["follower", &url(&demo, "/sse"), file.to_str().unwrap()];
+    fs::write(&file, "").unwrap();
+    let mut before = fs::File::open(&file).unwrap();
     let stdout = String::from_utf8(run(&args).stdout).unwrap();
+    let mut text = String::new();
+    before.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "", "the file is replaced, and never half written");
     let lines: Vec<_> = stdout.lines().collect();
     let [.., close, end] = &lines[..] else {
         panic!("{stdout}");
@@ -201,6 +210,15 @@ fn follower() {
     // A second run has seen all of it.
     let stdout = String::from_utf8(run(&args).stdout).unwrap();
     assert_eq!(stdout, "the server has ended the feed\n");
+    // A file that cannot be read is not taken for the first start.
+    let folder = dir.path().to_str().unwrap();
+    let output = run(&["follower", &url(&demo, "/sse"), folder]);
+    assert_eq!(output.status.code(), Some(1));
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        sentence.starts_with(&format!("{folder} can't be read: ")),
+        "{sentence}"
+    );
 }
 
 #[test]

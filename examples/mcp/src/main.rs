@@ -12,6 +12,7 @@ mod tools;
 
 use std::env;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -26,13 +27,17 @@ use crate::store::Store;
 use crate::tools::Tools;
 
 fn main() -> ExitCode {
-    if env::args().skip(1).any(|arg| arg == "--help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let Some(options) = Options::parse(env::args().skip(1)) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let args = env::args_os().skip(1);
+    let options = match Options::parse(args.map(|arg| arg.to_string_lossy().into_owned())) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(sentence) => {
+            eprintln!("{sentence}; see --help");
+            return ExitCode::from(2);
+        }
     };
     let runtime = Runtime::new().map_err(Into::into);
     match runtime.and_then(|runtime| runtime.block_on(serve(options))) {
@@ -64,7 +69,14 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error + Send + Sync>> {
         StreamableHttpService::new(move || Ok(Tools::new(Arc::clone(&tools))), sessions, config);
     let app = Router::new().route_service("/mcp", service);
 
-    let listener = Tcp::default().bind(&options.listen)?;
+    let listen = &options.listen;
+    let bound = Tcp::default().bind(listen);
+    let listener = bound.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "{listen} is in use; end the other program, or choose another address with --listen"
+        ),
+        _ => format!("--listen can't listen on {listen:?}: {error}"),
+    })?;
     println!(
         "serving http://{}/mcp (Ctrl-C ends it)",
         listener.local_addr()?
@@ -83,16 +95,18 @@ struct Options {
 }
 
 impl Options {
-    fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
+    /// Returns `None` for `--help`, and a sentence for a wrong command line.
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let (mut listen, mut journal) = ("127.0.0.1:31341".to_owned(), None);
         while let Some(option) = args.next() {
             match &*option {
-                "--listen" => listen = args.next()?,
-                "--journal" => journal = Some(args.next()?),
-                _ => return None,
+                "--listen" => listen = args.next().ok_or("--listen takes an address")?,
+                "--journal" => journal = Some(args.next().ok_or("--journal takes a directory")?),
+                "--help" | "-h" => return Ok(None),
+                _ => return Err(format!("there is no option {option:?}")),
             }
         }
-        Some(Self { listen, journal })
+        Ok(Some(Self { listen, journal }))
     }
 }
 

@@ -99,8 +99,7 @@ impl Config {
 
     /// The largest body in bytes that [`Request::json`](crate::Request::json) reads.
     ///
-    /// Default: 2 MiB. As many connections as send bodies at the same time may take up to twice
-    /// that each.
+    /// Default: 2 MiB. Each connection that is sending a body may take up to twice that.
     pub fn max_json(mut self, bytes: u64) -> Self {
         self.max_json = bytes;
         self

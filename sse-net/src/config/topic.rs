@@ -133,8 +133,7 @@ impl TopicConfig {
         self
     }
 
-    /// The keys and bytes that a [keyed topic](crate::Hub::keyed_topic) retains, and removals
-    /// for how long.
+    /// The limits of a [keyed topic](crate::Hub::keyed_topic): keys, bytes, the age of removals.
     ///
     /// Default: 65,536 keys in 16 MiB, and removals for an hour. More are refused with
     /// [`PublishError::Full`](crate::PublishError::Full).
@@ -151,11 +150,10 @@ impl TopicConfig {
         self
     }
 
-    /// The type of the event that stands between the state of a keyed topic, which a client gets
-    /// when it connects, and what follows.
+    /// The type of the event that marks the end of a keyed topic's state.
     ///
-    /// Default: `None`, no such event. With it, a page draws the state once. Its data is empty
-    /// and it has no ID.
+    /// A client that connects gets the state, then this event, then the changes, so that a page
+    /// draws the state once. Its data is empty and it has no ID. Default: `None`, no such event.
     pub fn marker_type(mut self, event_type: impl Into<Option<EventType<'static>>>) -> Self {
         self.marker_type = event_type.into();
         self

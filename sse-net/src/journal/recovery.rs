@@ -89,8 +89,8 @@ impl Writer {
 
     pub(super) fn report_missed(&mut self) {
         let (topics, until) = mem::take(&mut self.missed);
-        if topics > 0 {
-            self.notify(&JournalNotice::Missed(topics, until));
+        if !topics.is_empty() {
+            self.notify(&JournalNotice::Missed(topics.len(), until));
         }
     }
 }

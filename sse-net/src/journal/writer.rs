@@ -1,5 +1,6 @@
 //! The state machine that writes events and moves the mark.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -53,8 +54,9 @@ pub(super) struct Writer {
     pub(super) failures: u64,
     /// Of the last compaction; see [`Compaction`].
     pub(super) residue: u64,
-    /// How often topics have evicted events before they were written, and the last such event.
-    pub(super) missed: (usize, LogId),
+    /// The addresses of topics that have evicted events before they were written, and the last
+    /// such event.
+    pub(super) missed: (HashSet<usize>, LogId),
 }
 
 /// ```text
@@ -125,7 +127,7 @@ impl Writer {
             copied: None,
             failures: 0,
             residue: 0,
-            missed: (0, LogId::default()),
+            missed: (HashSet::new(), LogId::default()),
             source,
             segments,
             link,
@@ -218,7 +220,8 @@ impl Writer {
         appended?;
         for (topic, after, evicted) in collected.evicted {
             if evicted > reached {
-                self.missed = (self.missed.0 + 1, evicted.max(self.missed.1));
+                self.missed.0.insert(Arc::as_ptr(topic).addr());
+                self.missed.1 = evicted.max(self.missed.1);
                 let missed = |status: &mut Status| {
                     status.missed.add(topic, after.max(reached), evicted);
                 };

@@ -12,9 +12,9 @@ use super::{HubSnapshot, Snapshot, TopicSnapshot};
 impl Snapshot {
     /// Passes the counters to the recorder that the crate `metrics` has, which may be any.
     ///
-    /// Call it every few seconds, for example in a task; nothing is counted on the way to clients.
-    /// The names are those of [`to_prometheus`](Self::to_prometheus). A counter is set and not
-    /// added to, so of two servers in one program the one with more counts.
+    /// Call it every few seconds, for example in a task: the recorder is called only then. The
+    /// names are those of [`to_prometheus`](Self::to_prometheus). Counters are set and not added
+    /// to, so with two servers in one program the recorder has the larger of their values.
     ///
     /// ```
     /// use std::time::Duration;

@@ -330,6 +330,37 @@ fn events_that_are_evicted_before_they_are_stored_are_reported_and_a_gap() {
 }
 
 #[test]
+fn a_topic_that_evicts_events_again_and_again_counts_once() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal(&disk, NEVER));
+    fail(&disk, "write", 1, ENOSPC);
+    publish(&mut process, 0..9);
+    process.advance(SECOND);
+    // While the journal recovers, it writes a MiB at a time.
+    for _ in 0..3 {
+        for _ in 0..4 {
+            process.publish("a", &"x".repeat(600_000));
+        }
+        for _ in 0..2 {
+            process.advance(Duration::from_millis(1));
+            process.step();
+        }
+    }
+    process.settle();
+    let notices = process.notices();
+    assert!(process.is_storing(), "{notices:?}");
+    let missed: Vec<_> = notices
+        .iter()
+        .filter(|notice| notice.contains(" evicted "))
+        .collect();
+    assert!(
+        matches!(&missed[..], [one] if one.starts_with("1 topics evicted events up to ")),
+        "{notices:?}"
+    );
+}
+
+#[test]
 fn an_event_that_was_missed_is_never_reported_as_stored() {
     let disk = MemoryDisk::default();
     let retention = Retention::events(3).backlog(Duration::ZERO, 0);
