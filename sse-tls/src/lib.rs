@@ -70,9 +70,10 @@
 //! `platform-verifier` adds `TlsConnector::new`, which trusts the certificates that the system
 //! trusts.
 //!
-//! `ring`, on by default, adds `PemFiles` and `TlsConnector::trusting`, which use the provider ring whatever the default of
-//! the process is. It needs a C compiler. Another provider, such as aws-lc-rs with its
-//! post-quantum key exchange, goes into a [`rustls::ServerConfig`] that the application makes.
+//! `ring`, on by default, adds `PemFiles` and `TlsConnector::trusting`, which use the provider ring
+//! whatever the default of the process is. It needs a C compiler. Another provider, such as
+//! aws-lc-rs with its post-quantum key exchange, goes into a [`rustls::ServerConfig`] that the
+//! application makes.
 
 mod config;
 mod connector;

@@ -23,9 +23,9 @@
 //! A long line that comes in several chunks passes through the cache three times: validated, copied
 //! and searched, 2 to 8 KiB at a time. That takes 2.1 times as long as `memchr` even without the
 //! rest of the decoder; the data of such an event has to be copied. A single pass that copies and
-//! searches takes 1.4 times as long, but only a validation of the copy, which adds another 0.7, turns it
-//! into a `&str` without `unsafe`. An event of 2 KiB or more that lies whole in a chunk is lent from
-//! there, without the copy.
+//! searches takes 1.4 times as long, but only a validation of the copy, which adds another 0.7,
+//! turns it into a `&str` without `unsafe`. An event of 2 KiB or more that lies whole in a chunk is
+//! lent from there, without the copy.
 
 mod chunk;
 mod common_event;

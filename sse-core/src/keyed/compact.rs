@@ -11,7 +11,7 @@ use std::mem;
 use super::keys::{Address, KeyRef, Keys};
 use super::marks::{Marks, copy_run, room_for, settled};
 use super::{KeyedLog, Part};
-use crate::log::{Chunk, Entry, Evicted, MAX_CHUNK, Tail};
+use crate::log::{Chunk, Entry, Evicted, MAX_CHUNK, OpenChunk};
 
 impl KeyedLog {
     /// Closes or compacts the newest chunk when it is full, or else compacts one of the full
@@ -131,14 +131,14 @@ impl KeyedLog {
 
 /// A copy of what lives of some chunks. The newest event of each key is followed into it.
 struct Copy<'a> {
-    chunk: Tail,
+    chunk: OpenChunk,
     serial: u64,
     marks: Marks,
     keys: &'a mut Keys,
 }
 
 impl<'a> Copy<'a> {
-    fn new(room: Tail, serial: u64, keys: &'a mut Keys) -> Self {
+    fn new(room: OpenChunk, serial: u64, keys: &'a mut Keys) -> Self {
         let marks = Marks::of(Vec::with_capacity(room.entries.capacity()));
         Self {
             chunk: room,

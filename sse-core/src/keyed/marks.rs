@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::keys::KeyRef;
-use crate::log::{Chunk, Cursor, Tail};
+use crate::log::{Chunk, Cursor, OpenChunk};
 
 /// The keys of a chunk's events, and which of them are superseded. It is beside the chunk because
 /// readers share that.
@@ -81,7 +81,7 @@ impl Marks {
 }
 
 /// Appends the events of `chunk` at these indices.
-pub(super) fn copy_run<B: AsRef<[u8]>>(chunk: &Chunk<B>, run: Range<usize>, out: &mut Tail) {
+pub(super) fn copy_run<B: AsRef<[u8]>>(chunk: &Chunk<B>, run: Range<usize>, out: &mut OpenChunk) {
     let (bytes, start) = (chunk.range(run.start, run.end), out.bytes.len());
     let ends = out.ends.get_or_insert_default();
     ends.extend(run.clone().map(|index| {
@@ -94,8 +94,8 @@ pub(super) fn copy_run<B: AsRef<[u8]>>(chunk: &Chunk<B>, run: Range<usize>, out:
 
 /// Returns an empty chunk with room for this many bytes and events of another, from the cursor
 /// `start` on.
-pub(super) fn room_for(start: Cursor, bytes: usize, events: usize) -> Tail {
-    Tail {
+pub(super) fn room_for(start: Cursor, bytes: usize, events: usize) -> OpenChunk {
+    OpenChunk {
         start,
         rank: 0,
         bytes: Vec::with_capacity(bytes),
@@ -105,7 +105,7 @@ pub(super) fn room_for(start: Cursor, bytes: usize, events: usize) -> Tail {
 }
 
 /// Returns the chunk as one that does not grow any more.
-pub(super) fn settled(chunk: Tail) -> Chunk {
+pub(super) fn settled(chunk: OpenChunk) -> Chunk {
     Chunk {
         start: chunk.start,
         rank: chunk.rank,

@@ -22,7 +22,7 @@ pub use self::retention::{KeyedFull, KeyedRetention};
 use self::keys::{Address, KeyRef, Keys, Newest};
 use self::marks::{Marks, compact};
 use crate::event::{Event, encode};
-use crate::log::{Chunk, Cursor, Encoded, Entry, Evicted, LogId, Now, Tail, millis};
+use crate::log::{Chunk, Cursor, Encoded, Entry, Evicted, LogId, Now, OpenChunk, millis};
 
 /// A log in which an event supersedes the one before it with the same key.
 ///
@@ -58,7 +58,7 @@ pub struct KeyedLog {
     full: VecDeque<Part>,
     /// The memory that they take.
     full_cost: usize,
-    newest: Tail,
+    newest: OpenChunk,
     newest_serial: u64,
     newest_marks: Marks,
     keys: Keys,
@@ -108,7 +108,7 @@ impl KeyedLog {
             retention,
             full: VecDeque::new(),
             full_cost: 0,
-            newest: Tail::default(),
+            newest: OpenChunk::default(),
             newest_serial: 0,
             newest_marks: Marks::default(),
             keys: Keys::default(),

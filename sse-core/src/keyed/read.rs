@@ -31,10 +31,10 @@ pub struct EventKey {
 impl KeyedLog {
     /// Returns the first events of `range` that are not superseded and are in one chunk.
     ///
-    /// `None` if there are none. Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
-    /// are held back. Costs at most a copy of 64 KiB of events. It stays in the log if the chunk
-    /// is full and the reader takes most of it. A reader whose cursor was before
-    /// [`evicted_end`](Self::evicted_end) when that was set has missed removals.
+    /// `None` if there are none. Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip)
+    /// to include events that are held back. Costs at most a copy of 64 KiB of events. It stays in
+    /// the log if the chunk is full and the reader takes most of it. A reader whose cursor was
+    /// before [`evicted_end`](Self::evicted_end) when that was set has missed removals.
     #[must_use]
     pub fn slice(&mut self, range: Range<Cursor>) -> Option<Slice> {
         let slice = self.slice_of(

@@ -231,7 +231,8 @@ impl Batch {
 
     /// Returns the numbers of events within the first `taken` bytes, by their logs.
     ///
-    /// An event counts if it begins there. A log is returned more than once if events of another one are between its own.
+    /// An event counts if it begins there. A log is returned more than once if events of another
+    /// one are between its own.
     pub fn counts(&self, taken: usize) -> impl Iterator<Item = LogCount> {
         let (shared, merged) = match &self.events {
             Events::Shared(log, slice) => (Some(LogCount::of(*log, &slice.begun(taken))), &[][..]),

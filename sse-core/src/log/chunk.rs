@@ -30,7 +30,7 @@ pub(crate) struct Chunk<B = Bytes> {
 }
 
 /// The newest chunk, which still grows.
-pub(crate) type Tail = Chunk<Vec<u8>>;
+pub(crate) type OpenChunk = Chunk<Vec<u8>>;
 
 /// The end of an event and the ID that the log assigned.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,7 @@ impl<B> Chunk<B> {
     }
 }
 
-impl Tail {
+impl OpenChunk {
     /// Closes the chunk and begins the next one, with room for about `len` bytes.
     pub(crate) fn turn(&mut self, len: usize) -> Chunk {
         let room = |len: usize| len + len / 8;

@@ -55,8 +55,8 @@ impl Encoded {
 
     /// Takes the wire bytes of one event without an ID.
     ///
-    /// `None` if they are something else. They are UTF-8 whose lines end with LF, without a line of the field `id`, and with one
-    /// blank line at the end.
+    /// `None` if they are something else. They are UTF-8 whose lines end with LF, without a line of
+    /// the field `id`, and with one blank line at the end.
     #[must_use]
     pub fn from_frame(frame: &[u8]) -> Option<Self> {
         let text = str::from_utf8(frame).ok()?;

@@ -97,7 +97,8 @@ impl Epochs {
 
     /// Takes the epochs of a hub whose IDs are assigned elsewhere.
     ///
-    /// `None` if there are none. The last one by its IDs is the current one. Of very many, the oldest are dropped.
+    /// `None` if there are none. The last one by its IDs is the current one. Of very many, the
+    /// oldest are dropped.
     #[must_use]
     pub fn assigned(epochs: impl IntoIterator<Item = Epoch>) -> Option<Self> {
         let mut past = Vec::from_iter(epochs);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use batch::{Batch, LogCount};
-pub(crate) use chunk::{Chunk, Entry, MAX_CHUNK, Tail};
+pub(crate) use chunk::{Chunk, Entry, MAX_CHUNK, OpenChunk};
 pub use cursor::Cursor;
 pub use encoded::Encoded;
 pub use epochs::{Epoch, Epochs, Ids, KnownId};
@@ -83,7 +83,7 @@ pub struct Log {
     retention: Retention,
     /// All chunks with retained events except the newest. None is empty.
     full: VecDeque<Arc<Chunk>>,
-    newest: Tail,
+    newest: OpenChunk,
     /// The oldest retained event.
     oldest: Front,
     /// The first event of the replay window, not before `oldest`.
@@ -145,7 +145,7 @@ impl Log {
         Self {
             retention,
             full: VecDeque::new(),
-            newest: Tail::default(),
+            newest: OpenChunk::default(),
             oldest: Front::default(),
             window: Front::default(),
             evicted,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 
 use super::Log;
-use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
+use super::chunk::{Chunk, Entry, MAX_CHUNK, OpenChunk};
 use super::cursor::Cursor;
 use super::id::LogId;
 use super::slice::id_text;
@@ -52,11 +52,11 @@ impl Log {
         };
         let chunks = full.iter().map(|chunk| &*chunk.bytes);
         let bytes = chunks.chain([&*self.newest.bytes]).collect::<Vec<_>>();
-        self.newest = Tail {
+        self.newest = OpenChunk {
             start: first.start,
             rank: first.rank,
             bytes: bytes.concat(),
-            ..Tail::default()
+            ..OpenChunk::default()
         };
         (self.oldest.chunk, self.window.chunk) = (0, 0);
     }

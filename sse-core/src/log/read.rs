@@ -14,8 +14,9 @@ use crate::event::EventId;
 impl Log {
     /// Returns the first events of `range` that are in one chunk.
     ///
-    /// `None` if there are none. Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip) to include events that
-    /// are held back. Costs at most a copy of the newest chunk, which is shorter than 64 KiB.
+    /// `None` if there are none. Readers pass [`end`](Self::end) as the end, or [`tip`](Self::tip)
+    /// to include events that are held back. Costs at most a copy of the newest chunk, which is
+    /// shorter than 64 KiB.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Events of an earlier run.
 
-use super::chunk::{Chunk, Entry, MAX_CHUNK, Tail};
+use super::chunk::{Chunk, Entry, MAX_CHUNK, OpenChunk};
 use super::cursor::Cursor;
 use super::id::{LogId, LogIdText};
 use super::now::{Now, millis};
@@ -13,7 +13,7 @@ use super::{Epochs, Log};
 #[derive(Debug, Default)]
 pub struct Restored {
     full: Vec<Chunk>,
-    newest: Tail,
+    newest: OpenChunk,
     /// Whether an event may have its publisher's ID, or does not begin with its ID.
     has_other_ids: bool,
     text: LogIdText,

@@ -1,6 +1,7 @@
-//! Checks the wake-up protocols of `sse-net` in every interleaving of small programs, with up
-//! to three preemptions: a topic, its subscribers and its source, a shard's mailbox and signals, the
-//! two ends of a pipe, the waker of a journal. A lost wake-up is a deadlock, which [`loom`] reports.
+//! Checks the wake-up protocols of `sse-net` in every interleaving of small programs, with up to
+//! three preemptions: a topic, its subscribers and its source, a shard's mailbox and signals, the
+//! two ends of a pipe, the waker of a journal. A lost wake-up is a deadlock, which [`loom`]
+//! reports.
 //!
 //! The production files are included as they are. They take their locks from `crate::sync`,
 //! which here are loom's. With an argument, only models with that text in their names run.

@@ -188,7 +188,7 @@ impl Follower {
             }
             tokio::select! {
                 () = link.inbox.filled() => {}
-                () = self.shared.bell.notified() => {}
+                () = self.shared.wakeup.notified() => {}
                 () = &mut due => {}
             }
         }

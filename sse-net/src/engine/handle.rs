@@ -74,7 +74,7 @@ struct Handle(Arc<EngineShared>);
 
 impl Storage for Handle {
     fn wake(&self) {
-        self.0.bell.notify_one();
+        self.0.wakeup.notify_one();
     }
 
     fn bounds_backlog(&self) -> bool {
@@ -150,7 +150,7 @@ impl topic::Engine for Handle {
 
     fn request_look(&self) -> u64 {
         let request = self.0.requested.fetch_add(1, Ordering::Relaxed) + 1;
-        self.0.bell.notify_one();
+        self.0.wakeup.notify_one();
         request
     }
 

@@ -3,8 +3,8 @@
 /// The keys of a hub. All have its name as their hash tag, so they are in one slot of a cluster.
 pub(super) struct Keys {
     prefix: String,
-    /// Hash: the last ID, the first ID of the epoch, the primary, the floor, and the last ID of each
-    /// topic.
+    /// Hash: the last ID, the first ID of the epoch, the primary, the floor, and the last ID of
+    /// each topic.
     pub(super) hub: String,
     /// List: the first and the last ID of past epochs.
     pub(super) epochs: String,

@@ -5,18 +5,18 @@
 //!
 //! *One writer.* Only the task of the subscription changes logs and the mark ([`Follower`]).
 //! A notification moves the mark to its ID. A node receives the notifications of its own topics
-//! only, so its mark may be before the hub's last ID. A *tick* moves it there: a
-//! function that notifies this node of the last ID. Notifications arrive in order, so after the tick the node
-//! has received all earlier ones.
+//! only, so its mark may be before the hub's last ID. A *tick* moves it there: a function that
+//! notifies this node of the last ID. Notifications arrive in order, so after the tick the node has
+//! received all earlier ones.
 //!
 //! *Catching up.* After a reconnect, for a topic that is used first, and when an epoch has
 //! changed, the node subscribes, waits for a tick, reads the missing events up to the tick's ID,
 //! and then moves the mark to it.
 //!
 //! *Epochs.* Another primary may lack the last events of the one before. So its first ID begins
-//! a new epoch; see [`sse_core::Epochs`]. `publish.lua` says how it is recognised. If the node's mark is not known any more, all topics of
-//! this node are read anew, and streams that may have written a lost ID end. Their clients
-//! reconnect and receive a gap event.
+//! a new epoch; see [`sse_core::Epochs`]. `publish.lua` says how it is recognised. If the node's
+//! mark is not known any more, all topics of this node are read anew, and streams that may have
+//! written a lost ID end. Their clients reconnect and receive a gap event.
 //!
 //! *Keyed topics.* The newest event of each key is in a hash, which the same function changes. A
 //! node reads it together with the topic's last ID when it begins to follow the topic, before the
@@ -91,8 +91,8 @@ pub use snapshot::EngineSnapshot;
 /// Redis 7 or later. One hub is one slot of a cluster: more load takes more hubs. The nodes of a
 /// hub have the same settings of topics, and create the same ones keyed. The keys of a keyed topic
 /// are one value of Redis, which a node reads at once, so keep them few enough for that.
-/// [`Runs`](crate::Runs) have their limits on each node, and are not stopped for want of subscribers.
-/// Clients that lag are disconnected, also with
+/// [`Runs`](crate::Runs) have their limits on each node, and are not stopped for want of
+/// subscribers. Clients that lag are disconnected, also with
 /// [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).
 ///
 /// The topics of a stream with a [token](crate::StreamToken) are known to the node that serves it.

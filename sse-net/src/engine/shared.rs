@@ -31,7 +31,7 @@ pub(super) struct EngineShared {
     /// Whether the hub has been dropped.
     pub(super) is_closing: watch::Sender<bool>,
     /// Wakes the follower: there is a new topic, a request, or a broken link.
-    pub(super) bell: Notify,
+    pub(super) wakeup: Notify,
     /// The number of the last link that was reported to be broken, and the reason.
     broken: Mutex<(u64, String)>,
     on_notice: Option<Arc<OnNotice>>,
@@ -57,7 +57,7 @@ impl EngineShared {
             counters: Counters::default(),
             link: watch::Sender::new(None),
             is_closing: watch::Sender::new(false),
-            bell: Notify::new(),
+            wakeup: Notify::new(),
             broken: Mutex::default(),
             on_notice: engine.on_notice.clone(),
             requested: AtomicU64::new(0),
@@ -85,7 +85,7 @@ impl EngineShared {
             let is_broken = |link: &mut Link| link.number <= number;
             link.take_if(is_broken).is_some()
         });
-        self.bell.notify_one();
+        self.wakeup.notify_one();
     }
 
     /// Returns an error if a link has been reported to be broken.

@@ -38,11 +38,11 @@ use crate::unwind::catch_async;
 /// [end](Body::on_end).
 ///
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
-/// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`, `max_connections_per_address`,
-/// `shards` and the sizes of heads. `max_connections` limits the number of streams.
-/// `write_timeout` applies to [`upgrade`](Self::upgrade) alone. A body is not polled while its
-/// client takes nothing, so nothing grows, but nothing ends it either; a listener of
-/// [`Tcp`](crate::Tcp) makes the system close such connections.
+/// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`,
+/// `max_connections_per_address`, `shards` and the sizes of heads. `max_connections` limits the
+/// number of streams. `write_timeout` applies to [`upgrade`](Self::upgrade) alone. A body is not
+/// polled while its client takes nothing, so nothing grows, but nothing ends it either; a listener
+/// of [`Tcp`](crate::Tcp) makes the system close such connections.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -164,7 +164,8 @@ impl Responder {
 
     /// Responds with the events of several topics of a hub.
     ///
-    /// They begin after the client's last event ID, or now. See [`Request::follow_all`](crate::Request::follow_all).
+    /// They begin after the client's last event ID, or now. See
+    /// [`Request::follow_all`](crate::Request::follow_all).
     #[must_use]
     pub fn follow_all(
         &self,
@@ -176,7 +177,8 @@ impl Responder {
 
     /// Responds with the events of several topics of a hub, from `start` on.
     ///
-    /// They begin after the client's last event ID, or without one at `start` in each topic. See [`Request::follow_all_from`](crate::Request::follow_all_from).
+    /// They begin after the client's last event ID, or without one at `start` in each topic. See
+    /// [`Request::follow_all_from`](crate::Request::follow_all_from).
     #[must_use]
     pub fn follow_all_from(
         &self,

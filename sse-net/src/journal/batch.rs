@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sse_core::{Finish, KeyedSlice, LogId, Record, Segment, SegmentEntry as Entry};
 
-use crate::topic::{End, News, Shared, Source};
+use crate::topic::{End, NewEvents, Shared, Source};
 
 /// What has been collected.
 pub(super) struct Collected<'a> {
@@ -26,7 +26,7 @@ pub(super) struct Collected<'a> {
 /// `is_rewritten` after a failure. Then a keyed topic may have lost the superseded ones of events
 /// that clients have seen, so if only a part of this gets to the disk, clients begin anew.
 pub(super) fn collect<'a>(
-    goal: &'a News,
+    goal: &'a NewEvents,
     after: LogId,
     is_rewritten: bool,
     out: &mut Vec<u8>,
@@ -129,7 +129,7 @@ fn events<'a>(
 }
 
 /// Returns the ends of topics that have been finished, or removed from their hub.
-fn ends(goal: &News) -> impl Iterator<Item = (LogId, Entry<'_>)> {
+fn ends(goal: &NewEvents) -> impl Iterator<Item = (LogId, Entry<'_>)> {
     let ends = goal.topics.iter().filter_map(|topic| {
         let (topic, end) = (topic.name()?.to_string(), topic.lock_packed().end?);
         let End { last, id, .. } = end;

@@ -9,7 +9,7 @@ use super::batch::{collect, head};
 use super::disk::FileError;
 use super::helper::Pause;
 use super::segments::SegmentFile;
-use crate::topic::{News, Retained, Source};
+use crate::topic::{NewEvents, Retained, Source};
 
 /// The compaction of the oldest segments.
 ///
@@ -112,8 +112,8 @@ impl Compaction {
         pause: Pause<'_>,
     ) -> Result<Option<(u64, LogId)>, FileError> {
         let output = self.journal.disk.create(temporary)?;
-        let news = self.source.news_after(LogId::default());
-        let goal = News { until, ..news };
+        let all = self.source.events_after(LogId::default());
+        let goal = NewEvents { until, ..all };
         let (mut len, mut at) = (0, LogId::default());
         let mut bytes = head(&self.source, at, until);
         Entry::Evicted(self.source.floor(), None).encode(&mut bytes);

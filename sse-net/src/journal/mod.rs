@@ -51,12 +51,12 @@ use disk::{Disk, Files};
 ///
 /// # Guarantees
 ///
-/// A client sees an event only after it has been written to a file. So whatever a client has
-/// seen survives a crash of the process; [`SyncPolicy`] says what survives a crash of the
-/// machine. Publishing never waits for the disk: a thread writes the published events within
-/// half a millisecond and then wakes the subscribers, or within 5 ms if there is none.
-/// [`Published::stored`](crate::Published) waits until an event is as safe as the policy says. Topics that need different policies
-/// belong to different hubs.
+/// A client sees an event only after it has been written to a file. So whatever a client has seen
+/// survives a crash of the process; [`SyncPolicy`] says what survives a crash of the machine.
+/// Publishing never waits for the disk: a thread writes the published events within half a
+/// millisecond and then wakes the subscribers, or within 5 ms if there is none.
+/// [`Published::stored`](crate::Published) waits until an event is as safe as the policy says.
+/// Topics that need different policies belong to different hubs.
 ///
 /// If a write or a sync fails, for example because the disk is full, that is reported, and the
 /// guarantee is suspended: events are delivered without being stored, or are held back with

@@ -10,7 +10,7 @@ use super::disk::FileError;
 use super::notice::JournalNotice;
 use super::writer::{CHECK, Next, PAUSE, State, Writer};
 use super::{SyncPolicy, WhileFailing};
-use crate::topic::News;
+use crate::topic::NewEvents;
 
 impl Writer {
     /// Does what is due every second.
@@ -34,21 +34,21 @@ impl Writer {
 
     /// Delivers new events, and adds them to the goal if there is one.
     pub(super) fn deliver(&mut self, now: Now) {
-        let news = self.source.news();
-        if news.until > self.goal.until {
+        let new = self.source.new_events();
+        if new.until > self.goal.until {
             self.pause_until = now.steady + PAUSE;
         }
-        self.show_unstored(&news);
+        self.show_unstored(&new);
         match self.state {
-            State::Recovering => self.goal.add(news),
-            _ => self.goal = News::up_to(news.until),
+            State::Recovering => self.goal.add(new),
+            _ => self.goal = NewEvents::up_to(new.until),
         }
     }
 
     /// Makes events visible though they are not stored, unless they are to be held back.
-    fn show_unstored(&self, news: &News) {
+    fn show_unstored(&self, new: &NewEvents) {
         if self.segments.journal.while_failing == WhileFailing::Deliver {
-            self.show(news.until, &news.topics);
+            self.show(new.until, &new.topics);
         }
     }
 
@@ -56,7 +56,7 @@ impl Writer {
         let was_failing = self.is_failing();
         self.segments.abandon(self.state == State::Recovering);
         self.batch.clear();
-        self.goal = News::up_to(self.goal.until);
+        self.goal = NewEvents::up_to(self.goal.until);
         self.written = self.synced;
         self.sync_at = None;
         self.failures += 1;
@@ -65,9 +65,9 @@ impl Writer {
         self.update(|status| status.failure = Some(error.clone()));
         if !was_failing {
             // What was being written is delivered, too.
-            let news = self.source.news_after(self.synced);
-            self.show_unstored(&news);
-            self.goal = News::up_to(news.until);
+            let new = self.source.events_after(self.synced);
+            self.show_unstored(&new);
+            self.goal = NewEvents::up_to(new.until);
             self.notify(&JournalNotice::Failed(error));
         } else if self.link.is_closing() {
             return Next::End;

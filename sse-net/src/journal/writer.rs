@@ -17,7 +17,7 @@ use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::writer_waker::Urgency;
-use crate::topic::{News, Shared, Source};
+use crate::topic::{NewEvents, Shared, Source};
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
 ///
@@ -29,7 +29,7 @@ pub(super) struct Writer {
     pub(super) link: Arc<Link>,
     pub(super) state: State,
     /// What is being written. Later events have not been seen.
-    pub(super) goal: News,
+    pub(super) goal: NewEvents,
     /// Up to where events have been written to segments that count.
     pub(super) written: LogId,
     /// Up to where events are known to be on disk. After a failure, `written` falls back to it.
@@ -85,7 +85,8 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Now,
-    /// At this time of the steady clock, or when the writer is woken with this urgency, if there is one.
+    /// At this time of the steady clock, or when the writer is woken with this urgency, if there is
+    /// one.
     At(Duration, Option<Urgency>),
     /// Never.
     End,
@@ -110,7 +111,7 @@ impl Writer {
         };
         let mut writer = Self {
             state: State::Recovering,
-            goal: source.news_after(synced),
+            goal: source.events_after(synced),
             written: synced,
             synced,
             reached: last,
@@ -169,7 +170,7 @@ impl Writer {
         }
         match self.state {
             State::Idle if self.source.last() > self.written => {
-                self.goal = self.source.news();
+                self.goal = self.source.new_events();
                 self.state = State::Writing;
             }
             State::Idle if is_closing && !self.is_syncing => return self.close(),
@@ -194,7 +195,7 @@ impl Writer {
                 let _ = self.check_files(); // What is gone is written again.
                 self.written = self.synced;
                 self.segments.prepare()?;
-                self.goal = self.source.news_after(self.synced);
+                self.goal = self.source.events_after(self.synced);
                 self.state = State::Recovering;
             }
             State::Recovering => {

@@ -7,9 +7,9 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
 
 /// Wakes the thread of a writer. Costs a load while that does not wait.
 ///
-/// The thread arms this, then looks once more whether there is something to do, and then waits. What
-/// it looks at is behind a lock, so that either it sees what a caller has done before waking it, or
-/// the caller sees that this is armed.
+/// The thread arms this, then looks once more whether there is something to do, and then waits.
+/// What it looks at is behind a lock, so that either it sees what a caller has done before waking
+/// it, or the caller sees that this is armed.
 pub(crate) struct WriterWaker {
     /// The least urgency that wakes the thread, or 0 while it does not wait.
     armed: AtomicU64,

@@ -103,7 +103,8 @@ impl RunsConfig {
     ///
     /// Default: a day. Within it, and after [`keep`](Self::keep), a run is
     /// [`RunNotFound::Expired`](crate::RunNotFound::Expired) (410); afterwards it is
-    /// [`RunNotFound::Unknown`](crate::RunNotFound::Unknown) (404). At most [`max_remembered`](Self::max_remembered) keys are remembered.
+    /// [`RunNotFound::Unknown`](crate::RunNotFound::Unknown) (404). At most
+    /// [`max_remembered`](Self::max_remembered) keys are remembered.
     pub fn remember(mut self, time: Duration) -> Self {
         self.remember = time;
         self
@@ -138,9 +139,10 @@ impl RunsConfig {
 
     /// The time for which a run belongs to its node.
     ///
-    /// Only in a hub with an engine. Default: 15 seconds; at least 100 ms and at most a day. The node renews the lease three times as often.
-    /// When it does not, or is away from the engine for longer, any node ends the run with
-    /// [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its work is not started again.
+    /// Only in a hub with an engine. Default: 15 seconds; at least 100 ms and at most a day. The
+    /// node renews the lease three times as often. When it does not, or is away from the engine for
+    /// longer, any node ends the run with [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its
+    /// work is not started again.
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = time.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self

@@ -43,9 +43,9 @@ pub(super) enum Kind {
 impl Answer {
     /// Returns how the client resumes, if it follows a topic.
     ///
-    /// Of several topics, it is the worst case. `None` also if the answer waits for an engine first; see [`ready`](Self::ready).
-    /// After [`Resume::Gap`] and [`Resume::Unknown`] the client gets the gap event. Both are
-    /// counted in a [`Snapshot`](crate::Snapshot).
+    /// Of several topics, it is the worst case. `None` also if the answer waits for an engine
+    /// first; see [`ready`](Self::ready). After [`Resume::Gap`] and [`Resume::Unknown`] the client
+    /// gets the gap event. Both are counted in a [`Snapshot`](crate::Snapshot).
     #[must_use]
     pub const fn resume(&self) -> Option<Resume> {
         match &self.kind {

@@ -51,12 +51,12 @@ impl Request {
     /// Streams several topics of a [`Hub`](crate::Hub) to the client: it resumes, or starts with
     /// the next event.
     ///
-    /// The events come in the order of their IDs, and one last event ID resumes all topics. A
-    /// gap in one of them is reported by a gap event with the topic's name, and does not hold up
-    /// the others. When one of the topics has been finished, the client gets an event `close`
-    /// with its name, in JSON as `{"topic":"…"}`. The newest events of the keys of
-    /// [keyed topics](crate::Hub::keyed_topic) come first. The stream ends when all have been finished;
-    /// a client that has seen all events then gets 204.
+    /// The events come in the order of their IDs, and one last event ID resumes all topics. A gap
+    /// in one of them is reported by a gap event with the topic's name, and does not hold up the
+    /// others. When one of the topics has been finished, the client gets an event `close` with its
+    /// name, in JSON as `{"topic":"…"}`. The newest events of the keys of [keyed
+    /// topics](crate::Hub::keyed_topic) come first. The stream ends when all have been finished; a
+    /// client that has seen all events then gets 204.
     ///
     /// The client costs some 200 bytes more than one that follows one topic, and each event a
     /// look at its other topics, so some tens of them are ordinary. The response is 400 if there

@@ -46,8 +46,8 @@ impl Snapshot {
 impl HubSnapshot {
     /// Returns the counters in the text format that Prometheus reads.
     ///
-    /// Individually counted topics have the label `topic`. The sums of the other topics are separate
-    /// metrics, such as `sse_other_topics_published_total`.
+    /// Individually counted topics have the label `topic`. The sums of the other topics are
+    /// separate metrics, such as `sse_other_topics_published_total`.
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::with_capacity(4 << 10);

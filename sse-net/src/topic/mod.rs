@@ -44,7 +44,7 @@ pub(crate) use reader::Reader;
 pub(crate) use several::{Missed, ReaderPlace, Several, next_batch};
 #[cfg(feature = "redis")]
 pub(crate) use source::{Asking, Engine, Kind, Outgoing};
-pub(crate) use source::{FoundRun, Lease, News, Retained, RunStart, Source, Storage};
+pub(crate) use source::{FoundRun, Lease, NewEvents, Retained, RunStart, Source, Storage};
 pub(crate) use state::{End, Shared};
 #[cfg(feature = "redis")]
 pub(crate) use stored::Outcome;

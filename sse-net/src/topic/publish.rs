@@ -18,8 +18,9 @@ impl Topic {
     /// Publishes an event.
     ///
     /// Never waits, and works from any thread, within a runtime or without. With a journal,
-    /// [`Published::stored`] waits until the event has been stored. Costs one encoding and one wake-up per waiting [`Subscription`](crate::Subscription)
-    /// (more than 100 are woken from a task); a server waits in one subscription per shard.
+    /// [`Published::stored`] waits until the event has been stored. Costs one encoding and one
+    /// wake-up per waiting [`Subscription`](crate::Subscription) (more than 100 are woken from a
+    /// task); a server waits in one subscription per shard.
     ///
     /// An event without an ID gets one from the log; see [`Log`](sse_core::Log).
     ///

@@ -148,7 +148,7 @@ pub(crate) enum Source {
 
 /// Topics that have new events.
 #[derive(Default)]
-pub(crate) struct News {
+pub(crate) struct NewEvents {
     /// All events up to this ID have been appended.
     pub(crate) until: LogId,
     pub(crate) topics: Vec<Arc<Shared>>,
@@ -167,8 +167,8 @@ pub(crate) struct Retained {
     pub(crate) bytes: usize,
 }
 
-impl News {
-    /// Returns news without topics, which would be kept as long as it.
+impl NewEvents {
+    /// Returns an ID without topics, which would be retained as long as this.
     pub(crate) fn up_to(until: LogId) -> Self {
         Self {
             until,
@@ -176,7 +176,7 @@ impl News {
         }
     }
 
-    /// Adds later news.
+    /// Adds later events.
     pub(crate) fn add(&mut self, mut later: Self) {
         self.until = later.until;
         let known: HashSet<_> = self.topics.iter().map(Arc::as_ptr).collect();
@@ -197,15 +197,15 @@ impl Source {
         }
     }
 
-    /// Returns the ID up to which later changes may affect what is read for `news`.
+    /// Returns the ID up to which later changes may affect what is read for `goal`.
     ///
     /// In keyed topics a later event supersedes an earlier one; topics may also be removed.
-    pub(crate) fn superseded_by(&self, news: &News) -> LogId {
-        let removed = news.removed.iter().map(|(id, _)| *id);
-        let removed = removed.filter(|id| *id > news.until).max();
+    pub(crate) fn superseded_by(&self, goal: &NewEvents) -> LogId {
+        let removed = goal.removed.iter().map(|(id, _)| *id);
+        let removed = removed.filter(|id| *id > goal.until).max();
         let removed = removed.unwrap_or_default();
         match self {
-            Self::Hub(hub) if news.topics.iter().any(|topic| topic.is_keyed()) => {
+            Self::Hub(hub) if goal.topics.iter().any(|topic| topic.is_keyed()) => {
                 removed.max(hub.order().visible())
             }
             _ => removed,
@@ -220,23 +220,23 @@ impl Source {
     }
 
     /// Returns the topics with events since the last call.
-    pub(crate) fn news(&self) -> News {
+    pub(crate) fn new_events(&self) -> NewEvents {
         match self {
-            Self::Hub(hub) => hub.order().take_news(),
+            Self::Hub(hub) => hub.order().take_new_events(),
             Self::Topic(topic) => Self::alone(topic),
         }
     }
 
     /// Returns the topics with events after an ID.
-    pub(crate) fn news_after(&self, id: LogId) -> News {
+    pub(crate) fn events_after(&self, id: LogId) -> NewEvents {
         match self {
-            Self::Hub(hub) => hub.news_after(id),
+            Self::Hub(hub) => hub.events_after(id),
             Self::Topic(topic) => Self::alone(topic),
         }
     }
 
-    fn alone(topic: &Arc<Shared>) -> News {
-        News {
+    fn alone(topic: &Arc<Shared>) -> NewEvents {
+        NewEvents {
             until: topic.lock().log.newest_id(),
             topics: vec![Arc::clone(topic)],
             removed: Vec::new(),

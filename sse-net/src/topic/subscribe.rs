@@ -55,10 +55,11 @@ impl Topic {
 impl Subscription {
     /// Subscribes to several topics of a [`Hub`](crate::Hub).
     ///
-    /// It begins after the event with this ID, or without one from `start` on. The events are read in the order of their IDs. [`resume`](Self::resume) returns the worst
-    /// outcome of the topics, and [`gaps`](Self::gaps) the names of those in which events were
-    /// missed; the others are not held up. When one of the topics has been finished, an event
-    /// `close` with its name is read, and the subscription continues; it ends when all have.
+    /// It begins after the event with this ID, or without one from `start` on. The events are read
+    /// in the order of their IDs. [`resume`](Self::resume) returns the worst outcome of the topics,
+    /// and [`gaps`](Self::gaps) the names of those in which events were missed; the others are not
+    /// held up. When one of the topics has been finished, an event `close` with its name is read,
+    /// and the subscription continues; it ends when all have.
     ///
     /// ```
     /// use sse_net::{Event, Hub, HubConfig, Start, Subscription};

@@ -112,8 +112,8 @@ impl BodyReader {
 
     /// Reads from the front of `input` and returns the next part of the body.
     ///
-    /// A part is never empty. `None` means either that the body is [complete](Self::is_complete), and `input` begins
-    /// after it; or that it is not, and all of `input` has been read.
+    /// A part is never empty. `None` means either that the body is [complete](Self::is_complete),
+    /// and `input` begins after it; or that it is not, and all of `input` has been read.
     ///
     /// # Errors
     ///

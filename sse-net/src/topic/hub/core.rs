@@ -13,7 +13,7 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::topic::clock::now;
 use crate::topic::held::HeldBytes;
 use crate::topic::log::{LogKind, SafeId, TopicLog};
-use crate::topic::source::{News, Retained};
+use crate::topic::source::{NewEvents, Retained};
 use crate::topic::state::{End, Shared};
 use crate::topic::switching::KeptStreams;
 
@@ -50,7 +50,7 @@ impl HubCore {
     }
 
     /// Returns the topics with events after an ID.
-    pub(in crate::topic) fn news_after(&self, id: LogId) -> News {
+    pub(in crate::topic) fn events_after(&self, id: LogId) -> NewEvents {
         let until = self.order().epochs.last();
         let names = self.names();
         let has_changed = |topic: &Shared| {
@@ -63,7 +63,7 @@ impl HubCore {
         // A repeated test writes the same bytes.
         topics.sort_unstable_by(|one, other| one.name().cmp(&other.name()));
         removed.sort_unstable();
-        News {
+        NewEvents {
             until,
             topics,
             removed,

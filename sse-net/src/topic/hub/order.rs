@@ -7,7 +7,7 @@ use std::mem;
 use sse_core::{Epochs, EventId, Ids, KnownId, LogId, Now};
 
 use crate::sync::Arc;
-use crate::topic::source::News;
+use crate::topic::source::NewEvents;
 use crate::topic::state::Shared;
 use crate::topic::switching::{PENDING, TopicSet};
 
@@ -113,9 +113,9 @@ impl Order {
     }
 
     /// Returns the topics with events since the last call.
-    pub(crate) fn take_news(&mut self) -> News {
+    pub(crate) fn take_new_events(&mut self) -> NewEvents {
         self.taken = self.epochs.last();
-        News {
+        NewEvents {
             until: self.taken,
             topics: mem::take(&mut self.changed),
             removed: mem::take(&mut self.removed),

@@ -81,7 +81,7 @@ impl HubCore {
         let hub = Self::new(config, epochs, Names::with_floor(floor), Some(safe));
         let last = hub.order().epochs.last();
         drop(hub.order().set_visible(last));
-        hub.order().take_news();
+        hub.order().take_new_events();
         for (name, restored) in topics {
             let finish = restored.finish.clone();
             let create = |name: Arc<str>, _| {

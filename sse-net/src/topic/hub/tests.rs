@@ -6,7 +6,7 @@ use sse_core::{Event, EventId, Resume, Retention};
 
 use super::names::Dropped;
 use super::*;
-use crate::topic::{News, PublishError, Several, Start, Subscription};
+use crate::topic::{NewEvents, PublishError, Several, Start, Subscription};
 
 const AGE: Duration = Duration::from_secs(60);
 
@@ -535,7 +535,7 @@ fn a_topic_that_was_removed_does_not_remove_the_next_one_of_its_name() {
     let new = hub.topic("a").unwrap();
     publish(&new);
     old.forget(AGE);
-    assert_eq!(hub.0.order().take_news().removed.len(), 1);
+    assert_eq!(hub.0.order().take_new_events().removed.len(), 1);
     assert_eq!(hub.topic("a").unwrap().address(), new.address());
 }
 
@@ -562,13 +562,13 @@ fn a_topic_is_gone_for_all_that_see_its_removal() {
         });
         let mut seen = Vec::new();
         while !removals.is_finished() {
-            seen.push(hub.0.news_after(LogId::default()));
+            seen.push(hub.0.events_after(LogId::default()));
         }
         let removals = removals.join().unwrap();
-        let has = |news: &News, (topic, before): &(_, LogId)| {
-            news.until > *before && news.topics.iter().any(|other| Arc::ptr_eq(other, topic))
+        let has = |new: &NewEvents, (topic, before): &(_, LogId)| {
+            new.until > *before && new.topics.iter().any(|other| Arc::ptr_eq(other, topic))
         };
-        let both = |news: &News| removals.iter().any(|removal| has(news, removal));
+        let both = |new: &NewEvents| removals.iter().any(|removal| has(new, removal));
         assert!(!seen.iter().any(both), "of {} readings", seen.len());
         removals.len()
     });

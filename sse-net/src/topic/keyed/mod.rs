@@ -39,8 +39,8 @@ impl Hub {
     ///
     /// With a journal, a restart restores the newest events, the removals, and that the topic is
     /// keyed. The topic is dropped when nobody holds it and it has no key. Its settings are
-    /// [`TopicConfig`](crate::TopicConfig)'s; of the retention, [`keyed`](crate::TopicConfig::keyed)
-    /// counts.
+    /// [`TopicConfig`](crate::TopicConfig)'s; of the retention,
+    /// [`keyed`](crate::TopicConfig::keyed) counts.
     ///
     /// ```
     /// use sse_net::{Event, Hub, HubConfig};
@@ -116,8 +116,9 @@ impl Topic {
 
     /// Returns the newest event of a key.
     ///
-    /// `None` if the key has no value or the topic is not keyed. An event that was published is returned also if a journal still holds it back. With an
-    /// engine, this is the newest event that the node has heard of.
+    /// `None` if the key has no value or the topic is not keyed. An event that was published is
+    /// returned also if a journal still holds it back. With an engine, this is the newest event
+    /// that the node has heard of.
     #[must_use]
     pub fn get(&self, key: impl AsRef<str>) -> Option<MessageEvent<'static>> {
         let key = key.as_ref();

@@ -67,16 +67,17 @@ impl Hub {
 
 /// The topics of a stream, which change while clients follow it.
 ///
-/// A request has such a stream if it has a token; see [`Request::with_token`](crate::Request::with_token).
-/// A handler looks the topics up by the token in another request, usually a `POST`, and decides
-/// whether its user may follow a topic, as for any request.
+/// A request has such a stream if it has a token; see
+/// [`Request::with_token`](crate::Request::with_token). A handler looks the topics up by the token
+/// in another request, usually a `POST`, and decides whether its user may follow a topic, as for
+/// any request.
 ///
 /// The stream continues on its connection. At each change the client gets an event `topics`, with
 /// the names of the topics in JSON, as `{"topics":["feed","inbox/ann"]}`, and with an ID. If past
 /// events of an added topic are sent, they come before it and without IDs, after another event
 /// `topics` that announces them: in `{"topics":[…],"from":{"inbox/ann":null}}`, `from` has the name
-/// of each such topic, and the event ID after which it continues, or `null` for its beginning. A page
-/// clears what it shows of a topic that comes from its beginning: if the connection is lost
+/// of each such topic, and the event ID after which it continues, or `null` for its beginning. A
+/// page clears what it shows of a topic that comes from its beginning: if the connection is lost
 /// meanwhile, everything comes again. Each response also opens with an event `topics`.
 ///
 /// ```
