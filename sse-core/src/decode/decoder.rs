@@ -172,13 +172,15 @@ impl Decoder {
         &mut self,
         parse: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<(Option<T>, Option<Found>), DecodeError> {
-        if let Some((comment, found)) = self.find_common(&parse) {
-            return Ok((comment, Some(found)));
+        if self.interpreter.begin_event() {
+            if let Some((comment, found)) = self.find_common(&parse) {
+                return Ok((comment, Some(found)));
+            }
+            if let Some((comment, found)) = self.find_common_lines(parse) {
+                return Ok((comment, Some(found)));
+            }
         }
-        match self.find_common_lines(parse) {
-            Some((comment, found)) => Ok((comment, Some(found))),
-            None => Ok((None, self.find_any()?)),
-        }
+        Ok((None, self.find_any()?))
     }
 
     #[inline(always)]
@@ -186,9 +188,6 @@ impl Decoder {
         &mut self,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<(Option<T>, Found)> {
-        if !self.interpreter.begin_event() {
-            return None;
-        }
         let max_len = self.interpreter.min_limit();
         let (comment, event) = CommonEvent::take(&mut self.text, max_len, parse)?;
         if let Some(id) = event.id {
@@ -206,9 +205,6 @@ impl Decoder {
         &mut self,
         parse: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<(Option<T>, Found)> {
-        if !self.interpreter.begin_event() {
-            return None;
-        }
         self.interpreter.take_common_event(&mut self.text, parse)
     }
 

@@ -44,10 +44,8 @@ impl Topic {
     pub fn publish_all(&self, events: &[Event<'_>]) -> Result<Published, PublishError> {
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
-        if let Some(storage) = self.storage()
-            && let Some(engine) = storage.engine()
-        {
-            return self.send((storage, engine), Kind::Events, events, None);
+        if let Some(engine) = self.engine() {
+            return self.send(engine, Kind::Events, events, None);
         }
         let large = self.encode_large(events)?;
         let now = now();
@@ -95,10 +93,8 @@ impl Topic {
         }
         let typed = self.typed(events);
         let events = typed.as_deref().unwrap_or(events);
-        if let Some(storage) = self.storage()
-            && let Some(engine) = storage.engine()
-        {
-            return match self.send((storage, engine), Kind::End, events, None) {
+        if let Some(engine) = self.engine() {
+            return match self.send(engine, Kind::End, events, None) {
                 Err(PublishError::Finished) => Ok(self.finished()),
                 sent => sent,
             };
@@ -115,16 +111,14 @@ impl Topic {
     /// Returns the end of a topic that has been finished before.
     fn finished(&self) -> Published {
         let last = self.shared.lock_packed().last_id();
-        let storage = self.storage().cloned();
-        let engine = storage.as_ref().and_then(|storage| storage.engine());
         // The engine has it, or this node would not know of it.
-        let outcome = engine.map(|_| watch::channel(Some(Ok(last))).1);
+        let outcome = self.engine().map(|_| watch::channel(Some(Ok(last))).1);
         Published {
             id: None,
             before: last,
             last,
             topic: self.address(),
-            storage,
+            storage: self.storage().cloned(),
             outcome,
         }
     }

@@ -23,14 +23,11 @@ impl Topic {
     /// As [`publish`](Self::publish), [`PublishError::InvalidKey`] if the key is not one line of
     /// at most 1,024 bytes, and [`PublishError::NoEngine`].
     pub fn publish_once(&self, key: &str, event: &Event<'_>) -> Result<Published, PublishError> {
-        let storage = self.storage().ok_or(PublishError::NoEngine)?;
-        let engine = storage.engine().ok_or(PublishError::NoEngine)?;
-        if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            return Err(PublishError::InvalidKey);
-        }
+        let engine = self.engine().ok_or(PublishError::NoEngine)?;
+        check_key(key)?;
         let typed = self.typed(slice::from_ref(event));
         let events = typed.as_deref().unwrap_or(slice::from_ref(event));
-        self.send((storage, engine), Kind::Events, events, Some(key.into()))
+        self.send(engine, Kind::Events, events, Some(key.into()))
     }
 
     /// Starts the run of this topic in the engine. If this node has it, this resolves to the token
@@ -45,7 +42,7 @@ impl Topic {
     }
 
     async fn ask_for_run(&self, start: RunStart) -> Result<Option<LogId>, StoreError> {
-        let Some(engine) = self.storage().and_then(|storage| storage.engine()) else {
+        let Some((_, engine)) = self.engine() else {
             return Ok(None);
         };
         let outgoing = Outgoing {
@@ -74,15 +71,17 @@ impl Topic {
         token: LogId,
         event: Option<&Event<'_>>,
     ) -> Result<(), PublishError> {
-        let Some((storage, engine)) = self
-            .storage()
-            .and_then(|storage| Some((storage, storage.engine()?)))
-        else {
-            return Err(PublishError::NoEngine);
-        };
+        let engine = self.engine().ok_or(PublishError::NoEngine)?;
         let events = event.map_or(&[][..], slice::from_ref);
-        self.send((storage, engine), Kind::EndLost(token), events, None)?;
+        self.send(engine, Kind::EndLost(token), events, None)?;
         Ok(())
+    }
+
+    /// Returns the engine of the topic's hub, with the storage that it is.
+    #[inline]
+    pub(super) fn engine(&self) -> Option<(&Arc<dyn Storage>, &dyn Engine)> {
+        let storage = self.storage()?;
+        Some((storage, storage.engine()?))
     }
 
     /// Hands events to an engine, which assigns their IDs.
@@ -134,5 +133,14 @@ impl Topic {
     }
 }
 
+/// Returns an error unless a key is one line of at most [`MAX_KEY`] bytes.
+#[inline]
+pub(super) fn check_key(key: &str) -> Result<(), PublishError> {
+    if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Err(PublishError::InvalidKey);
+    }
+    Ok(())
+}
+
 /// The longest key in bytes, as that of an event ID.
-pub(super) const MAX_KEY: usize = 1024;
+const MAX_KEY: usize = 1024;

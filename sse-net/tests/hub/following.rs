@@ -365,7 +365,7 @@ async fn events_of_a_hub_linger(kind: Kind) {
     assert!((95..=110).contains(&waited), "{waited} ms");
 }
 
-/// Each has topics of its own, in which something is new whenever a wait ends.
+/// Each client follows topics of its own. They have new events at the end of each wait.
 async fn clients_of_a_hub_that_lingers_do_not_wait_for_each_other(kind: Kind) {
     let hub = Hub::new(TopicConfig::default().linger(Duration::from_millis(100)));
     let names = ["a", "b", "c", "d", "e", "f"];

@@ -24,39 +24,26 @@ impl Fields {
     /// Adds a header, if it is one of these.
     #[inline]
     pub(super) fn add(&mut self, name: &str, value: &[u8], span: Span) {
-        // Nearly all others differ in the length or the first letter.
-        let letter = match name.len() {
-            4 => b'h',
-            6 => b'e',
-            13 => b'l',
-            14 => b'c',
-            17 => b't',
-            _ => return,
-        };
-        if name.as_bytes()[0].eq_ignore_ascii_case(&letter) {
-            self.add_similar(name, value, span);
-        }
-    }
-
-    fn add_similar(&mut self, name: &str, value: &[u8], span: Span) {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
-        match name.len() {
-            6 if is("expect") => self.expectation.add(value),
-            4 if is("host") => {
+        // Nearly all others differ in the length or the first letter.
+        let letter = name.as_bytes().first().map(u8::to_ascii_lowercase);
+        match (name.len(), letter) {
+            (6, Some(b'e')) if is("expect") => self.expectation.add(value),
+            (4, Some(b'h')) if is("host") => {
                 self.has_two_hosts |= self.host.is_some();
                 self.is_host_malformed |= !is_authority(value);
                 self.host = Some(span);
             }
-            13 if is("last-event-id") => {
+            (13, Some(b'l')) if is("last-event-id") => {
                 self.last_event_id.get_or_insert(span);
             }
-            14 if is("content-length") => {
+            (14, Some(b'c')) if is("content-length") => {
                 self.is_length_malformed |= self.content_length.is_some()
                     || value.is_empty()
                     || !value.iter().all(u8::is_ascii_digit);
                 self.content_length = Some(parse_length(value));
             }
-            17 if is("transfer-encoding") => {
+            (17, Some(b't')) if is("transfer-encoding") => {
                 self.codings.get_or_insert_default().add(value);
             }
             _ => {}

@@ -17,7 +17,7 @@ use super::hub::{Hub, TooManyTopics};
 use super::log::TopicLog;
 use super::publish::max_len;
 use super::published::{PublishError, Published};
-use super::sending::MAX_KEY;
+use super::sending::check_key;
 use super::source;
 
 impl Hub {
@@ -172,17 +172,13 @@ impl Topic {
         event: &Event<'_>,
         kind: Kind,
     ) -> Result<Option<Published>, PublishError> {
-        if key.len() > MAX_KEY || key.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            return Err(PublishError::InvalidKey);
-        }
-        if let Some(storage) = self.storage()
-            && let Some(engine) = storage.engine()
-        {
+        check_key(key)?;
+        if let Some(engine) = self.engine() {
             let kind = match kind {
                 Kind::Value => source::Kind::Value(key.into()),
                 Kind::Removal => source::Kind::Removal(key.into()),
             };
-            let published = self.send((storage, engine), kind, slice::from_ref(event), None);
+            let published = self.send(engine, kind, slice::from_ref(event), None);
             return published.map(Some);
         }
         let large = self.encode_large(slice::from_ref(event))?.pop();
