@@ -38,9 +38,9 @@ impl Request {
     /// `HEAD` or `DELETE`.
     ///
     /// Until this is called, at most 16 KiB of a body are read. A handler that answers without
-    /// the body need not read it: the rest is discarded, up to
-    /// [`max_input`](crate::Config::max_input) during a stream and up to 256 KiB after another
-    /// response. Then the connection closes.
+    /// the body need not read it. During a stream the rest is discarded, up to
+    /// [`max_input`](crate::Config::max_input); a client that sends more is cut. After another
+    /// response up to 256 KiB are discarded, and the client has 2 s to read the response.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ pub(crate) mod until;
 
 use std::any::Any;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -36,7 +36,8 @@ pub use self::until::Until;
 /// thousands of clients reconnect at once: the system of a client retries after 1 s, then 2 s.
 const BACKLOG: i32 = 4096;
 
-/// The time and the number of bytes that a peer may continue to send after its response.
+/// The time that a peer has to read its response, and the number of bytes that are read
+/// meanwhile.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 10);
 
 /// A connection of any kind: TCP, Unix, TLS, or within the process.
@@ -92,8 +93,10 @@ impl Transport {
 
     /// Writes the last bytes, such as a response, and closes the connection gracefully.
     ///
-    /// After closing its half it reads up to 256 KiB of input for up to 2 s: dropping a
-    /// connection with unread input resets it, and the client would lose the bytes.
+    /// After closing its half it waits up to 2 s for the end of the input, of which it reads up
+    /// to 256 KiB: dropping a connection with unread input resets it, and a peer that is still
+    /// sending would lose the bytes. What it sends beyond 256 KiB fills its window, so that it
+    /// has nothing left to do but to read.
     ///
     /// # Errors
     ///
@@ -104,10 +107,11 @@ impl Transport {
         timeout(write_timeout, self.shutdown()).await??;
         let (time, mut room) = LINGER;
         let _ = timeout(time, async {
-            while room > 0
-                && let Ok(len @ 1..) = self.read_piece(<[u8]>::len).await
-            {
+            while let Ok(len @ 1..) = self.read_piece(<[u8]>::len).await {
                 room = room.saturating_sub(len);
+                if room == 0 {
+                    pending::<()>().await;
+                }
             }
         })
         .await;
@@ -264,10 +268,25 @@ impl AsyncWrite for Transport {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
     fn a_transport_is_as_large_as_a_tcp_socket() {
         assert_eq!(size_of::<Transport>(), size_of::<TcpStream>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_sends_without_end_has_time_to_read_the_last_bytes() {
+        let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+        let began = Instant::now();
+        tokio::spawn(Transport::new(ours).finish(b"no", Duration::from_secs(1)));
+        while theirs.write_all(&[b'x'; 1000]).await.is_ok() {}
+        assert_eq!(began.elapsed(), LINGER.0);
+        let mut last = String::new();
+        theirs.read_to_string(&mut last).await.unwrap();
+        assert_eq!(last, "no");
     }
 }
