@@ -14,6 +14,8 @@
 mod anthropic;
 #[path = "gateway/inside_axum.rs"]
 mod inside_axum;
+#[path = "gateway/kept_body.rs"]
+mod kept_body;
 #[path = "gateway/model.rs"]
 mod model;
 #[path = "gateway/openai.rs"]

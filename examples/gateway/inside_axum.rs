@@ -3,10 +3,11 @@
 use std::io;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::Response;
 use axum::http::request::Parts;
+use axum::http::{Request, Response};
+use axum::middleware::map_request;
 use axum::routing::post;
 use cli::Signals;
 use serde_json::Error;
@@ -14,6 +15,7 @@ use sse_core::Rejection;
 use sse_net::{Body, Responder};
 use tokio::net::TcpListener;
 
+use crate::kept_body::KeptBody;
 use crate::model::Question;
 use crate::{GRACE, MAX_BODY, anthropic, config, openai};
 
@@ -25,6 +27,9 @@ pub(crate) async fn serve(listener: TcpListener, mut signals: Signals) -> io::Re
         .route(openai::PATH, post(chat_completions))
         .route(anthropic::PATH, post(messages))
         .layer(DefaultBodyLimit::max(limit))
+        .layer(map_request(async |request: Request<AxumBody>| {
+            request.map(|body| AxumBody::new(KeptBody::new(body)))
+        }))
         .with_state(responder.clone());
     // A graceful shutdown waits for every stream; `drain` ends them.
     let shutdown = async move {
