@@ -202,6 +202,7 @@ mod stats;
 mod stream;
 mod sync;
 pub mod testing;
+mod timer;
 mod topic;
 mod trace;
 mod transport;

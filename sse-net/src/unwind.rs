@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use crate::trace;
@@ -29,10 +29,13 @@ pub(crate) fn catch<T>(what: &str, work: impl FnOnce() -> T) -> Result<T, Panick
     })
 }
 
-/// Like [`catch`], for every poll of `future`.
-pub(crate) async fn catch_async<F: Future>(what: &str, future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch(what, || future.as_mut().poll(cx)) {
+/// Like [`catch`], for every poll of `future`, which is pinned already: a large one would be moved
+/// several times on its way here.
+pub(crate) async fn catch_async<F>(what: &str, mut future: F) -> Result<F::Output, Panicked>
+where
+    F: Future + Unpin,
+{
+    poll_fn(|cx| match catch(what, || Pin::new(&mut future).poll(cx)) {
         Ok(poll) => poll.map(Ok),
         Err(panicked) => Poll::Ready(Err(panicked)),
     })

@@ -117,7 +117,8 @@ impl Follower {
             let begun = Instant::now();
             let broken = match dialled {
                 Ok(link) => {
-                    let followed = catch_async("the follower of an engine", self.follow(link));
+                    let following = pin!(self.follow(link));
+                    let followed = catch_async("the follower of an engine", following);
                     let reason = "the follower of the engine has panicked";
                     followed
                         .await

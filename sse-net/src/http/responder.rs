@@ -234,11 +234,11 @@ impl Responder {
         accepted.map_or_else(
             |response| response,
             |accepted| {
-                let (pipe, reader) = pipe();
+                let (pipe, reader) = pipe(Vec::new());
                 let stream = Stream::new(pipe, self.inner.config.write_timeout);
-                let writing = catch_async("a per-client stream's future", write(stream));
+                let writing = write(stream);
                 let writer: Writer = Box::pin(async {
-                    writing
+                    catch_async("a per-client stream's future", pin!(writing))
                         .await
                         .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
                 });
@@ -316,7 +316,7 @@ impl Responder {
         request: &impl RequestHead,
     ) -> Result<(http::Response<Body>, Stream<PipeWriter>), http::Response<Body>> {
         let accepted = self.check(request).and_then(|head| self.accept(&head))?;
-        let (pipe, reader) = pipe();
+        let (pipe, reader) = pipe(Vec::new());
         let stream = Stream::new(pipe, self.inner.config.write_timeout);
         Ok((accepted.write(PerClient::new(reader, None)), stream))
     }

@@ -2,17 +2,17 @@
 
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::inner::Registration;
 use crate::stats::Disconnect;
 use crate::stream::pipe::PipeReader;
+use crate::timer::Timer;
 use crate::topic::Subscription;
 use crate::transport::Until;
 
@@ -220,7 +220,7 @@ impl StreamBody {
     /// follows a topic, the end of the window for a per-client stream.
     fn check_drain(&mut self, cx: &Context<'_>) {
         if self.registration.register_waker(cx) {
-            self.timer.fires_at = None;
+            self.timer.set_other_task();
         }
         if let Some(drain) = self.registration.drain()
             && !self.is_draining
@@ -288,28 +288,5 @@ impl End {
             reason,
             error: None,
         }
-    }
-}
-
-/// A timer that is reset only when it fires: events are far more frequent than heartbeats, and
-/// each would otherwise reset it.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// When it wakes the task.
-    fires_at: Option<Instant>,
-}
-
-impl Timer {
-    /// Ready at the time `at`, and possibly before.
-    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if self.fires_at.is_some_and(|fires_at| fires_at <= at) && !sleep.is_elapsed() {
-            return Poll::Pending;
-        }
-        sleep.as_mut().reset(at);
-        self.fires_at = Some(at);
-        // A task that has used up its budget would be woken at once, without having registered.
-        pin!(unconstrained(sleep.as_mut())).poll(cx)
     }
 }

@@ -119,9 +119,8 @@ impl Runs {
         };
         let (task, worked) = (Task::new(&self.0, &run), run.clone());
         runtime.spawn(async move {
-            let work = catch_async("the work of a run", async {
-                work(worked.clone()).await.map(drop).map_err(Into::into)
-            });
+            let work = Box::pin(async { work(worked.clone()).await.map(drop).map_err(Into::into) });
+            let work = catch_async("the work of a run", work);
             let lease = match task.registry.lease(&worked, &stop).await {
                 Ok(lease) => lease,
                 Err(NoLease::Elsewhere) => return task.leave(),

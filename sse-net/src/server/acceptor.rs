@@ -1,5 +1,6 @@
 //! Accepts the connections of a listener.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,11 @@ impl<L: Listener> Acceptor<L> {
     pub(super) async fn run(mut self) {
         let mut pause = MIN_PAUSE;
         loop {
-            match catch_async("a listener", self.listener.accept()).await {
+            let accepted = {
+                let accepting = pin!(self.listener.accept());
+                catch_async("a listener", accepting).await
+            };
+            match accepted {
                 Ok(Ok((handshake, peer))) => {
                     pause = MIN_PAUSE;
                     self.start_connection(handshake, peer);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use sse_core::{Head, Response, Resume, Upgrader};
 use tokio::time::Instant;
 
-use super::per_client::Write;
+use super::per_client::Writing;
 use crate::shard::Follow;
 use crate::stats::Disconnect;
 use crate::transport::on_end::OnEnd;
@@ -29,12 +29,7 @@ pub(super) enum Kind {
         opening: Vec<u8>,
         sends_retry: bool,
     },
-    Stream {
-        opening: Vec<u8>,
-        sends_retry: bool,
-        write: Write,
-        is_detached: bool,
-    },
+    Stream(Writing),
     Respond(Vec<u8>),
     /// It is to follow topics that wait for an engine.
     Waiting(Pin<Box<dyn Future<Output = Answer> + Send>>),
@@ -150,7 +145,7 @@ impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             Kind::Follow { .. } => "Answer::Follow",
-            Kind::Stream { .. } => "Answer::Stream",
+            Kind::Stream(_) => "Answer::Stream",
             Kind::Respond(_) => "Answer::Respond",
             Kind::Waiting(_) => "Answer::Waiting",
         })

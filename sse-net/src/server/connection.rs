@@ -2,6 +2,7 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Connection {
         let inner = Arc::clone(&self.inner);
         let peer = self.peer;
         let mut phase = inner.phase.subscribe();
-        let serving = catch_async("a connection", self.serve(handshake));
+        let serving = pin!(self.serve(handshake));
+        let serving = catch_async("a connection", serving);
         tokio::select! {
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
             served = trace::connection(&peer, serving) => {
@@ -213,20 +215,13 @@ impl Connection {
                 });
                 Ok(())
             }
-            Kind::Stream {
-                mut opening,
-                write,
-                is_detached,
-                sends_retry,
-            } => {
-                opening.drain(..sent);
+            Kind::Stream(writing) => {
                 let mut phase = inner.phase.subscribe();
                 let mut signals = on_end.take_signals();
                 let stream = PerClient::new(
                     transport,
                     presence,
-                    opening,
-                    (write, is_detached, sends_retry),
+                    writing,
                     async move {
                         tokio::select! {
                             _ = phase.wait_for(|phase| *phase != Phase::Open) => Disconnect::Drained,
@@ -236,8 +231,8 @@ impl Connection {
                     },
                     (Arc::clone(&inner.config), Arc::clone(&inner.counters.stats)),
                 );
-                let running = catch_async("a per-client stream", stream.run());
-                let reason = Box::pin(running).await.unwrap_or(Disconnect::Panicked);
+                let running = catch_async("a per-client stream", Box::pin(stream.run()));
+                let reason = running.await.unwrap_or(Disconnect::Panicked);
                 inner.counters.stats.add_disconnect(reason);
                 on_end.run(reason);
                 Ok(())

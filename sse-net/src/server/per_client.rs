@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,19 +15,28 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use sse_core::Event;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::config::{Config, jittered, shortened};
 use crate::stats::{Disconnect, Stats};
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeReader, pipe};
+use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::transport::presence::{LOOK, Presence, Sign};
 use crate::unwind::{Panicked, catch_async};
 
-/// Writes a stream for one client.
-pub(crate) type Write =
-    Box<dyn FnOnce(Stream) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> + Send>;
+/// The events of a per-client stream, as a handler answers with them.
+pub(crate) struct Writing {
+    /// The handler's future.
+    writer: Writer,
+    /// The other end of its pipe, which begins with the response head.
+    reader: PipeReader,
+    /// Whether the future continues when the client disconnects.
+    is_detached: bool,
+    /// Whether the stream ends with a reconnection time in a drain.
+    sends_retry: bool,
+}
 
 /// A per-client stream and its connection.
 pub(crate) struct PerClient {
@@ -47,8 +56,7 @@ pub(crate) struct PerClient {
     /// The time of the last progress: bytes were written, or none were pending.
     since: Instant,
     heartbeat_at: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
-    heartbeat: Bytes,
+    timer: Timer,
     /// Whether the stream ends with a reconnection time in a drain.
     sends_retry: bool,
     /// The silence after which a heartbeat is due.
@@ -57,42 +65,62 @@ pub(crate) struct PerClient {
     stats: Arc<Stats>,
 }
 
-type Writer = Pin<Box<dyn Future<Output = Result<io::Result<()>, Panicked>> + Send>>;
+/// The future that writes a stream.
+pub(crate) type Writer = Pin<Box<dyn Future<Output = Result<io::Result<()>, Panicked>> + Send>>;
+
+impl Writing {
+    /// Creates the stream for `write`, after the bytes that precede its first event.
+    pub(crate) fn new<F>(
+        opening: Vec<u8>,
+        write: impl FnOnce(Stream) -> F,
+        is_detached: bool,
+        sends_retry: bool,
+    ) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (pipe, reader) = pipe(opening);
+        // The task applies the write timeout to the connection, so the pipe needs none.
+        let writing = write(Stream::new(Transport::new(pipe), Duration::MAX));
+        Self {
+            writer: Box::pin(async {
+                catch_async("a per-client stream's future", pin!(writing)).await
+            }),
+            reader,
+            is_detached,
+            sends_retry,
+        }
+    }
+}
 
 impl PerClient {
-    /// Starts a stream with `opening`. The future of a detached one runs in a separate task.
+    /// Starts a stream. The future of a detached one runs in a separate task.
     pub(crate) fn new(
         transport: Transport,
         presence: Presence,
-        opening: Vec<u8>,
-        (write, is_detached, sends_retry): (Write, bool, bool),
+        writing: Writing,
         ends: impl Future<Output = Disconnect> + Send + 'static,
         (config, stats): (Arc<Config>, Arc<Stats>),
     ) -> Self {
-        let (pipe, reader) = pipe();
-        // The task applies the write timeout to the connection, so the pipe needs none.
-        let writing = write(Stream::new(Transport::new(pipe), Duration::MAX));
-        let writing = catch_async("a per-client stream's future", writing);
         Self {
             transport,
             presence,
-            writer: Some(if is_detached {
-                let task = tokio::spawn(writing);
+            writer: Some(if writing.is_detached {
+                let task = tokio::spawn(writing.writer);
                 Box::pin(async { task.await.unwrap_or(Err(Panicked)) })
             } else {
-                Box::pin(writing)
+                writing.writer
             }),
-            reader,
+            reader: writing.reader,
             ends: Box::pin(ends),
-            pending: opening.into(),
+            pending: Bytes::new(),
             is_flushed: false,
             is_over: false,
             reason: Disconnect::Finished,
             since: Instant::now(),
             heartbeat_at: None,
-            timer: Box::pin(sleep_until(Instant::now())),
-            heartbeat: config.heartbeat_form.encode().into(),
-            sends_retry,
+            timer: Timer::default(),
+            sends_retry: writing.sends_retry,
             silence: shortened(config.heartbeat.max(LOOK)),
             config,
             stats,
@@ -102,7 +130,7 @@ impl PerClient {
     /// Runs the stream to its end and returns the reason.
     pub(crate) async fn run(mut self) -> Disconnect {
         poll_fn(|cx| {
-            self.join_opening(cx);
+            self.take_opening(cx);
             Poll::Ready(())
         })
         .await;
@@ -190,13 +218,12 @@ impl PerClient {
         }
     }
 
-    /// Adds the first events to the opening, if they are ready at once: one write for both.
-    fn join_opening(&mut self, cx: &mut Context<'_>) {
+    /// Takes the response head, with the first events if they are ready at once: one write for
+    /// both.
+    fn take_opening(&mut self, cx: &mut Context<'_>) {
         self.poll_writer(cx);
-        match self.reader.poll_take(cx) {
-            Poll::Ready(Some(bytes)) => self.pending = [&self.pending[..], &bytes].concat().into(),
-            Poll::Ready(None) => self.is_over = true,
-            Poll::Pending => {}
+        if self.has_more(cx) {
+            self.pending.advance(self.presence.sent());
         }
     }
 
@@ -263,14 +290,10 @@ impl PerClient {
         } else {
             self.write_deadline()
         };
-        let Some(next) = look_at.into_iter().chain(due).min() else {
-            return Poll::Pending;
-        };
-        // A timer that fires early is reset then: writes are far more frequent than deadlines.
-        if self.timer.is_elapsed() || self.timer.deadline() > next {
-            self.timer.as_mut().reset(next);
+        match look_at.into_iter().chain(due).min() {
+            Some(next) => self.timer.poll(next, cx),
+            None => Poll::Pending,
         }
-        self.timer.as_mut().poll(cx)
     }
 
     fn write_deadline(&self) -> Option<Instant> {
@@ -281,7 +304,7 @@ impl PerClient {
     fn send_heartbeat(&mut self) {
         if self.pending.is_empty() && self.is_flushed && !self.is_over {
             self.stats.add_heartbeat();
-            self.pending = self.heartbeat.clone();
+            self.pending = self.config.heartbeat_form.encode().into();
             self.since = Instant::now();
         }
     }

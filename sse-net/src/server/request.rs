@@ -12,6 +12,7 @@ use super::answer::{Answer, Kind, encode_response};
 use super::body::Body;
 use super::counters::Counters;
 use super::health::Readiness;
+use super::per_client::Writing;
 use crate::config::{AtCapacity, jittered};
 use crate::stats::Snapshot;
 use crate::stream::Stream;
@@ -221,7 +222,7 @@ impl Request {
     /// The future is dropped at its next `await` when the client disconnects, and heartbeats
     /// are sent while it waits. A call returns when at most 16 KiB are pending. During a
     /// [drain](crate::ServerHandle::drain), the stream continues until the end of the window.
-    pub fn stream<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
+    pub fn stream<F>(self, write: impl FnOnce(Stream) -> F) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
@@ -233,7 +234,7 @@ impl Request {
     /// It runs in a separate task, for work that must be completed in any case. After the
     /// disconnect, [`Stream::closed`] returns and calls of the stream fail with
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe).
-    pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static) -> Answer
+    pub fn stream_detached<F>(self, write: impl FnOnce(Stream) -> F) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
@@ -274,17 +275,16 @@ impl Request {
         }
     }
 
-    fn write<F>(self, write: impl FnOnce(Stream) -> F + Send + 'static, is_detached: bool) -> Answer
+    fn write<F>(self, write: impl FnOnce(Stream) -> F, is_detached: bool) -> Answer
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
         match self.accept() {
-            Ok(opening) => Answer::new(Kind::Stream {
-                opening,
-                sends_retry: self.retry.is_some(),
-                write: Box::new(|stream| Box::pin(write(stream))),
-                is_detached,
-            }),
+            Ok(opening) => {
+                let sends_retry = self.retry.is_some();
+                let writing = Writing::new(opening, write, is_detached, sends_retry);
+                Answer::new(Kind::Stream(writing))
+            }
             Err(answer) => answer,
         }
     }

@@ -19,9 +19,12 @@ pub struct PipeWriter(Arc<Mutex<Channel>>);
 /// The number of buffered bytes at which the writer blocks.
 const CAPACITY: usize = 16 << 10;
 
-/// Creates a pipe.
-pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
-    let channel = Arc::default();
+/// Creates a pipe that contains `bytes`.
+pub(crate) fn pipe(bytes: Vec<u8>) -> (PipeWriter, PipeReader) {
+    let channel = Arc::new(Mutex::new(Channel {
+        bytes,
+        ..Channel::default()
+    }));
     (PipeWriter(Arc::clone(&channel)), PipeReader(channel))
 }
 

@@ -80,8 +80,8 @@ fn is_json_type(content_type: &str) -> bool {
     let Some((kind, subtype)) = media_type.split_once('/') else {
         return false;
     };
-    let subtype = subtype.to_ascii_lowercase();
+    let suffix = subtype.rsplit('+').next().unwrap_or_default();
     kind.eq_ignore_ascii_case("application")
-        && is_token(&subtype)
-        && (subtype == "json" || subtype.ends_with("+json"))
+        && is_token(subtype)
+        && suffix.eq_ignore_ascii_case("json")
 }

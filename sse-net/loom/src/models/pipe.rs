@@ -13,7 +13,7 @@ use crate::pipe::{PipeReader, pipe};
 const FULL: &[u8] = &[b'x'; 16 << 10];
 
 pub(super) fn fill() {
-    let (mut writer, reader) = pipe();
+    let (mut writer, reader) = pipe(Vec::new());
     let writing = thread::spawn(move || {
         block_on(async {
             writer.write_all(FULL).await.unwrap();
@@ -26,14 +26,14 @@ pub(super) fn fill() {
 }
 
 pub(super) fn drop_writer() {
-    let (mut writer, reader) = pipe();
+    let (mut writer, reader) = pipe(Vec::new());
     let writing = thread::spawn(move || block_on(writer.write_all(b"hey")).unwrap());
     assert_eq!(block_on(read_to_end(&reader)), 3);
     writing.join().unwrap();
 }
 
 pub(super) fn drop_reader() {
-    let (mut writer, reader) = pipe();
+    let (mut writer, reader) = pipe(Vec::new());
     let reading = thread::spawn(move || drop(reader));
     let written = block_on(async {
         writer.write_all(FULL).await?;
@@ -44,7 +44,7 @@ pub(super) fn drop_reader() {
 }
 
 pub(super) fn drop_idle_reader() {
-    let (mut writer, reader) = pipe();
+    let (mut writer, reader) = pipe(Vec::new());
     let reading = thread::spawn(move || drop(reader));
     let error = block_on(writer.read_u8()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
