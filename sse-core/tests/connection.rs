@@ -214,7 +214,7 @@ fn the_application_may_reject_a_request() {
 fn the_application_may_respond_without_a_stream() {
     let page = Response::new(200).with_body("text/html; charset=utf-8", "<h1>Hé</h1>");
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\
-                Content-Type: text/html; charset=utf-8\r\nContent-Length: 12\r\n\r\n";
+                Content-Length: 12\r\nContent-Type: text/html; charset=utf-8\r\n\r\n";
     decides("HEAD", |request| request.respond(page.clone()), head);
     decides(
         "GET",

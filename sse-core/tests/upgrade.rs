@@ -613,8 +613,8 @@ fn vary_and_cors_headers_of_the_program_are_kept() {
     let upgrader = Upgrader::new().allow_origin("https://b.example").unwrap();
     let headers = |response: Response| {
         let reply = upgrader.reply(response, None, None);
-        let headers = reply.response().headers();
-        headers
+        reply
+            .headers()
             .map(|(name, value)| format!("{name}: {value}"))
             .collect::<Vec<_>>()
     };

@@ -166,14 +166,15 @@ impl Decoder {
     /// Finds the next item, and perhaps a comment before it.
     ///
     /// That takes half as long as finding the comment as an item. It is not always done, even if
-    /// `parse` recognises what follows the comment's colon.
+    /// `parse` recognises what follows the comment's colon. It is copied, because a call by
+    /// reference is not inlined.
     #[inline(always)]
     pub(crate) fn find_after<T>(
         &mut self,
-        parse: impl Fn(&[u8]) -> Option<T>,
+        parse: impl Fn(&[u8]) -> Option<T> + Copy,
     ) -> Result<(Option<T>, Option<Found>), DecodeError> {
         if self.interpreter.begin_event() {
-            if let Some((comment, found)) = self.find_common(&parse) {
+            if let Some((comment, found)) = self.find_common(parse) {
                 return Ok((comment, Some(found)));
             }
             if let Some((comment, found)) = self.find_common_lines(parse) {

@@ -3,33 +3,46 @@
 /// The media type of event streams: `text/event-stream`.
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
-/// Whether the values of `Accept` allow event streams.
+/// The headers of an event stream, without those that the application sets.
+pub(crate) const EVENT_STREAM_HEADERS: &str = "Content-Type: text/event-stream\r\n\
+    Cache-Control: no-cache, no-transform\r\n\
+    X-Accel-Buffering: no\r\n";
+
+/// What the values of `Accept` say about event streams.
 ///
 /// Of the ranges that match, the most specific decides, and a weight of zero excludes. Other
 /// weights do not matter, because there is only one type to choose from.
-pub(crate) fn accepts_event_stream<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut is_restricted = false;
-    let mut best = (0, false);
-    for value in values {
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Accept {
+    is_restricted: bool,
+    /// The specificity of the range that decides, and whether it is wanted.
+    best: (u8, bool),
+}
+
+impl Accept {
+    pub(crate) fn add(&mut self, value: &[u8]) {
         if value == MEDIA_TYPE.as_bytes() {
             // As `EventSource` sends it.
-            is_restricted = true;
-            best = (MOST_SPECIFIC, true);
-            continue;
+            self.is_restricted = true;
+            self.best = (MOST_SPECIFIC, true);
+            return;
         }
         let value = String::from_utf8_lossy(value);
         for range in split(&value, ',').filter(|range| !range.is_empty()) {
-            is_restricted = true;
+            self.is_restricted = true;
             let mut parts = split(range, ';');
             let specificity = parts.next().map_or(0, specificity);
             let is_wanted = !parts.any(is_zero_weight);
             if specificity > 0 {
                 // At the same specificity, `true` is the greater.
-                best = best.max((specificity, is_wanted));
+                self.best = self.best.max((specificity, is_wanted));
             }
         }
     }
-    !is_restricted || best.1
+
+    pub(crate) const fn allows_event_stream(self) -> bool {
+        !self.is_restricted || self.best.1
+    }
 }
 
 /// The specificity of [`MEDIA_TYPE`] itself.
@@ -105,8 +118,11 @@ mod tests {
             (&["text/html;x=\"\\\",\", text/event-stream"], true),
             (&["text/event-stream;q=nonsense"], true),
         ] {
-            let got = accepts_event_stream(values.iter().map(|value| value.as_bytes()));
-            assert_eq!(got, expected, "{values:?}");
+            let mut accept = Accept::default();
+            for value in values {
+                accept.add(value.as_bytes());
+            }
+            assert_eq!(accept.allows_event_stream(), expected, "{values:?}");
         }
     }
 }

@@ -1,18 +1,32 @@
 //! Dates of HTTP.
 
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Returns `time` as an IMF-fixdate, at most in the year 9999: RFC 9110, 5.6.7.
 pub(crate) fn imf_fixdate(time: SystemTime) -> [u8; 29] {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since_epoch.as_secs().min(LAST_SECOND);
+    let (last, date) = LAST.get();
+    if seconds == last {
+        return date;
+    }
+    let date = format(seconds);
+    LAST.set((seconds, date));
+    date
+}
+
+thread_local! {
+    /// The last date of this thread and its second. Many responses have the same.
+    static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((0, EPOCH)) };
+}
+
+fn format(seconds: u64) -> [u8; 29] {
     // Divisions by constants are much faster in 32 bits.
     let [days, second] =
         [seconds / DAY, seconds % DAY].map(|part| u32::try_from(part).unwrap_or(u32::MAX));
     let (year, month, day) = civil(days);
-    // Every response has a date, and formatting it with `format!` takes longer than all the rest
-    // of the response.
-    let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    let mut date = EPOCH;
     date[..3].copy_from_slice(WEEKDAYS[(days % 7) as usize]);
     date[5..7].copy_from_slice(&two_digits(day));
     date[8..11].copy_from_slice(MONTHS[month]);
@@ -47,6 +61,8 @@ const fn civil(days_since_epoch: u32) -> (u32, usize, u32) {
     let year = 400 * era + year_of_era + (month < 2) as u32;
     (year, month, day)
 }
+
+const EPOCH: [u8; 29] = *b"Thu, 01 Jan 1970 00:00:00 GMT";
 
 const DAY: u64 = 24 * 3600;
 
@@ -91,7 +107,9 @@ mod tests {
             (LAST_SECOND + 1, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(imf_fixdate(time), expected.as_bytes(), "{seconds}");
+            for _ in 0..2 {
+                assert_eq!(imf_fixdate(time), expected.as_bytes(), "{seconds}");
+            }
         }
         let before = UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(&imf_fixdate(before), b"Thu, 01 Jan 1970 00:00:00 GMT");

@@ -38,8 +38,8 @@ pub(crate) fn refusal(status: &str, extra: &[&str], reason: &str) -> String {
     let framing = [
         &*status,
         "Connection: close",
-        "Content-Type: text/plain; charset=utf-8",
         &*length,
+        "Content-Type: text/plain; charset=utf-8",
     ];
     let head = [&framing, extra, &["Cache-Control: no-store"]].concat();
     response(&head, &format!("{reason}\n"))

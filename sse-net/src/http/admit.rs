@@ -97,7 +97,6 @@ impl Responder {
     ) -> http::Response<Body> {
         let response = response.into().with_headers(self.headers.clone());
         let reply = self.inner.config.upgrader.reply(response, head, None);
-        let reply = reply.response();
         let body = Body::full(Bytes::copy_from_slice(reply.body()));
         let mut response = http::Response::new(body);
         *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or_default();

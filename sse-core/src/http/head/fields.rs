@@ -1,12 +1,13 @@
-//! The headers that the framing of a request and its host depend on.
+//! The headers that the library reads: host, framing, last event ID and accepted types.
 
 use super::span::Span;
 use super::target::is_authority;
+use crate::http::accept::Accept;
 use crate::http::body::Framing;
 use crate::http::list::is_token_byte;
 use crate::http::response::Rejection;
 
-/// The values of the headers that the library reads: host, framing and last event ID.
+/// The values of the headers that the library reads.
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) host: Option<Span>,
@@ -17,6 +18,7 @@ pub(super) struct Fields {
     content_length: Option<u64>,
     is_length_malformed: bool,
     codings: Option<Codings>,
+    pub(super) accept: Accept,
     pub(super) expectation: Expectation,
 }
 
@@ -25,25 +27,25 @@ impl Fields {
     #[inline]
     pub(super) fn add(&mut self, name: &str, value: &[u8], span: Span) {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
-        // Nearly all others differ in the length or the first letter.
-        let letter = name.as_bytes().first().map(u8::to_ascii_lowercase);
-        match (name.len(), letter) {
-            (6, Some(b'e')) if is("expect") => self.expectation.add(value),
-            (4, Some(b'h')) if is("host") => {
+        // The length excludes nearly all others.
+        match name.len() {
+            6 if is("accept") => self.accept.add(value),
+            6 if is("expect") => self.expectation.add(value),
+            4 if is("host") => {
                 self.has_two_hosts |= self.host.is_some();
                 self.is_host_malformed |= !is_authority(value);
                 self.host = Some(span);
             }
-            (13, Some(b'l')) if is("last-event-id") => {
+            13 if is("last-event-id") => {
                 self.last_event_id.get_or_insert(span);
             }
-            (14, Some(b'c')) if is("content-length") => {
+            14 if is("content-length") => {
                 self.is_length_malformed |= self.content_length.is_some()
                     || value.is_empty()
                     || !value.iter().all(u8::is_ascii_digit);
                 self.content_length = Some(parse_length(value));
             }
-            (17, Some(b't')) if is("transfer-encoding") => {
+            17 if is("transfer-encoding") => {
                 self.codings.get_or_insert_default().add(value);
             }
             _ => {}

@@ -10,6 +10,7 @@ mod values;
 use std::borrow::Cow;
 use std::{fmt, str};
 
+use super::accept::Accept;
 use super::body::Framing;
 use super::list::is_token;
 use super::response::Rejection;
@@ -38,6 +39,7 @@ pub struct Head {
     headers: Vec<(Span, Span)>,
     host: Option<Span>,
     last_event_id: Option<Span>,
+    accept: Accept,
     framing: Framing,
     expectation: Expectation,
 }
@@ -102,6 +104,7 @@ impl Head {
             expectation: fields.expectation,
             host: fields.host,
             last_event_id: fields.last_event_id,
+            accept: fields.accept,
         };
         head.check_query()?;
         Ok(head)

@@ -49,6 +49,7 @@ impl Head {
             headers,
             host: fields.host,
             last_event_id: fields.last_event_id,
+            accept: fields.accept,
             framing,
             expectation: fields.expectation,
             bytes: bytes.to_vec(),

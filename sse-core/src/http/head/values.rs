@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::str;
 
 use super::Head;
-use crate::http::accept::accepts_event_stream;
 use crate::http::list::{is_token, split, trim};
 
 impl Head {
@@ -56,8 +55,8 @@ impl Head {
     ///
     /// [RFC 9110, 12.5.1]: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
     #[must_use]
-    pub fn accepts_event_stream(&self) -> bool {
-        accepts_event_stream(self.header_values("accept"))
+    pub const fn accepts_event_stream(&self) -> bool {
+        self.accept.allows_event_stream()
     }
 
     /// Whether the body is JSON: `application/json`, or a type that ends in `+json`.

@@ -1,7 +1,7 @@
 //! Response headers.
 
 use std::borrow::Cow;
-use std::{fmt, iter};
+use std::{fmt, iter, mem};
 
 use memchr::memchr;
 
@@ -70,6 +70,17 @@ impl Headers {
         Ok(())
     }
 
+    /// Sets the content type as the first header, or removes it if it is empty.
+    pub(super) fn set_content_type(&mut self, content_type: &str) {
+        self.remove(CONTENT_TYPE);
+        if !content_type.is_empty() {
+            let others = mem::take(self);
+            self.add(CONTENT_TYPE, content_type);
+            self.lines.to_mut().push_str(&others.lines);
+            self.has_date = others.has_date;
+        }
+    }
+
     /// Sets all of `headers`.
     pub(super) fn extend(&mut self, headers: Self) {
         if self.lines.is_empty() {
@@ -122,16 +133,17 @@ impl Headers {
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 
-    /// Adds `Origin` to `Vary`.
-    pub(crate) fn vary_by_origin(&mut self) {
+    /// Adds `Origin` to `Vary`, if there is one, and returns whether there is.
+    pub(crate) fn vary_by_origin(&mut self) -> bool {
         let Some((vary, names)) = self.find("Vary") else {
-            return self.add("Vary", "Origin");
+            return false;
         };
         let mut named = names.split(',').map(str::trim);
         if !named.any(|name| name == "*" || name.eq_ignore_ascii_case("Origin")) {
             let (vary, names) = (vary.to_owned(), format!("{names}, Origin"));
             self.set(&vary, &names);
         }
+        true
     }
 
     /// Adds a header. The value has to be valid.
@@ -193,11 +205,13 @@ pub(crate) fn check_value(value: &str) -> Result<(), FieldError> {
     }
 }
 
-/// The headers that [`Response`](super::Response) writes itself.
+const CONTENT_TYPE: &str = "Content-Type";
+
+/// The headers that follow from the body, and those of the connection.
 const RESERVED: [&str; 5] = [
     "Connection",
     "Content-Length",
-    "Content-Type",
+    CONTENT_TYPE,
     "Transfer-Encoding",
     "Upgrade",
 ];

@@ -5,12 +5,10 @@ mod rejection;
 mod reply;
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::accept::MEDIA_TYPE;
-use super::date::imf_fixdate;
+use super::accept::EVENT_STREAM_HEADERS;
 use crate::event::FieldError;
 pub use headers::Headers;
 use headers::check_value;
@@ -36,9 +34,8 @@ pub use reply::Reply;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
+    /// With `Content-Type`, if there is a body.
     headers: Headers,
-    /// Empty where there is none.
-    content_type: Cow<'static, str>,
     body: Bytes,
     /// Whether events follow the body, until the connection ends.
     is_open: bool,
@@ -57,7 +54,6 @@ impl Response {
         Self {
             status,
             headers: Headers::new(),
-            content_type: Cow::Borrowed(""),
             body: Bytes::new(),
             is_open: false,
         }
@@ -90,7 +86,7 @@ impl Response {
     ) -> Result<Self, FieldError> {
         let content_type = content_type.into();
         check_value(&content_type)?;
-        self.content_type = content_type;
+        self.headers.set_content_type(&content_type);
         self.body = body.into();
         Ok(self)
     }
@@ -127,9 +123,7 @@ impl Response {
     ///
     /// Those of the framing are not among them; [`Reply::encode`] writes them.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let content_type = ("Content-Type", &*self.content_type);
-        let content_type = Some(content_type).filter(|(_, value)| !value.is_empty());
-        content_type.into_iter().chain(self.headers.iter())
+        self.headers.iter()
     }
 
     /// Returns the body.
@@ -138,66 +132,24 @@ impl Response {
         &self.body
     }
 
-    /// Appends the wire form, for a `HEAD` request without the body.
-    ///
-    /// The version is HTTP/1.1 for a client of 1.0, too (RFC 9110, 6.2). The connection always
-    /// ends with the response, so nothing is chunked.
-    fn encode(&self, date: Option<SystemTime>, head_only: bool, out: &mut Vec<u8>) {
-        let mut number = itoa::Buffer::new();
-        match self.status {
-            200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
-            status => {
-                out.extend_from_slice(b"HTTP/1.1 ");
-                append_line(out, &[number.format(status), " ", phrase(status)]);
-            }
-        }
-        if let Some(date) = date
-            && !self.headers.has_date()
-        {
-            out.extend_from_slice(b"Date: ");
-            out.extend_from_slice(&imf_fixdate(date));
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"Connection: close\r\n");
-        if !self.content_type.is_empty() {
-            out.extend_from_slice(b"Content-Type: ");
-            append_line(out, &[&self.content_type]);
-        }
-        // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
-        let has_body = !matches!(self.status, 204 | 205 | 304);
-        if has_body && !self.is_open {
-            out.extend_from_slice(b"Content-Length: ");
-            append_line(out, &[number.format(self.body.len())]);
-        }
-        out.extend_from_slice(self.headers.as_bytes());
-        out.extend_from_slice(b"\r\n");
-        if has_body && !head_only {
-            out.extend_from_slice(&self.body);
+    /// Creates the response that a stream of events follows.
+    pub(crate) const fn event_stream() -> Self {
+        Self {
+            status: 200,
+            headers: Headers::constant(EVENT_STREAM_HEADERS),
+            body: Bytes::new(),
+            is_open: true,
         }
     }
 
-    /// Creates the response that a stream of events follows.
-    pub(crate) fn event_stream(headers: Headers, beginning: Vec<u8>) -> Self {
-        Self {
-            status: 200,
-            content_type: Cow::Borrowed(MEDIA_TYPE),
-            headers,
-            body: beginning.into(),
-            is_open: true,
-        }
+    /// Sets the beginning of the stream that follows.
+    pub(crate) fn set_beginning(&mut self, beginning: Vec<u8>) {
+        self.body = beginning.into();
     }
 
     pub(crate) const fn headers_mut(&mut self) -> &mut Headers {
         &mut self.headers
     }
-}
-
-/// Appends the rest of a line, and its end.
-fn append_line(out: &mut Vec<u8>, parts: &[&str]) {
-    for part in parts {
-        out.extend_from_slice(part.as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
 }
 
 #[track_caller]
@@ -253,17 +205,25 @@ const fn phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    fn reply(response: Response, is_head_only: bool) -> Reply {
+        Reply {
+            response,
+            cors: Headers::new(),
+            date: None,
+            is_head_only,
+        }
+    }
+
     fn wire(response: impl Into<Response>, head_only: bool) -> String {
-        let mut out = Vec::new();
-        response.into().encode(None, head_only, &mut out);
-        String::from_utf8(out).unwrap()
+        let reply = reply(response.into(), head_only);
+        String::from_utf8(reply.encode()).unwrap()
     }
 
     #[test]
     fn a_response_has_a_length_and_ends_the_connection() {
         let page = Response::new(200).with_body("text/html", "<h1>");
-        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n\
-                    Content-Length: 4\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\
+                    Content-Type: text/html\r\n\r\n";
         assert_eq!(wire(page.clone(), false), format!("{head}<h1>"));
         assert_eq!(wire(page, true), head);
         assert_eq!(
@@ -282,7 +242,7 @@ mod tests {
         assert_eq!(
             wire(rejection, false),
             "HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 52\r\n\
+             Content-Length: 52\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n\r\n\
              the method is not allowed; use one that Allow lists\n"
         );
@@ -302,15 +262,30 @@ mod tests {
         assert_eq!(image.body(), &bytes);
         let headers = Vec::from_iter(image.headers());
         assert_eq!(headers, [("Content-Type", "image/png")]);
-        let mut out = Vec::new();
-        image.encode(None, false, &mut out);
-        assert!(out.ends_with(b"\r\nContent-Length: 4\r\n\r\n\x89P\0\xff"));
+        let wire = reply(image, false).encode();
+        assert!(wire.ends_with(b"\r\nContent-Type: image/png\r\n\r\n\x89P\0\xff"));
 
         let error = Response::new(200).try_with_body("a\r\nb: c".to_owned(), bytes);
         assert_eq!(
             error.unwrap_err().to_string(),
             "the header value has a carriage return at byte 1; remove it"
         );
+    }
+
+    #[test]
+    fn a_body_that_replaces_another_keeps_the_other_headers() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let response = Response::new(200).with_body("text/html", "<h1>");
+        let response = response.header("Date", date).unwrap();
+        let reply = Reply {
+            date: Some(std::time::UNIX_EPOCH),
+            ..reply(response.with_body("text/plain", "hey"), false)
+        };
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\
+             Content-Type: text/plain\r\nDate: {date}\r\n\r\nhey"
+        );
+        assert_eq!(reply.encode(), expected.as_bytes());
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The decisions of an upgrader about a request head, without I/O.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Upgrader;
 use super::methods::is_safe;
 use super::settings::Origins;
-use crate::event::Event;
 use crate::http::body::Framing;
 use crate::http::head::Head;
 use crate::http::response::{Headers, Rejection, Reply, Response};
@@ -24,8 +23,8 @@ impl Upgrader {
         now: Option<SystemTime>,
     ) -> Reply {
         let mut response = response.into();
-        self.0.add_cors(head, response.headers_mut());
         Reply {
+            cors: self.0.cors(head, response.headers_mut()),
             response,
             date: now,
             is_head_only: head.is_some_and(|head| head.method_bytes() == b"HEAD"),
@@ -127,14 +126,6 @@ impl Upgrader {
     /// 403 for an origin that is not allowed.
     pub fn accept_any(&self, head: &Head) -> Result<Response, Rejection> {
         self.0.check_origin(head)?;
-        let retry = self.0.retry.filter(|_| head.method_bytes() != b"HEAD");
-        let beginning = retry.map_or_else(Vec::new, encode_retry);
-        Ok(Response::event_stream(self.0.headers.clone(), beginning))
+        Ok(self.0.accepting.clone())
     }
-}
-
-fn encode_retry(retry: Duration) -> Vec<u8> {
-    let mut out = Vec::new();
-    Event::new().retry(retry).encode(&mut out);
-    out
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use super::head::HeadReader;
 use super::response::Rejection;
-use crate::event::{Fault, Field, FieldError};
+use crate::event::{Event, Fault, Field, FieldError};
 use connection::ShutDown;
 use methods::Methods;
 #[cfg(feature = "client")]
@@ -175,7 +175,8 @@ impl Upgrader {
         {
             return Err(FieldError::new(Field::HeaderName, Fault::Reserved));
         }
-        self.settings().headers.insert(name, value.as_ref())?;
+        let headers = self.settings().accepting.headers_mut();
+        headers.insert(name, value.as_ref())?;
         Ok(self)
     }
 
@@ -184,7 +185,9 @@ impl Upgrader {
     /// Default: none is sent, and browsers wait a few seconds.
     #[must_use]
     pub fn retry(mut self, retry: Duration) -> Self {
-        self.settings().retry = Some(retry);
+        let mut beginning = Vec::new();
+        Event::new().retry(retry).encode(&mut beginning);
+        self.settings().accepting.set_beginning(beginning);
         self
     }
 

@@ -1,13 +1,13 @@
 //! Settings of an upgrader, and the hosts, origins and CORS headers that follow from them.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::methods::Methods;
 use crate::event::{Fault, Field, FieldError};
 use crate::http::head::{Head, HeadReader, is_authority};
 use crate::http::host::{Host, is_own_origin};
-use crate::http::response::{Headers, Rejection};
+use crate::http::response::{Headers, Rejection, Response};
 
 /// The settings of an [`Upgrader`](crate::Upgrader).
 #[derive(Debug, Clone)]
@@ -19,8 +19,8 @@ pub(super) struct Settings {
     pub(super) methods: Methods,
     pub(super) origins: Origins,
     pub(super) credentials: bool,
-    pub(super) headers: Headers,
-    pub(super) retry: Option<Duration>,
+    /// The response that accepts, whose headers are ready to be copied.
+    pub(super) accepting: Response,
     pub(super) is_https: bool,
     pub(super) clock: Option<fn() -> SystemTime>,
 }
@@ -83,30 +83,34 @@ impl Settings {
         self.origins.allow(origin) || is_own_origin(origin, head.host(), self.is_https)
     }
 
-    /// Adds CORS headers to a response: Fetch, "CORS protocol".
-    pub(super) fn add_cors(&self, head: Option<&Head>, headers: &mut Headers) {
+    /// Returns the CORS headers of a response with these headers: Fetch, "CORS protocol".
+    pub(super) fn cors(&self, head: Option<&Head>, headers: &mut Headers) -> Headers {
         let is_any = match &self.origins {
-            Origins::Unchecked => return,
+            Origins::Unchecked => return Headers::new(),
             Origins::Any => true,
             Origins::Listed(_) => false,
         };
         if headers.has("Access-Control-Allow-Origin") {
-            return; // The program has set it.
+            return Headers::new(); // The program has set it.
         }
         // Browsers refuse "*" together with credentials.
         if is_any && !self.credentials {
-            return headers.add("Access-Control-Allow-Origin", "*");
+            return Headers::constant("Access-Control-Allow-Origin: *\r\n");
         }
-        headers.vary_by_origin();
-        let Some((head, origin)) = head.and_then(|head| Some((head, origin(head)?))) else {
-            return;
+        let mut cors = if headers.vary_by_origin() {
+            Headers::new()
+        } else {
+            Headers::constant("Vary: Origin\r\n")
         };
-        if self.is_allowed_origin(&origin, head) {
-            headers.add("Access-Control-Allow-Origin", &origin);
+        if let Some((head, origin)) = head.and_then(|head| Some((head, origin(head)?)))
+            && self.is_allowed_origin(&origin, head)
+        {
+            cors.add("Access-Control-Allow-Origin", &origin);
             if self.credentials {
-                headers.add("Access-Control-Allow-Credentials", "true");
+                cors.add("Access-Control-Allow-Credentials", "true");
             }
         }
+        cors
     }
 }
 
@@ -124,17 +128,12 @@ impl Default for Settings {
             methods: Methods::default(),
             origins: Origins::Unchecked,
             credentials: false,
-            headers: DEFAULT_HEADERS,
-            retry: None,
+            accepting: Response::event_stream(),
             is_https: false,
             clock: None,
         }
     }
 }
-
-/// The headers of a response that accepts. They are not copied until one is added.
-const DEFAULT_HEADERS: Headers =
-    Headers::constant("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n");
 
 /// The origins whose pages may read responses.
 #[derive(Debug, Clone)]
