@@ -37,6 +37,8 @@ impl Machine {
                     since: now,
                     last_byte: now,
                     last_event: now,
+                    has_items: true,
+                    has_events: true,
                 };
             }
             Verdict::End => self.finish(Ok(())),

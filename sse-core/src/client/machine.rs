@@ -1,5 +1,6 @@
 //! What a client does next.
 
+use std::mem;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -98,6 +99,9 @@ pub(super) enum State {
         since: Duration,
         last_byte: Duration,
         last_event: Duration,
+        /// Whether there were items, or events, since the last step.
+        has_items: bool,
+        has_events: bool,
     },
     Refused {
         response: Box<ErrorResponse>,
@@ -177,8 +181,12 @@ impl Machine {
     }
 
     /// Returns what to do next.
+    ///
+    /// The shell asks when there are no items, before it waits. No deadline but that for
+    /// everything counts the time before, in which the application takes items and nobody reads.
     pub fn step(&mut self, now: Duration) -> Step {
         self.keep_items();
+        self.leave_out_application(now);
         let total = self.source.settings.total;
         let end = *self.deadline.get_or_insert(now.saturating_add(total));
         if now >= end && !self.is_over() {
@@ -308,6 +316,27 @@ impl Machine {
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
+    }
+
+    /// Counts silence from now on if the application has taken items.
+    ///
+    /// What the server has sent meanwhile has not been looked for yet.
+    fn leave_out_application(&mut self, now: Duration) {
+        if let State::Open {
+            last_byte,
+            last_event,
+            has_items,
+            has_events,
+            ..
+        } = &mut self.state
+        {
+            if mem::take(has_items) {
+                *last_byte = now;
+            }
+            if mem::take(has_events) {
+                *last_event = now;
+            }
+        }
     }
 
     fn check_deadlines(&mut self, now: Duration) {
