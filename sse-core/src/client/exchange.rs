@@ -46,7 +46,7 @@ impl Machine {
                 self.target = target;
                 self.begin_connecting(now);
             }
-            Verdict::Retry if self.has_retries() => {
+            Verdict::Retry if self.may_retry(head.status()) => {
                 let delay = self.retry_delay(now, &head);
                 // As if the request had not left: the server refused it.
                 self.sent = 0;

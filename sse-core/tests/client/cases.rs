@@ -351,6 +351,49 @@ fn a_call_is_never_sent_again_once_it_may_have_been_acted_on() {
     );
     let got = run(call().repeatable(), &[OK, End, OK]);
     assert_eq!(got[3..], ["POST http://a/b", "opened 200 at attempt 2"]);
+
+    // A redirect to a GET comes from a server that has acted.
+    for (status, is_acted_on) in [(301, true), (302, true), (303, true), (307, false)] {
+        let moved = format!("HTTP/1.1 {status} X\r\nLocation: /c\r\n\r\n");
+        for input in [Refused, Bytes(&busy)] {
+            let got = run(call(), &[Bytes(&moved), input, OK]);
+            let posts = got.iter().filter(|line| *line == "POST http://a/b");
+            let expected = if is_acted_on { 1 } else { 2 };
+            assert_eq!(posts.count(), expected, "{got:?}");
+            assert_eq!(got.last().unwrap().starts_with("error"), is_acted_on);
+        }
+    }
+
+    // A status by which the server says that it did not act, and one by which it does not.
+    for (code, is_refusal) in [
+        (408, true),
+        (425, true),
+        (429, true),
+        (503, true),
+        (529, true),
+        (500, false),
+        (501, false),
+        (502, false),
+        (504, false),
+        (524, false),
+    ] {
+        let answer = status(&format!("{code} X"));
+        let got = run(call(), &[Bytes(&answer), OK]);
+        let expected = match is_refusal {
+            true => ["closed", "opened 200 at attempt 2"],
+            false => ["error", "error"],
+        };
+        let with_status = format!("{}: the server responded with {code}", expected[0]);
+        assert_eq!(got[1], with_status);
+        assert!(got.last().unwrap().starts_with(expected[1]), "{got:?}");
+        // Whoever says that the request may be repeated, or continues with `GET`, decides.
+        let got = run(call().repeatable(), &[Bytes(&answer), OK]);
+        assert_eq!(got[3], "opened 200 at attempt 2", "{code}");
+        let event = Bytes("id: 7\ndata: x\n\n");
+        let inputs = [OK, event, Reset, Bytes(&answer), OK];
+        let got = run(call().resumable(), &inputs);
+        assert_eq!(got.last().unwrap(), "opened 200 at attempt 3", "{code}");
+    }
 }
 
 #[test]
