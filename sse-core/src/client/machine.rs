@@ -13,8 +13,7 @@ use super::request::Target;
 use super::source::EventSource;
 use super::url::Url;
 use crate::decode::Decoder;
-use crate::event::EventId;
-use crate::http::{BodyReader, ResponseHeadReader};
+use crate::http::{BodyReader, ResponseHeadReader, check_header_value};
 
 /// A client without a socket, a clock and a source of randomness.
 ///
@@ -313,9 +312,12 @@ impl Machine {
     }
 
     /// Returns the ID that the next request will send; empty if there is none.
+    ///
+    /// Spaces and tabs at the ends, which headers lose, are removed. An ID that a header cannot
+    /// carry, because it has a control character or more than 8 KiB, is not sent.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
-        self.decoder.last_event_id()
+        self.sendable_id().unwrap_or_default()
     }
 
     /// Counts silence from now on if the application has taken items.
@@ -399,8 +401,14 @@ impl Machine {
     }
 
     /// Returns the last event ID, if a request can carry it.
+    ///
+    /// It may be longer than an [`EventId`](crate::EventId), because it is the server's own.
     pub(super) fn sendable_id(&self) -> Option<&str> {
-        let id = self.decoder.last_event_id();
-        (!id.is_empty() && EventId::new(id).is_ok()).then_some(id)
+        let id = self.decoder.last_event_id().trim_matches([' ', '\t']);
+        let is_sendable = !id.is_empty() && id.len() <= MAX_ID && check_header_value(id).is_ok();
+        is_sendable.then_some(id)
     }
 }
+
+/// The longest ID that is sent, in bytes. Servers refuse longer headers.
+const MAX_ID: usize = 8 << 10;

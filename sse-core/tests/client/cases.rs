@@ -58,10 +58,40 @@ fn a_feed_reconnects_until_204() {
                 ]),
             ),
             (
-                "an ID that no header can carry is not sent",
+                "an ID with a tab is sent: RFC 9110, 5.5",
                 &[OK, Bytes("id: a\tb\ndata: x\n\n"), End, OK],
                 &with(&[
                     "message \"x\" #a\tb",
+                    ended,
+                    "GET http://a/b after a\tb",
+                    "opened 200 at attempt 2",
+                ]),
+            ),
+            (
+                "an ID is sent without the blanks that a header would lose",
+                &[OK, Bytes("id:  7 \ndata: x\n\n"), End, OK],
+                &with(&[
+                    "message \"x\" # 7 ",
+                    ended,
+                    "GET http://a/b after 7",
+                    "opened 200 at attempt 2",
+                ]),
+            ),
+            (
+                "an ID of blanks is none",
+                &[OK, Bytes("id:  \ndata: x\n\n"), End, OK],
+                &with(&[
+                    "message \"x\" # ",
+                    ended,
+                    "GET http://a/b",
+                    "opened 200 at attempt 2",
+                ]),
+            ),
+            (
+                "an ID that no header can carry is not sent",
+                &[OK, Bytes("id: a\u{1}b\ndata: x\n\n"), End, OK],
+                &with(&[
+                    "message \"x\" #a\u{1}b",
                     ended,
                     "GET http://a/b",
                     "opened 200 at attempt 2",
@@ -579,6 +609,30 @@ fn a_first_id_can_be_given() {
     let got = run(feed().last_event_id(id), &[OK, Bytes("data: x\n\n")]);
     assert_eq!(got[0], "GET http://a/b after 41");
     assert_eq!(got[2], "message \"x\" #41");
+}
+
+/// The IDs of some servers list the positions in many partitions.
+#[test]
+fn a_long_id_is_sent() {
+    for (len, is_sent) in [(1025, true), (8192, true), (8193, false)] {
+        let id = "x".repeat(len);
+        let event = format!("id: {id}\ndata: y\n\n");
+        let got = run(feed(), &[OK, Bytes(&event), End, OK]);
+        let after = format!("GET http://a/b after {id}");
+        let expected = if is_sent { &after } else { "GET http://a/b" };
+        assert_eq!(got[4], expected, "{len}");
+    }
+}
+
+#[test]
+fn the_last_event_id_is_what_the_next_request_sends() {
+    for (id, expected) in [("7", "7"), (" 7\t", "7"), ("a\u{1}b", ""), ("", "")] {
+        let mut world = crate::harness::World::new(feed());
+        let event = format!("id: {id}\ndata: y\n\n");
+        world.feed(OK);
+        world.feed(Bytes(&event));
+        assert_eq!(world.machine.last_event_id(), expected, "{id:?}");
+    }
 }
 
 #[test]

@@ -140,6 +140,8 @@ impl Client {
     }
 
     /// Returns the ID that the next request will send; empty if there is none.
+    ///
+    /// An ID with a control character or more than 8 KiB is not sent.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.machine.last_event_id()
