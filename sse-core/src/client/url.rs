@@ -9,8 +9,8 @@ use crate::http::is_authority;
 /// A URL that a client can connect to: `http:`, `https:` or `unix:`.
 ///
 /// `unix:/run/app.sock:/path` is the path `/path` of the server at the Unix socket
-/// `/run/app.sock`. Fragments are removed, and characters that a request cannot carry are
-/// percent-encoded, as in browsers. User names and passwords are refused.
+/// `/run/app.sock`. Fragments and the segments `.` and `..` are removed, and characters that a
+/// request cannot carry are percent-encoded, as in browsers. User names and passwords are refused.
 ///
 /// ```
 /// use sse_core::client::Url;
@@ -135,9 +135,7 @@ impl Url {
                 format!("{folder}{reference}")
             }
         };
-        let (path, query) = split_query(&target);
-        let target = encode(&format!("{}{query}", without_dots(path)))?;
-        Ok(Self::new(self.scheme, self.server(), &target))
+        Ok(Self::new(self.scheme, self.server(), &normalise(&target)?))
     }
 }
 
@@ -166,9 +164,7 @@ impl FromStr for Url {
         } else if authority.is_empty() || authority.contains(|c: char| c.is_control()) {
             return Err(malformed());
         }
-        let (path, query) = split_query(target);
-        let path = if path.is_empty() { "/" } else { path };
-        let target = encode(&format!("{path}{query}"))?;
+        let target = normalise(target)?;
         Ok(match scheme {
             Scheme::Unix => Self::new(scheme, authority, &target),
             _ => Self::new(scheme, &authority.to_ascii_lowercase(), &target),
@@ -255,7 +251,13 @@ fn has_scheme(reference: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Removes the segments `.` and `..` of an absolute path: RFC 3986, 5.2.4.
+/// Removes the segments `.` and `..`, and encodes the rest.
+fn normalise(target: &str) -> Result<String, FieldError> {
+    let (path, query) = split_query(target);
+    encode(&format!("{}{query}", without_dots(path)))
+}
+
+/// Removes the segments `.` and `..` of an absolute or empty path: RFC 3986, 5.2.4.
 fn without_dots(path: &str) -> String {
     let mut segments = Vec::new();
     let mut parts = path.split('/').skip(1).peekable();
@@ -315,6 +317,7 @@ mod tests {
             ("http://a/\u{e9}?\u{e9}", "a", 80, "a", "/%C3%A9?%C3%A9"),
             ("http://a/b c", "a", 80, "a", "/b%20c"),
             ("HTTPS://A:1/%20", "a", 1, "a:1", "/%20"),
+            ("http://a/b/../c/./d?/../e", "a", 80, "a", "/c/d?/../e"),
             ("https://[::1]/b", "::1", 443, "[::1]", "/b"),
             ("https://[::1]:8/b", "::1", 8, "[::1]:8", "/b"),
         ] {
@@ -409,6 +412,8 @@ mod tests {
             ("//g", "http://g/"),
             ("//g/x?y", "http://g/x?y"),
             ("https://h:8/x", "https://h:8/x"),
+            ("https://h/x/../../y/.", "https://h/y/"),
+            ("//g/x/../y?z/../a", "http://g/y?z/../a"),
             (" /g\t", "/g"),
         ] {
             let resolved = base.resolve(reference);
