@@ -113,7 +113,10 @@ impl Url {
     ///
     /// The resulting URL is malformed or of another scheme.
     pub fn resolve(&self, reference: &str) -> Result<Self, FieldError> {
-        let reference = without_fragment(reference.trim_matches([' ', '\t']));
+        let reference = without_fragment(reference.trim_end_matches(BLANKS));
+        let start = reference.len() - reference.trim_start_matches(BLANKS).len();
+        check_characters(reference, start)?;
+        let reference = &reference[start..];
         if has_scheme(reference) {
             return reference.parse();
         }
@@ -135,7 +138,7 @@ impl Url {
                 format!("{folder}{reference}")
             }
         };
-        Ok(Self::new(self.scheme, self.server(), &normalise(&target)?))
+        Ok(Self::new(self.scheme, self.server(), &normalise(&target)))
     }
 }
 
@@ -144,6 +147,7 @@ impl FromStr for Url {
 
     fn from_str(url: &str) -> Result<Self, FieldError> {
         let url = without_fragment(url);
+        check_characters(url, 0)?;
         let (scheme, rest) = url.split_once(':').ok_or_else(malformed)?;
         let scheme = match &*scheme.to_ascii_lowercase() {
             "http" => Scheme::Http,
@@ -161,10 +165,10 @@ impl FromStr for Url {
         };
         if scheme != Scheme::Unix {
             check_authority(authority)?;
-        } else if authority.is_empty() || authority.contains(|c: char| c.is_control()) {
+        } else if authority.is_empty() {
             return Err(malformed());
         }
-        let target = normalise(target)?;
+        let target = normalise(target);
         Ok(match scheme {
             Scheme::Unix => Self::new(scheme, authority, &target),
             _ => Self::new(scheme, &authority.to_ascii_lowercase(), &target),
@@ -205,6 +209,16 @@ impl fmt::Display for Url {
             Scheme::Unix => write!(f, "unix:{server}:{target}"),
         }
     }
+}
+
+/// Refuses control characters from the offset `start` on.
+fn check_characters(url: &str, start: usize) -> Result<(), FieldError> {
+    let control = url[start..]
+        .bytes()
+        .position(|byte| byte.is_ascii_control());
+    control.map_or(Ok(()), |offset| {
+        Err(FieldError::character(Field::Url, url, start + offset))
+    })
 }
 
 fn check_authority(authority: &str) -> Result<(), FieldError> {
@@ -252,7 +266,7 @@ fn has_scheme(reference: &str) -> bool {
 }
 
 /// Removes the segments `.` and `..`, and encodes the rest.
-fn normalise(target: &str) -> Result<String, FieldError> {
+fn normalise(target: &str) -> String {
     let (path, query) = split_query(target);
     encode(&format!("{}{query}", without_dots(path)))
 }
@@ -279,25 +293,24 @@ fn without_dots(path: &str) -> String {
 }
 
 /// Percent-encodes what a target cannot have: RFC 3986, 2.
-fn encode(target: &str) -> Result<String, FieldError> {
+fn encode(target: &str) -> String {
     let mut encoded = String::with_capacity(target.len());
-    for (offset, byte) in target.bytes().enumerate() {
+    for byte in target.bytes() {
         match byte {
             b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            _ if byte.is_ascii_control() => {
-                return Err(FieldError::character(Field::Url, target, offset));
-            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
-    Ok(encoded)
+    encoded
 }
 
 const fn malformed() -> FieldError {
     FieldError::new(Field::Url, Fault::Malformed)
 }
+
+const BLANKS: [char; 2] = [' ', '\t'];
 
 #[cfg(test)]
 mod tests {
@@ -368,8 +381,10 @@ mod tests {
             ("http://user@a:80/", credentials),
             (
                 "http://a/\r\nX: y",
-                "the URL has a carriage return at byte 1; remove it",
+                "the URL has a carriage return at byte 9; remove it",
             ),
+            ("http://a\t/", "the URL has '\\t' at byte 8; remove it"),
+            ("unix:/a\n", "the URL has a line feed at byte 7; remove it"),
         ] {
             let refused = url.parse::<Url>().unwrap_err();
             assert_eq!(refused.to_string(), error, "{url:?}");
@@ -425,6 +440,9 @@ mod tests {
                 url => assert_eq!(resolved.unwrap().to_string(), url),
             }
         }
+        let error = base.resolve(" /a\nb ").unwrap_err();
+        let sentence = "the URL has a line feed at byte 3; remove it";
+        assert_eq!(error.to_string(), sentence);
         let unix: Url = "unix:/a.sock:/b".parse().unwrap();
         assert_eq!(unix.resolve("c").unwrap().to_string(), "unix:/a.sock:/c");
         assert!(unix.resolve("//g").is_err());
