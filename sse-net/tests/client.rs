@@ -386,6 +386,44 @@ async fn a_client_is_a_stream() {
     assert_eq!(got, "ab");
 }
 
+/// A server may respond before it has read the whole request.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_sent_to_its_end_though_the_stream_has_begun() {
+    let body = "x".repeat(100_000);
+    let source = EventSource::post("http://a/b").unwrap().body(body);
+    let (mut client, mut peers) = connect(source, 1000);
+    let serving = async {
+        let (_, mut pipe) = peers.0.recv().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(pipe.read_u8().await.unwrap());
+        }
+        pipe.write_all(HEAD.as_bytes()).await.unwrap();
+        let mut received = vec![0; 100_000];
+        pipe.read_exact(&mut received).await.unwrap();
+        pipe.write_all(b"data: all of it\n\n").await.unwrap();
+        pipe
+    };
+    let both = async { tokio::join!(serving, data(&mut client)) };
+    let both = timeout(Duration::from_secs(60), both).await;
+    assert_eq!(both.expect("all of it is sent").1, "all of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_reads_only_a_part_of_a_request_may_end_the_stream() {
+    let body = "x".repeat(100_000);
+    let source = EventSource::post("http://a/b").unwrap().body(body);
+    let (mut client, mut peers) = connect(source, 1000);
+    let serving = async {
+        let (_, mut pipe) = peers.0.recv().await.unwrap();
+        let text = format!("{HEAD}data: a\n\n");
+        pipe.write_all(text.as_bytes()).await.unwrap();
+    };
+    let ((), got) = tokio::join!(serving, data(&mut client));
+    assert_eq!(got, "a");
+    assert!(client.next().await.unwrap().is_none());
+}
+
 /// A peer from which something can always be read.
 struct Flood {
     next: &'static str,

@@ -28,7 +28,6 @@ impl Machine {
                 self.decoder.restart();
                 self.has_opened = true;
                 self.is_resuming = self.source.is_resumable && !self.source.is_repeatable;
-                self.request = Vec::new();
                 self.inbox.keep(Item::Opened(Opened {
                     head,
                     attempt: self.attempts,

@@ -207,6 +207,8 @@ impl BlockingClient {
             (Ok(Done::Read(len @ 1..)), _) => self.machine.receive(now, &self.buffer[..len]),
             (Err(error), kept) if is_early(&error) => self.write_error = kept,
             (Err(error), None) if is_sending => self.write_error = Some(error),
+            // A server may respond without reading the whole request.
+            (Ok(Done::Read(_)), Some(_)) if self.machine.is_open() => self.machine.end(now),
             (_, Some(error)) | (Err(error), None) => self.machine.fail(now, error),
             (Ok(Done::Read(_)), None) => self.machine.end(now),
         }
