@@ -1,7 +1,7 @@
 //! What a client does next.
 
-use std::mem;
 use std::time::{Duration, SystemTime};
+use std::{fmt, mem};
 
 use bytes::Bytes;
 
@@ -43,7 +43,6 @@ use crate::http::{BodyReader, ResponseHeadReader, check_header_value};
 /// assert!(matches!(machine.step(now), Step::Wait { .. }));
 /// # Ok::<(), sse_core::FieldError>(())
 /// ```
-#[derive(Debug)]
 pub struct Machine {
     pub(super) source: EventSource,
     pub(super) target: Target,
@@ -407,6 +406,16 @@ impl Machine {
         let id = self.decoder.last_event_id().trim_matches([' ', '\t']);
         let is_sendable = !id.is_empty() && id.len() <= MAX_ID && check_header_value(id).is_ok();
         is_sendable.then_some(id)
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the request: it holds credentials.
+        f.debug_struct("Machine")
+            .field("source", &self.source)
+            .field("attempt", &self.attempts)
+            .finish_non_exhaustive()
     }
 }
 

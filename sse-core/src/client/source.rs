@@ -261,10 +261,10 @@ impl EventSource {
 
 impl fmt::Debug for EventSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the headers and the body: they hold credentials.
+        // Not the headers, the body and the query: they hold credentials.
         f.debug_struct("EventSource")
             .field("method", &self.method)
-            .field("url", &format_args!("{}", self.url))
+            .field("url", &self.url)
             .finish_non_exhaustive()
     }
 }

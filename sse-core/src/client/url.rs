@@ -19,7 +19,7 @@ use crate::http::is_authority;
 /// assert_eq!((url.host(), url.port(), url.target()), ("example.org", 443, "/a%20b?c"));
 /// # Ok::<(), sse_core::FieldError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     scheme: Scheme,
     /// The host with an optional port in lower case, or the path of the socket; then the path and
@@ -207,6 +207,17 @@ impl fmt::Display for Url {
             Scheme::Http => write!(f, "http://{server}{target}"),
             Scheme::Https => write!(f, "https://{server}{target}"),
             Scheme::Unix => write!(f, "unix:{server}:{target}"),
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the query: it may hold a token.
+        let url = self.to_string();
+        match url.split_once('?') {
+            Some((url, _)) => write!(f, "{url}?…"),
+            None => f.write_str(&url),
         }
     }
 }
