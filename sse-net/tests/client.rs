@@ -386,6 +386,120 @@ async fn a_client_is_a_stream() {
     assert_eq!(got, "ab");
 }
 
+/// A server may respond before it has read the whole request.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_sent_to_its_end_though_the_stream_has_begun() {
+    let body = "x".repeat(100_000);
+    let source = EventSource::post("http://a/b").unwrap().body(body);
+    let (mut client, mut peers) = connect(source, 1000);
+    let serving = async {
+        let (_, mut pipe) = peers.0.recv().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(pipe.read_u8().await.unwrap());
+        }
+        pipe.write_all(HEAD.as_bytes()).await.unwrap();
+        let mut received = vec![0; 100_000];
+        pipe.read_exact(&mut received).await.unwrap();
+        pipe.write_all(b"data: all of it\n\n").await.unwrap();
+        pipe
+    };
+    let both = async { tokio::join!(serving, data(&mut client)) };
+    let both = timeout(Duration::from_secs(60), both).await;
+    assert_eq!(both.expect("all of it is sent").1, "all of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_reads_only_a_part_of_a_request_may_end_the_stream() {
+    let body = "x".repeat(100_000);
+    let source = EventSource::post("http://a/b").unwrap().body(body);
+    let (mut client, mut peers) = connect(source, 1000);
+    let serving = async {
+        let (_, mut pipe) = peers.0.recv().await.unwrap();
+        let text = format!("{HEAD}data: a\n\n");
+        pipe.write_all(text.as_bytes()).await.unwrap();
+    };
+    let ((), got) = tokio::join!(serving, data(&mut client));
+    assert_eq!(got, "a");
+    assert!(client.next().await.unwrap().is_none());
+}
+
+/// A peer from which something can always be read.
+struct Flood {
+    next: &'static str,
+    then: &'static str,
+}
+
+impl tokio::io::AsyncRead for Flood {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        buffer.put_slice(self.next.as_bytes());
+        self.next = self.then;
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+/// A server may send faster than the client reads.
+#[tokio::test]
+async fn deadlines_pass_though_there_is_always_something_to_read() {
+    let millis = Duration::from_millis;
+    for then in [":\n", "x\n", "x", "data: x\n\n"] {
+        let source = EventSource::post("http://a/b").unwrap();
+        let source = match then {
+            "data: x\n\n" => source.total(millis(50)),
+            _ => source.progress(millis(50)),
+        };
+        let mut client = source.connect_with(move |_| {
+            let flood = Flood { next: HEAD, then };
+            ready(Ok(tokio::io::join(flood, tokio::io::sink())))
+        });
+        let following = async {
+            loop {
+                if let Err(error) = client.next().await {
+                    return error;
+                }
+            }
+        };
+        let error = timeout(Duration::from_secs(60), following).await;
+        let error = error.expect("the deadline passes");
+        assert!(
+            matches!(error, ClientError::TimedOut { .. }),
+            "{then:?}: {error}"
+        );
+    }
+}
+
+/// What came meanwhile waits in the connection.
+#[tokio::test(start_paused = true)]
+async fn no_deadline_counts_the_time_that_the_application_takes_for_an_item() {
+    let secs = Duration::from_secs;
+    let source = || EventSource::post("http://a/b").unwrap();
+    for source in [source().silence(secs(5)), source().progress(secs(5))] {
+        let (mut client, mut peers) = connect(source, WIDE);
+        let serving = async {
+            let (_, mut pipe) = peers.accept_and_send(HEAD).await;
+            for text in ["data: a\n\n", "data: b\n\n", "data: c\n\n"] {
+                tokio::time::sleep(secs(2)).await;
+                pipe.write_all(text.as_bytes()).await.unwrap();
+            }
+        };
+        let following = async {
+            assert!(matches!(
+                client.next_item().await,
+                Ok(Some(Item::Opened(_)))
+            ));
+            for expected in ["a", "b", "c"] {
+                tokio::time::sleep(secs(60)).await;
+                assert_eq!(data(&mut client).await, expected);
+            }
+        };
+        tokio::join!(serving, following);
+    }
+}
+
 /// An idle client needs less than 2.6 KB beside its connection, 640 bytes of them for the list of
 /// line ends of its decoder.
 #[test]

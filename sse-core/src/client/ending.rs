@@ -52,12 +52,26 @@ impl Machine {
         if !self.has_retries() && !matches!(reason, ClientError::Restarted) {
             return false;
         }
-        if self.source.is_repeatable || self.sent == 0 {
+        if self.source.is_repeatable || (self.sent == 0 && !self.has_acted()) {
             return true;
         }
         // A complete response to a call without an end in its stream is its end.
         let is_complete = matches!(reason, ClientError::Ended) && self.source.terminals.is_empty();
         self.is_resuming && !is_complete && self.sendable_id().is_some()
+    }
+
+    /// Whether another attempt may follow a response with a status that asks for it.
+    pub(super) fn may_retry(&self, status: u16) -> bool {
+        // RFC 9110, 9.2.2: a request that is not idempotent is sent again only if "the original
+        // request was never applied". Of 500, 502 and 504 that is not known.
+        let is_refusal = matches!(status, 408 | 425 | 429 | 503 | 529);
+        let may_repeat = self.source.is_repeatable || self.is_resuming;
+        self.has_retries() && (may_repeat || (is_refusal && !self.has_acted()))
+    }
+
+    /// Whether the server has acted on the call, because it redirected that to a `GET`.
+    const fn has_acted(&self) -> bool {
+        self.target.is_bare && !self.is_resuming
     }
 
     /// Whether there were fewer failures in a row than the application allows.

@@ -28,7 +28,6 @@ impl Machine {
                 self.decoder.restart();
                 self.has_opened = true;
                 self.is_resuming = self.source.is_resumable && !self.source.is_repeatable;
-                self.request = Vec::new();
                 self.inbox.keep(Item::Opened(Opened {
                     head,
                     attempt: self.attempts,
@@ -37,6 +36,8 @@ impl Machine {
                     since: now,
                     last_byte: now,
                     last_event: now,
+                    has_items: true,
+                    has_events: true,
                 };
             }
             Verdict::End => self.finish(Ok(())),
@@ -44,7 +45,7 @@ impl Machine {
                 self.target = target;
                 self.begin_connecting(now);
             }
-            Verdict::Retry if self.has_retries() => {
+            Verdict::Retry if self.may_retry(head.status()) => {
                 let delay = self.retry_delay(now, &head);
                 // As if the request had not left: the server refused it.
                 self.sent = 0;

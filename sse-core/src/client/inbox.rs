@@ -171,8 +171,8 @@ impl Machine {
     #[inline]
     fn find_next(&mut self) -> bool {
         while let State::Open {
-            last_byte,
-            last_event,
+            has_items,
+            has_events,
             ..
         } = &mut self.state
         {
@@ -180,10 +180,11 @@ impl Machine {
                 Ok(Some(found)) => {
                     let is_event = matches!(found, Found::Event { .. });
                     self.inbox.found = Some(found);
+                    *has_items = true;
                     if !is_event {
                         return true;
                     }
-                    *last_event = *last_byte;
+                    *has_events = true;
                     self.backoff.reset();
                     if self.source.terminals.is_empty() || self.judge() {
                         self.events += 1;

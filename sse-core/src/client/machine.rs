@@ -1,6 +1,7 @@
 //! What a client does next.
 
 use std::time::{Duration, SystemTime};
+use std::{fmt, mem};
 
 use bytes::Bytes;
 
@@ -12,8 +13,7 @@ use super::request::Target;
 use super::source::EventSource;
 use super::url::Url;
 use crate::decode::Decoder;
-use crate::event::EventId;
-use crate::http::{BodyReader, ResponseHeadReader};
+use crate::http::{BodyReader, ResponseHeadReader, check_header_value};
 
 /// A client without a socket, a clock and a source of randomness.
 ///
@@ -43,7 +43,6 @@ use crate::http::{BodyReader, ResponseHeadReader};
 /// assert!(matches!(machine.step(now), Step::Wait { .. }));
 /// # Ok::<(), sse_core::FieldError>(())
 /// ```
-#[derive(Debug)]
 pub struct Machine {
     pub(super) source: EventSource,
     pub(super) target: Target,
@@ -98,6 +97,9 @@ pub(super) enum State {
         since: Duration,
         last_byte: Duration,
         last_event: Duration,
+        /// Whether there were items, or events, since the last step.
+        has_items: bool,
+        has_events: bool,
     },
     Refused {
         response: Box<ErrorResponse>,
@@ -177,8 +179,12 @@ impl Machine {
     }
 
     /// Returns what to do next.
+    ///
+    /// The shell asks when there are no items, before it waits. No deadline but that for
+    /// everything counts the time before, in which the application takes items and nobody reads.
     pub fn step(&mut self, now: Duration) -> Step {
         self.keep_items();
+        self.leave_out_application(now);
         let total = self.source.settings.total;
         let end = *self.deadline.get_or_insert(now.saturating_add(total));
         if now >= end && !self.is_over() {
@@ -305,9 +311,33 @@ impl Machine {
     }
 
     /// Returns the ID that the next request will send; empty if there is none.
+    ///
+    /// Spaces and tabs at the ends, which headers lose, are removed. An ID that a header cannot
+    /// carry, because it has a control character or more than 8 KiB, is not sent.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
-        self.decoder.last_event_id()
+        self.sendable_id().unwrap_or_default()
+    }
+
+    /// Counts silence from now on if the application has taken items.
+    ///
+    /// What the server has sent meanwhile has not been looked for yet.
+    fn leave_out_application(&mut self, now: Duration) {
+        if let State::Open {
+            last_byte,
+            last_event,
+            has_items,
+            has_events,
+            ..
+        } = &mut self.state
+        {
+            if mem::take(has_items) {
+                *last_byte = now;
+            }
+            if mem::take(has_events) {
+                *last_event = now;
+            }
+        }
     }
 
     fn check_deadlines(&mut self, now: Duration) {
@@ -370,8 +400,24 @@ impl Machine {
     }
 
     /// Returns the last event ID, if a request can carry it.
+    ///
+    /// It may be longer than an [`EventId`](crate::EventId), because it is the server's own.
     pub(super) fn sendable_id(&self) -> Option<&str> {
-        let id = self.decoder.last_event_id();
-        (!id.is_empty() && EventId::new(id).is_ok()).then_some(id)
+        let id = self.decoder.last_event_id().trim_matches([' ', '\t']);
+        let is_sendable = !id.is_empty() && id.len() <= MAX_ID && check_header_value(id).is_ok();
+        is_sendable.then_some(id)
     }
 }
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the request: it holds credentials.
+        f.debug_struct("Machine")
+            .field("source", &self.source)
+            .field("attempt", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest ID that is sent, in bytes. Servers refuse longer headers.
+const MAX_ID: usize = 8 << 10;

@@ -99,7 +99,8 @@ impl EventSource {
 
 /// # Deadlines
 ///
-/// [`Duration::MAX`] means no deadline.
+/// [`Duration::MAX`] means no deadline. The time that the application takes for an item counts only
+/// for [`total`](Self::total).
 impl EventSource {
     /// Sets the time for opening a connection, with its TLS handshake. Default: 10 s.
     #[must_use]

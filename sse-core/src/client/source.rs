@@ -20,9 +20,9 @@ use crate::http::{check_header_name, check_header_value, check_method};
 /// - A *feed*, a `GET` request, is followed for ever: the client reconnects with the last event
 ///   ID when the stream ends, fails or is silent, and stops at a response of 204.
 /// - A *call*, any other request, is sent once. It is sent again only if no byte of it was sent,
-///   or if the server refused it with 408, 425, 429 or 5xx; by default at most twice. It ends
-///   with the response. [`repeatable`](Self::repeatable) and [`resumable`](Self::resumable)
-///   change that.
+///   or if the server refused it with 408, 425, 429, 503 or 529; by default at most twice. After
+///   500, 502 or 504 the server may have acted on it. It ends with the response.
+///   [`repeatable`](Self::repeatable) and [`resumable`](Self::resumable) change that.
 /// - A *completion* is a call with an end in the stream, such as `[DONE]`
 ///   ([`ends_at_data`](Self::ends_at_data), [`ends_at_event`](Self::ends_at_event),
 ///   [`ends_when`](Self::ends_when)). A stream that ends without it is
@@ -88,7 +88,7 @@ impl EventSource {
 
     /// Creates a request with another method, such as `QUERY`.
     ///
-    /// A request with a method other than `GET` or `HEAD` is a call.
+    /// A request with a method other than `GET` is a call.
     ///
     /// # Errors
     ///
@@ -261,10 +261,10 @@ impl EventSource {
 
 impl fmt::Debug for EventSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the headers and the body: they hold credentials.
+        // Not the headers, the body and the query: they hold credentials.
         f.debug_struct("EventSource")
             .field("method", &self.method)
-            .field("url", &format_args!("{}", self.url))
+            .field("url", &self.url)
             .finish_non_exhaustive()
     }
 }

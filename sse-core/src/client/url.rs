@@ -9,8 +9,8 @@ use crate::http::is_authority;
 /// A URL that a client can connect to: `http:`, `https:` or `unix:`.
 ///
 /// `unix:/run/app.sock:/path` is the path `/path` of the server at the Unix socket
-/// `/run/app.sock`. Fragments are removed, and characters that a request cannot carry are
-/// percent-encoded, as in browsers. User names and passwords are refused.
+/// `/run/app.sock`. Fragments and the segments `.` and `..` are removed, and characters that a
+/// request cannot carry are percent-encoded, as in browsers. User names and passwords are refused.
 ///
 /// ```
 /// use sse_core::client::Url;
@@ -19,7 +19,7 @@ use crate::http::is_authority;
 /// assert_eq!((url.host(), url.port(), url.target()), ("example.org", 443, "/a%20b?c"));
 /// # Ok::<(), sse_core::FieldError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     scheme: Scheme,
     /// The host with an optional port in lower case, or the path of the socket; then the path and
@@ -113,7 +113,10 @@ impl Url {
     ///
     /// The resulting URL is malformed or of another scheme.
     pub fn resolve(&self, reference: &str) -> Result<Self, FieldError> {
-        let reference = without_fragment(reference.trim_matches([' ', '\t']));
+        let reference = without_fragment(reference.trim_end_matches(BLANKS));
+        let start = reference.len() - reference.trim_start_matches(BLANKS).len();
+        check_characters(reference, start)?;
+        let reference = &reference[start..];
         if has_scheme(reference) {
             return reference.parse();
         }
@@ -135,9 +138,7 @@ impl Url {
                 format!("{folder}{reference}")
             }
         };
-        let (path, query) = split_query(&target);
-        let target = encode(&format!("{}{query}", without_dots(path)))?;
-        Ok(Self::new(self.scheme, self.server(), &target))
+        Ok(Self::new(self.scheme, self.server(), &normalise(&target)))
     }
 }
 
@@ -146,6 +147,7 @@ impl FromStr for Url {
 
     fn from_str(url: &str) -> Result<Self, FieldError> {
         let url = without_fragment(url);
+        check_characters(url, 0)?;
         let (scheme, rest) = url.split_once(':').ok_or_else(malformed)?;
         let scheme = match &*scheme.to_ascii_lowercase() {
             "http" => Scheme::Http,
@@ -163,12 +165,10 @@ impl FromStr for Url {
         };
         if scheme != Scheme::Unix {
             check_authority(authority)?;
-        } else if authority.is_empty() || authority.contains(|c: char| c.is_control()) {
+        } else if authority.is_empty() {
             return Err(malformed());
         }
-        let (path, query) = split_query(target);
-        let path = if path.is_empty() { "/" } else { path };
-        let target = encode(&format!("{path}{query}"))?;
+        let target = normalise(target);
         Ok(match scheme {
             Scheme::Unix => Self::new(scheme, authority, &target),
             _ => Self::new(scheme, &authority.to_ascii_lowercase(), &target),
@@ -209,6 +209,27 @@ impl fmt::Display for Url {
             Scheme::Unix => write!(f, "unix:{server}:{target}"),
         }
     }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the query: it may hold a token.
+        let url = self.to_string();
+        match url.split_once('?') {
+            Some((url, _)) => write!(f, "{url}?…"),
+            None => f.write_str(&url),
+        }
+    }
+}
+
+/// Refuses control characters from the offset `start` on.
+fn check_characters(url: &str, start: usize) -> Result<(), FieldError> {
+    let control = url[start..]
+        .bytes()
+        .position(|byte| byte.is_ascii_control());
+    control.map_or(Ok(()), |offset| {
+        Err(FieldError::character(Field::Url, url, start + offset))
+    })
 }
 
 fn check_authority(authority: &str) -> Result<(), FieldError> {
@@ -255,7 +276,13 @@ fn has_scheme(reference: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Removes the segments `.` and `..` of an absolute path: RFC 3986, 5.2.4.
+/// Removes the segments `.` and `..`, and encodes the rest.
+fn normalise(target: &str) -> String {
+    let (path, query) = split_query(target);
+    encode(&format!("{}{query}", without_dots(path)))
+}
+
+/// Removes the segments `.` and `..` of an absolute or empty path: RFC 3986, 5.2.4.
 fn without_dots(path: &str) -> String {
     let mut segments = Vec::new();
     let mut parts = path.split('/').skip(1).peekable();
@@ -277,25 +304,24 @@ fn without_dots(path: &str) -> String {
 }
 
 /// Percent-encodes what a target cannot have: RFC 3986, 2.
-fn encode(target: &str) -> Result<String, FieldError> {
+fn encode(target: &str) -> String {
     let mut encoded = String::with_capacity(target.len());
-    for (offset, byte) in target.bytes().enumerate() {
+    for byte in target.bytes() {
         match byte {
             b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            _ if byte.is_ascii_control() => {
-                return Err(FieldError::character(Field::Url, target, offset));
-            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
-    Ok(encoded)
+    encoded
 }
 
 const fn malformed() -> FieldError {
     FieldError::new(Field::Url, Fault::Malformed)
 }
+
+const BLANKS: [char; 2] = [' ', '\t'];
 
 #[cfg(test)]
 mod tests {
@@ -315,6 +341,7 @@ mod tests {
             ("http://a/\u{e9}?\u{e9}", "a", 80, "a", "/%C3%A9?%C3%A9"),
             ("http://a/b c", "a", 80, "a", "/b%20c"),
             ("HTTPS://A:1/%20", "a", 1, "a:1", "/%20"),
+            ("http://a/b/../c/./d?/../e", "a", 80, "a", "/c/d?/../e"),
             ("https://[::1]/b", "::1", 443, "[::1]", "/b"),
             ("https://[::1]:8/b", "::1", 8, "[::1]:8", "/b"),
         ] {
@@ -365,8 +392,10 @@ mod tests {
             ("http://user@a:80/", credentials),
             (
                 "http://a/\r\nX: y",
-                "the URL has a carriage return at byte 1; remove it",
+                "the URL has a carriage return at byte 9; remove it",
             ),
+            ("http://a\t/", "the URL has '\\t' at byte 8; remove it"),
+            ("unix:/a\n", "the URL has a line feed at byte 7; remove it"),
         ] {
             let refused = url.parse::<Url>().unwrap_err();
             assert_eq!(refused.to_string(), error, "{url:?}");
@@ -409,6 +438,8 @@ mod tests {
             ("//g", "http://g/"),
             ("//g/x?y", "http://g/x?y"),
             ("https://h:8/x", "https://h:8/x"),
+            ("https://h/x/../../y/.", "https://h/y/"),
+            ("//g/x/../y?z/../a", "http://g/y?z/../a"),
             (" /g\t", "/g"),
         ] {
             let resolved = base.resolve(reference);
@@ -420,6 +451,9 @@ mod tests {
                 url => assert_eq!(resolved.unwrap().to_string(), url),
             }
         }
+        let error = base.resolve(" /a\nb ").unwrap_err();
+        let sentence = "the URL has a line feed at byte 3; remove it";
+        assert_eq!(error.to_string(), sentence);
         let unix: Url = "unix:/a.sock:/b".parse().unwrap();
         assert_eq!(unix.resolve("c").unwrap().to_string(), "unix:/a.sock:/c");
         assert!(unix.resolve("//g").is_err());

@@ -58,10 +58,40 @@ fn a_feed_reconnects_until_204() {
                 ]),
             ),
             (
-                "an ID that no header can carry is not sent",
+                "an ID with a tab is sent: RFC 9110, 5.5",
                 &[OK, Bytes("id: a\tb\ndata: x\n\n"), End, OK],
                 &with(&[
                     "message \"x\" #a\tb",
+                    ended,
+                    "GET http://a/b after a\tb",
+                    "opened 200 at attempt 2",
+                ]),
+            ),
+            (
+                "an ID is sent without the blanks that a header would lose",
+                &[OK, Bytes("id:  7 \ndata: x\n\n"), End, OK],
+                &with(&[
+                    "message \"x\" # 7 ",
+                    ended,
+                    "GET http://a/b after 7",
+                    "opened 200 at attempt 2",
+                ]),
+            ),
+            (
+                "an ID of blanks is none",
+                &[OK, Bytes("id:  \ndata: x\n\n"), End, OK],
+                &with(&[
+                    "message \"x\" # ",
+                    ended,
+                    "GET http://a/b",
+                    "opened 200 at attempt 2",
+                ]),
+            ),
+            (
+                "an ID that no header can carry is not sent",
+                &[OK, Bytes("id: a\u{1}b\ndata: x\n\n"), End, OK],
+                &with(&[
+                    "message \"x\" #a\u{1}b",
                     ended,
                     "GET http://a/b",
                     "opened 200 at attempt 2",
@@ -351,6 +381,49 @@ fn a_call_is_never_sent_again_once_it_may_have_been_acted_on() {
     );
     let got = run(call().repeatable(), &[OK, End, OK]);
     assert_eq!(got[3..], ["POST http://a/b", "opened 200 at attempt 2"]);
+
+    // A redirect to a GET comes from a server that has acted.
+    for (status, is_acted_on) in [(301, true), (302, true), (303, true), (307, false)] {
+        let moved = format!("HTTP/1.1 {status} X\r\nLocation: /c\r\n\r\n");
+        for input in [Refused, Bytes(&busy)] {
+            let got = run(call(), &[Bytes(&moved), input, OK]);
+            let posts = got.iter().filter(|line| *line == "POST http://a/b");
+            let expected = if is_acted_on { 1 } else { 2 };
+            assert_eq!(posts.count(), expected, "{got:?}");
+            assert_eq!(got.last().unwrap().starts_with("error"), is_acted_on);
+        }
+    }
+
+    // A status by which the server says that it did not act, and one by which it does not.
+    for (code, is_refusal) in [
+        (408, true),
+        (425, true),
+        (429, true),
+        (503, true),
+        (529, true),
+        (500, false),
+        (501, false),
+        (502, false),
+        (504, false),
+        (524, false),
+    ] {
+        let answer = status(&format!("{code} X"));
+        let got = run(call(), &[Bytes(&answer), OK]);
+        let expected = match is_refusal {
+            true => ["closed", "opened 200 at attempt 2"],
+            false => ["error", "error"],
+        };
+        let with_status = format!("{}: the server responded with {code}", expected[0]);
+        assert_eq!(got[1], with_status);
+        assert!(got.last().unwrap().starts_with(expected[1]), "{got:?}");
+        // Whoever says that the request may be repeated, or continues with `GET`, decides.
+        let got = run(call().repeatable(), &[Bytes(&answer), OK]);
+        assert_eq!(got[3], "opened 200 at attempt 2", "{code}");
+        let event = Bytes("id: 7\ndata: x\n\n");
+        let inputs = [OK, event, Reset, Bytes(&answer), OK];
+        let got = run(call().resumable(), &inputs);
+        assert_eq!(got.last().unwrap(), "opened 200 at attempt 3", "{code}");
+    }
 }
 
 #[test]
@@ -536,6 +609,30 @@ fn a_first_id_can_be_given() {
     let got = run(feed().last_event_id(id), &[OK, Bytes("data: x\n\n")]);
     assert_eq!(got[0], "GET http://a/b after 41");
     assert_eq!(got[2], "message \"x\" #41");
+}
+
+/// The IDs of some servers list the positions in many partitions.
+#[test]
+fn a_long_id_is_sent() {
+    for (len, is_sent) in [(1025, true), (8192, true), (8193, false)] {
+        let id = "x".repeat(len);
+        let event = format!("id: {id}\ndata: y\n\n");
+        let got = run(feed(), &[OK, Bytes(&event), End, OK]);
+        let after = format!("GET http://a/b after {id}");
+        let expected = if is_sent { &after } else { "GET http://a/b" };
+        assert_eq!(got[4], expected, "{len}");
+    }
+}
+
+#[test]
+fn the_last_event_id_is_what_the_next_request_sends() {
+    for (id, expected) in [("7", "7"), (" 7\t", "7"), ("a\u{1}b", ""), ("", "")] {
+        let mut world = crate::harness::World::new(feed());
+        let event = format!("id: {id}\ndata: y\n\n");
+        world.feed(OK);
+        world.feed(Bytes(&event));
+        assert_eq!(world.machine.last_event_id(), expected, "{id:?}");
+    }
 }
 
 #[test]

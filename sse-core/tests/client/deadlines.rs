@@ -68,6 +68,35 @@ fn each_deadline_passes_by_itself() {
     }
 }
 
+/// What the server sends meanwhile waits in the system, and nobody has looked for it yet.
+#[test]
+fn no_deadline_counts_the_time_that_the_application_takes_for_an_item() {
+    let call = || EventSource::post("http://a/").unwrap().ends_at_data("end");
+    for (source, error) in [
+        (call().silence(secs(5)), "nothing was received within 5s"),
+        (call().progress(secs(5)), "no event was received within 5s"),
+    ] {
+        let mut world = World::new(source);
+        for text in ["data: a\n\n", "data: b\n\n"] {
+            if !world.machine.is_open() {
+                world.feed(OK);
+            }
+            world.feed(Bytes(text));
+            world.now += secs(60);
+            assert_eq!(
+                world.machine.step(world.now),
+                Step::Exchange {
+                    deadline: world.now + secs(5)
+                }
+            );
+        }
+        world.feed(After(secs(5)));
+        let error = format!("the stream ended before its last event, after 2 events: {error}");
+        let result = world.machine.take_result().unwrap_err();
+        assert_eq!(result.to_string(), error);
+    }
+}
+
 #[test]
 fn a_connection_has_to_open_in_time() {
     let mut world = World::new(feed().connect_timeout(secs(5)));

@@ -50,6 +50,8 @@ impl World {
 
     pub(crate) fn feed(&mut self, input: In<'_>) {
         if let In::After(time) = input {
+            // A shell asks for a step before it waits.
+            self.machine.step(self.now);
             self.now += time;
             self.machine.step(self.now);
             return self.take();

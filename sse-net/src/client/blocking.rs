@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -123,6 +123,8 @@ impl BlockingClient {
     }
 
     /// Returns the ID that the next request will send; empty if there is none.
+    ///
+    /// An ID with a control character or more than 8 KiB is not sent.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.machine.last_event_id()
@@ -205,6 +207,8 @@ impl BlockingClient {
             (Ok(Done::Read(len @ 1..)), _) => self.machine.receive(now, &self.buffer[..len]),
             (Err(error), kept) if is_early(&error) => self.write_error = kept,
             (Err(error), None) if is_sending => self.write_error = Some(error),
+            // A server may respond without reading the whole request.
+            (Ok(Done::Read(_)), Some(_)) if self.machine.is_open() => self.machine.end(now),
             (_, Some(error)) | (Err(error), None) => self.machine.fail(now, error),
             (Ok(Done::Read(_)), None) => self.machine.end(now),
         }
@@ -264,26 +268,32 @@ impl BlockingConnector for Direct {
             #[cfg(not(unix))]
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
             None => {
-                let began = Instant::now();
-                let mut refused = io::ErrorKind::NotFound.into();
-                for address in (url.host(), url.port()).to_socket_addrs()? {
-                    // All of a host's addresses share the timeout.
-                    let rest = timeout.min(FOREVER).saturating_sub(began.elapsed());
-                    if rest.is_zero() {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                    match TcpStream::connect_timeout(&address, rest) {
-                        Ok(socket) => {
-                            socket.set_nodelay(true)?;
-                            return Ok(Box::new(socket));
-                        }
-                        Err(error) => refused = error,
-                    }
-                }
-                Err(refused)
+                let addresses = (url.host(), url.port()).to_socket_addrs()?;
+                let socket = connect_to_any(&Vec::from_iter(addresses), timeout)?;
+                socket.set_nodelay(true)?;
+                Ok(Box::new(socket))
             }
         }
     }
+}
+
+/// Connects to the first of several addresses that accepts.
+fn connect_to_any(addresses: &[SocketAddr], timeout: Duration) -> io::Result<TcpStream> {
+    let began = Instant::now();
+    let mut failed = io::ErrorKind::NotFound.into();
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let rest = timeout.min(FOREVER).saturating_sub(began.elapsed());
+        // An unreachable address may never answer, so it leaves time for those after it.
+        let share = rest / u32::try_from(left).unwrap_or(u32::MAX);
+        if share.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(address, share) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 impl<F, C> BlockingConnector for F
@@ -319,3 +329,30 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Longer times are not passed to the system, which may not know them.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next_one() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mute = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        mute.bind(&any.into()).unwrap();
+        mute.listen(0).unwrap();
+        let mute = TcpListener::from(mute);
+        let mute_address = mute.local_addr().unwrap();
+        // A listener whose queue is full does not answer.
+        let millis = Duration::from_millis;
+        let connect = || TcpStream::connect_timeout(&mute_address, millis(50)).ok();
+        let _queued = Vec::from_iter(std::iter::from_fn(connect));
+        let listener = TcpListener::bind(any).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = connect_to_any(&[mute_address, address], millis(400)).unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), address);
+    }
+}

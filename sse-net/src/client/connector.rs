@@ -3,10 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sse_core::client::Url;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::transport::Transport;
 
@@ -56,7 +59,8 @@ pub struct Direct;
 impl Direct {
     /// Opens a connection to the server of `url`, whatever its scheme.
     ///
-    /// Other connectors use it for what is below TLS.
+    /// If a host has several addresses, the next one is tried when one has failed, or has not
+    /// answered within 250 ms (RFC 8305). Other connectors use it for what is below TLS.
     ///
     /// # Errors
     ///
@@ -68,7 +72,8 @@ impl Direct {
             #[cfg(not(unix))]
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
             None => {
-                let socket = TcpStream::connect((url.host(), url.port())).await?;
+                let addresses = Vec::from_iter(lookup_host((url.host(), url.port())).await?);
+                let socket = connect_to_any(addresses, TcpStream::connect).await?;
                 socket.set_nodelay(true)?;
                 Ok(socket.into())
             }
@@ -85,6 +90,41 @@ impl Connector for Direct {
     }
 }
 
+/// Connects to the first of several addresses that accepts: RFC 8305, section 5.
+///
+/// Addresses are tried in their order. An unreachable one may never answer, so the next one is
+/// tried before it has failed.
+async fn connect_to_any<A, F, C>(addresses: Vec<A>, connect: impl Fn(A) -> F) -> io::Result<C>
+where
+    F: Future<Output = io::Result<C>> + Send + 'static,
+    C: Send + 'static,
+{
+    let mut addresses = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failed = io::ErrorKind::NotFound.into();
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.spawn(connect(address));
+        }
+        let is_last = addresses.len() == 0;
+        let delay = if is_last {
+            Duration::MAX
+        } else {
+            ATTEMPT_DELAY
+        };
+        match timeout(delay, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(connection)))) => return Ok(connection),
+            Ok(Some(Ok(Err(error)))) => failed = error,
+            Ok(Some(Err(error))) => failed = error.into(),
+            Ok(None) => return Err(failed),
+            Err(_) => {}
+        }
+    }
+}
+
+/// How long an address may take before the next one is tried, too.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
 pub(super) const NO_TLS: &str =
     "an https URL needs a connector for TLS, such as that of the crate sse-tls";
 
@@ -99,5 +139,41 @@ pub(super) trait Dial: Send + Sync {
 impl<C: Connector> Dial for C {
     fn dial(self: Arc<Self>, url: Url) -> Boxed<io::Result<Transport>> {
         Box::pin(async move { self.connect(&url).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const REFUSED: Result<u8, io::ErrorKind> = Err(io::ErrorKind::ConnectionRefused);
+
+    /// An address is what comes of it; `None` never answers.
+    async fn connect(address: Option<Result<u8, io::ErrorKind>>) -> io::Result<u8> {
+        match address {
+            Some(outcome) => outcome.map_err(Into::into),
+            None => std::future::pending().await,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_delays_the_next_one_by_a_quarter_second() {
+        for (addresses, expected, millis) in [
+            (vec![], Err(io::ErrorKind::NotFound), 0),
+            (vec![Some(Ok(1)), Some(Ok(2))], Ok(1), 0),
+            (vec![Some(REFUSED), Some(Ok(2))], Ok(2), 0),
+            (vec![Some(REFUSED)], REFUSED, 0),
+            (vec![None, Some(Ok(2))], Ok(2), 250),
+            (vec![None, None, Some(REFUSED), Some(Ok(4))], Ok(4), 500),
+        ] {
+            let began = Instant::now();
+            let attempt = timeout(Duration::from_secs(10), connect_to_any(addresses, connect));
+            let connected = attempt.await.expect("some address answers");
+            assert_eq!(connected.map_err(|error| error.kind()), expected);
+            let took = began.elapsed().as_millis();
+            assert!((millis..millis + 10).contains(&took), "{took} ms");
+        }
     }
 }

@@ -140,6 +140,8 @@ impl Client {
     }
 
     /// Returns the ID that the next request will send; empty if there is none.
+    ///
+    /// An ID with a control character or more than 8 KiB is not sent.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.machine.last_event_id()
@@ -269,7 +271,6 @@ impl Client {
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let began = self.began;
         let clock = || began.elapsed();
-        let was_open = self.machine.is_open();
         match &mut self.link {
             Link::Wire(wire) => ready!(wire.poll_exchange(cx, &mut self.machine, clock)),
             #[cfg(feature = "http")]
@@ -292,10 +293,8 @@ impl Client {
             // The machine exchanges only what a link has begun.
             _ => return Poll::Pending,
         }
-        // The deadlines of an open stream move only away, so they are asked for when one passes.
-        if !(was_open && self.machine.is_open()) {
-            self.step = None;
-        }
+        // Deadlines pass also while there is always something to read.
+        self.step = None;
         Poll::Ready(())
     }
 
@@ -340,5 +339,5 @@ impl futures_core::Stream for Client {
     }
 }
 
-/// The steps of one poll, most of them reads.
-const BUDGET: usize = 32;
+/// The steps of one poll. A read takes two.
+const BUDGET: usize = 64;

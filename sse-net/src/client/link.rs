@@ -74,6 +74,8 @@ impl Wire {
         let read = ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer));
         match (read, self.write_error.take()) {
             (Ok(()), _) if !buffer.filled().is_empty() => machine.receive(clock(), buffer.filled()),
+            // A server may respond without reading the whole request.
+            (Ok(()), Some(_)) if machine.is_open() => machine.end(clock()),
             (_, Some(error)) | (Err(error), None) => machine.fail(clock(), error),
             (Ok(()), None) => machine.end(clock()),
         }
