@@ -46,6 +46,22 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     assert_eq!(node.hub.engine_snapshot().unwrap().gaps, 1);
 }
 
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_topic_is_read_also_if_the_link_breaks_while_it_is_read_first() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    node.publish("news", "one").await;
+    proxy.cut_at(b"XRANGE");
+    let mut client = node.client();
+    client.get("/late").await.unwrap();
+    let late = node.hub.topic("late").unwrap();
+    late.publish(&Event::new().data("hey")).unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "hey");
+    assert!(proxy.has_cut());
+}
+
 /// Another program names an ID that no event has, before an event that the node has not heard of.
 #[tokio::test]
 #[ignore = "needs redis-server"]
