@@ -266,3 +266,25 @@ async fn a_topic_of_a_run_is_its_works_alone_and_ends_with_the_run_when_that_is_
         assert_eq!(lost, 0);
     }
 }
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_lease_is_renewed_in_a_hub_of_any_name() {
+    let redis = Redis::start(&[]);
+    let library = include_str!("../../src/engine/run.lua");
+    redis.call::<()>(&["FUNCTION", "LOAD", library]);
+    for hub in ["hub", "a:run:b"] {
+        let (run, runs) = (
+            format!("sse:{{{hub}}}:run:the:run:key"),
+            format!("sse:{{{hub}}}:runs"),
+        );
+        let until = "99999999999999";
+        let lease = ["token", "1-7", "until", until, "lease", "1000"];
+        redis.call::<()>(&[&["HSET", &run][..], &lease].concat());
+        let renewed: Vec<String> =
+            redis.call(&["FCALL", "sse_run", "2", &run, &runs, "renew", "1-7"]);
+        assert_eq!(renewed, ["held"]);
+        let topics: Vec<String> = redis.call(&["ZRANGE", &runs, "0", "-1"]);
+        assert_eq!(topics, ["the:run:key"]);
+    }
+}
