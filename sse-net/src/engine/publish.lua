@@ -430,7 +430,8 @@ local function publish(keys, args)
         return result
     end
     local is_new = state == ' new' or kind == 'start'
-    state = state == ' new' and '' or state
+    -- The state may be lost, but not that of a topic whose run continues.
+    state = fence ~= '' and ' run' or state == ' new' and '' or state
     if kind == 'events' then
         for index = 9, #args do
             append(hub, batch, args[index])

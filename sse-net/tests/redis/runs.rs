@@ -288,3 +288,23 @@ fn a_lease_is_renewed_in_a_hub_of_any_name() {
         assert_eq!(topics, ["the:run:key"]);
     }
 }
+
+/// The topic is forgotten, because the run publishes less often than `Engine::forget_after`.
+#[test]
+#[ignore = "needs redis-server"]
+fn others_stay_out_of_the_topic_of_a_run_that_was_forgotten() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let publish = |kind: &[&str]| redis.try_publish("news", "events:news", kind);
+    let token = publish(&["start", "7", "60000", "1000", "1000"]).unwrap();
+    redis.call::<()>(&["HDEL", "sse:{hub}:hub", "topic:news"]);
+    redis.call::<()>(&["ZREM", "sse:{hub}:changed", "news"]);
+    redis.call::<()>(&["DEL", "sse:{hub}:topic:news"]);
+    let fence = format!("events {token}");
+    publish(&[&fence, "data: a\n\n"]).unwrap();
+    let refused = publish(&["events", "data: b\n\n"]).unwrap_err();
+    assert_eq!(refused.code(), Some("OWNED"));
+    publish(&[&format!("end {token}")]).unwrap();
+    let finished = publish(&[&fence, "data: c\n\n"]).unwrap_err();
+    assert_eq!(finished.code(), Some("FINISHED"));
+}
