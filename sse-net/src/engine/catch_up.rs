@@ -164,7 +164,7 @@ impl Follower {
         last: LogId,
     ) -> Result<(), Broken> {
         self.unread.retain(|topic| topic.is_keyed());
-        self.gapped.clear();
+        // Holes are still reported: an ID with which a client has passed one may be known.
         self.holes
             .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
                 KnownId::Position => true,
