@@ -36,7 +36,7 @@ pub(crate) fn latency() -> io::Result<Vec<Row>> {
     let subscriber = subscribe(redis.connect()?);
     // A task, because each wake-up of the runtime's root future is a system call.
     let bare = runtime(1)?.block_on(async {
-        let published = tokio::spawn(async move { publish(&redis).await });
+        let published = tokio::spawn(publish(redis.url(), redis.connect()?));
         published.await.map_err(other)?
     })?;
     let ours = client
@@ -60,13 +60,12 @@ pub(crate) fn latency() -> io::Result<Vec<Row>> {
 }
 
 /// Publishes in turn through a hub and without, and measures the replies to the latter.
-async fn publish(redis: &RedisServer) -> io::Result<Histogram> {
-    let engine = Engine::redis(&redis.url()).and_then(|engine| engine.hub("fanout"));
+async fn publish(url: String, mut connection: Connection) -> io::Result<Histogram> {
+    let engine = Engine::redis(&url).and_then(|engine| engine.hub("fanout"));
     let hub = Hub::connect(HubConfig::default(), engine.map_err(other)?);
     let topic = hub.await.map_err(other)?.topic("0").map_err(other)?;
     let options = Options::parse(Vec::new()).map_err(|error| other(error.to_string()))?;
     let mut feed = Feed::new(&options);
-    let mut connection = redis.connect()?;
     let mut times = Histogram::default();
     let begun = Instant::now();
     while begun.elapsed() < TIME {
@@ -74,37 +73,38 @@ async fn publish(redis: &RedisServer) -> io::Result<Histogram> {
         let data = feed.store();
         topic.publish(&Event::new().data(data)).map_err(other)?;
         sleep(PAUSE).await;
-        times.add(publish_bare(&mut connection, "nobody")?);
+        let begun = feed::now();
+        publish_bare(&mut connection, "nobody", begun)?;
+        times.add(feed::now().saturating_sub(begun));
         sleep(PAUSE).await;
-        publish_bare(&mut connection, CHANNEL)?;
+        publish_bare(&mut connection, CHANNEL, feed::now())?;
     }
-    publish_bare(&mut connection, CHANNEL)?;
+    publish_bare(&mut connection, CHANNEL, END)?;
     Ok(times)
 }
 
-/// Publishes the time in nanoseconds, and returns the nanoseconds until the reply.
-fn publish_bare(connection: &mut Connection, channel: &str) -> io::Result<u64> {
+/// Publishes a time in nanoseconds, and waits for the reply.
+fn publish_bare(connection: &mut Connection, channel: &str, time: u64) -> io::Result<()> {
     let mut publish = redis::cmd("PUBLISH");
-    let begun = feed::now();
-    let publish = publish.arg(channel).arg(format!("{begun:0100}"));
+    let publish = publish.arg(channel).arg(format!("{time:0100}"));
     let publish = publish.get_packed_command();
     connection.req_packed_command(&publish).map_err(other)?;
-    Ok(feed::now().saturating_sub(begun))
+    Ok(())
 }
 
-/// Measures what a subscriber receives for a time.
+/// Measures what a subscriber receives.
 fn subscribe(mut connection: Connection) -> JoinHandle<io::Result<Histogram>> {
     thread::spawn(move || {
         let mut times = Histogram::default();
         let mut subscription = connection.as_pubsub();
         subscription.subscribe(CHANNEL).map_err(other)?;
-        let begun = Instant::now();
-        while begun.elapsed() < TIME {
+        loop {
             let message = subscription.get_message().map_err(other)?;
-            let sent: u64 = message.get_payload().map_err(other)?;
-            times.add(feed::now().saturating_sub(sent));
+            match message.get_payload().map_err(other)? {
+                END => return Ok(times),
+                sent => times.add(feed::now().saturating_sub(sent)),
+            }
         }
-        Ok(times)
     })
 }
 
@@ -114,3 +114,6 @@ const TIME: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(5);
 
 const CHANNEL: &str = "bare";
+
+/// The payload after the last time.
+const END: u64 = 0;
