@@ -1,6 +1,5 @@
 //! Catching up with the engine.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -52,10 +51,14 @@ impl Follower {
             }
         }
         let until = self.epochs.last();
-        let (keyed, ordinary): (Vec<_>, _) = mem::take(&mut self.unread)
-            .into_iter()
+        let (keyed, ordinary): (Vec<_>, Vec<_>) = self
+            .unread
+            .iter()
+            .cloned()
             .partition(|topic| topic.is_keyed());
         self.read_anew(link, &ordinary, until).await?;
+        // Not before: if the link breaks, they are still to be read.
+        self.unread.clear();
         keyed.iter().for_each(|topic| topic.note_read());
         self.changed.extend(unread);
         if has_id {
@@ -161,7 +164,7 @@ impl Follower {
         last: LogId,
     ) -> Result<(), Broken> {
         self.unread.retain(|topic| topic.is_keyed());
-        self.gapped.clear();
+        // Holes are still reported: an ID with which a client has passed one may be known.
         self.holes
             .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
                 KnownId::Position => true,

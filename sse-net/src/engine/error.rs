@@ -37,7 +37,7 @@ pub enum EngineError {
     Unconfirmed,
     /// The event was dropped from a full queue.
     Dropped,
-    /// The hub was dropped before the event had been sent.
+    /// The hub was dropped, or its runtime ended, before the event had been sent.
     Closed,
 }
 
@@ -93,7 +93,9 @@ impl fmt::Display for EngineError {
                 "the event was dropped because the queue for the engine was full; raise \
                  `queue_bytes`, or publish it again later",
             ),
-            Self::Closed => f.write_str("the hub was dropped before the event had been sent"),
+            Self::Closed => f.write_str(
+                "the hub was dropped, or its runtime ended, before the event had been sent",
+            ),
         }
     }
 }
@@ -186,7 +188,7 @@ mod tests {
             (
                 EngineError::Closed,
                 false,
-                "the hub was dropped before the event had been sent",
+                "the hub was dropped, or its runtime ended, before the event had been sent",
             ),
         ] {
             assert_eq!(error.to_string(), sentence);

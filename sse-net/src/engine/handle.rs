@@ -13,7 +13,6 @@ use super::follower::Follower;
 use super::link::Link;
 use super::queue::Job;
 use super::shared::{EngineShared, MAX_AGE};
-use super::snapshot::add;
 use super::{Engine, EngineSnapshot, publisher, runs};
 use crate::config::HubConfig;
 use crate::topic::{
@@ -123,8 +122,9 @@ impl topic::Engine for Handle {
             keyed: batch.topic.keyed_retention(),
             outcome: sender,
         };
-        let dropped = self.0.queue.push(job)?;
-        add(&self.0.counters.dropped, dropped);
+        for dropped in self.0.queue.push(job)? {
+            self.0.drop_job(dropped);
+        }
         Ok(receiver)
     }
 

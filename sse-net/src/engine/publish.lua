@@ -34,8 +34,14 @@ local written
 -- How an integer and an ID are formatted.
 local integer, pair
 
+-- What each event calls; the library is loaded without the first.
+local call, format
+
+-- The last ID that this server has stored, as a text and its parts: that of most next events.
+local last_text, last_millis, last_sequence
+
 local function text(millis, sequence)
-    return string.format(pair, millis, sequence)
+    return format(pair, millis, sequence)
 end
 
 local function parts(id)
@@ -66,7 +72,7 @@ end
 
 -- Returns the last ID and the state of a topic whose last ID is lost with the key of the hub.
 local function find(stream)
-    local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    local entry = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     if entry and entry[2][1] == 'before' and entry[2][3] == 'frame' then
         local role = entry[2][5]
         return entry[1], role == 'end' and ' end' or role and role ~= 'begin' and ' keyed' or ''
@@ -76,12 +82,12 @@ end
 -- Ends the epoch of a hub whose key is lost, with the newest event that is left. All others count
 -- as evicted.
 local function recover(hub)
-    local newest = redis.call('ZREVRANGE', hub.changed, 0, 0, 'WITHSCORES')[2]
+    local newest = call('ZREVRANGE', hub.changed, 0, 0, 'WITHSCORES')[2]
     if not newest then
         return
     end
     local final = '0-0'
-    local names = redis.call('ZREVRANGEBYSCORE', hub.changed, newest, newest - newest % 1000,
+    local names = call('ZREVRANGEBYSCORE', hub.changed, newest, newest - newest % 1000,
         'LIMIT', 0, 1000)
     for _, name in ipairs(names) do
         final = later(find(prefix_of(hub) .. 'topic:' .. name) or '0-0', final)
@@ -94,12 +100,12 @@ end
 -- Begins an epoch ahead of the last ID, or of all topics if that is lost.
 local function begin_epoch(hub, random)
     if hub.last then
-        hub.ended = redis.call('HGET', hub.key, 'first') .. ' ' .. hub.last
+        hub.ended = call('HGET', hub.key, 'first') .. ' ' .. hub.last
     else
         recover(hub)
     end
     local used = { [hub.sequence % 65536] = true }
-    for _, epoch in ipairs(redis.call('LRANGE', hub.epochs, 0, -1)) do
+    for _, epoch in ipairs(call('LRANGE', hub.epochs, 0, -1)) do
         local _, number = parts(string.match(epoch, '^%S+'))
         used[number % 65536] = true
     end
@@ -110,29 +116,33 @@ local function begin_epoch(hub, random)
     hub.first = text(hub.millis, random)
 end
 
+local function initialize()
+    call, format = redis.call, string.format
+    -- The faster way is right where a C long has 64 bits.
+    integer = format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
+    pair = integer .. '-' .. integer
+end
+
 -- Returns the hub's last ID, the time, and a field of the hub. Begins an epoch if events may have
 -- been lost.
 local function open(keys, random, field)
-    if not integer then
-        -- The faster way is right where a C long has 64 bits.
-        integer = string.format('%d', 2 ^ 40) == '1099511627776' and '%d' or '%.0f'
-        pair = integer .. '-' .. integer
-    end
-    local time = redis.call('TIME')
-    local known = redis.call('HMGET', keys[1], 'last', 'primary', field)
+    local time = call('TIME')
+    local known = call('HMGET', keys[1], 'last', 'primary', field)
     local last, primary = known[1], known[2]
     local hub = {
         key = keys[1], epochs = keys[2], changed = keys[3],
         now = time[1] * 1000 + math.floor(time[2] / 1000),
         last = last, field = known[3], millis = 0, sequence = 0,
     }
-    if last then
+    if last and last == last_text then
+        hub.millis, hub.sequence = last_millis, last_sequence
+    elseif last then
         hub.millis, hub.sequence = parts(last)
     end
     if not last or primary ~= written then
         -- It changes whenever another server becomes the primary, and stays in no other case in
         -- which events may have been lost. A node could only pass an old one.
-        local replication = redis.call('INFO', 'replication')
+        local replication = call('INFO', 'replication')
         hub.primary = string.match(replication, 'master_replid:(%x+)')
         if not last or primary ~= hub.primary then
             begin_epoch(hub, tonumber(random))
@@ -152,25 +162,29 @@ local function take(hub)
 end
 
 -- Stores the hub's last ID, and other fields.
-local function store(hub, ...)
+local function store(hub, id, ...)
     if hub.ended then
-        redis.call('RPUSH', hub.epochs, hub.ended)
-        redis.call('LTRIM', hub.epochs, -1000, -1)
+        call('RPUSH', hub.epochs, hub.ended)
+        call('LTRIM', hub.epochs, -1000, -1)
     end
     if hub.first then
-        redis.call('HSET', hub.key, 'first', hub.first, 'primary', hub.primary)
+        call('HSET', hub.key, 'first', hub.first, 'primary', hub.primary)
     end
     if hub.floor then
-        redis.call('HSET', hub.key, 'floor', hub.floor)
+        call('HSET', hub.key, 'floor', hub.floor)
     end
-    redis.call('HSET', hub.key, 'last', ...)
+    call('HSET', hub.key, 'last', id, ...)
     written = hub.primary or written
+    last_text, last_millis, last_sequence = id, hub.millis, hub.sequence
 end
 
 local function tick(keys, args)
+    if not call then
+        initialize()
+    end
     local hub = open(keys, args[1], 'first')
     -- A write: a replica refuses it, and a full memory does not.
-    redis.call('PERSIST', hub.key)
+    call('PERSIST', hub.key)
     local id = text(hub.millis, hub.sequence)
     if args[5] == '1' then
         id = take(hub)
@@ -181,11 +195,11 @@ local function tick(keys, args)
     local first = hub.first or hub.field
     local lines = { args[3] .. ' ' .. id .. ' ' .. first }
     if first ~= args[4] then
-        for _, epoch in ipairs(redis.call('LRANGE', hub.epochs, 0, -1)) do
+        for _, epoch in ipairs(call('LRANGE', hub.epochs, 0, -1)) do
             lines[#lines + 1] = epoch
         end
     end
-    redis.call('PUBLISH', args[2], table.concat(lines, '\n'))
+    call('PUBLISH', args[2], table.concat(lines, '\n'))
     return id
 end
 
@@ -196,7 +210,7 @@ local function check_lease(run, kind, fence, state, now)
     end
     local is_late = string.sub(fence, 2, 2) == '!'
     local expected = string.sub(fence, is_late and 3 or 2)
-    local token, lease_end = unpack(redis.call('HMGET', run, 'token', 'until'))
+    local token, lease_end = unpack(call('HMGET', run, 'token', 'until'))
     local is_allowed
     if token then
         is_allowed = token == expected and (tonumber(lease_end) < now) == is_late
@@ -213,11 +227,11 @@ local function append(hub, batch, frame, role, key)
     local message = before .. ' ' .. id
     -- The first write: if it is refused, nothing is half done, because Redis rolls nothing back.
     if role then
-        redis.call('XADD', batch.stream, 'MAXLEN', '~', batch.max, id,
+        call('XADD', batch.stream, 'MAXLEN', '~', batch.max, id,
             'before', before, 'frame', frame, role, key)
         message = message .. ' ' .. role .. ' ' .. key
     else
-        redis.call('XADD', batch.stream, 'MAXLEN', '~', batch.max, id,
+        call('XADD', batch.stream, 'MAXLEN', '~', batch.max, id,
             'before', before, 'frame', frame)
     end
     if #frame <= 65536 then
@@ -236,14 +250,14 @@ local function append_keyed(hub, batch, topic, kind, args)
     local prefix = prefix_of(hub)
     local values = prefix .. 'state:' .. topic
     local removals = prefix .. 'removals:' .. topic
-    local counted = redis.call('HGET', prefix .. 'keyed', topic)
+    local counted = call('HGET', prefix .. 'keyed', topic)
     local dropped, bytes = string.match(counted or batch.before .. ' 0', '^(%S+) (%d+)$')
-    local old = redis.call('HGET', values, key)
+    local old = call('HGET', values, key)
     local was_removal = old and string.find(old, '^%S+ removal\n')
     if kind == 'removal' and (not old or was_removal) then
         return true
     end
-    local count = redis.call('HLEN', values)
+    local count = call('HLEN', values)
     if old then
         bytes = bytes - #key - #old
     else
@@ -252,14 +266,14 @@ local function append_keyed(hub, batch, topic, kind, args)
     local size = #key + #frame + 40 -- A value begins with its ID.
     local names, index = {}, 0
     while index < 512 do
-        local oldest = redis.call('ZRANGE', removals, index, index, 'WITHSCORES')
+        local oldest = call('ZRANGE', removals, index, index, 'WITHSCORES')
         local name, millis = oldest[1], tonumber(oldest[2])
         local is_full = kind == 'value' and (count > max_keys or bytes + size > max_bytes)
         if not name or not is_full and millis >= hub.now - removal_age then
             break
         end
         if name ~= key then
-            local removal = redis.call('HGET', values, name) or ''
+            local removal = call('HGET', values, name) or ''
             dropped = later(string.match(removal, '^%S+') or '0-0', dropped)
             count, bytes = count - 1, bytes - #name - #removal
             names[#names + 1] = name
@@ -273,50 +287,50 @@ local function append_keyed(hub, batch, topic, kind, args)
     end
     local id = append(hub, batch, frame, kind, key)
     for _, name in ipairs(names) do
-        redis.call('HDEL', values, name)
-        redis.call('ZREM', removals, name)
+        call('HDEL', values, name)
+        call('ZREM', removals, name)
     end
     local value = id .. (kind == 'removal' and ' removal\n' or '\n') .. frame
-    redis.call('HSET', values, key, value)
+    call('HSET', values, key, value)
     if kind == 'removal' then
-        redis.call('ZADD', removals, string.format(integer, hub.millis), key)
+        call('ZADD', removals, format(integer, hub.millis), key)
     elseif was_removal then
-        redis.call('ZREM', removals, key)
+        call('ZREM', removals, key)
     end
-    bytes = string.format(integer, bytes + #key + #value)
-    redis.call('HSET', prefix .. 'keyed', topic, dropped .. ' ' .. bytes)
+    bytes = format(integer, bytes + #key + #value)
+    call('HSET', prefix .. 'keyed', topic, dropped .. ' ' .. bytes)
 end
 
 -- Forgets up to 32 topics without events since an age.
 local function forget(hub, age)
     local prefix = prefix_of(hub)
-    local idle = redis.call('ZRANGEBYSCORE', hub.changed, '-inf',
-        string.format(integer, hub.now - age), 'LIMIT', 0, 32)
+    local idle = call('ZRANGEBYSCORE', hub.changed, '-inf',
+        format(integer, hub.now - age), 'LIMIT', 0, 32)
     for _, name in ipairs(idle) do
         local field = 'topic:' .. name
-        local tip = redis.call('HGET', hub.key, field) or '0-0'
+        local tip = call('HGET', hub.key, field) or '0-0'
         local values, removals = prefix .. 'state:' .. name, prefix .. 'removals:' .. name
         if string.find(tip, 'keyed', 1, true)
-            and redis.call('HLEN', values) > redis.call('ZCARD', removals) then
+            and call('HLEN', values) > call('ZCARD', removals) then
             -- It has keys, so it stays, and is looked at again later.
-            redis.call('ZADD', hub.changed, string.format(integer, hub.now), name)
+            call('ZADD', hub.changed, format(integer, hub.now), name)
         else
-            local floor = redis.call('HGET', hub.key, 'floor') or '0-0'
-            redis.call('HSET', hub.key, 'floor', later(string.match(tip, '^%S+'), floor))
-            redis.call('HDEL', hub.key, field)
-            redis.call('HDEL', prefix .. 'keyed', name)
-            redis.call('ZREM', hub.changed, name)
-            redis.call('UNLINK', prefix .. field, values, removals)
+            local floor = call('HGET', hub.key, 'floor') or '0-0'
+            call('HSET', hub.key, 'floor', later(string.match(tip, '^%S+'), floor))
+            call('HDEL', hub.key, field)
+            call('HDEL', prefix .. 'keyed', name)
+            call('ZREM', hub.changed, name)
+            call('UNLINK', prefix .. field, values, removals)
         end
     end
 end
 
 -- Does for a topic what is needed once a second only.
 local function note_second(hub, stream, topic, age, forget_age, random)
-    redis.call('ZADD', hub.changed, string.format(integer, hub.millis), topic)
+    call('ZADD', hub.changed, format(integer, hub.millis), topic)
     if age ~= '0' then
-        redis.call('XTRIM', stream, 'MINID', '~', text(math.max(hub.now - age, 0), 0))
-        redis.call('PEXPIRE', stream, string.format(integer, age + 1000))
+        call('XTRIM', stream, 'MINID', '~', text(math.max(hub.now - age, 0), 0))
+        call('PEXPIRE', stream, format(integer, age + 1000))
     end
     -- One call of 16 looks for such topics.
     if forget_age ~= '0' and random % 16 == 0 then
@@ -329,12 +343,12 @@ local function finish(hub, batch, topic, frame, fence)
     append(hub, batch, frame, 'end', '')
     if fence ~= '' then
         local run = prefix_of(hub) .. 'run:' .. topic
-        local keep, remember = unpack(redis.call('HMGET', run, 'keep', 'remember'))
+        local keep, remember = unpack(call('HMGET', run, 'keep', 'remember'))
         if keep then
-            redis.call('HSET', run, 'ended', string.format(integer, hub.now))
-            redis.call('PEXPIRE', run, string.format(integer, keep + remember))
+            call('HSET', run, 'ended', format(integer, hub.now))
+            call('PEXPIRE', run, format(integer, keep + remember))
         end
-        redis.call('ZREM', prefix_of(hub) .. 'runs', topic)
+        call('ZREM', prefix_of(hub) .. 'runs', topic)
     end
 end
 
@@ -347,7 +361,7 @@ end
 local function start(hub, batch, topic, state, args)
     local run = prefix_of(hub) .. 'run:' .. topic
     local owner, token, ended, keep =
-        unpack(redis.call('HMGET', run, 'owner', 'token', 'ended', 'keep'))
+        unpack(call('HMGET', run, 'owner', 'token', 'ended', 'keep'))
     if owner and not ended then
         return owner == args[9] and token or '0-0'
     elseif ended and hub.now < ended + keep then
@@ -355,12 +369,12 @@ local function start(hub, batch, topic, state, args)
     elseif state == ' keyed' then
         return keyed_error(false)
     end
-    local lease_end = string.format(integer, hub.now + args[10])
-    redis.call('UNLINK', batch.stream, run)
+    local lease_end = format(integer, hub.now + args[10])
+    call('UNLINK', batch.stream, run)
     token = append(hub, batch, '', 'begin', '')
-    redis.call('HSET', run, 'token', token, 'owner', args[9], 'until', lease_end,
+    call('HSET', run, 'token', token, 'owner', args[9], 'until', lease_end,
         'lease', args[10], 'keep', args[11], 'remember', args[12])
-    redis.call('ZADD', prefix_of(hub) .. 'runs', lease_end, topic)
+    call('ZADD', prefix_of(hub) .. 'runs', lease_end, topic)
 end
 
 -- Refuses what a topic in its state does not take. Returns an error, or the topic's last ID if it
@@ -368,14 +382,14 @@ end
 local function check(hub, topic, kind, fence, state, before)
     if string.find(state, 'end', 1, true) then
         if kind == 'end' then
-            redis.call('ZREM', prefix_of(hub) .. 'runs', topic)
+            call('ZREM', prefix_of(hub) .. 'runs', topic)
             return before
         end
         return redis.error_reply('FINISHED the topic has been finished')
     end
     local refused = check_lease(prefix_of(hub) .. 'run:' .. topic, kind, fence, state, hub.now)
     if refused and fence == ' !0-0' then
-        redis.call('ZREM', prefix_of(hub) .. 'runs', topic)
+        call('ZREM', prefix_of(hub) .. 'runs', topic)
     end
     local is_keyed = kind == 'value' or kind == 'removal'
     if not refused and state ~= ' new' and kind ~= 'end' and is_keyed ~= (state == ' keyed') then
@@ -385,8 +399,11 @@ local function check(hub, topic, kind, fence, state, before)
 end
 
 local function publish(keys, args)
+    if not call then
+        initialize()
+    end
     local stream, once, topic = keys[4], keys[5], args[3]
-    local stored = once and redis.call('GET', once)
+    local stored = once and call('GET', once)
     if stored then
         return stored
     end
@@ -398,7 +415,7 @@ local function publish(keys, args)
     else
         before, state = find(stream)
         if not before then
-            before, state = hub.floor or redis.call('HGET', hub.key, 'floor') or '0-0', ' new'
+            before, state = hub.floor or call('HGET', hub.key, 'floor') or '0-0', ' new'
         end
     end
     local kind, fence = split(args[8])
@@ -413,7 +430,8 @@ local function publish(keys, args)
         return result
     end
     local is_new = state == ' new' or kind == 'start'
-    state = state == ' new' and '' or state
+    -- The state may be lost, but not that of a topic whose run continues.
+    state = fence ~= '' and ' run' or state == ' new' and '' or state
     if kind == 'events' then
         for index = 9, #args do
             append(hub, batch, args[index])
@@ -437,15 +455,16 @@ local function publish(keys, args)
         return id -- There is no frame.
     end
     store(hub, id, field, id .. state)
-    local second = math.floor(hub.millis / 1000)
-    if is_new or math.floor(string.match(before, '^%d+') / 1000) ~= second then
+    -- Ten digits are seconds, up to the year 2286. A clock that has stepped back is behind the IDs.
+    local is_second = string.sub(before, 1, 10) ~= string.sub(id, 1, 10)
+    if is_new or is_second or hub.now < hub.millis then
         note_second(hub, stream, topic, args[5], args[7], args[1])
     end
     if once then
-        redis.call('SET', once, id, 'PX', args[6])
+        call('SET', once, id, 'PX', args[6])
     end
     for index = 1, #batch do
-        redis.call('PUBLISH', args[2], batch[index])
+        call('PUBLISH', args[2], batch[index])
     end
     return id
 end

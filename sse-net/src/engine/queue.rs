@@ -1,6 +1,7 @@
 //! The events that wait for the engine.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Arc, Mutex};
 
 use sse_core::{KeyedRetention, LogId};
@@ -68,6 +69,8 @@ pub(super) struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
+    /// Nothing is sent any more.
+    is_closed: bool,
 }
 
 impl State {
@@ -88,11 +91,17 @@ impl Queue {
         }
     }
 
-    /// Adds a batch, and returns the number of events that were dropped for it.
-    pub(super) fn push(&self, job: Job) -> Result<usize, PublishError> {
+    /// Adds a batch, and returns those that were dropped for it. A batch for a closed queue fails
+    /// at once.
+    pub(super) fn push(&self, job: Job) -> Result<Vec<Job>, PublishError> {
         let bytes = job.bytes();
         let mut dropped = Vec::new();
         let mut state = lock(&self.state);
+        if state.is_closed {
+            drop(state);
+            job.fail(EngineError::Closed);
+            return Ok(dropped);
+        }
         while state.bytes + bytes > self.max_bytes {
             let oldest = match self.when_full {
                 WhenQueueFull::DropOldest if bytes <= self.max_bytes => state.pop(),
@@ -104,11 +113,14 @@ impl Queue {
         state.jobs.push_back(job);
         drop(state);
         self.filled.notify_one();
-        let count = dropped.iter().map(|job| job.frames.len()).sum();
-        for job in dropped {
-            job.fail(EngineError::Dropped);
-        }
-        Ok(count)
+        Ok(dropped)
+    }
+
+    /// Closes the queue, and returns what is in it.
+    pub(super) fn close(&self) -> VecDeque<Job> {
+        let mut state = lock(&self.state);
+        (state.is_closed, state.bytes) = (true, 0);
+        mem::take(&mut state.jobs)
     }
 
     /// Puts batches back that have not been stored, the oldest first.
@@ -122,11 +134,11 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Takes the oldest batches, up to [`MAX_JOBS`] and [`MAX_BYTES`].
-    pub(super) fn take(&self) -> Vec<Job> {
+    /// Takes the oldest batches, up to `count` and [`MAX_BYTES`].
+    pub(super) fn take(&self, count: usize) -> Vec<Job> {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
         let mut state = lock(&self.state);
-        while jobs.len() < MAX_JOBS
+        while jobs.len() < count
             && bytes < MAX_BYTES
             && let Some(job) = state.pop()
         {
@@ -152,7 +164,7 @@ impl Queue {
 const OVERHEAD: usize = 256;
 
 /// The most batches that are sent at a time.
-const MAX_JOBS: usize = 128;
+pub(super) const MAX_JOBS: usize = 128;
 
 /// The number of bytes after which no further batch is sent at a time.
 const MAX_BYTES: usize = 1 << 20;
@@ -177,25 +189,32 @@ mod tests {
         (job, receiver)
     }
 
+    /// Returns the number of batches that were dropped.
+    fn push(queue: &Queue, job: Job) -> Result<usize, PublishError> {
+        queue.push(job).map(|dropped| dropped.len())
+    }
+
     #[test]
     fn a_full_queue_refuses_events_or_drops_the_oldest() {
         let queue = Queue::new(4000, WhenQueueFull::Refuse);
-        assert_eq!(queue.push(job(1000).0), Ok(0));
-        assert_eq!(queue.push(job(1000).0), Ok(0));
-        assert_eq!(queue.push(job(1000).0), Err(PublishError::QueueFull));
-        assert_eq!(queue.take().len(), 2);
+        assert_eq!(push(&queue, job(1000).0), Ok(0));
+        assert_eq!(push(&queue, job(1000).0), Ok(0));
+        assert_eq!(push(&queue, job(1000).0), Err(PublishError::QueueFull));
+        assert_eq!(queue.take(MAX_JOBS).len(), 2);
         assert_eq!(queue.len(), (0, 0));
 
         let queue = Queue::new(4000, WhenQueueFull::DropOldest);
-        let (first, outcome) = job(1000);
-        for job in [first, job(1000).0] {
-            assert_eq!(queue.push(job), Ok(0));
+        for job in [job(1001).0, job(1000).0] {
+            assert_eq!(push(&queue, job), Ok(0));
         }
-        assert_eq!(queue.push(job(1100).0), Ok(1));
-        let error = outcome.borrow().clone().unwrap().unwrap_err();
-        assert!(!error.may_be_stored());
-        assert_eq!(queue.push(job(5000).0), Err(PublishError::QueueFull));
-        let sizes: Vec<_> = queue.take().iter().map(|job| job.frames[0].len()).collect();
+        let dropped = queue.push(job(1100).0).unwrap();
+        assert_eq!((dropped.len(), dropped[0].frames[0].len()), (1, 1001));
+        assert_eq!(push(&queue, job(5000).0), Err(PublishError::QueueFull));
+        let sizes: Vec<_> = queue
+            .take(MAX_JOBS)
+            .iter()
+            .map(|job| job.frames[0].len())
+            .collect();
         assert_eq!(sizes, [1000, 1100]);
     }
 
@@ -203,12 +222,15 @@ mod tests {
     fn batches_come_back_in_their_order() {
         let queue = Queue::new(usize::MAX, WhenQueueFull::Refuse);
         for len in 0..200 {
-            queue.push(job(len).0).unwrap();
+            push(&queue, job(len).0).unwrap();
         }
-        let taken = queue.take();
+        let taken = queue.take(MAX_JOBS);
         assert_eq!(taken.len(), MAX_JOBS);
         queue.put_back(taken);
-        let lens = queue.take().into_iter().map(|job| job.frames[0].len());
+        let lens = queue
+            .take(MAX_JOBS)
+            .into_iter()
+            .map(|job| job.frames[0].len());
         assert!(lens.eq(0..MAX_JOBS));
     }
 }

@@ -37,7 +37,8 @@ local function ask(keys, args)
         end
         lease_end = string.format('%.0f', now + lease)
         redis.call('HSET', run, 'until', lease_end)
-        redis.call('ZADD', runs, lease_end, string.match(run, ':run:(.*)$'))
+        -- The keys differ in what follows the hub's name: 'run:TOPIC' and 'runs'.
+        redis.call('ZADD', runs, lease_end, string.sub(run, #runs + 1))
         return { stop and 'stop' or 'held' }
     elseif request == 'stop' then
         if not is_held then

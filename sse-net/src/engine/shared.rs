@@ -105,6 +105,15 @@ impl EngineShared {
         }
     }
 
+    /// Drops a batch from the full queue. The publisher's task reports the number of events.
+    pub(super) fn drop_job(&self, job: Job) {
+        if job.is_end() {
+            return self.fail(job, EngineError::Dropped);
+        }
+        add(&self.counters.dropped, job.frames.len());
+        job.fail(EngineError::Dropped);
+    }
+
     /// Resolves the outcome of a batch that is not stored, or not known to be.
     pub(super) fn fail(&self, job: Job, error: EngineError) {
         let (topic, count) = (job.topic.to_string(), job.frames.len());

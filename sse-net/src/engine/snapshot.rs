@@ -15,7 +15,7 @@ pub struct EngineSnapshot {
     pub is_ready: bool,
     /// Why the node was last away, in one sentence, until it is ready again.
     ///
-    /// It names the address of the server, but neither the user nor the password.
+    /// It names the address of the server, and may name the user, but not the password.
     pub away_reason: Option<String>,
     /// The time since the node last knew the hub's last ID.
     pub tick_age: Duration,

@@ -10,7 +10,7 @@ use sse_net::Responder;
 use sse_net::testing::RawClient;
 use sse_net::{
     Engine, EngineError, EngineNotice, Event, EventId, Hub, HubConfig, PublishError, Retention,
-    Start, Subscription, Transport,
+    Start, Subscription, Transport, WhenQueueFull,
 };
 use tokio::io::duplex;
 use tokio::time::{sleep, timeout};
@@ -19,7 +19,8 @@ use crate::common::config;
 #[cfg(feature = "http")]
 use crate::common::http;
 use crate::node::Node;
-use crate::server::Redis;
+use crate::proxy::Proxy;
+use crate::server::{Redis, wait_for};
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
@@ -372,4 +373,103 @@ async fn wait_until(is_so: impl Fn() -> bool) {
         sleep(Duration::from_millis(10)).await;
     }
     panic!("it does not happen within 30 s");
+}
+
+/// For instance, a temporary runtime that has only connected the hub.
+#[test]
+#[ignore = "needs redis-server"]
+fn events_fail_after_the_runtime_of_their_hub_has_ended() {
+    let redis = Redis::start(&[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let engine = Engine::redis(&redis.url()).unwrap();
+    let hub = runtime.block_on(Hub::connect(HubConfig::default(), engine));
+    let hub = hub.unwrap();
+    let topic = hub.topic("news").unwrap();
+    let publish = || topic.publish(&Event::new().data("hey")).unwrap();
+    let snapshot = || hub.engine_snapshot().unwrap();
+    wait_for(|| snapshot().is_ready);
+    redis.signal("-STOP");
+    let sent = publish();
+    wait_for(|| snapshot().queued == 0);
+    let queued = publish();
+    drop(runtime);
+    let late = publish();
+    let other = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    other.block_on(async {
+        for (published, may_be_stored) in [(sent, true), (queued, false), (late, false)] {
+            let stored = timeout(Duration::from_secs(20), published.stored()).await;
+            let error = stored.expect("it resolves").unwrap_err();
+            assert_eq!(error.may_be_stored(), may_be_stored, "{error}");
+        }
+    });
+    let reason = snapshot().away_reason;
+    assert_eq!(
+        (snapshot().is_ready, reason.as_deref()),
+        (false, Some("the runtime of the hub has ended"))
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn an_end_that_is_dropped_from_a_full_queue_is_reported() {
+    let redis = Redis::start(&[]);
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&notices);
+    let engine = Engine::redis(&redis.url())
+        .unwrap()
+        .queue_bytes(4000)
+        .when_full(WhenQueueFull::DropOldest)
+        .on_notice(move |notice| noted.lock().unwrap().push(notice.clone()));
+    let hub = Hub::connect(HubConfig::default(), engine).await.unwrap();
+    let topic = hub.topic("news").unwrap();
+    while !hub.engine_snapshot().unwrap().is_ready {
+        sleep(Duration::from_millis(5)).await;
+    }
+    redis.signal("-STOP");
+    let event = Event::new().data("x".repeat(1000));
+    topic.publish(&event).unwrap();
+    while hub.engine_snapshot().unwrap().queued > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let end = topic.finish(None).unwrap();
+    for _ in 0..5 {
+        topic.publish(&event).unwrap();
+    }
+    let error = end.stored().await.unwrap_err();
+    assert!(!error.may_be_stored(), "{error}");
+    let dropped = EngineNotice::NotFinished("news".to_owned(), EngineError::Dropped);
+    assert!(notices.lock().unwrap().contains(&dropped));
+}
+
+/// The server refuses the first event of a pipeline, and could store the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn events_that_a_server_refuses_for_a_time_keep_their_order() {
+    let redis = Arc::new(Redis::start(&[]));
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let mut client = node.client();
+    client.get("/news").await.unwrap();
+    node.publish("news", "zero").await;
+    let needs_replicas = |count| ["CONFIG", "SET", "min-replicas-to-write", count];
+    let refused = |redis: &Redis| redis.info("errorstats", "errorstat_NOREPLICAS");
+    redis.call::<()>(&needs_replicas("1"));
+    let news = node.hub.topic("news").unwrap();
+    let events = ["one", "two", "three"].map(|data| Event::new().data(data));
+    let published = events.map(|event| news.publish(&event).unwrap());
+    wait_for(|| !refused(&redis).is_empty());
+    let server = Arc::clone(&redis);
+    proxy.pause_after(b"data: one\n\n\r\n", move || {
+        // A new connection, so the server has read what was sent before.
+        server.call::<()>(&needs_replicas("0"));
+    });
+    for published in &published {
+        published.stored().await.unwrap();
+    }
+    for data in ["zero", "one", "two", "three"] {
+        assert_eq!(client.event().await.unwrap().data(), data);
+    }
 }

@@ -135,3 +135,28 @@ fn a_call_without_an_event_changes_nothing() {
     let hub: Vec<String> = redis.call(&["HMGET", "sse:{hub}:hub", "last", "topic:news"]);
     assert_eq!(hub, [last, first]);
 }
+
+/// IDs stand still until the clock has caught up, but ages do not.
+#[test]
+#[ignore = "needs redis-server"]
+fn events_do_not_expire_early_after_the_clock_has_stepped_back() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let store = || {
+        let keys = ["hub", "epochs", "changed", "topic:news"];
+        let keys = keys.map(|name| format!("sse:{{hub}}:{name}"));
+        let mut words = vec!["FCALL", "sse_publish", "4"];
+        words.extend(keys.iter().map(String::as_str));
+        words.extend(["7", "channel", "news", "1000", "60000", "0", "0"]);
+        words.extend(["events", "data: a\n\n"]);
+        LogId::parse(&redis.call::<String>(&words)).unwrap()
+    };
+    let first = store();
+    let later = LogId::new(first.millis() + 3_600_000, first.sequence());
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &later.to_string()]);
+    assert!(store() > later);
+    redis.call::<()>(&["PEXPIRE", "sse:{hub}:topic:news", "5000"]);
+    assert!(store() > later);
+    let left: u64 = redis.call(&["PTTL", "sse:{hub}:topic:news"]);
+    assert!(left > 30_000, "the new event expires in {left} ms");
+}

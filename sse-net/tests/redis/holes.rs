@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use sse_core::{Decoded, LogId};
+use sse_net::testing::RawClient;
 use sse_net::{Event, Start};
+use tokio::io::DuplexStream;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::node::Node;
@@ -31,19 +34,77 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     // The node asks for last IDs with this command, and nothing else.
     proxy.cut_at(b"HMGET");
     redis.store("news", "events:news", "data: three\n\n");
-    let end = loop {
-        match client.next().await {
-            Ok(Some(Decoded::Event(event))) => panic!("{} came after a hole", event.data()),
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => break client.last_event_id().to_owned(),
-        }
-    };
+    let end = end_of(&mut client, "").await;
     assert!(proxy.has_cut());
     let mut client = node.client();
     client.resume("/news", &end).await.unwrap();
     let gap = client.event().await.unwrap();
     assert_eq!(gap.event(), "gap", "{gap:?} after {end}");
     assert_eq!(node.hub.engine_snapshot().unwrap().gaps, 1);
+}
+
+/// The client's ID is known in the new epoch, so only the gap tells it what it has missed.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_hole_is_reported_also_if_an_epoch_begins_meanwhile() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let mut client = node.client();
+    client.get("/news,other").await.unwrap();
+    node.publish("news", "one").await;
+    assert_eq!(client.event().await.unwrap().data(), "one");
+    redis.store("news", "events:elsewhere", "data: two\n\n");
+    // The client passes it.
+    node.publish("other", "hey").await;
+    assert_eq!(client.event().await.unwrap().data(), "hey");
+    proxy.switch(0);
+    proxy.cut_at(b"HMGET");
+    redis.store("news", "events:news", "data: three\n\n");
+    while !proxy.has_cut() {
+        yield_now().await;
+    }
+    redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
+    proxy.switch(redis.port);
+    let end = end_of(&mut client, "three").await;
+    let mut client = node.client();
+    client.resume("/news,other", &end).await.unwrap();
+    assert_eq!(client.event().await.unwrap().event(), "gap");
+}
+
+/// Returns the last event ID at the end of a stream without further events than `last`.
+async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
+    let reading = async {
+        loop {
+            match client.next().await {
+                Ok(Some(Decoded::Event(event))) => {
+                    assert_eq!(event.data(), last, "it came after a hole");
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+    };
+    let ended = timeout(Duration::from_secs(20), reading).await;
+    ended.expect("the stream ends");
+    client.last_event_id().to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_topic_is_read_also_if_the_link_breaks_while_it_is_read_first() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    node.publish("news", "one").await;
+    proxy.cut_at(b"XRANGE");
+    let mut client = node.client();
+    client.get("/late").await.unwrap();
+    let late = node.hub.topic("late").unwrap();
+    late.publish(&Event::new().data("hey")).unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "hey");
+    assert!(proxy.has_cut());
 }
 
 /// Another program names an ID that no event has, before an event that the node has not heard of.

@@ -15,6 +15,13 @@ pub(crate) struct Proxy {
     links: Arc<Mutex<Vec<AbortHandle>>>,
     /// A part of a command, which cuts all connections instead of being sent.
     trap: Arc<Mutex<Option<&'static [u8]>>>,
+    /// A part of a command, after which something happens before the next byte is sent.
+    pause: Arc<Mutex<Option<Pause>>>,
+}
+
+struct Pause {
+    after: &'static [u8],
+    action: Box<dyn FnOnce() + Send>,
 }
 
 impl Proxy {
@@ -25,6 +32,7 @@ impl Proxy {
             target: Arc::new(AtomicU16::new(port)),
             links: Arc::default(),
             trap: Arc::default(),
+            pause: Arc::default(),
         };
         let (target, links) = (Arc::clone(&proxy.target), Arc::clone(&proxy.links));
         let trapping = proxy.clone();
@@ -62,6 +70,24 @@ impl Proxy {
         *self.trap.lock().unwrap() = Some(bytes);
     }
 
+    /// Calls a function once a command has these bytes, before what follows them is sent.
+    pub(crate) fn pause_after(&self, bytes: &'static [u8], action: impl FnOnce() + Send + 'static) {
+        *self.pause.lock().unwrap() = Some(Pause {
+            after: bytes,
+            action: Box::new(action),
+        });
+    }
+
+    /// Returns the number of bytes before the pause, and its function.
+    fn take_pause(&self, bytes: &[u8]) -> Option<(usize, Box<dyn FnOnce() + Send>)> {
+        let mut pause = self.pause.lock().unwrap();
+        let after = pause.as_ref()?.after;
+        let at = bytes
+            .windows(after.len())
+            .position(|window| window == after)?;
+        Some((at + after.len(), pause.take()?.action))
+    }
+
     /// Whether the connections have been cut since.
     pub(crate) fn has_cut(&self) -> bool {
         self.trap.lock().unwrap().is_none()
@@ -81,7 +107,15 @@ impl Proxy {
                 if trapped.is_some() {
                     return self.cut();
                 }
-                if to_server.write_all(&buffer[..len]).await.is_err() {
+                let mut sent = 0;
+                if let Some((before, action)) = self.take_pause(&buffer[..len]) {
+                    if to_server.write_all(&buffer[..before]).await.is_err() {
+                        return;
+                    }
+                    action();
+                    sent = before;
+                }
+                if to_server.write_all(&buffer[sent..len]).await.is_err() {
                     return;
                 }
             }

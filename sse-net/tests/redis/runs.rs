@@ -266,3 +266,45 @@ async fn a_topic_of_a_run_is_its_works_alone_and_ends_with_the_run_when_that_is_
         assert_eq!(lost, 0);
     }
 }
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_lease_is_renewed_in_a_hub_of_any_name() {
+    let redis = Redis::start(&[]);
+    let library = include_str!("../../src/engine/run.lua");
+    redis.call::<()>(&["FUNCTION", "LOAD", library]);
+    for hub in ["hub", "a:run:b"] {
+        let (run, runs) = (
+            format!("sse:{{{hub}}}:run:the:run:key"),
+            format!("sse:{{{hub}}}:runs"),
+        );
+        let until = "99999999999999";
+        let lease = ["token", "1-7", "until", until, "lease", "1000"];
+        redis.call::<()>(&[&["HSET", &run][..], &lease].concat());
+        let renewed: Vec<String> =
+            redis.call(&["FCALL", "sse_run", "2", &run, &runs, "renew", "1-7"]);
+        assert_eq!(renewed, ["held"]);
+        let topics: Vec<String> = redis.call(&["ZRANGE", &runs, "0", "-1"]);
+        assert_eq!(topics, ["the:run:key"]);
+    }
+}
+
+/// The topic is forgotten, because the run publishes less often than `Engine::forget_after`.
+#[test]
+#[ignore = "needs redis-server"]
+fn others_stay_out_of_the_topic_of_a_run_that_was_forgotten() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let publish = |kind: &[&str]| redis.try_publish("news", "events:news", kind);
+    let token = publish(&["start", "7", "60000", "1000", "1000"]).unwrap();
+    redis.call::<()>(&["HDEL", "sse:{hub}:hub", "topic:news"]);
+    redis.call::<()>(&["ZREM", "sse:{hub}:changed", "news"]);
+    redis.call::<()>(&["DEL", "sse:{hub}:topic:news"]);
+    let fence = format!("events {token}");
+    publish(&[&fence, "data: a\n\n"]).unwrap();
+    let refused = publish(&["events", "data: b\n\n"]).unwrap_err();
+    assert_eq!(refused.code(), Some("OWNED"));
+    publish(&[&format!("end {token}")]).unwrap();
+    let finished = publish(&[&fence, "data: c\n\n"]).unwrap_err();
+    assert_eq!(finished.code(), Some("FINISHED"));
+}
