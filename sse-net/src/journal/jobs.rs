@@ -30,6 +30,14 @@ impl Writer {
         Entry::Synced(self.synced).encode(&mut self.batch);
     }
 
+    /// Closes the newest segment if it is full. While a sync runs it becomes longer instead, so
+    /// that one file at most waits for the next sync.
+    pub(super) fn rotate_if_full(&mut self, now: Now) {
+        if !self.is_syncing && !self.is_failing() && self.segments.rotate() {
+            (self.compact_at, self.sync_at) = (now.steady, Some(now.steady));
+        }
+    }
+
     /// Lets the helper sync if that is due.
     pub(super) fn sync_if_due(&mut self, now: Now) {
         let for_copied = self.copied.as_ref().map(|copied| copied.superseded_by);
@@ -45,11 +53,6 @@ impl Writer {
             let done = move |synced| Done::Synced(until, failures, synced);
             self.queue(move |_| files.sync(&*disk), done);
         }
-    }
-
-    /// Whether many files wait for a sync, which has to end before another one begins.
-    pub(super) fn awaits_sync(&self) -> bool {
-        self.is_syncing && self.segments.unsynced() > MAX_UNSYNCED && !self.is_failing()
     }
 
     /// Queues a job for the helper, which ends after the writer. The folder stays locked until the
@@ -141,6 +144,3 @@ impl Writer {
 
 /// How often the journal looks for events that have expired, besides after the end of a segment.
 const COMPACT: Duration = Duration::from_secs(60);
-
-/// The number of files that may wait for a sync before the writer waits, too.
-const MAX_UNSYNCED: usize = 8;

@@ -64,6 +64,27 @@ fn events_count_as_synced_after_every_sync_before_has_succeeded() {
     }
 }
 
+/// With these policies, clients do not wait for a sync.
+#[test]
+fn events_are_delivered_while_a_sync_takes_long() {
+    for policy in [NEVER, INTERVAL] {
+        let disk = MemoryDisk::default();
+        let mut process = Process::start(&journal(&disk, policy));
+        process.settle();
+        for _ in 0..30 {
+            fill_segment(&mut process);
+        }
+        let last = process.publish("a", "last");
+        process.advance(SECOND);
+        for _ in 0..10 {
+            process.step();
+        }
+        assert_eq!(process.hub.visible(), last, "{policy:?}");
+        let (segments, _) = process.size();
+        assert!(segments < 5, "{segments} files are open");
+    }
+}
+
 #[test]
 fn attempts_to_recover_leave_no_files() {
     let disk = MemoryDisk::default();
