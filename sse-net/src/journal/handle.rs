@@ -170,8 +170,7 @@ impl Handle {
 
     async fn sync(&self) -> Result<(), JournalError> {
         let until = self.source.last();
-        self.link
-            .note(|status| status.sync_to = status.sync_to.max(until));
+        self.link.request_sync(until);
         self.wait(|status| status.synced >= until).await
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
-use super::compact::{Compaction, Copied, TEMPORARY};
+use super::compact::{Compaction, Copied};
 use super::disk::{FileError, failed};
 use super::helper::{Done, Pause};
 use super::notice::JournalNotice;
@@ -40,10 +40,9 @@ impl Writer {
 
     /// Lets the helper sync if that is due.
     pub(super) fn sync_if_due(&mut self, now: Now) {
-        let for_copied = self.copied.as_ref().map(|copied| copied.superseded_by);
-        let wanted = [Some(self.link.status.borrow().sync_to), for_copied];
-        let mut wanted = wanted.into_iter().flatten();
-        let is_asked = wanted.any(|id| self.synced < id && id <= self.written);
+        let sync_to = self.link.status.borrow().sync_to;
+        // Callers that come later ask for later events: the first does not wait for those.
+        let is_asked = self.synced < sync_to.min(self.written);
         let is_due = is_asked || self.sync_at.is_some_and(|at| at <= now.steady);
         if is_due && !self.is_syncing && !self.is_failing() {
             (self.sync_at, self.is_syncing) = (None, true);
@@ -82,7 +81,10 @@ impl Writer {
                         self.note_synced(until);
                     }
                 }
-                Done::Copied(Ok(Some(copied))) => self.copied = Some(copied),
+                Done::Copied(Ok(Some(copied))) => {
+                    self.link.request_sync(copied.superseded_by);
+                    self.copied = Some(copied);
+                }
                 Done::Copied(ended) => self.end_compaction(ended.map(drop)),
                 Done::Deleted(ended) => self.end_compaction(ended),
             }
@@ -101,20 +103,15 @@ impl Writer {
         let Some(copied) = self.copied.take_if(is_due) else {
             return;
         };
-        let journal = self.segments.journal.clone();
+        let (journal, number) = (self.segments.journal.clone(), copied.file.number);
         if copied.failures != failures {
-            let delete = move |_: Pause<'_>| journal.disk.remove(&journal.dir.join(TEMPORARY));
-            return self.queue(delete, Done::Deleted);
+            return self.queue(move |_| journal.remove_temporary(), Done::Deleted);
         }
-        match self.segments.replace(copied.file) {
-            Ok(()) => {
-                self.residue = copied.residue;
-                let number = copied.file.number;
-                let delete = move |_: Pause<'_>| journal.delete_before(number);
-                self.queue(delete, Done::Deleted);
-            }
-            Err(error) => self.end_compaction(Err(error)),
+        if let Err(error) = self.segments.replace(copied.file) {
+            return self.end_compaction(Err(error));
         }
+        self.residue = copied.residue;
+        self.queue(move |_| journal.delete_before(number), Done::Deleted);
     }
 
     fn end_compaction(&mut self, ended: Result<(), FileError>) {

@@ -72,7 +72,7 @@ impl Segments {
                 prepared => {
                     prepared?;
                     // A crash may have left it, and the disk may be full.
-                    journal.disk.remove(&journal.dir.join(TEMPORARY))?;
+                    journal.remove_temporary()?;
                     return Ok(segments);
                 }
             }
@@ -204,6 +204,11 @@ impl Segments {
 }
 
 impl Journal {
+    /// Deletes what a compaction has written, unless it has replaced segments.
+    pub(super) fn remove_temporary(&self) -> Result<(), FileError> {
+        self.disk.remove(&self.dir.join(TEMPORARY))
+    }
+
     /// Deletes the segments before one that has replaced them, once that is on disk.
     pub(super) fn delete_before(&self, replacement: u64) -> Result<(), FileError> {
         let mut files = self.disk.list(&self.dir)?;

@@ -1,5 +1,6 @@
 //! A disk that is slow, or fails for long: what a journal claims and uses meanwhile.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use sse_core::Retention;
@@ -83,6 +84,28 @@ fn events_are_delivered_while_a_sync_takes_long() {
         let (segments, _) = process.size();
         assert!(segments < 5, "{segments} files are open");
     }
+}
+
+#[test]
+fn a_caller_that_waits_for_a_sync_is_not_delayed_by_later_ones() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, NEVER));
+    process.settle();
+    let hub = process.hub.clone();
+    let cx = &mut Context::from_waker(Waker::noop());
+    process.publish("a", "first");
+    let mut first = Box::pin(hub.sync());
+    assert!(first.as_mut().poll(cx).is_pending());
+    let mut later = Vec::new();
+    for _ in 0..20 {
+        process.publish("a", "later");
+        later.push(Box::pin(hub.sync()));
+        assert!(later.last_mut().unwrap().as_mut().poll(cx).is_pending());
+        process.advance(Duration::from_millis(1));
+        process.step();
+        process.helper.work_all();
+    }
+    assert!(first.as_mut().poll(cx).is_ready());
 }
 
 #[test]
