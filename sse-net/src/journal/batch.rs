@@ -131,9 +131,8 @@ fn events<'a>(
 /// Returns the ends of topics that have been finished, or removed from their hub.
 fn ends(goal: &NewEvents) -> impl Iterator<Item = (LogId, Entry<'_>)> {
     let ends = goal.topics.iter().filter_map(|topic| {
-        let (topic, end) = (topic.name()?.to_string(), topic.lock_packed().end?);
-        let End { last, id, .. } = end;
-        Some((id, Entry::Finished(Finish { last, id, topic })))
+        let End { last, id, .. } = topic.lock_packed().end?;
+        Some((id, Entry::Finished(Finish { last, id }, name(topic)?)))
     });
     // A removed topic may have a keyed one of the same name after it.
     let before_keyed = goal.topics.iter().filter_map(|topic| {

@@ -142,7 +142,7 @@ impl Contents {
             if let Some((lost, topic)) = missing.take_if(|(lost, _)| *lost > self.last) {
                 return Some((lost, place.start, Some(topic)));
             }
-            if let Entry::Unread { topic, key, .. } = entry {
+            if let Entry::Unread(Record { topic, key, .. }) = entry {
                 damages.push(place);
                 if id > taken {
                     self.last = after; // Also if the end of its topic was taken, with the same ID.
@@ -196,13 +196,10 @@ impl Contents {
                 topic.evicted = topic.evicted.max(id);
             }),
             Entry::Removed(id, name) => {
-                let (last, topic) = (id, name.clone().into_owned());
-                self.take(Entry::Evicted(id, Some(name)));
-                self.take(Entry::Finished(Finish { last, id, topic }));
+                self.take(Entry::Evicted(id, Some(name.clone())));
+                self.take(Entry::Finished(Finish { last: id, id }, name));
             }
-            Entry::Finished(end) => {
-                self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
-            }
+            Entry::Finished(end, name) => self.topic(Some(&*name), |topic| topic.finish_at(end)),
             _ => {}
         }
     }
@@ -274,8 +271,8 @@ pub(super) fn span(entry: &Entry<'_>) -> Option<(LogId, LogId)> {
     match entry {
         Entry::From(id) => Some((*id, *id)),
         Entry::Event(Record { id, .. })
-        | Entry::Unread { id, .. }
-        | Entry::Finished(Finish { id, .. })
+        | Entry::Unread(Record { id, .. })
+        | Entry::Finished(Finish { id, .. }, _)
         | Entry::Removed(id, _)
         | Entry::UpTo(id) => Some((before(*id), *id)),
         _ => None,
