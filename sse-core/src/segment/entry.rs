@@ -1,6 +1,7 @@
 //! Entries of a segment.
 
 use std::borrow::Cow;
+use std::iter;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
@@ -131,7 +132,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     if crc != hex(crc32fast::hash(text)) {
         return None;
     }
-    let mut fields = Fields(Some(str::from_utf8(text).ok()?));
+    let mut fields = fields(str::from_utf8(text).ok()?);
     let (kind, id) = (fields.next()?, LogId::parse(fields.next()?)?);
     let line_len = rest.len() + 2;
     let entry = match kind {
@@ -178,21 +179,17 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     Some((entry, line_len))
 }
 
-/// The fields of a line, which a space separates. That of the standard library takes twice as long.
-struct Fields<'a>(Option<&'a str>);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let rest = self.0?;
-        let (field, after) = match memchr(b' ', rest.as_bytes()) {
-            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
-            None => (rest, None),
-        };
-        self.0 = after;
-        Some(field)
-    }
+/// Returns the fields of a line, which a space separates.
+///
+/// Reading a segment takes a sixth longer with `str::split`.
+fn fields(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    iter::from_fn(move || {
+        let line = rest?;
+        let end = memchr(b' ', line.as_bytes());
+        rest = end.map(|end| &line[end + 1..]);
+        Some(&line[..end.unwrap_or(line.len())])
+    })
 }
 
 /// The offset of the part of a line that its checksum covers.
