@@ -216,6 +216,34 @@ fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     assert_eq!(resumed, [Resume::Resumed; 3]);
 }
 
+/// A start writes events again that are not known to be synced.
+#[test]
+fn damage_costs_nothing_where_another_segment_has_the_same_events() {
+    for damage in [" b\nid:", "data: 1"] {
+        let damaged = Damaged::new(NEVER);
+        let mut process = Process::start(&damaged.journal);
+        let last = process.publish("b", "4");
+        process.settle();
+        damaged.disk.kill();
+        let path = damaged.disk.paths().pop().unwrap();
+        assert_ne!(path, damaged.path);
+        let mut bytes = damaged.disk.read_file(&path);
+        let at = find(&bytes, damage);
+        bytes[at + damage.len() - 1] ^= 1;
+        damaged.disk.write_file(&path, bytes);
+        let (process, resumed) = damaged.resume(0);
+        assert_eq!(resumed, [Resume::Resumed; 3], "{damage}");
+        assert_eq!(Damaged::retained(&process), ["0 3", "1 4", "2"], "{damage}");
+        let [notice] = <[String; 1]>::try_from(process.notices()).unwrap();
+        assert!(
+            notice.ends_with(" are damaged and were skipped"),
+            "{notice}"
+        );
+        let topic = process.hub.topic("a").unwrap();
+        assert_eq!(topic.resume(Some(&last.into())), Resume::Resumed);
+    }
+}
+
 #[test]
 fn damage_in_what_was_not_synced_costs_what_follows() {
     let damaged = Damaged::new(NEVER);
