@@ -5,7 +5,7 @@ use sse_core::{LogId, Record, SegmentEntry as Entry};
 use super::Journal;
 use super::batch::{collect, head};
 use super::disk::FileError;
-use super::helper::Pause;
+use super::jobs::Pause;
 use super::segments::SegmentFile;
 use crate::topic::{NewEvents, Retained, Source};
 

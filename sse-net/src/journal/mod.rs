@@ -5,7 +5,6 @@ mod compact;
 mod contents;
 mod disk;
 mod handle;
-mod helper;
 mod jobs;
 mod link;
 mod notice;

@@ -12,7 +12,7 @@ use super::SyncPolicy;
 use super::batch::{collect, head};
 use super::compact::Copied;
 use super::disk::FileError;
-use super::helper::{Done, Helper, Job};
+use super::jobs::{Done, Helper, Job};
 use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
