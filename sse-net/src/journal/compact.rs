@@ -105,9 +105,11 @@ impl Compaction {
         let (mut len, from) = (0, LogId::default());
         let mut at = from;
         let mut bytes = head(&self.source, at, until);
-        Entry::Evicted(self.source.floor(), None).encode(&mut bytes);
+        let floor = Entry::Evicted(self.source.floor(), None);
+        floor.encode(&mut bytes);
         while at < until {
             at = collect(&goal, at, false, &mut bytes).until;
+            floor.encode(&mut bytes); // Again: damage may take one.
             output.write(&bytes)?;
             len += bytes.len() as u64;
             bytes.clear();

@@ -273,6 +273,34 @@ fn damage_in_what_was_not_synced_costs_what_follows() {
     );
 }
 
+/// What topics without a name have evicted is in a single line.
+#[test]
+fn a_flipped_bit_in_what_a_compaction_says_of_removed_topics_costs_nothing() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal(&disk, EVERY));
+    process.publish("quiet", "kept");
+    let seen = process.publish("removed", "0");
+    process.publish("removed", "1");
+    process.settle();
+    process.hub.topic("removed").unwrap().forget(Duration::ZERO);
+    process.advance(Duration::from_secs(120));
+    for number in 0..100 {
+        process.publish("a", &number.to_string());
+        process.settle();
+    }
+    disk.kill();
+    let path = &disk.paths()[0];
+    let mut bytes = disk.read_file(path);
+    let at = find(&bytes, " evicted 17");
+    bytes[at + 1] ^= 1;
+    disk.write_file(path, bytes);
+    let process = Process::start_with(retention, &journal(&disk, EVERY));
+    let resume = |name| process.hub.topic(name).unwrap().resume(Some(&seen.into()));
+    assert_eq!(resume("removed"), Resume::Gap);
+    assert_eq!(retained(&process.hub.topic("a").unwrap()), "97 98 99");
+}
+
 #[test]
 fn a_segment_that_cannot_be_read_is_kept_aside() {
     let damaged = Damaged::new(EVERY);
