@@ -70,7 +70,8 @@ impl Contents {
         let (path, mut bytes) = (path(&journal.dir, file.number), mem::take(&mut self.buffer));
         journal.disk.read(&path, u64::MAX, &mut bytes)?;
         self.continue_after((file.from, None));
-        let (mut taken, mut is_broken, mut missing) = (self.last, true, None);
+        let (mut taken, mut earlier) = (self.last, self.last);
+        let (mut is_broken, mut missing) = (true, None);
         for (place, entry) in Segment::new(&bytes) {
             if matches!(entry, Entry::Damage | Entry::Unread(_)) {
                 // An incomplete event at the end is as after a crash, and has been reported before
@@ -101,8 +102,11 @@ impl Contents {
             if self.is_cut || id <= taken {
                 continue;
             }
+            if id > self.last {
+                earlier = self.last;
+            }
             if let Entry::Unread(Record { topic, key, .. }) = entry {
-                self.last = after; // Also if the end of its topic was taken, with the same ID.
+                self.last = earlier; // Also if the end of its topic was taken, with the same ID.
                 let keyed = key.map_or(LogId::default(), |_| id);
                 self.topic(topic.as_deref(), |topic| {
                     topic.keyed = topic.keyed.max(keyed);
@@ -169,7 +173,7 @@ impl Contents {
                     }
                 });
             }
-            Entry::Synced(id) => self.synced = self.synced.max(id),
+            Entry::Synced(id) => self.synced = self.synced.max(self.limit(id)),
             Entry::Evicted(id, None) => self.floor = self.floor.max(self.limit(id)),
             Entry::Evicted(id, Some(name)) => {
                 let limit = self.limit(id);

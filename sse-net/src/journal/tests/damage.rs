@@ -273,6 +273,34 @@ fn damage_in_what_was_not_synced_costs_what_follows() {
     );
 }
 
+/// What a start has restored is not lost at a later one.
+#[test]
+fn damage_at_the_end_of_synced_events_costs_no_others() {
+    for damage in ["data: 3", " a\nid: "] {
+        let damaged = Damaged::new(EVERY);
+        damaged.edit(|bytes| {
+            let end = Entry::Synced(damaged.ids[3]);
+            let place = bytes
+                .windows(damage.len())
+                .rposition(|part| part == damage.as_bytes());
+            bytes[place.unwrap()] ^= 1;
+            bytes.extend(b":garbage that is longer than a short entry\n");
+            end.encode(bytes);
+        });
+        for data in ["4", "5", "6"] {
+            let (mut process, _) = damaged.resume(0);
+            process.settle();
+            if data != "4" {
+                process.publish("b", data);
+                process.settle();
+            }
+            let [a, b, c] = Damaged::retained(&process);
+            let expected = ["1", "1 5", "1 5 6"][data.parse::<usize>().unwrap() - 4];
+            assert_eq!([&*a, &*b, &*c], ["0", expected, "2"], "{damage:?}, {data}");
+        }
+    }
+}
+
 /// What topics without a name have evicted is in a single line.
 #[test]
 fn a_flipped_bit_in_what_a_compaction_says_of_removed_topics_costs_nothing() {
