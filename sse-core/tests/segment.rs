@@ -64,11 +64,13 @@ fn entries() -> Vec<Entry<'static>> {
         Entry::Evicted(old(2, 0), None),
         Entry::Evicted(old(3, 0), Some("a\r b".into())),
         Entry::Removed(old(3, 7), "a\r b".into()),
-        Entry::Finished(Finish {
-            last: old(3, 0),
-            id: old(4, 0),
-            topic: "a\r b".to_owned(),
-        }),
+        Entry::Finished(
+            Finish {
+                last: old(3, 0),
+                id: old(4, 0),
+            },
+            "a\r b".into(),
+        ),
         record(2, Some("a\nb\\c "), b": hi\nid: 7-2\ndata: two\n\n"),
         Entry::UpTo(id(3)),
     ]
@@ -257,7 +259,7 @@ fn records(file: &[u8]) -> Vec<Record<'_>> {
 fn read(file: &[u8]) -> String {
     let entries = Segment::new(file).map(|(_, entry)| match entry {
         Entry::Event(record) => record.id.sequence().to_string(),
-        Entry::Unread { id, .. } => format!("?{}", id.sequence()),
+        Entry::Unread(record) => format!("?{}", record.id.sequence()),
         Entry::Damage => "!".to_owned(),
         _ => "s".to_owned(),
     });

@@ -1,6 +1,7 @@
 //! Entries of a segment.
 
 use std::borrow::Cow;
+use std::iter;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
@@ -31,16 +32,9 @@ pub enum SegmentEntry<'a> {
     /// Removals of a keyed topic have been dropped for good up to this ID.
     Dropped(LogId, Cow<'a, str>),
     /// A topic of a hub accepts no more events.
-    Finished(Finish),
-    /// The line of an event that is damaged.
-    Unread {
-        /// The ID that the log or the hub gave the event.
-        id: LogId,
-        /// The topic's name, or `None` for a topic that stands alone.
-        topic: Option<Cow<'a, str>>,
-        /// The key, if the topic is keyed.
-        key: Option<Cow<'a, EventKey>>,
-    },
+    Finished(Finish, Cow<'a, str>),
+    /// An event whose line is whole, and whose bytes are damaged.
+    Unread(Record<'a>),
     /// Bytes that cannot be read.
     Damage,
     /// A line that a later release has added.
@@ -61,7 +55,7 @@ pub struct Record<'a> {
 }
 
 /// The end of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finish {
     /// The ID of the topic's last event.
     pub last: LogId,
@@ -69,8 +63,6 @@ pub struct Finish {
     ///
     /// It is that of an event published with the end, or one assigned to the end alone.
     pub id: LogId,
-    /// The topic's name.
-    pub topic: String,
 }
 
 impl SegmentEntry<'_> {
@@ -93,8 +85,8 @@ impl SegmentEntry<'_> {
             Self::Evicted(id, topic) => ("evicted", *id, None, topic.as_deref()),
             Self::Removed(id, topic) => ("removed", *id, None, Some(&**topic)),
             Self::Dropped(id, topic) => ("dropped", *id, None, Some(&**topic)),
-            Self::Finished(end) => ("finished", end.id, Some(end.last), Some(&*end.topic)),
-            Self::Unread { .. } | Self::Damage | Self::Other => return,
+            Self::Finished(end, topic) => ("finished", end.id, Some(end.last), Some(&**topic)),
+            Self::Unread(_) | Self::Damage | Self::Other => return,
         };
         let at = out.len();
         out.extend_from_slice(b":00000000 ");
@@ -111,11 +103,11 @@ impl SegmentEntry<'_> {
         }
         if let Some(topic) = topic {
             out.push(b' ');
-            push_escaped(topic, out);
+            out.extend_from_slice(escape(topic).as_bytes());
         }
         if let Self::Event(Record { key: Some(key), .. }) = self {
             out.push(b' ');
-            push_escaped(&key.key, out);
+            out.extend_from_slice(escape(&key.key).as_bytes());
         }
         let crc = hex(crc32fast::hash(&out[at + CHECKED..]));
         out[at + 1..][..crc.len()].copy_from_slice(&crc);
@@ -140,7 +132,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
     if crc != hex(crc32fast::hash(text)) {
         return None;
     }
-    let mut fields = Fields(Some(str::from_utf8(text).ok()?));
+    let mut fields = fields(str::from_utf8(text).ok()?);
     let (kind, id) = (fields.next()?, LogId::parse(fields.next()?)?);
     let line_len = rest.len() + 2;
     let entry = match kind {
@@ -154,21 +146,22 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
                     is_removal: kind == "removal",
                 })),
             };
-            let event = bytes[line_len..].get(..len).filter(|event| {
-                let is_one = blank_line.find(event) == event.len().checked_sub(2);
-                is_one && crc.as_bytes() == hex(crc32fast::hash(event))
-            });
-            if let Some(event) = event {
-                let record = Record {
-                    id,
-                    topic,
-                    event,
-                    key,
-                };
-                return Some((Entry::Event(record), line_len + len));
-            }
-            let end = bytes.len().min(line_len.saturating_add(len));
-            return Some((Entry::Unread { id, topic, key }, end));
+            let rest = &bytes[line_len..];
+            let event = &rest[..len.min(rest.len())];
+            let is_whole = event.len() == len
+                && blank_line.find(event) == len.checked_sub(2)
+                && crc.as_bytes() == hex(crc32fast::hash(event));
+            let record = Record {
+                id,
+                topic,
+                event,
+                key,
+            };
+            let entry = match is_whole {
+                true => Entry::Event(record),
+                false => Entry::Unread(record),
+            };
+            return Some((entry, line_len + event.len()));
         }
         "epoch" => Entry::Epoch(id, fields.next().and_then(LogId::parse)),
         "from" => Entry::From(id),
@@ -177,31 +170,26 @@ pub(super) fn parse<'a>(bytes: &'a [u8], blank_line: &Finder<'_>) -> Option<(Ent
         "evicted" => Entry::Evicted(id, fields.next().map(unescape)),
         "removed" => Entry::Removed(id, unescape(fields.next()?)),
         "dropped" => Entry::Dropped(id, unescape(fields.next()?)),
-        "finished" => Entry::Finished(Finish {
-            last: LogId::parse(fields.next()?)?,
-            id,
-            topic: unescape(fields.next()?).into_owned(),
-        }),
+        "finished" => {
+            let last = LogId::parse(fields.next()?)?;
+            Entry::Finished(Finish { last, id }, unescape(fields.next()?))
+        }
         _ => Entry::Other,
     };
     Some((entry, line_len))
 }
 
-/// The fields of a line, which a space separates. That of the standard library takes twice as long.
-struct Fields<'a>(Option<&'a str>);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let rest = self.0?;
-        let (field, after) = match memchr(b' ', rest.as_bytes()) {
-            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
-            None => (rest, None),
-        };
-        self.0 = after;
-        Some(field)
-    }
+/// Returns the fields of a line, which a space separates.
+///
+/// Reading a segment takes a sixth longer with `str::split`.
+fn fields(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    iter::from_fn(move || {
+        let line = rest?;
+        let end = memchr(b' ', line.as_bytes());
+        rest = end.map(|end| &line[end + 1..]);
+        Some(&line[..end.unwrap_or(line.len())])
+    })
 }
 
 /// The offset of the part of a line that its checksum covers.
@@ -212,32 +200,22 @@ fn hex(crc: u32) -> [u8; 8] {
     std::array::from_fn(|at| b"0123456789abcdef"[(crc >> (28 - 4 * at)) as usize & 0xf])
 }
 
-/// Appends a name as one field of a line.
-fn push_escaped(name: &str, out: &mut Vec<u8>) {
-    let is_escaped = |byte: &u8| ESCAPES.iter().any(|(plain, _)| plain == byte);
-    if !name.as_bytes().iter().any(is_escaped) {
-        return out.extend_from_slice(name.as_bytes());
-    }
-    for byte in name.bytes() {
-        match ESCAPES.iter().find(|(plain, _)| *plain == byte) {
-            Some((_, escaped)) => out.extend_from_slice(&[b'\\', *escaped]),
-            None => out.push(byte),
-        }
-    }
-}
-
-fn unescape(name: &str) -> Cow<'_, str> {
-    if !name.contains('\\') {
+/// Returns a name as one field of a line.
+fn escape(name: &str) -> Cow<'_, str> {
+    if !name.contains([' ', '\n', '\r', '\\']) {
         return name.into();
     }
-    let mut bytes = name.bytes();
-    let mut plain = Vec::with_capacity(name.len());
-    while let Some(byte) = bytes.next() {
-        let escaped = (byte == b'\\').then(|| bytes.next()).flatten();
-        let known = ESCAPES.iter().find(|(_, escape)| Some(*escape) == escaped);
-        plain.push(known.map_or(byte, |(plain, _)| *plain));
-    }
-    String::from_utf8_lossy(&plain).into_owned().into()
+    let name = name.replace('\\', r"\\").replace(' ', r"\s");
+    name.replace('\n', r"\n").replace('\r', r"\r").into()
 }
 
-const ESCAPES: [(u8, u8); 4] = [(b' ', b's'), (b'\n', b'n'), (b'\r', b'r'), (b'\\', b'\\')];
+fn unescape(field: &str) -> Cow<'_, str> {
+    if !field.contains('\\') {
+        return field.into();
+    }
+    let parts = field.split(r"\\").map(|part| {
+        let part = part.replace(r"\s", " ").replace(r"\n", "\n");
+        part.replace(r"\r", "\r")
+    });
+    parts.collect::<Vec<_>>().join(r"\").into()
+}

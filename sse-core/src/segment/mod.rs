@@ -107,7 +107,7 @@ impl<'a> Iterator for Segment<'a> {
         let (entry, len) = parsed.unwrap_or((Entry::Damage, 1));
         self.at = match entry {
             // Its bytes may not be there. What follows them may have been other entries.
-            Entry::Unread { .. } => match self.next_line(start + 1) {
+            Entry::Unread(_) => match self.next_line(start + 1) {
                 next if next < start + len + MIN_ENTRY => next,
                 _ => start + len,
             },

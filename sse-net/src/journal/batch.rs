@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sse_core::{Finish, KeyedSlice, LogId, Record, Segment, SegmentEntry as Entry};
 
+use super::contents::span;
 use crate::topic::{End, NewEvents, Shared, Source};
 
 /// What has been collected.
@@ -23,6 +24,9 @@ pub(super) struct Collected<'a> {
 /// The end of a topic comes before an event with the same ID, which was published with it. So
 /// that event is not visible before the end is stored.
 ///
+/// What topics have evicted comes first, because a crash may cut the rest off, and again at its
+/// place among the IDs: damage to the first leaves the second, and damage to both lacks entries.
+///
 /// `is_rewritten` after a failure. Then a keyed topic may have lost the superseded ones of events
 /// that clients have seen, so if only a part of this gets to the disk, clients begin anew.
 pub(super) fn collect<'a>(
@@ -37,32 +41,39 @@ pub(super) fn collect<'a>(
         let taken = take(topic, after..goal.until, max, &mut slices, &mut evicted);
         until = until.min(taken);
     }
+    let mut evictions = Vec::new();
     for (topic, _, end) in &mut evicted {
         *end = until.min(*end);
-        Entry::Evicted(*end, name(topic)).encode(out);
+        evictions.push((*end, Entry::Evicted(*end, name(topic))));
     }
     for topic in goal.topics.iter().filter(|topic| topic.is_keyed()) {
         // Removals may be dropped until all events have been taken.
         let dropped = topic.lock().log.evicted();
         let dropped = if is_rewritten { goal.until } else { dropped };
         if after < dropped {
-            Entry::Dropped(dropped, name(topic).unwrap_or_default()).encode(out);
+            let name = name(topic).unwrap_or_default();
+            evictions.push((until.min(dropped), Entry::Dropped(dropped, name)));
         }
     }
     // Events of topics that are removed later are left out, too.
     for (_, name) in goal.removed.iter().filter(|(id, _)| *id > goal.until) {
-        Entry::Evicted(until, Some((&**name).into())).encode(out);
+        evictions.push((until, Entry::Evicted(until, Some((&**name).into()))));
+    }
+    for (_, entry) in &evictions {
+        entry.encode(out);
     }
     let is_due = |(id, _): &(LogId, _)| after < *id && *id <= until;
     let events = slices
         .iter()
         .flat_map(|(topic, slice)| events(topic, slice));
     let events = events.filter(is_due);
-    let mut entries: Vec<_> = ends(goal).filter(is_due).collect();
+    let mut entries: Vec<_> = ends(goal).filter(is_due).chain(evictions).collect();
     let mut last = after;
     let encode = |(id, entry): (LogId, Entry<'_>)| {
         entry.encode(out);
-        last = id;
+        if span(&entry).is_some() {
+            last = id;
+        }
     };
     if goal.topics.len() == 1 && entries.is_empty() {
         events.for_each(encode); // They are in order.
@@ -131,9 +142,8 @@ fn events<'a>(
 /// Returns the ends of topics that have been finished, or removed from their hub.
 fn ends(goal: &NewEvents) -> impl Iterator<Item = (LogId, Entry<'_>)> {
     let ends = goal.topics.iter().filter_map(|topic| {
-        let (topic, end) = (topic.name()?.to_string(), topic.lock_packed().end?);
-        let End { last, id, .. } = end;
-        Some((id, Entry::Finished(Finish { last, id, topic })))
+        let End { last, id, .. } = topic.lock_packed().end?;
+        Some((id, Entry::Finished(Finish { last, id }, name(topic)?)))
     });
     // A removed topic may have a keyed one of the same name after it.
     let before_keyed = goal.topics.iter().filter_map(|topic| {

@@ -1,13 +1,11 @@
 //! Replacing old segments by one that has only what the topics still retain.
 
-use std::path::Path;
-
 use sse_core::{LogId, Record, SegmentEntry as Entry};
 
 use super::Journal;
 use super::batch::{collect, head};
 use super::disk::FileError;
-use super::helper::Pause;
+use super::jobs::Pause;
 use super::segments::SegmentFile;
 use crate::topic::{NewEvents, Retained, Source};
 
@@ -49,24 +47,14 @@ impl Compaction {
         let Some((count, kept)) = self.choose() else {
             return Ok(None);
         };
-        let temporary = self.journal.dir.join(TEMPORARY);
-        self.journal.disk.remove(&temporary)?;
-        let written = self.write(&temporary, self.end(count), pause);
-        let (len, superseded_by) = match written {
-            Ok(Some(written)) => written,
-            failed => {
-                // It is deleted before the next attempt, too.
-                let removed = self.journal.disk.remove(&temporary);
-                return failed.and(removed).map(|()| None);
-            }
-        };
-        let (number, from) = (self.files[count - 1].number, LogId::default());
-        Ok(Some(Copied {
-            file: SegmentFile { number, len, from },
-            superseded_by,
-            residue: len.saturating_sub(kept),
-            failures: self.failures,
-        }))
+        self.journal.remove_temporary()?;
+        let copied = self.write(count, kept, pause);
+        if let Ok(Some(_)) = copied {
+            return copied;
+        }
+        // It is deleted before the next attempt, too.
+        let removed = self.journal.remove_temporary();
+        copied.and(removed).map(|()| None)
     }
 
     /// Returns how many of the oldest segments are worth replacing, and the bytes that they keep.
@@ -74,15 +62,14 @@ impl Compaction {
     /// Those are enough that have most of what can be dropped: the others are copied in vain.
     fn choose(&self) -> Option<(usize, u64)> {
         let retained = self.source.retained();
-        let kept_in = |count| {
-            let bytes = self.source.retained_until(self.end(count));
-            file_bytes(bytes, &retained)
+        let kept_in = |count| file_bytes(self.source.retained_until(self.end(count)), &retained);
+        let dead_in = |count: usize| {
+            let len: u64 = self.files[..count].iter().map(|file| file.len).sum();
+            len.saturating_sub(kept_in(count) + self.residue)
         };
-        let len_of = |count: usize| self.files[..count].iter().map(|file| file.len).sum::<u64>();
-        let dead_in = |count| len_of(count).saturating_sub(kept_in(count) + self.residue);
         let all = self.files.len();
-        let (total, kept, dead) = (len_of(all), kept_in(all), dead_in(all));
-        let full_files = total / self.journal.segment_bytes.max(1);
+        let (kept, dead) = (kept_in(all), dead_in(all));
+        let full_files = (kept + dead) / self.journal.segment_bytes.max(1);
         let max_files = MAX_FILES + usize::try_from(full_files).unwrap_or(0);
         if all > max_files {
             return Some((all, kept));
@@ -103,22 +90,26 @@ impl Compaction {
         next.map_or(self.until, |next| next.from.min(self.until))
     }
 
-    /// Writes the new segment. Returns its length, and the ID up to which events may have
-    /// superseded others.
+    /// Writes what the oldest `count` segments keep, about `kept` bytes, to a new one.
     fn write(
         &self,
-        temporary: &Path,
-        until: LogId,
+        count: usize,
+        kept: u64,
         pause: Pause<'_>,
-    ) -> Result<Option<(u64, LogId)>, FileError> {
-        let output = self.journal.disk.create(temporary)?;
+    ) -> Result<Option<Copied>, FileError> {
+        let temporary = self.journal.dir.join(TEMPORARY);
+        let output = self.journal.disk.create(&temporary)?;
         let all = self.source.events_after(LogId::default());
+        let until = self.end(count);
         let goal = NewEvents { until, ..all };
-        let (mut len, mut at) = (0, LogId::default());
+        let (mut len, from) = (0, LogId::default());
+        let mut at = from;
         let mut bytes = head(&self.source, at, until);
-        Entry::Evicted(self.source.floor(), None).encode(&mut bytes);
+        let floor = Entry::Evicted(self.source.floor(), None);
+        floor.encode(&mut bytes);
         while at < until {
             at = collect(&goal, at, false, &mut bytes).until;
+            floor.encode(&mut bytes); // Again: damage may take one.
             output.write(&bytes)?;
             len += bytes.len() as u64;
             bytes.clear();
@@ -127,7 +118,13 @@ impl Compaction {
             }
         }
         output.sync()?;
-        Ok(Some((len, self.source.superseded_by(&goal))))
+        let number = self.files[count - 1].number;
+        Ok(Some(Copied {
+            file: SegmentFile { number, len, from },
+            superseded_by: self.source.superseded_by(&goal),
+            residue: len.saturating_sub(kept),
+            failures: self.failures,
+        }))
     }
 }
 

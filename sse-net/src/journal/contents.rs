@@ -1,17 +1,17 @@
 //! What a journal has, read from its segments in the order of the IDs.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::mem;
-use std::ops::Range;
 use std::time::Duration;
 
 use sse_core::{
     Epoch, Epochs, Finish, LogId, Now, Record, Retention, Segment, SegmentEntry as Entry,
 };
 
+use super::disk::FileError;
 use super::segments::{SegmentFile, path};
-use super::{Journal, JournalError, JournalNotice};
+use super::{Journal, JournalNotice};
 use crate::topic::{RestoredTopic, random_epoch};
 
 /// What a journal has.
@@ -36,130 +36,124 @@ pub(super) struct Contents {
     /// Whether there is a hole after `last` that was not synced.
     pub(super) is_cut: bool,
     pub(super) notices: Vec<JournalNotice>,
+    /// The segments that are still to be read, the next one last.
+    pub(super) later: Vec<SegmentFile>,
+    /// The number of the newest segment, which may have been written when the process ended.
+    pub(super) newest: u64,
+    pub(super) buffer: Vec<u8>,
 }
 
-/// The sections that are still to be read, each with the number of its segment and its offset.
-///
-/// A section has all entries after its ID, the first part of its key. Of sections with the same ID,
-/// the one in the newest segment is read first: a compaction has replaced the others. If only the
-/// event with that ID is missing before, the value is its topic.
-type Sections = BTreeMap<(LogId, Reverse<u64>, usize), Option<String>>;
+/// A place where entries are missing: the ID after which they continue, and the topic, if only its
+/// event with this ID is missing.
+type Hole = (LogId, Option<String>);
 
 impl Contents {
-    /// Reads segments.
+    /// Reads segments in the order of the IDs after which they begin. Of those that begin with the
+    /// same ID, the newest is read first: a compaction has replaced the others.
     pub(super) fn read(
         &mut self,
         journal: &Journal,
         files: &[SegmentFile],
-    ) -> Result<(), JournalError> {
-        let first = |file: &SegmentFile| (self.limit(file.from), Reverse(file.number), 0);
-        let mut sections: Sections = files.iter().map(|file| (first(file), None)).collect();
-        // Those of damaged segments stay, so that each is read once.
-        let (mut buffers, mut buffer) = (HashMap::new(), Vec::new());
-        let mut damages = Vec::new();
-        while let Some(((from, number, at), missing)) = sections.pop_first() {
-            let path = path(&journal.dir, number.0);
-            let mut bytes = buffers.remove(&number).unwrap_or_default();
-            if at == 0 {
-                bytes = mem::take(&mut buffer);
-                journal.disk.read(&path, u64::MAX, &mut bytes)?;
-            }
-            self.continue_after(from, missing);
-            let next = self.read_section(&bytes, at, &mut damages);
-            let is_newest = files.last().is_some_and(|file| file.number == number.0);
-            self.notices.extend(damages.drain(..).filter_map(|place| {
-                // An incomplete event at the end is as after a crash, and has been reported before
-                // if the segment is not the newest.
-                match place.end == bytes.len() {
-                    true => is_newest.then(|| JournalNotice::Torn(path.clone(), place)),
-                    false => Some(JournalNotice::Damaged(path.clone(), place)),
-                }
-            }));
-            match next {
-                Some((from, at, missing)) => {
-                    sections.insert((from, number, at), missing);
-                    buffers.insert(number, bytes);
-                }
-                None => buffer = bytes,
-            }
+    ) -> Result<(), FileError> {
+        self.newest = files.last().map_or(0, |file| file.number);
+        self.later = files.to_vec();
+        self.later
+            .sort_by_key(|file| (Reverse(file.from), file.number));
+        while let Some(file) = self.later.pop() {
+            self.read_segment(journal, file)?;
         }
         Ok(())
     }
 
-    /// Begins a section that has all entries after an ID.
-    fn continue_after(&mut self, from: LogId, missing: Option<String>) {
-        if self.is_cut || from == LogId::MAX {
-            return;
-        }
-        match self.begin {
-            None => self.begin = Some(from),
-            Some(_) if from <= self.last => {}
-            Some(_) if self.last >= self.synced => return self.is_cut = true,
-            Some(_) => match missing {
-                Some(topic) => {
-                    self.topic(Some(&topic), |topic| {
-                        topic.evicted = topic.evicted.max(from);
-                    });
+    /// Takes the entries of a segment.
+    fn read_segment(&mut self, journal: &Journal, file: SegmentFile) -> Result<(), FileError> {
+        let (path, mut bytes) = (path(&journal.dir, file.number), mem::take(&mut self.buffer));
+        journal.disk.read(&path, u64::MAX, &mut bytes)?;
+        self.continue_after((file.from, None));
+        let (mut taken, mut earlier) = (self.last, self.last);
+        let (mut is_broken, mut missing) = (true, None);
+        for (place, entry) in Segment::new(&bytes) {
+            if matches!(entry, Entry::Damage | Entry::Unread(_)) {
+                // An incomplete event at the end is as after a crash, and has been reported before
+                // if the segment is not the newest.
+                if place.end < bytes.len() {
+                    let damaged = JournalNotice::Damaged(path.clone(), place);
+                    self.notices.push(damaged);
+                } else if file.number == self.newest {
+                    self.notices.push(JournalNotice::Torn(path.clone(), place));
                 }
-                None => {
-                    self.begin = Some(from);
-                    self.notices
-                        .push(JournalNotice::Lost(self.last, Some(from)));
-                }
-            },
-        }
-        self.last = self.last.max(from);
-    }
-
-    /// Takes the entries of a section. Returns the beginning of the next section of the segment, if
-    /// entries may be missing before.
-    fn read_section(
-        &mut self,
-        bytes: &[u8],
-        at: usize,
-        damages: &mut Vec<Range<usize>>,
-    ) -> Option<(LogId, usize, Option<String>)> {
-        let taken = self.last;
-        let (mut is_broken, mut missing) = (at == 0, None);
-        for (place, entry) in Segment::new(&bytes[at..]) {
-            let place = at + place.start..at + place.end;
+            }
             let Some((after, id)) = span(&entry) else {
-                if entry == Entry::Damage {
-                    damages.push(place);
-                    (is_broken, missing) = (true, None);
-                } else {
-                    self.take(entry);
+                match entry {
+                    Entry::Damage => (is_broken, missing) = (true, None),
+                    entry => self.take(entry),
                 }
                 continue;
             };
             if self.is_cut || !self.has(id) {
                 continue;
             }
-            if is_broken && after > self.last {
-                return Some((after, place.start, None));
-            }
+            let hole = missing.take().or(is_broken.then_some((after, None)));
             is_broken = false;
-            if let Some((lost, topic)) = missing.take_if(|(lost, _)| *lost > self.last) {
-                return Some((lost, place.start, Some(topic)));
+            if let Some(hole) = hole.filter(|(from, _)| *from > self.last) {
+                self.fill(journal, hole)?;
+                taken = self.last;
             }
-            if let Entry::Unread { topic, key, .. } = entry {
-                damages.push(place);
-                if id > taken {
-                    self.last = after; // Also if the end of its topic was taken, with the same ID.
-                    let keyed = key.map_or(LogId::default(), |_| id);
-                    self.topic(topic.as_deref(), |topic| {
-                        topic.keyed = topic.keyed.max(keyed);
-                    });
-                    missing = Some((id, topic.unwrap_or_default().into_owned()));
-                }
-            } else if id > taken {
+            if self.is_cut || id <= taken {
+                continue;
+            }
+            if id > self.last {
+                earlier = self.last;
+            }
+            if let Entry::Unread(Record { topic, key, .. }) = entry {
+                self.last = earlier; // Also if the end of its topic was taken, with the same ID.
+                let keyed = key.map_or(LogId::default(), |_| id);
+                self.topic(topic.as_deref(), |topic| {
+                    topic.keyed = topic.keyed.max(keyed);
+                });
+                missing = Some((id, Some(topic.unwrap_or_default().into_owned())));
+            } else {
                 self.last = self.last.max(id);
                 self.take(entry);
             }
         }
         // Otherwise it was being written.
-        let (lost, topic) = missing.filter(|(lost, _)| *lost <= self.synced)?;
-        Some((lost, bytes.len(), Some(topic)))
+        if let Some(hole) = missing.filter(|(lost, _)| *lost <= self.synced) {
+            self.fill(journal, hole)?;
+        }
+        self.buffer = bytes;
+        Ok(())
+    }
+
+    /// Continues after a hole, once the segments that may have the missing entries have been read.
+    fn fill(&mut self, journal: &Journal, hole: Hole) -> Result<(), FileError> {
+        while let Some(file) = self.later.pop_if(|file| file.from < hole.0) {
+            self.read_segment(journal, file)?;
+        }
+        self.continue_after(hole);
+        Ok(())
+    }
+
+    /// Continues after an ID, though entries before may be missing.
+    fn continue_after(&mut self, (from, topic): Hole) {
+        let from = self.limit(from);
+        if self.is_cut || from == LogId::MAX {
+            return;
+        }
+        let is_hole = self.begin.is_some() && from > self.last;
+        match topic {
+            _ if is_hole && self.last >= self.synced => return self.is_cut = true,
+            Some(topic) if is_hole => self.topic(Some(&topic), |topic| {
+                topic.evicted = topic.evicted.max(from);
+            }),
+            _ if is_hole => {
+                let lost = JournalNotice::Lost(self.last, Some(from));
+                self.notices.push(lost);
+                self.begin = Some(from);
+            }
+            _ => _ = self.begin.get_or_insert(from),
+        }
+        self.last = self.last.max(from);
     }
 
     fn take(&mut self, entry: Entry<'_>) {
@@ -179,7 +173,7 @@ impl Contents {
                     }
                 });
             }
-            Entry::Synced(id) => self.synced = self.synced.max(id),
+            Entry::Synced(id) => self.synced = self.synced.max(self.limit(id)),
             Entry::Evicted(id, None) => self.floor = self.floor.max(self.limit(id)),
             Entry::Evicted(id, Some(name)) => {
                 let limit = self.limit(id);
@@ -196,13 +190,10 @@ impl Contents {
                 topic.evicted = topic.evicted.max(id);
             }),
             Entry::Removed(id, name) => {
-                let (last, topic) = (id, name.clone().into_owned());
-                self.take(Entry::Evicted(id, Some(name)));
-                self.take(Entry::Finished(Finish { last, id, topic }));
+                self.take(Entry::Evicted(id, Some(name.clone())));
+                self.take(Entry::Finished(Finish { last: id, id }, name));
             }
-            Entry::Finished(end) => {
-                self.topic(Some(&end.topic.clone()), |topic| topic.finish_at(end));
-            }
+            Entry::Finished(end, name) => self.topic(Some(&*name), |topic| topic.finish_at(end)),
             _ => {}
         }
     }
@@ -274,8 +265,8 @@ pub(super) fn span(entry: &Entry<'_>) -> Option<(LogId, LogId)> {
     match entry {
         Entry::From(id) => Some((*id, *id)),
         Entry::Event(Record { id, .. })
-        | Entry::Unread { id, .. }
-        | Entry::Finished(Finish { id, .. })
+        | Entry::Unread(Record { id, .. })
+        | Entry::Finished(Finish { id, .. }, _)
         | Entry::Removed(id, _)
         | Entry::UpTo(id) => Some((before(*id), *id)),
         _ => None,

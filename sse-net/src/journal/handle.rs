@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{any, io, thread};
+use std::{any, thread};
 
 use sse_core::{Log, LogId};
 
-use super::disk::failed;
-use super::helper::Helper;
+use super::disk::{FileError, failed};
+use super::jobs::Helper;
 use super::link::{Link, Status};
 use super::notice::{JournalError, JournalState};
 use super::segments::Segments;
@@ -37,8 +37,8 @@ impl Hub {
     /// is that of another release, or if files cannot be opened, read or written. Damage is not an
     /// error: it is [reported](Journal::on_notice) and skipped.
     pub fn open(config: impl Into<HubConfig>, journal: &Journal) -> Result<Self, JournalError> {
-        let (hub, opened) = Self::open_idle(config, journal)?;
-        opened.start(&journal.dir)?;
+        let (hub, threads) = Self::open_idle(config, journal)?;
+        start(threads, &journal.dir)?;
         Ok(hub)
     }
 
@@ -46,7 +46,7 @@ impl Hub {
     pub(super) fn open_idle(
         config: impl Into<HubConfig>,
         journal: &Journal,
-    ) -> Result<(Self, Opened), JournalError> {
+    ) -> Result<(Self, Threads), JournalError> {
         let (segments, contents) = restore::open(journal, None)?;
         let (epochs, ids) = (contents.epochs(now()), [contents.synced, contents.last]);
         let topics = contents.topics.into_iter();
@@ -55,8 +55,8 @@ impl Hub {
         let hub = HubCore::restore(config.into(), epochs, contents.floor, safe, topics);
         let hub = Arc::new(hub);
         let source = Source::Hub(Arc::clone(&hub));
-        let (handle, opened) = Handle::open(source, segments, ids)?;
-        Ok((Self::with_storage(hub, handle), opened))
+        let (handle, threads) = Handle::open(source, segments, ids)?;
+        Ok((Self::with_storage(hub, handle), threads))
     }
 
     /// Waits until all published events are on disk, with every [`SyncPolicy`](crate::SyncPolicy).
@@ -97,8 +97,8 @@ impl Topic {
         let log = Log::with_epochs(config.retention, epochs, evicted);
         let shared = Shared::new(config, restored.into_log(log));
         let source = Source::Topic(Arc::clone(&shared));
-        let (handle, opened) = Handle::open(source, segments, ids)?;
-        opened.start(&journal.dir)?;
+        let (handle, threads) = Handle::open(source, segments, ids)?;
+        start(threads, &journal.dir)?;
         Ok(Self::with_storage(shared, handle))
     }
 
@@ -125,29 +125,15 @@ struct Handle {
     is_holding: bool,
 }
 
-/// A journal that has been opened.
-pub(super) struct Opened {
-    pub(super) writer: Writer,
-    pub(super) helper: Helper,
-}
-
-impl Opened {
-    /// Starts the threads.
-    fn start(self, dir: &Path) -> Result<(), JournalError> {
-        let Self { writer, helper } = self;
-        let link = Arc::clone(&helper.link);
-        let spawned = spawn("sse-journal-sync", move || helper.run())
-            .and_then(|()| spawn("sse-journal", move || run(writer, &link)));
-        Ok(spawned.map_err(failed("start a thread for", dir))?)
-    }
-}
+/// The threads of a journal before they are started.
+pub(super) type Threads = (Writer, Helper);
 
 impl Handle {
     fn open(
         source: Source,
         segments: Segments,
         ids: [LogId; 2],
-    ) -> Result<(Arc<Self>, Opened), JournalError> {
+    ) -> Result<(Arc<Self>, Threads), JournalError> {
         let is_holding = segments.journal.while_failing == WhileFailing::Hold;
         let (writer, helper) = Writer::new(source.clone(), segments, ids, now())?;
         let handle = Self {
@@ -155,7 +141,7 @@ impl Handle {
             source,
             is_holding,
         };
-        Ok((Arc::new(handle), Opened { writer, helper }))
+        Ok((Arc::new(handle), (writer, helper)))
     }
 
     fn of(storage: Option<&Arc<dyn Storage>>) -> Result<&Self, JournalError> {
@@ -170,8 +156,7 @@ impl Handle {
 
     async fn sync(&self) -> Result<(), JournalError> {
         let until = self.source.last();
-        self.link
-            .note(|status| status.sync_to = status.sync_to.max(until));
+        self.link.request_sync(until);
         self.wait(|status| status.synced >= until).await
     }
 
@@ -180,9 +165,8 @@ impl Handle {
         let mut status = self.link.status.subscribe();
         self.link.waker.wake(Urgency::High);
         let changed = status.wait_for(|status| status.failure.is_some() || is_done(status));
-        let Ok(status) = changed.await else {
-            return Err(JournalError::NoJournal); // The sender lives in the link.
-        };
+        // The sender lives in the link.
+        let status = changed.await.map_err(|_| JournalError::NoJournal)?;
         match &status.failure {
             Some(error) if !is_done(&status) => Err(JournalError::Failed(error.clone())),
             _ => Ok(()),
@@ -224,11 +208,15 @@ impl Drop for Handle {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map(drop)
+/// Starts the threads.
+fn start((writer, helper): Threads, dir: &Path) -> Result<(), FileError> {
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.to_owned()).spawn(work)
+    };
+    let link = Arc::clone(&helper.link);
+    let spawned = spawn("sse-journal-sync", Box::new(move || helper.run()))
+        .and_then(|_| spawn("sse-journal", Box::new(move || run(writer, &link))));
+    spawned.map(drop).map_err(failed("start a thread for", dir))
 }
 
 /// The writer's thread.

@@ -1,17 +1,64 @@
-//! When the writer syncs and compacts.
+//! The thread that syncs and compacts, so that the writer does not wait for it, and its jobs.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
-use super::compact::{Compaction, Copied, TEMPORARY};
+use super::compact::{Compaction, Copied};
 use super::disk::{FileError, failed};
-use super::helper::{Done, Pause};
+use super::link::Link;
 use super::notice::JournalNotice;
 use super::writer::Writer;
+use super::writer_waker::Urgency;
 use crate::unwind;
+
+/// The second thread of a journal. It has at most one sync and one compaction to do.
+pub(super) struct Helper {
+    pub(super) jobs: Receiver<Job>,
+    pub(super) done: Sender<Done>,
+    pub(super) link: Arc<Link>,
+}
+
+/// Work for the helper. A long job calls its argument now and then.
+pub(super) type Job = Box<dyn FnOnce(Pause<'_>) -> Done + Send>;
+
+/// Does the jobs that wait. Returns `true` if the journal is being closed.
+pub(super) type Pause<'a> = &'a mut dyn FnMut() -> bool;
+
+/// The result of a job.
+pub(super) enum Done {
+    /// A sync of all up to an ID, begun after this number of failures of the writer.
+    Synced(LogId, u64, Result<(), FileError>),
+    Copied(Result<Option<Copied>, FileError>),
+    /// Files that a compaction has replaced, or that are not needed, were deleted.
+    Deleted(Result<(), FileError>),
+}
+
+impl Helper {
+    /// Does jobs until the writer ends.
+    pub(super) fn run(&self) {
+        while let Ok(job) = self.jobs.recv() {
+            self.work(job);
+        }
+    }
+
+    /// Does the jobs that wait.
+    pub(super) fn work_all(&self) {
+        self.jobs.try_iter().for_each(|job| self.work(job));
+    }
+
+    fn work(&self, job: Job) {
+        let done = job(&mut || {
+            self.work_all();
+            self.link.is_closing()
+        });
+        let _ = self.done.send(done); // The writer may have ended.
+        self.link.waker.wake(Urgency::High);
+    }
+}
 
 impl Writer {
     /// Syncs in this thread.
@@ -30,12 +77,19 @@ impl Writer {
         Entry::Synced(self.synced).encode(&mut self.batch);
     }
 
+    /// Closes the newest segment if it is full. While a sync runs it becomes longer instead, so
+    /// that one file at most waits for the next sync.
+    pub(super) fn rotate_if_full(&mut self, now: Now) {
+        if !self.is_syncing && !self.is_failing() && self.segments.rotate() {
+            (self.compact_at, self.sync_at) = (now.steady, Some(now.steady));
+        }
+    }
+
     /// Lets the helper sync if that is due.
     pub(super) fn sync_if_due(&mut self, now: Now) {
-        let for_copied = self.copied.as_ref().map(|copied| copied.superseded_by);
-        let wanted = [Some(self.link.status.borrow().sync_to), for_copied];
-        let mut wanted = wanted.into_iter().flatten();
-        let is_asked = wanted.any(|id| self.synced < id && id <= self.written);
+        let sync_to = self.link.status.borrow().sync_to;
+        // Callers that come later ask for later events: the first does not wait for those.
+        let is_asked = self.synced < sync_to.min(self.written);
         let is_due = is_asked || self.sync_at.is_some_and(|at| at <= now.steady);
         if is_due && !self.is_syncing && !self.is_failing() {
             (self.sync_at, self.is_syncing) = (None, true);
@@ -45,11 +99,6 @@ impl Writer {
             let done = move |synced| Done::Synced(until, failures, synced);
             self.queue(move |_| files.sync(&*disk), done);
         }
-    }
-
-    /// Whether many files wait for a sync, which has to end before another one begins.
-    pub(super) fn awaits_sync(&self) -> bool {
-        self.is_syncing && self.segments.unsynced() > MAX_UNSYNCED && !self.is_failing()
     }
 
     /// Queues a job for the helper, which ends after the writer. The folder stays locked until the
@@ -79,7 +128,10 @@ impl Writer {
                         self.note_synced(until);
                     }
                 }
-                Done::Copied(Ok(Some(copied))) => self.copied = Some(copied),
+                Done::Copied(Ok(Some(copied))) => {
+                    self.link.request_sync(copied.superseded_by);
+                    self.copied = Some(copied);
+                }
                 Done::Copied(ended) => self.end_compaction(ended.map(drop)),
                 Done::Deleted(ended) => self.end_compaction(ended),
             }
@@ -98,20 +150,15 @@ impl Writer {
         let Some(copied) = self.copied.take_if(is_due) else {
             return;
         };
-        let journal = self.segments.journal.clone();
+        let (journal, number) = (self.segments.journal.clone(), copied.file.number);
         if copied.failures != failures {
-            let delete = move |_: Pause<'_>| journal.disk.remove(&journal.dir.join(TEMPORARY));
-            return self.queue(delete, Done::Deleted);
+            return self.queue(move |_| journal.remove_temporary(), Done::Deleted);
         }
-        match self.segments.replace(copied.file) {
-            Ok(()) => {
-                self.residue = copied.residue;
-                let number = copied.file.number;
-                let delete = move |_: Pause<'_>| journal.delete_before(number);
-                self.queue(delete, Done::Deleted);
-            }
-            Err(error) => self.end_compaction(Err(error)),
+        if let Err(error) = self.segments.replace(copied.file) {
+            return self.end_compaction(Err(error));
         }
+        self.residue = copied.residue;
+        self.queue(move |_| journal.delete_before(number), Done::Deleted);
     }
 
     fn end_compaction(&mut self, ended: Result<(), FileError>) {
@@ -141,6 +188,3 @@ impl Writer {
 
 /// How often the journal looks for events that have expired, besides after the end of a segment.
 const COMPACT: Duration = Duration::from_secs(60);
-
-/// The number of files that may wait for a sync before the writer waits, too.
-const MAX_UNSYNCED: usize = 8;

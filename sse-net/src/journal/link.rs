@@ -40,6 +40,11 @@ impl Link {
         });
     }
 
+    /// Asks for a sync of all events up to an ID.
+    pub(super) fn request_sync(&self, until: LogId) {
+        self.note(|status| status.sync_to = status.sync_to.max(until));
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.status.borrow().is_closing
     }

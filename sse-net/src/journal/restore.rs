@@ -3,8 +3,8 @@
 //! Segments may overlap, because after a failed sync events are written again, and after a power
 //! failure any part of what was not synced may be missing. So the journal is read in the order of
 //! the IDs: the segment that begins with the smallest one first, and an entry counts if its ID is
-//! later than those taken before. Damage ends a section of a segment. The rest is read once it
-//! continues what was taken, unless another segment has the missing entries.
+//! later than those taken before. Where a damaged segment lacks entries, the other segments that
+//! may have them are read before its rest.
 //!
 //! Where nothing continues what was taken, events were lost: after the last known sync, everything
 //! after the hole is dropped, as if the journal had ended there; before it, everything before the
@@ -33,7 +33,12 @@ pub(super) fn open(
     let (mut synced, mut until) = (LogId::default(), None);
     let mut wanted = retention.map_or(u64::MAX, |_| FIRST);
     let mut contents = loop {
-        let begin = newest(&files, wanted);
+        let mut bytes = 0;
+        let begin = files.iter().rposition(|file| {
+            bytes += file.len;
+            bytes >= wanted
+        });
+        let begin = begin.unwrap_or(0);
         let mut contents = Contents {
             epochs: epochs.clone(),
             synced,
@@ -46,7 +51,7 @@ pub(super) fn open(
             // A sync that is noted after the hole vouches for what is before.
             until = Some(contents.last).filter(|last| *last >= synced);
         } else if begin > 0 && !retention.is_some_and(|retention| contents.is_enough(retention)) {
-            wanted = if wanted < MORE { MORE } else { u64::MAX };
+            wanted = wanted.saturating_mul(MORE);
         } else {
             break contents;
         }
@@ -54,16 +59,6 @@ pub(super) fn open(
     contents.finish(journal);
     segments.files = files;
     Ok((segments, contents))
-}
-
-/// Returns the index of the newest segment that has, together with later ones, `wanted` bytes.
-fn newest(files: &[SegmentFile], wanted: u64) -> usize {
-    let mut bytes = 0;
-    let are_enough = |file: &SegmentFile| {
-        bytes += file.len;
-        bytes >= wanted
-    };
-    files.iter().rposition(are_enough).unwrap_or(0)
 }
 
 /// Returns the segment files, the oldest first, and the epochs that the newest ones list.
@@ -129,8 +124,8 @@ fn set_aside(journal: &Journal, path: &Path) -> Result<(), JournalError> {
 /// The number of bytes that are read first, at least.
 const FIRST: u64 = 1 << 20;
 
-/// The number of bytes that are read before all are, at least: few in comparison.
-const MORE: u64 = 64 << 20;
+/// How many times more are read next: what has been read in vain is little in comparison.
+const MORE: u64 = 64;
 
 /// The bytes of a segment in which its first entries are, at least.
 const HEAD: u64 = 128 << 10;

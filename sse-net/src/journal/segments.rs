@@ -32,20 +32,22 @@ pub(super) struct Segments {
     /// The newest file, while it is written to.
     output: Option<Arc<dyn Output>>,
     unsynced: ToSync,
-    /// The least number of a new segment, such as that of the last attempt to write again.
-    attempt: u64,
+    /// The least number of a new segment. It never falls: a late deletion of old segments would
+    /// delete new ones.
+    next_number: u64,
 }
 
 /// What a sync forces to the disk.
 #[derive(Default)]
 pub(super) struct ToSync {
-    files: Vec<Arc<dyn Output>>,
+    file: Option<Arc<dyn Output>>,
+    /// The folder, if a file has been created in it.
     dir: Option<PathBuf>,
 }
 
 impl ToSync {
     pub(super) fn sync(&self, disk: &dyn Disk) -> Result<(), FileError> {
-        self.files.iter().try_for_each(|file| file.sync())?;
+        self.file.iter().try_for_each(|file| file.sync())?;
         self.dir.iter().try_for_each(|dir| disk.sync_dir(dir))
     }
 }
@@ -59,7 +61,7 @@ impl Segments {
             files: Vec::new(),
             output: None,
             unsynced: ToSync::default(),
-            attempt: 0,
+            next_number: 0,
         };
         for _ in 0..LOCK_ATTEMPTS {
             match segments.prepare() {
@@ -70,7 +72,7 @@ impl Segments {
                 prepared => {
                     prepared?;
                     // A crash may have left it, and the disk may be full.
-                    journal.disk.remove(&journal.dir.join(TEMPORARY))?;
+                    journal.remove_temporary()?;
                     return Ok(segments);
                 }
             }
@@ -85,7 +87,6 @@ impl Segments {
 
     /// Creates and locks the folder, unless it is there and locked.
     pub(super) fn prepare(&mut self) -> Result<(), FileError> {
-        self.attempt = self.next_number();
         if self.lock.is_none() {
             self.journal.disk.create_dirs(&self.journal.dir)?;
             self.lock = Some(self.journal.disk.lock(&self.journal.dir)?);
@@ -109,22 +110,15 @@ impl Segments {
         };
         output.write(bytes)?;
         self.note_written(bytes.len());
-        let mut unsynced = self.unsynced.files.iter();
-        if !unsynced.any(|file| Arc::ptr_eq(file, &output)) {
-            self.unsynced.files.push(output);
-        }
+        self.unsynced.file = Some(output);
         Ok(())
     }
 
-    /// Returns a number that no segment of this run has had, unless an attempt failed.
-    fn next_number(&self) -> u64 {
-        let newest = self.files.last();
-        let next = newest.map_or(0, |newest| newest.number.saturating_add(1));
-        next.max(self.attempt)
-    }
-
     fn begin(&mut self, from: LogId, head: &[u8]) -> Result<Arc<dyn Output>, FileError> {
-        let number = self.next_number();
+        let newest = self.files.last();
+        let number = newest.map_or(0, |newest| newest.number.saturating_add(1));
+        let number = number.max(self.next_number);
+        self.next_number = number.saturating_add(1);
         let output = self.journal.disk.create(&path(&self.journal.dir, number))?;
         let len = 0;
         self.files.push(SegmentFile { number, len, from });
@@ -141,33 +135,29 @@ impl Segments {
         }
     }
 
-    /// Closes the newest segment if it is full, and returns whether it did.
+    /// Closes the newest segment if it is full, and returns whether it did. Then what has been
+    /// written has to be synced before another segment is begun.
     pub(super) fn rotate(&mut self) -> bool {
         let newest = self.files.last();
         let is_full = newest.is_some_and(|newest| newest.len >= self.journal.segment_bytes);
         is_full && self.output.take().is_some()
     }
 
-    /// Closes the newest segment after an error. If `is_copy`, deletes those that were begun since
-    /// [`prepare`](Self::prepare): all of their events are in older segments or in memory.
+    /// Closes the newest segment after an error. If `is_copy`, deletes it: all of its events are
+    /// in older segments or in memory.
     pub(super) fn abandon(&mut self, is_copy: bool) {
-        (self.output, self.unsynced) = (None, ToSync::default());
-        while is_copy
-            && let Some(newest) = self.files.last()
-            && newest.number >= self.attempt
-            && self
-                .journal
-                .disk
-                .remove(&path(&self.journal.dir, newest.number))
-                .is_ok()
-        {
-            self.files.pop();
+        self.unsynced = ToSync::default();
+        let begun = self.output.take().and(self.files.last());
+        if let Some(newest) = begun.filter(|_| is_copy) {
+            let Journal { disk, dir, .. } = &self.journal;
+            if disk.remove(&path(dir, newest.number)).is_ok() {
+                self.files.pop();
+            }
         }
     }
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
-        self.attempt = self.next_number(); // Else a late deletion would delete new segments.
         let there = match self.journal.disk.list(&self.journal.dir) {
             Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
                 (self.lock, self.output) = (None, None);
@@ -204,11 +194,6 @@ impl Segments {
         mem::take(&mut self.unsynced)
     }
 
-    /// Returns the number of files that have been written to and not synced.
-    pub(super) fn unsynced(&self) -> usize {
-        self.unsynced.files.len()
-    }
-
     /// Returns the files that are not written to any more, and from where on the others have all
     /// events, if there is one.
     pub(super) fn closed(&self) -> (&[SegmentFile], Option<LogId>) {
@@ -219,6 +204,11 @@ impl Segments {
 }
 
 impl Journal {
+    /// Deletes what a compaction has written, unless it has replaced segments.
+    pub(super) fn remove_temporary(&self) -> Result<(), FileError> {
+        self.disk.remove(&self.dir.join(TEMPORARY))
+    }
+
     /// Deletes the segments before one that has replaced them, once that is on disk.
     pub(super) fn delete_before(&self, replacement: u64) -> Result<(), FileError> {
         let mut files = self.disk.list(&self.dir)?;

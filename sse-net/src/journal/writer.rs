@@ -12,7 +12,7 @@ use super::SyncPolicy;
 use super::batch::{collect, head};
 use super::compact::Copied;
 use super::disk::FileError;
-use super::helper::{Done, Helper, Job};
+use super::jobs::{Done, Helper, Job};
 use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
@@ -157,6 +157,7 @@ impl Writer {
         if now.steady >= self.check_at {
             self.check(now)?;
         }
+        self.rotate_if_full(now);
         self.sync_if_due(now);
         self.compact_if_due(now);
         if now.steady < self.pause_until && !is_closing {
@@ -164,9 +165,6 @@ impl Writer {
         }
         if now.steady < self.linger_until && !is_closing && !self.link.is_awaited() {
             return Ok(Next::At(self.linger_until, Some(Urgency::High)));
-        }
-        if self.awaits_sync() {
-            return Ok(Next::At(self.check_at, Some(Urgency::High)));
         }
         match self.state {
             State::Idle if self.source.last() > self.written => {
@@ -239,10 +237,6 @@ impl Writer {
             }
             SyncPolicy::EveryEvent if self.state == State::Recovering => {}
             SyncPolicy::EveryEvent => self.sync()?,
-        }
-        if self.segments.rotate() {
-            self.compact_at = now.steady;
-            self.sync_at = Some(now.steady); // Else closed files would stay open.
         }
         Ok(())
     }

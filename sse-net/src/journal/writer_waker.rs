@@ -1,6 +1,5 @@
 //! Wakes the writer.
 
-use std::mem;
 use std::time::Duration;
 
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
@@ -10,11 +9,12 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
 /// The thread arms this, then looks once more whether there is something to do, and then waits.
 /// What it looks at is behind a lock, so that either it sees what a caller has done before waking
 /// it, or the caller sees that this is armed.
+#[derive(Default)]
 pub(crate) struct WriterWaker {
-    /// The least urgency that wakes the thread, or 0 while it does not wait.
+    /// The least urgency that wakes the thread, or 0 while it does not wait. A caller that wakes it
+    /// stores 0.
     armed: AtomicU64,
-    /// Whether the thread has been woken since it last waited.
-    is_woken: Mutex<bool>,
+    lock: Mutex<()>,
     woken: Condvar,
 }
 
@@ -27,21 +27,12 @@ pub(crate) enum Urgency {
     High = 2,
 }
 
-impl Default for WriterWaker {
-    fn default() -> Self {
-        Self {
-            armed: AtomicU64::new(0),
-            is_woken: Mutex::new(false),
-            woken: Condvar::new(),
-        }
-    }
-}
-
 impl WriterWaker {
     pub(crate) fn wake(&self, urgency: Urgency) {
         let armed = self.armed.load(Ordering::Acquire);
         if armed != 0 && armed <= urgency as u64 {
-            *lock(&self.is_woken) = true;
+            let _locked = lock(&self.lock); // The thread waits, or has not looked at `armed` yet.
+            self.disarm();
             self.woken.notify_one();
         }
     }
@@ -58,14 +49,10 @@ impl WriterWaker {
     /// Waits until the thread is woken or the time is over; sometimes for less. Returns whether it
     /// was woken.
     pub(crate) fn wait(&self, time: Duration) -> bool {
-        let mut is_woken = lock(&self.is_woken);
-        if !*is_woken {
-            let waited = self.woken.wait_timeout(is_woken, time);
-            is_woken = waited.map_or_else(|poisoned| poisoned.into_inner().0, |waited| waited.0);
+        let locked = lock(&self.lock);
+        if self.armed.load(Ordering::Acquire) != 0 {
+            drop(self.woken.wait_timeout(locked, time));
         }
-        let was_woken = mem::take(&mut *is_woken);
-        drop(is_woken);
-        self.disarm();
-        was_woken
+        self.armed.swap(0, Ordering::AcqRel) == 0
     }
 }

@@ -1,5 +1,6 @@
 //! A disk that is slow, or fails for long: what a journal claims and uses meanwhile.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use sse_core::Retention;
@@ -62,6 +63,49 @@ fn events_count_as_synced_after_every_sync_before_has_succeeded() {
             assert!(process.hub.visible() >= last, "the writer goes on");
         }
     }
+}
+
+/// With these policies, clients do not wait for a sync.
+#[test]
+fn events_are_delivered_while_a_sync_takes_long() {
+    for policy in [NEVER, INTERVAL] {
+        let disk = MemoryDisk::default();
+        let mut process = Process::start(&journal(&disk, policy));
+        process.settle();
+        for _ in 0..30 {
+            fill_segment(&mut process);
+        }
+        let last = process.publish("a", "last");
+        process.advance(SECOND);
+        for _ in 0..10 {
+            process.step();
+        }
+        assert_eq!(process.hub.visible(), last, "{policy:?}");
+        let (segments, _) = process.size();
+        assert!(segments < 5, "{segments} files are open");
+    }
+}
+
+#[test]
+fn a_caller_that_waits_for_a_sync_is_not_delayed_by_later_ones() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, NEVER));
+    process.settle();
+    let hub = process.hub.clone();
+    let cx = &mut Context::from_waker(Waker::noop());
+    process.publish("a", "first");
+    let mut first = Box::pin(hub.sync());
+    assert!(first.as_mut().poll(cx).is_pending());
+    let mut later = Vec::new();
+    for _ in 0..20 {
+        process.publish("a", "later");
+        later.push(Box::pin(hub.sync()));
+        assert!(later.last_mut().unwrap().as_mut().poll(cx).is_pending());
+        process.advance(Duration::from_millis(1));
+        process.step();
+        process.helper.work_all();
+    }
+    assert!(first.as_mut().poll(cx).is_ready());
 }
 
 #[test]

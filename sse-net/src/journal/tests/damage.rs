@@ -216,6 +216,34 @@ fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     assert_eq!(resumed, [Resume::Resumed; 3]);
 }
 
+/// A start writes events again that are not known to be synced.
+#[test]
+fn damage_costs_nothing_where_another_segment_has_the_same_events() {
+    for damage in [" b\nid:", "data: 1"] {
+        let damaged = Damaged::new(NEVER);
+        let mut process = Process::start(&damaged.journal);
+        let last = process.publish("b", "4");
+        process.settle();
+        damaged.disk.kill();
+        let path = damaged.disk.paths().pop().unwrap();
+        assert_ne!(path, damaged.path);
+        let mut bytes = damaged.disk.read_file(&path);
+        let at = find(&bytes, damage);
+        bytes[at + damage.len() - 1] ^= 1;
+        damaged.disk.write_file(&path, bytes);
+        let (process, resumed) = damaged.resume(0);
+        assert_eq!(resumed, [Resume::Resumed; 3], "{damage}");
+        assert_eq!(Damaged::retained(&process), ["0 3", "1 4", "2"], "{damage}");
+        let [notice] = <[String; 1]>::try_from(process.notices()).unwrap();
+        assert!(
+            notice.ends_with(" are damaged and were skipped"),
+            "{notice}"
+        );
+        let topic = process.hub.topic("a").unwrap();
+        assert_eq!(topic.resume(Some(&last.into())), Resume::Resumed);
+    }
+}
+
 #[test]
 fn damage_in_what_was_not_synced_costs_what_follows() {
     let damaged = Damaged::new(NEVER);
@@ -243,6 +271,62 @@ fn damage_in_what_was_not_synced_costs_what_follows() {
         ids(&process.hub.topic("a").unwrap(), None),
         [damaged.ids[0]]
     );
+}
+
+/// What a start has restored is not lost at a later one.
+#[test]
+fn damage_at_the_end_of_synced_events_costs_no_others() {
+    for damage in ["data: 3", " a\nid: "] {
+        let damaged = Damaged::new(EVERY);
+        damaged.edit(|bytes| {
+            let end = Entry::Synced(damaged.ids[3]);
+            let place = bytes
+                .windows(damage.len())
+                .rposition(|part| part == damage.as_bytes());
+            bytes[place.unwrap()] ^= 1;
+            bytes.extend(b":garbage that is longer than a short entry\n");
+            end.encode(bytes);
+        });
+        for data in ["4", "5", "6"] {
+            let (mut process, _) = damaged.resume(0);
+            process.settle();
+            if data != "4" {
+                process.publish("b", data);
+                process.settle();
+            }
+            let [a, b, c] = Damaged::retained(&process);
+            let expected = ["1", "1 5", "1 5 6"][data.parse::<usize>().unwrap() - 4];
+            assert_eq!([&*a, &*b, &*c], ["0", expected, "2"], "{damage:?}, {data}");
+        }
+    }
+}
+
+/// What topics without a name have evicted is in a single line.
+#[test]
+fn a_flipped_bit_in_what_a_compaction_says_of_removed_topics_costs_nothing() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal(&disk, EVERY));
+    process.publish("quiet", "kept");
+    let seen = process.publish("removed", "0");
+    process.publish("removed", "1");
+    process.settle();
+    process.hub.topic("removed").unwrap().forget(Duration::ZERO);
+    process.advance(Duration::from_secs(120));
+    for number in 0..100 {
+        process.publish("a", &number.to_string());
+        process.settle();
+    }
+    disk.kill();
+    let path = &disk.paths()[0];
+    let mut bytes = disk.read_file(path);
+    let at = find(&bytes, " evicted 17");
+    bytes[at + 1] ^= 1;
+    disk.write_file(path, bytes);
+    let process = Process::start_with(retention, &journal(&disk, EVERY));
+    let resume = |name| process.hub.topic(name).unwrap().resume(Some(&seen.into()));
+    assert_eq!(resume("removed"), Resume::Gap);
+    assert_eq!(retained(&process.hub.topic("a").unwrap()), "97 98 99");
 }
 
 #[test]

@@ -562,8 +562,7 @@ fn each_new_folder_is_synced_into_its_parent() {
 fn a_panic_of_the_callback_is_counted_and_nothing_else() {
     let disk = MemoryDisk::default();
     let panicking = journal(&disk, NEVER).on_notice(|notice| panic!("{notice}"));
-    let (hub, super::Opened { mut writer, helper }) =
-        Hub::open_idle(Retention::default(), &panicking).unwrap();
+    let (hub, (mut writer, helper)) = Hub::open_idle(Retention::default(), &panicking).unwrap();
     fail(&disk, "write", 1, EIO);
     let topic = hub.topic("a").unwrap();
     topic.publish(&Event::new().data("0")).unwrap();

@@ -16,8 +16,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use sse_core::{Epoch, Event, LogId, Now, Retention};
 
-use super::handle::Opened;
-use super::helper::Helper;
+use super::jobs::Helper;
 use super::link::Link;
 use super::writer::{Next, Writer};
 use super::writer_waker::Urgency;
@@ -70,7 +69,7 @@ impl Process {
         let journal = journal
             .clone()
             .on_notice(move |notice| noted.lock().unwrap().push(notice.to_string()));
-        let (hub, Opened { writer, helper }) = Hub::open_idle(config, &journal).unwrap();
+        let (hub, (writer, helper)) = Hub::open_idle(config, &journal).unwrap();
         Self {
             hub,
             writer,

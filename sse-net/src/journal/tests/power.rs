@@ -34,6 +34,12 @@ fn what_the_policy_promises_survives_a_thousand_programs() {
     (0..1000).for_each(program);
 }
 
+/// Damage costs events, but clients never miss one without a gap, nor get one that was removed.
+#[test]
+fn damage_is_a_gap_and_never_silent() {
+    (0..100).for_each(damage);
+}
+
 /// What was published, and what may be lost.
 #[derive(Default)]
 struct Model {
@@ -111,8 +117,13 @@ impl Model {
             kept.extend(ids(&topic, None).into_iter().map(|id| (id, name)));
         }
         // The journal may also have evicted events after the last one that is kept.
-        let last = process.epochs().iter().rev().nth(1).unwrap().last;
-        assert!(last >= promised && kept.range(last..).all(|(id, _)| *id == last));
+        let epochs = process.epochs();
+        let mut past = epochs.iter().rev().skip(1).peekable();
+        assert!(past.peek().unwrap().last >= promised, "{context}");
+        // Of a run that has lost all events, or had none, the first ID is known.
+        let last = past.find(|epoch| epoch.first < epoch.last);
+        let last = last.map_or(LogId::default(), |epoch| epoch.last);
+        assert!(kept.range(last..).all(|(id, _)| *id == last));
         // A removal may be lost, and a compaction may have dropped events before.
         self.removed.retain(|(removal, name, events)| {
             if *removal > last {
@@ -272,4 +283,53 @@ fn program(seed: u64) {
         }
         model.observe(&process, policy);
     }
+}
+
+fn damage(seed: u64) {
+    begin(seed);
+    let mut rng = Rng::with_seed(seed);
+    let policy = [NEVER, INTERVAL, EVERY][rng.usize(..3)];
+    let (disk, mut model) = (MemoryDisk::default(), Model::default());
+    let mut process = start(&journal(&disk, policy));
+    let mut is_damaged = false;
+    for operation in 0..100 {
+        let context = format!("seed {seed}, operation {operation}, {policy:?}");
+        match rng.u32(..100) {
+            0..70 => {
+                let name = TOPICS[rng.usize(..TOPICS.len())];
+                model.publish(&process, name, rng.usize(..200));
+            }
+            70..72 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
+            72..92 => drop(process.settle()),
+            end => {
+                process.settle();
+                model.observe(&process, policy);
+                disk.kill();
+                if end >= 96 {
+                    damage_file(&disk, &mut rng);
+                    is_damaged = true;
+                }
+                // A later start may find that another copy of a damaged event is gone.
+                let promised = match is_damaged {
+                    true => LogId::default(),
+                    false => model.written,
+                };
+                process = start(&journal(&disk, policy));
+                model.check(&process, promised, &context);
+            }
+        }
+    }
+}
+
+/// Changes some bytes of a segment after its head.
+fn damage_file(disk: &MemoryDisk, rng: &mut Rng) {
+    let paths = disk.paths();
+    let path = &paths[rng.usize(..paths.len())];
+    let mut bytes = disk.read_file(path);
+    let synced = bytes.windows(8).position(|part| part == b" synced ");
+    let head = synced.map_or(bytes.len(), |at| (at + 60).min(bytes.len()));
+    let at = rng.usize(head..=bytes.len());
+    let len = rng.usize(..100).min(bytes.len() - at);
+    bytes[at..at + len].fill(b'?');
+    disk.write_file(path, bytes);
 }

@@ -83,7 +83,7 @@ impl HubCore {
         drop(hub.order().set_visible(last));
         hub.order().take_new_events();
         for (name, restored) in topics {
-            let finish = restored.finish.clone();
+            let finish = restored.finish;
             let create = |name: Arc<str>, _| {
                 let config = Arc::clone(hub.config.topic(&name));
                 let log = match restored.is_keyed() {
@@ -95,7 +95,7 @@ impl HubCore {
                         TopicLog::from(restored.into_log(log))
                     }
                 };
-                let end = finish.and_then(|finish| end(&finish, log.newest_id()));
+                let end = finish.and_then(|finish| end(finish, log.newest_id()));
                 let meter = hub.meters.of(&name);
                 Shared::restored(config, log, Some(name), meter, end, None)
             };
@@ -121,8 +121,8 @@ impl HubCore {
 /// Returns the end of a restored topic whose newest event this is.
 ///
 /// It does not count if the last event is missing, or if a later topic had the same name.
-fn end(finish: &Finish, newest: LogId) -> Option<End> {
-    let Finish { last, id, .. } = *finish;
+fn end(finish: Finish, newest: LogId) -> Option<End> {
+    let Finish { last, id } = finish;
     let counts = newest <= id && (newest == last || id > last);
     counts.then_some(End {
         last,
