@@ -48,11 +48,10 @@ impl<'o> Recording<'o> {
         if let Some(time) = decoder.retry() {
             source = source.reconnection_time(time);
         }
-        let id = decoder.last_event_id();
-        if !id.is_empty()
-            && let Ok(id) = EventId::new(id)
-        {
-            source = source.last_event_id(id.into_owned());
+        let mut last_id = decoder.last_event_id();
+        match EventId::new(last_id) {
+            Ok(id) if !last_id.is_empty() => source = source.last_event_id(id.into_owned()),
+            _ => last_id = "",
         }
         let mut recording = Self {
             options,
@@ -63,8 +62,7 @@ impl<'o> Recording<'o> {
             events: Arc::default(),
         };
         if options.continues {
-            let id = decoder.last_event_id().to_owned();
-            recording.note_gap("the recording ended here", &id)?;
+            recording.note_gap("the recording ended here", last_id)?;
         }
         Ok(recording)
     }
@@ -128,9 +126,9 @@ impl<'o> Recording<'o> {
     /// not show whether the server resumed after the last event ID.
     fn note_gap(&mut self, why: &str, id: &str) -> Result<(), Ending> {
         let note = match id {
-            "" => format!("{why}; events may be missing, because the stream has no IDs"),
-            id if EventId::new(id).is_err() => format!(
-                "{why}; events may be missing, because no request can carry the ID of the last one"
+            "" => format!(
+                "{why}; events may be missing, because the last ones have no ID that a request can \
+                 carry"
             ),
             id => format!(
                 "{why}; the server is asked to resume after event {id}; if it can't, events \

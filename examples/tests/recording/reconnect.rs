@@ -68,7 +68,7 @@ fn events_that_may_be_missing_are_marked_in_the_file() {
     let dir = Dir::new();
     assert!(run(RECORD, &[&url, &dir.file("a")]).status.success());
     server.join().unwrap();
-    let note = |why| format!(": {why}; events may be missing, because the stream has no IDs\n");
+    let note = |why| format!(": {why}; {NO_ID}\n");
     let expected = format!(
         "retry: 1\n\ndata: a\n\n{}data: b\n\n{}",
         note("the stream ended in the middle of an event, which is not recorded"),
@@ -167,22 +167,37 @@ fn a_given_header_replaces_the_default() {
     assert_eq!(requests[1], request(7));
 }
 
-/// A server would respond with 400, or read another ID.
+const NO_ID: &str =
+    "events may be missing, because the last ones have no ID that a request can carry";
+
+fn resumes_after(id: &str) -> String {
+    format!("the server is asked to resume after event {id}; if it can't, events are missing")
+}
+
+/// A server would respond to others with 400.
 #[test]
-fn an_id_that_no_request_can_carry_is_not_sent() {
-    for id in ["a\u{1}b", " 7", "7\t", "a\u{7f}", &"x".repeat(1025)] {
+fn an_id_is_sent_if_a_request_can_carry_it() {
+    for (id, sent) in [
+        ("a\u{1}b", None),
+        ("a\u{7f}", None),
+        (&"x".repeat(8193), None),
+        (&"x".repeat(1025), Some(&*"x".repeat(1025))),
+        (" 7", Some("7")),
+        ("7\t", Some("7")),
+    ] {
         let stream = format!("retry: 100\n\nid: {id}\ndata: a\n\n");
         let (url, server) = serve(vec![format!("{HEAD}\r\n{stream}"), OVER.to_owned()]);
         let dir = Dir::new();
         let output = run(RECORD, &[&url, &dir.file("a")]);
         assert!(output.status.success(), "{output:?}");
-        assert!(
-            !server.join().unwrap()[1].contains("Last-Event-ID"),
-            "{id:?}"
-        );
-        let note = ": the server ended the stream; \
-                    events may be missing, because no request can carry the ID of the last one\n";
-        Comparison::new().assert_same((stream + note).as_bytes(), &dir.read("a")[..]);
+        let request = &server.join().unwrap()[1];
+        let (header, resumes) = match sent {
+            Some(id) => (format!("Last-Event-ID: {id}\r\n"), resumes_after(id)),
+            None => ("Last-Event-ID".to_owned(), NO_ID.to_owned()),
+        };
+        assert_eq!(request.contains(&header), sent.is_some(), "{id:?}");
+        let note = format!(": the server ended the stream; {resumes}\n");
+        Comparison::new().assert_same((stream + &note).as_bytes(), &dir.read("a")[..]);
     }
 }
 
