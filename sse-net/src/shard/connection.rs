@@ -12,6 +12,7 @@
 //! ```
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -174,9 +175,9 @@ impl Connection {
         let cx = &mut Context::from_waker(&self.waker);
         let mut transport = Pin::new(&mut self.transport);
         let read = guard(|| {
-            let (mut bytes, mut len) = ([0; 1024], 0);
+            let (mut bytes, mut len) = ([MaybeUninit::uninit(); 1024], 0);
             for _ in 0..16 {
-                let mut buffer = ReadBuf::new(&mut bytes);
+                let mut buffer = ReadBuf::uninit(&mut bytes);
                 match transport.as_mut().poll_read(cx, &mut buffer) {
                     Poll::Pending => return Ok((len, Poll::Pending)),
                     Poll::Ready(read) => read?,

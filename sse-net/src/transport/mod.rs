@@ -13,6 +13,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -130,8 +131,8 @@ impl Transport {
         mut take: impl FnMut(&[u8]) -> T,
     ) -> io::Result<T> {
         poll_fn(|cx| {
-            let mut piece = [0; 2048];
-            let mut buffer = ReadBuf::new(&mut piece);
+            let mut piece = [MaybeUninit::uninit(); 2048];
+            let mut buffer = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer))?;
             Poll::Ready(Ok(take(buffer.filled())))
         })

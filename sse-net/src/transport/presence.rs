@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Presence {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut bytes = [0; 1024];
+        let mut bytes = [MaybeUninit::uninit(); 1024];
         for _ in 0..16 {
             let connection = Pin::new(&mut *connection);
             match self.state {
@@ -89,7 +90,7 @@ impl Presence {
                     _ => return Poll::Pending,
                 },
                 State::Present => {
-                    let mut buffer = ReadBuf::new(&mut bytes);
+                    let mut buffer = ReadBuf::uninit(&mut bytes);
                     match ready!(connection.poll_read(cx, &mut buffer)) {
                         Err(_) => self.leave(Disconnect::ClientClosed),
                         Ok(()) if buffer.filled().is_empty() => {
