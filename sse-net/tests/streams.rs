@@ -4,8 +4,9 @@
 
 mod common;
 
-use std::future::pending;
+use std::future::{pending, poll_fn, ready};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use common::{Ends, WIDE, config, pass, serve, settle};
 use sse_core::{Event, SendError};
 use sse_net::{Disconnect, Request, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -305,4 +307,40 @@ async fn heartbeats_have_a_minimum_interval() {
     client.read_to_string(&mut got).await.unwrap();
     let beats = got.strip_prefix("data: hey\n\n").unwrap();
     assert!((1..=4).contains(&beats.matches(":\n").count()), "{got}");
+}
+
+/// What the future writes is sent in the poll that it is in: it does not wake its task.
+#[tokio::test(start_paused = true)]
+async fn a_future_is_not_polled_again_for_what_it_has_written() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let (tokens, received) = mpsc::unbounded_channel::<&str>();
+    let (counted, received) = (Arc::clone(&polls), Mutex::new(Some(received)));
+    let (_server, net) = serve(config(), move |request: Request| {
+        let (polls, received) = (Arc::clone(&counted), received.lock().unwrap().take());
+        ready(request.stream(move |mut stream| {
+            let mut writing = Box::pin(async move {
+                let mut received = received.unwrap();
+                while let Some(token) = received.recv().await {
+                    stream.write_str(token).await?;
+                }
+                Ok(())
+            });
+            poll_fn(move |cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                writing.as_mut().poll(cx)
+            })
+        }))
+    });
+    let mut client = net.get("/").await;
+    client.follow().await;
+    settle().await;
+    let before = polls.load(Ordering::Relaxed);
+    for _ in 0..10 {
+        tokens.send("hey").unwrap();
+        assert_eq!(client.read().await, "data: hey\n\n");
+        settle().await;
+    }
+    // Once for the token, and once because the pipe has room again.
+    let polls = polls.load(Ordering::Relaxed) - before;
+    assert!(polls <= 20, "{polls} polls");
 }

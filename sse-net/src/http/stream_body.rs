@@ -263,11 +263,12 @@ impl PerClient {
     }
 
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(writer) = &mut self.writer
-            && let Poll::Ready(result) = writer.as_mut().poll(cx)
-        {
-            self.result = result;
-            self.writer = None;
+        if let Some(writer) = &mut self.writer {
+            self.reader.stop_waiting();
+            if let Poll::Ready(result) = writer.as_mut().poll(cx) {
+                self.result = result;
+                self.writer = None;
+            }
         }
         self.reader.poll_take(cx)
     }

@@ -201,9 +201,11 @@ impl PerClient {
 
     /// Polls the handler's future.
     fn poll_writer(&mut self, cx: &mut Context<'_>) {
-        if let Some(writer) = &mut self.writer
-            && let Poll::Ready(written) = writer.as_mut().poll(cx)
-        {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        self.reader.stop_waiting();
+        if let Poll::Ready(written) = writer.as_mut().poll(cx) {
             self.reason = reason(&written);
             self.writer = None;
         }

@@ -48,7 +48,9 @@ impl PipeReader {
         let mut channel = lock(&self.0);
         if !channel.bytes.is_empty() {
             let bytes = std::mem::take(&mut channel.bytes);
-            wake(channel, |channel| channel.writer.take());
+            if bytes.len() >= CAPACITY {
+                wake(channel, |channel| channel.writer.take());
+            }
             return Poll::Ready(Some(bytes.into()));
         }
         if channel.is_ended {
@@ -56,6 +58,14 @@ impl PipeReader {
         }
         wait(channel, |channel| &mut channel.reader, cx);
         Poll::Pending
+    }
+
+    /// Forgets the task that waits for bytes.
+    ///
+    /// A task that polls the writer itself, and then takes, need not be woken by it.
+    pub(crate) fn stop_waiting(&self) {
+        let waker = lock(&self.0).reader.take();
+        drop(waker); // It may be the last reference to a task, and is dropped without the lock.
     }
 }
 
