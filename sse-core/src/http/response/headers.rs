@@ -72,6 +72,9 @@ impl Headers {
 
     /// Sets the content type as the first header, or removes it if it is empty.
     pub(super) fn set_content_type(&mut self, content_type: &str) {
+        if self.iter().next() == Some((CONTENT_TYPE, content_type)) {
+            return;
+        }
         self.remove(CONTENT_TYPE);
         if !content_type.is_empty() {
             let others = mem::take(self);
