@@ -129,6 +129,9 @@ impl Machine {
         while let Ok(Some(mut part)) = body.read(&mut bytes) {
             if has_content {
                 self.inbox.keep(Item::Content(Cow::Owned(part.to_vec())));
+                if let State::Open { has_items, .. } = &mut self.state {
+                    *has_items = true;
+                }
             }
             while !part.is_empty() {
                 self.decoder.push(&mut part);

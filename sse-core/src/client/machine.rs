@@ -180,8 +180,8 @@ impl Machine {
 
     /// Returns what to do next.
     ///
-    /// The shell asks when there are no items, before it waits. No deadline but that for
-    /// everything counts the time before, in which the application takes items and nobody reads.
+    /// The shell asks when there are no items, before it waits. While the application takes items,
+    /// the shell does not read: that time counts only for the deadline for everything.
     pub fn step(&mut self, now: Duration) -> Step {
         self.keep_items();
         self.leave_out_application(now);

@@ -97,6 +97,18 @@ fn no_deadline_counts_the_time_that_the_application_takes_for_an_item() {
     }
 }
 
+/// It need not have a complete event.
+#[test]
+fn no_deadline_counts_the_time_that_the_application_takes_for_content() {
+    let mut world = World::new(feed().silence(secs(5)).with_content());
+    world.feed(OK);
+    world.feed(After(secs(1)));
+    world.feed(Bytes("data: a"));
+    world.now += secs(60);
+    let deadline = world.now + secs(5);
+    assert_eq!(world.machine.step(world.now), Step::Exchange { deadline });
+}
+
 #[test]
 fn a_connection_has_to_open_in_time() {
     let mut world = World::new(feed().connect_timeout(secs(5)));

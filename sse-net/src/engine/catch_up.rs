@@ -1,5 +1,6 @@
 //! Catching up with the engine.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,13 +22,13 @@ impl Follower {
     /// mark, which stands still meanwhile. If the mark is not known any more, everything is.
     pub(super) async fn catch_up(&mut self, link: &mut Link, scope: Scope) -> Result<(), Broken> {
         let request = self.shared.requested.load(Ordering::Relaxed);
-        let unread = self.hub.take_unread();
-        for topic in &unread {
+        self.unread.extend(self.hub.take_unread());
+        for topic in &self.unread {
             // The mark passes its events before they are read.
             topic.note_unread();
-            self.tips.remove(name_of(topic)); // Of a topic of the same name that was dropped.
+            // Of a topic of the same name that was dropped, or of another server.
+            self.tips.remove(name_of(topic));
         }
-        self.unread.extend(unread);
         let names = self.unread.iter().filter_map(|topic| topic.name());
         let channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
         link.subscribe(&channels).await?;
@@ -163,7 +164,9 @@ impl Follower {
         epochs: Epochs,
         last: LogId,
     ) -> Result<(), Broken> {
-        self.unread.retain(|topic| topic.is_keyed());
+        let topics = self.hub.live_topics();
+        // Until they have been read: if the link breaks, the next server may know the mark.
+        let mut unread = mem::replace(&mut self.unread, topics.clone());
         // Holes are still reported: an ID with which a client has passed one may be known.
         self.holes
             .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
@@ -174,7 +177,6 @@ impl Follower {
                 }
                 KnownId::Unknown => false,
             });
-        let topics = self.hub.live_topics();
         let lost = topics.iter().map(|topic| topic.count_after(last));
         let lost = lost.sum();
         if lost > 0 {
@@ -183,13 +185,16 @@ impl Follower {
         }
         let until = epochs.last();
         self.read_anew(link, &topics, until).await?;
+        unread.retain(|topic| topic.is_keyed());
+        self.unread = unread;
         self.epochs = epochs.clone();
         self.hub.set_epochs(epochs);
         self.hub.await_lost_changes();
         let followed = topics.iter().filter(|topic| topic.is_followed());
         let followed: Vec<_> = followed.cloned().collect();
-        self.read_anew(link, &followed, until).await?;
+        // Before they are read: if the link breaks, the subscribers are judged all the same.
         self.changed.extend(topics);
+        self.read_anew(link, &followed, until).await?;
         self.show();
         Ok(())
     }

@@ -215,8 +215,10 @@ impl Engine {
 
     /// Sets a callback for interruptions, and for events that are not stored or lost.
     ///
-    /// It is called from the tasks of the hub, which wait until it returns. A panic of the
-    /// callback is caught and logged. With the feature `tracing`, notices are logged, too.
+    /// It is called from the tasks of the hub, which wait until it returns, and from
+    /// [`publish`](crate::Topic::publish) if that drops the end of a topic from a full queue. A
+    /// panic of the callback is caught and logged. With the feature `tracing`, notices are logged,
+    /// too.
     pub fn on_notice(mut self, notify: impl Fn(&EngineNotice) + Send + Sync + 'static) -> Self {
         self.on_notice = Some(Arc::new(notify));
         self

@@ -34,10 +34,11 @@ local written
 -- How an integer and an ID are formatted.
 local integer, pair
 
--- What each event calls; the library is loaded without the first.
+-- Functions that each event calls. The first does not exist yet while the library is loaded.
 local call, format
 
--- The last ID that this server has stored, as a text and its parts: that of most next events.
+-- The last ID that this server has stored, as a text and its parts. The next event mostly finds it
+-- in its hub, and need not parse it.
 local last_text, last_millis, last_sequence
 
 local function text(millis, sequence)
@@ -206,7 +207,12 @@ end
 -- Refuses events in the topic of a run that are not its owner's, and those of a lost lease.
 local function check_lease(run, kind, fence, state, now)
     if fence == '' then
-        return state == ' run' and redis.error_reply('OWNED the topic is one of a run')
+        local is_owned = state == ' run'
+        if state == ' new' then -- It may have been forgotten.
+            local token, ended = unpack(call('HMGET', run, 'token', 'ended'))
+            is_owned = token and not ended
+        end
+        return is_owned and redis.error_reply('OWNED the topic is one of a run')
     end
     local is_late = string.sub(fence, 2, 2) == '!'
     local expected = string.sub(fence, is_late and 3 or 2)

@@ -38,9 +38,11 @@ struct Running(Arc<EngineShared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.set_ready(false);
-        self.0
-            .report_broken(u64::MAX, "the runtime of the hub has ended");
+        if !*self.0.is_closing.borrow() {
+            self.0.set_ready(false);
+            self.0
+                .report_broken(u64::MAX, "the runtime of the hub has ended");
+        }
         for job in self.0.queue.close() {
             self.0.fail(job, EngineError::Closed);
         }
@@ -82,6 +84,8 @@ async fn send_all(shared: &EngineShared) {
                 is_refused = send(shared, &mut links, link, jobs).await;
             }
             _ => tokio::select! {
+                // In this order, because a hub may be dropped just after an event.
+                biased;
                 () = shared.queue.filled() => {}
                 () = shared.closing() => return,
             },

@@ -444,6 +444,40 @@ async fn an_end_that_is_dropped_from_a_full_queue_is_reported() {
     assert!(notices.lock().unwrap().contains(&dropped));
 }
 
+/// All of its handles are dropped at once, and it is not an interruption.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_dropped_hub_sends_what_is_queued_and_reports_nothing() {
+    let redis = Redis::start(&[]);
+    for count in 1..=20 {
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&notices);
+        let engine = Engine::redis(&redis.url())
+            .unwrap()
+            .on_notice(move |notice| noted.lock().unwrap().push(notice.clone()));
+        let hub = Hub::connect(HubConfig::default(), engine).await.unwrap();
+        let topic = hub.topic("news").unwrap();
+        let event = Event::new().data("hey");
+        topic.publish(&event).unwrap().stored().await.unwrap();
+        topic.publish(&event).unwrap();
+        drop((topic, hub));
+        let ended = async {
+            while Arc::strong_count(&notices) > 1 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = timeout(Duration::from_secs(20), ended).await;
+        ended.expect("the tasks of the hub end");
+        let notices = notices.lock().unwrap();
+        assert!(
+            matches!(notices[..], [EngineNotice::Connected(_)]),
+            "{notices:?}"
+        );
+        let stored: usize = redis.call(&["XLEN", "sse:{hub}:topic:news"]);
+        assert_eq!(stored, 2 * count);
+    }
+}
+
 /// The server refuses the first event of a pipeline, and could store the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]

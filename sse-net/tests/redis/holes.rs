@@ -73,6 +73,92 @@ async fn a_hole_is_reported_also_if_an_epoch_begins_meanwhile() {
     assert_eq!(client.event().await.unwrap().event(), "gap");
 }
 
+/// The server has lost their last events. Topics with subscribers are then read twice.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn streams_end_also_if_the_link_breaks_while_topics_are_read_anew() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let mut clients = Vec::new();
+    // More than are read at a time.
+    for name in (0..40).map(|number| format!("topic{number}")) {
+        let mut client = node.client();
+        client.get(&format!("/{name}")).await.unwrap();
+        node.publish(&name, "one").await;
+        assert_eq!(client.event().await.unwrap().data(), "one");
+        clients.push(client);
+    }
+    proxy.switch(0);
+    proxy.cut();
+    redis.call::<()>(&["FLUSHALL"]);
+    let (second, third) = (proxy.clone(), proxy.clone());
+    proxy.pause_after(b"XRANGE", move || {
+        second.pause_after(b"XRANGE", move || third.cut_at(b"XRANGE"));
+    });
+    proxy.switch(redis.port);
+    for mut client in clients {
+        while let Some(next) = client.next().await.expect("the stream ends") {
+            assert!(!matches!(next, Decoded::Event(_)), "{next:?}");
+        }
+    }
+    assert!(proxy.has_cut());
+}
+
+/// A node reads from another server what the first one has, and returns before it has read all.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn topics_are_read_again_if_the_first_server_returns_while_they_are_read_anew() {
+    let [first, other] = [Redis::start(&[]), Redis::start(&[])];
+    let proxy = Proxy::to(first.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    // More than are read at a time.
+    let names: Vec<_> = (0..40).map(|number| format!("topic{number}")).collect();
+    let mut last = LogId::default();
+    for name in &names {
+        last = node.publish(name, "one").await;
+    }
+    for name in &names {
+        node.publish(name, "two").await;
+    }
+    let late = node.hub.topic("late").unwrap();
+    for name in &names {
+        // As if its events were older.
+        first.call::<()>(&["ZADD", "sse:{hub}:changed", "1000", name]);
+    }
+    proxy.switch(0);
+    proxy.cut();
+    let (returned, has_returned) = std::sync::mpsc::channel();
+    let (pausing, port) = (proxy.clone(), first.port);
+    proxy.pause_after(b"XRANGE", move || {
+        let returning = pausing.clone();
+        pausing.pause_after(b"XRANGE", move || {
+            returning.switch(port);
+            returning.cut();
+            returned.send(()).unwrap();
+        });
+    });
+    proxy.switch(other.port);
+    while has_returned.try_recv().is_err() {
+        yield_now().await;
+    }
+    late.publish(&Event::new().data("hey"))
+        .unwrap()
+        .stored()
+        .await
+        .unwrap();
+    let mut client = node.client();
+    let path = format!("/{},late", names.join(","));
+    client.resume(&path, &last.to_string()).await.unwrap();
+    let mut got = Vec::new();
+    for _ in 0..=names.len() {
+        got.push(client.event().await.unwrap().data().to_owned());
+    }
+    let mut expected = vec!["two"; names.len()];
+    expected.push("hey");
+    assert_eq!(got, expected);
+}
+
 /// Returns the last event ID at the end of a stream without further events than `last`.
 async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
     let reading = async {

@@ -301,9 +301,10 @@ fn others_stay_out_of_the_topic_of_a_run_that_was_forgotten() {
     redis.call::<()>(&["ZREM", "sse:{hub}:changed", "news"]);
     redis.call::<()>(&["DEL", "sse:{hub}:topic:news"]);
     let fence = format!("events {token}");
+    let refused = || publish(&["events", "data: b\n\n"]).unwrap_err();
+    assert_eq!(refused().code(), Some("OWNED"));
     publish(&[&fence, "data: a\n\n"]).unwrap();
-    let refused = publish(&["events", "data: b\n\n"]).unwrap_err();
-    assert_eq!(refused.code(), Some("OWNED"));
+    assert_eq!(refused().code(), Some("OWNED"));
     publish(&[&format!("end {token}")]).unwrap();
     let finished = publish(&[&fence, "data: c\n\n"]).unwrap_err();
     assert_eq!(finished.code(), Some("FINISHED"));
