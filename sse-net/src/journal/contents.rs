@@ -69,9 +69,8 @@ impl Contents {
     fn read_segment(&mut self, journal: &Journal, file: SegmentFile) -> Result<(), FileError> {
         let (path, mut bytes) = (path(&journal.dir, file.number), mem::take(&mut self.buffer));
         journal.disk.read(&path, u64::MAX, &mut bytes)?;
-        self.continue_after((file.from, None));
-        let (mut taken, mut earlier) = (self.last, self.last);
-        let (mut is_broken, mut missing) = (true, None);
+        self.continue_after((self.limit(file.from), None));
+        let (mut taken, mut is_broken, mut missing) = (self.last, true, None);
         for (place, entry) in Segment::new(&bytes) {
             if matches!(entry, Entry::Damage | Entry::Unread(_)) {
                 // An incomplete event at the end is as after a crash, and has been reported before
@@ -102,18 +101,14 @@ impl Contents {
             if self.is_cut || id <= taken {
                 continue;
             }
-            if id > self.last {
-                earlier = self.last;
-            }
             if let Entry::Unread(Record { topic, key, .. }) = entry {
-                self.last = earlier; // Also if the end of its topic was taken, with the same ID.
                 let keyed = key.map_or(LogId::default(), |_| id);
                 self.topic(topic.as_deref(), |topic| {
                     topic.keyed = topic.keyed.max(keyed);
                 });
                 missing = Some((id, Some(topic.unwrap_or_default().into_owned())));
             } else {
-                self.last = self.last.max(id);
+                self.last = self.last.max(reaches(&entry).unwrap_or_default());
                 self.take(entry);
             }
         }
@@ -136,7 +131,6 @@ impl Contents {
 
     /// Continues after an ID, though entries before may be missing.
     fn continue_after(&mut self, (from, topic): Hole) {
-        let from = self.limit(from);
         if self.is_cut || from == LogId::MAX {
             return;
         }
@@ -273,7 +267,17 @@ pub(super) fn span(entry: &Entry<'_>) -> Option<(LogId, LogId)> {
     }
 }
 
-/// Returns the greatest ID that is smaller.
+/// Returns the ID up to which all entries have been read or written with this one.
+///
+/// `None` for the end of a topic that was published with an event: that follows, with the same ID.
+pub(super) fn reaches(entry: &Entry<'_>) -> Option<LogId> {
+    match entry {
+        Entry::Finished(Finish { last, id }, _) if last == id => None,
+        entry => span(entry).map(|(_, id)| id),
+    }
+}
+
+/// Returns the greatest ID that is smaller. Its number is that of another epoch.
 pub(super) const fn before(id: LogId) -> LogId {
     match id.sequence().checked_sub(1) {
         Some(sequence) => LogId::new(id.millis(), sequence),

@@ -9,7 +9,7 @@ use super::disk::MemoryDisk;
 use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
 use crate::journal::contents::before;
 use crate::journal::{Journal, JournalError, SyncPolicy};
-use crate::topic::{Hub, Topic};
+use crate::topic::{Hub, Topic, now, simulated};
 
 /// A journal with four events, the second and the third of which are in other topics.
 struct Damaged {
@@ -188,6 +188,44 @@ fn a_flipped_bit_in_the_last_event_of_a_finished_topic_costs_a_gap() {
     assert_eq!([resume("a"), resume("b")], [Resume::Gap, Resume::Resumed]);
 }
 
+/// The end of a topic is stored before the event that was published with it, with the same ID.
+#[test]
+fn a_flipped_bit_before_the_last_event_of_a_finished_topic_never_hides_it() {
+    for (is_synced, resume, events) in [
+        (true, Resume::Gap, ""),
+        // A start writes events again that are not known to be synced.
+        (false, Resume::Resumed, "0 end"),
+    ] {
+        let disk = MemoryDisk::default();
+        let journal = journal(&disk, NEVER);
+        let mut process = Process::start(&journal);
+        let first = process.publish("a", "0");
+        let topic = process.hub.topic("a").unwrap();
+        let end = topic.finish(Some(&Event::new().data("end"))).unwrap();
+        process.settle();
+        disk.kill();
+        let path = disk.paths().pop().unwrap();
+        let mut bytes = disk.read_file(&path);
+        if is_synced {
+            Entry::Synced(end.last).encode(&mut bytes);
+            disk.write_file(&path, bytes.clone());
+        }
+        let mut process = Process::start(&journal);
+        process.publish("b", "1");
+        process.settle();
+        disk.kill();
+        let line_end = b" a\nid: ";
+        let mut places = bytes.windows(line_end.len());
+        let at = places.rposition(|part| part == line_end).unwrap();
+        bytes[at] ^= 1;
+        disk.write_file(&path, bytes);
+        let process = Process::start(&journal);
+        let topic = process.hub.topic("a").unwrap();
+        let found = (topic.resume(Some(&first.into())), &*retained(&topic));
+        assert_eq!(found, (resume, events), "{:?}", process.notices());
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     let damaged = Damaged::new(EVERY);
@@ -214,6 +252,33 @@ fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     );
     let (_, resumed) = damaged.resume(3);
     assert_eq!(resumed, [Resume::Resumed; 3]);
+}
+
+/// The ID before that of an event has the number of another epoch.
+#[test]
+fn a_hole_is_noticed_though_an_earlier_run_had_the_epoch_before() {
+    super::begin(0);
+    let disk = MemoryDisk::default();
+    let journal = journal(&disk, EVERY);
+    let mut ids = Vec::new();
+    for (epoch, topics) in [(516, &["a"][..]), (517, &["a", "b", "a"])] {
+        simulated::begin(now(), epoch);
+        let mut process = Process::start(&journal);
+        for name in topics {
+            ids.push(process.publish(name, "x"));
+            process.settle();
+        }
+        disk.kill();
+    }
+    assert_eq!(ids[1].epoch(), ids[0].epoch() + 1);
+    let path = disk.paths().pop().unwrap();
+    let mut bytes = disk.read_file(&path);
+    let at = find(&bytes, " b\nid:");
+    bytes[at] ^= 1;
+    disk.write_file(&path, bytes);
+    let process = Process::start(&journal);
+    let topic = process.hub.topic("b").unwrap();
+    assert_eq!(topic.resume(Some(&ids[1].into())), Resume::Gap);
 }
 
 /// A start writes events again that are not known to be synced.
