@@ -33,6 +33,8 @@ pub(super) struct Contents {
     pub(super) is_of_hub: bool,
     /// Events after this ID do not count.
     pub(super) until: Option<LogId>,
+    /// Whether entries are missing in all segments that were read.
+    pub(super) has_hole: bool,
     /// Whether there is a hole after `last` that was not synced.
     pub(super) is_cut: bool,
     pub(super) notices: Vec<JournalNotice>,
@@ -135,6 +137,7 @@ impl Contents {
             return;
         }
         let is_hole = self.begin.is_some() && from > self.last;
+        self.has_hole |= is_hole;
         match topic {
             _ if is_hole && self.last >= self.synced => return self.is_cut = true,
             Some(topic) if is_hole => self.topic(Some(&topic), |topic| {

@@ -1,13 +1,14 @@
 //! Damaged files: what each kind of damage costs, and what is reported.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sse_core::{Event, LogId, Resume, Retention, SegmentEntry as Entry};
+use sse_core::{Event, LogId, Record, Resume, Retention, Segment, SegmentEntry as Entry};
 
 use super::disk::MemoryDisk;
 use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
 use crate::journal::contents::before;
+use crate::journal::segments::path;
 use crate::journal::{Journal, JournalError, SyncPolicy};
 use crate::topic::{Hub, Topic, now, simulated};
 
@@ -485,6 +486,38 @@ fn a_topic_that_stands_alone_refuses_the_journal_of_a_hub() {
         refused.to_string(),
         "the journal in /journal is that of a hub; open it with `Hub::open`"
     );
+}
+
+/// Otherwise it reads only the newest segments.
+#[test]
+fn a_topic_that_stands_alone_reads_older_segments_where_newer_ones_are_damaged() {
+    let ids = (1..=20).map(|number| LogId::new(1_700_000_000_000 + number, 0));
+    let ids = Vec::from_iter(ids);
+    let mut bytes = Segment::HEAD.to_vec();
+    Entry::From(LogId::default()).encode(&mut bytes);
+    for &id in &ids {
+        let event = format!("id: {id}\ndata: {}\n\n", "x".repeat(100_000));
+        let (topic, event, key) = (None, event.as_bytes(), None);
+        let record = Record {
+            id,
+            topic,
+            event,
+            key,
+        };
+        Entry::Event(record).encode(&mut bytes);
+    }
+    for synced in [LogId::default(), ids[19]] {
+        let disk = MemoryDisk::default();
+        let [older, newer] = [0, 1].map(|number| path(Path::new(DIR), number));
+        let mut bytes = bytes.clone();
+        Entry::Synced(synced).encode(&mut bytes);
+        disk.write_file(&older, bytes.clone());
+        let at = find(&bytes, &format!(" event {} ", ids[14]));
+        bytes[at] ^= 1;
+        disk.write_file(&newer, bytes);
+        let topic = Topic::open(Retention::events(5), &journal(&disk, NEVER)).unwrap();
+        assert_eq!(super::ids(&topic, None), ids[15..], "{synced}");
+    }
 }
 
 /// The files take up to twice the retained bytes and two segments.
