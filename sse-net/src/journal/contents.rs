@@ -43,6 +43,8 @@ pub(super) struct Contents {
     /// The number of the newest segment, which may have been written when the process ended.
     pub(super) newest: u64,
     pub(super) buffer: Vec<u8>,
+    /// The number of segments that wait for others, which may have what they lack.
+    pub(super) waiting: usize,
 }
 
 /// A place where entries are missing: the ID after which they continue, and the topic, if only its
@@ -124,9 +126,13 @@ impl Contents {
 
     /// Continues after a hole, once the segments that may have the missing entries have been read.
     fn fill(&mut self, journal: &Journal, hole: Hole) -> Result<(), FileError> {
-        while let Some(file) = self.later.pop_if(|file| file.from < hole.0) {
+        self.waiting += 1;
+        while self.waiting < MAX_WAITING
+            && let Some(file) = self.later.pop_if(|file| file.from < hole.0)
+        {
             self.read_segment(journal, file)?;
         }
+        self.waiting -= 1;
         self.continue_after(hole);
         Ok(())
     }
@@ -287,3 +293,6 @@ pub(super) const fn before(id: LogId) -> LogId {
         None => LogId::new(id.millis().saturating_sub(1), u64::MAX),
     }
 }
+
+/// The number of damaged segments that are in memory at once. What the last one lacks is lost.
+const MAX_WAITING: usize = 16;

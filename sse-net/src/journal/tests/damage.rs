@@ -395,6 +395,27 @@ fn a_flipped_bit_in_what_a_compaction_says_of_removed_topics_costs_nothing() {
     assert_eq!(retained(&process.hub.topic("a").unwrap()), "97 98 99");
 }
 
+/// A segment that waits for what others have is in memory, and takes a part of the stack.
+#[test]
+fn very_many_damaged_segments_that_overlap_are_read() {
+    const COUNT: usize = 1000;
+    let disk = MemoryDisk::default();
+    let id = |number| LogId::new(1_700_000_000_000 + number, 0);
+    for number in 0..COUNT as u64 {
+        let mut bytes = Segment::HEAD.to_vec();
+        Entry::From(id(number)).encode(&mut bytes);
+        Entry::Synced(id(10_000)).encode(&mut bytes);
+        bytes.extend_from_slice(b":garbage that is longer than a short entry\n");
+        Entry::UpTo(id(10_000 - number)).encode(&mut bytes);
+        disk.write_file(&path(Path::new(DIR), number), bytes);
+    }
+    let notices = Process::start(&journal(&disk, EVERY)).notices();
+    let damaged = notices
+        .iter()
+        .filter(|notice| notice.contains("are damaged"));
+    assert_eq!(damaged.count(), COUNT);
+}
+
 #[test]
 fn a_segment_that_cannot_be_read_is_kept_aside() {
     let damaged = Damaged::new(EVERY);
