@@ -236,14 +236,21 @@ impl Contents {
 
     /// Reports what was found, and notes what counts as evicted.
     pub(super) fn finish(&mut self, journal: &Journal) {
+        let is_damaged = |notice: &JournalNotice| matches!(notice, JournalNotice::Damaged(..));
+        let is_damaged = self.notices.iter().any(is_damaged);
         let lost = self.until.map(|until| JournalNotice::Lost(until, None));
         for notice in self.notices.drain(..).chain(lost) {
             let _ = journal.notify(&notice);
         }
         let begin = self.begin.unwrap_or_default();
         self.floor = self.floor.max(begin);
+        let after = LogId::new(self.last.millis(), self.last.sequence().saturating_add(1));
         for topic in self.topics.values_mut() {
             topic.evicted = topic.evicted.max(begin);
+            // Clients may have seen a lost event, which superseded others: all begin anew.
+            if is_damaged && topic.is_keyed() && topic.finish.is_none() {
+                topic.evicted = topic.evicted.max(after);
+            }
         }
         self.synced = self.synced.min(self.last);
     }
