@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use tokio::time::sleep;
 
-/// A body that is kept for a while if it is dropped before its end.
+/// A body that is kept for 2 s if it is dropped before its end.
 ///
 /// hyper closes the connection once the response is written and the body dropped. That resets
 /// it if the client is still sending, and the client may lose the response.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sse_core::{Finish, KeyedSlice, LogId, Record, Segment, SegmentEntry as Entry};
 
-use super::contents::span;
+use super::contents::reaches;
 use crate::topic::{End, NewEvents, Shared, Source};
 
 /// What has been collected.
@@ -69,11 +69,9 @@ pub(super) fn collect<'a>(
     let events = events.filter(is_due);
     let mut entries: Vec<_> = ends(goal).filter(is_due).chain(evictions).collect();
     let mut last = after;
-    let encode = |(id, entry): (LogId, Entry<'_>)| {
+    let encode = |(_, entry): (LogId, Entry<'_>)| {
         entry.encode(out);
-        if span(&entry).is_some() {
-            last = id;
-        }
+        last = reaches(&entry).unwrap_or(last);
     };
     if goal.topics.len() == 1 && entries.is_empty() {
         events.for_each(encode); // They are in order.

@@ -33,6 +33,8 @@ pub(super) struct Contents {
     pub(super) is_of_hub: bool,
     /// Events after this ID do not count.
     pub(super) until: Option<LogId>,
+    /// Whether entries are missing in all segments that were read.
+    pub(super) has_hole: bool,
     /// Whether there is a hole after `last` that was not synced.
     pub(super) is_cut: bool,
     pub(super) notices: Vec<JournalNotice>,
@@ -41,6 +43,8 @@ pub(super) struct Contents {
     /// The number of the newest segment, which may have been written when the process ended.
     pub(super) newest: u64,
     pub(super) buffer: Vec<u8>,
+    /// The number of segments that wait for others, which may have what they lack.
+    pub(super) waiting: usize,
 }
 
 /// A place where entries are missing: the ID after which they continue, and the topic, if only its
@@ -69,9 +73,8 @@ impl Contents {
     fn read_segment(&mut self, journal: &Journal, file: SegmentFile) -> Result<(), FileError> {
         let (path, mut bytes) = (path(&journal.dir, file.number), mem::take(&mut self.buffer));
         journal.disk.read(&path, u64::MAX, &mut bytes)?;
-        self.continue_after((file.from, None));
-        let (mut taken, mut earlier) = (self.last, self.last);
-        let (mut is_broken, mut missing) = (true, None);
+        self.continue_after((self.limit(file.from), None));
+        let (mut taken, mut is_broken, mut missing) = (self.last, true, None);
         for (place, entry) in Segment::new(&bytes) {
             if matches!(entry, Entry::Damage | Entry::Unread(_)) {
                 // An incomplete event at the end is as after a crash, and has been reported before
@@ -102,18 +105,14 @@ impl Contents {
             if self.is_cut || id <= taken {
                 continue;
             }
-            if id > self.last {
-                earlier = self.last;
-            }
             if let Entry::Unread(Record { topic, key, .. }) = entry {
-                self.last = earlier; // Also if the end of its topic was taken, with the same ID.
                 let keyed = key.map_or(LogId::default(), |_| id);
                 self.topic(topic.as_deref(), |topic| {
                     topic.keyed = topic.keyed.max(keyed);
                 });
                 missing = Some((id, Some(topic.unwrap_or_default().into_owned())));
             } else {
-                self.last = self.last.max(id);
+                self.last = self.last.max(reaches(&entry).unwrap_or_default());
                 self.take(entry);
             }
         }
@@ -127,20 +126,24 @@ impl Contents {
 
     /// Continues after a hole, once the segments that may have the missing entries have been read.
     fn fill(&mut self, journal: &Journal, hole: Hole) -> Result<(), FileError> {
-        while let Some(file) = self.later.pop_if(|file| file.from < hole.0) {
+        self.waiting += 1;
+        while self.waiting < MAX_WAITING
+            && let Some(file) = self.later.pop_if(|file| file.from < hole.0)
+        {
             self.read_segment(journal, file)?;
         }
+        self.waiting -= 1;
         self.continue_after(hole);
         Ok(())
     }
 
     /// Continues after an ID, though entries before may be missing.
     fn continue_after(&mut self, (from, topic): Hole) {
-        let from = self.limit(from);
         if self.is_cut || from == LogId::MAX {
             return;
         }
         let is_hole = self.begin.is_some() && from > self.last;
+        self.has_hole |= is_hole;
         match topic {
             _ if is_hole && self.last >= self.synced => return self.is_cut = true,
             Some(topic) if is_hole => self.topic(Some(&topic), |topic| {
@@ -233,14 +236,21 @@ impl Contents {
 
     /// Reports what was found, and notes what counts as evicted.
     pub(super) fn finish(&mut self, journal: &Journal) {
+        let is_damaged = |notice: &JournalNotice| matches!(notice, JournalNotice::Damaged(..));
+        let is_damaged = self.notices.iter().any(is_damaged);
         let lost = self.until.map(|until| JournalNotice::Lost(until, None));
         for notice in self.notices.drain(..).chain(lost) {
             let _ = journal.notify(&notice);
         }
         let begin = self.begin.unwrap_or_default();
         self.floor = self.floor.max(begin);
+        let after = LogId::new(self.last.millis(), self.last.sequence().saturating_add(1));
         for topic in self.topics.values_mut() {
             topic.evicted = topic.evicted.max(begin);
+            // Clients may have seen a lost event, which superseded others: all begin anew.
+            if is_damaged && topic.is_keyed() && topic.finish.is_none() {
+                topic.evicted = topic.evicted.max(after);
+            }
         }
         self.synced = self.synced.min(self.last);
     }
@@ -273,10 +283,23 @@ pub(super) fn span(entry: &Entry<'_>) -> Option<(LogId, LogId)> {
     }
 }
 
-/// Returns the greatest ID that is smaller.
+/// Returns the ID up to which all entries have been read or written with this one.
+///
+/// `None` for the end of a topic that was published with an event: that follows, with the same ID.
+pub(super) fn reaches(entry: &Entry<'_>) -> Option<LogId> {
+    match entry {
+        Entry::Finished(Finish { last, id }, _) if last == id => None,
+        entry => span(entry).map(|(_, id)| id),
+    }
+}
+
+/// Returns the greatest ID that is smaller. Its number is that of another epoch.
 pub(super) const fn before(id: LogId) -> LogId {
     match id.sequence().checked_sub(1) {
         Some(sequence) => LogId::new(id.millis(), sequence),
         None => LogId::new(id.millis().saturating_sub(1), u64::MAX),
     }
 }
+
+/// The number of damaged segments that are in memory at once. What the last one lacks is lost.
+const MAX_WAITING: usize = 16;

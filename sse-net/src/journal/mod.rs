@@ -70,10 +70,10 @@ use disk::{Disk, Files};
 ///
 /// The folder contains segment files. Each is an event stream that any SSE client can parse; a
 /// comment before each event contains its topic, its ID and a checksum. A segment has up to
-/// [`segment_bytes`](Self::segment_bytes), or more if it is written while a sync runs. Old segments
-/// are replaced by one that has only what the topics still retain: the files take up to twice the
-/// retained bytes and two segments. A file that cannot be read at all is renamed, and never
-/// deleted. The file `lock` and the folder are locked while the journal is open.
+/// [`segment_bytes`](Self::segment_bytes), or more if it is written while a sync runs or after a
+/// failure. Old segments are replaced by one that has only what the topics still retain: the files
+/// take up to twice the retained bytes and two segments. A file that cannot be read at all is
+/// renamed, and never deleted. The file `lock` and the folder are locked while the journal is open.
 #[derive(Clone)]
 #[must_use]
 pub struct Journal {
@@ -114,9 +114,9 @@ impl Journal {
 
     /// Sets the size in bytes at which a new segment is begun. Default: 8 MiB.
     ///
-    /// While a sync runs, the newest segment becomes longer instead. Smaller segments are compacted
-    /// more often. A topic that stands alone reads at least one of them when it is opened, at some
-    /// 4 ms per MiB.
+    /// While a sync runs, and while events are written again after a failure, the newest segment
+    /// becomes longer instead. Smaller segments are compacted more often. A topic that stands alone
+    /// reads at least one of them when it is opened, at some 4 ms per MiB.
     pub const fn segment_bytes(mut self, count: u64) -> Self {
         self.segment_bytes = count;
         self

@@ -22,8 +22,8 @@ use super::{Journal, JournalError, JournalNotice};
 
 /// Opens a journal and reads it.
 ///
-/// Of a topic that stands alone, the newest segments are read first: more of them if those have
-/// less than it retains at the given time, and then all.
+/// Of a topic that stands alone, the newest segments are read first: more of them while those have
+/// less than it retains at the given time, and all if entries are missing in those.
 pub(super) fn open(
     journal: &Journal,
     retention: Option<(Retention, Duration)>,
@@ -47,7 +47,9 @@ pub(super) fn open(
         };
         contents.read(journal, &files[begin..])?;
         synced = contents.synced;
-        if contents.is_cut {
+        if begin > 0 && contents.has_hole {
+            wanted = u64::MAX; // Older segments may have what is missing.
+        } else if contents.is_cut {
             // A sync that is noted after the hole vouches for what is before.
             until = Some(contents.last).filter(|last| *last >= synced);
         } else if begin > 0 && !retention.is_some_and(|retention| contents.is_enough(retention)) {

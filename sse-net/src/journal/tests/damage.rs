@@ -1,15 +1,16 @@
 //! Damaged files: what each kind of damage costs, and what is reported.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sse_core::{Event, LogId, Resume, Retention, SegmentEntry as Entry};
+use sse_core::{Event, LogId, Record, Resume, Retention, Segment, SegmentEntry as Entry};
 
 use super::disk::MemoryDisk;
 use super::{DIR, EVERY, NEVER, Process, ids, journal, retained};
 use crate::journal::contents::before;
+use crate::journal::segments::path;
 use crate::journal::{Journal, JournalError, SyncPolicy};
-use crate::topic::{Hub, Topic};
+use crate::topic::{Hub, Topic, now, simulated};
 
 /// A journal with four events, the second and the third of which are in other topics.
 struct Damaged {
@@ -188,6 +189,44 @@ fn a_flipped_bit_in_the_last_event_of_a_finished_topic_costs_a_gap() {
     assert_eq!([resume("a"), resume("b")], [Resume::Gap, Resume::Resumed]);
 }
 
+/// The end of a topic is stored before the event that was published with it, with the same ID.
+#[test]
+fn a_flipped_bit_before_the_last_event_of_a_finished_topic_never_hides_it() {
+    for (is_synced, resume, events) in [
+        (true, Resume::Gap, ""),
+        // A start writes events again that are not known to be synced.
+        (false, Resume::Resumed, "0 end"),
+    ] {
+        let disk = MemoryDisk::default();
+        let journal = journal(&disk, NEVER);
+        let mut process = Process::start(&journal);
+        let first = process.publish("a", "0");
+        let topic = process.hub.topic("a").unwrap();
+        let end = topic.finish(Some(&Event::new().data("end"))).unwrap();
+        process.settle();
+        disk.kill();
+        let path = disk.paths().pop().unwrap();
+        let mut bytes = disk.read_file(&path);
+        if is_synced {
+            Entry::Synced(end.last).encode(&mut bytes);
+            disk.write_file(&path, bytes.clone());
+        }
+        let mut process = Process::start(&journal);
+        process.publish("b", "1");
+        process.settle();
+        disk.kill();
+        let line_end = b" a\nid: ";
+        let mut places = bytes.windows(line_end.len());
+        let at = places.rposition(|part| part == line_end).unwrap();
+        bytes[at] ^= 1;
+        disk.write_file(&path, bytes);
+        let process = Process::start(&journal);
+        let topic = process.hub.topic("a").unwrap();
+        let found = (topic.resume(Some(&first.into())), &*retained(&topic));
+        assert_eq!(found, (resume, events), "{:?}", process.notices());
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     let damaged = Damaged::new(EVERY);
@@ -214,6 +253,33 @@ fn a_flipped_bit_in_a_synced_comment_costs_what_was_before() {
     );
     let (_, resumed) = damaged.resume(3);
     assert_eq!(resumed, [Resume::Resumed; 3]);
+}
+
+/// The ID before that of an event has the number of another epoch.
+#[test]
+fn a_hole_is_noticed_though_an_earlier_run_had_the_epoch_before() {
+    super::begin(0);
+    let disk = MemoryDisk::default();
+    let journal = journal(&disk, EVERY);
+    let mut ids = Vec::new();
+    for (epoch, topics) in [(516, &["a"][..]), (517, &["a", "b", "a"])] {
+        simulated::begin(now(), epoch);
+        let mut process = Process::start(&journal);
+        for name in topics {
+            ids.push(process.publish(name, "x"));
+            process.settle();
+        }
+        disk.kill();
+    }
+    assert_eq!(ids[1].epoch(), ids[0].epoch() + 1);
+    let path = disk.paths().pop().unwrap();
+    let mut bytes = disk.read_file(&path);
+    let at = find(&bytes, " b\nid:");
+    bytes[at] ^= 1;
+    disk.write_file(&path, bytes);
+    let process = Process::start(&journal);
+    let topic = process.hub.topic("b").unwrap();
+    assert_eq!(topic.resume(Some(&ids[1].into())), Resume::Gap);
 }
 
 /// A start writes events again that are not known to be synced.
@@ -329,6 +395,27 @@ fn a_flipped_bit_in_what_a_compaction_says_of_removed_topics_costs_nothing() {
     assert_eq!(retained(&process.hub.topic("a").unwrap()), "97 98 99");
 }
 
+/// A segment that waits for what others have is in memory, and takes a part of the stack.
+#[test]
+fn very_many_damaged_segments_that_overlap_are_read() {
+    const COUNT: usize = 1000;
+    let disk = MemoryDisk::default();
+    let id = |number| LogId::new(1_700_000_000_000 + number, 0);
+    for number in 0..COUNT as u64 {
+        let mut bytes = Segment::HEAD.to_vec();
+        Entry::From(id(number)).encode(&mut bytes);
+        Entry::Synced(id(10_000)).encode(&mut bytes);
+        bytes.extend_from_slice(b":garbage that is longer than a short entry\n");
+        Entry::UpTo(id(10_000 - number)).encode(&mut bytes);
+        disk.write_file(&path(Path::new(DIR), number), bytes);
+    }
+    let notices = Process::start(&journal(&disk, EVERY)).notices();
+    let damaged = notices
+        .iter()
+        .filter(|notice| notice.contains("are damaged"));
+    assert_eq!(damaged.count(), COUNT);
+}
+
 #[test]
 fn a_segment_that_cannot_be_read_is_kept_aside() {
     let damaged = Damaged::new(EVERY);
@@ -420,6 +507,38 @@ fn a_topic_that_stands_alone_refuses_the_journal_of_a_hub() {
         refused.to_string(),
         "the journal in /journal is that of a hub; open it with `Hub::open`"
     );
+}
+
+/// Otherwise it reads only the newest segments.
+#[test]
+fn a_topic_that_stands_alone_reads_older_segments_where_newer_ones_are_damaged() {
+    let ids = (1..=20).map(|number| LogId::new(1_700_000_000_000 + number, 0));
+    let ids = Vec::from_iter(ids);
+    let mut bytes = Segment::HEAD.to_vec();
+    Entry::From(LogId::default()).encode(&mut bytes);
+    for &id in &ids {
+        let event = format!("id: {id}\ndata: {}\n\n", "x".repeat(100_000));
+        let (topic, event, key) = (None, event.as_bytes(), None);
+        let record = Record {
+            id,
+            topic,
+            event,
+            key,
+        };
+        Entry::Event(record).encode(&mut bytes);
+    }
+    for synced in [LogId::default(), ids[19]] {
+        let disk = MemoryDisk::default();
+        let [older, newer] = [0, 1].map(|number| path(Path::new(DIR), number));
+        let mut bytes = bytes.clone();
+        Entry::Synced(synced).encode(&mut bytes);
+        disk.write_file(&older, bytes.clone());
+        let at = find(&bytes, &format!(" event {} ", ids[14]));
+        bytes[at] ^= 1;
+        disk.write_file(&newer, bytes);
+        let topic = Topic::open(Retention::events(5), &journal(&disk, NEVER)).unwrap();
+        assert_eq!(super::ids(&topic, None), ids[15..], "{synced}");
+    }
 }
 
 /// The files take up to twice the retained bytes and two segments.

@@ -146,6 +146,36 @@ fn a_restart_does_not_bring_back_what_a_removed_topic_had() {
 }
 
 #[test]
+fn clients_have_the_same_map_after_damage() {
+    let disk = MemoryDisk::default();
+    let mut process = start(&disk, EVERY, KeyedRetention::default());
+    let topic = process.hub.keyed_topic("state").unwrap();
+    let (mut map, mut clients) = (Map::new(), Vec::new());
+    for (key, value) in [("a", "1"), ("a", "2"), ("b", "1")] {
+        let id = set(&topic, key, value);
+        process.settle();
+        map.insert(key.to_owned(), value.to_owned());
+        clients.push((id, map.clone()));
+    }
+    drop((topic, process));
+    disk.kill();
+    let path = disk.paths().pop().unwrap();
+    let mut bytes = disk.read_file(&path);
+    let data = b"data: a 2";
+    let at = bytes.windows(data.len()).position(|part| part == data);
+    bytes[at.unwrap()] ^= 1;
+    disk.write_file(&path, bytes);
+
+    let process = start(&disk, EVERY, KeyedRetention::default());
+    let topic = process.hub.keyed_topic("state").unwrap();
+    let restored = read(&topic, None, Map::new());
+    assert_eq!(text(&restored), "a1 b1");
+    for (seen, map) in clients {
+        assert_eq!(read(&topic, Some(seen), map), restored, "after {seen}");
+    }
+}
+
+#[test]
 fn clients_have_the_same_map_after_power_failures_and_kills() {
     (0..60).for_each(program);
 }

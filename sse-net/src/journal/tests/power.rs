@@ -86,9 +86,14 @@ impl Model {
         }
     }
 
-    fn finish(&mut self, process: &Process, name: &'static str) {
-        process.hub.topic(name).unwrap().finish(None).unwrap();
+    fn finish(&mut self, process: &Process, name: &'static str, event: Option<&Event<'_>>) {
+        let topic = process.hub.topic(name).unwrap();
+        let was_finished = topic.is_finished();
+        topic.finish(event).unwrap();
         let last = process.epochs().last().unwrap().last;
+        if event.is_some() && !was_finished {
+            self.events.insert(last, name);
+        }
         self.finished.entry(name).or_insert(last);
     }
 
@@ -174,8 +179,9 @@ impl Model {
                 Some(_) if is_finished => {}
                 Some(end) => {
                     let has_events = self.events.values().any(|topic| *topic == name);
+                    let is_promised = *end <= promised && promised > LogId::default();
                     assert!(
-                        *end > promised || !has_events,
+                        !is_promised || !has_events,
                         "{context}: {name:?} was finished"
                     );
                     self.finished.remove(name);
@@ -242,7 +248,10 @@ fn program(seed: u64) {
                 let name = TOPICS[rng.usize(..TOPICS.len())];
                 model.publish(&process, name, rng.usize(..200));
             }
-            38 if rng.u32(..4) == 0 => model.finish(&process, TOPICS[rng.usize(..TOPICS.len())]),
+            38 if rng.u32(..4) == 0 => {
+                let (event, name) = (Event::new().data("end"), TOPICS[rng.usize(..TOPICS.len())]);
+                model.finish(&process, name, rng.bool().then_some(&event));
+            }
             39 if rng.u32(..4) == 0 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
             38 | 39 => {}
             40..75 => {
@@ -295,9 +304,13 @@ fn damage(seed: u64) {
     for operation in 0..100 {
         let context = format!("seed {seed}, operation {operation}, {policy:?}");
         match rng.u32(..100) {
-            0..70 => {
+            0..69 => {
                 let name = TOPICS[rng.usize(..TOPICS.len())];
                 model.publish(&process, name, rng.usize(..200));
+            }
+            69 => {
+                let (event, name) = (Event::new().data("end"), TOPICS[rng.usize(..TOPICS.len())]);
+                model.finish(&process, name, rng.bool().then_some(&event));
             }
             70..72 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
             72..92 => drop(process.settle()),

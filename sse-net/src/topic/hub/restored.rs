@@ -44,7 +44,7 @@ impl RestoredTopic {
         log
     }
 
-    fn is_keyed(&self) -> bool {
+    pub(crate) fn is_keyed(&self) -> bool {
         self.keyed > self.removed
     }
 
