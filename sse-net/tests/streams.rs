@@ -255,7 +255,7 @@ async fn a_handler_ends_when_its_client_disconnects() {
             }
             stream.close().await
         });
-        std::future::ready(told.watch(answer))
+        ready(told.watch(answer))
     });
 
     let mut client = net.get("/think").await;
