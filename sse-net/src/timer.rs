@@ -16,7 +16,7 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// Ready at the time `at`, and possibly before.
+    /// Ready at the time `at`.
     pub(crate) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if self.fires_at.is_some_and(|fires_at| fires_at <= at) && !sleep.is_elapsed() {

@@ -386,12 +386,16 @@ async fn a_client_is_a_stream() {
     assert_eq!(got, "ab");
 }
 
+/// Connects with a request whose body of 100,000 bytes does not fit into the pipe.
+fn connect_with_long_request() -> (Client, Peers) {
+    let source = EventSource::post("http://a/b").unwrap();
+    connect(source.body("x".repeat(100_000)), 1000)
+}
+
 /// A server may respond before it has read the whole request.
 #[tokio::test(start_paused = true)]
 async fn a_request_is_sent_to_its_end_though_the_stream_has_begun() {
-    let body = "x".repeat(100_000);
-    let source = EventSource::post("http://a/b").unwrap().body(body);
-    let (mut client, mut peers) = connect(source, 1000);
+    let (mut client, mut peers) = connect_with_long_request();
     let serving = async {
         let (_, mut pipe) = peers.0.recv().await.unwrap();
         let mut head = Vec::new();
@@ -411,9 +415,7 @@ async fn a_request_is_sent_to_its_end_though_the_stream_has_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_reads_only_a_part_of_a_request_may_end_the_stream() {
-    let body = "x".repeat(100_000);
-    let source = EventSource::post("http://a/b").unwrap().body(body);
-    let (mut client, mut peers) = connect(source, 1000);
+    let (mut client, mut peers) = connect_with_long_request();
     let serving = async {
         let (_, mut pipe) = peers.0.recv().await.unwrap();
         let text = format!("{HEAD}data: a\n\n");
