@@ -144,17 +144,19 @@ impl Contents {
         }
         let is_hole = self.begin.is_some() && from > self.last;
         self.has_hole |= is_hole;
-        match topic {
-            _ if is_hole && self.last >= self.synced => return self.is_cut = true,
-            Some(topic) if is_hole => self.topic(Some(&topic), |topic| {
+        if !is_hole {
+            self.begin.get_or_insert(from);
+        } else if self.last >= self.synced {
+            self.is_cut = true;
+            return;
+        } else if let Some(topic) = topic {
+            self.topic(Some(&topic), |topic| {
                 topic.evicted = topic.evicted.max(from);
-            }),
-            _ if is_hole => {
-                let lost = JournalNotice::Lost(self.last, Some(from));
-                self.notices.push(lost);
-                self.begin = Some(from);
-            }
-            _ => _ = self.begin.get_or_insert(from),
+            });
+        } else {
+            let lost = JournalNotice::Lost(self.last, Some(from));
+            self.notices.push(lost);
+            self.begin = Some(from);
         }
         self.last = self.last.max(from);
     }
