@@ -206,6 +206,23 @@ fn a_long_event_needs_the_room_of_many_removals() {
     drop(log.make_room("long", len).unwrap());
 }
 
+/// Room is made for an event that is refused nevertheless. The newest event may go thereby, and
+/// readers have its end as their position.
+#[test]
+fn a_reader_misses_nothing_after_an_event_was_refused() {
+    let removals: String = (0..100).map(|key| format!(" k{key} -k{key}")).collect();
+    let program = format!("a{removals}");
+    let bytes = log(KeyedRetention::default(), &program).bytes();
+    let mut log = log(KeyedRetention::default().bytes(bytes), &program);
+    let (end, last) = (log.end(), log.newest_id().millis());
+    let refused = log.make_room("long", bytes - 10).map(drop);
+    assert_eq!(refused, Err(KeyedFull::Bytes { max: bytes }));
+    drop(log.evict(at(last)));
+    append(&mut log, last + 1, "b");
+    let next = log.slice(end..log.end()).map(|slice| slice.first_id());
+    assert_eq!(next, Some(LogId::new(last + 1, 0)));
+}
+
 /// Memory is bounded by the keys: at most twice their newest events and 100 bytes for each.
 #[test]
 fn memory_does_not_grow_with_time() {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sse_core::{Encoded, Event, Events, KeyedFull, KeyedLog, KeyedRetention, LogId};
+use sse_core::{Cursor, Encoded, Event, Events, KeyedFull, KeyedLog, KeyedRetention, LogId};
 
 /// A keyed log and its model, which get the same calls and must return the same.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct KeyedPair {
     visible: Option<u64>,
     /// Where clients are that read now and then.
     clients: Vec<Client>,
+    /// Where a reader is that had caught up at the last check, and the ID before that.
+    caught_up: (Cursor, u64),
 }
 
 /// What is kept.
@@ -62,6 +64,7 @@ impl KeyedPair {
             dropped: 0,
             visible: None,
             clients: vec![Client::default(); 4],
+            caught_up: (Cursor::START, 0),
         }
     }
 
@@ -183,6 +186,7 @@ impl KeyedPair {
             assert_eq!(client.map, self.map(visible));
         }
         self.check_cursors();
+        self.check_caught_up();
         let mut read = Vec::new();
         let mut after = LogId::default();
         while let Some(slice) = self.log.slice_between(after, LogId::new(u64::MAX, 0)) {
@@ -286,6 +290,26 @@ impl KeyedPair {
                     .is_none()
             );
         }
+    }
+
+    /// A reader that had caught up gets what has become visible since, unless it has lagged.
+    fn check_caught_up(&mut self) {
+        let (mut cursor, after) = self.caught_up;
+        let end = self.log.end();
+        assert!(cursor <= end, "the log ends before a reader");
+        let mut read = Vec::new();
+        if after >= self.dropped || cursor >= self.log.evicted_end() {
+            while let Some(slice) = self.log.slice(cursor..end) {
+                read.extend(slice.events().map(|(id, _)| id.millis()));
+                cursor = slice.end();
+            }
+            let until = self.visible();
+            let new = |event: &&Appended| event.id > after && event.id <= until;
+            let expected = self.events.iter().filter(new);
+            let expected = expected.filter(|event| self.is_live(event));
+            assert_eq!(read, expected.map(|event| event.id).collect::<Vec<_>>());
+        }
+        self.caught_up = (end, self.visible());
     }
 
     fn push(&mut self, id: u64, key: &str, value: Option<&str>, now: Duration) {
