@@ -100,8 +100,15 @@ async fn runs_that_start_and_stop_at_once_are_counted_once_and_read_to_their_end
                     runs.stop(key);
                     // Whoever has stopped it, it ends, and nothing of it is missing.
                     let read = data(reader).await;
-                    let numbers = read.split('|').filter(|line| line.starts_with("data: ") && !line.contains('{'));
-                    assert!((0..).zip(numbers).all(|(number, line)| line == format!("data: {number}")), "{read}");
+                    let numbers = read
+                        .split('|')
+                        .filter(|line| line.starts_with("data: ") && !line.contains('{'));
+                    assert!(
+                        (0..)
+                            .zip(numbers)
+                            .all(|(number, line)| line == format!("data: {number}")),
+                        "{read}"
+                    );
                     ended.fetch_add(1, Relaxed);
                 }
             }
