@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
-use std::future::ready;
 
 use sse_core::{Decoded, Decoder, Event, EventType};
-use sse_net::{Hub, Request, Start, Topic, TopicConfig};
+use sse_net::{Hub, Start, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
 
 #[path = "../common/mod.rs"]
@@ -16,7 +15,7 @@ mod keyed_model;
 mod model;
 #[path = "../common/pipes.rs"]
 mod pipes;
-use common::{Kind, config, over_all_servers, serve, settle};
+use common::{Kind, config, over_all_servers, settle};
 
 over_all_servers! {
     a_client_gets_the_state_a_marker_and_what_follows,
@@ -87,44 +86,6 @@ async fn a_client_that_comes_back_gets_what_has_changed(kind: Kind) {
     let wire = unknown.follow().await;
     assert_eq!(events(&wire).0, "<gap> a1 d1 b3 <remove> <ready>");
     assert!(wire.contains("\"clear\":true"), "{wire}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_keyed_topic_is_followed_beside_others() {
-    let hub = hub();
-    let [log, state] = [hub.topic("log").unwrap(), hub.keyed_topic("state").unwrap()];
-    let topics = [log.clone(), state.clone()];
-    let (_server, net) = serve(config(), move |request: Request| {
-        ready(request.follow_all(&topics))
-    });
-    let say = |data| log.publish(&Event::new().data(data)).unwrap();
-    publish(&state, "a1");
-    say("l1");
-    publish(&state, "b1");
-    publish(&state, "a2");
-    let mut client = net.get("/").await;
-    let (got, seen) = events(&client.follow().await);
-    assert_eq!(got, "b1 a2 <ready>");
-    say("l2");
-    publish(&state, "b2");
-    assert_eq!(events(&client.read().await).0, "l2 b2");
-    publish(&state, "b3");
-    say("l3");
-    publish(&state, "a3");
-    assert_eq!(events(&client.read().await).0, "b3 l3 a3");
-    let mut back = net.resume("/", &seen).await;
-    assert_eq!(events(&back.follow().await).0, "l2 b3 l3 a3 <ready>");
-    // Many in the groups of both topics.
-    let mut others = Vec::new();
-    for _ in 0..3 {
-        let mut other = net.get("/").await;
-        assert_eq!(events(&other.follow().await).0, "b3 a3 <ready>");
-        others.push(other);
-    }
-    publish(&state, "c1");
-    for other in &mut others {
-        assert_eq!(events(&other.read().await).0, "c1");
-    }
 }
 
 /// The keys change in turn, ten times as fast as the client reads. Each value that the client
