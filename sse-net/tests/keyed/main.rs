@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sse_core::{Decoded, Decoder, Event, EventType};
-use sse_net::{Hub, Start, Topic, TopicConfig};
+use sse_net::{Hub, Request, Start, Topic, TopicConfig};
 use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,7 +17,7 @@ mod keyed_model;
 mod model;
 #[path = "../common/pipes.rs"]
 mod pipes;
-use common::{Kind, config, over_all_servers, settle};
+use common::{Kind, config, over_all_servers, serve, settle};
 
 over_all_servers! {
     a_client_gets_the_state_a_marker_and_what_follows,
@@ -86,6 +88,39 @@ async fn a_client_that_comes_back_gets_what_has_changed(kind: Kind) {
     let wire = unknown.follow().await;
     assert_eq!(events(&wire).0, "<gap> a1 d1 b3 <remove> <ready>");
     assert!(wire.contains("\"clear\":true"), "{wire}");
+}
+
+/// The other member of the shard's group is behind when the client joins, and is overtaken.
+#[tokio::test(start_paused = true)]
+async fn the_marker_stands_behind_the_whole_of_a_long_state() {
+    const KEYS: usize = 3000;
+    let (topic, joins) = (hub().keyed_topic("state").unwrap(), Arc::new(Notify::new()));
+    let (followed, joining) = (topic.clone(), Arc::clone(&joins));
+    let (_server, net) = serve(config().shards(1), move |request: Request| {
+        let (followed, joining) = (followed.clone(), Arc::clone(&joining));
+        async move {
+            if request.path() == "/late" {
+                joining.notified().await;
+            }
+            request.follow(&followed)
+        }
+    });
+    let mut early = net.get("/").await;
+    early.follow().await;
+    let head = "GET /late HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut late = net.ask(32 << 20, head).await;
+    settle().await;
+    joins.notify_one();
+    let data = "x".repeat(4000);
+    for key in 0..KEYS {
+        let event = Event::new().data(&data);
+        topic.publish_for(key.to_string(), &event).unwrap();
+    }
+    let (state, _) = events(&late.follow().await);
+    let before = state
+        .split_whitespace()
+        .position(|event| event == "<ready>");
+    assert_eq!(before, Some(KEYS));
 }
 
 /// The keys change in turn, ten times as fast as the client reads. Each value that the client
