@@ -330,35 +330,40 @@ impl KeyedPair {
     }
 
     fn model_make_room(&mut self, key: &str, max_len: usize) -> Result<(), KeyedFull> {
-        loop {
-            let newest = self.newest(key);
-            let keys = self
-                .events
-                .iter()
-                .filter(|event| self.is_newest(event))
-                .count();
-            let live = self.events.iter().filter(|event| self.is_live(event));
-            let bytes: usize = live.map(|event| event.len + event.key.len()).sum();
-            let freed = newest.filter(|_| self.visible.is_none());
-            let freed = freed.map_or(0, |event| event.len + event.key.len());
-            let len = max_len + key.len();
-            let full = if newest.is_none() && keys >= self.limits.keys {
-                KeyedFull::Keys {
-                    max: self.limits.keys,
-                }
-            } else if bytes - freed + len > self.limits.bytes {
-                KeyedFull::Bytes {
-                    max: self.limits.bytes,
-                }
-            } else {
-                return Ok(());
-            };
-            let is_long = bytes - freed + len > self.limits.bytes && len > self.limits.bytes;
-            match self.oldest_removal().filter(|_| !is_long) {
-                Some(removal) => self.drop_event(removal),
-                None => return Err(full),
-            }
+        let len = max_len + key.len();
+        let removals = self.events.iter();
+        let removals = removals.filter(|event| event.value.is_none() && self.is_newest(event));
+        let lens = removals.map(|event| event.len + event.key.len());
+        let (count, bytes) = lens.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+        self.model_check_room(key, len, (count, bytes))?;
+        while let Err(full) = self.model_check_room(key, len, (0, 0)) {
+            let removal = self.oldest_removal().ok_or(full)?;
+            self.drop_event(removal);
         }
+        Ok(())
+    }
+
+    fn model_check_room(
+        &self,
+        key: &str,
+        len: usize,
+        (dropped_keys, dropped_bytes): (usize, usize),
+    ) -> Result<(), KeyedFull> {
+        let newest = self.newest(key);
+        let keys = self.events.iter().filter(|event| self.is_newest(event));
+        let live = self.events.iter().filter(|event| self.is_live(event));
+        let bytes: usize = live.map(|event| event.len + event.key.len()).sum();
+        let freed = newest.filter(|_| self.visible.is_none());
+        let freed = freed.map_or(0, |event| event.len + event.key.len());
+        if newest.is_none() && keys.count() - dropped_keys >= self.limits.keys {
+            let max = self.limits.keys;
+            return Err(KeyedFull::Keys { max });
+        }
+        if bytes.saturating_sub(freed + dropped_bytes) + len > self.limits.bytes {
+            let max = self.limits.bytes;
+            return Err(KeyedFull::Bytes { max });
+        }
+        Ok(())
     }
 
     fn visible(&self) -> u64 {
