@@ -215,7 +215,7 @@ fn clients_of_any_thread_have_the_publishers_map() {
     let follow = |seed: u64, is_done: &AtomicBool| {
         let (mut rng, mut client) = (fastrand::Rng::with_seed(seed), Client::default());
         let topics = [&state, &other];
-        let topics = &topics[..1 + usize::from(seed % 2 == 0)];
+        let topics = &topics[..1 + usize::from(seed.is_multiple_of(2))];
         let mut reader = None;
         loop {
             let is_last = is_done.load(Ordering::SeqCst);
