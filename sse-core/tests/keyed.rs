@@ -206,6 +206,38 @@ fn a_long_event_needs_the_room_of_many_removals() {
     drop(log.make_room("long", len).unwrap());
 }
 
+/// Otherwise clients that come back would begin anew for an event that nobody gets.
+#[test]
+fn a_refused_event_drops_no_removal() {
+    let program = "a b -b c -c";
+    let bytes = log(KeyedRetention::default(), program).bytes();
+    for (keys, key, len, full) in [
+        (9, "d", bytes - 10, KeyedFull::Bytes { max: bytes }),
+        (1, "d", 10, KeyedFull::Keys { max: 1 }),
+    ] {
+        let mut log = log(KeyedRetention::default().keys(keys).bytes(bytes), program);
+        assert_eq!(log.make_room(key, len).map(drop), Err(full));
+        assert_eq!(read(&mut log, 0, u64::MAX), "a1 -b3 -c5");
+        assert_eq!(log.evicted(), LogId::default());
+    }
+}
+
+/// The newest event is dropped if it is a removal, and readers have its end as their position.
+#[test]
+fn a_reader_misses_nothing_after_room_was_made() {
+    let removals: String = (0..100).map(|key| format!(" k{key} -k{key}")).collect();
+    let program = format!("a{removals}");
+    let [bytes, left] =
+        [&*program, "a"].map(|program| log(KeyedRetention::default(), program).bytes());
+    let mut log = log(KeyedRetention::default().bytes(bytes), &program);
+    let (end, last) = (log.end(), log.newest_id().millis());
+    drop(log.make_room("b", bytes - left - 1).unwrap());
+    drop(log.evict(at(last)));
+    append(&mut log, last + 1, "b");
+    let next = log.slice(end..log.end()).map(|slice| slice.first_id());
+    assert_eq!(next, Some(LogId::new(last + 1, 0)));
+}
+
 /// Memory is bounded by the keys: at most twice their newest events and 100 bytes for each.
 #[test]
 fn memory_does_not_grow_with_time() {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::{WIDE, pass, publish, published, settle};
 use sse_core::testing::{Comparison, Faulty};
-use sse_core::{Event, EventId, Pace, Recorder, Replayer, Retention};
-use sse_net::{Player, SlowClients, Start, Stream, Tee, Topic, TopicConfig};
+use sse_core::{Event, EventId, Events, Pace, Recorder, Replayer, Retention};
+use sse_net::{Hub, HubConfig, Player, SlowClients, Start, Stream, Tee, Topic, TopicConfig};
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::time::Instant;
 
@@ -78,6 +78,33 @@ async fn a_topic_is_recorded_in_real_time() {
     let recorded = file.0.lock().unwrap().clone();
     assert!(recorded.ends_with(published(3..5).as_bytes()));
     Comparison::new().assert_same(published(0..5).as_bytes(), &recorded[..]);
+}
+
+/// The state, and then what follows.
+#[tokio::test(start_paused = true)]
+async fn a_keyed_topic_is_recorded() {
+    let topic = Hub::new(HubConfig::default()).keyed_topic("state").unwrap();
+    let publish = |data: &str| {
+        topic
+            .publish_for(&data[..1], &Event::new().data(data))
+            .unwrap()
+    };
+    for data in ["a1", "b1", "a2"] {
+        publish(data);
+    }
+    let file = File::default();
+    let (subscription, recorder) = (topic.subscribe(Start::Live), Recorder::new(file.clone()));
+    let began = Instant::now();
+    let recording = tokio::spawn(async move { subscription.record(recorder, began).await });
+    settle().await;
+    publish("b2");
+    topic.remove("a").unwrap();
+    topic.finish(None).unwrap();
+    recording.await.unwrap().unwrap();
+    let recorded = file.0.lock().unwrap().clone();
+    let events = Events::new(&recorded[..]).map(Result::unwrap);
+    let data = events.map(|event| event.data().to_owned());
+    assert_eq!(data.collect::<Vec<_>>(), ["b1", "a2", "b2", "a"]);
 }
 
 /// More slices than are written in one go.

@@ -12,6 +12,7 @@ use sse_core::{Event, EventId, Rejection};
 use sse_net::{
     Hub, HubConfig, Request, RunEnd, RunNotFound, Runs, RunsConfig, Start, StartError, Subscription,
 };
+use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
@@ -61,6 +62,75 @@ async fn work_is_done_once_however_many_tasks_ask() {
     let counts = runs.snapshot();
     assert_eq!((counts.started, counts.found), (1, 999));
     assert_eq!((counts.running, counts.kept, counts.completed), (0, 1, 1));
+}
+
+/// Runs of few keys that are started, stopped, followed and dropped at the same moments.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_start_and_stop_at_once_are_counted_once_and_read_to_their_ends() {
+    const KEYS: [&str; 4] = ["a/1", "a/2", "b/1", "c"];
+    let config = RunsConfig::default()
+        .keep(Duration::ZERO)
+        .max_running(3)
+        .max_per_prefix('/', 1);
+    let runs = runs(config);
+    let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let tasks = Vec::from_iter((0..4).map(|seed| {
+        let (runs, begun, ended) = (runs.clone(), Arc::clone(&begun), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let mut random = fastrand::Rng::with_seed(seed);
+            for _ in 0..500 {
+                let key = KEYS[random.usize(..KEYS.len())];
+                let (begun, count, waits) = (Arc::clone(&begun), random.usize(..3), random.bool());
+                let run = runs.start(key, async move |run| {
+                    begun.fetch_add(1, Relaxed);
+                    for number in 0..count {
+                        run.publish(&Event::new().data(number.to_string()))?;
+                        tokio::task::yield_now().await;
+                    }
+                    if waits {
+                        pending::<()>().await;
+                    }
+                    Work::Ok(())
+                });
+                if random.u8(..4) == 0 {
+                    tokio::task::yield_now().await;
+                }
+                if let Ok(run) = run {
+                    let reader = run.subscribe(Start::Earliest);
+                    runs.stop(key);
+                    // Whoever has stopped it, it ends, and nothing of it is missing.
+                    let read = data(reader).await;
+                    let numbers = read
+                        .split('|')
+                        .filter(|line| line.starts_with("data: ") && !line.contains('{'));
+                    assert!(
+                        (0..)
+                            .zip(numbers)
+                            .all(|(number, line)| line == format!("data: {number}")),
+                        "{read}"
+                    );
+                    ended.fetch_add(1, Relaxed);
+                }
+            }
+        })
+    }));
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for key in KEYS {
+        runs.stop(key);
+    }
+    while runs.snapshot().running > 0 {
+        tokio::task::yield_now().await;
+    }
+    let counts = runs.snapshot();
+    assert_eq!(counts.started, counts.completed + counts.stopped);
+    assert_eq!(counts.started + counts.found, ended.load(Relaxed) as u64);
+    assert!(begun.load(Relaxed) as u64 <= counts.started);
+    for key in ["a/1", "b/1", "c"] {
+        let run = runs.start(key, async |_| pending::<Work>().await);
+        run.expect("no count is left of those that have ended");
+    }
 }
 
 /// How a run ends, and its last event.
@@ -293,6 +363,49 @@ async fn a_run_is_kept_then_remembered_then_unknown() {
     let error = runs.get("key").unwrap_err();
     assert_eq!(error, RunNotFound::Unknown);
     assert_eq!(Rejection::from(error).status(), 404);
+}
+
+/// The first runtime takes the task with it that waits for runs to expire.
+#[test]
+fn runs_expire_in_a_later_runtime() {
+    let hub = Hub::new(HubConfig::default());
+    let runs = Runs::new(hub.clone(), RunsConfig::default());
+    for (key, seconds, kept) in [("first", 1, 1), ("second", 602, 0)] {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            runs.start(key, async |_| Work::Ok(())).unwrap();
+            sleep(Duration::from_secs(seconds)).await;
+        });
+        assert_eq!(hub.topics(), kept);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_work_panics_when_it_is_dropped_expires_too() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("as the test has it");
+        }
+    }
+    let hub = Hub::new(HubConfig::default());
+    let runs = Runs::new(hub.clone(), RunsConfig::default());
+    let panics = Panics;
+    let work = async move |_| {
+        let _panics = panics;
+        pending::<Work>().await
+    };
+    runs.start("key", work).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(runs.stop("key"));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((hub.topics(), runs.snapshot().panicked), (1, 1));
+    sleep(Duration::from_secs(601)).await;
+    assert_eq!(hub.topics(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use sse_net::{
     Start, Subscription, SyncPolicy, Tcp,
 };
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::{pause, sleep, timeout};
 
 type Work = Result<(), PublishError>;
 
@@ -102,6 +102,24 @@ async fn a_restart_ends_only_the_runs_that_were_going_on() {
         hub.sync().await.unwrap();
         dir = copy(dir.path());
     }
+}
+
+#[tokio::test]
+async fn restored_runs_expire_although_nobody_asks_for_them() {
+    let dir = TempDir::new().unwrap();
+    let (hub, runs) = open(dir.path(), RunsConfig::default());
+    let run = runs.start("key", async |run| {
+        run.publish(&Event::new().data("a"))?;
+        Work::Ok(())
+    });
+    data(run.unwrap().subscribe(Start::Earliest)).await;
+    hub.sync().await.unwrap();
+    let copy = copy(dir.path());
+    let (hub, _runs) = open(copy.path(), RunsConfig::default());
+    assert_eq!(hub.topics(), 1);
+    pause();
+    sleep(Duration::from_secs(601)).await;
+    assert_eq!(hub.topics(), 0, "its memory is free");
 }
 
 #[tokio::test]

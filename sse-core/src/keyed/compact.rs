@@ -19,7 +19,10 @@ impl KeyedLog {
     pub(super) fn tidy(&mut self, evicted: &mut Evicted) {
         let max_len = (2 * self.bytes).clamp(MIN_CHUNK, MAX_CHUNK);
         if self.newest.bytes.len() >= max_len {
-            if 2 * self.newest_marks.bytes > self.newest.bytes.len() {
+            // Without its last event, the log would end before readers that have caught up.
+            let last = self.newest.entries.len().saturating_sub(1);
+            let keeps_end = !self.newest_marks.has(last);
+            if keeps_end && 2 * self.newest_marks.bytes > self.newest.bytes.len() {
                 return self.compact_newest(max_len);
             }
             self.close_newest();

@@ -28,6 +28,7 @@ impl KeyedLog {
         self.newest.start = begin;
         (self.keys, self.swept, self.bytes) = (Keys::default(), 0, 0);
         self.removals.clear();
+        self.removal_bytes = 0;
         self.held.clear();
         self.visible = Some(LogId::default());
         (self.newest_id, self.evicted) = (evicted, (evicted, begin));

@@ -64,6 +64,8 @@ pub struct KeyedLog {
     keys: Keys,
     /// The slots of the keys whose newest event is a removal.
     removals: BTreeMap<LogId, u32>,
+    /// The bytes of these removals and of their keys.
+    removal_bytes: usize,
     /// Events that are not visible yet, each with the one that it supersedes.
     held: VecDeque<(LogId, Option<LogId>)>,
     /// Events after this ID are held back.
@@ -113,6 +115,7 @@ impl KeyedLog {
             newest_marks: Marks::default(),
             keys: Keys::default(),
             removals: BTreeMap::new(),
+            removal_bytes: 0,
             held: VecDeque::new(),
             visible: None,
             newest_id: evicted,
@@ -294,11 +297,13 @@ impl KeyedLog {
         if superseded.is_some_and(|superseded| superseded.is_removal)
             && let Some(place) = place
         {
-            let superseded = self.entry(place).id;
-            self.removals.remove(&superseded);
+            let id = self.entry(place).id;
+            self.removals.remove(&id);
+            self.removal_bytes -= superseded.map_or(0, |removal| removal.len as usize + key_len);
         }
         if newest.is_removal {
             self.removals.insert(id, slot);
+            self.removal_bytes += newest.len as usize + key_len;
         }
         let mut evicted = Evicted::default();
         if !self.is_visible(id) || !self.held.is_empty() {

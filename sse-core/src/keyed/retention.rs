@@ -96,35 +96,48 @@ impl KeyedLog {
 
     /// Makes room for an event of this key and encoded length.
     ///
-    /// The oldest removals are dropped for that. The caller does this before it assigns an ID.
+    /// The oldest removals are dropped for that, but none if the event would not fit without any
+    /// removal. The caller does this before it assigns an ID.
     ///
     /// # Errors
     ///
     /// [`KeyedFull`]: the event would exceed a limit of the retention.
     pub fn make_room(&mut self, key: &str, len: usize) -> Result<Evicted, KeyedFull> {
-        let KeyedRetention { keys, bytes, .. } = self.retention;
         let len = len.saturating_add(key.len());
+        self.check_room(key, len, (self.removals.len(), self.removal_bytes))?;
         let (mut evicted, mut drops) = (Evicted::default(), 0);
         loop {
-            let newest = self.keys.get(key).map(|slot| slot.newest);
-            let is_new = newest.is_none() && self.keys.len() >= keys;
-            let superseded = newest.filter(|_| self.visible.is_none());
-            let freed = superseded.map_or(0, |newest| newest.len as usize + key.len());
-            let is_long = (self.bytes - freed).saturating_add(len) > bytes;
-            if !is_new && !is_long {
+            let Err(full) = self.check_room(key, len, (0, 0)) else {
                 return Ok(evicted);
-            }
-            let full = if is_new {
-                KeyedFull::Keys { max: keys }
-            } else {
-                KeyedFull::Bytes { max: bytes }
             };
-            let is_hopeless = is_long && len > bytes || drops == DROPS;
-            if is_hopeless || !self.drop_removal(&mut evicted, |_| true) {
+            if drops == DROPS || !self.drop_removal(&mut evicted, |_| true) {
                 return Err(full);
             }
             drops += 1;
         }
+    }
+
+    /// Checks whether an event that takes `len` bytes with its key fits, after so many keys and
+    /// bytes have been dropped.
+    fn check_room(
+        &self,
+        key: &str,
+        len: usize,
+        (dropped_keys, dropped_bytes): (usize, usize),
+    ) -> Result<(), KeyedFull> {
+        let KeyedRetention { keys, bytes, .. } = self.retention;
+        let newest = self.keys.get(key).map(|slot| slot.newest);
+        if newest.is_none() && self.keys.len() - dropped_keys >= keys {
+            return Err(KeyedFull::Keys { max: keys });
+        }
+        let superseded = newest.filter(|_| self.visible.is_none());
+        let freed = superseded.map_or(0, |newest| newest.len as usize + key.len());
+        // A removal of this key may count twice.
+        let left = self.bytes.saturating_sub(freed + dropped_bytes);
+        if left.saturating_add(len) > bytes {
+            return Err(KeyedFull::Bytes { max: bytes });
+        }
+        Ok(())
     }
 
     /// Drops removals that are older than the retention allows.
@@ -170,6 +183,7 @@ impl KeyedLog {
         self.evicted.1 = self.entry(place).end;
         self.removals.pop_first();
         let len = (newest.len as usize, self.keys.slot(slot).key.len());
+        self.removal_bytes -= len.0 + len.1;
         self.keys.remove(slot);
         self.supersede(place, len, evicted);
         true

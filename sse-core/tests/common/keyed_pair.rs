@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sse_core::{Encoded, Event, Events, KeyedFull, KeyedLog, KeyedRetention, LogId};
+use sse_core::{Cursor, Encoded, Event, Events, KeyedFull, KeyedLog, KeyedRetention, LogId};
 
 /// A keyed log and its model, which get the same calls and must return the same.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct KeyedPair {
     visible: Option<u64>,
     /// Where clients are that read now and then.
     clients: Vec<Client>,
+    /// Where a reader is that had caught up at the last check, and the ID before that.
+    caught_up: (Cursor, u64),
 }
 
 /// What is kept.
@@ -62,6 +64,7 @@ impl KeyedPair {
             dropped: 0,
             visible: None,
             clients: vec![Client::default(); 4],
+            caught_up: (Cursor::START, 0),
         }
     }
 
@@ -183,6 +186,7 @@ impl KeyedPair {
             assert_eq!(client.map, self.map(visible));
         }
         self.check_cursors();
+        self.check_caught_up();
         let mut read = Vec::new();
         let mut after = LogId::default();
         while let Some(slice) = self.log.slice_between(after, LogId::new(u64::MAX, 0)) {
@@ -288,6 +292,26 @@ impl KeyedPair {
         }
     }
 
+    /// A reader that had caught up gets what has become visible since, unless it has lagged.
+    fn check_caught_up(&mut self) {
+        let (mut cursor, after) = self.caught_up;
+        let end = self.log.end();
+        assert!(cursor <= end, "the log ends before a reader");
+        let mut read = Vec::new();
+        if after >= self.dropped || cursor >= self.log.evicted_end() {
+            while let Some(slice) = self.log.slice(cursor..end) {
+                read.extend(slice.events().map(|(id, _)| id.millis()));
+                cursor = slice.end();
+            }
+            let until = self.visible();
+            let new = |event: &&Appended| event.id > after && event.id <= until;
+            let expected = self.events.iter().filter(new);
+            let expected = expected.filter(|event| self.is_live(event));
+            assert_eq!(read, expected.map(|event| event.id).collect::<Vec<_>>());
+        }
+        self.caught_up = (end, self.visible());
+    }
+
     fn push(&mut self, id: u64, key: &str, value: Option<&str>, now: Duration) {
         let mut wire = Vec::new();
         let event = match value {
@@ -306,35 +330,40 @@ impl KeyedPair {
     }
 
     fn model_make_room(&mut self, key: &str, max_len: usize) -> Result<(), KeyedFull> {
-        loop {
-            let newest = self.newest(key);
-            let keys = self
-                .events
-                .iter()
-                .filter(|event| self.is_newest(event))
-                .count();
-            let live = self.events.iter().filter(|event| self.is_live(event));
-            let bytes: usize = live.map(|event| event.len + event.key.len()).sum();
-            let freed = newest.filter(|_| self.visible.is_none());
-            let freed = freed.map_or(0, |event| event.len + event.key.len());
-            let len = max_len + key.len();
-            let full = if newest.is_none() && keys >= self.limits.keys {
-                KeyedFull::Keys {
-                    max: self.limits.keys,
-                }
-            } else if bytes - freed + len > self.limits.bytes {
-                KeyedFull::Bytes {
-                    max: self.limits.bytes,
-                }
-            } else {
-                return Ok(());
-            };
-            let is_long = bytes - freed + len > self.limits.bytes && len > self.limits.bytes;
-            match self.oldest_removal().filter(|_| !is_long) {
-                Some(removal) => self.drop_event(removal),
-                None => return Err(full),
-            }
+        let len = max_len + key.len();
+        let removals = self.events.iter();
+        let removals = removals.filter(|event| event.value.is_none() && self.is_newest(event));
+        let lens = removals.map(|event| event.len + event.key.len());
+        let (count, bytes) = lens.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+        self.model_check_room(key, len, (count, bytes))?;
+        while let Err(full) = self.model_check_room(key, len, (0, 0)) {
+            let removal = self.oldest_removal().ok_or(full)?;
+            self.drop_event(removal);
         }
+        Ok(())
+    }
+
+    fn model_check_room(
+        &self,
+        key: &str,
+        len: usize,
+        (dropped_keys, dropped_bytes): (usize, usize),
+    ) -> Result<(), KeyedFull> {
+        let newest = self.newest(key);
+        let keys = self.events.iter().filter(|event| self.is_newest(event));
+        let live = self.events.iter().filter(|event| self.is_live(event));
+        let bytes: usize = live.map(|event| event.len + event.key.len()).sum();
+        let freed = newest.filter(|_| self.visible.is_none());
+        let freed = freed.map_or(0, |event| event.len + event.key.len());
+        if newest.is_none() && keys.count() - dropped_keys >= self.limits.keys {
+            let max = self.limits.keys;
+            return Err(KeyedFull::Keys { max });
+        }
+        if bytes.saturating_sub(freed + dropped_bytes) + len > self.limits.bytes {
+            let max = self.limits.bytes;
+            return Err(KeyedFull::Bytes { max });
+        }
+        Ok(())
     }
 
     fn visible(&self) -> u64 {

@@ -79,6 +79,7 @@ impl Runs {
     pub fn new(hub: Hub, config: RunsConfig) -> Self {
         let registry = Arc::new(Registry::new(hub, config));
         registry.watch_leases();
+        registry.sweep();
         Self(registry)
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
-use std::mem;
 use std::time::Duration;
 
 use sse_core::LogId;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::end::{RunEnd, RunNotFound};
 use super::registry::Registry;
 use super::run::Run;
+use super::state::is_running;
 use crate::sync::{Arc, Weak};
 use crate::topic::{FoundRun, Hub, Lease, RunStart};
 
@@ -128,11 +128,12 @@ impl Registry {
         let Some(runtime) = Handle::try_current().ok().filter(|_| self.hub.has_engine()) else {
             return;
         };
-        if mem::replace(&mut self.lock().is_watched, true) {
+        let mut state = self.lock();
+        if is_running(&state.watcher) {
             return;
         }
         let (registry, time) = (Arc::downgrade(self), self.config.lease / 3);
-        runtime.spawn(async move {
+        let watcher = runtime.spawn(async move {
             loop {
                 sleep(time).await;
                 let Some(registry) = Weak::upgrade(&registry) else {
@@ -141,6 +142,7 @@ impl Registry {
                 registry.end_lost_runs().await;
             }
         });
+        state.watcher = Some(watcher.abort_handle());
     }
 
     async fn end_lost_runs(&self) {

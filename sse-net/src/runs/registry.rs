@@ -1,7 +1,5 @@
 //! The registry of runs.
 
-use std::mem;
-
 use sse_core::Event;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -10,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::config::RunsConfig;
 use super::end::{RunEnd, RunNotFound, StartError};
 use super::run::Run;
-use super::state::{Entry, State};
+use super::state::{Entry, State, is_running};
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::{Hub, Topic};
 use crate::unwind::catch;
@@ -216,22 +214,26 @@ impl Registry {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        if mem::replace(&mut self.lock().is_swept, true) {
+        let mut state = self.lock();
+        if is_running(&state.sweeper) {
             return;
         }
         let registry = Arc::downgrade(self);
-        runtime.spawn(async move {
+        let sweeper = runtime.spawn(async move {
             while let Some(next) = Weak::upgrade(&registry).and_then(|registry| registry.expire()) {
                 sleep_until(next).await;
             }
         });
+        state.sweeper = Some(sweeper.abort_handle());
     }
 
     /// Drops expired runs, and returns the time at which the next one may expire.
     fn expire(&self) -> Option<Instant> {
         self.with_current(|state, now| {
             let next = state.next_expiry(&self.config, now);
-            state.is_swept = next.is_some();
+            if next.is_none() {
+                state.sweeper = None;
+            }
             next
         })
     }

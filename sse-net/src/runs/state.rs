@@ -5,6 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::config::RunsConfig;
@@ -47,15 +48,15 @@ pub(super) struct State {
     pub(super) runs: HashMap<Arc<str>, Entry>,
     /// The number of running runs by prefix of their keys.
     pub(super) of_prefix: HashMap<Box<str>, usize>,
-    /// Kept runs, in the order of their ends. Some may have been replaced.
+    /// Kept runs, in the order of their ends.
     kept: VecDeque<Past>,
     /// Remembered keys, in the order of their ends.
     remembered: VecDeque<Past>,
     pub(super) counts: RunsSnapshot,
-    /// Whether a task waits for the next run to expire.
-    pub(super) is_swept: bool,
-    /// Whether a task ends runs whose leases have run out.
-    pub(super) is_watched: bool,
+    /// The task that waits for the next run to expire.
+    pub(super) sweeper: Option<AbortHandle>,
+    /// The task that ends runs whose leases have run out.
+    pub(super) watcher: Option<AbortHandle>,
 }
 
 pub(super) enum Entry {
@@ -149,6 +150,11 @@ impl Past {
     fn is_older(&self, age: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.at) >= age
     }
+}
+
+/// Whether a task is running. One of a runtime that has ended is not.
+pub(super) fn is_running(task: &Option<AbortHandle>) -> bool {
+    task.as_ref().is_some_and(|task| !task.is_finished())
 }
 
 /// Removes the first entry if it is due.

@@ -27,6 +27,17 @@ impl Task {
     }
 
     pub(super) fn end(mut self, end: &RunEnd<'_>) {
+        self.end_once(end);
+    }
+
+    /// Leaves a run that another node has.
+    pub(super) fn leave(mut self) {
+        if let Some(run) = self.run.take() {
+            self.registry.leave(&run);
+        }
+    }
+
+    fn end_once(&mut self, end: &RunEnd<'_>) {
         if let Some(run) = self.run.take() {
             self.registry.end(&run, end);
             self.registry.sweep();
@@ -34,25 +45,13 @@ impl Task {
     }
 }
 
-impl Task {
-    /// Leaves a run that another node has.
-    pub(super) fn leave(mut self) {
-        if let Some(run) = self.run.take() {
-            self.registry.leave(&run);
-        }
-    }
-}
-
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(run) = self.run.take() {
-            let end = if thread::panicking() {
-                RunEnd::Panicked
-            } else {
-                RunEnd::Interrupted
-            };
-            self.registry.end(&run, &end);
-        }
+        self.end_once(if thread::panicking() {
+            &RunEnd::Panicked
+        } else {
+            &RunEnd::Interrupted
+        });
     }
 }
 

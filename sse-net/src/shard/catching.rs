@@ -76,12 +76,8 @@ impl CatchingUp {
 
     /// Returns what a connection at a position gets next, until it is where its group is.
     pub(super) fn next(&mut self, connection: u32, position: Cursor, group: &Group) -> NextOfState {
-        let catching = self.connections.get_mut(&connection);
-        if catching.is_none() && position >= group.position() {
-            return NextOfState::UpToDate(position);
-        }
-        let mut since = Since::default();
-        if let Some(catching) = catching {
+        let (mut since, mut gets_state) = (Since::default(), false);
+        if let Some(catching) = self.connections.get_mut(&connection) {
             since = catching.since;
             while let Some(slice) = catching.held.front() {
                 if let Some(rest) = slice.after(position) {
@@ -90,19 +86,17 @@ impl CatchingUp {
                 self.bytes -= slice.len();
                 catching.held.pop_front();
             }
-            let is_current = position >= group.position();
-            if catching
-                .state_end
-                .is_some_and(|end| is_current || position >= end)
-            {
+            if catching.state_end.is_some_and(|end| position >= end) {
                 catching.state_end = None;
                 return NextOfState::StateEnd;
             }
-            if catching.state_end.is_none() {
+            gets_state = catching.state_end.is_some();
+            if !gets_state {
                 self.connections.remove(&connection);
             }
         }
-        if position >= group.position() {
+        // The state may end after the group's position.
+        if position >= group.position() && !gets_state {
             return NextOfState::UpToDate(position);
         }
         // Up to the end of the log: a key that changes all the time is beyond the group's
@@ -112,9 +106,16 @@ impl CatchingUp {
                 self.hold_pass(connection, &slice, since, group);
                 NextOfState::Slice(slice)
             }
+            Ok(None) if self.end_state(connection) => NextOfState::StateEnd,
             Ok(None) => NextOfState::UpToDate(group.position().max(position)),
             Err(_) => NextOfState::Lagged,
         }
+    }
+
+    /// Notes that a connection has got the state, and returns `true` unless it had it before.
+    fn end_state(&mut self, connection: u32) -> bool {
+        let catching = self.connections.get_mut(&connection);
+        catching.is_some_and(|catching| catching.state_end.take().is_some())
     }
 
     /// Returns what a connection that follows several topics has still to get of its pass.

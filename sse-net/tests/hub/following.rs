@@ -27,6 +27,7 @@ over_all_servers! {
     events_of_a_hub_linger,
     clients_of_a_hub_that_lingers_do_not_wait_for_each_other,
     a_client_of_several_topics_that_is_behind_does_not_linger,
+    a_keyed_topic_is_followed_beside_others,
 }
 
 /// Serves the topics whose names are in the path, joined with commas. The query is the token of
@@ -409,6 +410,64 @@ async fn a_client_of_several_topics_that_is_behind_does_not_linger(kind: Kind) {
         let events = client.read().await.matches("\ndata: ").count();
         assert_eq!(events, 20, "all events are older than the client");
     }
+}
+
+async fn a_keyed_topic_is_followed_beside_others(kind: Kind) {
+    let config = TopicConfig::from(Retention::events(3).backlog(Duration::ZERO, 0));
+    let hub = Hub::new(config.marker_type(EventType::from_static("ready")));
+    let state = hub.keyed_topic("state").unwrap();
+    let [log] = topics(&hub, ["log"]);
+    let put = |data: &str| {
+        let published = state.publish_for(&data[..1], &Event::new().data(data));
+        published.unwrap();
+    };
+    let (_server, net, _) = serve_all(kind, &hub, Start::Live);
+    put("a1");
+    say(&log, "l1");
+    put("b1");
+    put("a2");
+    let mut client = net.get("/log,state").await;
+    let opening = client.follow().await;
+    assert_eq!(said(&opening), "b1 a2 ready ");
+    let seen = last_id(&opening);
+    say(&log, "l2");
+    put("b2");
+    assert_eq!(next(&mut client).await, "l2 b2");
+    put("b3");
+    say(&log, "l3");
+    put("a3");
+    assert_eq!(next(&mut client).await, "b3 l3 a3");
+    let mut back = net.resume("/log,state", &seen).await;
+    assert_eq!(said(&back.follow().await), "l2 b3 l3 a3 ready ");
+    // Many in the groups of both topics.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut other = net.get("/state,log").await;
+        assert_eq!(said(&other.follow().await), "b3 a3 ready ");
+        others.push(other);
+    }
+    put("c1");
+    for other in &mut others {
+        assert_eq!(next(other).await, "c1");
+    }
+
+    // A gap of the other topic is none of the state.
+    for data in ["l4", "l5", "l6"] {
+        say(&log, data);
+    }
+    let mut late = net.resume("/log,state", &seen).await;
+    let wire = late.follow().await;
+    let gap = format!("gap {{\"asked\":\"{seen}\",\"from\":");
+    assert!(said(&wire).starts_with(&gap), "{wire}");
+    assert!(
+        said(&wire).contains("\"topic\":\"log\"} b3 a3 c1 l4 l5 l6 ready "),
+        "{wire}"
+    );
+    state.finish(None).unwrap();
+    assert_eq!(
+        next(&mut others[0]).await,
+        "l4 l5 l6 close {\"topic\":\"state\"}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,6 +145,42 @@ fn a_restart_does_not_bring_back_what_a_removed_topic_had() {
     assert_eq!(retained(&topic), "is ordinary");
 }
 
+/// The journal has failed for longer than the names of removed topics are kept otherwise.
+#[test]
+fn a_removed_topic_does_not_come_back_after_a_long_failure() {
+    begin(0);
+    let disk = MemoryDisk::default();
+    let mut process = start(&disk, EVERY, KeyedRetention::default());
+    let topic = process.hub.keyed_topic("state").unwrap();
+    set(&topic, "a", "1");
+    process.settle();
+    disk.fail(Fault {
+        action: "write",
+        path: "",
+        after: 0,
+        times: usize::MAX,
+        error: ENOSPC,
+    });
+    topic.forget(Duration::from_secs(60));
+    drop(topic);
+    while process.is_storing() {
+        process.step();
+    }
+    process.advance(Duration::from_secs(61));
+    for number in 0..10 {
+        process.hub.topic(number.to_string()).unwrap(); // Each looks at two names.
+    }
+    disk.repair();
+    process.settle();
+    assert!(process.is_storing());
+    drop(process);
+    disk.kill();
+
+    let process = start(&disk, EVERY, KeyedRetention::default());
+    let topic = process.hub.keyed_topic("state").unwrap();
+    assert_eq!(text(&read(&topic, None, Map::new())), "");
+}
+
 #[test]
 fn clients_have_the_same_map_after_damage() {
     let disk = MemoryDisk::default();

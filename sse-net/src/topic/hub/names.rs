@@ -106,7 +106,8 @@ impl Names {
     /// Checks `count` names, and drops those that are unused at the time `now`.
     ///
     /// If the names of dropped topics are more than `max_gone`, those that are checked are dropped
-    /// early, except those whose ends are after the ID `safe`: a journal has to sync them first.
+    /// early. None is dropped whose end is after the ID `safe`: a journal that has failed has to
+    /// write it, or the topic comes back.
     pub(super) fn sweep(
         &mut self,
         count: usize,
@@ -127,8 +128,9 @@ impl Names {
                     self.drop_expired(&topic, now, dropped);
                 }
                 Some((_, Slot::Gone(gone)))
-                    if gone.until <= now.steady
-                        || self.slots.len() - self.count > max_gone && gone.evicted <= safe =>
+                    if gone.evicted <= safe
+                        && (gone.until <= now.steady
+                            || self.slots.len() - self.count > max_gone) =>
                 {
                     self.floor = self.floor.max(gone.evicted);
                     self.slots.remove(&name);

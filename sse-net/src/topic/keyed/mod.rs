@@ -145,12 +145,15 @@ impl Topic {
     pub fn keys(&self) -> Vec<Arc<str>> {
         let mut keys = HashMap::new();
         let (mut place, mut after) = (0_usize, LogId::default());
-        while let Some(slice) = self.keyed_slice_after(after) {
+        while let Some((slice, is_last)) = self.keyed_slice_after(after) {
             for EventKey { key, is_removal } in slice.keys {
                 place += 1;
                 keys.insert(key, (place, is_removal));
             }
             after = slice.events.last_id();
+            if is_last {
+                break; // However fast others publish.
+            }
         }
         keys.retain(|_, (_, is_removal)| !*is_removal);
         let mut keys = Vec::from_iter(keys);
@@ -158,11 +161,15 @@ impl Topic {
         keys.into_iter().map(|(key, _)| key).collect()
     }
 
-    fn keyed_slice_after(&self, after: LogId) -> Option<KeyedSlice> {
-        match &mut self.lock().log {
-            TopicLog::Keyed(log) => log.keyed_slice_between(after, LogId::new(u64::MAX, u64::MAX)),
-            TopicLog::Ordinary(_) => None,
-        }
+    /// Returns the first events after an ID, and whether no other follows them.
+    fn keyed_slice_after(&self, after: LogId) -> Option<(KeyedSlice, bool)> {
+        let mut state = self.lock();
+        let TopicLog::Keyed(log) = &mut state.log else {
+            return None;
+        };
+        let slice = log.keyed_slice_between(after, LogId::MAX)?;
+        let is_last = slice.events.last_id() == log.newest_id();
+        Some((slice, is_last))
     }
 
     /// Appends an event and wakes subscribers. Returns `None` if there is nothing to remove.

@@ -1,10 +1,12 @@
 //! Keyed topics: what readers get, alone and beside other topics.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use sse_core::{EventId, EventType, Events, KeyedRetention, LogId, Resume, Retention};
+use sse_core::{EventId, EventType, Events, KeyedFull, KeyedRetention, LogId, Resume, Retention};
 
 use super::*;
 use crate::config::TopicConfig;
@@ -142,6 +144,152 @@ fn a_client_that_may_have_missed_removals_begins_anew() {
     assert_eq!(read(&mut unknown), "lagged a1 c1 <ready>");
 }
 
+/// Removals are dropped to make room for other keys, too.
+#[test]
+fn a_client_begins_anew_after_a_removal_that_made_room() {
+    let retention = KeyedRetention::default().keys(2);
+    let hub = Hub::new(TopicConfig::default().keyed(retention).marker_type(READY));
+    let topic = hub.keyed_topic("state").unwrap();
+    let first = publish(&topic, "a1");
+    let [mut slow, mut quick] = [join(&[&topic]), join(&[&topic])];
+    assert_eq!(read(&mut quick), "a1 <ready>");
+    publish(&topic, "b1");
+    let full = topic.publish_for("c", &Event::new().data("c1"));
+    assert_eq!(full, Err(PublishError::Full(KeyedFull::Keys { max: 2 })));
+    let removal = topic.remove("a").unwrap().unwrap().id().unwrap();
+    assert_eq!(read(&mut quick), "b1 <remove a>");
+    publish(&topic, "c1");
+
+    assert_eq!(read(&mut quick), "c1", "it had the removal");
+    assert_eq!(read(&mut slow), "lagged b1 c1 <ready>");
+    assert_eq!(read(&mut after(&[&topic], removal)), "c1 <ready>");
+    let mut back = after(&[&topic], first);
+    let gap = String::from_utf8(back.take_notices().unwrap()).unwrap();
+    assert!(gap.contains("\"clear\":true"), "{gap}");
+    assert_eq!(read(&mut back), "b1 c1 <ready>");
+}
+
+#[test]
+fn removals_have_the_type_of_the_settings_and_the_key_as_data() {
+    let config = TopicConfig::default().removal_type(EventType::from_static("gone"));
+    let topic = Hub::new(config).keyed_topic("state").unwrap();
+    publish(&topic, "a1");
+    topic.remove("a").unwrap();
+    assert_eq!(read(&mut join(&[&topic])), "<gone a>");
+}
+
+/// Clients that join, come back and are slow, while others publish, remove keys and drop removals.
+#[test]
+fn clients_of_any_thread_have_the_publishers_map() {
+    const ROUNDS: usize = 3000;
+    let retention = KeyedRetention::default().keys(30).bytes(4000);
+    let retention = retention.removals(Duration::ZERO);
+    let hub = Hub::new(TopicConfig::default().keyed(retention));
+    let [state, other] = [
+        hub.keyed_topic("state").unwrap(),
+        hub.topic("other").unwrap(),
+    ];
+    let run = |seed: u64| {
+        let (mut rng, mut map) = (fastrand::Rng::with_seed(seed), Map::new());
+        for round in 0..ROUNDS {
+            let key = format!("{seed}-{}", rng.usize(..20));
+            let value = format!("{round} {}", "x".repeat(rng.usize(..200)));
+            match rng.u8(..8) {
+                0 => drop(other.publish(&Event::new().data("other")).unwrap()),
+                1 | 2 => {
+                    let removed = state.remove(&key).unwrap();
+                    assert_eq!(removed.is_some(), map.remove(&key).is_some());
+                }
+                3 => state.shared.evict(),
+                _ => {
+                    let event = Event::new().data(format!("{key} {value}"));
+                    match state.publish_for(&key, &event) {
+                        Ok(_) => _ = map.insert(key, value),
+                        Err(full) => assert!(matches!(full, PublishError::Full(_)), "{full}"),
+                    }
+                }
+            }
+        }
+        map
+    };
+    let follow = |seed: u64, is_done: &AtomicBool| {
+        let (mut rng, mut client) = (fastrand::Rng::with_seed(seed), Client::default());
+        let topics = [&state, &other];
+        let topics = &topics[..1 + usize::from(seed.is_multiple_of(2))];
+        let mut reader = None;
+        loop {
+            let is_last = is_done.load(Ordering::SeqCst);
+            let reading = reader.get_or_insert_with(|| {
+                client.last = LogId::default();
+                Subscription::to(topics.iter().copied(), client.id(), Start::Live).unwrap()
+            });
+            while client.read(reading) && (is_last || rng.u8(..8) > 0) {}
+            if is_last {
+                return client.map;
+            }
+            reader = reader.filter(|_| rng.u8(..4) > 0);
+        }
+    };
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients = Vec::from_iter((0..4).map(|seed| {
+            scope.spawn({
+                let (follow, is_done) = (&follow, &is_done);
+                move || follow(seed, is_done)
+            })
+        }));
+        let publishers = [1, 2].map(|seed| scope.spawn(move || run(seed)));
+        let maps = publishers.map(|publisher| publisher.join().unwrap());
+        let expected: Map = maps.into_iter().flatten().collect();
+        is_done.store(true, Ordering::SeqCst);
+        for client in clients {
+            assert_eq!(client.join().unwrap(), expected);
+        }
+    });
+}
+
+type Map = BTreeMap<String, String>;
+
+/// What the page of a client has.
+#[derive(Default)]
+struct Client {
+    map: Map,
+    seen: Option<String>,
+    /// The last ID of this response.
+    last: LogId,
+}
+
+impl Client {
+    fn id(&self) -> Option<EventId<'static>> {
+        let id = self.seen.clone()?;
+        Some(EventId::new(id).unwrap())
+    }
+
+    /// Reads some events, and returns whether there were any.
+    fn read(&mut self, reader: &mut Subscription) -> bool {
+        let bytes = match reader.poll_bytes(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(bytes)) => bytes.unwrap(),
+            Poll::Ready(Err(_)) => {
+                (self.map, self.last) = (Map::new(), LogId::default());
+                return true;
+            }
+        };
+        for event in Events::new(&bytes[..]) {
+            let event = event.unwrap();
+            let id = LogId::parse(event.last_event_id()).unwrap();
+            assert!(self.last < id, "IDs fall");
+            (self.last, self.seen) = (id, Some(event.last_event_id().to_owned()));
+            match (event.event(), event.data().split_once(' ')) {
+                ("remove", _) => drop(self.map.remove(event.data())),
+                (_, Some((key, value))) => _ = self.map.insert(key.to_owned(), value.to_owned()),
+                _ => assert_eq!(event.data(), "other"),
+            }
+        }
+        true
+    }
+}
+
 #[test]
 fn a_keyed_topic_is_followed_beside_others() {
     let hub = hub();
@@ -198,6 +346,8 @@ fn what_cannot_be_published_is_refused() {
             .keyed(KeyedRetention::default().keys(1).bytes(1000)),
     );
     let [ordinary, keyed] = [hub.topic("a").unwrap(), hub.keyed_topic("k").unwrap()];
+    let tight = TopicConfig::default().keyed(KeyedRetention::default().bytes(20));
+    let tight = Hub::new(tight).keyed_topic("k").unwrap();
     publish(&keyed, "a1");
     let event = Event::new().data("x");
     let long = Event::new().data("x".repeat(300));
@@ -222,6 +372,11 @@ fn what_cannot_be_published_is_refused() {
         (keyed.publish_for("a\nb", &event).map(drop), invalid),
         (keyed.publish_for(&long_key, &event).map(drop), invalid),
         (keyed.remove("a\rb").map(drop), invalid),
+        (
+            tight.publish_for("a", &event).map(drop),
+            "with the event, the newest events of all keys exceed 20 bytes; remove keys or raise \
+             `KeyedRetention::bytes`",
+        ),
         (
             keyed.publish_for("b", &event).map(drop),
             "the event has a new key and there are 1 keys, the most allowed; remove keys or raise \
