@@ -36,7 +36,7 @@ use super::link::{BoxError, Dialer, Link, Wire};
 ///     .connect();
 /// let mut text = String::new();
 /// while let Some(event) = tokens.next().await? {
-///     text += event.data(); // Never sent twice, and an error if the end is missing.
+///     text += event.data(); // It is an error if the end is missing.
 /// }
 /// # Ok(text)
 /// # }
