@@ -142,12 +142,7 @@ async fn settle(shared: &EngineShared, number: u64, jobs: Vec<Job>, replies: Vec
                         add(&shared.counters.stored, job.frames.len());
                         job.outcome.send_replace(Some(Ok(id)));
                     }
-                    None => shared.fail(
-                        job,
-                        EngineError::Failed(
-                            "the server sent a reply of an unknown form".to_owned(),
-                        ),
-                    ),
+                    None => shared.fail(job, EngineError::Failed("an unknown reply".to_owned())),
                 }
                 continue;
             }

@@ -17,8 +17,8 @@ use crate::topic::{RestoredTopic, random_epoch};
 /// The contents of the segments of a journal.
 #[derive(Default)]
 pub(super) struct Contents {
-    /// The epochs of earlier runs, by their numbers. Events after the end of their epoch had been lost
-    /// at an earlier start, because events before them were missing.
+    /// The epochs of earlier runs, by their numbers. Events after the end of their epoch had been
+    /// lost at an earlier start, because events before them were missing.
     pub(super) epochs: BTreeMap<u16, Epoch>,
     /// The ID of the last entry that was taken.
     pub(super) last: LogId,

@@ -112,11 +112,8 @@ impl Writer {
         let _ = self.jobs.send(Box::new(move |pause| {
             let ended = unwind::catch("the second thread of a journal", || job(pause));
             drop(lock);
-            let panicked = || {
-                failed("sync or compact", &dir)(io::Error::other(
-                    "the journal's second thread panicked",
-                ))
-            };
+            let panicked =
+                || failed("sync or compact", &dir)(io::Error::other("its thread panicked"));
             done(ended.unwrap_or_else(|_| Err(panicked())))
         }));
     }
