@@ -130,7 +130,7 @@
 //! | shard | a task that drives the connections of thousands of subscribers |
 //! | handler | the function of the application that answers requests |
 //! | per-client stream | a stream that a handler's future writes for one client only |
-//! | run | work that outlives its request, such as the answer of a model, and the topic with its events |
+//! | run | work that outlives its request, and the topic with its events |
 //! | journal | the files from which a hub or a topic is restored after a restart |
 //! | engine | the Redis server through which the nodes of a hub share topics and IDs |
 //! | drain | end all streams within a time, so that clients reconnect elsewhere |

@@ -101,7 +101,8 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             format!(
-                "can't listen at {}: the file is not a socket; remove it, or listen at another path",
+                "can't listen at {}: the file is not a socket; remove it, or listen at another \
+                 path",
                 file.display()
             )
         );
