@@ -79,7 +79,7 @@ pub fn cant_listen(option: &str, at: &str, error: &io::Error) -> io::Error {
                 "{at} is in use; end the other program, or choose another address with {option}"
             )
         }
-        _ => format!("{option} can't listen on {at:?}: {error}"),
+        _ => format!("{option} {at:?}: {error}"),
     };
     io::Error::new(error.kind(), sentence)
 }

@@ -175,7 +175,7 @@ fn model_client() {
     let (texts, error) = stdout.split_once("an error: ").expect(&stdout);
     assert_eq!(texts, "ours: hey there\nreqwest: hey there\n");
     assert!(
-        error.starts_with("the server reported an error after 1 events: "),
+        error.starts_with("the server reported an error after 1 event: "),
         "{error}"
     );
 }

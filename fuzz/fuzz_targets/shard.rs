@@ -640,7 +640,7 @@ impl Client {
                 assert!(feed.is_finished && is_whole);
                 assert_eq!(self.next, feed.sizes.len());
             }
-            Disconnect::FellBehind => {
+            Disconnect::Lagged => {
                 assert!(feed.slow_clients == SlowClients::Disconnect && is_whole);
                 assert!(feed.may_have_evicted(self.next));
             }

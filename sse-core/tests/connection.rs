@@ -186,13 +186,13 @@ fn the_application_may_reject_a_request() {
         Rejection::FORBIDDEN,
         "403 Forbidden",
         &[],
-        "this is not for you",
+        "the client may not read this",
     );
     rejects(
         Rejection::UNAUTHORIZED,
         "401 Unauthorized",
         &["WWW-Authenticate: Bearer"],
-        "this needs credentials",
+        "the request needs credentials",
     );
     rejects(
         Rejection::UNAVAILABLE.header("Retry-After", "30").unwrap(),

@@ -570,7 +570,7 @@ fn memory_stays_bounded_over_a_million_events() {
         });
         let [bytes, events] = [kept.0, kept.1].map(|count| count as u64);
         assert!(events <= COUNT as u64, "{kept:?}");
-        let by_event = if has_own_ids { 230 } else { 96 };
+        let by_event = if has_own_ids { 200 } else { 64 };
         let bound = 4 * bytes + by_event * events;
         // While a buffer grows, the old one exists too.
         assert!(used.bytes_max <= bound + bound / 2, "{used:?} for {kept:?}");

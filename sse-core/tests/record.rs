@@ -506,7 +506,7 @@ fn a_tee_records_what_the_client_gets() {
                 .fails_at(9, ErrorKind::WouldBlock),
         );
         let recorder = Recorder::new(Vec::new());
-        let mut stream = stream.map(|conn| Tee::new(conn, recorder, clock));
+        let mut stream = stream.map_writer(|conn| Tee::new(conn, recorder, clock));
         stream.write_event(1, "tick", "two\nlines").unwrap_err();
         stream.comment("beat").unwrap();
         stream.set_retry(at(9));
@@ -527,7 +527,7 @@ fn a_tee_records_what_the_client_gets() {
 fn a_tee_that_cannot_record_does_not_stop_the_stream() {
     let recorder = Recorder::new(Faulty::new().breaks_at(30, ErrorKind::StorageFull));
     let stream = Stream::new(Vec::new());
-    let mut stream = stream.map(|conn| Tee::new(conn, recorder, Duration::default));
+    let mut stream = stream.map_writer(|conn| Tee::new(conn, recorder, Duration::default));
     for text in ["one", "two", "three"] {
         stream.write_str(text).unwrap();
     }

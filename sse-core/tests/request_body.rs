@@ -75,7 +75,7 @@ fn refusals_say_what_to_do() {
             ask("Expect: magic\r\n"),
             "417 Expectation Failed",
             &[],
-            "the request expects more than 100-continue",
+            "Expect asks for more than 100-continue; send the request without it",
         ),
         (
             ask("Origin: http://evil\r\n"),

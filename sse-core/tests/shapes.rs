@@ -28,7 +28,7 @@ fn an_openai_error_is_a_response_or_an_event() {
             openai::Error::from(Rejection::TOO_MANY_REQUESTS),
             429,
             json!({"error": {
-                "message": "there are too many requests from you; retry later",
+                "message": "the client sends too many requests; retry later",
                 "type": "rate_limit_error", "param": null, "code": null,
             }}),
         ),

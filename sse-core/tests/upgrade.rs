@@ -765,7 +765,7 @@ const TOO_LARGE: Refusal = (
 );
 const MISDIRECTED: Refusal = (
     "421 Misdirected Request",
-    "this server does not serve that host",
+    "the server does not serve the host that the request names",
 );
 
 /// A status and a reason.

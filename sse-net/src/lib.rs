@@ -130,7 +130,9 @@
 //! | shard | a task that drives the connections of thousands of subscribers |
 //! | handler | the function of the application that answers requests |
 //! | per-client stream | a stream that a handler's future writes for one client only |
+//! | run | work that outlives its request, and the topic with its events |
 //! | journal | the files from which a hub or a topic is restored after a restart |
+//! | engine | the Redis server through which the nodes of a hub share topics and IDs |
 //! | drain | end all streams within a time, so that clients reconnect elsewhere |
 //!
 //! # Where to look
@@ -143,6 +145,8 @@
 //!   while it runs.
 //! - [`Hub::open`], [`Journal`]: topics that survive a restart. [`SyncPolicy`]: the events
 //!   that a power failure may cost.
+//! - `Hub::connect`, `Engine`, with the feature `redis`: the topics of a hub on several nodes.
+//! - [`Runs`], [`Run`]: work that continues when its client leaves, followed from any event ID.
 //! - [`Server`], [`ServerHandle`], [`Routes`], [`Handler`]: serve and drain. [`Config`]: every
 //!   limit, deadline and interval, with its default.
 //! - [`Request`], [`Answer`], [`Stream`]: a request, its answer, and a per-client stream.
@@ -184,6 +188,7 @@
 //! - `futures-core`: a [`Client`] is a `Stream` of that crate.
 //! - `metrics`: `Snapshot::record` and `HubSnapshot::record` pass the counters to the recorder of
 //!   that crate.
+//! - `redis`: `Hub::connect` and `Engine` share a hub over several nodes. It needs a C compiler.
 //! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
 //!   connections, ends of streams, panics, and notices of journals.
 

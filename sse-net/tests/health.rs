@@ -67,7 +67,7 @@ fn readiness_is_a_response_with_a_sentence() {
         (
             Readiness::Full,
             503,
-            "the server has as many connections as it may have",
+            "the server has its maximum number of connections; connect to another",
         ),
         (
             Readiness::Draining,

@@ -118,7 +118,7 @@ async fn errors_of_the_library_and_of_the_server_are_reported() {
     assert!(matches!(error, ClientError::Truncated { events: 1, .. }));
     assert_eq!(
         error.to_string(),
-        "the stream ended before its last event, after 1 events: the connection was lost: cut"
+        "the stream ended before its last event, after 1 event: the connection was lost: cut"
     );
 }
 

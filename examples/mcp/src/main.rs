@@ -75,7 +75,7 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error + Send + Sync>> {
         ErrorKind::AddrInUse => format!(
             "{listen} is in use; end the other program, or choose another address with --listen"
         ),
-        _ => format!("--listen can't listen on {listen:?}: {error}"),
+        _ => format!("--listen {listen:?}: {error}"),
     })?;
     println!(
         "serving http://{}/mcp (Ctrl-C ends it)",

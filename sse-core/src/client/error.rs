@@ -172,7 +172,8 @@ impl fmt::Display for ClientError {
             Self::Truncated { events, cause } => {
                 write!(
                     f,
-                    "the stream ended before its last event, after {events} events"
+                    "the stream ended before its last event, after {}",
+                    counted(*events)
                 )?;
                 match cause {
                     Some(cause) => write!(f, ": {cause}"),
@@ -181,7 +182,8 @@ impl fmt::Display for ClientError {
             }
             Self::Reported { data, events, .. } => write!(
                 f,
-                "the server reported an error after {events} events: {}",
+                "the server reported an error after {}: {}",
+                counted(*events),
                 excerpt(data.as_bytes())
             ),
             Self::Restarted => f.write_str("the application asked for another connection"),
@@ -252,6 +254,14 @@ impl From<ClientError> for io::Error {
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)
+    }
+}
+
+/// Returns a number of events in words.
+fn counted(events: u64) -> String {
+    match events {
+        1 => "1 event".to_owned(),
+        events => format!("{events} events"),
     }
 }
 

@@ -47,7 +47,7 @@ impl Machine {
             }
             Verdict::Retry if self.may_retry(head.status()) => {
                 let delay = self.retry_delay(now, &head);
-                // As if the request had not left: the server refused it.
+                // The server has refused the request, so it counts as not sent.
                 self.sent = 0;
                 let reason = refusal(ErrorResponse::new(head));
                 self.disconnect(now, reason, delay.map_or(Delay::Backoff, Delay::Asked));

@@ -114,7 +114,8 @@ impl Machine {
             State::Connecting { .. } => {
                 let is_final = match error.kind() {
                     io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => true,
-                    // Such as an invalid certificate, which may be renewed later.
+                    // An invalid certificate, for example, was valid at an earlier attempt and may
+                    // be renewed.
                     io::ErrorKind::InvalidData => !self.has_opened,
                     _ => false,
                 };

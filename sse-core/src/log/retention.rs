@@ -45,8 +45,8 @@ impl Retention {
     /// Sets the maximum bytes of encoded events. Default: 16 MiB.
     ///
     /// A log takes up to 1.5 × the retained bytes. With less than 128 KiB it takes up to 4 × as
-    /// much, or 140 KiB after it has retained more. Each event takes 48 to 96 bytes more, or 100
-    /// to 230 with a publisher's ID.
+    /// much, or 140 KiB after it has retained more. Each event takes 32 to 64 bytes more, or 85
+    /// to 200 with a publisher's ID.
     #[must_use]
     pub const fn bytes(mut self, count: usize) -> Self {
         self.bytes = count;

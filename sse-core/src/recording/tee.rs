@@ -17,7 +17,7 @@ use super::recorder::Recorder;
 /// let began = Instant::now();
 /// let recorder = Recorder::new(Vec::new()); // or a File
 /// let stream = Stream::new(Vec::new()); // or that of `Request::accept`
-/// let mut stream = stream.map(|conn| Tee::new(conn, recorder, move || began.elapsed()));
+/// let mut stream = stream.map_writer(|conn| Tee::new(conn, recorder, move || began.elapsed()));
 /// stream.write_str("hey")?;
 ///
 /// let (conn, recorded) = stream.into_parts().0.into_parts();

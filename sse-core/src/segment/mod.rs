@@ -106,7 +106,7 @@ impl<'a> Iterator for Segment<'a> {
         let parsed = entry::parse(&self.bytes[start..], &self.blank_line);
         let (entry, len) = parsed.unwrap_or((Entry::Damage, 1));
         self.at = match entry {
-            // Its bytes may not be there. What follows them may have been other entries.
+            // The bytes of the event may be missing, and other entries may stand in their place.
             Entry::Unread(_) => match self.next_line(start + 1) {
                 next if next < start + len + MIN_ENTRY => next,
                 _ => start + len,

@@ -272,7 +272,7 @@ impl<W> Stream<W> {
     /// Replaces the writer, for example by a [`Tee`](crate::Tee) around it.
     ///
     /// Pending bytes go to the new writer.
-    pub fn map<V>(self, writer: impl FnOnce(W) -> V) -> Stream<V> {
+    pub fn map_writer<V>(self, writer: impl FnOnce(W) -> V) -> Stream<V> {
         Stream::with_outbox(writer(self.writer), self.outbox)
     }
 

@@ -464,7 +464,7 @@ fn a_resumable_call_continues_with_get() {
                 &[OK, Bytes("data: x\n\n"), Reset],
                 &with(&[
                     "message \"x\"",
-                    "error: the stream ended before its last event, after 1 events: the \
+                    "error: the stream ended before its last event, after 1 event: the \
                      connection was lost: connection reset",
                 ]),
             ),
@@ -535,7 +535,7 @@ fn a_completion_ends_at_its_last_event_or_is_truncated() {
                 &[OK, Bytes("data: a\n\ndata: {\"error\": {\"code\": 1}}\n\n")],
                 &with(&[
                     "message \"a\"",
-                    "error: the server reported an error after 1 events: \
+                    "error: the server reported an error after 1 event: \
                      {\"error\": {\"code\": 1}}",
                 ]),
             ),

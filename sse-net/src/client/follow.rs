@@ -20,7 +20,7 @@ use super::link::{BoxError, Dialer, Link, Wire};
 /// nothing is lost when [`next`](Self::next) or [`next_item`](Self::next_item) is cancelled.
 /// Dropping the client closes its connection at once.
 ///
-/// An idle client needs about 2.5 KB beside its connection. A server that sends faster than the
+/// An idle client needs about 2 KB beside its connection. A server that sends faster than the
 /// application takes items is slowed down by TCP.
 ///
 /// ```no_run
@@ -36,7 +36,7 @@ use super::link::{BoxError, Dialer, Link, Wire};
 ///     .connect();
 /// let mut text = String::new();
 /// while let Some(event) = tokens.next().await? {
-///     text += event.data(); // Never sent twice, and an error if the end is missing.
+///     text += event.data(); // It is an error if the end is missing.
 /// }
 /// # Ok(text)
 /// # }

@@ -26,13 +26,13 @@ impl Follower {
         for topic in &self.unread {
             // The mark passes its events before they are read.
             topic.note_unread();
-            // Of a topic of the same name that was dropped, or of another server.
+            // A known tip is that of a dropped topic of the same name, or of another server.
             self.tips.remove(name_of(topic));
         }
         let names = self.unread.iter().filter_map(|topic| topic.name());
         let channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
         link.subscribe(&channels).await?;
-        // Before the tick, so that the mark is not before the state.
+        // The states are read before the tick, so that the mark is not before them.
         let unread = self.unread.clone();
         for topic in unread.iter().filter(|topic| topic.is_keyed()) {
             self.read_state(link, topic, LogId::default()).await?;
@@ -58,7 +58,7 @@ impl Follower {
             .cloned()
             .partition(|topic| topic.is_keyed());
         self.read_anew(link, &ordinary, until).await?;
-        // Not before: if the link breaks, they are still to be read.
+        // If the link breaks before this, the topics are still to be read.
         self.unread.clear();
         keyed.iter().for_each(|topic| topic.note_read());
         self.changed.extend(unread);
@@ -81,7 +81,8 @@ impl Follower {
         let (mark, first) = (self.epochs.last(), self.first());
         let (mut tick, mut notifications) = tick(&self.shared, link, first, takes_id).await?;
         if tick.first == first && tick.last < mark {
-            // The server has lost its end and not noticed. So the node asks for all epochs.
+            // The server has lost its last events without beginning another epoch, so the node
+            // asks for all epochs.
             let (again, mut more) =
                 super::tick::tick(&self.shared, link, LogId::default(), false).await?;
             notifications.append(&mut more);
@@ -105,7 +106,8 @@ impl Follower {
         } else {
             tick.epochs()
         };
-        let epochs = epochs.ok_or_else(|| Broken("there is no epoch".to_owned()))?;
+        let epochs =
+            epochs.ok_or_else(|| Broken("the server has no epoch of the hub".to_owned()))?;
         let is_known = epochs.judge(mark, epochs.last());
         Ok(Some((epochs, is_known)))
     }
@@ -165,7 +167,8 @@ impl Follower {
         last: LogId,
     ) -> Result<(), Broken> {
         let topics = self.hub.live_topics();
-        // Until they have been read: if the link breaks, the next server may know the mark.
+        // All topics are unread until they have been read. If the link breaks before that, the
+        // next server may know the mark.
         let mut unread = mem::replace(&mut self.unread, topics.clone());
         // Holes are still reported: an ID with which a client has passed one may be known.
         self.holes
@@ -192,7 +195,8 @@ impl Follower {
         self.hub.await_lost_changes();
         let followed = topics.iter().filter(|topic| topic.is_followed());
         let followed: Vec<_> = followed.cloned().collect();
-        // Before they are read: if the link breaks, the subscribers are judged all the same.
+        // Noted before the topics are read, so that their subscribers are judged even if the
+        // link breaks.
         self.changed.extend(topics);
         self.read_anew(link, &followed, until).await?;
         self.show();

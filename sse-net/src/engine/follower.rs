@@ -83,7 +83,7 @@ impl Follower {
         let (tick, _) = tick(shared, &mut link, LogId::default(), false).await?;
         let epochs = tick
             .epochs()
-            .ok_or_else(|| Broken("there is no epoch".to_owned()))?;
+            .ok_or_else(|| Broken("the server has no epoch of the hub".to_owned()))?;
         let hub = Arc::new(HubCore::followed(config, epochs.clone()));
         let follower = Self {
             shared: Arc::clone(shared),
@@ -150,7 +150,7 @@ impl Follower {
     /// Follows the engine over one link.
     async fn follow(&mut self, mut link: Link) -> Result<(), Broken> {
         self.backlog.clear();
-        // Not only of those that have been read: a catch-up may have been broken off.
+        // Topics that have not been read are included: a catch-up may have been broken off.
         let topics = self.hub.live_topics();
         let names = topics.iter().filter_map(|topic| topic.name());
         let mut channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
@@ -165,7 +165,8 @@ impl Follower {
         let mut due = pin!(sleep_until(self.next_comparison));
         loop {
             self.shared.check(link.number)?;
-            // Not before: so what a slow node has not processed is bounded by its inbox.
+            // Collected only when the backlog is empty, so that the inbox bounds what a slow node
+            // has not processed.
             if self.backlog.is_empty() {
                 self.collect(&link)?;
             }

@@ -30,7 +30,7 @@ impl Follower {
         let names: Vec<_> = topics.iter().map(|(topic, _)| name_of(topic)).collect();
         let tips = tips(link, &self.shared.keys, &names).await?;
         for ((topic, tip), current) in topics.into_iter().zip(tips) {
-            // A later one may be on its way.
+            // The notification of a later event may be on its way.
             if current.is_some_and(|current| current.id > tip && current.id <= until) {
                 self.note_gap(topic);
             }
@@ -80,7 +80,7 @@ impl Follower {
                 let name: Arc<str> = name_of(&topic).into();
                 let until = Instant::now() + topic.retention().max_age().min(HOLE_AGE);
                 self.holes.insert(name, (id, until));
-                // Not before: if the link breaks, the topic is still to be reported.
+                // If the link breaks before this, the topic is still to be reported.
                 self.gapped.pop();
                 self.changed.push(topic);
             }

@@ -104,8 +104,8 @@ pub struct Engine {
     hub: String,
     queue_bytes: usize,
     when_full: WhenQueueFull,
-    key_age: Duration,
-    forget_after: Duration,
+    key_expiry: Duration,
+    topic_expiry: Duration,
     max_wait: Duration,
     on_notice: Option<Arc<OnNotice>>,
 }
@@ -143,8 +143,8 @@ impl Engine {
             hub: "hub".to_owned(),
             queue_bytes: 16 << 20,
             when_full: WhenQueueFull::Refuse,
-            key_age: Duration::from_secs(3600),
-            forget_after: Duration::from_secs(7 * 24 * 3600),
+            key_expiry: Duration::from_secs(3600),
+            topic_expiry: Duration::from_secs(7 * 24 * 3600),
             max_wait: Duration::from_secs(10),
             on_notice: None,
         })
@@ -186,21 +186,21 @@ impl Engine {
         self
     }
 
-    /// Sets the time for which a key of [`publish_once`](crate::Topic::publish_once) is stored.
+    /// Sets the time after which a key of [`publish_once`](crate::Topic::publish_once) expires.
     ///
     /// Default: one hour.
-    pub const fn key_age(mut self, age: Duration) -> Self {
-        self.key_age = age;
+    pub const fn key_expiry(mut self, age: Duration) -> Self {
+        self.key_expiry = age;
         self
     }
 
-    /// Sets the time without events after which a topic is removed from Redis. Default: 7 days.
+    /// Sets the time without events after which a topic expires in Redis. Default: 7 days.
     ///
-    /// Its events are removed, too, even if the retention has no age. A keyed topic with keys is
-    /// never removed. A client that reconnects
-    /// after a longer time may receive a gap event for a topic in which it has missed nothing.
-    pub const fn forget_after(mut self, age: Duration) -> Self {
-        self.forget_after = age;
+    /// Its events are removed, too, even if the retention has no age. A keyed topic with keys
+    /// never expires. A client that reconnects after a longer time may receive a gap event for a
+    /// topic in which it has missed nothing.
+    pub const fn topic_expiry(mut self, age: Duration) -> Self {
+        self.topic_expiry = age;
         self
     }
 
@@ -233,8 +233,8 @@ impl fmt::Debug for Engine {
             .field("hub", &self.hub)
             .field("queue_bytes", &self.queue_bytes)
             .field("when_full", &self.when_full)
-            .field("key_age", &self.key_age)
-            .field("forget_after", &self.forget_after)
+            .field("key_expiry", &self.key_expiry)
+            .field("topic_expiry", &self.topic_expiry)
             .field("max_wait", &self.max_wait)
             .finish_non_exhaustive()
     }

@@ -76,8 +76,8 @@ async fn send_all(shared: &EngineShared) {
             let count = usize::try_from(dropped - before).unwrap_or(usize::MAX);
             shared.notify(&EngineNotice::Dropped(count));
         }
-        // The server may store later batches of a pipeline than the one that it refuses. So after
-        // that, a single one is tried.
+        // The server may refuse a batch and store later ones of the same pipeline. So after a
+        // refusal, a single batch is tried.
         let jobs = shared.queue.take(if is_refused { 1 } else { MAX_JOBS });
         match link {
             Some(link) if !jobs.is_empty() => {
@@ -103,8 +103,8 @@ async fn send(
     let number = link.number;
     let mut sent = Sent { shared, jobs };
     let mut pipeline = pipe();
-    // Redis writes first to the connection that has got its first reply last. So those of other
-    // nodes get the notifications before this one wakes up for its replies.
+    // Redis writes to connections in the reverse order of their first replies. With this reply,
+    // the notifications of other nodes are written before this node wakes up for its replies.
     pipeline.cmd("PING");
     for job in &sent.jobs {
         pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
@@ -142,7 +142,7 @@ async fn settle(shared: &EngineShared, number: u64, jobs: Vec<Job>, replies: Vec
                         add(&shared.counters.stored, job.frames.len());
                         job.outcome.send_replace(Some(Ok(id)));
                     }
-                    None => shared.fail(job, EngineError::Failed("an odd reply".to_owned())),
+                    None => shared.fail(job, EngineError::Failed("an unknown reply".to_owned())),
                 }
                 continue;
             }

@@ -176,7 +176,7 @@ fn range(keys: &Keys, topic: &str, start: &str) -> redis::Cmd {
 }
 
 fn odd() -> Broken {
-    Broken("the server sent an odd reply".to_owned())
+    Broken("the server sent an unknown reply".to_owned())
 }
 
 /// The most entries of a reply.

@@ -37,7 +37,7 @@ pub(super) struct EngineShared {
     on_notice: Option<Arc<OnNotice>>,
     pub(super) requested: AtomicU64,
     pub(super) looked: watch::Sender<u64>,
-    /// What is called when the run of a topic is to be stopped.
+    /// Notified when the run of a topic is to be stopped, by the names of topics.
     stops: Mutex<HashMap<Arc<str>, Weak<Notify>>>,
     is_ready: AtomicBool,
     ticked: Mutex<Instant>,
@@ -49,8 +49,8 @@ impl EngineShared {
             address: engine.address.clone(),
             keys: Arc::new(Keys::new(&engine.hub)),
             ages: Ages {
-                key_millis: millis(engine.key_age).max(1),
-                forget_millis: millis(engine.forget_after),
+                key_millis: millis(engine.key_expiry).max(1),
+                forget_millis: millis(engine.topic_expiry),
             },
             max_wait: engine.max_wait,
             queue: Queue::new(engine.queue_bytes, engine.when_full),

@@ -75,7 +75,7 @@ impl StreamBody {
         ends_at: Option<Instant>,
     ) -> Self {
         Self {
-            // There may be no opening that would set it.
+            // Set here, because there may be no opening whose write sets it.
             heartbeat_at: Instant::now().checked_add(registration.heartbeat_interval()),
             registration,
             source,
@@ -187,7 +187,7 @@ impl StreamBody {
                     stats.add_gap();
                     Ok(gap)
                 }
-                None => Err(End::of(Disconnect::FellBehind)),
+                None => Err(End::of(Disconnect::Lagged)),
             },
         })
     }

@@ -10,7 +10,7 @@ use sse_core::{Finish, KeyedSlice, LogId, Record, Segment, SegmentEntry as Entry
 use super::contents::reaches;
 use crate::topic::{End, NewEvents, Shared, Source};
 
-/// What has been collected.
+/// The result of [`collect`].
 pub(super) struct Collected<'a> {
     /// All entries up to this ID.
     pub(super) until: LogId,

@@ -18,9 +18,9 @@ use crate::topic::{NewEvents, Retained, Source};
 pub(super) struct Compaction {
     pub(super) journal: Journal,
     pub(super) source: Source,
-    /// Those that are not written to any more, the oldest first.
+    /// The closed segments, the oldest first.
     pub(super) files: Vec<SegmentFile>,
-    /// Up to where they have all events.
+    /// The ID up to which they have all events.
     pub(super) until: LogId,
     /// The bytes by which the last new segment was longer than what it keeps.
     pub(super) residue: u64,
@@ -59,7 +59,7 @@ impl Compaction {
 
     /// Returns how many of the oldest segments are worth replacing, and the bytes that they keep.
     ///
-    /// Those are enough that have most of what can be dropped: the others are copied in vain.
+    /// Usually as few as have three quarters of what can be dropped: copying more saves little.
     fn choose(&self) -> Option<(usize, u64)> {
         let retained = self.source.retained();
         let kept_in = |count| file_bytes(self.source.retained_until(self.end(count)), &retained);
@@ -80,7 +80,7 @@ impl Compaction {
         let counts: Vec<_> = (1..all).collect();
         let count = 1 + counts.partition_point(|count| dead_in(*count) < dead / 4 * 3);
         let copied = kept_in(count);
-        // Mostly, the oldest segments keep nothing. Else it has to be worth copying.
+        // The oldest segments usually keep nothing. Otherwise enough is dropped for what is copied.
         (copied < dead / 4 || dead >= kept / 2).then_some((count, copied))
     }
 
@@ -109,7 +109,8 @@ impl Compaction {
         floor.encode(&mut bytes);
         while at < until {
             at = collect(&goal, at, false, &mut bytes).until;
-            floor.encode(&mut bytes); // Again: damage may take one.
+            // In every batch, because damage may destroy one of these entries.
+            floor.encode(&mut bytes);
             output.write(&bytes)?;
             len += bytes.len() as u64;
             bytes.clear();

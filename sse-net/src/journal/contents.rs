@@ -14,11 +14,11 @@ use super::segments::{SegmentFile, path};
 use super::{Journal, JournalNotice};
 use crate::topic::{RestoredTopic, random_epoch};
 
-/// What a journal has.
+/// The contents of the segments of a journal.
 #[derive(Default)]
 pub(super) struct Contents {
-    /// Those of earlier runs, by their numbers. Events after the end of their epoch had been lost
-    /// at an earlier start, because events before them were missing.
+    /// The epochs of earlier runs, by their numbers. Events after the end of their epoch had been
+    /// lost at an earlier start, because events before them were missing.
     pub(super) epochs: BTreeMap<u16, Epoch>,
     /// The ID of the last entry that was taken.
     pub(super) last: LogId,
@@ -26,7 +26,7 @@ pub(super) struct Contents {
     pub(super) synced: LogId,
     /// Events up to this ID count as evicted in all topics. `None` until something was taken.
     pub(super) begin: Option<LogId>,
-    /// Those up to this one in topics that have no events.
+    /// Events up to this ID count as evicted in topics that have no events.
     pub(super) floor: LogId,
     /// A topic that stands alone has the empty name.
     pub(super) topics: BTreeMap<String, RestoredTopic>,
@@ -116,7 +116,7 @@ impl Contents {
                 self.take(entry);
             }
         }
-        // Otherwise it was being written.
+        // Otherwise the event was being written at a crash, which is no hole.
         if let Some(hole) = missing.filter(|(lost, _)| *lost <= self.synced) {
             self.fill(journal, hole)?;
         }

@@ -165,7 +165,7 @@ impl Handle {
         let mut status = self.link.status.subscribe();
         self.link.waker.wake(Urgency::High);
         let changed = status.wait_for(|status| status.failure.is_some() || is_done(status));
-        // The sender lives in the link.
+        // This cannot fail, because the link owns the sender.
         let status = changed.await.map_err(|_| JournalError::NoJournal)?;
         match &status.failure {
             Some(error) if !is_done(&status) => Err(JournalError::Failed(error.clone())),
@@ -191,7 +191,7 @@ impl Storage for Handle {
         Box::pin(async {
             let id = published.last;
             let waited = self.wait(|status| status.state.stored >= id).await;
-            // What has not been stored yet is written once the journal has recovered.
+            // The event may still be stored once the journal has recovered.
             waited.map_err(|error| StoreError::new(error, true))?;
             match self.link.status.borrow().missed.has(published) {
                 true => Err(StoreError::new(JournalError::Missed, false)),
@@ -228,7 +228,7 @@ fn run(mut writer: Writer, link: &Link) {
         match next.unwrap_or(Next::At(time.steady + SECOND, None)) {
             Next::Now => {}
             Next::End => return,
-            // What was done before the waker was armed has not woken this thread.
+            // Another step, because a caller that came before the waker was armed woke nobody.
             Next::At(_, Some(least)) if armed != Some(least) => {
                 link.waker.arm(least);
                 armed = Some(least);

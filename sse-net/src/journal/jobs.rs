@@ -88,7 +88,7 @@ impl Writer {
     /// Lets the helper sync if that is due.
     pub(super) fn sync_if_due(&mut self, now: Now) {
         let sync_to = self.link.status.borrow().sync_to;
-        // Callers that come later ask for later events: the first does not wait for those.
+        // The first caller does not wait for the events of callers that come later.
         let is_asked = self.synced < sync_to.min(self.written);
         let is_due = is_asked || self.sync_at.is_some_and(|at| at <= now.steady);
         if is_due && !self.is_syncing && !self.is_failing() {
@@ -113,7 +113,7 @@ impl Writer {
             let ended = unwind::catch("the second thread of a journal", || job(pause));
             drop(lock);
             let panicked =
-                || failed("sync or compact", &dir)(io::Error::other("the thread panicked"));
+                || failed("sync or compact", &dir)(io::Error::other("its thread panicked"));
             done(ended.unwrap_or_else(|_| Err(panicked())))
         }));
     }

@@ -64,7 +64,7 @@ impl Writer {
         self.state = State::Failed { retry_at };
         self.update(|status| status.failure = Some(error.clone()));
         if !was_failing {
-            // What was being written is delivered, too.
+            // Events that were being written are delivered, too.
             let new = self.source.events_after(self.synced);
             self.show_unstored(&new);
             self.goal = NewEvents::up_to(new.until);

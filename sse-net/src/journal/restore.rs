@@ -91,7 +91,8 @@ fn list(journal: &Journal) -> Result<(Vec<SegmentFile>, BTreeMap<u16, Epoch>), J
         if entries.peek().is_some() && entries.all(|entry| entry == Entry::Damage) {
             set_aside(journal, &path)?;
         } else {
-            let from = from.unwrap_or(LogId::MAX); // It has no events.
+            // A segment that does not say after which ID it begins has no events.
+            let from = from.unwrap_or(LogId::MAX);
             files.push(SegmentFile { number, len, from });
         }
     }

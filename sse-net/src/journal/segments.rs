@@ -164,7 +164,8 @@ impl Segments {
                 self.files.clear();
                 return Err(error);
             }
-            Err(_) => return Ok(()), // Files that are open can be written.
+            // The open segment can be written although the folder cannot be listed.
+            Err(_) => return Ok(()),
             Ok(there) => there,
         };
         let there: HashSet<_> = there.iter().filter_map(|(path, _)| number(path)).collect();

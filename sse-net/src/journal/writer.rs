@@ -52,7 +52,7 @@ pub(super) struct Writer {
     pub(super) copied: Option<Copied>,
     /// The number of failures. Syncs that began before the last one do not count.
     pub(super) failures: u64,
-    /// Of the last compaction; see [`Compaction`].
+    /// The residue of the last compaction; see [`Compaction`].
     pub(super) residue: u64,
     /// The addresses of topics that have evicted events before they were written, and the last
     /// such event.
@@ -95,7 +95,7 @@ pub(super) enum Next {
 impl Writer {
     /// Begins a segment for a run of the hub or topic. All events are restored ones, up to `last`.
     ///
-    /// Those after `synced` are written again: nobody knows whether they are on disk.
+    /// Events after `synced` are written again, because they may not be on disk.
     pub(super) fn new(
         source: Source,
         segments: Segments,
@@ -190,7 +190,8 @@ impl Writer {
                 return Ok(Next::At(retry_at, Some(Urgency::Usual)));
             }
             State::Failed { .. } => {
-                let _ = self.check_files(); // What is gone is written again.
+                // Events of files that were removed are written again.
+                let _ = self.check_files();
                 self.written = self.synced;
                 self.segments.prepare()?;
                 self.goal = self.source.events_after(self.synced);

@@ -31,7 +31,7 @@ pub(super) enum Kind {
     },
     Stream(Writing),
     Respond(Vec<u8>),
-    /// It is to follow topics that wait for an engine.
+    /// The client is to follow topics that wait for an engine.
     Waiting(Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 

@@ -257,7 +257,7 @@ async fn attend(
     presence.left(transport).await
 }
 
-const HANDLER_TIMED_OUT: &str = "the server took too long to answer; come back later";
+const HANDLER_TIMED_OUT: &str = "the server took too long to answer; retry later";
 
 /// Resolves at a time, or never.
 async fn until(time: Option<Instant>) {

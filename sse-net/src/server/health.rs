@@ -54,7 +54,7 @@ impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready => "the server is ready",
-            Self::Full => "the server has as many connections as it may have",
+            Self::Full => "the server has its maximum number of connections; connect to another",
             Self::Draining => "the server drains; connect to another",
             Self::Dead => "a task of the server has ended; restart it",
         })

@@ -141,12 +141,12 @@ impl PerClient {
             self.reason,
             Disconnect::Finished | Disconnect::Drained | Disconnect::Expired
         );
-        // A socket that is dropped right after ends in the same way.
+        // A TCP socket that is dropped right after this ends in the same way.
         if is_complete && !(self.writer.is_none() && self.transport.is_tcp()) {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }
-        // The future has closed its stream and may have work left.
+        // The future may have work left after it has closed its stream.
         if let Some(writer) = self.writer.take() {
             self.reason = reason(&writer.await);
         }
@@ -155,7 +155,7 @@ impl PerClient {
 
     /// Resolves when the stream is written in full, or to the reason of a disconnect.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
-        // What wakes the task is polled once, unless its waker is not registered then.
+        // Each source of wake-ups is polled once, unless its waker has not been registered.
         let mut is_woken = true;
         for _ in 0..TURNS {
             let looks = mem::take(&mut is_woken);
@@ -163,7 +163,7 @@ impl PerClient {
                 match self.presence.poll(&mut self.transport, cx) {
                     Poll::Ready(Sign::Left(reason)) => return Poll::Ready(Err(reason)),
                     Poll::Ready(Sign::HalfClosed) => {
-                        // If the client has closed its socket, it answers with a reset.
+                        // A client that has closed its socket answers a heartbeat with a reset.
                         self.send_heartbeat();
                         is_woken = true;
                     }

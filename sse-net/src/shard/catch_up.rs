@@ -193,7 +193,7 @@ impl Driver {
     fn next_of_group(&mut self, key: u32, feed: u32) -> Next {
         let connection = &mut self.connections[key];
         let Some(group) = self.feeds[feed as usize].group() else {
-            return Next::Nothing; // It is one.
+            return Next::Nothing; // This is unreachable: the feed is a group.
         };
         if group.topic().shared().is_keyed() {
             return self.next_of_keyed(key, feed);
@@ -212,7 +212,7 @@ impl Driver {
             Ok(Some(slice)) => Next::Events(Events::Slice(slice)),
             Ok(None) => Next::Nothing,
             Err(lagged) => match group.topic().shared().slow_clients() {
-                SlowClients::Disconnect => Next::Close(Disconnect::FellBehind),
+                SlowClients::Disconnect => Next::Close(Disconnect::Lagged),
                 SlowClients::SkipAhead => {
                     self.stats.add_gap();
                     connection.position = group.begin_after(lagged);
@@ -246,7 +246,7 @@ impl Driver {
                     Next::Nothing
                 }
             }
-            NextOfState::Lagged => Next::Close(Disconnect::FellBehind),
+            NextOfState::Lagged => Next::Close(Disconnect::Lagged),
         }
     }
 
@@ -295,7 +295,7 @@ impl Driver {
             NextOfJoint::Missed(index) => {
                 let (topic, from) = joint.topic(&self.feeds, index);
                 match topic.slow_clients() {
-                    SlowClients::Disconnect => Next::Close(Disconnect::FellBehind),
+                    SlowClients::Disconnect => Next::Close(Disconnect::Lagged),
                     SlowClients::SkipAhead => {
                         self.stats.add_gap();
                         Next::Notice(topic.gap_event_after(None, from).into())
@@ -309,7 +309,7 @@ impl Driver {
                 markers if markers.is_empty() => self.next_of_joint(key, joint_key),
                 markers => Next::Notice(markers.into()),
             },
-            NextOfJoint::Lost => Next::Close(Disconnect::FellBehind),
+            NextOfJoint::Lost => Next::Close(Disconnect::Lagged),
             NextOfJoint::Over => Next::Close(Disconnect::Finished),
             NextOfJoint::Nothing => Next::Nothing,
         }
@@ -332,7 +332,7 @@ enum Next {
 /// Events after the position of a connection.
 enum Events {
     Slice(Slice),
-    /// Of several topics, for what the connection follows.
+    /// Events of several topics, and the key of the connection's [`Joint`](super::joint::Joint).
     Batch(Batch, u32),
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Driver {
     pub(super) feeds: Slab<Feed>,
     /// Feeds by the addresses of their topics.
     pub(super) feed_of_topic: HashMap<usize, u32>,
-    /// What connections follow that follow several topics.
+    /// The topics of each connection that follows several.
     pub(super) joints: Slab<Joint>,
     pub(super) queue: VecDeque<Work>,
     /// Connections that catch up. They may be many, so one alternates with one piece of other

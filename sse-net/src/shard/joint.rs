@@ -22,7 +22,7 @@ use super::feed::Feed;
 use crate::sync::Arc;
 use crate::topic::{HubShared, ReaderPlace, Shared, Since, View};
 
-/// What a connection follows that follows several topics.
+/// The topics of a connection that follows several.
 pub(super) struct Joint {
     pub(super) hub: Arc<HubShared>,
     /// All events of the topics up to this ID have been written, or are unsent.
@@ -37,7 +37,7 @@ pub(super) struct Joint {
 /// The number of topics whose feeds every connection has room for.
 const FIRST: usize = 2;
 
-/// What few connections have.
+/// State that few connections need.
 #[derive(Default)]
 struct Rare {
     /// The feeds of the topics after the first ones.
@@ -53,7 +53,7 @@ struct Rare {
 
 /// The state of keyed topics, which a connection gets first.
 pub(super) struct State {
-    /// Where it ends and what follows begins.
+    /// The ID at which the state ends and the changes begin.
     pub(super) end: LogId,
     /// One for each topic.
     since: Box<[Since]>,

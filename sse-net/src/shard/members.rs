@@ -46,7 +46,7 @@ impl Driver {
     /// Adds a connection to a group, and returns its place.
     pub(super) fn add_member(&mut self, feed: u32, connection: u32) -> u32 {
         let Some(group) = self.group_mut(feed) else {
-            return 0; // It is the only one.
+            return 0; // The connection is the only member.
         };
         group.members.push(connection);
         compact(group.members.len() - 1)
@@ -108,7 +108,7 @@ impl Driver {
             let address = member.address();
             let is_same = |link: &Link| self.feeds[link.feed as usize].address() == address;
             if let Some(index) = old.iter().position(is_same) {
-                // One that was added again may have to report its end again.
+                // A topic that was removed and added again may have to report its end again.
                 links.push((old.swap_remove(index), member.change < position));
             } else {
                 let topic = Topic::of_hub(member.topic, Arc::clone(&hub));

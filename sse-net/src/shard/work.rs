@@ -60,5 +60,5 @@ pub(super) fn make_room<T>(table: &mut Slab<T>) {
 
 /// Converts a key or an index to the size that each connection stores.
 pub(super) fn compact(key: usize) -> u32 {
-    u32::try_from(key).expect("there are fewer connections than that")
+    u32::try_from(key).expect("a shard has fewer than 2^32 connections")
 }

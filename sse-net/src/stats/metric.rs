@@ -118,7 +118,7 @@ impl Snapshot {
         [
             ("client_closed", self.client_closed),
             ("write_timeout", self.write_timeouts),
-            ("fell_behind", self.fell_behind),
+            ("lagged", self.lagged),
             ("max_age", self.max_age),
             ("expired", self.expired),
             ("finished", self.finished),

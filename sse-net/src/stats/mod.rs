@@ -33,7 +33,7 @@ pub enum Disconnect {
     WriteTimeout,
     /// The client's next event was evicted before it could be written, or an engine has lost
     /// events that the client may have received.
-    FellBehind,
+    Lagged,
     /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,
     /// The stream reached the time or the future of [`until`](crate::Answer::until), or has waited
@@ -114,10 +114,11 @@ pub struct Snapshot {
     /// Streams that ended at the write timeout.
     pub write_timeouts: u64,
     /// Streams that ended because the next event had been evicted.
-    pub fell_behind: u64,
+    pub lagged: u64,
     /// Streams that ended at their maximum age.
     pub max_age: u64,
-    /// Streams that ended at the time or the future of [`until`](crate::Answer::until).
+    /// Streams that ended at the time or the future of [`until`](crate::Answer::until), or that
+    /// waited too long for their engine.
     pub expired: u64,
     /// Streams that were complete.
     pub finished: u64,
@@ -181,7 +182,7 @@ impl Stats {
             heartbeats: self.heartbeats.load(Relaxed),
             client_closed: ended(Disconnect::ClientClosed),
             write_timeouts: ended(Disconnect::WriteTimeout),
-            fell_behind: ended(Disconnect::FellBehind),
+            lagged: ended(Disconnect::Lagged),
             max_age: ended(Disconnect::MaxAge),
             expired: ended(Disconnect::Expired),
             finished: ended(Disconnect::Finished),

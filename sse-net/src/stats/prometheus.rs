@@ -118,7 +118,7 @@ mod tests {
             heartbeats: 11,
             client_closed: 12,
             write_timeouts: 13,
-            fell_behind: 14,
+            lagged: 14,
             max_age: 15,
             expired: 16,
             finished: 17,

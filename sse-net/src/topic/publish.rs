@@ -65,7 +65,7 @@ impl Topic {
     ///
     /// With an engine, the end is queued like an event, and sent again if the connection breaks.
     /// The topic is finished on every node then, and the engine refuses later events: their
-    /// [`Published::stored`] returns an error. It remains so until the engine forgets the topic.
+    /// [`Published::stored`] returns an error. It remains so until the topic expires.
     /// An end that the engine refuses is also reported by `EngineNotice::NotFinished`.
     ///
     /// ```

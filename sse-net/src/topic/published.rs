@@ -61,7 +61,7 @@ impl PartialEq for Published {
 pub enum PublishError {
     /// The topic has been [finished](crate::Topic::finish).
     Finished,
-    /// The event has an ID of its publisher's, but the IDs of a [`Hub`](crate::Hub) are its own.
+    /// The event has an ID, but a [`Hub`](crate::Hub) assigns the IDs of its topics.
     OwnId,
     /// The topic is [keyed](crate::Hub::keyed_topic), and the event was published without a key.
     Keyed,

@@ -267,6 +267,11 @@ impl AsyncWrite for Transport {
     }
 }
 
+/// Returns the error of a listener as a sentence that names the address.
+fn cannot_listen(at: impl fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("can't listen at {at}: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;

@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
 use super::listener::{Listener, Peer};
-use super::{BACKLOG, Transport};
+use super::{BACKLOG, Transport, cannot_listen};
 
 /// Settings of a TCP listener.
 ///
@@ -101,7 +101,7 @@ impl Tcp {
     ///
     /// # Errors
     ///
-    /// Those of the system, for example that the address is in use.
+    /// Those of the system, for example that the address is in use. They name the address.
     ///
     /// # Panics
     ///
@@ -109,10 +109,12 @@ impl Tcp {
     pub fn bind(&self, addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let mut bound = Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "there is no address to listen at",
+            "the list of addresses to listen at is empty",
         ));
         for address in addresses.to_socket_addrs()? {
-            bound = self.bind_one(address);
+            bound = self
+                .bind_one(address)
+                .map_err(|error| cannot_listen(address, &error));
             if bound.is_ok() {
                 break;
             }
@@ -223,9 +225,15 @@ mod tests {
     #[tokio::test]
     async fn an_address_in_use_is_an_error() {
         let listener = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let taken = Tcp::default().bind(listener.local_addr().unwrap());
-        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let address = listener.local_addr().unwrap();
+        let taken = Tcp::default().bind(address).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        let sentence = format!("can't listen at {address}: ");
+        assert!(taken.to_string().starts_with(&sentence), "{taken}");
         let none = Tcp::default().bind(&[][..]).unwrap_err();
-        assert_eq!(none.to_string(), "there is no address to listen at");
+        assert_eq!(
+            none.to_string(),
+            "the list of addresses to listen at is empty"
+        );
     }
 }

@@ -8,7 +8,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
 use super::listener::{Listener, Peer};
-use super::{BACKLOG, Transport};
+use super::{BACKLOG, Transport, cannot_listen};
 
 /// Listens at a Unix socket, and replaces a socket file without a listener.
 ///
@@ -28,13 +28,17 @@ use super::{BACKLOG, Transport};
 ///
 /// [`AddrInUse`](io::ErrorKind::AddrInUse) if a process listens there,
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the file is not a socket, and other errors of
-/// the system.
+/// the system. They name the path.
 ///
 /// # Panics
 ///
 /// Outside a Tokio runtime.
 pub fn bind_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
     let path = path.as_ref();
+    listen(path).map_err(|error| cannot_listen(path.display(), &error))
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
     let address = SockAddr::unix(path)?;
     let socket = unix_socket()?;
     match socket.bind(&address) {
@@ -51,10 +55,7 @@ pub fn bind_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
 /// Returns whether `path` is a socket without a listener.
 fn is_stale(path: &Path, address: &SockAddr) -> io::Result<bool> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        let sentence = format!(
-            "{} is not a socket; remove it or listen at another path",
-            path.display()
-        );
+        let sentence = "the file is not a socket; remove it, or listen at another path";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, sentence));
     }
     // Non-blocking: a full backlog means that a process listens.
@@ -100,7 +101,8 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             format!(
-                "{} is not a socket; remove it or listen at another path",
+                "can't listen at {}: the file is not a socket; remove it, or listen at another \
+                 path",
                 file.display()
             )
         );

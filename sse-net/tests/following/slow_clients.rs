@@ -57,9 +57,9 @@ async fn a_client_that_lags_is_disconnected(kind: Kind) {
     }
     let got = slow.read_to_end().await;
     assert!(all.starts_with(&got));
-    assert_eq!(ends.take(), [Disconnect::FellBehind]);
+    assert_eq!(ends.take(), [Disconnect::Lagged]);
     let stats = server.stats();
-    assert_eq!((stats.fell_behind, stats.connections), (1, 1));
+    assert_eq!((stats.lagged, stats.connections), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +84,7 @@ async fn a_disconnected_client_gets_no_event_after_a_missed_one() {
         .await
         .unwrap();
     assert_eq!(String::from_utf8(got).unwrap(), first);
-    assert_eq!(ends.take(), [Disconnect::FellBehind]);
+    assert_eq!(ends.take(), [Disconnect::Lagged]);
 }
 
 /// Publishes an event so large that an HTTP server buffers only a few.

@@ -251,7 +251,7 @@ async fn a_slow_client_is_disconnected(kind: Kind) {
     }
     let text = slow.read_to_end().await;
     assert_eq!(said(&text), large);
-    assert_eq!(ends.take(), [Disconnect::FellBehind]);
+    assert_eq!(ends.take(), [Disconnect::Lagged]);
 }
 
 async fn the_end_of_one_topic_is_reported_and_the_stream_continues(kind: Kind) {

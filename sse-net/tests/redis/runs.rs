@@ -289,7 +289,7 @@ fn a_lease_is_renewed_in_a_hub_of_any_name() {
     }
 }
 
-/// The topic is forgotten, because the run publishes less often than `Engine::forget_after`.
+/// The topic expires, because the run publishes less often than `Engine::topic_expiry`.
 #[test]
 #[ignore = "needs redis-server"]
 fn others_stay_out_of_the_topic_of_a_run_that_was_forgotten() {

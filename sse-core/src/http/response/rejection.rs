@@ -37,11 +37,11 @@ impl Rejection {
     /// 401: the request needs credentials. `WWW-Authenticate` is `Bearer` by default.
     pub const UNAUTHORIZED: Self = Self::with_headers(
         401,
-        "this needs credentials",
+        "the request needs credentials",
         "WWW-Authenticate: Bearer\r\n",
     );
     /// 403: the client is not allowed to read this.
-    pub const FORBIDDEN: Self = Self::constant(403, "this is not for you");
+    pub const FORBIDDEN: Self = Self::constant(403, "the client may not read this");
     /// 404: there is nothing at the path.
     pub const NOT_FOUND: Self = Self::constant(404, "there is nothing at this path");
     /// 405: the method is not allowed.
@@ -74,20 +74,24 @@ impl Rejection {
         "the body is not JSON; send Content-Type: application/json and no Content-Encoding",
     );
     /// 417: the client expects something else than "100 Continue".
-    pub const EXPECTATION_FAILED: Self =
-        Self::constant(417, "the request expects more than 100-continue");
+    pub const EXPECTATION_FAILED: Self = Self::constant(
+        417,
+        "Expect asks for more than 100-continue; send the request without it",
+    );
     /// 421: the server does not serve this host.
-    pub const MISDIRECTED_REQUEST: Self =
-        Self::constant(421, "this server does not serve that host");
+    pub const MISDIRECTED_REQUEST: Self = Self::constant(
+        421,
+        "the server does not serve the host that the request names",
+    );
     /// 429: the client sends too many requests.
     pub const TOO_MANY_REQUESTS: Self =
-        Self::constant(429, "there are too many requests from you; retry later");
+        Self::constant(429, "the client sends too many requests; retry later");
     /// 431: the request head is too large.
     pub const HEADERS_TOO_LARGE: Self =
         Self::constant(431, "the request head is too large or has too many headers");
     /// 500: the handler failed.
     pub const INTERNAL_SERVER_ERROR: Self =
-        Self::constant(500, "the server failed to respond; it has logged why");
+        Self::constant(500, "the server failed to handle the request");
     /// 501: the request has an unknown transfer coding.
     pub const NOT_IMPLEMENTED: Self = Self::constant(
         501,

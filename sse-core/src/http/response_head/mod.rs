@@ -92,8 +92,8 @@ impl ResponseHead {
 
     /// Returns the media type of the body in lower case and without parameters.
     ///
-    /// It is [`MEDIA_TYPE`](crate::MEDIA_TYPE) for an event stream. It is the last valid one of all `Content-Type` lines, as in browsers
-    /// ([Fetch, "extract a MIME type"]).
+    /// That of an event stream is [`MEDIA_TYPE`](crate::MEDIA_TYPE). Of several `Content-Type`
+    /// lines, the last valid one counts, as in browsers ([Fetch, "extract a MIME type"]).
     ///
     /// [Fetch, "extract a MIME type"]: https://fetch.spec.whatwg.org/#concept-header-extract-mime-type
     #[must_use]

@@ -154,7 +154,7 @@ impl Upgrader {
         Ok(self)
     }
 
-    /// Sets a header of the response that accepts. It replaces any of the same name.
+    /// Sets a header of the responses that are streams. It replaces any of the same name.
     ///
     /// Defaults: `Cache-Control: no-cache, no-transform` and `X-Accel-Buffering: no`.
     ///

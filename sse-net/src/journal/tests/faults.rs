@@ -51,7 +51,7 @@ fn every_failure_is_reported_once_and_recovered_from() {
 
 #[test]
 fn a_panic_of_the_second_thread_is_a_failure() {
-    let notice = "can't sync or compact /journal: the thread panicked";
+    let notice = "can't sync or compact /journal: its thread panicked";
     assert_recovers(&[("sync", 1)], PANIC, INTERVAL, 3, notice);
 }
 
