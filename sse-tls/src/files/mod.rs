@@ -88,7 +88,7 @@ impl PemFiles {
     /// Requests client certificates, but accepts clients without one.
     ///
     /// The handler decides by [`TlsInfo::peer_certificate`](crate::TlsInfo::peer_certificate). An
-    /// invalid certificate is refused as with
+    /// invalid certificate is refused, and sessions are not resumed, as with
     /// [`require_client_certificates`](Self::require_client_certificates).
     #[must_use]
     pub fn allow_client_certificates(mut self, ca: impl Into<PathBuf>) -> Self {
