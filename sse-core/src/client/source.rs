@@ -52,7 +52,7 @@ pub struct EventSource {
     pub(super) method: Cow<'static, str>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
-    pub(super) last_event_id: Option<String>,
+    pub(super) last_event_id: Option<Cow<'static, str>>,
     pub(super) is_repeatable: bool,
     pub(super) is_resumable: bool,
     pub(super) is_strict: bool,
@@ -181,7 +181,7 @@ impl EventSource {
     /// Sets the last event ID of the first request. Default: none.
     #[must_use]
     pub fn last_event_id(mut self, id: EventId<'static>) -> Self {
-        self.last_event_id = Some(id.as_str().to_owned());
+        self.last_event_id = Some(id.into_text());
         self
     }
 
@@ -205,7 +205,7 @@ impl EventSource {
     pub fn resume_after(mut self, decoder: &Decoder) -> Self {
         let id = decoder.last_event_id();
         if !id.is_empty() {
-            self.last_event_id = Some(id.to_owned());
+            self.last_event_id = Some(id.to_owned().into());
         }
         match decoder.retry() {
             Some(time) => self.reconnection_time(time),
