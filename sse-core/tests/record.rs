@@ -653,6 +653,16 @@ fn a_stream_without_times_replays_at_time_zero() {
 }
 
 #[test]
+fn times_may_go_back() {
+    let recording = b":T+5.000000000\ndata: a\n\n:T+1.000000000\ndata: b\n\n".repeat(2);
+    let times = Vec::from_iter(replay(&recording).iter().map(Recorded::at));
+    assert_eq!(times, [at(5000), at(1000), at(5000), at(1000)]);
+    let replayer = Replayer::new(&recording[..]).from_offset(at(2000));
+    let times = replayer.map(|item| item.unwrap().at());
+    assert_eq!(Vec::from_iter(times), [at(3000), at(0), at(3000), at(0)]);
+}
+
+#[test]
 fn peek_returns_the_time_of_the_next_item() {
     let mut replayer = Replayer::new(RECORDING);
     for _ in 0..2 {

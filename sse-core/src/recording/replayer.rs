@@ -14,7 +14,8 @@ use crate::event::EventId;
 /// Reads a recording: events, reconnection times and comments, with their times.
 ///
 /// It reads any event stream, such as one saved with curl. Items before the first time line
-/// have the time zero. An incomplete event at the end is dropped.
+/// have the time zero. An incomplete event at the end is dropped. Times may go back, as where two
+/// recordings have been concatenated: such items are due at once.
 ///
 /// The replayer does not wait: each item has a time, and the caller waits for it or not.
 /// [`Pace`](crate::Pace) makes that faster or slower.
