@@ -197,6 +197,7 @@ impl EventSource {
     /// let mut decoder = Decoder::new();
     /// let mut chunk = decoder.chunk(b"id: 7\ndata: hey\n\n");
     /// while chunk.next()?.is_some() {}
+    /// drop(chunk);
     /// let feed = EventSource::get("https://example.org/feed")?.resume_after(&decoder);
     /// # drop(feed);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
