@@ -1,18 +1,22 @@
 //! An event stream over blocking TLS, with a thread for each connection.
 //!
+//! It limits neither connections nor the time of a whole request head; `low_level` shows both.
+//!
 //! `cargo run --bin tls_blocking -- fullchain.pem privkey.pem`, then
 //! `curl --cacert fullchain.pem https://localhost:8443/`.
 
 use std::error::Error;
-use std::net::TcpListener;
+use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use cli::Ending;
 use sse_core::{UpgradeError, Upgrader};
 use sse_tls::PemFiles;
-use sse_tls::rustls::{ServerConnection, StreamOwned};
+use sse_tls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 fn main() -> ExitCode {
     cli::run(USAGE, |args| {
@@ -28,26 +32,44 @@ fn serve(listen: &str, [certificate, key]: [String; 2]) -> Result<(), Box<dyn Er
     cli::print_serving(format_args!("curl -N https://{host}/ (Ctrl-C ends it)"));
 
     for socket in listener.incoming() {
-        let (socket, session) = (socket?, ServerConnection::new(tls.current())?);
-        thread::spawn(move || -> Result<(), UpgradeError> {
-            socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-            let upgrader = Upgrader::new().https().clock(SystemTime::now);
-            let request = upgrader.read(StreamOwned::new(session, socket))?;
-            let mut stream = request.accept()?;
-            for n in 1..=10 {
-                stream.write_event(n, "tick", "hey there")?;
-                thread::sleep(Duration::from_secs(1));
-            }
-            let mut connection = stream.close()?;
-            connection.conn.send_close_notify(); // The client knows that the stream is complete.
-            Ok(connection
-                .conn
-                .complete_io(&mut connection.sock)
-                .map(|_| ())?)
-        });
+        let served = socket.and_then(|socket| spawn(socket, tls.current()));
+        if let Err(error) = served {
+            // Files or threads have run out; an immediate retry would fail again.
+            cli::print_error(format_args!("a connection can't be served: {error}"));
+            thread::sleep(BACKOFF);
+        }
     }
     Ok(())
 }
+
+/// Serves a connection on its own thread.
+fn spawn(socket: TcpStream, tls: Arc<ServerConfig>) -> io::Result<()> {
+    let session = ServerConnection::new(tls).map_err(io::Error::other)?;
+    // Errors concern this client only.
+    thread::Builder::new().spawn(move || serve_client(StreamOwned::new(session, socket)))?;
+    Ok(())
+}
+
+fn serve_client(connection: StreamOwned<ServerConnection, TcpStream>) -> Result<(), UpgradeError> {
+    connection.sock.set_read_timeout(Some(TIMEOUT))?;
+    connection.sock.set_write_timeout(Some(TIMEOUT))?;
+    let upgrader = Upgrader::new().https().clock(SystemTime::now);
+    let mut stream = upgrader.read(connection)?.accept()?;
+    for n in 1..=10 {
+        stream.write_event(n, "tick", "hey there")?;
+        thread::sleep(Duration::from_secs(1));
+    }
+    let mut connection = stream.close()?;
+    connection.conn.send_close_notify(); // The client knows that the stream is complete.
+    connection.conn.complete_io(&mut connection.sock)?;
+    Ok(())
+}
+
+/// The deadline of each read and each write.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pause after a connection that can't be served.
+const BACKOFF: Duration = Duration::from_millis(200);
 
 const FILES: &str = "two files, a certificate and its key";
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cli::Ending;
 use sse_core::client::Closed;
-use sse_core::{Decoder, Event, EventId, Recorder};
+use sse_core::{Decoder, Event, Recorder};
 use sse_net::{Client, ClientError, Item};
 use tokio::time::Instant;
 
@@ -44,15 +44,7 @@ impl<'o> Recording<'o> {
             )),
             _ => Ending::Failure(format!("can't open {path:?}: {error}")),
         })?;
-        let mut source = options.source.clone();
-        if let Some(time) = decoder.retry() {
-            source = source.reconnection_time(time);
-        }
-        let mut last_id = decoder.last_event_id();
-        match EventId::new(last_id) {
-            Ok(id) if !last_id.is_empty() => source = source.last_event_id(id.into_owned()),
-            _ => last_id = "",
-        }
+        let source = options.source.clone().resume_after(&decoder);
         let mut recording = Self {
             options,
             recorder: Recorder::new(file),
@@ -62,7 +54,7 @@ impl<'o> Recording<'o> {
             events: Arc::default(),
         };
         if options.continues {
-            recording.note_gap("the recording ended here", last_id)?;
+            recording.note_gap("the recording ended here")?;
         }
         Ok(recording)
     }
@@ -104,8 +96,7 @@ impl<'o> Recording<'o> {
                         return Err(Ending::Failure(why));
                     }
                     if is_open {
-                        let id = self.client.last_event_id().to_owned();
-                        self.note_gap(&why, &id)?;
+                        self.note_gap(&why)?;
                     }
                     let as_asked = if is_asked {
                         ", as Retry-After asks"
@@ -124,8 +115,8 @@ impl<'o> Recording<'o> {
 
     /// Writes a comment that the stream was interrupted and what may be missing: a response does
     /// not show whether the server resumed after the last event ID.
-    fn note_gap(&mut self, why: &str, id: &str) -> Result<(), Ending> {
-        let note = match id {
+    fn note_gap(&mut self, why: &str) -> Result<(), Ending> {
+        let note = match self.client.last_event_id() {
             "" => format!(
                 "{why}; events may be missing, because the last ones have no ID that a request can \
                  carry"

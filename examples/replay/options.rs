@@ -77,7 +77,7 @@ without --listen and --loop.
   --speed X       play X times as fast as recorded
   --max           play as fast as possible
   --from ID       begin with the event that has this ID
-  --loop          begin again at the end; a round takes at least 100 ms
+  --loop          begin again at the end; a round is at least 100 ms of recorded time
   --help          print this text";
 
 /// The operand for standard input.

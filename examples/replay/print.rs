@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use cli::{Ending, Progress};
-use sse_core::{Decoded, Replayer};
+use sse_core::{Decoded, EventId, Replayer};
 
 use crate::options::{Options, STDIN};
 use crate::recording::{BUFFER, Recording, counted};
@@ -69,5 +69,12 @@ pub(crate) fn print<R: BufRead>(
     }
     out.flush().map_err(Ending::stdout)?;
     drop(progress);
+    let dropped = EventId::dropped();
+    if dropped > 0 {
+        let ids = counted(dropped, "ID");
+        cli::print_error(format_args!(
+            "{ids} left out: too long, or with a control character or an outer blank"
+        ));
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 #![cfg(feature = "recording")]
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use sse_core::testing::{Comparison, Difference, Faulty, decoded};
@@ -132,6 +132,21 @@ fn a_faulty_writer_fails_and_stalls_as_set_up() {
             .unwrap(),
         0
     );
+}
+
+#[test]
+fn the_last_setting_of_a_faulty_writer_counts() {
+    let mut writer = Faulty::new().stalls_at(0).fails_at(1, ErrorKind::TimedOut);
+    assert_eq!(writer.write(b"ab").unwrap(), 1);
+    assert_eq!(writer.write(b"b").unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(writer.write(b"b").unwrap(), 1);
+}
+
+#[test]
+fn nothing_after_the_first_difference_is_read() {
+    let endless = b"data: b\n\n".chain(BufReader::new(io::repeat(b'x')));
+    let difference = Comparison::new().first_difference(&b"data: a\n\n"[..], endless);
+    assert_eq!(difference.unwrap().unwrap().field(), "data");
 }
 
 #[test]

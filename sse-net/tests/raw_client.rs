@@ -143,6 +143,14 @@ async fn errors_list_the_types_of_other_events() {
             r#"the stream has ended; no event of the type "tock" was received, only of ["tick", "tick"]"#,
         ),
         (
+            &format!("{HEAD}\r\n{}", tick.repeat(1000)),
+            io::ErrorKind::UnexpectedEof,
+            &format!(
+                "the stream has ended; no event of the type \"tock\" was received, only of {:?}",
+                ["tick"; 10]
+            ),
+        ),
+        (
             &format!("{HEAD}Content-Length: 99\r\n\r\n{tick}"),
             io::ErrorKind::UnexpectedEof,
             "the body is incomplete: the connection ended after 21 of 99 bytes",

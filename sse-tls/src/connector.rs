@@ -78,7 +78,7 @@ impl TlsConnector {
         Ok(Self::with_verifier(verifier))
     }
 
-    /// Presents a certificate to servers that request one.
+    /// Presents a certificate to servers that request one, also after a redirect to another origin.
     ///
     /// The files are as for [`PemFiles::new`](crate::PemFiles::new). Default: none.
     ///

@@ -72,8 +72,8 @@ impl TlsInfo {
 
     /// Returns the client's certificate in DER, if it has sent one.
     ///
-    /// It is verified, unless the application's own `rustls::ServerConfig` does not do that. In a
-    /// resumed session, it was verified when the session began.
+    /// It is verified in each handshake, unless the application's own `rustls::ServerConfig` does
+    /// not do that, or resumes sessions.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         self.peer_certificates.first().map(|der| &**der)

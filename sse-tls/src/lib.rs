@@ -52,7 +52,8 @@
 //!
 //! - TLS 1.2 and 1.3. A plain HTTP request gets a response of 400. A client that offers only
 //!   HTTP/2 is refused in the handshake (ALPN, RFC 7301).
-//! - The server stores no sessions: a client resumes with a ticket that it keeps.
+//! - The server stores no sessions: a client resumes with a ticket that it keeps. Where client
+//!   certificates are requested, no session is resumed, and each handshake verifies them.
 //! - A replaced certificate is used from the next handshake on; open connections continue. If
 //!   the new files are invalid, the old certificate remains in use and the error is reported.
 //! - A client that does not read occupies one record of 16 KiB beside its socket buffer.

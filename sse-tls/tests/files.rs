@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::{
-    Authority, Client, Dir, Identity, Net, begin, config, follow, publish, published, read,
+    Authority, Client, Dir, Identity, Net, TLS12, TLS13, begin, config, follow, publish, published,
+    read,
 };
 use rcgen::date_time_ymd;
 use rustls::pki_types::CertificateDer;
@@ -271,22 +272,32 @@ async fn changed_files_are_used_from_the_next_handshake_on() {
     assert_eq!(kind, Some(rustls::HandshakeKind::Resumed));
 }
 
+/// A resumed session would not be: neither after the certificate has expired, nor when its authority
+/// is removed.
 #[tokio::test(start_paused = true)]
-async fn a_client_of_a_removed_authority_cannot_resume_with_a_ticket() {
+async fn a_client_certificate_is_verified_in_each_handshake() {
     let (clients, others) = (Authority::new(), Authority::new());
     let world = common::World::with(|dir, files| {
         files.require_client_certificates(dir.write("clients.pem", clients.pem()))
     });
     let topic = Topic::new(Retention::default());
     let (_server, net) = world.serve(follow(&topic));
-    let client = Client {
+    let client = |versions| Client {
+        versions,
         identity: Some(clients.certify(&["client.test"])),
         ..Client::new(&world.authority)
     };
-    let client = client.config();
-    for _ in 0..2 {
-        begin(&mut net.get("/", &client).await).await;
+    for versions in [TLS12, TLS13] {
+        let client = client(versions).config();
+        for _ in 0..2 {
+            let mut session = net.get("/", &client).await;
+            begin(&mut session).await;
+            let kind = session.get_ref().1.handshake_kind();
+            assert_ne!(kind, Some(rustls::HandshakeKind::Resumed));
+        }
     }
+    let client = client(TLS13).config();
+    begin(&mut net.get("/", &client).await).await;
     replace(&world.dir, "clients.pem", &others.pem());
     assert!(world.tls.reload().unwrap());
     let mut session = net.get("/", &client).await;

@@ -9,7 +9,7 @@ use std::thread;
 use sse_core::Decoded;
 
 use crate::common::response;
-use crate::{Dir, HEAD, RECORD, ids, recording, run, serve, signal, start, text};
+use crate::{Dir, HEAD, OVER, RECORD, ids, recording, run, serve, signal, start, text};
 
 #[test]
 fn only_one_process_records_to_a_file() {
@@ -145,4 +145,22 @@ fn a_recording_cut_by_a_crash_can_be_continued() {
         server.join().unwrap();
         assert_eq!(ids(&dir.items("a")).last().unwrap(), "x");
     }
+}
+
+/// A server may send an ID before its first event, as this library's does.
+#[test]
+fn an_id_without_an_event_is_kept_until_the_server_is_back() {
+    let dir = Dir::new();
+    let file = dir.file("a");
+    let block = ":T+0.500000000\nretry: 100\nid: 7\n\n";
+    fs::write(&file, block).unwrap();
+    let output = run(RECORD, &["--continue", "http://127.0.0.1:9/", &file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&dir.read("a")).starts_with(block));
+
+    let (url, server) = serve(vec![OVER.to_owned()]);
+    let output = run(RECORD, &["--continue", &url, &file]);
+    assert!(output.status.success(), "{output:?}");
+    let request = &server.join().unwrap()[0];
+    assert!(request.contains("\r\nLast-Event-ID: 7\r\n"), "{request}");
 }

@@ -198,6 +198,12 @@ fn an_id_is_sent_if_a_request_can_carry_it() {
         assert_eq!(request.contains(&header), sent.is_some(), "{id:?}");
         let note = format!(": the server ended the stream; {resumes}\n");
         Comparison::new().assert_same((stream + &note).as_bytes(), &dir.read("a")[..]);
+
+        let (url, server) = serve(vec![OVER.to_owned()]);
+        let output = run(RECORD, &["--continue", &url, &dir.file("a")]);
+        assert!(output.status.success(), "{output:?}");
+        let request = &server.join().unwrap()[0];
+        assert_eq!(request.contains(&header), sent.is_some(), "{id:?}");
     }
 }
 

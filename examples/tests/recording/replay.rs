@@ -205,6 +205,17 @@ fn a_port_alone_listens_on_all_addresses() {
 }
 
 #[test]
+fn ids_that_are_left_out_are_reported() {
+    let dir = Dir::new();
+    let event = format!("id: {}\ndata: a\n\n", "x".repeat(1025));
+    fs::write(dir.file("a"), event).unwrap();
+    let output = run(REPLAY, &[&dir.file("a"), "--max"]);
+    assert_eq!(text(&output.stdout), "data: a\n\n");
+    let report = "1 ID left out: too long, or with a control character or an outer blank\n";
+    assert!(text(&output.stderr).ends_with(report), "{output:?}");
+}
+
+#[test]
 fn event_types_cannot_end_the_script_of_the_page() {
     let dir = Dir::new();
     fs::write(dir.file("a"), "event: </script>\"\ndata: a\n\n").unwrap();

@@ -146,7 +146,7 @@ impl Machine {
             .max_line(settings.max_line)
             .max_event(settings.max_event);
         if let Some(id) = &source.last_event_id {
-            decoder.set_last_event_id(id);
+            decoder.commit_id(id);
         }
         Self {
             target: Target::new(false),

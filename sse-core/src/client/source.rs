@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::settings::Settings;
 use super::terminal::Terminal;
 use super::url::Url;
-use crate::decode::MessageEvent;
+use crate::decode::{Decoder, MessageEvent};
 use crate::event::{EventId, EventType, FieldError};
 use crate::http::{check_header_name, check_header_value, check_method};
 
@@ -52,7 +52,7 @@ pub struct EventSource {
     pub(super) method: Cow<'static, str>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
-    pub(super) last_event_id: Option<EventId<'static>>,
+    pub(super) last_event_id: Option<Cow<'static, str>>,
     pub(super) is_repeatable: bool,
     pub(super) is_resumable: bool,
     pub(super) is_strict: bool,
@@ -181,8 +181,37 @@ impl EventSource {
     /// Sets the last event ID of the first request. Default: none.
     #[must_use]
     pub fn last_event_id(mut self, id: EventId<'static>) -> Self {
-        self.last_event_id = Some(id);
+        self.last_event_id = Some(id.into_text());
         self
+    }
+
+    /// Continues a stream that `decoder` has read, such as from a recording.
+    ///
+    /// Sets the last event ID and the reconnection time to those of the decoder, if it has them.
+    /// The ID may be longer than an [`EventId`], because it is the server's own.
+    ///
+    /// ```
+    /// use sse_core::Decoder;
+    /// use sse_core::client::EventSource;
+    ///
+    /// let mut decoder = Decoder::new();
+    /// let mut chunk = decoder.chunk(b"id: 7\ndata: hey\n\n");
+    /// while chunk.next()?.is_some() {}
+    /// drop(chunk);
+    /// let feed = EventSource::get("https://example.org/feed")?.resume_after(&decoder);
+    /// # drop(feed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn resume_after(mut self, decoder: &Decoder) -> Self {
+        let id = decoder.last_event_id();
+        if !id.is_empty() {
+            self.last_event_id = Some(id.to_owned().into());
+        }
+        match decoder.retry() {
+            Some(time) => self.reconnection_time(time),
+            None => self,
+        }
     }
 
     /// Allows a call to be sent again, so that it is followed like a feed.

@@ -112,7 +112,12 @@ impl Decoder {
 
     /// Sets the last event ID, as [`with_last_event_id`](Self::with_last_event_id) does.
     pub fn set_last_event_id(&mut self, id: &EventId<'_>) {
-        self.interpreter.commit_id(id.as_str());
+        self.commit_id(id.as_str());
+    }
+
+    /// Sets the last event ID to one of a server, which need not be an [`EventId`].
+    pub(crate) fn commit_id(&mut self, id: &str) {
+        self.interpreter.commit_id(id);
     }
 
     /// Returns the `Last-Event-ID` of a reconnection; empty if there is none.

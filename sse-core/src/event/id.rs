@@ -79,6 +79,15 @@ impl<'a> EventId<'a> {
         })
     }
 
+    /// Returns the text, by value.
+    #[cfg(feature = "client")]
+    pub(crate) fn into_text(self) -> Cow<'a, str> {
+        match self.0 {
+            Repr::Text(text) => text,
+            Repr::Integer(digits) => digits.as_str().to_owned().into(),
+        }
+    }
+
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {

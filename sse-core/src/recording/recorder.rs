@@ -90,7 +90,7 @@ impl<W: Write> Recorder<W> {
     /// - [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) when 1 MiB already waits for the
     ///   writer. Nothing was recorded, and every event of which these bytes are a part is left
     ///   out. Recording continues with the first whole event after them.
-    /// - [`InvalidData`](io::ErrorKind::InvalidData) when an event exceeds
+    /// - [`InvalidData`](io::ErrorKind::InvalidData) when an incomplete event exceeds
     ///   [`max_event`](Self::max_event). Nothing more is recorded until
     ///   [`restart`](Self::restart).
     pub fn record(&mut self, at: Duration, mut wire: &[u8]) -> io::Result<()> {

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Seek};
 use std::time::Duration;
 use std::{fmt, mem};
 
+use memchr::memrchr2;
+
 use super::item::Recorded;
 use super::time::parse_time;
 use crate::decode::{Decoder, Found};
@@ -12,7 +14,8 @@ use crate::event::EventId;
 /// Reads a recording: events, reconnection times and comments, with their times.
 ///
 /// It reads any event stream, such as one saved with curl. Items before the first time line
-/// have the time zero. An incomplete event at the end is dropped.
+/// have the time zero. An incomplete event at the end is dropped. Times may go back, as where two
+/// recordings have been concatenated: such items are due at once.
 ///
 /// The replayer does not wait: each item has a time, and the caller waits for it or not.
 /// [`Pace`](crate::Pace) makes that faster or slower.
@@ -52,6 +55,8 @@ pub struct Replayer<R> {
     /// Whether this round has had an item.
     has_items: bool,
     taken: u64,
+    /// The offset after the last line end that was taken.
+    lines: u64,
     whole: u64,
     ended: bool,
 }
@@ -75,6 +80,7 @@ impl<R: BufRead> Replayer<R> {
             found: None,
             has_items: false,
             taken: 0,
+            lines: 0,
             whole: 0,
             ended: false,
         }
@@ -99,8 +105,8 @@ impl<R: BufRead> Replayer<R> {
 
     /// Starts again at the end, as for a client that reconnects at once.
     ///
-    /// A round takes at least 100 ms, so that a stream without times is not repeated as fast
-    /// as possible. A recording without items ends.
+    /// A round counts as at least 100 ms of recorded time, so that a stream without times is not
+    /// repeated as fast as possible. A recording without items ends.
     #[must_use]
     pub fn looped(mut self) -> Self
     where
@@ -147,9 +153,10 @@ impl<R: BufRead> Replayer<R> {
         Ok(self.found.is_some().then(|| self.at()))
     }
 
-    /// Returns the number of bytes up to the end of the last whole event that was read.
+    /// Returns the number of bytes up to where a [`Recorder`](crate::Recorder) can append.
     ///
-    /// A [`Recorder`](crate::Recorder) can append there.
+    /// That is the end of the last whole event or comment that was read, or of a later block that
+    /// has only an ID.
     #[must_use]
     pub const fn whole(&self) -> u64 {
         self.whole
@@ -190,12 +197,18 @@ impl<R: BufRead> Replayer<R> {
     fn find_taken(&mut self) -> io::Result<Option<Found>> {
         loop {
             let (time, found) = match self.decoder.find_after(parse_time) {
-                Ok((time, Some(found))) => (time, found),
-                Ok((_, None)) => return Ok(None),
+                Ok(found) => found,
                 Err(error) => {
                     self.ended = true;
                     return Err(error.into());
                 }
+            };
+            let Some(found) = found else {
+                // The last lines may be a block that has nothing but an ID.
+                if self.decoder.after_event().is_some() {
+                    self.whole = self.lines;
+                }
+                return Ok(None);
             };
             if let Some(time) = time {
                 self.time = time;
@@ -232,6 +245,9 @@ impl<R: BufRead> Replayer<R> {
         let mut rest = available;
         self.decoder.push(&mut rest);
         let taken = available.len() - rest.len();
+        if let Some(end) = memrchr2(b'\r', b'\n', &available[..taken]) {
+            self.lines = self.taken + end as u64 + 1;
+        }
         self.reader.consume(taken);
         self.taken += taken as u64;
         Ok(taken > 0)
@@ -251,7 +267,7 @@ impl<R: BufRead> Replayer<R> {
         self.before = self.at().max(self.before.saturating_add(MIN_ROUND));
         self.decoder.restart();
         (self.time, self.zero) = (Duration::ZERO, None);
-        (self.taken, self.whole) = (0, 0);
+        (self.taken, self.lines, self.whole) = (0, 0, 0);
         Ok(true)
     }
 }

@@ -1,7 +1,6 @@
 //! Comparison of event streams.
 
 use std::io::{self, BufRead};
-use std::iter;
 use std::time::Duration;
 
 use super::difference::{Difference, describe, excerpts};
@@ -81,29 +80,33 @@ impl Comparison {
 
     /// Returns the first difference, or `None` if the streams are the same.
     ///
+    /// Nothing after the difference is read. The streams may be longer than memory.
+    ///
     /// # Errors
     ///
-    /// An error of a reader, or a [`DecodeError`](crate::DecodeError).
+    /// An error of a reader, or a [`DecodeError`](crate::DecodeError), before the difference.
     pub fn first_difference(
         &self,
         expected: impl BufRead,
         got: impl BufRead,
     ) -> io::Result<Option<Difference>> {
-        let [mut expected, mut got] = [self.items(expected)?, self.items(got)?].map(Vec::into_iter);
-        let pairs = iter::from_fn(|| match (expected.next(), got.next()) {
-            (None, None) => None,
-            pair => Some(pair),
-        });
-        let mut differences = pairs.enumerate().filter_map(|(index, (expected, got))| {
-            let (field, expected, got) = self.compare(expected.as_ref(), got.as_ref())?;
-            Some(Difference {
-                index,
-                field,
-                expected,
-                got,
-            })
-        });
-        Ok(differences.next())
+        let (mut expected, mut got) = (self.items(expected), self.items(got));
+        let mut index = 0;
+        loop {
+            let (expected, got) = (expected.next().transpose()?, got.next().transpose()?);
+            if let Some((field, expected, got)) = self.compare(expected.as_ref(), got.as_ref()) {
+                return Ok(Some(Difference {
+                    index,
+                    field,
+                    expected,
+                    got,
+                }));
+            }
+            if expected.is_none() {
+                return Ok(None);
+            }
+            index += 1;
+        }
     }
 
     /// Panics unless the streams are the same.
@@ -120,69 +123,73 @@ impl Comparison {
         }
     }
 
-    fn items(&self, stream: impl BufRead) -> io::Result<Vec<Recorded<'static>>> {
+    fn items(&self, stream: impl BufRead) -> impl Iterator<Item = io::Result<Recorded<'static>>> {
         let is_compared = |item: &Recorded<'_>| match item.decoded() {
             Decoded::Comment(_) => !self.skips_comments,
             Decoded::Retry(_) => !self.skips_retries,
             _ => true,
         };
-        Replayer::new(stream)
-            .filter(|item| item.as_ref().map_or(true, is_compared))
-            .collect()
+        Replayer::new(stream).filter(move |item| item.as_ref().map_or(true, is_compared))
     }
 
-    fn compared_id<'a>(&self, id: &'a str) -> &'a str {
-        match self.skips_log_ids && LogId::parse(id).is_some() {
-            true => "",
-            false => id,
-        }
-    }
-
-    /// Returns the name of the field that differs, its expected value and its actual one.
     fn compare(
         &self,
         expected: Option<&Recorded<'_>>,
         got: Option<&Recorded<'_>>,
-    ) -> Option<(&'static str, String, String)> {
-        let field = |name, expected: &str, got: &str| {
-            let (expected, got) = excerpts(expected, got)?;
-            Some((name, expected, got))
-        };
-        let (Some(expected), Some(got)) = (expected, got) else {
-            return Some(("kind", describe(expected), describe(got)));
-        };
-        let of_item = match (expected.decoded(), got.decoded()) {
-            (Decoded::Event(expected), Decoded::Event(got)) => {
-                field("type", expected.event(), got.event())
-                    .or_else(|| field("data", expected.data(), got.data()))
-                    .or_else(|| {
-                        field(
-                            "last event ID",
-                            self.compared_id(expected.last_event_id()),
-                            self.compared_id(got.last_event_id()),
-                        )
-                    })
-            }
-            (Decoded::Retry(expected), Decoded::Retry(got)) => (expected != got).then(|| {
-                (
-                    "reconnection time",
-                    format!("{expected:?}"),
-                    format!("{got:?}"),
-                )
-            }),
-            (Decoded::Comment(expected), Decoded::Comment(got)) => field("text", expected, got),
-            _ => Some(("kind", describe(Some(expected)), describe(Some(got)))),
-        };
-        let is_on_time = self
-            .tolerance
-            .is_none_or(|tolerance| expected.at().abs_diff(got.at()) <= tolerance);
-        let of_time = || {
-            (
-                "time",
-                format!("{:?}", expected.at()),
-                format!("{:?}", got.at()),
-            )
-        };
-        of_item.or_else(|| (!is_on_time).then(of_time))
+    ) -> Option<Differing> {
+        match (expected, got) {
+            (None, None) => None,
+            (Some(expected), Some(got)) => self
+                .compare_items(expected, got)
+                .or_else(|| self.compare_times(expected.at(), got.at())),
+            _ => Some(("kind", describe(expected), describe(got))),
+        }
     }
+
+    fn compare_items(&self, expected: &Recorded<'_>, got: &Recorded<'_>) -> Option<Differing> {
+        match (expected.decoded(), got.decoded()) {
+            (Decoded::Event(expected), Decoded::Event(got)) => {
+                let id = self.compared_id(expected.last_event_id());
+                let got_id = self.compared_id(got.last_event_id());
+                compare_texts("type", expected.event(), got.event())
+                    .or_else(|| compare_texts("data", expected.data(), got.data()))
+                    .or_else(|| compare_texts("last event ID", id, got_id))
+            }
+            (Decoded::Retry(expected), Decoded::Retry(got)) if expected == got => None,
+            (Decoded::Retry(expected), Decoded::Retry(got)) => {
+                Some(of_times("reconnection time", *expected, *got))
+            }
+            (Decoded::Comment(expected), Decoded::Comment(got)) => {
+                compare_texts("text", expected, got)
+            }
+            _ => Some(("kind", describe(Some(expected)), describe(Some(got)))),
+        }
+    }
+
+    fn compare_times(&self, expected: Duration, got: Duration) -> Option<Differing> {
+        let is_off = |tolerance| expected.abs_diff(got) > tolerance;
+        self.tolerance
+            .is_some_and(is_off)
+            .then(|| of_times("time", expected, got))
+    }
+
+    fn compared_id<'a>(&self, id: &'a str) -> &'a str {
+        if self.skips_log_ids && LogId::parse(id).is_some() {
+            ""
+        } else {
+            id
+        }
+    }
+}
+
+/// The name of the field that differs, its expected value and its actual one.
+type Differing = (&'static str, String, String);
+
+fn compare_texts(field: &'static str, expected: &str, got: &str) -> Option<Differing> {
+    let (expected, got) = excerpts(expected, got)?;
+    Some((field, expected, got))
+}
+
+fn of_times(field: &'static str, expected: Duration, got: Duration) -> Differing {
+    (field, format!("{expected:?}"), format!("{got:?}"))
 }

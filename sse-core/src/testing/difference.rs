@@ -40,7 +40,9 @@ impl Difference {
         &self.expected
     }
 
-    /// Returns what there is instead, in words.
+    /// Describes the actual value.
+    ///
+    /// Long text is cut as in [`expected`](Self::expected).
     #[must_use]
     pub fn got(&self) -> &str {
         &self.got

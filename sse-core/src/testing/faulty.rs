@@ -35,17 +35,22 @@ impl Faulty {
     }
 
     /// Fails once, after this many bytes in all.
+    ///
+    /// Of several calls of this, [`breaks_at`](Self::breaks_at) and [`stalls_at`](Self::stalls_at),
+    /// the last one counts.
     #[must_use]
     pub const fn fails_at(mut self, bytes: usize, error: io::ErrorKind) -> Self {
         self.fails_at = Some((bytes, error));
+        self.is_broken = false;
         self
     }
 
     /// Fails after this many bytes in all, until [`recover`](Self::recover) is called.
     #[must_use]
-    pub const fn breaks_at(mut self, bytes: usize, error: io::ErrorKind) -> Self {
-        self.is_broken = true;
-        self.fails_at(bytes, error)
+    pub const fn breaks_at(self, bytes: usize, error: io::ErrorKind) -> Self {
+        let mut broken = self.fails_at(bytes, error);
+        broken.is_broken = true;
+        broken
     }
 
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) after this many bytes in all, until

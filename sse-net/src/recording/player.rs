@@ -65,12 +65,13 @@ impl<R: BufRead> Player<R> {
     /// Publishes each event to `topic` when it is due, and returns their number.
     ///
     /// Reconnection times are published, too; comments are not, since the server sends its own
-    /// heartbeats. An event without an ID gets one from the topic. Returns early when the topic
-    /// is finished.
+    /// heartbeats. An event without an ID gets one from the topic. After the topic is finished,
+    /// this returns when the next item is due.
     ///
     /// # Errors
     ///
-    /// As [`Replayer::read`]; a [`PublishError`] for an event that is too large.
+    /// As [`Replayer::read`]; a [`PublishError`] for an event that the topic refuses, such as one
+    /// that is too large, or one with an ID in a topic of a [`Hub`](crate::Hub).
     pub async fn publish_to(&mut self, topic: &Topic) -> io::Result<u64> {
         let mut published = 0;
         while let Some(recorded) = self.next().await? {

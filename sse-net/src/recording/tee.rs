@@ -8,9 +8,11 @@ use sse_core::Recorder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// A connection that records the bytes that its client takes.
+/// A connection that records the bytes that another connection takes.
 ///
-/// Put it under a stream with [`Stream::map_connection`](crate::Stream::map_connection). When
+/// Put it under a stream with [`Stream::map_connection`](crate::Stream::map_connection). In
+/// [`Request::stream`](crate::Request::stream), the recording is up to 16 KiB ahead of the client,
+/// because the future writes into a pipe, and it has no heartbeats of the server. When
 /// recording fails, it ends, and the stream continues; [`into_parts`](Self::into_parts) returns
 /// the error. The recorder's writer is called on the task that writes the stream, so it should
 /// not block longer than a local file does.

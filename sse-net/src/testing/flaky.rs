@@ -62,8 +62,8 @@ pub struct FlakyServer {
 pub struct Reply {
     /// `None` for a connection that is closed without a response.
     status: Option<u16>,
-    /// The lines of further headers.
-    headers: String,
+    /// Names and values of headers, each name once.
+    headers: Vec<(String, String)>,
     steps: Vec<Step>,
     end: End,
 }
@@ -86,7 +86,7 @@ impl Reply {
     pub fn status(status: u16) -> Self {
         Self {
             status: Some(status),
-            headers: String::new(),
+            headers: Vec::new(),
             steps: Vec::new(),
             end: End::Complete,
         }
@@ -95,7 +95,7 @@ impl Reply {
     /// Responds with an event stream, whose bytes are sent by [`send`](Self::send).
     pub fn stream() -> Self {
         Self {
-            headers: format!("Content-Type: {MEDIA_TYPE}\r\n"),
+            headers: vec![("Content-Type".to_owned(), MEDIA_TYPE.to_owned())],
             ..Self::status(200)
         }
     }
@@ -109,14 +109,17 @@ impl Reply {
         }
     }
 
-    /// Sets a header of the response.
+    /// Sets a header of the response. It replaces one of the same name.
     ///
     /// # Errors
     ///
-    /// The name or the value cannot stand in a header.
+    /// The name or the value cannot stand in a header; or the header is one of the framing, such as
+    /// `Content-Length`, or `Content-Type`, which only [`stream`](Self::stream) has.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, FieldError> {
         Headers::new().with(name, value)?;
-        self.headers += &format!("{name}: {value}\r\n");
+        self.headers
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
         Ok(self)
     }
 
@@ -151,7 +154,11 @@ impl Reply {
             204 | 304 => "",
             _ => "Transfer-Encoding: chunked\r\n",
         };
-        format!("HTTP/1.1 {status} -\r\n{}{coding}\r\n", self.headers).into_bytes()
+        let lines = self.headers.iter();
+        let lines: String = lines
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        format!("HTTP/1.1 {status} -\r\n{lines}{coding}\r\n").into_bytes()
     }
 
     async fn run(self, connection: &mut Transport) -> io::Result<()> {
@@ -231,7 +238,11 @@ async fn accept(mut listener: impl Listener, script: Vec<Reply>, requests: Arc<M
     let mut script = script.into_iter();
     // Its connections end with this task.
     let mut connections = JoinSet::new();
-    while let Ok((handshake, _)) = listener.accept().await {
+    loop {
+        let Ok((handshake, _)) = listener.accept().await else {
+            sleep(PAUSE).await; // Files may have run out.
+            continue;
+        };
         let Some(reply) = script.next() else {
             continue;
         };
@@ -277,6 +288,9 @@ async fn read_request(connection: &mut Transport) -> io::Result<Head> {
     }
 }
 
+/// The pause after a failed accept.
+const PAUSE: Duration = Duration::from_millis(5);
+
 fn lock(requests: &Mutex<Vec<Head>>) -> MutexGuard<'_, Vec<Head>> {
     requests.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -284,7 +298,8 @@ fn lock(requests: &Mutex<Vec<Head>>) -> MutexGuard<'_, Vec<Head>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{RawClient, pipes};
+    use crate::testing::{PipeListener, RawClient, pipes};
+    use crate::transport::Peer;
 
     #[tokio::test]
     async fn sending_nothing_sends_the_head_and_does_not_end_the_body() {
@@ -300,5 +315,39 @@ mod tests {
         assert_eq!(client.event().await.unwrap().data(), "hey");
         let cut = client.next().await.unwrap_err();
         assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    /// A listener whose first accept fails.
+    struct FailsOnce(Option<io::Error>, PipeListener);
+
+    impl Listener for FailsOnce {
+        type Handshake = <PipeListener as Listener>::Handshake;
+
+        async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+            match self.0.take() {
+                Some(error) => Err(error),
+                None => self.1.accept().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_accept_does_not_end_the_server() {
+        let (listener, clients) = pipes();
+        let listener = FailsOnce(Some(io::ErrorKind::ConnectionAborted.into()), listener);
+        let _server = FlakyServer::serve(listener, [Reply::status(204)]);
+        let mut client = RawClient::new(clients.connect().unwrap());
+        assert_eq!(client.get("/").await.unwrap().status(), 204);
+    }
+
+    #[test]
+    fn a_header_replaces_one_of_the_same_name() {
+        let reply = Reply::status(503).header("Retry-After", "1").unwrap();
+        let reply = reply.header("retry-after", "2").unwrap();
+        let head = String::from_utf8(reply.head(503)).unwrap();
+        assert_eq!(
+            head,
+            "HTTP/1.1 503 -\r\nretry-after: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
     }
 }

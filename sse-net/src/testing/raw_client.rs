@@ -116,7 +116,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> RawClient<C> {
 
     /// Sends these bytes as a request, and returns the response head.
     ///
-    /// Interim responses, such as 103 (Early Hints), are skipped.
+    /// Interim responses, such as 103 (Early Hints), are skipped. The body of an earlier response has
+    /// to be read to its end before.
     ///
     /// # Errors
     ///
@@ -169,7 +170,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> RawClient<C> {
     ///
     /// # Errors
     ///
-    /// As [`event`](Self::event). The error lists the types of the skipped events.
+    /// As [`event`](Self::event). The error lists the types of the first ten skipped events.
     pub async fn event_of(&mut self, event_type: &str) -> io::Result<MessageEvent<'static>> {
         self.find(Some(event_type)).await
     }
@@ -213,7 +214,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> RawClient<C> {
                     Decoded::Event(event) if event_type.is_none_or(|of| of == event.event()) => {
                         return Ok(Some(event));
                     }
-                    Decoded::Event(event) => others.push(event.event().to_owned()),
+                    Decoded::Event(event) if others.len() < MAX_LISTED => {
+                        others.push(event.event().to_owned());
+                    }
                     _ => {}
                 }
             }
@@ -347,6 +350,9 @@ fn invalid(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> io::Error {
 fn late(what: &str, limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} within {limit:?}"))
 }
+
+/// The maximum number of skipped events whose types an error lists.
+const MAX_LISTED: usize = 10;
 
 /// The least number of bytes that are read at once.
 const BUFFER: usize = 16 << 10;

@@ -11,7 +11,6 @@ pub use reload::Notice;
 pub(crate) use reload::{Source, Status};
 pub use validity::Warning;
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,8 +76,8 @@ impl PemFiles {
     /// A client without a valid certificate is refused in the handshake. Default: no certificate
     /// is requested.
     ///
-    /// Revocation is not checked. A session that is resumed, up to 12 hours later, is not
-    /// verified again, unless `ca` has changed.
+    /// Revocation is not checked. Sessions are not resumed, so that each handshake verifies the
+    /// certificate.
     #[must_use]
     pub fn require_client_certificates(mut self, ca: impl Into<PathBuf>) -> Self {
         self.client_ca = Some(ca.into());
@@ -89,7 +88,7 @@ impl PemFiles {
     /// Requests client certificates, but accepts clients without one.
     ///
     /// The handler decides by [`TlsInfo::peer_certificate`](crate::TlsInfo::peer_certificate). An
-    /// invalid certificate is refused as with
+    /// invalid certificate is refused, and sessions are not resumed, as with
     /// [`require_client_certificates`](Self::require_client_certificates).
     #[must_use]
     pub fn allow_client_certificates(mut self, ca: impl Into<PathBuf>) -> Self {
@@ -100,8 +99,9 @@ impl PemFiles {
 
     /// Reads the files and returns a configuration that can be reloaded.
     ///
-    /// It supports TLS 1.2 and 1.3 with [ring], HTTP/1 by ALPN, and session tickets whose keys
-    /// last 12 hours and are not shared with other configurations.
+    /// It supports TLS 1.2 and 1.3 with [ring], and HTTP/1 by ALPN. Unless client certificates are
+    /// requested, sessions are resumed with tickets whose keys last 12 hours and are not shared with
+    /// other configurations.
     ///
     /// An expired certificate is not an error; see [`TlsConfig::warnings`].
     ///
@@ -150,9 +150,15 @@ impl PemFiles {
             .with_cert_resolver(Arc::new(CertificateResolver(keys)));
         config.alpn_protocols = vec![b"http/1.1".into(), b"http/1.0".into()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = ticketer;
-        // A client reconnects one stream at a time, and gets a new ticket when it does.
-        config.send_tls13_tickets = 1;
+        if self.client_ca.is_none() {
+            config.ticketer = ticketer;
+            // A client reconnects one stream at a time, and gets a new ticket when it does.
+            config.send_tls13_tickets = 1;
+        } else {
+            // Resuming does not verify the client's certificate, and brings a new ticket: a client
+            // that reconnects now and then would never be verified again.
+            config.send_tls13_tickets = 0;
+        }
         Ok((config, validities))
     }
 
@@ -196,23 +202,8 @@ fn parse_roots(ca: &Path, text: &[u8]) -> Result<RootCertStore, PemError> {
 }
 
 /// The contents of the files, in the order of `PemFiles`.
+#[derive(Hash)]
 struct Contents {
     certificates: Vec<(Vec<u8>, Vec<u8>)>,
     client_ca: Option<Vec<u8>>,
-}
-
-impl Contents {
-    fn fingerprint(&self, hasher: &RandomState) -> Fingerprint {
-        Fingerprint {
-            certificates: hasher.hash_one(&self.certificates),
-            client_ca: hasher.hash_one(&self.client_ca),
-        }
-    }
-}
-
-/// Hashes that show whether contents have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fingerprint {
-    certificates: u64,
-    client_ca: u64,
 }

@@ -1,7 +1,7 @@
 //! Configurations that follow their files.
 
 use std::fmt;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,10 +10,11 @@ use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
 use rustls::pki_types::UnixTime;
 use rustls::server::ProducesTickets;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::validity::{Validity, Warning};
-use super::{Fingerprint, PemError, PemFiles};
+use super::{PemError, PemFiles};
 use crate::config::TlsConfig;
 
 /// What is known about the certificates in use.
@@ -31,8 +32,8 @@ type Reloaded = (Arc<ServerConfig>, Arc<[Validity]>);
 pub(crate) struct Source {
     files: PemFiles,
     hasher: RandomState,
-    /// The fingerprint of the contents in use.
-    fingerprint: Fingerprint,
+    /// The hash of the contents in use.
+    hash: u64,
     ticketer: Arc<dyn ProducesTickets>,
 }
 
@@ -40,10 +41,10 @@ impl Source {
     pub(super) fn load(files: PemFiles) -> Result<TlsConfig, PemError> {
         let hasher = RandomState::new();
         let contents = files.read()?;
-        let ticketer = ticketer();
+        let ticketer = Ticketer::new().expect("the system provides random numbers");
         let (config, validities) = files.configure(&contents, Arc::clone(&ticketer))?;
         let source = Self {
-            fingerprint: contents.fingerprint(&hasher),
+            hash: hasher.hash_one(&contents),
             files,
             hasher,
             ticketer,
@@ -58,25 +59,15 @@ impl Source {
     /// Reads the files, and returns a new configuration if they have changed.
     fn reload(&mut self) -> Result<Option<Reloaded>, PemError> {
         let contents = self.files.read()?;
-        let fingerprint = contents.fingerprint(&self.hasher);
-        if fingerprint == self.fingerprint {
+        let hash = self.hasher.hash_one(&contents);
+        if hash == self.hash {
             return Ok(None);
         }
-        // A ticket would resume a session without the client's certificate being verified again,
-        // so new authorities need new keys for tickets.
-        let ticketer = if fingerprint.client_ca == self.fingerprint.client_ca {
-            Arc::clone(&self.ticketer)
-        } else {
-            ticketer()
-        };
-        let (config, validities) = self.files.configure(&contents, Arc::clone(&ticketer))?;
-        (self.fingerprint, self.ticketer) = (fingerprint, ticketer);
+        let ticketer = Arc::clone(&self.ticketer);
+        let (config, validities) = self.files.configure(&contents, ticketer)?;
+        self.hash = hash;
         Ok(Some((config.into(), validities.into())))
     }
-}
-
-fn ticketer() -> Arc<dyn ProducesTickets> {
-    Ticketer::new().expect("the system provides random numbers")
 }
 
 /// Configurations from files; for any other, nothing is ever reloaded or reported.
@@ -112,13 +103,24 @@ impl TlsConfig {
     ///
     /// An error is reported once, and only when two reloads in a row fail with it: files that are
     /// replaced one by one do not match each other in between. A [`Warning`] is reported when it
-    /// starts to apply, but not if it applied at the call of `watch`. A panic of `notify` is
-    /// caught.
+    /// starts to apply, but not if it applied at the call of `watch`. A panic of `notify` or of a
+    /// reload is caught, and the next reload happens as usual.
     ///
     /// # Panics
     ///
     /// If the interval is zero, or outside a Tokio runtime.
-    pub async fn watch(self, every: Duration, mut notify: impl FnMut(Notice) + Send) {
+    pub async fn watch(self, every: Duration, notify: impl FnMut(Notice) + Send) {
+        let config = self.clone();
+        self.watch_by(move || config.reload(), every, notify).await;
+    }
+
+    /// Watches by calls of `reload` on a blocking thread.
+    async fn watch_by(
+        self,
+        reload: impl FnOnce() -> Result<bool, PemError> + Clone + Send + 'static,
+        every: Duration,
+        mut notify: impl FnMut(Notice) + Send,
+    ) {
         let mut notify = |notice| drop(catch_unwind(AssertUnwindSafe(|| notify(notice))));
         let mut warnings = self.warnings();
         let (mut previous, mut reported) = (None, None);
@@ -127,9 +129,11 @@ impl TlsConfig {
         interval.tick().await;
         loop {
             interval.tick().await;
-            let config = self.clone();
-            let Ok(reloaded) = tokio::task::spawn_blocking(move || config.reload()).await else {
-                return; // The runtime is shutting down.
+            let reloaded = match spawn_blocking(reload.clone()).await {
+                Ok(reloaded) => reloaded,
+                // The panic hook has reported it.
+                Err(error) if error.is_panic() => continue,
+                Err(_) => return, // The runtime is shutting down.
             };
             match reloaded {
                 Ok(is_changed) => {
@@ -171,6 +175,8 @@ impl TlsConfig {
     }
 
     /// Returns when the first of the certificates in use expires, for monitoring.
+    ///
+    /// Their issuers do not count. `None` for a configuration that is not from files.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
         let validities = Arc::clone(&self.lock().status.validities);
@@ -197,5 +203,39 @@ impl fmt::Display for Notice {
             Self::ReloadFailed(error) => write!(f, "the old certificates remain in use: {error}"),
             Self::Warning(warning) => warning.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustls::crypto::ring;
+    use rustls::server::ResolvesServerCertUsingSni;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_continues_after_a_panic_of_a_reload() {
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        let tls = TlsConfig::from(Arc::new(config));
+        let reloads = Arc::new(AtomicU32::new(0));
+        let reload = move || {
+            let count = reloads.fetch_add(1, Ordering::Relaxed);
+            assert!(count > 0, "a bug in a reload");
+            Ok(true)
+        };
+        let (sender, mut notices) = mpsc::unbounded_channel();
+        let notify = move |notice: Notice| sender.send(notice.to_string()).unwrap();
+        let _watching = tokio::spawn(tls.watch_by(reload, Duration::from_secs(1), notify));
+        let notice = notices.recv().await.unwrap();
+        assert_eq!(notice, "the certificates have been replaced");
     }
 }
