@@ -1,8 +1,8 @@
 //! Clients of a model endpoint, one after the other.
 
-use std::hint;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use crate::process::Server;
@@ -50,8 +50,11 @@ pub fn measure(
     Ok(server.time_on_cpu()?.saturating_sub(before))
 }
 
-/// Sends a request, and polls for the response without waiting, as
-/// [`busy_poll`](crate::load::Load::busy_poll) says why.
+/// Sends a request, and reads the response now and then.
+///
+/// A client that waits in a read is woken at the expense of the server, as
+/// [`busy_poll`](crate::load::Load::busy_poll) says, and one that reads without a pause competes
+/// with it for the lock of the socket.
 fn exchange(address: SocketAddr, request: &[u8], response: &mut Vec<u8>) -> io::Result<()> {
     let mut connection = TcpStream::connect(address)?;
     connection.write_all(request)?;
@@ -61,8 +64,11 @@ fn exchange(address: SocketAddr, request: &[u8], response: &mut Vec<u8>) -> io::
         // What was read before an error stays in `response`.
         match connection.read_to_end(response) {
             Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
             Err(error) => return Err(error),
         }
     }
 }
+
+/// The time between two reads.
+const PAUSE: Duration = Duration::from_micros(50);

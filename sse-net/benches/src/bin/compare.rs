@@ -488,11 +488,18 @@ fn threads() -> io::Result<Vec<Row>> {
 /// Both servers run on core 0: with two cores, the workers would take CPU time from the load, and
 /// the latency would rise because of the load.
 fn threads_at_saturation() -> io::Result<Vec<Row>> {
-    let [two, one] =
-        [TWO, ""].map(|threads| saturate(&format!("fanout --ramp 2000:1.4:1:4 {threads}"), 1_000));
-    let (two, one) = (two?.rate_of_core, one?.rate_of_core);
-    let ratio = two / one;
-    let measured = format!("{ratio:.2} × ({:.1} of {:.1} M)", two / 1e6, one / 1e6);
+    let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for _ in 0..PAIRS {
+        let [two, one] = [TWO, ""]
+            .map(|threads| saturate(&format!("fanout --ramp 2000:1.4:1:4 {threads}"), 1_000));
+        let pair = [two?.rate_of_core, one?.rate_of_core];
+        ratios.push(pair[0] / pair[1]);
+        for (rates, rate) in rates.iter_mut().zip(pair) {
+            rates.push(rate / 1e6);
+        }
+    }
+    let (ratio, [two, one]) = (median(ratios), rates.map(median));
+    let measured = format!("{ratio:.2} × ({two:.1} of {one:.1} M)");
     let what = "1000 on one core, deliveries per second of CPU time at saturation";
     Ok(vec![Row::new(what, &measured, "≥ 0.9 ×", ratio >= 0.9)])
 }
