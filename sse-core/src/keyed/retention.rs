@@ -117,8 +117,8 @@ impl KeyedLog {
         }
     }
 
-    /// Checks whether an event that takes `len` bytes with its key fits, after so many keys and
-    /// bytes have been dropped.
+    /// Checks that an event of this key fits once some keys and bytes have been dropped. The event
+    /// and its key take `len` bytes.
     fn check_room(
         &self,
         key: &str,

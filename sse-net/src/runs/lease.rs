@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::end::{RunEnd, RunNotFound};
 use super::registry::Registry;
 use super::run::Run;
-use super::state::is_running;
+use super::state::keep_running;
 use crate::sync::{Arc, Weak};
 use crate::topic::{FoundRun, Hub, Lease, RunStart};
 
@@ -128,12 +128,8 @@ impl Registry {
         let Some(runtime) = Handle::try_current().ok().filter(|_| self.hub.has_engine()) else {
             return;
         };
-        let mut state = self.lock();
-        if is_running(&state.watcher) {
-            return;
-        }
         let (registry, time) = (Arc::downgrade(self), self.config.lease / 3);
-        let watcher = runtime.spawn(async move {
+        keep_running(&mut self.lock().watcher, &runtime, async move {
             loop {
                 sleep(time).await;
                 let Some(registry) = Weak::upgrade(&registry) else {
@@ -142,7 +138,6 @@ impl Registry {
                 registry.end_lost_runs().await;
             }
         });
-        state.watcher = Some(watcher.abort_handle());
     }
 
     async fn end_lost_runs(&self) {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::config::RunsConfig;
 use super::end::{RunEnd, RunNotFound, StartError};
 use super::run::Run;
-use super::state::{Entry, State, is_running};
+use super::state::{Entry, State, keep_running};
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::{Hub, Topic};
 use crate::unwind::catch;
@@ -214,17 +214,12 @@ impl Registry {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let mut state = self.lock();
-        if is_running(&state.sweeper) {
-            return;
-        }
         let registry = Arc::downgrade(self);
-        let sweeper = runtime.spawn(async move {
+        keep_running(&mut self.lock().sweeper, &runtime, async move {
             while let Some(next) = Weak::upgrade(&registry).and_then(|registry| registry.expire()) {
                 sleep_until(next).await;
             }
         });
-        state.sweeper = Some(sweeper.abort_handle());
     }
 
     /// Drops expired runs, and returns the time at which the next one may expire.

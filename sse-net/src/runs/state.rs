@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -152,9 +153,15 @@ impl Past {
     }
 }
 
-/// Whether a task is running. One of a runtime that has ended is not.
-pub(super) fn is_running(task: &Option<AbortHandle>) -> bool {
-    task.as_ref().is_some_and(|task| !task.is_finished())
+/// Spawns a task, unless the last one is still running. One of a runtime that has ended is not.
+pub(super) fn keep_running(
+    task: &mut Option<AbortHandle>,
+    runtime: &Handle,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    if task.as_ref().is_none_or(AbortHandle::is_finished) {
+        *task = Some(runtime.spawn(work).abort_handle());
+    }
 }
 
 /// Removes the first entry if it is due.
