@@ -13,6 +13,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use cli::Ending;
 use sse_core::{Event, KeyedRetention, Retention};
@@ -193,10 +194,11 @@ async fn publish(mut publisher: Publisher, mut feed: Feed) {
     std::future::pending::<()>().await;
 }
 
-/// Like `publish`, on its own thread.
+/// Like `publish`, on its own thread. It sleeps for at least a millisecond, as Tokio's timer does,
+/// so that both publish the same batches.
 fn publish_on_thread(mut publisher: Publisher, mut feed: Feed) {
     while let Some(wait) = feed.wait() {
-        thread::sleep(wait);
+        thread::sleep(wait.max(Duration::from_millis(1)));
         publish_due(&mut publisher, &mut feed);
     }
 }
