@@ -60,12 +60,16 @@ impl Log {
     ) -> Option<Slice> {
         let indices = |entries: &[Entry]| {
             [
-                entries.partition_point(&before),
-                entries.partition_point(&within),
+                partition_point_near_end(entries, &before),
+                partition_point_near_end(entries, &within),
             ]
         };
         let is_before = |chunk: &Arc<Chunk>| chunk.entries.last().is_some_and(&before);
-        match self.full.get(self.full.partition_point(is_before)) {
+        let first = match self.full.back() {
+            Some(last) if !is_before(last) => self.full.partition_point(is_before),
+            _ => self.full.len(), // Most readers have read all full chunks.
+        };
+        match self.full.get(first) {
             Some(chunk) => {
                 let [from, to] = indices(&chunk.entries);
                 Slice::new(Arc::clone(chunk), from, to)
@@ -181,6 +185,21 @@ impl Log {
     }
 }
 
+/// Returns what `partition_point` returns, sooner if it is near the end: most readers have read
+/// all events but the last few.
+fn partition_point_near_end(entries: &[Entry], before: impl Fn(&Entry) -> bool) -> usize {
+    let (mut begin, mut end, mut step) = (0, entries.len(), 1);
+    while end > 0 {
+        let at = end.saturating_sub(step);
+        if before(&entries[at]) {
+            begin = at + 1;
+            break;
+        }
+        (end, step) = (at, 2 * step);
+    }
+    begin + entries[begin..end].partition_point(before)
+}
+
 /// The place of an event in a log.
 pub(super) struct Place<'a> {
     pub(super) entry: &'a Entry,
@@ -220,3 +239,25 @@ impl fmt::Display for Lagged {
 }
 
 impl error::Error for Lagged {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_from_the_end_finds_what_a_binary_search_finds() {
+        let entry = |end: usize| Entry {
+            end: Cursor::default().advance(end),
+            id: LogId::default(),
+            appended: 0,
+        };
+        for len in 0..40 {
+            let entries = Vec::from_iter((1..=len).map(entry));
+            for before in 0..=len {
+                let cursor = Cursor::default().advance(before);
+                let found = partition_point_near_end(&entries, |entry| entry.end <= cursor);
+                assert_eq!(found, before, "of {len}");
+            }
+        }
+    }
+}
