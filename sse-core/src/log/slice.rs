@@ -48,6 +48,12 @@ impl Slice {
         self.chunk.bytes.slice(self.chunk.range(self.from, self.to))
     }
 
+    /// Returns the wire bytes of the events. Unlike [`bytes`](Self::bytes), this costs nothing.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.chunk.bytes[self.chunk.range(self.from, self.to)]
+    }
+
     /// Returns the cursor before the first event, or its reader's cursor.
     #[must_use]
     pub const fn start(&self) -> Cursor {

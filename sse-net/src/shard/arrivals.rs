@@ -15,7 +15,7 @@ impl Driver {
     /// Admits a part of the connections that have arrived.
     pub(super) fn admit_connections(&mut self) {
         for _ in 0..PART {
-            let Some(arrival) = self.arrivals.pop_front() else {
+            let Some(arrival) = self.mail.arrivals.pop_front() else {
                 return;
             };
             self.admit(arrival);
@@ -23,7 +23,7 @@ impl Driver {
                 break;
             }
         }
-        if !self.arrivals.is_empty() {
+        if !self.mail.arrivals.is_empty() {
             self.queue.push_back(Work::Arrivals);
         }
     }
@@ -79,7 +79,7 @@ impl Driver {
     /// Serves a part of the connections and groups that have become ready.
     pub(super) fn serve_ready(&mut self) {
         for _ in 0..PART {
-            let Some(signal) = self.ready.pop_front() else {
+            let Some(signal) = self.mail.ready.pop_front() else {
                 return;
             };
             match signal.lower() {
@@ -90,7 +90,7 @@ impl Driver {
                 break;
             }
         }
-        if !self.ready.is_empty() {
+        if !self.mail.ready.is_empty() {
             self.queue.push_back(Work::Ready);
         }
     }

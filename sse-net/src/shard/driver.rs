@@ -21,7 +21,7 @@ use super::connections::Connections;
 use super::feed::Feed;
 use super::group::Group;
 use super::joint::Joint;
-use super::mailbox::{Key, Mailbox, Signal};
+use super::mailbox::{Key, Mail, Mailbox};
 use super::work::{TICK, Tick, Work, ticks};
 use crate::config::Config;
 use crate::stats::Stats;
@@ -45,8 +45,8 @@ pub(super) struct Driver {
     /// Connections that catch up. They may be many, so one alternates with one piece of other
     /// work.
     lagging: VecDeque<u32>,
-    pub(super) arrivals: VecDeque<Arrival>,
-    pub(super) ready: VecDeque<Arc<Signal<Arrival>>>,
+    /// What is left of the mail that has been taken.
+    pub(super) mail: Mail<Arrival>,
     /// Connections whose peers have closed their half and may have left. They are few, so each
     /// connection does without a flag.
     pub(super) half_closed: HashSet<u32>,
@@ -73,7 +73,6 @@ pub(super) struct Driver {
     pub(super) now: u32,
     /// The tick at which a drain cuts off the remaining connections.
     pub(super) drained: Option<u32>,
-    is_closed: bool,
 }
 
 /// A wait of a hub's events for each other.
@@ -113,8 +112,7 @@ impl Driver {
             joints: Slab::new(),
             queue: VecDeque::new(),
             lagging: VecDeque::new(),
-            arrivals: VecDeque::new(),
-            ready: VecDeque::new(),
+            mail: Mail::default(),
             half_closed: HashSet::new(),
             catching_up: CatchingUp::default(),
             written: 0,
@@ -127,7 +125,6 @@ impl Driver {
             tick: None,
             now: 0,
             drained: None,
-            is_closed: false,
         }
     }
 
@@ -159,7 +156,7 @@ impl Driver {
                 return Turn::Yield;
             }
         }
-        if self.is_closed && self.connections.is_empty() {
+        if self.mail.is_closed && self.connections.is_empty() {
             Turn::Over
         } else if self.poll_timer(cx).is_ready() {
             Turn::Yield
@@ -208,17 +205,16 @@ impl Driver {
     }
 
     fn take_mail(&mut self, cx: &Context<'_>) {
-        let mail = self.mailbox.take(cx);
-        if self.arrivals.is_empty() && !mail.arrivals.is_empty() {
+        let mail = &mut self.mail;
+        let (no_arrivals, none_ready) = (mail.arrivals.is_empty(), mail.ready.is_empty());
+        self.mailbox.take(cx, mail);
+        if no_arrivals && !mail.arrivals.is_empty() {
             self.queue.push_back(Work::Arrivals);
         }
-        if self.ready.is_empty() && !mail.ready.is_empty() {
+        if none_ready && !mail.ready.is_empty() {
             self.queue.push_back(Work::Ready);
         }
-        self.arrivals.extend(mail.arrivals);
-        self.ready.extend(mail.ready);
-        self.is_closed = mail.is_closed;
-        if let Some(window) = mail.drain {
+        if let Some(window) = mail.drain.take() {
             self.drain(window);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A sender puts something into the mailbox, and wakes the shard's task if it waits.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Wake, Waker};
@@ -13,9 +14,9 @@ use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Weak, lock};
 pub(crate) struct Mailbox<A>(Mutex<Mail<A>>);
 
 pub(crate) struct Mail<A> {
-    pub(crate) arrivals: Vec<A>,
+    pub(crate) arrivals: VecDeque<A>,
     /// Connections and groups that have become ready.
-    pub(crate) ready: Vec<Arc<Signal<A>>>,
+    pub(crate) ready: VecDeque<Arc<Signal<A>>>,
     pub(crate) drain: Option<Duration>,
     pub(crate) is_closed: bool,
     /// The shard's task, while it waits.
@@ -34,21 +35,34 @@ impl<A> Mailbox<A> {
         }
     }
 
-    /// Takes all mail, and registers the task's waker.
-    pub(crate) fn take(&self, cx: &Context<'_>) -> Mail<A> {
+    /// Moves all mail behind what is left of earlier mail, and registers the task's waker.
+    pub(crate) fn take(&self, cx: &Context<'_>, taken: &mut Mail<A>) {
         let mut mail = self.lock();
-        let waiting = Mail {
-            waker: Some(cx.waker().clone()),
-            is_closed: mail.is_closed,
-            ..Mail::default()
-        };
-        mem::replace(&mut mail, waiting)
+        move_all(&mut mail.arrivals, &mut taken.arrivals);
+        move_all(&mut mail.ready, &mut taken.ready);
+        taken.drain = mail.drain.take();
+        taken.is_closed = mail.is_closed;
+        mail.waker = Some(cx.waker().clone());
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail<A>> {
         lock(&self.0)
     }
 }
+
+/// Moves all items. The two queues exchange their buffers, so that a shard that is woken for each
+/// event allocates none; large ones are freed.
+fn move_all<T>(from: &mut VecDeque<T>, to: &mut VecDeque<T>) {
+    if to.is_empty() {
+        to.shrink_to(KEPT);
+        mem::swap(from, to);
+    } else {
+        to.append(from);
+    }
+}
+
+/// The largest number of items for which a queue keeps its buffer.
+const KEPT: usize = 64;
 
 impl<A> Default for Mailbox<A> {
     fn default() -> Self {
@@ -59,8 +73,8 @@ impl<A> Default for Mailbox<A> {
 impl<A> Default for Mail<A> {
     fn default() -> Self {
         Self {
-            arrivals: Vec::new(),
-            ready: Vec::new(),
+            arrivals: VecDeque::new(),
+            ready: VecDeque::new(),
             drain: None,
             is_closed: false,
             waker: None,
@@ -119,7 +133,7 @@ impl<A: Send + 'static> Wake for Signal<A> {
         if !self.is_raised.swap(true, Ordering::AcqRel)
             && let Some(mailbox) = self.mailbox.upgrade()
         {
-            mailbox.post(|mail| mail.ready.push(Arc::clone(self)));
+            mailbox.post(|mail| mail.ready.push_back(Arc::clone(self)));
         }
     }
 }

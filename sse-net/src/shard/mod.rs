@@ -75,7 +75,7 @@ impl Shard {
 
     /// Hands a connection over.
     pub(crate) fn admit(&self, arrival: Arrival) {
-        self.0.post(|mail| mail.arrivals.push(arrival));
+        self.0.post(|mail| mail.arrivals.push_back(arrival));
     }
 
     /// Ends each stream at a random time within `window`.

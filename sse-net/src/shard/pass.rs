@@ -3,7 +3,6 @@
 use std::array;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use sse_core::Slice;
 use tokio::time::Instant;
 
@@ -97,22 +96,21 @@ impl Driver {
 
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
-        let (bytes, mut sent) = (pass.slice.bytes(), Sent::default());
+        let mut sent = Sent::default();
         let (mut sends, mut looks) = (0, 0);
         let is_over = 'members: loop {
-            let ahead = self.parts_ahead(key, &pass);
-            let are_last = ahead[AHEAD - 1].is_none();
-            for (member, part) in ahead.into_iter().flatten() {
+            for next in self.parts_ahead(key, &pass) {
+                let Some((member, part)) = next else {
+                    break 'members true;
+                };
                 if sends >= PART || looks >= LOOKS || sent.taken >= PART_BYTES {
                     break 'members false;
                 }
                 pass.next += 1;
                 looks += 1;
                 match part {
-                    Part::All => self.send_part(member, &pass.slice, &bytes, &mut sent),
-                    Part::End(slice) => {
-                        self.send_part(member, &slice, &slice.bytes(), &mut sent);
-                    }
+                    Part::All => self.send_part(member, &pass.slice, &mut sent),
+                    Part::End(slice) => self.send_part(member, &slice, &mut sent),
                     Part::Nothing => continue,
                     Part::CatchUp => {
                         sent.behind.push(member);
@@ -120,9 +118,6 @@ impl Driver {
                     }
                 }
                 sends += 1;
-            }
-            if are_last {
-                break true;
             }
         };
         self.stats.add_events(sent.events);
@@ -164,7 +159,8 @@ impl Driver {
     }
 
     /// Sends the bytes of a slice to a member.
-    fn send_part(&mut self, member: u32, slice: &Slice, bytes: &Bytes, sent: &mut Sent) {
+    fn send_part(&mut self, member: u32, slice: &Slice, sent: &mut Sent) {
+        let bytes = slice.as_bytes();
         let connection = self.connections.resting_mut(member);
         let follows = connection.follows();
         let position = match connection.try_write(bytes) {

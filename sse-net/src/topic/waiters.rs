@@ -127,12 +127,16 @@ impl Wakers {
     }
 
     fn call(&mut self) -> u64 {
-        if self.first.is_none() && self.others.is_empty() {
-            return 0; // The usual case, without a subscriber that waits.
+        let wake = |waker: Waker| {
+            let woken = unwind::catch("a subscriber's waker", || waker.wake());
+            u64::from(woken.is_err())
+        };
+        // Usually no subscriber waits, or one.
+        let mut panics = self.first.take().map_or(0, wake);
+        if !self.others.is_empty() {
+            panics += self.others.drain().map(wake).sum::<u64>();
         }
-        let wakers = self.first.take().into_iter().chain(self.others.drain());
-        let woken = wakers.map(|waker| unwind::catch("a subscriber's waker", || waker.wake()));
-        woken.map(|woken| u64::from(woken.is_err())).sum()
+        panics
     }
 }
 

@@ -15,11 +15,11 @@ pub(super) fn post() {
     let mailbox = Arc::new(Mailbox::default());
     let posters = [1, 2].map(|arrival| {
         let mailbox = Arc::clone(&mailbox);
-        thread::spawn(move || mailbox.post(|mail| mail.arrivals.push(arrival)))
+        thread::spawn(move || mailbox.post(|mail| mail.arrivals.push_back(arrival)))
     });
     let mut arrived = 0;
     drive(&mailbox, |mail| {
-        arrived += mail.arrivals.iter().sum::<usize>();
+        arrived += mail.arrivals.drain(..).sum::<usize>();
         arrived == 3
     });
     for poster in posters {
@@ -32,13 +32,13 @@ pub(super) fn close() {
     let handle = thread::spawn({
         let mailbox = Arc::clone(&mailbox);
         move || {
-            mailbox.post(|mail| mail.arrivals.push(1));
+            mailbox.post(|mail| mail.arrivals.push_back(1));
             mailbox.post(|mail| mail.is_closed = true);
         }
     });
     let mut arrived = 0;
     drive(&mailbox, |mail| {
-        arrived += mail.arrivals.len();
+        arrived += mail.arrivals.drain(..).count();
         mail.is_closed
     });
     assert_eq!(arrived, 1);
@@ -98,7 +98,7 @@ impl Socket {
     /// Serves the socket until it has been ready twice.
     fn serve(&self) {
         drive(&self.mailbox, |mail| {
-            mail.ready.iter().any(|signal| {
+            mail.ready.drain(..).any(|signal| {
                 assert_eq!(signal.lower(), Key::Connection(1));
                 self.ready.load(Ordering::Relaxed) == 2
             })
@@ -107,9 +107,11 @@ impl Socket {
 }
 
 /// Takes mail as the task of a shard does, until `is_over` returns `true`.
-fn drive(mailbox: &Mailbox<usize>, mut is_over: impl FnMut(Mail<usize>) -> bool) {
+fn drive(mailbox: &Mailbox<usize>, mut is_over: impl FnMut(&mut Mail<usize>) -> bool) {
+    let mut mail = Mail::default();
     block_on(poll_fn(|cx| {
-        if is_over(mailbox.take(cx)) {
+        mailbox.take(cx, &mut mail);
+        if is_over(&mut mail) {
             Poll::Ready(())
         } else {
             Poll::Pending
