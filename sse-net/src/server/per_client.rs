@@ -171,19 +171,20 @@ impl PerClient {
                 }
             }
             self.poll_writer(cx);
+            let now = Instant::now();
             if looks {
                 self.poll_end(cx);
             }
-            let is_written = match self.poll_write(cx) {
+            let is_written = match self.poll_write(now, cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::ClientClosed)),
                 Poll::Ready(Ok(())) if self.is_over => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
-            if is_written && self.has_more(cx) {
+            if is_written && self.has_more(now, cx) {
                 continue;
             }
-            if self.poll_timer(is_written, cx).is_pending() {
+            if self.poll_timer(is_written, now, cx).is_pending() {
                 return Poll::Pending;
             }
             is_woken = true;
@@ -224,18 +225,18 @@ impl PerClient {
     /// both.
     fn take_opening(&mut self, cx: &mut Context<'_>) {
         self.poll_writer(cx);
-        if self.has_more(cx) {
+        if self.has_more(Instant::now(), cx) {
             self.pending.advance(self.presence.sent());
         }
     }
 
     /// Takes the next bytes out of the pipe; returns whether there were any, or the end.
-    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+    fn has_more(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         let taken = match self.reader.poll_take(cx) {
             Poll::Pending => return false,
             Poll::Ready(taken) => taken,
         };
-        self.since = Instant::now();
+        self.since = now;
         match taken {
             Some(bytes) => self.pending = bytes,
             None => self.is_over = true,
@@ -261,7 +262,7 @@ impl PerClient {
     }
 
     /// Resolves when no bytes are pending and the connection is flushed.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut transport = Pin::new(&mut self.transport);
         while !self.pending.is_empty() {
             let taken = ready!(transport.as_mut().poll_write(cx, &self.pending))?;
@@ -270,23 +271,20 @@ impl PerClient {
             }
             self.pending.advance(taken);
             self.is_flushed = false;
-            self.since = Instant::now();
+            self.since = now;
         }
         if !self.is_flushed {
             ready!(transport.poll_flush(cx))?;
             self.is_flushed = true;
             self.pending = Bytes::new();
-            self.heartbeat_at = Instant::now().checked_add(self.silence);
+            self.heartbeat_at = now.checked_add(self.silence);
         }
         Poll::Ready(Ok(()))
     }
 
     /// Resolves at the next heartbeat, deadline or check for a reset.
-    fn poll_timer(&mut self, is_written: bool, cx: &mut Context<'_>) -> Poll<()> {
-        let look_at = self
-            .presence
-            .is_half_closed()
-            .then(|| Instant::now() + LOOK);
+    fn poll_timer(&mut self, is_written: bool, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let look_at = self.presence.is_half_closed().then(|| now + LOOK);
         let due = if is_written {
             self.heartbeat_at
         } else {

@@ -84,7 +84,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Returns when a heartbeat is due if nothing is written from now on.
     fn next_heartbeat(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.heartbeat?.max(LOOK))
+        let silence = self.heartbeat?.max(LOOK);
+        Instant::now().checked_add(silence)
     }
 
     /// Keeps a read pending. Ready when the client has disconnected.
