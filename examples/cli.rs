@@ -4,6 +4,7 @@ mod client;
 mod signals;
 mod systemd;
 
+use std::fs::{File, TryLockError};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -91,6 +92,22 @@ pub fn url_host(address: SocketAddr) -> String {
         format!("localhost:{}", address.port())
     } else {
         address.to_string()
+    }
+}
+
+/// Locks a recording against other recorders until this process ends.
+///
+/// # Errors
+///
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) if another process has locked it, and those of the
+/// system.
+pub fn lock_recording(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        // A file system without locks is used without one.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
