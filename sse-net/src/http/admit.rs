@@ -10,7 +10,6 @@ use super::accepted::Accepted;
 use super::body::Body;
 use super::request::RequestHead;
 use super::responder::Responder;
-use crate::config::AtCapacity;
 use crate::topic::Subscription;
 
 #[expect(
@@ -52,7 +51,7 @@ impl Responder {
         let permit = self.inner.limit.admit(None);
         if permit.is_none() {
             self.inner.stats.add_refused();
-            if config.at_capacity == AtCapacity::Refuse {
+            if !config.at_capacity.has_stream_for(head.method()) {
                 return Err(self.reply(Rejection::UNAVAILABLE, Some(head)));
             }
         }

@@ -234,11 +234,15 @@ async fn the_number_of_streams_is_limited() {
         if status == 200 {
             assert_eq!(skip_retry(refused.body_mut()), "");
         }
+        // The client of a POST does not reconnect.
+        let mut post = get("/");
+        *post.method_mut() = http::Method::POST;
+        assert_eq!(responder.follow(&post, &topic).status(), 503);
         drop(first);
         let third = responder.follow(&get("/"), &topic);
         assert!(third.body().size_hint().exact().is_none(), "a stream again");
         let stats = responder.stats();
-        assert_eq!((stats.connections, stats.refused), (2, 1));
+        assert_eq!((stats.connections, stats.refused), (2, 2));
         drop((second, third));
     }
 }
