@@ -18,8 +18,8 @@ use crate::topic::Subscription;
     reason = "the error is the response, which the caller returns as it is"
 )]
 impl Responder {
-    /// Checks all that a request for a stream has to fulfil.
-    pub(super) fn check(
+    /// Checks the request head, and returns the response if it is not to be served.
+    pub(super) fn check_head(
         &self,
         request: &impl RequestHead,
     ) -> Result<Head, http::Response<Body>> {

@@ -141,6 +141,37 @@ async fn over_http2_a_head_response_has_no_body() {
     }
 }
 
+/// A handler that starts work has to refuse a form of another site before.
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_check_a_request_before_it_acts() {
+    let upgrader = Upgrader::new().allow_host("a").unwrap();
+    let upgrader = upgrader.allow_origin("https://b").unwrap();
+    let responder = Responder::new(config().upgrader(upgrader));
+    for (method, name, value, status) in [
+        ("POST", "accept", "application/json", None),
+        ("POST", "origin", "https://b", None),
+        ("POST", "origin", "https://evil", Some(403)),
+        ("DELETE", "origin", "null", Some(403)),
+        ("GET", "origin", "https://evil", None),
+        ("GET", "x-host", "evil", Some(421)),
+        ("GET", "host", "a", Some(400)),
+        ("OPTIONS", "origin", "https://b", Some(204)),
+    ] {
+        let mut request = get("/");
+        *request.method_mut() = method.parse().unwrap();
+        let headers = request.headers_mut();
+        match name {
+            "x-host" => drop(headers.insert("host", value.parse().unwrap())),
+            _ => drop(headers.append(name, value.parse().unwrap())),
+        }
+        let (parts, ()) = request.into_parts();
+        let refused = responder.check(&parts).err();
+        let refused = refused.map(|response| response.status().as_u16());
+        assert_eq!(refused, status, "{method} {name}: {value}");
+    }
+    assert_eq!(responder.stats().connections, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn over_http2_the_host_is_the_authority() {
     let responder =
