@@ -31,12 +31,12 @@ struct Question {
 async fn handle(mut request: Request, runs: Runs) -> Answer {
     let id = request.path().strip_prefix("/runs/").map(str::to_owned);
     match (request.method(), request.path(), id) {
-        ("GET", "/", _) => request.respond(page()),
+        ("GET" | "HEAD", "/", _) => request.respond(page()),
         ("POST", "/runs", _) => match request.json().await {
             Ok(Question { question }) => start(request, &runs, question),
             Err(rejection) => request.reject(rejection),
         },
-        ("GET", _, Some(id)) => match runs.get(id) {
+        ("GET" | "HEAD", _, Some(id)) => match runs.get(id) {
             Ok(run) => request.follow(&run),
             Err(gone) => request.reject(gone.into()),
         },

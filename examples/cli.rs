@@ -1,9 +1,11 @@
 //! Command lines, messages, signals and exit statuses, shared by the programs.
 
 mod client;
+mod listen;
 mod signals;
 mod systemd;
 
+use std::fs::{File, TryLockError};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use std::{env, fmt};
 
 pub use client::{ClientOptions, connect, not_a_url};
+pub use listen::{bind, cant_listen};
 pub use signals::Signals;
 pub use systemd::Sockets;
 
@@ -56,34 +59,6 @@ pub fn print_error(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Binds to an address such as `127.0.0.1:8080`, or `:8080` for all addresses.
-///
-/// # Errors
-///
-/// The last error of `bind`, as a sentence that names the address and `--listen`.
-pub fn bind<L>(listen: &str, bind: impl Fn(&str) -> io::Result<L>) -> io::Result<L> {
-    let bound = match listen.strip_prefix(':') {
-        // IPv6 sockets take IPv4 as well, but not every system has IPv6.
-        Some(port) => bind(&format!("[::]:{port}")).or_else(|_| bind(&format!("0.0.0.0:{port}"))),
-        None => bind(listen),
-    };
-    bound.map_err(|error| cant_listen("--listen", listen, &error))
-}
-
-/// Returns the error of a listener as a sentence that names the option with its address.
-#[must_use]
-pub fn cant_listen(option: &str, at: &str, error: &io::Error) -> io::Error {
-    let sentence = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "{at} is in use; end the other program, or choose another address with {option}"
-            )
-        }
-        _ => format!("{option} {at:?}: {error}"),
-    };
-    io::Error::new(error.kind(), sentence)
-}
-
 /// Returns the host and port for a URL: `localhost` where the address is unspecified.
 #[must_use]
 pub fn url_host(address: SocketAddr) -> String {
@@ -91,6 +66,22 @@ pub fn url_host(address: SocketAddr) -> String {
         format!("localhost:{}", address.port())
     } else {
         address.to_string()
+    }
+}
+
+/// Locks a recording against other recorders until this process ends.
+///
+/// # Errors
+///
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) if another process has locked it, and those of the
+/// system.
+pub fn lock_recording(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        // A file system without locks is used without one.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -43,9 +43,9 @@ fn merge_signals(signals: &serde_json::Value) -> Event<'static> {
 
 async fn handle(mut request: Request, clock: Topic, script: Response) -> Answer {
     match (request.method(), request.path()) {
-        ("GET", "/") => request.respond(page()),
-        ("GET", "/datastar.js") => request.respond(script),
-        ("GET", "/clock") => request.follow_from(&clock, Start::Last(1)),
+        ("GET" | "HEAD", "/") => request.respond(page()),
+        ("GET" | "HEAD", "/datastar.js") => request.respond(script),
+        ("GET" | "HEAD", "/clock") => request.follow_from(&clock, Start::Last(1)),
         ("POST", "/greet") => match request.json().await {
             Ok(signals) => request.stream(async move |stream| greet(stream, signals).await),
             Err(rejection) => request.reject(rejection),

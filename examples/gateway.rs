@@ -101,7 +101,7 @@ async fn handle(mut request: Request) -> Answer {
             },
             Err(error) => request.respond(anthropic::Error::to_response(&error)),
         },
-        ("GET", "/") => request.respond(Response::new(200).with_body("text/plain", USAGE)),
+        ("GET" | "HEAD", "/") => request.respond(Response::new(200).with_body("text/plain", USAGE)),
         _ => request.respond(openai::Error::from(Rejection::NOT_FOUND).to_response()),
     }
 }

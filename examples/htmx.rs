@@ -29,12 +29,12 @@ struct App {
 impl App {
     async fn handle(self, mut request: Request) -> Answer {
         match (request.method(), request.path()) {
-            ("GET", "/") => request.respond(page()),
-            ("GET", "/htmx.js") => {
+            ("GET" | "HEAD", "/") => request.respond(page()),
+            ("GET" | "HEAD", "/htmx.js") => {
                 let scripts = Response::new(200).with_body("text/javascript", self.scripts);
                 request.respond(scripts)
             }
-            ("GET", "/messages") => request.follow_from(&self.messages, Start::Earliest),
+            ("GET" | "HEAD", "/messages") => request.follow_from(&self.messages, Start::Earliest),
             ("POST", "/say") => match request.body(MAX_FORM).await {
                 Ok(form) => {
                     let text = field(&form, "text");

@@ -17,7 +17,7 @@ before(async () => {
 after(() => browser?.close());
 
 test("a page of Datastar sends its signals and gets elements and signals", async (t) => {
-  const { page, hosts, port } = await open(t, program("datastar"));
+  const { page, hosts, port } = await open(t, program("datastar"), "/datastar.js", "/clock");
   const text = (id) => page.locator(`#${id}`).textContent();
   // Signals of a topic, that other pages get as well.
   const first = Number(await until("the clock", () => text("seconds"), (seconds) => Number(seconds) >= 0));
@@ -35,7 +35,7 @@ test("a page of Datastar sends its signals and gets elements and signals", async
 });
 
 test("a page of htmx sends a form and gets a stream, and named events", async (t) => {
-  const { page, hosts, port } = await open(t, program("htmx"));
+  const { page, hosts, port } = await open(t, program("htmx"), "/htmx.js", "/messages");
   const text = (id) => page.locator(`#${id}`).textContent();
   await page.locator("#text").fill("a & <b>");
   await page.locator("#say").click();
@@ -52,8 +52,12 @@ test("a page of htmx sends a form and gets a stream, and named events", async (t
 });
 
 // Starts a program and opens its page, and keeps the hosts of all requests.
-async function open(t, path) {
+async function open(t, path, ...others) {
   const { port } = await start(t, path, "--listen", "127.0.0.1:0");
+  for (const target of ["/", ...others]) {
+    const response = await fetch(`http://127.0.0.1:${port}${target}`, { method: "HEAD" });
+    assert.equal(response.status, 200, target);
+  }
   const context = await browser.newContext();
   t.after(() => context.close());
   const page = await context.newPage();

@@ -22,11 +22,11 @@ struct Switch {
 
 async fn handle(hub: Hub, mut request: Request) -> Answer {
     let answered = match (request.method(), request.path()) {
-        ("GET", "/") => Ok(Response::new(200).with_body(HTML, include_str!("page.html"))),
-        ("GET", "/shared-events.js") => {
+        ("GET" | "HEAD", "/") => Ok(Response::new(200).with_body(HTML, include_str!("page.html"))),
+        ("GET" | "HEAD", "/shared-events.js") => {
             Ok(Response::new(200).with_body(SCRIPT, include_str!("../demo/shared-events.js")))
         }
-        ("GET", "/events") => match follow(&hub, &request) {
+        ("GET" | "HEAD", "/events") => match follow(&hub, &request) {
             Ok((topics, token)) => return request.with_token(token).follow_all(topics),
             Err(rejection) => Err(rejection),
         },

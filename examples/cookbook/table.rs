@@ -35,7 +35,7 @@ async fn handle(rows: Topic, mut request: Request) -> Answer {
     let key = request.path().strip_prefix("/rows/").map(str::to_owned);
     let changed = match (request.method(), key) {
         ("GET" | "HEAD", None) if request.path() == "/rows" => return request.follow(&rows),
-        ("GET", Some(key)) => match rows.get(&key) {
+        ("GET" | "HEAD", Some(key)) => match rows.get(&key) {
             Some(row) => {
                 let row = row.data().to_owned();
                 return request.respond(Response::new(200).with_body("application/json", row));

@@ -73,7 +73,11 @@ impl Feed {
 
     /// Records the feed to a new file until the program ends.
     pub(crate) fn record(&self, path: String) -> Result<(), Ending> {
-        let file = File::create_new(&path).map_err(|error| {
+        let created = File::create_new(&path).and_then(|file| {
+            cli::lock_recording(&file)?;
+            Ok(file)
+        });
+        let file = created.map_err(|error| {
             Ending::Failure(match error.kind() {
                 io::ErrorKind::AlreadyExists => format!("{path:?} exists; record to another file"),
                 _ => format!("can't record to {path:?}: {error}"),

@@ -47,6 +47,9 @@ async fn chat_completions(
     parts: Parts,
     body: Bytes,
 ) -> Response<Body> {
+    if let Err(refusal) = responder.check(&parts) {
+        return refusal;
+    }
     let reply = parse(&body)
         .map_err(openai::Error::from)
         .and_then(openai::begin);
@@ -60,6 +63,9 @@ async fn chat_completions(
 }
 
 async fn messages(State(responder): State<Responder>, parts: Parts, body: Bytes) -> Response<Body> {
+    if let Err(refusal) = responder.check(&parts) {
+        return refusal;
+    }
     let reply = parse(&body)
         .map_err(anthropic::Error::from)
         .and_then(anthropic::begin);

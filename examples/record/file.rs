@@ -1,16 +1,17 @@
 //! The file that `record` writes: a regular file, locked against other processes.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::time::Duration;
 
+use cli::lock_recording;
 use sse_core::{Decoder, Replayer};
 
 /// Creates a new recording.
 pub(crate) fn create(path: &str) -> io::Result<File> {
     refuse_device(path)?;
     let file = File::create_new(path)?;
-    lock(&file)?;
+    lock_recording(&file)?;
     Ok(file)
 }
 
@@ -20,7 +21,7 @@ pub(crate) fn create(path: &str) -> io::Result<File> {
 pub(crate) fn reopen(path: &str) -> io::Result<(File, Duration, Decoder)> {
     refuse_device(path)?;
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    lock(&file)?;
+    lock_recording(&file)?;
     let mut start = Vec::new();
     (&file).take(START.len() as u64).read_to_end(&mut start)?;
     if !START.starts_with(&start) {
@@ -49,17 +50,6 @@ fn refuse_device(path: &str) -> io::Result<()> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, sentence))
         }
         _ => Ok(()),
-    }
-}
-
-/// Locks the file against other recorders until this process ends.
-fn lock(file: &File) -> io::Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-        // A file system without locks is used without one.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

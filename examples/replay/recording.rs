@@ -118,7 +118,10 @@ impl Recording {
             }
         }
         if !has_seen || self.is_looped {
-            parts.push(self.replayer()?);
+            let mut all = self.replayer()?;
+            // With `--from`, this searches for the beginning.
+            self.or_read_error(all.peek())?;
+            parts.push(all);
         }
         let play = |replayer| Player::new(replayer, self.pace);
         Ok(parts.into_iter().map(play).collect())

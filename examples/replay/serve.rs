@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cli::{Ending, Signals};
-use sse_core::{Decoded, Event, EventType, Rejection, Response, Upgrader};
+use sse_core::{Decoded, Event, EventId, EventType, Rejection, Response, Upgrader};
 use sse_net::{Answer, Config, Handler, Player, Request, Server, Stream, Tcp};
+use tokio::task::spawn_blocking;
 
 use crate::recording::Recording;
 
@@ -39,7 +40,7 @@ impl Handler for Recording {
                 let page = self.page.clone();
                 request.respond(Response::new(200).with_body("text/html; charset=utf-8", page))
             }
-            "/sse" => match self.players(request.last_event_id()) {
+            "/sse" => match self.clone().find_players(&request).await {
                 Err(_) => request.reject(Rejection::UNAVAILABLE),
                 // A browser does not reconnect after 204.
                 Ok(players) if players.is_empty() => request.respond(Response::new(204)),
@@ -62,6 +63,17 @@ impl Handler for Recording {
             },
             _ => request.reject(Rejection::NOT_FOUND),
         }
+    }
+}
+
+impl Recording {
+    /// Returns the players of a request. Searching the file for its ID may take long.
+    async fn find_players(self, request: &Request) -> Result<Vec<Player<BufReader<File>>>, Ending> {
+        let last = request.last_event_id().map(EventId::into_owned);
+        let finding = spawn_blocking(move || self.players(last));
+        finding
+            .await
+            .unwrap_or_else(|error| Err(Ending::failure(error)))
     }
 }
 

@@ -42,6 +42,11 @@ fn each_request_gets_its_response() {
     let (head, page) = response_to_end(chat.get("/", ""));
     assert!(head.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"));
     assert_eq!(page, include_str!("../chat.html"));
+    let path = ask(&chat, "why?");
+    let html = "\r\nContent-Type: text/html; charset=utf-8\r\n";
+    chat.check("HEAD /", "200 OK", html, "");
+    let stream = "\r\nContent-Type: text/event-stream\r\n";
+    chat.check(&format!("HEAD {path}"), "200 OK", stream, "");
     for (conn, status) in [
         (chat.get("/nothing", ""), "404 Not Found"),
         (chat.get("/runs/nothing", ""), "404 Not Found"),

@@ -242,6 +242,13 @@ fn page() {
     let server = start(&["page"]);
     let (_, page) = request(&server, "GET /", "", "");
     assert!(page.contains("from \"/shared-events.js\""), "{page}");
+    for path in ["/", "/shared-events.js"] {
+        let (head, body) = request(&server, &format!("HEAD {path}"), "", "");
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && body.is_empty(),
+            "{head}"
+        );
+    }
     let (_, script) = request(&server, "GET /shared-events.js", "", "");
     assert!(script.contains("export class SharedEvents"), "{script}");
 
@@ -315,6 +322,11 @@ fn table() {
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     let (_, body) = request(&server, "GET /rows/apples", "", "");
     assert_eq!(body, r#"{"key":"apples","value":{"stock":3}}"#);
+    let (head, body) = request(&server, "HEAD /rows/apples", "", "");
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && body.is_empty(),
+        "{head}"
+    );
 }
 
 #[test]

@@ -120,6 +120,22 @@ fn curl_sees_the_refusal_of_a_body_that_it_is_still_sending() {
 }
 
 #[test]
+fn the_form_of_another_site_starts_nothing() {
+    let question = QUESTION.replace("true", "false");
+    for server in servers() {
+        for path in ["/v1/chat/completions", "/v1/messages"] {
+            let conn = server.send(&format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nOrigin: https://evil\r\n\
+                 Connection: close\r\nContent-Length: {}\r\n\r\n{question}",
+                question.len()
+            ));
+            let (head, body) = response_to_end(conn);
+            assert!(head.starts_with("HTTP/1.1 403 "), "{head}{body}");
+        }
+    }
+}
+
+#[test]
 fn our_client_reads_an_answer_to_its_end() {
     let question: Value = serde_json::from_str(QUESTION).unwrap();
     for server in servers() {

@@ -233,7 +233,13 @@ fn the_application_may_respond_without_a_stream() {
     decides(
         "GET",
         |request| request.respond(Response::new(204)),
-        "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nConnection: close\r\nCache-Control: no-store\r\n\r\n",
+    );
+    let cached = Response::new(204).header("Cache-Control", "max-age=9");
+    decides(
+        "GET",
+        |request| request.respond(cached.unwrap()),
+        "HTTP/1.1 204 No Content\r\nConnection: close\r\nCache-Control: max-age=9\r\n\r\n",
     );
 }
 

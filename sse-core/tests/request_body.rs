@@ -96,6 +96,38 @@ fn refusals_say_what_to_do() {
     }
 }
 
+/// A form needs no preflight, and browsers send it with the visitor's cookies.
+#[test]
+fn no_page_acts_for_its_visitor_where_every_origin_may_read() {
+    let any = upgrader().allow_any_origin();
+    let trusting = any.clone().allow_credentials();
+    let (own, other) = ("Origin: http://a\r\n", "Origin: http://evil\r\n");
+    let cookie = "Cookie: session=1\r\n";
+    for (upgrader, headers, is_allowed) in [
+        (&any, format!("{other}{cookie}"), false),
+        (&any, format!("Origin: null\r\n{cookie}"), false),
+        (&any, other.to_owned(), true),
+        (&any, format!("{other}Authorization: Bearer key\r\n"), true),
+        (&any, format!("{own}{cookie}"), true),
+        (&any, cookie.to_owned(), true),
+        (&trusting, format!("{other}{cookie}"), true),
+    ] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}");
+        let mut peer = Peer::sends(format!("{head}Content-Length: 5\r\n\r\nhello"));
+        let _ = echo(upgrader, &mut peer);
+        let status = if is_allowed {
+            "200 OK"
+        } else {
+            "403 Forbidden"
+        };
+        let output = peer.output();
+        assert!(
+            output.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{head}{output}"
+        );
+    }
+}
+
 #[test]
 fn a_body_that_stalls_at_byte_n_is_refused() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";

@@ -51,6 +51,12 @@ async fn a_finished_topic_ends_its_streams_and_answers_204(kind: Kind) {
             answer.starts_with("HTTP/1.1 204 No Content\r\n"),
             "{answer}"
         );
+        // A cache in between would end the streams of others, too.
+        let headers = answer.to_ascii_lowercase();
+        assert!(
+            headers.contains("\r\ncache-control: no-store\r\n"),
+            "{answer}"
+        );
         assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, "");
     }
     // RFC 9110, 9.3.2: HEAD is answered as GET is.

@@ -109,20 +109,31 @@ async fn a_client_that_is_refused_while_it_sends_gets_its_response() {
 async fn a_server_at_capacity_refuses_as_configured() {
     for at_capacity in [AtCapacity::Refuse, AtCapacity::RetryLater] {
         let topic = Topic::new(Retention::default());
+        let upgrader = Upgrader::new().allow_methods(["GET", "POST"]).unwrap();
         let config = config().max_connections(1).at_capacity(at_capacity);
-        let (server, net, _) = serve_topic(config, &topic, Start::Live);
+        let (server, net, _) = serve_topic(config.upgrader(upgrader), &topic, Start::Live);
         let mut first = net.get("/").await;
         first.follow().await;
-        for _ in 0..2 {
-            let mut refused = net.get("/").await;
-            let answer = refused.read_to_end().await;
-            match at_capacity {
-                AtCapacity::RetryLater => assert_eq!(after_retry(&answer).unwrap(), ""),
-                _ => assert_status(&answer, "503"),
+        // A page, a probe and a client that does not reconnect must not take an empty stream for
+        // their response.
+        for (method, accept, is_stream) in [
+            ("GET", "Accept: text/event-stream\r\n", true),
+            ("GET", "Accept: text/event-stream, */*\r\n", true),
+            ("GET", "Accept: text/html, */*;q=0.8\r\n", false),
+            ("GET", "Accept: text/event-stream;q=0, */*\r\n", false),
+            ("GET", "", false),
+            ("POST", "Accept: text/event-stream\r\n", false),
+        ] {
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\n{accept}\r\n");
+            let answer = net.ask(WIDE, &head).await.read_to_end().await;
+            if is_stream && at_capacity == AtCapacity::RetryLater {
+                assert_eq!(after_retry(&answer).unwrap(), "");
+            } else {
+                assert_status(&answer, "503");
             }
         }
         let stats = server.stats();
-        assert_eq!((stats.refused, stats.connections), (2, 1));
+        assert_eq!((stats.refused, stats.connections), (6, 1));
         publish(&topic, 0..1);
         assert_eq!(first.read().await, published(0..1));
         drop(first);

@@ -5,7 +5,9 @@
 mod common;
 
 use std::fs::{self, create_dir, rename};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use common::{
@@ -143,6 +145,37 @@ fn an_unusable_file_is_an_error_with_its_reason() {
         let certificate = certificate.display().to_string();
         let sentence = sentence.replace("{certificate}", &certificate);
         assert_eq!(error.to_string(), format!("{} {sentence}", file.display()));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_is_not_a_regular_one_is_refused_without_waiting_for_it() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    let (certificate, key) = dir.identity("good", &authority.certify(&["localhost"]));
+    let pipe = dir.path("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let folder = dir.path("folder");
+    create_dir(&folder).unwrap();
+    for file in [pipe, folder, PathBuf::from("/dev/zero")] {
+        for files in [
+            PemFiles::new(&file, &key),
+            PemFiles::new(&certificate, &file),
+            PemFiles::new(&certificate, &key).require_client_certificates(&file),
+        ] {
+            let (loaded, load) = std::sync::mpsc::channel();
+            thread::spawn(move || loaded.send(files.load().map(drop)));
+            let error = load.recv_timeout(Duration::from_secs(30)).unwrap();
+            let sentence = "is not a regular file, such as a pipe; copy its text into a file";
+            let sentence = format!("{} {sentence}", file.display());
+            assert_eq!(error.unwrap_err().to_string(), sentence);
+        }
     }
 }
 

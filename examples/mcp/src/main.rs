@@ -1,18 +1,21 @@
 //! An MCP server whose streams survive broken connections and, with a journal, a restart.
 //!
 //! `cargo run --manifest-path examples/mcp/Cargo.toml`, then connect an MCP client to
-//! `http://127.0.0.1:31341/mcp`. With `--journal DIR`, events and sessions are stored there.
+//! `http://127.0.0.1:31345/mcp`. With `--journal DIR`, events and sessions are stored there.
 //!
 //! rmcp speaks MCP and writes the responses; a hub stores the events of its streams
 //! (`store.rs`), and each response is read from there (`sessions.rs`).
 
+#[path = "../../listen.rs"]
+#[expect(unreachable_pub, reason = "the other examples share it as a library")]
+mod listen;
 mod sessions;
 mod store;
 mod tools;
 
 use std::env;
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,7 +23,8 @@ use axum::Router;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use sse_net::{Hub, Journal, SyncPolicy, Tcp};
 use tokio::runtime::Runtime;
-use tokio::signal::ctrl_c;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sessions::{RETRY, Sessions};
 use crate::store::Store;
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let signalled = catch_signals()?;
     let hub = match &options.journal {
         // An event's ID is sent only when the event is safe.
         Some(dir) => {
@@ -69,24 +74,38 @@ async fn serve(options: Options) -> Result<(), Box<dyn Error + Send + Sync>> {
         StreamableHttpService::new(move || Ok(Tools::new(Arc::clone(&tools))), sessions, config);
     let app = Router::new().route_service("/mcp", service);
 
-    let listen = &options.listen;
-    let bound = Tcp::default().bind(listen);
-    let listener = bound.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => format!(
-            "{listen} is in use; end the other program, or choose another address with --listen"
-        ),
-        _ => format!("--listen {listen:?}: {error}"),
-    })?;
+    let listener = listen::bind(&options.listen, |address| Tcp::default().bind(address))?;
     println!(
         "serving http://{}/mcp (Ctrl-C ends it)",
         listener.local_addr()?
     );
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        let _ = ctrl_c().await;
+        signalled.await;
         shutdown.cancel(); // A graceful shutdown waits for every stream; this ends them.
     });
     server.await?;
     Ok(())
+}
+
+/// Catches Ctrl-C and SIGTERM from now on. The future resolves at the first of them.
+#[cfg(unix)]
+fn catch_signals() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+fn catch_signals() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
 
 struct Options {
@@ -97,7 +116,7 @@ struct Options {
 impl Options {
     /// Returns `None` for `--help`, and a sentence for a wrong command line.
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let (mut listen, mut journal) = ("127.0.0.1:31341".to_owned(), None);
+        let (mut listen, mut journal) = ("127.0.0.1:31345".to_owned(), None);
         while let Some(option) = args.next() {
             match &*option {
                 "--listen" => listen = args.next().ok_or("--listen takes an address")?,
@@ -115,6 +134,7 @@ Usage: mcp [OPTIONS]
 
 Serves an MCP server at /mcp.
 
-  --listen ADDR  the address to listen on (127.0.0.1:31341); port 0 is any free port
+  --listen ADDR  the address to listen on (127.0.0.1:31345); :8080 is port 8080 on all
+                 addresses, and port 0 any free port
   --journal DIR  stores events and sessions in this folder
   --help         print this text";

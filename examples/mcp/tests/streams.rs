@@ -106,6 +106,24 @@ fn a_restart_in_the_middle_of_a_stream_loses_nothing() {
     drop(server);
 }
 
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_the_program_and_its_streams() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::start("127.0.0.1:0", None);
+        let session = Session::begin(&server);
+        let mut call = session
+            .call(7, "count", &json!({ "to": 1000 }))
+            .connect_blocking();
+        numbers_up_to(&mut call, 1);
+        let pid = server.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+        let status = server.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{signal}: {status}");
+    }
+}
+
 /// The program, which is killed when it is dropped.
 struct Server {
     child: Child,

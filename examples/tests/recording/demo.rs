@@ -100,6 +100,12 @@ fn a_recording_by_the_demo_replays_completely_after_a_signal() {
     let file = dir.file("a");
     let mut demo = Server::start(DEMO, &["--every", "0.01", "--record", &file]);
     dir.wait_for("a", 10);
+    let url = format!("http://{}/sse", demo.addr);
+    let output = run(RECORD, &[&url, &file, "--continue"]);
+    assert_eq!(
+        text(&output.stderr),
+        format!("another process records to {file:?}; end it, or record to another file\n")
+    );
     demo.signal("INT");
     assert_eq!(demo.wait(), (Some(0), "stopped\n".to_owned()));
 

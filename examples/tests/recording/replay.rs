@@ -31,6 +31,29 @@ fn a_replay_reports_that_its_output_is_full() {
 }
 
 #[test]
+#[cfg(unix)]
+fn clients_that_wait_for_the_file_do_not_keep_others_waiting() {
+    let dir = Dir::new();
+    let file = dir.file("a");
+    fs::write(&file, recording()).unwrap();
+    let server = Server::start(REPLAY, &[&file]);
+    // A file that takes long to search: opening a pipe waits for its writer.
+    fs::remove_file(&file).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let resume = |n| server.get("/sse", &format!("Last-Event-ID: unknown-{n}\r\n"));
+    let _waiting = Vec::from_iter((0..2 * threads).map(resume));
+    let (head, page) = response_to_end(server.get("/", ""));
+    assert!(head.starts_with("HTTP/1.1 200 ") && page.contains("EventSource"));
+}
+
+#[test]
 fn a_replay_to_standard_output_equals_the_recording() {
     let dir = Dir::new();
     fs::write(dir.file("a"), recording()).unwrap();

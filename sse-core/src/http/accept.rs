@@ -43,6 +43,10 @@ impl Accept {
     pub(crate) const fn allows_event_stream(self) -> bool {
         !self.is_restricted || self.best.1
     }
+
+    pub(crate) const fn names_event_stream(self) -> bool {
+        matches!(self.best, (MOST_SPECIFIC, true))
+    }
 }
 
 /// The specificity of [`MEDIA_TYPE`] itself.

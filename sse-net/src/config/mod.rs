@@ -253,7 +253,18 @@ pub enum AtCapacity {
     #[default]
     Refuse,
     /// A stream that ends at once with a reconnection time, after which browsers reconnect.
+    ///
+    /// Requests with another method than `GET` and `HEAD` get 503, because their clients do not
+    /// reconnect; and from a [`Server`](crate::Server) so do those whose `Accept` does not name
+    /// `text/event-stream`, such as those of pages and of the probes of load balancers.
     RetryLater,
+}
+
+impl AtCapacity {
+    /// Whether a request with this method may get a stream.
+    pub(crate) fn has_stream_for(self, method: &str) -> bool {
+        self == Self::RetryLater && matches!(method, "GET" | "HEAD")
+    }
 }
 
 /// The form of a heartbeat.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use sse_core::{Head, Rejection, Response};
 
 use super::accepted::Accepted;
 use super::body::Body;
 use super::request::RequestHead;
 use super::responder::Responder;
-use crate::config::AtCapacity;
 use crate::topic::Subscription;
 
 #[expect(
@@ -18,8 +18,11 @@ use crate::topic::Subscription;
     reason = "the error is the response, which the caller returns as it is"
 )]
 impl Responder {
-    /// Checks all that a request for a stream has to fulfil.
-    pub(super) fn check(&self, request: &impl RequestHead) -> Result<Head, http::Response<Body>> {
+    /// Checks the request head, and returns the response if it is not to be served.
+    pub(super) fn check_head(
+        &self,
+        request: &impl RequestHead,
+    ) -> Result<Head, http::Response<Body>> {
         let head = request
             .head()
             .map_err(|rejection| self.reply(rejection, request.method_and_origin().as_ref()))?;
@@ -52,7 +55,7 @@ impl Responder {
         let permit = self.inner.limit.admit(None);
         if permit.is_none() {
             self.inner.stats.add_refused();
-            if config.at_capacity == AtCapacity::Refuse {
+            if !config.at_capacity.has_stream_for(head.method()) {
                 return Err(self.reply(Rejection::UNAVAILABLE, Some(head)));
             }
         }
@@ -97,8 +100,15 @@ impl Responder {
     ) -> http::Response<Body> {
         let response = response.into().with_headers(self.headers.clone());
         let reply = self.inner.config.upgrader.reply(response, head, None);
-        let body = Body::full(Bytes::copy_from_slice(reply.body()));
-        let mut response = http::Response::new(body);
+        let body = Bytes::copy_from_slice(reply.body());
+        let mut response = http::Response::new(Body::full(Bytes::new()));
+        if head.is_none_or(|head| head.method() != "HEAD") {
+            *response.body_mut() = Body::full(body);
+        } else if !body.is_empty() {
+            // hyper leaves out the body of HTTP/1 only; over HTTP/2, clients fail at it.
+            let length = HeaderValue::from(body.len());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+        }
         *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or_default();
         for (name, value) in reply.headers() {
             // Both have been checked already, by the same rules.

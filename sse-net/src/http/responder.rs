@@ -140,6 +140,35 @@ impl Responder {
         }
     }
 
+    /// Checks the host and the origin of a request.
+    ///
+    /// The methods that respond with a stream do this themselves, and [`respond`](Self::respond)
+    /// does not. Call it first in a handler that starts work or changes something: a page of
+    /// another origin can send a form to it, in the name of its visitor.
+    ///
+    /// ```
+    /// use http::request::Parts;
+    /// use sse_net::{Body, Responder, Response};
+    ///
+    /// async fn order(responder: Responder, parts: Parts, body: String) -> http::Response<Body> {
+    ///     if let Err(refusal) = responder.check(&parts) {
+    ///         return refusal;
+    ///     }
+    ///     println!("order {body}");
+    ///     responder.respond(&parts, Response::new(204))
+    /// }
+    /// # let _ = order;
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The response to a request that is malformed (400), whose host is not allowed (421), or whose
+    /// origin may not send it (403); see
+    /// [`Upgrader::allow_methods`](crate::Upgrader::allow_methods). Also that to `OPTIONS`.
+    pub fn check(&self, request: &impl RequestHead) -> Result<(), http::Response<Body>> {
+        self.check_head(request).map(drop)
+    }
+
     /// Responds with the events of `topic`, after the client's last event ID or from
     /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///
@@ -210,7 +239,7 @@ impl Responder {
                 }),
             }
         };
-        self.check(request)
+        self.check_head(request)
             .and_then(follow)
             .unwrap_or_else(|response| response)
     }
@@ -230,7 +259,7 @@ impl Responder {
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let accepted = self.check(request).and_then(|head| self.accept(&head));
+        let accepted = self.check_head(request).and_then(|head| self.accept(&head));
         accepted.map_or_else(
             |response| response,
             |accepted| {
@@ -315,7 +344,9 @@ impl Responder {
         &self,
         request: &impl RequestHead,
     ) -> Result<(http::Response<Body>, Stream<PipeWriter>), http::Response<Body>> {
-        let accepted = self.check(request).and_then(|head| self.accept(&head))?;
+        let accepted = self
+            .check_head(request)
+            .and_then(|head| self.accept(&head))?;
         let (pipe, reader) = pipe(Vec::new());
         let stream = Stream::new(pipe, self.inner.config.write_timeout);
         Ok((accepted.write(PerClient::new(reader, None)), stream))
@@ -344,7 +375,7 @@ impl Responder {
     /// an effect. The response is 204 if the topic has been finished and everything been read.
     #[must_use]
     pub fn respond_with(&self, subscription: Subscription) -> http::Response<Body> {
-        self.check(&NoRequest)
+        self.check_head(&NoRequest)
             .and_then(|head| self.follow_after(&head, |_| subscription))
             .unwrap_or_else(|response| response)
     }

@@ -260,10 +260,14 @@ impl Request {
     }
 
     /// Answers a request beyond the limit of connections.
+    ///
+    /// The handler is not asked, so the path may be that of a page or of a probe.
     pub(super) fn refuse(self, at_capacity: AtCapacity) -> Answer {
-        match at_capacity {
-            AtCapacity::Refuse => self.answer(Rejection::UNAVAILABLE),
-            AtCapacity::RetryLater => self.retry_later(),
+        let is_stream = at_capacity.has_stream_for(self.method());
+        if is_stream && self.head.asks_for_event_stream() {
+            self.retry_later()
+        } else {
+            self.answer(Rejection::UNAVAILABLE)
         }
     }
 

@@ -4,10 +4,15 @@ use std::future::ready;
 
 use http::Request;
 use http_body::Body as _;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{client, server};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use sse_core::{EventId, Rejection, Retention, Upgrader};
 use sse_net::{AtCapacity, Responder, Topic, last_event_id};
 
-use crate::common::{Net, config, http as server, strip_opening};
+use crate::common::{Net, config, http as servers, strip_opening};
 use crate::{common, get, next, responder, skip_retry};
 
 #[tokio::test(start_paused = true)]
@@ -36,7 +41,7 @@ async fn a_responder_answers_as_a_server_does() {
             })
         });
         let (responder, mine) = (Responder::new(config), topic.clone());
-        let theirs = server::serve(false, move |request| match request.uri().path() {
+        let theirs = servers::serve(false, move |request| match request.uri().path() {
             "/sse" => responder.follow(&request, &mine),
             // A server looks for the route after the checks.
             _ => match responder.upgrade(&request) {
@@ -107,9 +112,64 @@ async fn a_head_request_gets_the_head_only() {
     assert!(next(response.body_mut()).await.is_none());
     assert_eq!(responder.stats().connections, 0);
 
-    let net = server::serve(false, move |request| responder.follow(&request, &topic));
+    let net = servers::serve(false, move |request| responder.follow(&request, &topic));
     let answer = ask(&net, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(!answer.contains("Content-Length"), "{answer}");
+}
+
+/// hyper leaves out the body over HTTP/1 only, and clients of HTTP/2 fail at one.
+#[tokio::test(start_paused = true)]
+async fn over_http2_a_head_response_has_no_body() {
+    let responder = responder();
+    let rejected = move |request: Request<Incoming>| {
+        let response = responder.reject(&request, Rejection::NOT_FOUND);
+        ready(Ok::<_, std::convert::Infallible>(response))
+    };
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let server = server::conn::http2::Builder::new(TokioExecutor::new());
+    tokio::spawn(server.serve_connection(TokioIo::new(theirs), service_fn(rejected)));
+    let client = client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = client.handshake(TokioIo::new(ours)).await.unwrap();
+    tokio::spawn(connection);
+    for method in ["HEAD", "GET"] {
+        let request = Request::builder().method(method).uri("http://a/");
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap());
+        let response = response.await.unwrap();
+        assert_eq!(response.headers()["content-length"], "30");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), if method == "HEAD" { 0 } else { 30 });
+    }
+}
+
+/// A handler that starts work has to refuse a form of another site before.
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_check_a_request_before_it_acts() {
+    let upgrader = Upgrader::new().allow_host("a").unwrap();
+    let upgrader = upgrader.allow_origin("https://b").unwrap();
+    let responder = Responder::new(config().upgrader(upgrader));
+    for (method, name, value, status) in [
+        ("POST", "accept", "application/json", None),
+        ("POST", "origin", "https://b", None),
+        ("POST", "origin", "https://evil", Some(403)),
+        ("DELETE", "origin", "null", Some(403)),
+        ("GET", "origin", "https://evil", None),
+        ("GET", "x-host", "evil", Some(421)),
+        ("GET", "host", "a", Some(400)),
+        ("OPTIONS", "origin", "https://b", Some(204)),
+    ] {
+        let mut request = get("/");
+        *request.method_mut() = method.parse().unwrap();
+        let headers = request.headers_mut();
+        match name {
+            "x-host" => drop(headers.insert("host", value.parse().unwrap())),
+            _ => drop(headers.append(name, value.parse().unwrap())),
+        }
+        let (parts, ()) = request.into_parts();
+        let refused = responder.check(&parts).err();
+        let refused = refused.map(|response| response.status().as_u16());
+        assert_eq!(refused, status, "{method} {name}: {value}");
+    }
+    assert_eq!(responder.stats().connections, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +222,7 @@ fn the_last_event_id_is_read_from_header_or_query() {
 async fn an_empty_chunked_body_is_accepted_inside_hyper() {
     let topic = Topic::new(Retention::default());
     let responder = responder();
-    let net = server::serve(false, move |request| responder.follow(&request, &topic));
+    let net = servers::serve(false, move |request| responder.follow(&request, &topic));
     let request = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let answer = ask(&net, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -234,11 +294,15 @@ async fn the_number_of_streams_is_limited() {
         if status == 200 {
             assert_eq!(skip_retry(refused.body_mut()), "");
         }
+        // The client of a POST does not reconnect.
+        let mut post = get("/");
+        *post.method_mut() = http::Method::POST;
+        assert_eq!(responder.follow(&post, &topic).status(), 503);
         drop(first);
         let third = responder.follow(&get("/"), &topic);
         assert!(third.body().size_hint().exact().is_none(), "a stream again");
         let stats = responder.stats();
-        assert_eq!((stats.connections, stats.refused), (2, 1));
+        assert_eq!((stats.connections, stats.refused), (2, 2));
         drop((second, third));
     }
 }

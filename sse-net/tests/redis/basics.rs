@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sse_core::Decoded;
-#[cfg(feature = "http")]
-use sse_net::Responder;
-use sse_net::testing::RawClient;
 use sse_net::{
     Engine, EngineError, EngineNotice, Event, EventId, Hub, HubConfig, PublishError, Retention,
-    Start, Subscription, Transport, WhenQueueFull,
+    Start, Subscription, WhenQueueFull,
 };
+#[cfg(feature = "http")]
+use sse_net::{Responder, Transport, testing::RawClient};
+#[cfg(feature = "http")]
 use tokio::io::duplex;
 use tokio::time::{sleep, timeout};
 

@@ -15,6 +15,7 @@ pub struct PemError {
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
     Read(Arc<io::Error>),
+    NotRegular,
     Empty,
     TooLarge,
     Incomplete,
@@ -47,6 +48,9 @@ impl fmt::Display for PemError {
         write!(f, "{} ", self.file.display())?;
         match &self.fault {
             Fault::Read(error) => write!(f, "can't be read: {error}"),
+            Fault::NotRegular => {
+                f.write_str("is not a regular file, such as a pipe; copy its text into a file")
+            }
             Fault::Empty => f.write_str("is empty"),
             Fault::TooLarge => f.write_str("is larger than 1 MiB; is it the right file?"),
             Fault::Incomplete => {

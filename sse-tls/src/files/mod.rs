@@ -30,7 +30,8 @@ use validity::Validity;
 ///
 /// A certificate file contains the server's certificate, followed by its issuers up to the
 /// authority, like certbot's `fullchain.pem`. A key file contains the unencrypted key in PKCS #8,
-/// PKCS #1 or SEC1. Both may be the same file. The maximum size of a file is 1 MiB.
+/// PKCS #1 or SEC1. Both may be the same file. They are regular files, or links to such, because
+/// a reload reads them again. The maximum size of a file is 1 MiB.
 ///
 /// ```no_run
 /// use sse_tls::PemFiles;

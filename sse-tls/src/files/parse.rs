@@ -1,6 +1,6 @@
 //! Certificates and keys from the text of PEM files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,15 +13,23 @@ use rustls::sign::CertifiedKey;
 
 use super::error::{Fault, PemError};
 
-/// Reads a file of at most `MAX_SIZE` bytes, without its byte order mark.
+/// Reads a regular file of at most `MAX_SIZE` bytes, without its byte order mark.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, PemError> {
     let mut text = Vec::new();
-    let read = File::open(file).and_then(|opened| opened.take(MAX_SIZE + 1).read_to_end(&mut text));
-    match read {
+    let mut read = || {
+        // Opening a pipe waits for its writer, and reading it again for a reload would, too.
+        if !fs::metadata(file)?.is_file() {
+            return Ok(None);
+        }
+        let opened = File::open(file)?;
+        opened.take(MAX_SIZE + 1).read_to_end(&mut text).map(Some)
+    };
+    match read() {
         Err(error) => Err(PemError::new(file, Fault::Read(Arc::new(error)))),
-        Ok(0) => Err(PemError::new(file, Fault::Empty)),
-        Ok(len) if len as u64 > MAX_SIZE => Err(PemError::new(file, Fault::TooLarge)),
-        Ok(_) => Ok(without_byte_order_mark(text)),
+        Ok(None) => Err(PemError::new(file, Fault::NotRegular)),
+        Ok(Some(0)) => Err(PemError::new(file, Fault::Empty)),
+        Ok(Some(len)) if len as u64 > MAX_SIZE => Err(PemError::new(file, Fault::TooLarge)),
+        Ok(Some(_)) => Ok(without_byte_order_mark(text)),
     }
 }
 

@@ -59,6 +59,14 @@ impl Head {
         self.accept.allows_event_stream()
     }
 
+    /// Whether `Accept` names `text/event-stream`, as that of an `EventSource` does.
+    ///
+    /// A page or a probe that accepts everything (`*/*`) does not ask for a stream.
+    #[must_use]
+    pub const fn asks_for_event_stream(&self) -> bool {
+        self.accept.names_event_stream()
+    }
+
     /// Whether the body is JSON: `application/json`, or a type that ends in `+json`.
     ///
     /// It is not if it has a `Content-Encoding`, or two content types.

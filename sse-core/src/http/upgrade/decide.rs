@@ -12,9 +12,10 @@ use crate::http::response::{Headers, Rejection, Reply, Response};
 impl Upgrader {
     /// Returns `response` as it is written to the client that sent `head`.
     ///
-    /// This adds CORS headers, `Connection: close`, and `Date` if `now` is given. The body is
-    /// left out for `HEAD`. Every response has to pass through here. For a head that could not
-    /// be read, pass [`HeadReader::refused`](crate::HeadReader::refused).
+    /// This adds CORS headers, `Connection: close`, and `Date` if `now` is given. A 204 to `GET` or
+    /// `HEAD` ends the stream of one client, so it gets `Cache-Control: no-store` by default. The
+    /// body is left out for `HEAD`. Every response has to pass through here. For a head that could
+    /// not be read, pass [`HeadReader::refused`](crate::HeadReader::refused).
     #[must_use]
     pub fn reply(
         &self,
@@ -23,6 +24,12 @@ impl Upgrader {
         now: Option<SystemTime>,
     ) -> Reply {
         let mut response = response.into();
+        // Caches may store a 204 by default (RFC 9110, 15.1), which would end others' streams.
+        if response.status() == 204 && head.is_some_and(is_get_or_head) {
+            response
+                .headers_mut()
+                .add_default("Cache-Control", "no-store");
+        }
         Reply {
             cors: self.0.cors(head, response.headers_mut()),
             response,
@@ -128,4 +135,8 @@ impl Upgrader {
         self.0.check_origin(head)?;
         Ok(self.0.accepting.clone())
     }
+}
+
+fn is_get_or_head(head: &Head) -> bool {
+    matches!(head.method_bytes(), b"GET" | b"HEAD")
 }

@@ -117,6 +117,10 @@ impl Upgrader {
     }
 
     /// Allows pages of every origin to read the responses (CORS).
+    ///
+    /// Their requests with other methods than `GET`, `HEAD` and `OPTIONS` are refused with 403 if
+    /// they have cookies, unless [credentials](Self::allow_credentials) are allowed: so no page can
+    /// act for its visitor.
     #[must_use]
     pub fn allow_any_origin(mut self) -> Self {
         self.settings().origins = Origins::Any;

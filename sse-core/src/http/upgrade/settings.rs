@@ -69,7 +69,13 @@ impl Settings {
         let Some(origin) = origin(head) else {
             return Ok(());
         };
-        let is_listed = !matches!(self.origins, Origins::Unchecked) && self.origins.allow(&origin);
+        let is_listed = match &self.origins {
+            Origins::Unchecked => false,
+            // Then a page cannot send cookies with a request whose response it reads. So this is
+            // a form, or another request for which browsers do not ask.
+            Origins::Any if !self.credentials => head.header("cookie").is_none(),
+            origins => origins.allow(&origin),
+        };
         // Fetch Metadata: a page cannot set this. It helps where a proxy has changed `Host`, and
         // where the origin is hidden by a referrer policy.
         let is_declared = head.header("sec-fetch-site") == Some(b"same-origin");
