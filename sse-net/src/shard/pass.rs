@@ -96,7 +96,7 @@ impl Driver {
 
     /// Sends to a part of the members, and returns the pass unless that was the last part.
     fn send_to_members(&mut self, key: u32, mut pass: Pass) -> Option<Pass> {
-        let mut sent = Sent::default();
+        let (bytes, mut sent) = (pass.slice.as_bytes(), Sent::default());
         let (mut sends, mut looks) = (0, 0);
         let is_over = 'members: loop {
             for next in self.parts_ahead(key, &pass) {
@@ -109,8 +109,10 @@ impl Driver {
                 pass.next += 1;
                 looks += 1;
                 match part {
-                    Part::All => self.send_part(member, &pass.slice, &mut sent),
-                    Part::End(slice) => self.send_part(member, &slice, &mut sent),
+                    Part::All => self.send_part(member, &pass.slice, bytes, &mut sent),
+                    Part::End(slice) => {
+                        self.send_part(member, &slice, slice.as_bytes(), &mut sent);
+                    }
                     Part::Nothing => continue,
                     Part::CatchUp => {
                         sent.behind.push(member);
@@ -159,8 +161,7 @@ impl Driver {
     }
 
     /// Sends the bytes of a slice to a member.
-    fn send_part(&mut self, member: u32, slice: &Slice, sent: &mut Sent) {
-        let bytes = slice.as_bytes();
+    fn send_part(&mut self, member: u32, slice: &Slice, bytes: &[u8], sent: &mut Sent) {
         let connection = self.connections.resting_mut(member);
         let follows = connection.follows();
         let position = match connection.try_write(bytes) {
