@@ -100,13 +100,14 @@ impl Responder {
     ) -> http::Response<Body> {
         let response = response.into().with_headers(self.headers.clone());
         let reply = self.inner.config.upgrader.reply(response, head, None);
-        let body = Bytes::copy_from_slice(reply.body());
-        let mut response = http::Response::new(Body::full(Bytes::new()));
-        if head.is_none_or(|head| head.method() != "HEAD") {
-            *response.body_mut() = Body::full(body);
-        } else if !body.is_empty() {
-            // hyper leaves out the body of HTTP/1 only; over HTTP/2, clients fail at it.
-            let length = HeaderValue::from(body.len());
+        // hyper leaves out the body of a HEAD over HTTP/1 only; over HTTP/2, clients fail at it.
+        let body = match reply.is_head_only() {
+            true => Bytes::new(),
+            false => reply.body().clone(),
+        };
+        let mut response = http::Response::new(Body::full(body));
+        if reply.is_head_only() && !reply.body().is_empty() {
+            let length = HeaderValue::from(reply.body().len());
             response.headers_mut().insert(CONTENT_LENGTH, length);
         }
         *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or_default();

@@ -51,6 +51,12 @@ impl Reply {
         self.response.body()
     }
 
+    /// Whether the request is a `HEAD`, so the body is not sent.
+    #[must_use]
+    pub const fn is_head_only(&self) -> bool {
+        self.is_head_only
+    }
+
     /// Returns the wire form, for a `HEAD` request without the body.
     ///
     /// The version is HTTP/1.1 for a client of 1.0, too (RFC 9110, 6.2). The connection always
