@@ -11,7 +11,13 @@ use std::time::Duration;
 use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Weak, lock};
 
 /// Mail for a shard that it has not taken yet. `A` is a connection that arrives.
-pub(crate) struct Mailbox<A>(Mutex<Mail<A>>);
+pub(crate) struct Mailbox<A>(Mutex<State<A>>);
+
+struct State<A> {
+    mail: Mail<A>,
+    /// The shard's task, while it waits.
+    waker: Option<Waker>,
+}
 
 pub(crate) struct Mail<A> {
     pub(crate) arrivals: VecDeque<A>,
@@ -19,17 +25,15 @@ pub(crate) struct Mail<A> {
     pub(crate) ready: VecDeque<Arc<Signal<A>>>,
     pub(crate) drain: Option<Duration>,
     pub(crate) is_closed: bool,
-    /// The shard's task, while it waits.
-    waker: Option<Waker>,
 }
 
 impl<A> Mailbox<A> {
     /// Puts something into the mailbox.
     pub(crate) fn post(&self, put: impl FnOnce(&mut Mail<A>)) {
-        let mut mail = self.lock();
-        put(&mut mail);
-        let waker = mail.waker.take();
-        drop(mail);
+        let mut state = self.lock();
+        put(&mut state.mail);
+        let waker = state.waker.take();
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -37,15 +41,15 @@ impl<A> Mailbox<A> {
 
     /// Moves all mail behind what is left of earlier mail, and registers the task's waker.
     pub(crate) fn take(&self, cx: &Context<'_>, taken: &mut Mail<A>) {
-        let mut mail = self.lock();
+        let State { mail, waker } = &mut *self.lock();
         move_all(&mut mail.arrivals, &mut taken.arrivals);
         move_all(&mut mail.ready, &mut taken.ready);
         taken.drain = mail.drain.take();
         taken.is_closed = mail.is_closed;
-        mail.waker = Some(cx.waker().clone());
+        *waker = Some(cx.waker().clone());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Mail<A>> {
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
         lock(&self.0)
     }
 }
@@ -66,7 +70,10 @@ const KEPT: usize = 64;
 
 impl<A> Default for Mailbox<A> {
     fn default() -> Self {
-        Self(Mutex::new(Mail::default()))
+        Self(Mutex::new(State {
+            mail: Mail::default(),
+            waker: None,
+        }))
     }
 }
 
@@ -77,7 +84,6 @@ impl<A> Default for Mail<A> {
             ready: VecDeque::new(),
             drain: None,
             is_closed: false,
-            waker: None,
         }
     }
 }
