@@ -154,13 +154,8 @@ fn a_file_that_is_not_a_regular_one_is_refused_without_waiting_for_it() {
     let (authority, dir) = (Authority::new(), Dir::new());
     let (certificate, key) = dir.identity("good", &authority.certify(&["localhost"]));
     let pipe = dir.path("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
     let folder = dir.path("folder");
     create_dir(&folder).unwrap();
     for file in [pipe, folder, PathBuf::from("/dev/zero")] {

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::process::Command;
 use std::thread;
 
 use sse_core::Decoded;
@@ -45,14 +44,7 @@ fn only_one_process_records_to_a_file() {
 #[cfg(target_os = "linux")]
 fn devices_and_directories_are_refused() {
     let dir = Dir::new();
-    let pipe = dir.file("pipe");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let pipe = dir.pipe("pipe");
     for path in ["/dev/full", "/dev/null", "/dev/zero", &pipe, "/tmp"] {
         for args in [
             &["http://127.0.0.1:9/", path][..],

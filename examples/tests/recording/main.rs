@@ -119,6 +119,15 @@ impl Dir {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
+    /// Makes a named pipe.
+    #[cfg(unix)]
+    fn pipe(&self, name: &str) -> String {
+        let pipe = self.file(name);
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        pipe
+    }
+
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.file(name)).unwrap()
     }

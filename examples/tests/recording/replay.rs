@@ -39,13 +39,7 @@ fn clients_that_wait_for_the_file_do_not_keep_others_waiting() {
     let server = Server::start(REPLAY, &[&file]);
     // A file that takes long to search: opening a pipe waits for its writer.
     fs::remove_file(&file).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(&file)
-            .status()
-            .unwrap()
-            .success()
-    );
+    dir.pipe("a");
     let threads = std::thread::available_parallelism().unwrap().get();
     let resume = |n| server.get("/sse", &format!("Last-Event-ID: unknown-{n}\r\n"));
     let _waiting = Vec::from_iter((0..2 * threads).map(resume));
@@ -103,9 +97,7 @@ fn input_that_can_be_read_only_once_is_played_as_it_arrives() {
 
     #[cfg(unix)]
     {
-        let pipe = dir.file("pipe");
-        let made = Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.unwrap().success());
+        let pipe = dir.pipe("pipe");
         let replay = start(REPLAY, &[&pipe, "--max", "--from", "4"]);
         fs::write(&pipe, recording()).unwrap();
         let output = replay.wait_with_output().unwrap();
