@@ -1,16 +1,12 @@
-//! What every program does with `--help`, a wrong command line and an address that it cannot have,
-//! and an option of `fanout`, the server of the benchmarks.
+//! What every program does with `--help`, a wrong command line and an address that it cannot have.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a test that can't go on has failed, in a helper too"
 )]
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 /// A program with its operands, and whether it listens at `--listen`.
 type Program = (&'static str, &'static str, &'static [&'static str], bool);
@@ -117,49 +113,6 @@ fn an_address_in_use_is_an_error_that_names_it() {
         assert_eq!(texts(&output), (Some(1), String::new(), expected), "{name}");
     }
 }
-
-#[test]
-fn a_client_of_fanout_with_keys_begins_with_the_newest_event_of_each() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("socket");
-    let fanout = Server(
-        Command::new(env!("CARGO_BIN_EXE_fanout"))
-            .args(["--keys", "3", "--preload", "10", "--unix"])
-            .arg(&socket)
-            .spawn()
-            .unwrap(),
-    );
-    let began = Instant::now();
-    let mut conn = loop {
-        match UnixStream::connect(&socket) {
-            Ok(conn) => break conn,
-            Err(error) => assert!(began.elapsed() < TIMEOUT, "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    conn.set_read_timeout(Some(TIMEOUT)).unwrap();
-    conn.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        .unwrap();
-    let data = BufReader::new(conn).lines().map(Result::unwrap);
-    let data = data.filter(|line| line.starts_with("data: "));
-    let numbers = data.map(|data| data.split([':', ',']).nth(2).map(str::to_owned));
-    let newest = ["7", "8", "9"].map(|number| Some(number.to_owned()));
-    assert_eq!(Vec::from_iter(numbers.take(3)), newest);
-    drop(fanout);
-}
-
-/// A program that is killed when it is dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A test fails when it has waited this long.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn run(program: &str, args: &[&str]) -> Output {
     let mut command = Command::new(program);
