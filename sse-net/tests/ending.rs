@@ -265,6 +265,25 @@ async fn a_drain_without_clients_ends_at_once(kind: Kind) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_connections_without_a_request() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = Kind::Server.serve_topic(config(), &topic, Start::Live);
+    let (mut idle, mut slow) = (net.connect(WIDE), net.connect(WIDE));
+    slow.send("GET / HTTP/1.1\r\n").await;
+    settle().await;
+    let start = Instant::now();
+    let draining = tokio::spawn(server.drain(SECOND * 60));
+    assert_eq!(idle.read_to_end().await, "");
+    assert!((SECOND..SECOND * 2).contains(&start.elapsed()));
+    // Its request had begun.
+    slow.send("Host: a\r\n\r\n").await;
+    let text = slow.read_to_end().await;
+    assert_eq!(text.matches("retry: ").count(), 2, "sent away: {text}");
+    draining.await.unwrap();
+    assert!(start.elapsed() < SECOND * 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_arrives_during_a_drain_is_sent_away() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();

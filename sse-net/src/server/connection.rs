@@ -4,6 +4,7 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sse_core::{Head, Headers, Rejection};
@@ -41,10 +42,16 @@ impl Connection {
         let inner = Arc::clone(&self.inner);
         let peer = self.peer;
         let mut phase = inner.phase.subscribe();
-        let serving = pin!(self.serve(handshake));
+        let has_begun = AtomicBool::new(false);
+        let serving = pin!(self.serve(handshake, &has_begun));
         let serving = catch_async("a connection", serving);
+        let is_over = |phase: &Phase| match phase {
+            Phase::Open => false,
+            Phase::Draining | Phase::Closing => !has_begun.load(Relaxed),
+            Phase::CutOff => true,
+        };
         tokio::select! {
-            _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
+            _ = phase.wait_for(is_over) => {}
             served = trace::connection(&peer, serving) => {
                 // An I/O error concerns only this client, and is counted already.
                 if served.is_err() {
@@ -54,8 +61,13 @@ impl Connection {
         }
     }
 
-    async fn serve(self, handshake: impl Future<Output = io::Result<Transport>>) -> io::Result<()> {
-        let (transport, head) = self.read_request(handshake).await?;
+    /// Sets `has_begun` once the client has sent a byte of its request.
+    async fn serve(
+        self,
+        handshake: impl Future<Output = io::Result<Transport>>,
+        has_begun: &AtomicBool,
+    ) -> io::Result<()> {
+        let (transport, head) = self.read_request(handshake, has_begun).await?;
         let Extended {
             mut transport,
             extension,
@@ -99,6 +111,7 @@ impl Connection {
     async fn read_request(
         &self,
         handshake: impl Future<Output = io::Result<Transport>>,
+        has_begun: &AtomicBool,
     ) -> io::Result<(Transport, HeadResult)> {
         let mut transport = None;
         let reading = timeout(self.inner.config.head_timeout, async {
@@ -106,7 +119,8 @@ impl Connection {
                 trace::handshake_error(error);
                 self.inner.counters.stats.add_handshake_error();
             });
-            self.read_head(transport.insert(connected?)).await
+            self.read_head(transport.insert(connected?), has_begun)
+                .await
         });
         let head = match reading.await {
             Ok(head) => head?,
@@ -121,7 +135,11 @@ impl Connection {
         }
     }
 
-    async fn read_head(&self, transport: &mut Transport) -> io::Result<HeadResult> {
+    async fn read_head(
+        &self,
+        transport: &mut Transport,
+        has_begun: &AtomicBool,
+    ) -> io::Result<HeadResult> {
         let mut reader = self.inner.config.upgrader.head_reader();
         loop {
             let read =
@@ -130,6 +148,7 @@ impl Connection {
                     [] => Ok(Err(Rejection::BAD_REQUEST
                         .because("the connection ended within the request head"))),
                     mut piece => {
+                        has_begun.store(true, Relaxed);
                         let read = reader.read(&mut piece);
                         Ok(read.map(|head| head.map(|head| (head, piece.to_vec()))))
                     }
@@ -224,7 +243,7 @@ impl Connection {
                     writing,
                     async move {
                         tokio::select! {
-                            _ = phase.wait_for(|phase| *phase != Phase::Open) => Disconnect::Drained,
+                            _ = phase.wait_for(|phase| *phase >= Phase::Closing) => Disconnect::Drained,
                             () = until(expires_at) => Disconnect::Expired,
                             reason = poll_fn(|cx| signals.poll(cx)) => reason,
                         }

@@ -55,8 +55,8 @@ impl ServerHandle {
     ///
     /// Each stream that follows a topic ends at a random time within `window`, with a jittered
     /// reconnection time for its client. A per-client stream may continue until the end of the
-    /// window; then its future is dropped and it ends in the same way. Connections that are
-    /// open one second after the window are dropped.
+    /// window; then its future is dropped and it ends in the same way. Connections that have sent
+    /// nothing are dropped after one second, and all others one second after the window.
     pub async fn drain(mut self, window: Duration) {
         self.stop();
         for acceptor in &mut self.acceptors {
@@ -66,13 +66,18 @@ impl ServerHandle {
         for shard in inner.shards() {
             shard.drain(window);
         }
-        let _ = timeout(window, inner.counters.limit.idle()).await;
-        inner.phase.send_replace(Phase::Closing);
-        let goodbye_timeout = inner.config.goodbye_timeout();
-        let _ = timeout(goodbye_timeout, inner.counters.limit.idle()).await;
-        inner.phase.send_replace(Phase::CutOff);
-        // A program that blocks the runtime's threads must not keep this from returning.
-        let _ = timeout(goodbye_timeout, inner.counters.limit.idle()).await;
+        let goodbye = inner.config.goodbye_timeout();
+        let first = goodbye.min(window);
+        for (time, phase) in [
+            (first, Phase::Draining),
+            (window - first, Phase::Closing),
+            (goodbye, Phase::CutOff),
+            // A program that blocks the runtime's threads must not keep this from returning.
+            (goodbye, Phase::CutOff),
+        ] {
+            let _ = timeout(time, inner.counters.limit.idle()).await;
+            inner.phase.send_replace(phase);
+        }
     }
 
     fn stop(&self) {

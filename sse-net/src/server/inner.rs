@@ -32,12 +32,14 @@ pub(super) struct Inner {
 /// The phase of a server's shutdown.
 ///
 /// ```text
-///   Open ── the drain's window has passed ──> Closing ── 1 s ──> CutOff
+///   Open ── 1 s of a drain ──> Draining ── its window ──> Closing ── 1 s ──> CutOff
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(super) enum Phase {
     /// Streams continue.
     Open,
+    /// Connections that have sent nothing are dropped.
+    Draining,
     /// Per-client streams end with a reconnection time.
     Closing,
     /// Connections are dropped.
