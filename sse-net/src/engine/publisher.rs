@@ -1,13 +1,16 @@
 //! The task that sends queued events to the engine.
 
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use redis::{ServerError, Value, pipe};
 use sse_core::KeyedFull;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::error::EngineError;
@@ -23,8 +26,16 @@ use super::snapshot::add;
 pub(super) async fn run(shared: Arc<EngineShared>) {
     let shared = Running(shared);
     let shared = &*shared.0;
+    let publisher = Publisher {
+        shared,
+        turn: Mutex::default(),
+        reported: AtomicU64::new(0),
+        is_refused: AtomicBool::new(false),
+    };
     tokio::select! {
-        () = send_all(shared) => {}
+        // Two pipelines are under way at a time: the server works on one while this node works on
+        // the replies to the other.
+        _ = async { tokio::join!(publisher.send_queued(), publisher.send_queued()) } => {}
         () = async {
             shared.closing().await;
             sleep(CLOSE_TIMEOUT).await;
@@ -49,6 +60,17 @@ impl Drop for Running {
     }
 }
 
+struct Publisher<'a> {
+    shared: &'a EngineShared,
+    /// Held until a pipeline is sent, so that pipelines are sent in the order of the queue.
+    turn: Mutex<()>,
+    /// The number of dropped events that have been reported.
+    reported: AtomicU64,
+    /// Whether the server could not store a batch. It may store later ones, so then a single batch
+    /// is tried.
+    is_refused: AtomicBool,
+}
+
 /// Batches that have been sent. They may be stored if the task is dropped before the replies.
 struct Sent<'a> {
     shared: &'a EngineShared,
@@ -63,117 +85,134 @@ impl Drop for Sent<'_> {
     }
 }
 
-async fn send_all(shared: &EngineShared) {
-    let mut links = shared.link.subscribe();
-    let (mut dropped, mut is_refused) = (0, false);
-    loop {
-        let link = match links.wait_for(Option::is_some).await {
-            Ok(link) => link.clone(),
-            Err(_) => return,
-        };
-        let before = mem::replace(&mut dropped, shared.counters.dropped.load(Relaxed));
+impl Publisher<'_> {
+    /// Sends queued batches, one pipeline at a time.
+    async fn send_queued(&self) {
+        let shared = self.shared;
+        let mut links = shared.link.subscribe();
+        loop {
+            let turn = self.turn.lock().await;
+            let is_refused = self.is_refused.load(Relaxed);
+            if is_refused {
+                sleep(PAUSE).await;
+            }
+            let link = match links.wait_for(Option::is_some).await {
+                Ok(link) => link.clone(),
+                Err(_) => return,
+            };
+            self.report_dropped();
+            let jobs = shared.queue.take(if is_refused { 1 } else { MAX_JOBS });
+            match link {
+                Some(link) if !jobs.is_empty() => {
+                    let mut sending = pin!(self.send(&mut links, link, jobs));
+                    tokio::select! {
+                        biased;
+                        () = &mut sending => continue,
+                        // The pipeline has been passed on. Redis answers at once what it has
+                        // received at once, so it is to begin before it receives the next one.
+                        () = yield_now(), if !is_refused => drop(turn),
+                    }
+                    sending.await;
+                }
+                _ => tokio::select! {
+                    // In this order, because a hub may be dropped just after an event.
+                    biased;
+                    () = shared.queue.filled() => {}
+                    () = shared.closing() => return,
+                },
+            }
+        }
+    }
+
+    fn report_dropped(&self) {
+        let dropped = self.shared.counters.dropped.load(Relaxed);
+        let before = self.reported.swap(dropped, Relaxed);
         if dropped > before {
             let count = usize::try_from(dropped - before).unwrap_or(usize::MAX);
-            shared.notify(&EngineNotice::Dropped(count));
-        }
-        // The server may refuse a batch and store later ones of the same pipeline. So after a
-        // refusal, a single batch is tried.
-        let jobs = shared.queue.take(if is_refused { 1 } else { MAX_JOBS });
-        match link {
-            Some(link) if !jobs.is_empty() => {
-                is_refused = send(shared, &mut links, link, jobs).await;
-            }
-            _ => tokio::select! {
-                // In this order, because a hub may be dropped just after an event.
-                biased;
-                () = shared.queue.filled() => {}
-                () = shared.closing() => return,
-            },
+            self.shared.notify(&EngineNotice::Dropped(count));
         }
     }
-}
 
-/// Sends batches in one pipeline. Returns `true` if the server cannot store some now.
-async fn send(
-    shared: &EngineShared,
-    links: &mut watch::Receiver<Option<Link>>,
-    mut link: Link,
-    jobs: Vec<Job>,
-) -> bool {
-    let number = link.number;
-    let mut sent = Sent { shared, jobs };
-    let mut pipeline = pipe();
-    // Redis writes to connections in the reverse order of their first replies. With this reply,
-    // the notifications of other nodes are written before this node wakes up for its replies.
-    pipeline.cmd("PING");
-    for job in &sent.jobs {
-        pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
-    }
-    // Redis then sends this node its notifications and the replies at once.
-    let replies = link
-        .notifications
-        .send_packed_commands(&pipeline, 1, sent.jobs.len());
-    let is_replaced = |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
-    let replies = tokio::select! {
-        replies = replies => replies.map_err(|error| error.to_string()),
-        _ = links.wait_for(is_replaced) => Err("the connection has ended".to_owned()),
-    };
-    let jobs = mem::take(&mut sent.jobs);
-    match replies {
-        Ok(replies) if replies.len() == jobs.len() => {
-            return settle(shared, number, jobs, replies).await;
+    /// Sends batches in one pipeline, and resolves their outcomes.
+    async fn send(
+        &self,
+        links: &mut watch::Receiver<Option<Link>>,
+        mut link: Link,
+        jobs: Vec<Job>,
+    ) {
+        let (shared, number) = (self.shared, link.number);
+        let mut sent = Sent { shared, jobs };
+        let mut pipeline = pipe();
+        // Redis writes to connections in the reverse order of their first replies. With this reply,
+        // the notifications of other nodes are written before this node wakes up for its replies.
+        pipeline.cmd("PING");
+        for job in &sent.jobs {
+            pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
         }
-        Ok(_) => give_up(shared, number, "replies are missing", jobs),
-        Err(reason) => give_up(shared, number, &reason, jobs),
-    }
-    false
-}
-
-/// Resolves the outcomes of batches, and puts back those that the server cannot store now. Returns
-/// `true` if there are any.
-async fn settle(shared: &EngineShared, number: u64, jobs: Vec<Job>, replies: Vec<Value>) -> bool {
-    let (mut waiting, mut broken) = (Vec::new(), None);
-    for (job, reply) in jobs.into_iter().zip(replies) {
-        let error = match &reply {
-            Value::ServerError(error) => error,
-            reply => {
-                match id(reply) {
-                    Some(id) => {
-                        add(&shared.counters.stored, job.frames.len());
-                        job.outcome.send_replace(Some(Ok(id)));
-                    }
-                    None => shared.fail(job, EngineError::Failed("an unknown reply".to_owned())),
-                }
-                continue;
-            }
+        // Redis then sends this node its notifications and the replies at once.
+        let replies = link
+            .notifications
+            .send_packed_commands(&pipeline, 1, sent.jobs.len());
+        let is_replaced =
+            |link: &Option<Link>| link.as_ref().is_none_or(|link| link.number != number);
+        let replies = tokio::select! {
+            replies = replies => replies.map_err(|error| error.to_string()),
+            _ = links.wait_for(is_replaced) => Err("the connection has ended".to_owned()),
         };
-        match error.code() {
-            // The functions were deleted. They are loaded with the next link.
-            "ERR" if error.details().is_some_and(is_missing) => {
-                broken = Some(text(error));
-                waiting.push(job);
-            }
-            // It is not the primary any more, or not yet. Nothing was stored.
-            "READONLY" | "LOADING" | "MASTERDOWN" => {
-                broken = Some(text(error));
-                waiting.push(job);
-            }
-            "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
-            _ => {
-                let failure = failure(&job, error);
-                shared.fail(job, failure);
-            }
+        let jobs = mem::take(&mut sent.jobs);
+        match replies {
+            Ok(replies) if replies.len() == jobs.len() => self.settle(number, jobs, replies),
+            Ok(_) => give_up(shared, number, "replies are missing", jobs),
+            Err(reason) => give_up(shared, number, &reason, jobs),
         }
     }
-    if waiting.is_empty() {
-        return false;
+
+    /// Resolves the outcomes of batches, and puts back those that the server cannot store now.
+    fn settle(&self, number: u64, jobs: Vec<Job>, replies: Vec<Value>) {
+        let shared = self.shared;
+        let (mut waiting, mut broken) = (Vec::new(), None);
+        for (job, reply) in jobs.into_iter().zip(replies) {
+            let error = match &reply {
+                Value::ServerError(error) => error,
+                reply => {
+                    match id(reply) {
+                        Some(id) => {
+                            add(&shared.counters.stored, job.frames.len());
+                            job.outcome.send_replace(Some(Ok(id)));
+                        }
+                        None => {
+                            let error = EngineError::Failed("an unknown reply".to_owned());
+                            shared.fail(job, error);
+                        }
+                    }
+                    continue;
+                }
+            };
+            match error.code() {
+                // The functions were deleted. They are loaded with the next link.
+                "ERR" if error.details().is_some_and(is_missing) => {
+                    broken = Some(text(error));
+                    waiting.push(job);
+                }
+                // It is not the primary any more, or not yet. Nothing was stored.
+                "READONLY" | "LOADING" | "MASTERDOWN" => {
+                    broken = Some(text(error));
+                    waiting.push(job);
+                }
+                "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
+                _ => {
+                    let failure = failure(&job, error);
+                    shared.fail(job, failure);
+                }
+            }
+        }
+        // Before others are taken from the queue.
+        self.is_refused.store(!waiting.is_empty(), Relaxed);
+        shared.queue.put_back(waiting);
+        if let Some(reason) = broken {
+            shared.report_broken(number, &reason);
+        }
     }
-    shared.queue.put_back(waiting);
-    match broken {
-        Some(reason) => shared.report_broken(number, &reason),
-        None => sleep(PAUSE).await,
-    }
-    true
 }
 
 /// Returns why a batch is not stored.

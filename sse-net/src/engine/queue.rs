@@ -14,6 +14,8 @@ use crate::topic::{Kind, Outcome, PublishError, StoreError};
 
 /// A batch of events that is published at once.
 pub(super) struct Job {
+    /// Its place in the queue, which the queue sets.
+    pub(super) number: u64,
     pub(super) topic: Arc<str>,
     pub(super) kind: Kind,
     pub(super) frames: Vec<Vec<u8>>,
@@ -67,8 +69,11 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
+    /// By their numbers.
     jobs: VecDeque<Job>,
     bytes: usize,
+    /// The number of the next job.
+    next: u64,
     /// Nothing is sent any more.
     is_closed: bool,
 }
@@ -93,7 +98,7 @@ impl Queue {
 
     /// Adds a batch, and returns those that were dropped for it. A batch for a closed queue fails
     /// at once.
-    pub(super) fn push(&self, job: Job) -> Result<Vec<Job>, PublishError> {
+    pub(super) fn push(&self, mut job: Job) -> Result<Vec<Job>, PublishError> {
         let bytes = job.bytes();
         let mut dropped = Vec::new();
         let mut state = lock(&self.state);
@@ -110,6 +115,7 @@ impl Queue {
             dropped.push(oldest.ok_or(PublishError::QueueFull)?);
         }
         state.bytes += bytes;
+        (job.number, state.next) = (state.next, state.next + 1);
         state.jobs.push_back(job);
         drop(state);
         self.filled.notify_one();
@@ -123,21 +129,29 @@ impl Queue {
         mem::take(&mut state.jobs)
     }
 
-    /// Puts batches back that have not been stored, the oldest first.
+    /// Puts batches that have not been stored back to their places.
     pub(super) fn put_back(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
         let mut state = lock(&self.state);
         for job in jobs.into_iter().rev() {
             state.bytes += job.bytes();
-            state.jobs.push_front(job);
+            let place = state
+                .jobs
+                .partition_point(|other| other.number < job.number);
+            state.jobs.insert(place, job);
         }
         drop(state);
         self.filled.notify_one();
     }
 
-    /// Takes the oldest batches, up to `count` and [`MAX_BYTES`].
+    /// Takes the oldest batches, up to `count` and [`MAX_BYTES`], and the half of many, so that the
+    /// next pipeline is sent while the server works on this one.
     pub(super) fn take(&self, count: usize) -> Vec<Job> {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
         let mut state = lock(&self.state);
+        let count = count.min(MIN_HALF.max(state.jobs.len() / 2));
         while jobs.len() < count
             && bytes < MAX_BYTES
             && let Some(job) = state.pop()
@@ -166,6 +180,9 @@ const OVERHEAD: usize = 256;
 /// The most batches that are sent at a time.
 pub(super) const MAX_JOBS: usize = 128;
 
+/// The number of batches that are not halved.
+const MIN_HALF: usize = 8;
+
 /// The number of bytes after which no further batch is sent at a time.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -176,6 +193,7 @@ mod tests {
     fn job(len: usize) -> (Job, watch::Receiver<Option<Outcome>>) {
         let (outcome, receiver) = watch::channel(None);
         let job = Job {
+            number: 0,
             topic: "a".into(),
             kind: Kind::Events,
             frames: vec![vec![0; len]],
@@ -219,18 +237,33 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_back_in_their_order() {
+    fn many_batches_are_taken_by_halves() {
         let queue = Queue::new(usize::MAX, WhenQueueFull::Refuse);
-        for len in 0..200 {
+        for len in 0..400 {
             push(&queue, job(len).0).unwrap();
         }
-        let taken = queue.take(MAX_JOBS);
-        assert_eq!(taken.len(), MAX_JOBS);
-        queue.put_back(taken);
-        let lens = queue
-            .take(MAX_JOBS)
-            .into_iter()
-            .map(|job| job.frames[0].len());
-        assert!(lens.eq(0..MAX_JOBS));
+        assert_eq!(queue.take(1).len(), 1);
+        for len in [128, 128, 71, 36, 18, 9, MIN_HALF, 1, 0] {
+            assert_eq!(queue.take(MAX_JOBS).len(), len);
+        }
+    }
+
+    #[test]
+    fn batches_of_two_pipelines_come_back_to_their_places() {
+        let queue = Queue::new(usize::MAX, WhenQueueFull::Refuse);
+        for len in 0..16 {
+            push(&queue, job(len).0).unwrap();
+        }
+        let [mut first, second] = [queue.take(MAX_JOBS), queue.take(MAX_JOBS)];
+        assert_eq!([first.len(), second.len()], [8, 8]);
+        first.retain(|job| job.number > 2); // The others are stored.
+        push(&queue, job(16).0).unwrap();
+        queue.put_back(second);
+        queue.put_back(first);
+        let mut lens = Vec::new();
+        while let [job] = &queue.take(1)[..] {
+            lens.push(job.frames[0].len());
+        }
+        assert!(lens.into_iter().eq(3..=16));
     }
 }
