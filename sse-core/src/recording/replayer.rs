@@ -1,8 +1,8 @@
 //! Replayers.
 
+use std::fmt;
 use std::io::{self, BufRead, Seek};
 use std::time::Duration;
-use std::{fmt, mem};
 
 use memchr::memrchr2;
 
@@ -52,8 +52,6 @@ pub struct Replayer<R> {
     before: Duration,
     /// The next item, if it has been found.
     found: Option<Found>,
-    /// Whether this round has had an item.
-    has_items: bool,
     taken: u64,
     /// The offset after the last line end that was taken.
     lines: u64,
@@ -78,7 +76,6 @@ impl<R: BufRead> Replayer<R> {
             zero: None,
             before: Duration::ZERO,
             found: None,
-            has_items: false,
             taken: 0,
             lines: 0,
             whole: 0,
@@ -220,7 +217,6 @@ impl<R: BufRead> Replayer<R> {
             if let Some(time) = comment.and_then(|text| parse_time(text.as_bytes())) {
                 self.time = time;
             } else if self.zero.is_some() || self.begins_with(&found) {
-                self.has_items = true;
                 return Ok(Some(found));
             }
         }
@@ -260,8 +256,8 @@ impl<R: BufRead> Replayer<R> {
             let sentence = format!("the recording has no event with the ID {id:?}");
             return Err(io::Error::new(io::ErrorKind::NotFound, sentence));
         }
-        let Some(rewind) = self.rewind.filter(|_| mem::take(&mut self.has_items)) else {
-            return Ok(false);
+        let Some(rewind) = self.rewind.filter(|_| self.zero.is_some()) else {
+            return Ok(false); // It is not looped, or has no items.
         };
         rewind(&mut self.reader)?;
         self.before = self.at().max(self.before.saturating_add(MIN_ROUND));
