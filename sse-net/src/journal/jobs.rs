@@ -73,6 +73,7 @@ impl Writer {
     /// Notes in the journal that a sync has succeeded, with the next batch.
     fn note_synced(&mut self, until: LogId) {
         self.synced = until.max(self.synced);
+        self.stored = self.stored.max(self.synced);
         self.source.set_safe(self.synced);
         Entry::Synced(self.synced).encode(&mut self.batch);
     }

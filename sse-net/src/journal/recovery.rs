@@ -76,8 +76,9 @@ impl Writer {
     }
 
     pub(super) fn recover(&mut self, now: Now) -> Result<(), FileError> {
-        if self.segments.journal.sync != SyncPolicy::Never {
-            self.sync()?;
+        match self.segments.journal.sync {
+            SyncPolicy::Never => self.stored = self.written,
+            _ => self.sync()?,
         }
         self.show(self.written, &self.goal.topics);
         self.finish_batch(now);

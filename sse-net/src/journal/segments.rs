@@ -25,7 +25,7 @@ pub(super) struct SegmentFile {
 /// The segments of a journal. Events are appended to the newest.
 pub(super) struct Segments {
     pub(super) journal: Journal,
-    /// `None` once the folder is gone.
+    /// `None` once all segments are gone, because the folder may be gone, too.
     lock: Option<Lock>,
     /// The oldest first.
     pub(super) files: Vec<SegmentFile>,
@@ -158,26 +158,26 @@ impl Segments {
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
-        let there = match self.journal.disk.list(&self.journal.dir) {
-            Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
-                (self.lock, self.output) = (None, None);
-                self.files.clear();
-                return Err(error);
-            }
+        let Journal { disk, dir, .. } = &self.journal;
+        let (there, mut checked) = match disk.list(dir) {
+            Ok(there) => (there, Ok(())),
+            Err(error) if error.io_error().kind() == ErrorKind::NotFound => (vec![], Err(error)),
             // The open segment can be written although the folder cannot be listed.
             Err(_) => return Ok(()),
-            Ok(there) => there,
         };
         let there: HashSet<_> = there.iter().filter_map(|(path, _)| number(path)).collect();
         let is_gone = |file: &SegmentFile| !there.contains(&file.number);
-        let Some(gone) = self.files.iter().find(|file| is_gone(file)) else {
-            return Ok(());
-        };
-        let gone = path(&self.journal.dir, gone.number);
+        if let Some(gone) = self.files.iter().find(|file| is_gone(file)) {
+            let error = failed("find", &path(dir, gone.number))(ErrorKind::NotFound.into());
+            checked = checked.and(Err(error));
+        }
         self.output
             .take_if(|_| self.files.last().is_some_and(is_gone));
         self.files.retain(|file| !is_gone(file));
-        Err(failed("find", &gone)(ErrorKind::NotFound.into()))
+        if self.files.is_empty() {
+            self.lock = None; // It may be that of a folder which another one has replaced.
+        }
+        checked
     }
 
     /// Replaces the segments up to that of the same number by a compacted one. The files of the

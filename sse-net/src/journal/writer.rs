@@ -34,8 +34,9 @@ pub(super) struct Writer {
     pub(super) written: LogId,
     /// Up to where events are known to be on disk. After a failure, `written` falls back to it.
     pub(super) synced: LogId,
-    /// The last ID that was ever written. Events that are evicted before it are not missed.
-    pub(super) reached: LogId,
+    /// The last ID that was ever as safe as the policy says. Events that are evicted up to it
+    /// have not been missed.
+    pub(super) stored: LogId,
     /// The entries that are written next.
     pub(super) batch: Vec<u8>,
     pub(super) pause_until: Duration,
@@ -114,7 +115,7 @@ impl Writer {
             goal: source.events_after(synced),
             written: synced,
             synced,
-            reached: last,
+            stored: last,
             batch: Vec::new(),
             pause_until: Duration::ZERO,
             linger_until: Duration::ZERO,
@@ -210,7 +211,7 @@ impl Writer {
 
     /// Writes the next events of the goal.
     fn write(&mut self, now: Now) -> Result<(), FileError> {
-        let (from, reached) = (self.written, self.reached);
+        let (from, stored) = (self.written, self.stored);
         let is_rewritten = self.state == State::Recovering && self.failures > 0;
         let collected = collect(&self.goal, from, is_rewritten, &mut self.batch);
         let until = collected.until;
@@ -219,24 +220,24 @@ impl Writer {
         self.batch.clear();
         appended?;
         for (topic, after, evicted) in collected.evicted {
-            if evicted > reached {
+            if evicted > stored {
                 self.missed.0.insert(Arc::as_ptr(topic).addr());
                 self.missed.1 = evicted.max(self.missed.1);
                 let missed = |status: &mut Status| {
-                    status.missed.add(topic, after.max(reached), evicted);
+                    status.missed.add(topic, after.max(stored), evicted);
                 };
                 self.link.status.send_modify(missed);
             }
         }
         self.written = until;
-        self.reached = self.reached.max(until);
         match self.segments.journal.sync {
-            SyncPolicy::Never => {}
             SyncPolicy::Interval(interval) => {
                 let due = now.steady.saturating_add(interval);
                 self.sync_at.get_or_insert(due);
             }
-            SyncPolicy::EveryEvent if self.state == State::Recovering => {}
+            // If this attempt fails, its segment is deleted.
+            _ if self.state == State::Recovering => {}
+            SyncPolicy::Never => self.stored = until,
             SyncPolicy::EveryEvent => self.sync()?,
         }
         Ok(())
