@@ -43,6 +43,7 @@ pub(super) struct Writer {
     /// Nothing is written before this time, unless a caller waits for it.
     pub(super) linger_until: Duration,
     pub(super) sync_at: Option<Duration>,
+    /// When the files are checked, or a new segment is begun after a failure.
     pub(super) check_at: Duration,
     pub(super) compact_at: Duration,
     pub(super) jobs: Sender<Job>,
@@ -78,7 +79,7 @@ pub(super) struct Writer {
 pub(super) enum State {
     Idle,
     Writing,
-    Failed { retry_at: Duration },
+    Failed,
     Recovering,
 }
 
@@ -155,7 +156,7 @@ impl Writer {
     fn try_step(&mut self, now: Now) -> Result<Next, FileError> {
         let is_closing = self.link.is_closing();
         self.finish_jobs()?;
-        if now.steady >= self.check_at {
+        if now.steady >= self.check_at || is_closing && self.state == State::Failed {
             self.check(now)?;
         }
         self.rotate_if_full(now);
@@ -186,17 +187,9 @@ impl Writer {
                 }
                 self.update(|_| {});
             }
-            State::Failed { retry_at } if now.steady < retry_at && !is_closing => {
+            State::Failed => {
                 self.deliver(now);
-                return Ok(Next::At(retry_at, Some(Urgency::Usual)));
-            }
-            State::Failed { .. } => {
-                // Events of files that were removed are written again.
-                let _ = self.check_files();
-                self.written = self.synced;
-                self.segments.prepare()?;
-                self.goal = self.source.events_after(self.synced);
-                self.state = State::Recovering;
+                return Ok(Next::At(self.check_at, Some(Urgency::Usual)));
             }
             State::Recovering => {
                 self.deliver(now);
@@ -267,7 +260,7 @@ impl Writer {
     }
 
     pub(super) const fn is_failing(&self) -> bool {
-        matches!(self.state, State::Failed { .. } | State::Recovering)
+        matches!(self.state, State::Failed | State::Recovering)
     }
 
     pub(super) fn notify(&self, notice: &JournalNotice) {
@@ -318,5 +311,6 @@ pub(super) const PAUSE: Duration = Duration::from_micros(500);
 /// its memory.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// How often the journal looks whether its files are still there.
+/// How often the journal looks whether its files are still there, and the time between a failure
+/// and the next attempt.
 pub(super) const CHECK: Duration = Duration::from_secs(1);
