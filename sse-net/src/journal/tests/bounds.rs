@@ -152,6 +152,24 @@ fn a_topic_whose_events_have_expired_is_dropped_though_the_journal_fails() {
     }
 }
 
+/// Each write looks at all of them.
+#[test]
+fn new_events_of_many_topics_are_written_together() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal(&disk, NEVER));
+    let before = disk.calls("write");
+    // Old segments are compacted, too.
+    for _ in 0..5 {
+        for topic in 0..200 {
+            process.publish(&topic.to_string(), &"x".repeat(6000));
+        }
+        process.settle();
+    }
+    let writes = disk.calls("write") - before;
+    assert!(writes < 100, "{writes} writes");
+}
+
 /// Else the second thread would delete files of the next process.
 #[test]
 fn a_folder_is_locked_until_the_last_job_is_done() {
