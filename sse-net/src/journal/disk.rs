@@ -196,6 +196,11 @@ impl error::Error for FileError {
     }
 }
 
+/// Returns the error of an operation whose thread has panicked.
+pub(super) fn panicked(action: &'static str, dir: &Path) -> FileError {
+    failed(action, dir)(io::Error::other("its thread panicked"))
+}
+
 /// Returns a function for `map_err` that adds the operation and the path.
 pub(super) fn failed(
     action: &'static str,

@@ -1,6 +1,5 @@
 //! The thread that syncs and compacts, so that the writer does not wait for it, and its jobs.
 
-use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
 use super::compact::{Compaction, Copied};
-use super::disk::{FileError, failed};
+use super::disk::{FileError, panicked};
 use super::link::Link;
 use super::notice::JournalNotice;
 use super::writer::Writer;
@@ -102,7 +101,7 @@ impl Writer {
     }
 
     /// Queues a job for the helper, which ends after the writer. The folder stays locked until the
-    /// job is done. A job that panics has failed.
+    /// job is done.
     fn queue<T>(
         &self,
         job: impl FnOnce(Pause<'_>) -> Result<T, FileError> + Send + 'static,
@@ -115,9 +114,7 @@ impl Writer {
         let _ = self.jobs.send(Box::new(move |pause| {
             let ended = unwind::catch("the second thread of a journal", || job(pause));
             drop(lock);
-            let panicked =
-                || failed("sync or compact", &dir)(io::Error::other("its thread panicked"));
-            done(ended.unwrap_or_else(|_| Err(panicked())))
+            done(ended.unwrap_or_else(|_| Err(panicked("sync or compact", &dir))))
         }));
     }
 

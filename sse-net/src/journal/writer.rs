@@ -11,13 +11,14 @@ use sse_core::{LogId, Now};
 use super::SyncPolicy;
 use super::batch::{collect, head};
 use super::compact::Copied;
-use super::disk::FileError;
+use super::disk::{FileError, panicked};
 use super::jobs::{Done, Helper, Job};
 use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::writer_waker::Urgency;
 use crate::topic::{NewEvents, Shared, Source};
+use crate::unwind;
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
 ///
@@ -135,21 +136,28 @@ impl Writer {
             segments,
             link,
         };
-        writer.write(now)?;
-        while writer.written < writer.goal.until {
-            writer.write(now)?;
-        }
-        // Whatever the policy: IDs of this run have to be known after a power failure.
-        writer.sync()?;
+        let begun = writer.write_restored(now);
+        begun.inspect_err(|_| writer.segments.abandon(true))?;
         writer.finish_batch(now);
         writer.compact_if_due(now);
         writer.update(|_| {});
         Ok((writer, helper))
     }
 
-    /// Does the next piece of work.
+    fn write_restored(&mut self, now: Now) -> Result<(), FileError> {
+        self.write(now)?;
+        while self.written < self.goal.until {
+            self.write(now)?;
+        }
+        // Whatever the policy: IDs of this run have to be known after a power failure.
+        self.sync()
+    }
+
+    /// Does the next piece of work. A panic is a failure.
     pub(super) fn step(&mut self, now: Now) -> Next {
-        let next = self.try_step(now);
+        let next = unwind::catch("the thread of a journal", || self.try_step(now));
+        let dir = &self.segments.journal.dir;
+        let next = next.unwrap_or_else(|_| Err(panicked("write to", dir)));
         next.unwrap_or_else(|error| self.fail(error, now))
     }
 

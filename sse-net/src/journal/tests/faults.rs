@@ -56,6 +56,14 @@ fn a_panic_of_the_second_thread_is_a_failure() {
     assert_recovers(&[("sync", 1)], PANIC, INTERVAL, 3, notice);
 }
 
+#[test]
+fn a_panic_of_the_writer_is_a_failure() {
+    let notice = "can't write to /journal: its thread panicked";
+    for policy in [NEVER, INTERVAL, EVERY] {
+        assert_recovers(&[("write", 1)], PANIC, policy, 3, notice);
+    }
+}
+
 fn assert_recovers(
     faults: &[(&'static str, usize)],
     error: i32,
