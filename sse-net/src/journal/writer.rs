@@ -272,8 +272,7 @@ impl Writer {
     }
 
     pub(super) fn notify(&self, notice: &JournalNotice) {
-        let panicked = self.segments.journal.notify(notice).is_err();
-        self.count_panics(panicked.into());
+        self.count_panics(self.segments.journal.notify(notice).is_err().into());
     }
 
     /// Moves the mark of the hub, and counts the wakers that panic.
