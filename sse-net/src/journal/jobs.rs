@@ -107,10 +107,8 @@ impl Writer {
         job: impl FnOnce(Pause<'_>) -> Result<T, FileError> + Send + 'static,
         done: impl FnOnce(Result<T, FileError>) -> Done + Send + 'static,
     ) {
-        let (lock, dir) = (
-            self.segments.lock.clone(),
-            self.segments.journal.dir.clone(),
-        );
+        let lock = self.segments.lock.clone();
+        let dir = self.segments.journal.dir.clone();
         let _ = self.jobs.send(Box::new(move |pause| {
             let ended = unwind::catch("the second thread of a journal", || job(pause));
             drop(lock);
@@ -148,15 +146,14 @@ impl Writer {
         let Some(copied) = self.copied.take_if(is_due) else {
             return;
         };
-        let (journal, number) = (self.segments.journal.clone(), copied.file.number);
         if copied.superseded_by > synced {
-            let delete = move |_: Pause<'_>| journal.remove_temporary().map(|()| None);
-            return self.queue(delete, Done::Compacted);
+            return self.end_compaction(self.segments.journal.remove_temporary());
         }
         if let Err(error) = self.segments.replace(copied.file) {
             return self.end_compaction(Err(error));
         }
         self.residue = copied.residue;
+        let (journal, number) = (self.segments.journal.clone(), copied.file.number);
         let delete = move |_: Pause<'_>| journal.delete_before(number).map(|()| None);
         self.queue(delete, Done::Compacted);
     }
