@@ -4,10 +4,10 @@ use std::mem;
 
 use sse_core::{LogId, Now};
 
+use super::WhileFailing;
 use super::disk::FileError;
 use super::notice::JournalNotice;
 use super::writer::{CHECK, Next, PAUSE, State, Writer};
-use super::{SyncPolicy, WhileFailing};
 use crate::topic::NewEvents;
 
 impl Writer {
@@ -72,10 +72,8 @@ impl Writer {
     }
 
     pub(super) fn recover(&mut self, now: Now) -> Result<(), FileError> {
-        match self.segments.journal.sync {
-            SyncPolicy::Never => self.stored = self.written,
-            _ => self.sync()?,
-        }
+        // Whatever the policy, as at the start: the files may be new.
+        self.sync()?;
         self.show(self.written, &self.goal.topics);
         self.finish_batch(now);
         self.update(|status| status.failure = None);
