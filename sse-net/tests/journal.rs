@@ -324,20 +324,27 @@ async fn publishers_own_ids_are_the_same_after_a_restart() {
 
 #[tokio::test]
 async fn a_removed_folder_is_noticed_and_written_again() {
-    let dir = Dir::new();
-    let hub = Hub::open(HubConfig::default(), &dir.journal()).unwrap();
-    let topic = hub.topic("orders").unwrap();
-    publish(&topic, 0..5).await;
-    fs::remove_dir_all(&dir.path).unwrap();
-    wait_for(|| !hub.journal_state().unwrap().is_storing).await;
-    assert!(matches!(hub.sync().await, Err(JournalError::Failed(_))));
-    wait_for(|| hub.journal_state().unwrap().is_storing).await;
-    publish(&topic, 5..6).await;
-    drop((hub, topic));
-    let hub = Hub::open(HubConfig::default(), &dir.journal()).unwrap();
-    assert_eq!(retained(&hub.topic("orders").unwrap()), "0 1 2 3 4 5");
-    let notices = dir.notices();
-    assert_eq!(notices.len(), 2, "{notices:?}");
+    for is_replaced in [false, true] {
+        let dir = Dir::new();
+        let hub = Hub::open(HubConfig::default(), &dir.journal()).unwrap();
+        let topic = hub.topic("orders").unwrap();
+        publish(&topic, 0..5).await;
+        fs::remove_dir_all(&dir.path).unwrap();
+        if is_replaced {
+            fs::create_dir(&dir.path).unwrap();
+        }
+        wait_for(|| !hub.journal_state().unwrap().is_storing).await;
+        assert!(matches!(hub.sync().await, Err(JournalError::Failed(_))));
+        wait_for(|| hub.journal_state().unwrap().is_storing).await;
+        publish(&topic, 5..6).await;
+        let refused = Hub::open(HubConfig::default(), &dir.journal()).unwrap_err();
+        assert!(matches!(refused, JournalError::InUse(_)));
+        drop((hub, topic));
+        let hub = Hub::open(HubConfig::default(), &dir.journal()).unwrap();
+        assert_eq!(retained(&hub.topic("orders").unwrap()), "0 1 2 3 4 5");
+        let notices = dir.notices();
+        assert_eq!(notices.len(), 2, "{notices:?}");
+    }
 }
 
 #[tokio::test]

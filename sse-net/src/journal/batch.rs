@@ -38,7 +38,7 @@ pub(super) fn collect<'a>(
     let (mut until, mut slices, mut evicted) = (goal.until, Vec::new(), Vec::new());
     let max = MAX_BATCH / goal.topics.len().max(1);
     for topic in &goal.topics {
-        let taken = take(topic, after..goal.until, max, &mut slices, &mut evicted);
+        let taken = take(topic, after..until, max, &mut slices, &mut evicted);
         until = until.min(taken);
     }
     let mut evictions = Vec::new();
@@ -86,7 +86,8 @@ pub(super) fn collect<'a>(
     Collected { until, evicted }
 }
 
-/// Takes up to about `max` bytes of a topic, and returns the ID up to which that is all.
+/// Takes up to about `max` bytes of a topic, and returns the ID up to which that is all. If the
+/// topic has no more, it is the end of the range: other topics may have later events.
 fn take<'a>(
     topic: &'a Arc<Shared>,
     range: Range<LogId>,
@@ -95,7 +96,7 @@ fn take<'a>(
     evicted: &mut Vec<(&'a Arc<Shared>, LogId, LogId)>,
 ) -> LogId {
     let (mut at, mut len) = (range.start, 0);
-    while len <= max {
+    loop {
         let mut state = topic.lock();
         let begin = state.log.evicted();
         let next = state.log.keyed_slice_between(at, range.end);
@@ -104,6 +105,7 @@ fn take<'a>(
         }
         drop(state);
         match next {
+            Ok(Some(_)) if len > max => return at,
             Ok(Some(slice)) => {
                 len += slice.events.len();
                 at = slice.events.last_id();
@@ -116,7 +118,6 @@ fn take<'a>(
             }
         }
     }
-    at
 }
 
 fn events<'a>(

@@ -24,8 +24,6 @@ pub(super) struct Compaction {
     pub(super) until: LogId,
     /// The bytes by which the last new segment was longer than what it keeps.
     pub(super) residue: u64,
-    /// The number of failures of the writer before.
-    pub(super) failures: u64,
 }
 
 /// A new segment that does not replace others yet.
@@ -35,7 +33,6 @@ pub(super) struct Copied {
     /// Events up to this ID may have superseded others.
     pub(super) superseded_by: LogId,
     pub(super) residue: u64,
-    pub(super) failures: u64,
 }
 
 impl Compaction {
@@ -124,7 +121,6 @@ impl Compaction {
             file: SegmentFile { number, len, from },
             superseded_by: self.source.superseded_by(&goal),
             residue: len.saturating_sub(kept),
-            failures: self.failures,
         }))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::mem;
 use std::time::Duration;
 
 use sse_core::{
@@ -42,7 +41,6 @@ pub(super) struct Contents {
     pub(super) later: Vec<SegmentFile>,
     /// The number of the newest segment, which may have been written when the process ended.
     pub(super) newest: u64,
-    pub(super) buffer: Vec<u8>,
     /// The number of segments that wait for others, which may have what they lack.
     pub(super) waiting: usize,
 }
@@ -71,8 +69,8 @@ impl Contents {
 
     /// Takes the entries of a segment.
     fn read_segment(&mut self, journal: &Journal, file: SegmentFile) -> Result<(), FileError> {
-        let (path, mut bytes) = (path(&journal.dir, file.number), mem::take(&mut self.buffer));
-        journal.disk.read(&path, u64::MAX, &mut bytes)?;
+        let path = path(&journal.dir, file.number);
+        let bytes = journal.disk.read(&path, file.len)?;
         self.continue_after((self.limit(file.from), None));
         let (mut taken, mut is_broken, mut missing) = (self.last, true, None);
         for (place, entry) in Segment::new(&bytes) {
@@ -120,7 +118,6 @@ impl Contents {
         if let Some(hole) = missing.filter(|(lost, _)| *lost <= self.synced) {
             self.fill(journal, hole)?;
         }
-        self.buffer = bytes;
         Ok(())
     }
 

@@ -39,8 +39,8 @@ pub(super) trait Disk: Send + Sync {
     /// Returns the files in a folder, each with its length.
     fn list(&self, dir: &Path) -> Result<Vec<(PathBuf, u64)>, FileError>;
 
-    /// Reads up to `max` bytes of a file into `out`, replacing its content.
-    fn read(&self, path: &Path, max: u64, out: &mut Vec<u8>) -> Result<(), FileError>;
+    /// Reads up to `max` bytes of a file, which have to fit the memory.
+    fn read(&self, path: &Path, max: u64) -> Result<Vec<u8>, FileError>;
 
     /// Creates a file for writing. It must not exist.
     fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError>;
@@ -117,10 +117,10 @@ impl Disk for Files {
         list().map_err(failed("read", dir))
     }
 
-    fn read(&self, path: &Path, max: u64, out: &mut Vec<u8>) -> Result<(), FileError> {
-        out.clear();
-        let read = File::open(path).and_then(|file| file.take(max).read_to_end(out));
-        read.map(drop).map_err(failed("read", path))
+    fn read(&self, path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
+        let mut bytes = Vec::with_capacity(max.try_into().unwrap_or(0));
+        let read = File::open(path).and_then(|file| file.take(max).read_to_end(&mut bytes));
+        read.map(|_| bytes).map_err(failed("read", path))
     }
 
     fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError> {
@@ -194,6 +194,11 @@ impl error::Error for FileError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&self.error)
     }
+}
+
+/// Returns the error of an operation whose thread has panicked.
+pub(super) fn panicked(action: &'static str, dir: &Path) -> FileError {
+    failed(action, dir)(io::Error::other("its thread panicked"))
 }
 
 /// Returns a function for `map_err` that adds the operation and the path.

@@ -19,7 +19,6 @@ use crate::config::{HubConfig, TopicConfig};
 use crate::topic::{
     Hub, HubCore, Published, SafeId, Shared, Source, Storage, StoreError, Storing, Topic, now,
 };
-use crate::unwind;
 
 impl Hub {
     /// Opens a hub that stores its events in a [`Journal`], and restores those in it.
@@ -223,9 +222,7 @@ fn start((writer, helper): Threads, dir: &Path) -> Result<(), FileError> {
 fn run(mut writer: Writer, link: &Link) {
     let mut armed = None;
     loop {
-        let time = now();
-        let next = unwind::catch("the thread of a journal", || writer.step(time));
-        match next.unwrap_or(Next::At(time.steady + SECOND, None)) {
+        match writer.step(now()) {
             Next::Now => {}
             Next::End => return,
             // Another step, because a caller that came before the waker was armed woke nobody.
@@ -247,5 +244,3 @@ fn run(mut writer: Writer, link: &Link) {
         armed = None;
     }
 }
-
-const SECOND: Duration = Duration::from_secs(1);

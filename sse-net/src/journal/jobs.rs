@@ -1,6 +1,6 @@
 //! The thread that syncs and compacts, so that the writer does not wait for it, and its jobs.
 
-use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use sse_core::{LogId, Now, SegmentEntry as Entry};
 
 use super::compact::{Compaction, Copied};
-use super::disk::{FileError, failed};
+use super::disk::{FileError, panicked};
 use super::link::Link;
 use super::notice::JournalNotice;
 use super::writer::Writer;
@@ -32,9 +32,8 @@ pub(super) type Pause<'a> = &'a mut dyn FnMut() -> bool;
 pub(super) enum Done {
     /// A sync of all up to an ID, begun after this number of failures of the writer.
     Synced(LogId, u64, Result<(), FileError>),
-    Copied(Result<Option<Copied>, FileError>),
-    /// Files that a compaction has replaced, or that are not needed, were deleted.
-    Deleted(Result<(), FileError>),
+    /// A compaction, which has ended unless there is a segment that waits for a sync.
+    Compacted(Result<Option<Copied>, FileError>),
 }
 
 impl Helper {
@@ -63,9 +62,8 @@ impl Helper {
 impl Writer {
     /// Syncs in this thread.
     pub(super) fn sync(&mut self) -> Result<(), FileError> {
-        self.segments
-            .take_unsynced()
-            .sync(&*self.segments.journal.disk)?;
+        let unsynced = mem::take(&mut self.segments.unsynced);
+        unsynced.sync(&*self.segments.journal.disk)?;
         self.note_synced(self.written);
         Ok(())
     }
@@ -73,6 +71,7 @@ impl Writer {
     /// Notes in the journal that a sync has succeeded, with the next batch.
     fn note_synced(&mut self, until: LogId) {
         self.synced = until.max(self.synced);
+        self.stored = self.stored.max(self.synced);
         self.source.set_safe(self.synced);
         Entry::Synced(self.synced).encode(&mut self.batch);
     }
@@ -95,26 +94,25 @@ impl Writer {
             (self.sync_at, self.is_syncing) = (None, true);
             let (until, failures) = (self.written, self.failures);
             let disk = Arc::clone(&self.segments.journal.disk);
-            let files = self.segments.take_unsynced();
+            let unsynced = mem::take(&mut self.segments.unsynced);
             let done = move |synced| Done::Synced(until, failures, synced);
-            self.queue(move |_| files.sync(&*disk), done);
+            self.queue(move |_| unsynced.sync(&*disk), done);
         }
     }
 
     /// Queues a job for the helper, which ends after the writer. The folder stays locked until the
-    /// job is done. A job that panics has failed.
+    /// job is done.
     fn queue<T>(
         &self,
         job: impl FnOnce(Pause<'_>) -> Result<T, FileError> + Send + 'static,
         done: impl FnOnce(Result<T, FileError>) -> Done + Send + 'static,
     ) {
-        let (lock, dir) = (self.segments.lock(), self.segments.journal.dir.clone());
+        let lock = self.segments.lock.clone();
+        let dir = self.segments.journal.dir.clone();
         let _ = self.jobs.send(Box::new(move |pause| {
             let ended = unwind::catch("the second thread of a journal", || job(pause));
             drop(lock);
-            let panicked =
-                || failed("sync or compact", &dir)(io::Error::other("its thread panicked"));
-            done(ended.unwrap_or_else(|_| Err(panicked())))
+            done(ended.unwrap_or_else(|_| Err(panicked("sync or compact", &dir))))
         }));
     }
 
@@ -128,12 +126,11 @@ impl Writer {
                         self.note_synced(until);
                     }
                 }
-                Done::Copied(Ok(Some(copied))) => {
+                Done::Compacted(Ok(Some(copied))) => {
                     self.link.request_sync(copied.superseded_by);
                     self.copied = Some(copied);
                 }
-                Done::Copied(ended) => self.end_compaction(ended.map(drop)),
-                Done::Deleted(ended) => self.end_compaction(ended),
+                Done::Compacted(ended) => self.end_compaction(ended.map(drop)),
             }
             self.update(|_| {});
         }
@@ -141,24 +138,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Replaces segments by the new one, once what supersedes the rest of them is on disk. After a
-    /// failure that is not known.
+    /// Replaces segments by the new one, once what supersedes the rest of them is on disk. Deletes
+    /// it if the journal fails before, because the disk may be full.
     fn replace_if_due(&mut self) {
-        let (synced, failures) = (self.synced, self.failures);
-        let is_due =
-            |copied: &mut Copied| copied.failures != failures || copied.superseded_by <= synced;
+        let (synced, is_failing) = (self.synced, self.is_failing());
+        let is_due = |copied: &mut Copied| copied.superseded_by <= synced || is_failing;
         let Some(copied) = self.copied.take_if(is_due) else {
             return;
         };
-        let (journal, number) = (self.segments.journal.clone(), copied.file.number);
-        if copied.failures != failures {
-            return self.queue(move |_| journal.remove_temporary(), Done::Deleted);
+        if copied.superseded_by > synced {
+            return self.end_compaction(self.segments.journal.remove_temporary());
         }
         if let Err(error) = self.segments.replace(copied.file) {
             return self.end_compaction(Err(error));
         }
         self.residue = copied.residue;
-        self.queue(move |_| journal.delete_before(number), Done::Deleted);
+        let (journal, number) = (self.segments.journal.clone(), copied.file.number);
+        let delete = move |_: Pause<'_>| journal.delete_before(number).map(|()| None);
+        self.queue(delete, Done::Compacted);
     }
 
     fn end_compaction(&mut self, ended: Result<(), FileError>) {
@@ -180,9 +177,8 @@ impl Writer {
             files: files.to_vec(),
             until: until.unwrap_or(self.written),
             residue: self.residue,
-            failures: self.failures,
         };
-        self.queue(move |pause| compaction.copy(pause), Done::Copied);
+        self.queue(move |pause| compaction.copy(pause), Done::Compacted);
     }
 }
 

@@ -132,11 +132,10 @@ impl Journal {
     }
 
     fn notify(&self, notice: &JournalNotice) -> Result<(), unwind::Panicked> {
-        trace::journal(notice);
-        match &self.on_notice {
-            Some(notify) => unwind::catch("the callback of a journal", || notify(notice)),
-            None => Ok(()),
-        }
+        unwind::catch("the callback of a journal", || {
+            trace::journal(notice);
+            self.on_notice.iter().for_each(|notify| notify(notice));
+        })
     }
 }
 

@@ -1,35 +1,33 @@
 //! What the writer does when an operation fails or a file is gone.
 
-use std::io::ErrorKind;
 use std::mem;
-use std::time::Duration;
 
 use sse_core::{LogId, Now};
 
+use super::WhileFailing;
 use super::disk::FileError;
 use super::notice::JournalNotice;
 use super::writer::{CHECK, Next, PAUSE, State, Writer};
-use super::{SyncPolicy, WhileFailing};
 use crate::topic::NewEvents;
 
 impl Writer {
-    /// Does what is due every second.
+    /// Does what is due every second: begins to recover from a failure, or returns an error if a
+    /// file is gone. Then nothing is safe any more.
     pub(super) fn check(&mut self, now: Now) -> Result<(), FileError> {
         self.check_at = now.steady + CHECK;
         self.report_missed();
-        match self.is_failing() {
-            true => Ok(()),
-            false => self.check_files(),
+        let checked = self.segments.check();
+        if checked.is_err() {
+            self.synced = LogId::default();
         }
-    }
-
-    /// Returns an error if a file is gone. Then nothing is safe any more.
-    pub(super) fn check_files(&mut self) -> Result<(), FileError> {
-        self.segments.check().inspect_err(|error| {
-            if error.io_error().kind() == ErrorKind::NotFound {
-                self.synced = LogId::default();
-            }
-        })
+        if self.state != State::Failed {
+            return checked;
+        }
+        self.segments.prepare()?;
+        self.written = self.synced;
+        self.goal = self.source.events_after(self.synced);
+        self.state = State::Recovering;
+        Ok(())
     }
 
     /// Delivers new events, and adds them to the goal if there is one.
@@ -57,11 +55,9 @@ impl Writer {
         self.segments.abandon(self.state == State::Recovering);
         self.batch.clear();
         self.goal = NewEvents::up_to(self.goal.until);
-        self.written = self.synced;
         self.sync_at = None;
         self.failures += 1;
-        let retry_at = now.steady + RETRY;
-        self.state = State::Failed { retry_at };
+        (self.state, self.check_at) = (State::Failed, now.steady + CHECK);
         self.update(|status| status.failure = Some(error.clone()));
         if !was_failing {
             // Events that were being written are delivered, too.
@@ -76,9 +72,8 @@ impl Writer {
     }
 
     pub(super) fn recover(&mut self, now: Now) -> Result<(), FileError> {
-        if self.segments.journal.sync != SyncPolicy::Never {
-            self.sync()?;
-        }
+        // Whatever the policy, as at the start: the files may be new.
+        self.sync()?;
         self.show(self.written, &self.goal.topics);
         self.finish_batch(now);
         self.update(|status| status.failure = None);
@@ -94,6 +89,3 @@ impl Writer {
         }
     }
 }
-
-/// The time between a failure and the next attempt.
-const RETRY: Duration = Duration::from_secs(1);

@@ -71,10 +71,10 @@ fn list(journal: &Journal) -> Result<(Vec<SegmentFile>, BTreeMap<u16, Epoch>), J
     let mut paths = journal.disk.list(&journal.dir)?;
     paths.retain(|(path, _)| is_segment(path));
     paths.sort_by_key(|(path, _)| number(path));
-    let (mut files, mut epochs, mut buffer) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let (mut files, mut epochs) = (Vec::new(), BTreeMap::new());
     for (path, len) in paths {
-        journal.disk.read(&path, HEAD, &mut buffer)?;
-        if let Some(version) = Segment::version(&buffer)
+        let mut bytes = journal.disk.read(&path, HEAD)?;
+        if let Some(version) = Segment::version(&bytes)
             && version != Segment::VERSION
         {
             return Err(JournalError::Version(path, version));
@@ -82,12 +82,12 @@ fn list(journal: &Journal) -> Result<(Vec<SegmentFile>, BTreeMap<u16, Epoch>), J
         let Some(number) = number(&path) else {
             continue;
         };
-        let mut from = begin(&buffer, &mut epochs);
+        let mut from = begin(&bytes, &mut epochs);
         if from.is_none() {
-            journal.disk.read(&path, u64::MAX, &mut buffer)?;
-            from = begin(&buffer, &mut epochs);
+            bytes = journal.disk.read(&path, len)?;
+            from = begin(&bytes, &mut epochs);
         }
-        let mut entries = Segment::new(&buffer).map(|(_, entry)| entry).peekable();
+        let mut entries = Segment::new(&bytes).map(|(_, entry)| entry).peekable();
         if entries.peek().is_some() && entries.all(|entry| entry == Entry::Damage) {
             set_aside(journal, &path)?;
         } else {

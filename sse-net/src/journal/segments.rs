@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
-use std::{mem, thread};
 
 use sse_core::LogId;
 
@@ -25,13 +25,14 @@ pub(super) struct SegmentFile {
 /// The segments of a journal. Events are appended to the newest.
 pub(super) struct Segments {
     pub(super) journal: Journal,
-    /// `None` once the folder is gone.
-    lock: Option<Lock>,
+    /// Holds until all of its clones are dropped. `None` once all segments are gone, because the
+    /// folder may be gone, too.
+    pub(super) lock: Option<Lock>,
     /// The oldest first.
     pub(super) files: Vec<SegmentFile>,
     /// The newest file, while it is written to.
     output: Option<Arc<dyn Output>>,
-    unsynced: ToSync,
+    pub(super) unsynced: ToSync,
     /// The least number of a new segment. It never falls: a late deletion of old segments would
     /// delete new ones.
     next_number: u64,
@@ -63,26 +64,19 @@ impl Segments {
             unsynced: ToSync::default(),
             next_number: 0,
         };
-        for _ in 0..LOCK_ATTEMPTS {
-            match segments.prepare() {
-                Err(error) if error.io_error().kind() == ErrorKind::WouldBlock => {
-                    // Perhaps it is being closed: nobody waited for that.
-                    thread::sleep(LOCK_PAUSE);
-                }
-                prepared => {
-                    prepared?;
-                    // A crash may have left it, and the disk may be full.
-                    journal.remove_temporary()?;
-                    return Ok(segments);
-                }
+        let mut attempts = 0..LOCK_ATTEMPTS;
+        while let Err(error) = segments.prepare() {
+            if error.io_error().kind() != ErrorKind::WouldBlock {
+                return Err(error.into());
+            } else if attempts.next().is_none() {
+                return Err(JournalError::InUse(segments.journal.dir));
             }
+            // Perhaps it is being closed: nobody waited for that.
+            thread::sleep(LOCK_PAUSE);
         }
-        Err(JournalError::InUse(segments.journal.dir))
-    }
-
-    /// Returns the lock, which holds until all of its clones are dropped.
-    pub(super) fn lock(&self) -> Option<Lock> {
-        self.lock.clone()
+        // A crash may have left it, and the disk may be full.
+        journal.remove_temporary()?;
+        Ok(segments)
     }
 
     /// Creates and locks the folder, unless it is there and locked.
@@ -158,26 +152,26 @@ impl Segments {
 
     /// Returns an error if the folder or a segment is gone.
     pub(super) fn check(&mut self) -> Result<(), FileError> {
-        let there = match self.journal.disk.list(&self.journal.dir) {
-            Err(error) if error.io_error().kind() == ErrorKind::NotFound => {
-                (self.lock, self.output) = (None, None);
-                self.files.clear();
-                return Err(error);
-            }
+        let Journal { disk, dir, .. } = &self.journal;
+        let (there, mut checked) = match disk.list(dir) {
+            Ok(there) => (there, Ok(())),
+            Err(error) if error.io_error().kind() == ErrorKind::NotFound => (vec![], Err(error)),
             // The open segment can be written although the folder cannot be listed.
             Err(_) => return Ok(()),
-            Ok(there) => there,
         };
         let there: HashSet<_> = there.iter().filter_map(|(path, _)| number(path)).collect();
         let is_gone = |file: &SegmentFile| !there.contains(&file.number);
-        let Some(gone) = self.files.iter().find(|file| is_gone(file)) else {
-            return Ok(());
-        };
-        let gone = path(&self.journal.dir, gone.number);
+        if let Some(gone) = self.files.iter().find(|file| is_gone(file)) {
+            let error = failed("find", &path(dir, gone.number))(ErrorKind::NotFound.into());
+            checked = checked.and(Err(error));
+        }
         self.output
             .take_if(|_| self.files.last().is_some_and(is_gone));
         self.files.retain(|file| !is_gone(file));
-        Err(failed("find", &gone)(ErrorKind::NotFound.into()))
+        if self.files.is_empty() {
+            self.lock = None; // It may be that of a folder which another one has replaced.
+        }
+        checked
     }
 
     /// Replaces the segments up to that of the same number by a compacted one. The files of the
@@ -188,11 +182,6 @@ impl Segments {
         let count = self.files.partition_point(|old| old.number <= file.number);
         self.files.splice(..count, [file]);
         Ok(())
-    }
-
-    /// Takes what has been written since the last call.
-    pub(super) fn take_unsynced(&mut self) -> ToSync {
-        mem::take(&mut self.unsynced)
     }
 
     /// Returns the files that are not written to any more, and from where on the others have all

@@ -11,13 +11,14 @@ use sse_core::{LogId, Now};
 use super::SyncPolicy;
 use super::batch::{collect, head};
 use super::compact::Copied;
-use super::disk::FileError;
+use super::disk::{FileError, panicked};
 use super::jobs::{Done, Helper, Job};
 use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::writer_waker::Urgency;
 use crate::topic::{NewEvents, Shared, Source};
+use crate::unwind;
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
 ///
@@ -34,14 +35,16 @@ pub(super) struct Writer {
     pub(super) written: LogId,
     /// Up to where events are known to be on disk. After a failure, `written` falls back to it.
     pub(super) synced: LogId,
-    /// The last ID that was ever written. Events that are evicted before it are not missed.
-    pub(super) reached: LogId,
+    /// The last ID that was ever as safe as the policy says. Events that are evicted up to it
+    /// have not been missed.
+    pub(super) stored: LogId,
     /// The entries that are written next.
     pub(super) batch: Vec<u8>,
     pub(super) pause_until: Duration,
     /// Nothing is written before this time, unless a caller waits for it.
     pub(super) linger_until: Duration,
     pub(super) sync_at: Option<Duration>,
+    /// When the files are checked, or a new segment is begun after a failure.
     pub(super) check_at: Duration,
     pub(super) compact_at: Duration,
     pub(super) jobs: Sender<Job>,
@@ -77,7 +80,7 @@ pub(super) struct Writer {
 pub(super) enum State {
     Idle,
     Writing,
-    Failed { retry_at: Duration },
+    Failed,
     Recovering,
 }
 
@@ -114,7 +117,7 @@ impl Writer {
             goal: source.events_after(synced),
             written: synced,
             synced,
-            reached: last,
+            stored: last,
             batch: Vec::new(),
             pause_until: Duration::ZERO,
             linger_until: Duration::ZERO,
@@ -133,28 +136,35 @@ impl Writer {
             segments,
             link,
         };
-        writer.write(now)?;
-        while writer.written < writer.goal.until {
-            writer.write(now)?;
-        }
-        // Whatever the policy: IDs of this run have to be known after a power failure.
-        writer.sync()?;
+        let begun = writer.write_restored(now);
+        begun.inspect_err(|_| writer.segments.abandon(true))?;
         writer.finish_batch(now);
         writer.compact_if_due(now);
         writer.update(|_| {});
         Ok((writer, helper))
     }
 
-    /// Does the next piece of work.
+    fn write_restored(&mut self, now: Now) -> Result<(), FileError> {
+        self.write(now)?;
+        while self.written < self.goal.until {
+            self.write(now)?;
+        }
+        // Whatever the policy: IDs of this run have to be known after a power failure.
+        self.sync()
+    }
+
+    /// Does the next piece of work. A panic is a failure.
     pub(super) fn step(&mut self, now: Now) -> Next {
-        let next = self.try_step(now);
+        let next = unwind::catch("the thread of a journal", || self.try_step(now));
+        let dir = &self.segments.journal.dir;
+        let next = next.unwrap_or_else(|_| Err(panicked("write to", dir)));
         next.unwrap_or_else(|error| self.fail(error, now))
     }
 
     fn try_step(&mut self, now: Now) -> Result<Next, FileError> {
         let is_closing = self.link.is_closing();
         self.finish_jobs()?;
-        if now.steady >= self.check_at {
+        if now.steady >= self.check_at || is_closing && self.state == State::Failed {
             self.check(now)?;
         }
         self.rotate_if_full(now);
@@ -185,17 +195,9 @@ impl Writer {
                 }
                 self.update(|_| {});
             }
-            State::Failed { retry_at } if now.steady < retry_at && !is_closing => {
+            State::Failed => {
                 self.deliver(now);
-                return Ok(Next::At(retry_at, Some(Urgency::Usual)));
-            }
-            State::Failed { .. } => {
-                // Events of files that were removed are written again.
-                let _ = self.check_files();
-                self.written = self.synced;
-                self.segments.prepare()?;
-                self.goal = self.source.events_after(self.synced);
-                self.state = State::Recovering;
+                return Ok(Next::At(self.check_at, Some(Urgency::Usual)));
             }
             State::Recovering => {
                 self.deliver(now);
@@ -210,7 +212,7 @@ impl Writer {
 
     /// Writes the next events of the goal.
     fn write(&mut self, now: Now) -> Result<(), FileError> {
-        let (from, reached) = (self.written, self.reached);
+        let (from, stored) = (self.written, self.stored);
         let is_rewritten = self.state == State::Recovering && self.failures > 0;
         let collected = collect(&self.goal, from, is_rewritten, &mut self.batch);
         let until = collected.until;
@@ -219,24 +221,24 @@ impl Writer {
         self.batch.clear();
         appended?;
         for (topic, after, evicted) in collected.evicted {
-            if evicted > reached {
+            if evicted > stored {
                 self.missed.0.insert(Arc::as_ptr(topic).addr());
                 self.missed.1 = evicted.max(self.missed.1);
                 let missed = |status: &mut Status| {
-                    status.missed.add(topic, after.max(reached), evicted);
+                    status.missed.add(topic, after.max(stored), evicted);
                 };
                 self.link.status.send_modify(missed);
             }
         }
         self.written = until;
-        self.reached = self.reached.max(until);
         match self.segments.journal.sync {
-            SyncPolicy::Never => {}
             SyncPolicy::Interval(interval) => {
                 let due = now.steady.saturating_add(interval);
                 self.sync_at.get_or_insert(due);
             }
-            SyncPolicy::EveryEvent if self.state == State::Recovering => {}
+            // If this attempt fails, its segment is deleted.
+            _ if self.state == State::Recovering => {}
+            SyncPolicy::Never => self.stored = until,
             SyncPolicy::EveryEvent => self.sync()?,
         }
         Ok(())
@@ -266,12 +268,11 @@ impl Writer {
     }
 
     pub(super) const fn is_failing(&self) -> bool {
-        matches!(self.state, State::Failed { .. } | State::Recovering)
+        matches!(self.state, State::Failed | State::Recovering)
     }
 
     pub(super) fn notify(&self, notice: &JournalNotice) {
-        let panicked = self.segments.journal.notify(notice).is_err();
-        self.count_panics(panicked.into());
+        self.count_panics(self.segments.journal.notify(notice).is_err().into());
     }
 
     /// Moves the mark of the hub, and counts the wakers that panic.
@@ -317,5 +318,6 @@ pub(super) const PAUSE: Duration = Duration::from_micros(500);
 /// its memory.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// How often the journal looks whether its files are still there.
+/// How often the journal looks whether its files are still there, and the time between a failure
+/// and the next attempt.
 pub(super) const CHECK: Duration = Duration::from_secs(1);

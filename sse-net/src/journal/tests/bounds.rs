@@ -132,6 +132,23 @@ fn attempts_to_recover_leave_no_files() {
     assert!(process.is_storing());
 }
 
+/// A program may be started again and again.
+#[test]
+fn attempts_to_open_leave_no_files() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, NEVER));
+    fill_segment(&mut process);
+    drop(process);
+    disk.kill();
+    let before = disk.paths();
+    for action in ["create", "write", "tear", "sync", "sync_dir"] {
+        fail(&disk, action, 1);
+        let refused = Hub::open_idle(Retention::default(), &journal(&disk, NEVER)).map(drop);
+        assert!(matches!(refused, Err(JournalError::File(_))), "{action}");
+        assert_eq!(disk.paths(), before, "{action}");
+    }
+}
+
 /// Else a hub whose disk fails for long would be full of topics that nobody uses.
 #[test]
 fn a_topic_whose_events_have_expired_is_dropped_though_the_journal_fails() {
@@ -150,6 +167,24 @@ fn a_topic_whose_events_have_expired_is_dropped_though_the_journal_fails() {
         process.settle();
         assert!(!process.is_storing());
     }
+}
+
+/// Each write looks at all of them.
+#[test]
+fn new_events_of_many_topics_are_written_together() {
+    let disk = MemoryDisk::default();
+    let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+    let mut process = Process::start_with(retention, &journal(&disk, NEVER));
+    let before = disk.calls("write");
+    // Old segments are compacted, too.
+    for _ in 0..5 {
+        for topic in 0..200 {
+            process.publish(&topic.to_string(), &"x".repeat(6000));
+        }
+        process.settle();
+    }
+    let writes = disk.calls("write") - before;
+    assert!(writes < 100, "{writes} writes");
 }
 
 /// Else the second thread would delete files of the next process.

@@ -304,12 +304,12 @@ impl Disk for MemoryDisk {
         Ok(files.collect())
     }
 
-    fn read(&self, path: &Path, max: u64, out: &mut Vec<u8>) -> Result<(), FileError> {
+    fn read(&self, path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
         let state = self.call("read", path).map_err(failed("read", path))?;
         let file = state.names.get(path).ok_or(io::ErrorKind::NotFound.into());
-        out.clone_from(&state.files[*file.map_err(failed("read", path))?].bytes);
-        out.truncate(max.try_into().unwrap_or(usize::MAX));
-        Ok(())
+        let bytes = &state.files[*file.map_err(failed("read", path))?].bytes;
+        let len = bytes.len().min(max.try_into().unwrap_or(usize::MAX));
+        Ok(bytes[..len].to_vec())
     }
 
     fn create(&self, path: &Path) -> Result<Arc<dyn Output>, FileError> {

@@ -12,6 +12,7 @@ use sse_core::{Event, LogId, Retention};
 
 use super::disk::{EIO, EMFILE, ENOSPC, EROFS, Fault, MemoryDisk, PANIC};
 use super::{DIR, EVERY, INTERVAL, NEVER, Process, journal, retained};
+use crate::config::HubConfig;
 use crate::journal::{JournalError, SyncPolicy, WhileFailing};
 use crate::topic::{Hub, PublishError, Published, Start, StoreError};
 
@@ -53,6 +54,14 @@ fn every_failure_is_reported_once_and_recovered_from() {
 fn a_panic_of_the_second_thread_is_a_failure() {
     let notice = "can't sync or compact /journal: its thread panicked";
     assert_recovers(&[("sync", 1)], PANIC, INTERVAL, 3, notice);
+}
+
+#[test]
+fn a_panic_of_the_writer_is_a_failure() {
+    let notice = "can't write to /journal: its thread panicked";
+    for policy in [NEVER, INTERVAL, EVERY] {
+        assert_recovers(&[("write", 1)], PANIC, policy, 3, notice);
+    }
 }
 
 fn assert_recovers(
@@ -265,6 +274,23 @@ fn removed_files_are_noticed_within_a_second_and_written_again() {
     }
 }
 
+/// Else a second process could write to the same files.
+#[test]
+fn a_folder_that_was_replaced_is_locked() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, NEVER));
+    publish(&mut process, 0..3);
+    disk.remove_folder();
+    disk.write_file(&Path::new(DIR).join("note.txt"), Vec::new());
+    for _ in 0..3 {
+        process.advance(SECOND);
+        process.settle();
+    }
+    assert!(process.is_storing());
+    let refused = Hub::open_idle(Retention::default(), &journal(&disk, NEVER)).map(drop);
+    assert!(matches!(refused, Err(JournalError::InUse(_))));
+}
+
 #[test]
 fn events_can_be_held_back_while_the_journal_fails() {
     for policy in [NEVER, INTERVAL, EVERY] {
@@ -391,6 +417,57 @@ fn an_event_that_was_missed_is_never_reported_as_stored() {
     // Beyond a number of misses, the oldest count as one range.
     let kept = &kept[200..];
     assert!(kept.iter().all(|published| stored(published).is_ok()));
+}
+
+/// What was written to a segment that was abandoned may be gone.
+#[test]
+fn an_event_that_was_evicted_after_a_failure_is_never_reported_as_stored() {
+    for policy in [NEVER, INTERVAL, EVERY] {
+        let disk = MemoryDisk::default();
+        let retention = Retention::events(3).backlog(Duration::ZERO, 0);
+        let config = HubConfig::from(retention).topics("large", Retention::default());
+        let mut process = Process::start_with(config, &journal(&disk, policy));
+        let topic = process.hub.topic("a").unwrap();
+        if policy == NEVER {
+            fail(&disk, "write", 1, EIO);
+            process.publish("a", "first");
+            process.settle();
+        }
+        let missed = topic.publish(&Event::new().data("x")).unwrap();
+        if policy == NEVER {
+            // The event is written in the first batch of an attempt to recover.
+            for _ in 0..4 {
+                process.publish("large", &"x".repeat(600_000));
+            }
+            disk.fail(Fault {
+                action: "write",
+                path: "",
+                after: 2,
+                times: 1,
+                error: EIO,
+            });
+            process.advance(SECOND);
+            process.settle();
+        } else {
+            fail(&disk, "sync", 1, EIO);
+            while process.is_storing() {
+                process.settle();
+                process.advance(SECOND / 4);
+            }
+        }
+        assert!(!process.is_storing());
+        for number in 0..9 {
+            process.publish("a", &number.to_string());
+        }
+        for _ in 0..3 {
+            process.advance(SECOND);
+            process.settle();
+        }
+        assert!(process.is_storing(), "{policy:?}: {:?}", process.notices());
+        let stored = stored(&missed).unwrap_err();
+        let source = stored.source().and_then(|source| source.downcast_ref());
+        assert!(matches!(source, Some(JournalError::Missed)), "{policy:?}");
+    }
 }
 
 #[test]

@@ -252,8 +252,12 @@ fn program(seed: u64) {
                 let (event, name) = (Event::new().data("end"), TOPICS[rng.usize(..TOPICS.len())]);
                 model.finish(&process, name, rng.bool().then_some(&event));
             }
-            39 if rng.u32(..4) == 0 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
-            38 | 39 => {}
+            39 => match rng.u32(..8) {
+                0 | 1 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
+                2 => remove_files(&mut process, &disk, &mut rng),
+                _ => {}
+            },
+            38 => {}
             40..75 => {
                 process.step();
                 process.advance(Duration::from_millis(rng.u64(..2)));
@@ -292,6 +296,21 @@ fn program(seed: u64) {
         }
         model.observe(&process, policy);
     }
+}
+
+/// Removes a file or the folder, which the journal notices.
+fn remove_files(process: &mut Process, disk: &MemoryDisk, rng: &mut Rng) {
+    let paths = disk.paths();
+    match rng.bool() {
+        true => disk.remove_folder(),
+        false => disk.remove_file(&paths[rng.usize(..paths.len())]),
+    }
+    disk.repair();
+    for _ in 0..3 {
+        process.advance(Duration::from_secs(1));
+        process.settle();
+    }
+    assert!(process.is_storing());
 }
 
 fn damage(seed: u64) {
