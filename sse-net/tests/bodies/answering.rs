@@ -1,6 +1,6 @@
 //! Answers to requests with a body, and clients that leave.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sse_core::{Response, Retention};
 use sse_net::{Disconnect, Request, Server, Start, Tcp, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 
 use crate::common::{Ends, WIDE, pass, publish, published, serve, settle};
 use crate::posts::LIMIT;
@@ -25,6 +26,7 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
         .serve(async |mut request: Request| {
             let error = match request.path() {
                 "/json" => request.json::<u8>().await.unwrap_err(),
+                "/long" => request.body(u64::MAX).await.unwrap_err(),
                 _ => request.body(LIMIT).await.unwrap_err(),
             };
             tokio::time::sleep(SECOND / 20).await; // The client sends meanwhile.
@@ -32,6 +34,11 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
         });
     for (request, sends, status) in [
         ("/ HTTP/1.1\r\nContent-Length: 1000\r\n", false, "408"),
+        (
+            "/long HTTP/1.1\r\nContent-Length: 999999999\r\n",
+            true,
+            "408",
+        ),
         ("/ HTTP/1.1\r\n", true, "411"),
         ("/ HTTP/1.1\r\nContent-Length: 9999999\r\n", true, "413"),
         ("/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", true, "400"),
@@ -62,6 +69,41 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
     }
 }
 
+/// A socket that is closed while its peer sends is reset, and the bytes on their way are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_stream_reaches_a_client_that_is_still_sending() {
+    let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let is_written = Arc::new(Notify::new());
+    let written = Arc::clone(&is_written);
+    let _server = Server::new(posting())
+        .listen(tcp)
+        .serve(move |request: Request| {
+            let written = Arc::clone(&written);
+            ready(request.stream(async move |mut stream| {
+                stream.write_str(&"x".repeat(10_000)).await?;
+                stream.close().await?;
+                written.notify_one();
+                Ok(())
+            }))
+        });
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap(); // Most of the stream waits in the server's system.
+    let mut client = socket.connect(address).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    is_written.notified().await;
+    for _ in 0..50 {
+        tokio::time::sleep(SECOND / 1000).await;
+        let _ = client.write_all(b"x").await;
+    }
+    let mut answer = String::new();
+    let _ = client.read_to_string(&mut answer).await;
+    let end = "x\n\nevent: close\ndata: \n\n";
+    assert!(answer.ends_with(end), "{} bytes", answer.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unwanted_body_is_read_within_a_budget() {
     let topic = Topic::new(Retention::default());
@@ -76,7 +118,7 @@ async fn an_unwanted_body_is_read_within_a_budget() {
             }),
             _ => request.respond(Response::new(200).with_body("text/plain", "42")),
         };
-        std::future::ready(told.watch(answer))
+        ready(told.watch(answer))
     });
     let head = |path: &str, length: usize| {
         format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
@@ -208,7 +250,7 @@ async fn a_handler_chooses_by_accept_and_may_ignore_it() {
             ("/topic", _) => request.without_retry().follow(&topic),
             _ => request.stream(async |stream| stream.close().await),
         };
-        std::future::ready(answer)
+        ready(answer)
     });
     let end = "event: close\ndata: \n\n";
     for (path, accept, status, has_retry, ending) in [
@@ -226,5 +268,29 @@ async fn a_handler_chooses_by_accept_and_may_ignore_it() {
         assert_eq!(body.starts_with("retry: "), has_retry, "{body}");
         assert!(body.ends_with(ending), "{body}");
         assert!(has_retry || body.len() < 70, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_stream_without_retry_has_none_at_its_end_either() {
+    let topic = Topic::new(Retention::default());
+    let (server, net) = serve(posting(), move |request: Request| {
+        let answer = match request.path() {
+            "/topic" => request.without_retry().follow(&topic),
+            "/stream" => request.without_retry().stream(async |_| pending().await),
+            _ => request.follow(&topic),
+        };
+        ready(answer)
+    });
+    let mut clients = Vec::new();
+    for path in ["/topic", "/stream", "/other"] {
+        clients.push(net.get(path).await);
+    }
+    settle().await;
+    server.drain(SECOND).await;
+    for (mut client, retries) in clients.into_iter().zip([0, 0, 2]) {
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert_eq!(answer.matches("retry: ").count(), retries, "{answer}");
     }
 }
