@@ -192,6 +192,31 @@ fn a_client_that_waits_gets_100_continue_only_if_the_body_is_wanted() {
     assert!(peer.output().starts_with("HTTP/1.1 403 "));
 }
 
+/// It sends the body then, and a reset would cost it the response.
+#[test]
+fn a_client_that_was_told_to_continue_is_read_after_a_refusal() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n";
+    let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    for body in ["x", "3e9\r\n"] {
+        let mut peer = Peer::sends(&head).then_sends(body).then_sends("more");
+        let _ = echo(&upgrader(), &mut peer);
+        assert!(peer.output().contains("100 Continue"));
+        assert_eq!(peer.read, head.len() + body.len() + 4, "{body}");
+    }
+}
+
+/// Nothing has arrived that would reset the connection, and the next read would wait as long.
+#[test]
+fn a_client_that_stalls_in_its_body_is_not_read_after_the_refusal() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let mut peer = Peer::sends(head)
+        .then_fails(io::ErrorKind::WouldBlock)
+        .then_sends("hello");
+    let _ = echo(&upgrader(), &mut peer);
+    assert!(peer.output().starts_with("HTTP/1.1 408 "));
+    assert_eq!(peer.read, head.len());
+}
+
 #[test]
 fn a_stream_may_follow_a_body() {
     let request =

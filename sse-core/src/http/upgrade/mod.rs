@@ -289,6 +289,7 @@ impl Upgrader {
         };
         let request = Request {
             upgrader: self.clone(),
+            is_body_held: head.expects_continue(),
             head,
             rest,
             is_body_read: false,

@@ -18,6 +18,8 @@ pub struct Request<C> {
     /// The bytes after the head that have been read, without those of a body that was read.
     pub(super) rest: Vec<u8>,
     pub(super) is_body_read: bool,
+    /// Whether the peer sends no body now: it waits for "100 Continue", or has stalled.
+    pub(super) is_body_held: bool,
     pub(super) is_accept_ignored: bool,
     pub(super) shut_down: Option<ShutDown<C>>,
     pub(super) conn: C,
@@ -153,8 +155,7 @@ impl<C: Read + Write> Request<C> {
 
     /// Whether the peer is sending, as far as is known.
     fn is_sending(&self) -> bool {
-        let is_body_coming =
-            self.head.has_body() && !self.is_body_read && !self.head.expects_continue();
+        let is_body_coming = self.head.has_body() && !self.is_body_read && !self.is_body_held;
         is_body_coming || !self.rest.is_empty()
     }
 
