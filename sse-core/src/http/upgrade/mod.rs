@@ -119,8 +119,10 @@ impl Upgrader {
     /// Allows pages of every origin to read the responses (CORS).
     ///
     /// Their requests with other methods than `GET`, `HEAD` and `OPTIONS` are refused with 403 if
-    /// they have cookies, unless [credentials](Self::allow_credentials) are allowed: so no page can
-    /// act for its visitor.
+    /// they have cookies, or a password in `Authorization` (`Basic`, `Digest`, `Negotiate` or
+    /// `NTLM`), unless [credentials](Self::allow_credentials) are allowed: so no page can act for
+    /// its visitor. A server that knows clients by their certificates or addresses should
+    /// [list](Self::allow_origin) the origins instead.
     #[must_use]
     pub fn allow_any_origin(mut self) -> Self {
         self.settings().origins = Origins::Any;
