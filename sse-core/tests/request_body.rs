@@ -226,12 +226,48 @@ fn a_client_that_stalls_in_its_body_is_not_read_after_the_refusal() {
     assert_eq!(peer.read, head.len());
 }
 
+/// Otherwise a cache sends one form to a client that accepts only the other.
+#[test]
+fn a_response_that_was_chosen_by_accept_says_so() {
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\nAccept: ";
+    for (accept, own, expected) in [
+        ("application/json", None, "Vary: Accept"),
+        ("application/json", Some("Cookie"), "Vary: Cookie, Accept"),
+        ("application/json", Some("accept"), "Vary: accept"),
+        ("text/event-stream", None, "Vary: Accept"),
+    ] {
+        let mut peer = Peer::sends(format!("{ask}{accept}\r\n\r\n"));
+        let request = upgrader().read(&mut peer).unwrap();
+        if request.accepts_event_stream() {
+            request.accept().unwrap();
+        } else {
+            let json = Response::new(200).with_body("application/json", "{}");
+            let json = own
+                .into_iter()
+                .try_fold(json, |json, own| json.header("Vary", own));
+            request.respond(json.unwrap()).unwrap();
+        }
+        let output = peer.output();
+        assert!(output.contains(&format!("\r\n{expected}\r\n")), "{output}");
+    }
+    let mut peer = Peer::sends(format!("{ask}*/*\r\n\r\n"));
+    let listed = upgrader().allow_origin("https://b").unwrap();
+    let request = listed.read(&mut peer).unwrap();
+    assert!(request.accepts_event_stream());
+    request.respond(Response::new(204)).unwrap();
+    assert!(peer.output().contains("\r\nVary: Accept, Origin\r\n"));
+    let mut peer = Peer::sends(format!("{ask}*/*\r\n\r\n"));
+    upgrader().read(&mut peer).unwrap().accept().unwrap();
+    assert!(!peer.output().contains("Vary"), "nobody has asked");
+}
+
 #[test]
 fn a_stream_may_follow_a_body() {
     let request =
         "POST /?a=b HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let accepted = [&ACCEPTED[..], &["Vary: Accept"]].concat();
     for (ignores_accept, head) in [
-        (true, response(&ACCEPTED, "data: hey\n\n")),
+        (true, response(&accepted, "data: hey\n\n")),
         (false, String::new()),
     ] {
         let mut peer = Peer::sends(request);

@@ -92,6 +92,7 @@ impl Connection {
             retry: Some(config.retry),
             max_json: config.max_json,
             is_accept_ignored: false,
+            is_accept_asked: AtomicBool::new(false),
             extension,
             token: None,
             headers: Headers::new(),

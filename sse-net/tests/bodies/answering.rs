@@ -264,6 +264,7 @@ async fn a_handler_chooses_by_accept_and_may_ignore_it() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
         let answer = net.ask(WIDE, &request).await.read().await;
         assert_eq!(answer.get(9..12), Some(status), "{answer}");
+        assert!(answer.contains("\r\nVary: Accept\r\n"), "{answer}");
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(body.starts_with("retry: "), has_retry, "{body}");
         assert!(body.ends_with(ending), "{body}");

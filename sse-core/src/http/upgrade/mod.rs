@@ -10,6 +10,7 @@ mod settings;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use super::head::HeadReader;
@@ -296,6 +297,7 @@ impl Upgrader {
             rest,
             is_body_read: false,
             is_accept_ignored: false,
+            is_accept_asked: AtomicBool::new(false),
             shut_down,
             conn,
         };

@@ -103,7 +103,7 @@ impl Settings {
         if is_any && !self.credentials {
             return Headers::constant("Access-Control-Allow-Origin: *\r\n");
         }
-        let mut cors = if headers.vary_by_origin() {
+        let mut cors = if headers.extend_vary("Origin") {
             Headers::new()
         } else {
             Headers::constant("Vary: Origin\r\n")
