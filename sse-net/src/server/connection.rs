@@ -232,6 +232,7 @@ impl Connection {
                     opening,
                     expires_at,
                     sends_retry,
+                    has_unread_body: presence.has_unread_body(),
                     on_end,
                     permit: self.permit,
                 });

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sse_core::{Headers, Response, Retention};
+use sse_core::{Event, Headers, Response, Retention};
 use sse_net::{Disconnect, Request, Server, Start, Tcp, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -101,30 +101,39 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
 async fn the_end_of_a_stream_reaches_a_client_that_is_still_sending() {
     let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
-    let is_written = Arc::new(Notify::new());
-    let written = Arc::clone(&is_written);
+    let topic = Topic::new(Retention::default());
+    let long = "x".repeat(10_000);
+    topic.publish(&Event::new().data(&long)).unwrap();
+    topic.finish(Some(&Event::new().data("end"))).unwrap();
+    let has_ended = Arc::new(Notify::new());
+    let ended = Arc::clone(&has_ended);
     let _server = Server::new(posting())
         .listen(tcp)
         .serve(move |request: Request| {
-            let written = Arc::clone(&written);
-            ready(request.stream(async move |mut stream| {
-                stream.write_str(&"x".repeat(10_000)).await?;
-                stream.close().await?;
-                written.notify_one();
-                Ok(())
-            }))
+            let (ended, long) = (Arc::clone(&ended), long.clone());
+            let answer = match request.path() {
+                "/topic" => request.follow_from(&topic, Start::Earliest),
+                _ => request.stream(async move |mut stream| {
+                    stream.write_str(&long).await?;
+                    stream.write_str("end").await?;
+                    Ok(())
+                }),
+            };
+            ready(answer.on_end(move |_| ended.notify_one()))
         });
-    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
-    let mut client = connect_narrow(address, head).await;
-    is_written.notified().await;
-    for _ in 0..50 {
-        tokio::time::sleep(SECOND / 1000).await;
-        let _ = client.write_all(b"x").await;
+    for path in ["/stream", "/topic"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+        let mut client = connect_narrow(address, &head).await;
+        has_ended.notified().await;
+        for _ in 0..50 {
+            tokio::time::sleep(SECOND / 1000).await;
+            let _ = client.write_all(b"x").await;
+        }
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer).await;
+        let is_whole = answer.ends_with("data: end\n\n");
+        assert!(is_whole, "{path}: {} bytes", answer.len());
     }
-    let mut answer = String::new();
-    let _ = client.read_to_string(&mut answer).await;
-    let end = "x\n\nevent: close\ndata: \n\n";
-    assert!(answer.ends_with(end), "{} bytes", answer.len());
 }
 
 #[tokio::test(start_paused = true)]
