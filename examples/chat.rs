@@ -47,6 +47,9 @@ async fn handle(mut request: Request, runs: Runs) -> Answer {
                 request.reject(Rejection::NOT_FOUND.because("no such run is running"))
             }
         }
+        (_, "/", _) => request.reject(Rejection::METHOD_NOT_ALLOWED),
+        (_, "/runs", _) => request.reject(Rejection::method_not_allowed("POST")),
+        (_, _, Some(_)) => request.reject(Rejection::method_not_allowed("GET, HEAD, DELETE")),
         _ => request.reject(Rejection::NOT_FOUND),
     }
 }

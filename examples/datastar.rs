@@ -50,6 +50,8 @@ async fn handle(mut request: Request, clock: Topic, script: Response) -> Answer 
             Ok(signals) => request.stream(async move |stream| greet(stream, signals).await),
             Err(rejection) => request.reject(rejection),
         },
+        (_, "/greet") => request.reject(Rejection::method_not_allowed("POST")),
+        ("POST", "/" | "/datastar.js" | "/clock") => request.reject(Rejection::METHOD_NOT_ALLOWED),
         _ => request.reject(Rejection::NOT_FOUND),
     }
 }

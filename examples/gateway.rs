@@ -102,6 +102,10 @@ async fn handle(mut request: Request) -> Answer {
             Err(error) => request.respond(anthropic::Error::to_response(&error)),
         },
         ("GET" | "HEAD", "/") => request.respond(Response::new(200).with_body("text/plain", USAGE)),
+        (_, openai::PATH | anthropic::PATH) => {
+            request.reject(Rejection::method_not_allowed("POST"))
+        }
+        ("POST", "/") => request.reject(Rejection::METHOD_NOT_ALLOWED),
         _ => request.respond(openai::Error::from(Rejection::NOT_FOUND).to_response()),
     }
 }

@@ -43,6 +43,10 @@ impl App {
                 }
                 Err(rejection) => request.reject(rejection),
             },
+            (_, "/say") => request.reject(Rejection::method_not_allowed("POST")),
+            ("POST", "/" | "/htmx.js" | "/messages") => {
+                request.reject(Rejection::METHOD_NOT_ALLOWED)
+            }
             _ => request.reject(Rejection::NOT_FOUND),
         }
     }

@@ -63,6 +63,20 @@ fn each_request_gets_its_response() {
         );
     }
     assert!(delete(&chat, "/runs/nothing").starts_with("HTTP/1.1 404 "));
+    for (request, methods) in [
+        ("DELETE /", "GET, HEAD"),
+        ("GET /runs", "POST"),
+        ("POST /runs/nothing", "GET, HEAD, DELETE"),
+        ("PUT /runs", "GET, HEAD, POST, DELETE"),
+    ] {
+        let conn = chat.send(&format!(
+            "{request} HTTP/1.1\r\nHost: chat\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let (head, _) = response_to_end(conn);
+        assert!(head.starts_with("HTTP/1.1 405 "), "{request}: {head}");
+        let allow = format!("\r\nAllow: {methods}, OPTIONS\r\n");
+        assert!(head.contains(&allow), "{request}: {head}");
+    }
 }
 
 #[test]

@@ -136,6 +136,20 @@ fn the_form_of_another_site_starts_nothing() {
 }
 
 #[test]
+fn a_path_that_takes_only_posts_says_so() {
+    for server in servers() {
+        for path in ["/v1/chat/completions", "/v1/messages"] {
+            let conn = server.get(path, "Connection: close\r\n");
+            let (head, _) = response_to_end(conn);
+            assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+            let allow = head.lines().find_map(|line| line.split_once(": POST"));
+            let (name, _) = allow.expect(&head);
+            assert!(name.eq_ignore_ascii_case("Allow"), "{head}");
+        }
+    }
+}
+
+#[test]
 fn our_client_reads_an_answer_to_its_end() {
     let question: Value = serde_json::from_str(QUESTION).unwrap();
     for server in servers() {

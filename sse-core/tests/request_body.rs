@@ -108,6 +108,15 @@ fn no_page_acts_for_its_visitor_where_every_origin_may_read() {
         (&any, format!("Origin: null\r\n{cookie}"), false),
         (&any, other.to_owned(), true),
         (&any, format!("{other}Authorization: Bearer key\r\n"), true),
+        (&any, format!("{other}Authorization: Token key\r\n"), true),
+        (&any, format!("{other}Authorization: Basic YTpi\r\n"), false),
+        (
+            &any,
+            format!("{other}Authorization: negotiate YTpi\r\n"),
+            false,
+        ),
+        (&any, format!("{own}Authorization: Basic YTpi\r\n"), true),
+        (&any, "Authorization: Basic YTpi\r\n".to_owned(), true),
         (&any, format!("{own}{cookie}"), true),
         (&any, cookie.to_owned(), true),
         (&trusting, format!("{other}{cookie}"), true),
@@ -192,12 +201,73 @@ fn a_client_that_waits_gets_100_continue_only_if_the_body_is_wanted() {
     assert!(peer.output().starts_with("HTTP/1.1 403 "));
 }
 
+/// It sends the body then, and a reset would cost it the response.
+#[test]
+fn a_client_that_was_told_to_continue_is_read_after_a_refusal() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n";
+    let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    for body in ["x", "3e9\r\n"] {
+        let mut peer = Peer::sends(&head).then_sends(body).then_sends("more");
+        let _ = echo(&upgrader(), &mut peer);
+        assert!(peer.output().contains("100 Continue"));
+        assert_eq!(peer.read, head.len() + body.len() + 4, "{body}");
+    }
+}
+
+/// Nothing has arrived that would reset the connection, and the next read would wait as long.
+#[test]
+fn a_client_that_stalls_in_its_body_is_not_read_after_the_refusal() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let mut peer = Peer::sends(head)
+        .then_fails(io::ErrorKind::WouldBlock)
+        .then_sends("hello");
+    let _ = echo(&upgrader(), &mut peer);
+    assert!(peer.output().starts_with("HTTP/1.1 408 "));
+    assert_eq!(peer.read, head.len());
+}
+
+/// Otherwise a cache sends one form to a client that accepts only the other.
+#[test]
+fn a_response_that_was_chosen_by_accept_says_so() {
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\nAccept: ";
+    for (accept, own, expected) in [
+        ("application/json", None, "Vary: Accept"),
+        ("application/json", Some("Cookie"), "Vary: Cookie, Accept"),
+        ("application/json", Some("accept"), "Vary: accept"),
+        ("text/event-stream", None, "Vary: Accept"),
+    ] {
+        let mut peer = Peer::sends(format!("{ask}{accept}\r\n\r\n"));
+        let request = upgrader().read(&mut peer).unwrap();
+        if request.accepts_event_stream() {
+            request.accept().unwrap();
+        } else {
+            let json = Response::new(200).with_body("application/json", "{}");
+            let json = own
+                .into_iter()
+                .try_fold(json, |json, own| json.header("Vary", own));
+            request.respond(json.unwrap()).unwrap();
+        }
+        let output = peer.output();
+        assert!(output.contains(&format!("\r\n{expected}\r\n")), "{output}");
+    }
+    let mut peer = Peer::sends(format!("{ask}*/*\r\n\r\n"));
+    let listed = upgrader().allow_origin("https://b").unwrap();
+    let request = listed.read(&mut peer).unwrap();
+    assert!(request.accepts_event_stream());
+    request.respond(Response::new(204)).unwrap();
+    assert!(peer.output().contains("\r\nVary: Accept, Origin\r\n"));
+    let mut peer = Peer::sends(format!("{ask}*/*\r\n\r\n"));
+    upgrader().read(&mut peer).unwrap().accept().unwrap();
+    assert!(!peer.output().contains("Vary"), "nobody has asked");
+}
+
 #[test]
 fn a_stream_may_follow_a_body() {
     let request =
         "POST /?a=b HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let accepted = [&ACCEPTED[..], &["Vary: Accept"]].concat();
     for (ignores_accept, head) in [
-        (true, response(&ACCEPTED, "data: hey\n\n")),
+        (true, response(&accepted, "data: hey\n\n")),
         (false, String::new()),
     ] {
         let mut peer = Peer::sends(request);

@@ -4,8 +4,10 @@
 
 use std::future::{pending, ready};
 use std::io;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use sse_core::{Event, EventId, Rejection};
@@ -131,6 +133,44 @@ async fn runs_that_start_and_stop_at_once_are_counted_once_and_read_to_their_end
         let run = runs.start(key, async |_| pending::<Work>().await);
         run.expect("no count is left of those that have ended");
     }
+}
+
+/// What the run of a key looks like at each time a subscriber is woken.
+struct Looks {
+    runs: Runs,
+    seen: Mutex<Vec<(usize, usize, bool)>>,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        let counts = self.runs.snapshot();
+        let seen = (counts.running, counts.kept, self.runs.stop("key"));
+        self.seen.lock().unwrap().push(seen);
+    }
+}
+
+/// A client that sees the end may ask for the next run at once.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_clients_see_end_does_not_count_as_running() {
+    let runs = runs(RunsConfig::default());
+    let go = Arc::new(Notify::new());
+    let gone = Arc::clone(&go);
+    let run = runs.start("key", async move |_| {
+        gone.notified().await;
+        Work::Ok(())
+    });
+    let looks = Arc::new(Looks {
+        runs,
+        seen: Mutex::default(),
+    });
+    let waker = Waker::from(Arc::clone(&looks));
+    let mut reading = pin!(data(run.unwrap().subscribe(Start::Earliest)));
+    let mut cx = Context::from_waker(&waker);
+    assert!(reading.as_mut().poll(&mut cx).is_pending());
+    go.notify_one();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(*looks.seen.lock().unwrap(), [(0, 1, false)]);
+    assert!(reading.poll(&mut cx).is_ready());
 }
 
 /// How a run ends, and its last event.
@@ -322,6 +362,17 @@ async fn limits_refuse_runs_with_an_error() {
         runs.stop(keys[1]);
         assert_eq!(runs.snapshot().refused, 1);
     }
+    let short = Runs::new(
+        Hub::new(HubConfig::default()),
+        RunsConfig::default().max_key(3),
+    );
+    let error = short.start("abcd", async |_| Work::Ok(())).unwrap_err();
+    let expected = "the key of the run has 4 bytes, and 3 are allowed; use a hash of it, or raise \
+                    `max_key`";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(Rejection::from(error).status(), 400);
+    short.start("abc", async |_| Work::Ok(())).unwrap();
+
     let hub = Hub::new(HubConfig::default().max_topics(1));
     let runs = Runs::new(hub, RunsConfig::default());
     runs.start("a", async |_| pending::<Work>().await).unwrap();
@@ -363,6 +414,29 @@ async fn a_run_is_kept_then_remembered_then_unknown() {
     let error = runs.get("key").unwrap_err();
     assert_eq!(error, RunNotFound::Unknown);
     assert_eq!(Rejection::from(error).status(), 404);
+}
+
+/// Its work is dropped with the runtime.
+#[test]
+fn a_run_ends_with_its_runtime() {
+    let runs = runs(RunsConfig::default());
+    let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
+    for (key, is_begun) in [("begun", true), ("not begun", false)] {
+        let first = runtime();
+        let run = first.block_on(async {
+            let run = runs.start(key, async |_| pending::<Work>().await);
+            if is_begun {
+                sleep(Duration::from_millis(1)).await;
+            }
+            run.unwrap()
+        });
+        drop(first);
+        let read = runtime().block_on(data(run.subscribe(Start::Earliest)));
+        let expected = r#"event: error|data: {"reason":"interrupted","#;
+        assert!(read.starts_with(expected), "{read}");
+    }
+    let counts = runs.snapshot();
+    assert_eq!((counts.running, counts.interrupted, counts.kept), (0, 2, 2));
 }
 
 /// The first runtime takes the task with it that waits for runs to expire.

@@ -169,6 +169,32 @@ impl Responder {
         self.check_head(request).map(drop)
     }
 
+    /// Returns whether `Accept` allows event streams; if not, respond with something else.
+    ///
+    /// Let that response say so with [`Response::vary_by_accept`], so that no cache sends it to
+    /// clients that accept a stream. Returns `true` for a malformed request, which the methods that
+    /// respond with a stream refuse.
+    ///
+    /// ```
+    /// use http::request::Parts;
+    /// use sse_net::{Body, Responder, Response, Topic};
+    ///
+    /// fn price(responder: &Responder, parts: &Parts, prices: &Topic) -> http::Response<Body> {
+    ///     if responder.accepts_event_stream(parts) {
+    ///         return responder.follow(parts, prices);
+    ///     }
+    ///     let json = Response::new(200).with_body("application/json", "{\"eur\":1.07}");
+    ///     responder.respond(parts, json.vary_by_accept())
+    /// }
+    /// # let _ = price;
+    /// ```
+    #[must_use]
+    pub fn accepts_event_stream(&self, request: &impl RequestHead) -> bool {
+        request
+            .head()
+            .map_or(true, |head| head.accepts_event_stream())
+    }
+
     /// Responds with the events of `topic`, after the client's last event ID or from
     /// [`TopicConfig::start`](crate::TopicConfig::start).
     ///

@@ -60,6 +60,9 @@ pub struct Runs(Arc<Registry>);
 impl Runs {
     /// Creates a registry of runs whose topics are in `hub`.
     ///
+    /// Create one for each [`name_prefix`](RunsConfig::name_prefix) of a hub: a second one takes
+    /// the runs of the first for those of an earlier process.
+    ///
     /// With a [journal](Hub::open), the runs of an earlier process are restored and kept from now
     /// on. Runs that were running end with [`RunEnd::Interrupted`]. Remembered keys are not
     /// restored. Add the settings of the runs to the hub's with

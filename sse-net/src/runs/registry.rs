@@ -145,12 +145,17 @@ impl Registry {
     }
 
     /// Ends the run's topic, unless its work did, and keeps the run.
+    ///
+    /// The run does not count as running any more when clients see its end: one that asks for the
+    /// next at once is not refused because of this one.
     pub(super) fn end(&self, run: &Run, end: &RunEnd<'_>) {
-        self.finish(&run.topic, end);
         let mut state = self.lock();
         self.count_end(&mut state, run);
         state.count(end);
         state.keep(run.clone());
+        drop(state);
+        self.finish(&run.topic, end);
+        self.lock().expire_later(run);
     }
 
     /// Removes a run that another node has.
@@ -206,7 +211,8 @@ impl Registry {
         if is_interrupted {
             state.count(&RunEnd::Interrupted);
         }
-        state.keep(run);
+        state.keep(run.clone());
+        state.expire_later(&run);
     }
 
     /// Starts a task that drops runs when they expire, and ends when none is kept.

@@ -86,14 +86,18 @@ impl State {
         } += 1;
     }
 
-    /// Keeps a run that has ended.
+    /// Keeps a run that ends.
     pub(super) fn keep(&mut self, run: Run) {
         self.counts.kept += 1;
+        self.runs.insert(Arc::clone(&run.key), Entry::Kept(run));
+    }
+
+    /// Lets a kept run expire. Its topic has to be finished, because it leaves the hub then.
+    pub(super) fn expire_later(&mut self, run: &Run) {
         self.kept.push_back(Past {
             key: Arc::clone(&run.key),
             at: Instant::now(),
         });
-        self.runs.insert(Arc::clone(&run.key), Entry::Kept(run));
     }
 
     /// Drops the runs and then the keys that have expired at the time `now`.

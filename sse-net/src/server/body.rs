@@ -37,8 +37,9 @@ impl Request {
     /// up to twice `limit`. A request without a body has an empty one if its method is `GET`,
     /// `HEAD` or `DELETE`.
     ///
-    /// Until this is called, at most 16 KiB of a body are read. A handler that answers without
-    /// the body need not read it. During a stream the rest is discarded, up to
+    /// Until this is called, at most 16 KiB of a body are read, so the handler is not dropped if a
+    /// client with a longer one leaves before. A handler that answers without the body need not
+    /// read it. During a stream the rest is discarded, up to
     /// [`max_input`](crate::Config::max_input); a client that sends more is cut. After another
     /// response up to 256 KiB are discarded, and the client has 2 s to read the response.
     ///
@@ -178,6 +179,7 @@ impl Incoming {
         let read = match timeout(config.body_timeout, reading).await {
             Ok(Ok((bytes, after))) => {
                 presence.set_max_input(config.max_input.saturating_sub(after));
+                presence.set_unread_body(false);
                 Ok(bytes)
             }
             Ok(Err(Failure::Rejected(rejection))) => Err(rejection),

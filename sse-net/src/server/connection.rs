@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::answer::{Answer, Kind, encode_response};
 use super::body::{Body, Incoming};
 use super::inner::{Inner, Phase};
-use super::per_client::PerClient;
+use super::per_client::{PerClient, Writing};
 use super::request::Request;
 use crate::config::Config;
 use crate::shard::Arrival;
 use crate::stats::Disconnect;
 use crate::trace;
 use crate::transport::limit::Permit;
+use crate::transport::on_end::OnEnd;
 use crate::transport::presence::Presence;
 use crate::transport::{Extended, Peer, Transport};
 use crate::unwind::catch_async;
@@ -91,12 +92,14 @@ impl Connection {
             retry: Some(config.retry),
             max_json: config.max_json,
             is_accept_ignored: false,
+            is_accept_asked: AtomicBool::new(false),
             extension,
             token: None,
             headers: Headers::new(),
             counters: Arc::clone(&self.inner.counters),
         };
         let mut presence = Presence::new(config.max_input.saturating_sub(after));
+        presence.set_unread_body(incoming.is_some());
         let answering = self.answer(request, incoming, &mut transport, &mut presence);
         match answering.await {
             Ok(answer) => self.respond(answer, transport, presence).await,
@@ -229,34 +232,47 @@ impl Connection {
                     opening,
                     expires_at,
                     sends_retry,
+                    has_unread_body: presence.has_unread_body(),
                     on_end,
                     permit: self.permit,
                 });
                 Ok(())
             }
             Kind::Stream(writing) => {
-                let mut phase = inner.phase.subscribe();
-                let mut signals = on_end.take_signals();
-                let stream = PerClient::new(
-                    transport,
-                    presence,
-                    writing,
-                    async move {
-                        tokio::select! {
-                            _ = phase.wait_for(|phase| *phase >= Phase::Closing) => Disconnect::Drained,
-                            () = until(expires_at) => Disconnect::Expired,
-                            reason = poll_fn(|cx| signals.poll(cx)) => reason,
-                        }
-                    },
-                    (Arc::clone(&inner.config), Arc::clone(&inner.counters.stats)),
-                );
+                let stream =
+                    self.per_client(writing, &mut on_end, expires_at, (transport, presence));
                 let running = catch_async("a per-client stream", Box::pin(stream.run()));
-                let reason = running.await.unwrap_or(Disconnect::Panicked);
+                let (reason, rest) = running.await.unwrap_or((Disconnect::Panicked, None));
                 inner.counters.stats.add_disconnect(reason);
                 on_end.run(reason);
+                if let Some(mut transport) = rest {
+                    Box::pin(transport.linger()).await;
+                }
                 Ok(())
             }
         }
+    }
+
+    /// Returns a per-client stream, and what ends it early.
+    fn per_client(
+        &self,
+        writing: Writing,
+        on_end: &mut OnEnd,
+        expires_at: Option<Instant>,
+        (transport, presence): (Transport, Presence),
+    ) -> PerClient {
+        let inner = &self.inner;
+        let mut phase = inner.phase.subscribe();
+        let mut signals = on_end.take_signals();
+        let ends = async move {
+            tokio::select! {
+                _ = phase.wait_for(|phase| *phase >= Phase::Closing) => Disconnect::Drained,
+                () = until(expires_at) => Disconnect::Expired,
+                reason = poll_fn(|cx| signals.poll(cx)) => reason,
+            }
+        };
+        let shared = (Arc::clone(&inner.config), Arc::clone(&inner.counters.stats));
+        PerClient::new(transport, presence, writing, ends, shared)
     }
 }
 

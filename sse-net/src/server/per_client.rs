@@ -127,22 +127,25 @@ impl PerClient {
         }
     }
 
-    /// Runs the stream to its end and returns the reason.
-    pub(crate) async fn run(mut self) -> Disconnect {
+    /// Runs the stream to its end and returns the reason, and the connection if it has to
+    /// [linger](Transport::linger), because the client may be sending a body.
+    pub(crate) async fn run(mut self) -> (Disconnect, Option<Transport>) {
         poll_fn(|cx| {
             self.take_opening(cx);
             Poll::Ready(())
         })
         .await;
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
-            return reason;
+            return (reason, None);
         }
         let is_complete = matches!(
             self.reason,
             Disconnect::Finished | Disconnect::Drained | Disconnect::Expired
         );
+        let lingers = is_complete && self.presence.has_unread_body();
         // A TCP socket that is dropped right after this ends in the same way.
-        if is_complete && !(self.writer.is_none() && self.transport.is_tcp()) {
+        let is_dropped = self.writer.is_none() && self.transport.is_tcp() && !lingers;
+        if is_complete && !is_dropped {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }
@@ -150,7 +153,7 @@ impl PerClient {
         if let Some(writer) = self.writer.take() {
             self.reason = reason(&writer.await);
         }
-        self.reason
+        (self.reason, lingers.then_some(self.transport))
     }
 
     /// Resolves when the stream is written in full, or to the reason of a disconnect.

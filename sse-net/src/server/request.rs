@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sse_core::{Event, EventId, Head, Headers, MEDIA_TYPE, Rejection, Response, Upgrader};
@@ -50,6 +51,8 @@ pub struct Request {
     pub(super) retry: Option<Duration>,
     pub(super) max_json: u64,
     pub(super) is_accept_ignored: bool,
+    /// Whether the handler has asked for what the client accepts.
+    pub(super) is_accept_asked: AtomicBool,
     pub(super) extension: Option<Extension>,
     /// The token of the stream, if its topics may change.
     pub(super) token: Option<StreamToken>,
@@ -108,7 +111,10 @@ impl Request {
         self.head.cookie(name)
     }
 
-    /// Whether `Accept` allows event streams; if not, respond with something else.
+    /// Returns whether `Accept` allows event streams; if not, respond with something else.
+    ///
+    /// The answer then has `Vary: Accept`, so that no cache sends it to clients that accept
+    /// something else.
     ///
     /// ```
     /// use sse_net::{Answer, Request, Response, Topic};
@@ -124,6 +130,7 @@ impl Request {
     /// ```
     #[must_use]
     pub fn accepts_event_stream(&self) -> bool {
+        self.is_accept_asked.store(true, Relaxed);
         self.head.accepts_event_stream()
     }
 
@@ -332,7 +339,10 @@ impl Request {
 
     /// Returns the wire form of a response, with the headers of the answer.
     fn encode(&self, response: impl Into<Response>) -> Vec<u8> {
-        let response = response.into().with_headers(self.headers.clone());
+        let mut response = response.into().with_headers(self.headers.clone());
+        if self.is_accept_asked.load(Relaxed) {
+            response = response.vary_by_accept();
+        }
         encode_response(&self.upgrader, response, Some(&self.head))
     }
 }

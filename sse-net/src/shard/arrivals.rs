@@ -66,6 +66,7 @@ impl Driver {
             leave_reason,
             input: 0,
             sends_retry: arrival.sends_retry,
+            has_unread_body: arrival.has_unread_body,
             is_queued: false,
             unsent: None,
             on_end: arrival.on_end,

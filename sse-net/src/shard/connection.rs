@@ -39,6 +39,8 @@ pub(crate) struct Arrival {
     pub(crate) expires_at: Option<Instant>,
     /// Whether the stream ends with a reconnection time.
     pub(crate) sends_retry: bool,
+    /// Whether the client may be sending a body that nobody reads.
+    pub(crate) has_unread_body: bool,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
 }
@@ -75,6 +77,8 @@ pub(super) struct Connection {
     pub(super) is_queued: bool,
     /// Whether the stream ends with a reconnection time.
     pub(super) sends_retry: bool,
+    /// Whether the peer may be sending a body that nobody reads.
+    pub(super) has_unread_body: bool,
     /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) on_end: OnEnd,
@@ -269,15 +273,25 @@ impl Connection {
         unsent.is_some_and(|unsent| unsent.close.is_some())
     }
 
-    /// Drops the connection.
+    /// Drops the connection, or lets it [linger](Transport::linger) if its peer may be sending.
     pub(super) fn end(self, reason: Disconnect) {
         let Self {
-            transport,
+            mut transport,
             waker,
             on_end,
             permit,
+            has_unread_body,
             ..
         } = self;
+        if has_unread_body && is_orderly(reason) {
+            drop(waker);
+            on_end.run(reason);
+            tokio::spawn(async move {
+                transport.linger().await;
+                drop((transport, permit));
+            });
+            return;
+        }
         let dropped = guard(|| {
             drop(transport);
             Ok(())
@@ -287,6 +301,18 @@ impl Connection {
         // A drain waits for this, and the hooks have been called when it returns.
         drop(permit);
     }
+}
+
+/// Returns whether the stream has been written to its end.
+const fn is_orderly(reason: Disconnect) -> bool {
+    matches!(
+        reason,
+        Disconnect::Finished
+            | Disconnect::Drained
+            | Disconnect::Expired
+            | Disconnect::MaxAge
+            | Disconnect::Lagged
+    )
 }
 
 /// The state of a connection's input.

@@ -106,6 +106,12 @@ impl Transport {
     pub async fn finish(mut self, bytes: &[u8], write_timeout: Duration) -> io::Result<()> {
         self.write_all(bytes, write_timeout).await?;
         timeout(write_timeout, self.shutdown()).await??;
+        self.linger().await;
+        Ok(())
+    }
+
+    /// Reads what the peer still sends after the last bytes; see [`finish`](Self::finish).
+    pub(crate) async fn linger(&mut self) {
         let (time, mut room) = LINGER;
         let _ = timeout(time, async {
             while let Ok(len @ 1..) = self.read_piece(<[u8]>::len).await {
@@ -116,7 +122,6 @@ impl Transport {
             }
         })
         .await;
-        Ok(())
     }
 
     /// Returns `true` for a bare TCP socket, which ends orderly when it is dropped.

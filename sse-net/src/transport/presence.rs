@@ -21,6 +21,7 @@ pub(crate) struct Presence {
     state: State,
     room: usize,
     sent: usize,
+    has_unread_body: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +47,21 @@ impl Presence {
             state: State::Present,
             room: max_input,
             sent: 0,
+            has_unread_body: false,
         }
     }
 
     pub(crate) const fn set_max_input(&mut self, bytes: usize) {
         self.room = bytes;
+    }
+
+    /// Notes whether the client may be sending a body that nobody reads.
+    pub(crate) const fn set_unread_body(&mut self, is_unread: bool) {
+        self.has_unread_body = is_unread;
+    }
+
+    pub(crate) const fn has_unread_body(&self) -> bool {
+        self.has_unread_body
     }
 
     /// Notes that the client has closed its half of the connection.

@@ -1,37 +1,65 @@
 //! Answers to requests with a body, and clients that leave.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sse_core::{Response, Retention};
+use sse_core::{Event, Headers, Response, Retention};
 use sse_net::{Disconnect, Request, Server, Start, Tcp, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 
 use crate::common::{Ends, WIDE, pass, publish, published, serve, settle};
 use crate::posts::LIMIT;
 use crate::{SECOND, posting};
 
-/// The response reaches a client that sends on and reads at the same time.
+/// A connection whose client receives little at a time, and a head for it.
+///
+/// Most of a response is still on its way when the server has written all of it. A socket that is
+/// closed then, while its peer sends, is reset, and the peer receives no more.
+async fn connect_narrow(address: SocketAddr, head: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    client.write_all(head.as_bytes()).await.unwrap();
+    client
+}
+
+/// The response reaches a client that sends on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_reaches_a_client_that_is_still_sending() {
     let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
     let config = posting().body_timeout(SECOND / 4);
+    let is_refused = Arc::new(Notify::new());
+    let refused = Arc::clone(&is_refused);
     let _server = Server::new(config)
         .listen(tcp)
-        .serve(async |mut request: Request| {
-            let error = match request.path() {
-                "/json" => request.json::<u8>().await.unwrap_err(),
-                _ => request.body(LIMIT).await.unwrap_err(),
-            };
-            tokio::time::sleep(SECOND / 20).await; // The client sends meanwhile.
-            request.reject(error)
+        .serve(move |mut request: Request| {
+            let refused = Arc::clone(&refused);
+            async move {
+                let error = match request.path() {
+                    "/json" => request.json::<u8>().await.unwrap_err(),
+                    "/long" => request.body(u64::MAX).await.unwrap_err(),
+                    _ => request.body(LIMIT).await.unwrap_err(),
+                };
+                tokio::time::sleep(SECOND / 20).await; // The client sends meanwhile.
+                refused.notify_one();
+                let long = Headers::new().with("X-Long", "x".repeat(10_000));
+                request.with_headers(long.unwrap()).reject(error)
+            }
         });
     for (request, sends, status) in [
         ("/ HTTP/1.1\r\nContent-Length: 1000\r\n", false, "408"),
+        (
+            "/long HTTP/1.1\r\nContent-Length: 999999999\r\n",
+            true,
+            "408",
+        ),
         ("/ HTTP/1.1\r\n", true, "411"),
         ("/ HTTP/1.1\r\nContent-Length: 9999999\r\n", true, "413"),
         ("/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", true, "400"),
@@ -42,9 +70,7 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
             "417",
         ),
     ] {
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let head = format!("POST {request}Host: a\r\n\r\n");
-        client.write_all(head.as_bytes()).await.unwrap();
+        let client = connect_narrow(address, &format!("POST {request}Host: a\r\n\r\n")).await;
         let (mut reader, mut writer) = client.into_split();
         let sending = tokio::spawn(async move {
             let piece = [b'x'; 1000];
@@ -55,10 +81,58 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
                 pending::<()>().await; // The client keeps its half open.
             }
         });
-        let mut answer = [0; 12];
-        reader.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer[9..], status.as_bytes(), "{request}");
+        // The server refuses 417 itself.
+        if status != "417" {
+            is_refused.notified().await;
+            tokio::time::sleep(SECOND / 20).await; // The response is written meanwhile.
+        }
+        let mut answer = String::new();
+        let read = reader.read_to_string(&mut answer).await;
+        assert_eq!(answer.get(9..12), Some(status), "{request}");
+        assert!(
+            read.is_ok() && answer.ends_with('\n'),
+            "{request}: {read:?}"
+        );
         sending.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_stream_reaches_a_client_that_is_still_sending() {
+    let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let topic = Topic::new(Retention::default());
+    let long = "x".repeat(10_000);
+    topic.publish(&Event::new().data(&long)).unwrap();
+    topic.finish(Some(&Event::new().data("end"))).unwrap();
+    let has_ended = Arc::new(Notify::new());
+    let ended = Arc::clone(&has_ended);
+    let _server = Server::new(posting())
+        .listen(tcp)
+        .serve(move |request: Request| {
+            let (ended, long) = (Arc::clone(&ended), long.clone());
+            let answer = match request.path() {
+                "/topic" => request.follow_from(&topic, Start::Earliest),
+                _ => request.stream(async move |mut stream| {
+                    stream.write_str(&long).await?;
+                    stream.write_str("end").await?;
+                    Ok(())
+                }),
+            };
+            ready(answer.on_end(move |_| ended.notify_one()))
+        });
+    for path in ["/stream", "/topic"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+        let mut client = connect_narrow(address, &head).await;
+        has_ended.notified().await;
+        for _ in 0..50 {
+            tokio::time::sleep(SECOND / 1000).await;
+            let _ = client.write_all(b"x").await;
+        }
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer).await;
+        let is_whole = answer.ends_with("data: end\n\n");
+        assert!(is_whole, "{path}: {} bytes", answer.len());
     }
 }
 
@@ -76,7 +150,7 @@ async fn an_unwanted_body_is_read_within_a_budget() {
             }),
             _ => request.respond(Response::new(200).with_body("text/plain", "42")),
         };
-        std::future::ready(told.watch(answer))
+        ready(told.watch(answer))
     });
     let head = |path: &str, length: usize| {
         format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
@@ -208,7 +282,7 @@ async fn a_handler_chooses_by_accept_and_may_ignore_it() {
             ("/topic", _) => request.without_retry().follow(&topic),
             _ => request.stream(async |stream| stream.close().await),
         };
-        std::future::ready(answer)
+        ready(answer)
     });
     let end = "event: close\ndata: \n\n";
     for (path, accept, status, has_retry, ending) in [
@@ -222,9 +296,34 @@ async fn a_handler_chooses_by_accept_and_may_ignore_it() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
         let answer = net.ask(WIDE, &request).await.read().await;
         assert_eq!(answer.get(9..12), Some(status), "{answer}");
+        assert!(answer.contains("\r\nVary: Accept\r\n"), "{answer}");
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(body.starts_with("retry: "), has_retry, "{body}");
         assert!(body.ends_with(ending), "{body}");
         assert!(has_retry || body.len() < 70, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_stream_without_retry_has_none_at_its_end_either() {
+    let topic = Topic::new(Retention::default());
+    let (server, net) = serve(posting(), move |request: Request| {
+        let answer = match request.path() {
+            "/topic" => request.without_retry().follow(&topic),
+            "/stream" => request.without_retry().stream(async |_| pending().await),
+            _ => request.follow(&topic),
+        };
+        ready(answer)
+    });
+    let mut clients = Vec::new();
+    for path in ["/topic", "/stream", "/other"] {
+        clients.push(net.get(path).await);
+    }
+    settle().await;
+    server.drain(SECOND).await;
+    for (mut client, retries) in clients.into_iter().zip([0, 0, 2]) {
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert_eq!(answer.matches("retry: ").count(), retries, "{answer}");
     }
 }

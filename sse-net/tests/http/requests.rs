@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use sse_core::{Rejection, Retention};
+use sse_core::{Rejection, Response, Retention};
 use sse_net::{NoRequest, Start, Topic};
 
 use super::common::{publish, published};
@@ -64,4 +64,31 @@ async fn a_clone_of_a_responder_may_ignore_accept_and_leave_out_retry() {
             assert_eq!(frame.unwrap(), ":\n", "a heartbeat at most");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_choose_by_accept() {
+    let responder = responder();
+    for (accept, expected) in [
+        (None, true),
+        (Some("text/event-stream"), true),
+        (Some("application/json"), false),
+    ] {
+        let mut request = get("/");
+        if let Some(accept) = accept {
+            let accept = accept.parse().unwrap();
+            request.headers_mut().insert("accept", accept);
+        }
+        assert_eq!(responder.accepts_event_stream(&request), expected);
+    }
+    let mut malformed = get("/");
+    let nothing = "".parse().unwrap();
+    malformed.headers_mut().insert("content-length", nothing);
+    assert!(responder.accepts_event_stream(&malformed));
+    let refused = responder.follow(&malformed, &Topic::new(Retention::default()));
+    assert_eq!(refused.status(), 400);
+
+    let json = Response::new(200).with_body("application/json", "{}");
+    let response = responder.respond(&get("/"), json.vary_by_accept());
+    assert_eq!(response.headers()["vary"], "Accept");
 }

@@ -136,14 +136,14 @@ impl Headers {
         headers.find(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 
-    /// Adds `Origin` to `Vary`, if there is one, and returns whether there is.
-    pub(crate) fn vary_by_origin(&mut self) -> bool {
+    /// Adds the name of a request header to `Vary`, if there is one, and returns whether there is.
+    pub(crate) fn extend_vary(&mut self, name: &str) -> bool {
         let Some((vary, names)) = self.find("Vary") else {
             return false;
         };
         let mut named = names.split(',').map(str::trim);
-        if !named.any(|name| name == "*" || name.eq_ignore_ascii_case("Origin")) {
-            let (vary, names) = (vary.to_owned(), format!("{names}, Origin"));
+        if !named.any(|named| named == "*" || named.eq_ignore_ascii_case(name)) {
+            let (vary, names) = (vary.to_owned(), format!("{names}, {name}"));
             self.set(&vary, &names);
         }
         true

@@ -113,6 +113,19 @@ impl Response {
         Ok(self)
     }
 
+    /// Adds `Accept` to `Vary`, because the handler chose this response by that header.
+    ///
+    /// Otherwise a cache may send it to a client that accepts something else. The `Request`s of
+    /// this crate and of `sse-net` do this themselves once their `accepts_event_stream` has been
+    /// called.
+    #[must_use]
+    pub fn vary_by_accept(mut self) -> Self {
+        if !self.headers.extend_vary("Accept") {
+            self.headers.add("Vary", "Accept");
+        }
+        self
+    }
+
     /// Returns the status code.
     #[must_use]
     pub const fn status(&self) -> u16 {

@@ -114,6 +114,30 @@ impl Rejection {
         Self::constant(status, "").because(reason)
     }
 
+    /// Creates a refusal (405) whose `Allow` lists these methods, and `OPTIONS`.
+    ///
+    /// For a path with fewer methods than the server [allows](crate::Upgrader::allow_methods).
+    /// [`METHOD_NOT_ALLOWED`](Self::METHOD_NOT_ALLOWED) lists `GET` and `HEAD`.
+    ///
+    /// ```
+    /// use sse_core::{Rejection, Response};
+    ///
+    /// let refusal = Response::from(Rejection::method_not_allowed("POST"));
+    /// assert!(refusal.headers().any(|header| header == ("Allow", "POST, OPTIONS")));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `methods` has a control character.
+    #[must_use]
+    #[track_caller]
+    pub fn method_not_allowed(methods: &'static str) -> Self {
+        match Self::METHOD_NOT_ALLOWED.header("Allow", format!("{methods}, OPTIONS")) {
+            Ok(rejection) => rejection,
+            Err(error) => panic!("the methods are not valid: {error}"),
+        }
+    }
+
     /// Replaces the reason, a sentence that the client can read.
     #[must_use]
     pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {

@@ -115,6 +115,7 @@ impl<C: Read + Write> Request<C> {
         if let Some(interim) = body.interim() {
             self.conn.write_all(interim)?;
             self.conn.flush()?;
+            self.is_body_held = false;
         }
         let mut piece = [0; 8 << 10];
         while !is_complete {
@@ -124,6 +125,7 @@ impl<C: Read + Write> Request<C> {
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => continue,
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        self.is_body_held = true;
                         return Err(Rejection::REQUEST_TIMEOUT.because(BODY_TIMED_OUT).into());
                     }
                     _ => return Err(error.into()),

@@ -10,6 +10,7 @@ mod settings;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use super::head::HeadReader;
@@ -119,8 +120,10 @@ impl Upgrader {
     /// Allows pages of every origin to read the responses (CORS).
     ///
     /// Their requests with other methods than `GET`, `HEAD` and `OPTIONS` are refused with 403 if
-    /// they have cookies, unless [credentials](Self::allow_credentials) are allowed: so no page can
-    /// act for its visitor.
+    /// they have cookies, or a password in `Authorization` (`Basic`, `Digest`, `Negotiate` or
+    /// `NTLM`), unless [credentials](Self::allow_credentials) are allowed: so no page can act for
+    /// its visitor. A server that knows clients by their certificates or addresses should
+    /// [list](Self::allow_origin) the origins instead.
     #[must_use]
     pub fn allow_any_origin(mut self) -> Self {
         self.settings().origins = Origins::Any;
@@ -289,10 +292,12 @@ impl Upgrader {
         };
         let request = Request {
             upgrader: self.clone(),
+            is_body_held: head.expects_continue(),
             head,
             rest,
             is_body_read: false,
             is_accept_ignored: false,
+            is_accept_asked: AtomicBool::new(false),
             shut_down,
             conn,
         };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::connection::{ShutDown, finish};
 use super::{UpgradeError, Upgrader};
@@ -18,7 +19,11 @@ pub struct Request<C> {
     /// The bytes after the head that have been read, without those of a body that was read.
     pub(super) rest: Vec<u8>,
     pub(super) is_body_read: bool,
+    /// Whether the peer sends no body now: it waits for "100 Continue", or has stalled.
+    pub(super) is_body_held: bool,
     pub(super) is_accept_ignored: bool,
+    /// Whether the application has asked for what the client accepts.
+    pub(super) is_accept_asked: AtomicBool,
     pub(super) shut_down: Option<ShutDown<C>>,
     pub(super) conn: C,
 }
@@ -65,8 +70,11 @@ impl<C> Request<C> {
         self.head.cookie(name)
     }
 
-    /// Whether `Accept` allows event streams; see [`Head::accepts_event_stream`].
+    /// Returns whether `Accept` allows event streams; see [`Head::accepts_event_stream`].
+    ///
+    /// The response then has `Vary: Accept`, so that no cache sends it to other clients.
     pub fn accepts_event_stream(&self) -> bool {
+        self.is_accept_asked.store(true, Relaxed);
         self.head.accepts_event_stream()
     }
 
@@ -151,14 +159,17 @@ impl<C: Read + Write> Request<C> {
         rejection.into()
     }
 
-    /// Whether the peer is sending, as far as is known.
+    /// Returns whether the peer is sending, as far as is known.
     fn is_sending(&self) -> bool {
-        let is_body_coming =
-            self.head.has_body() && !self.is_body_read && !self.head.expects_continue();
+        let is_body_coming = self.head.has_body() && !self.is_body_read && !self.is_body_held;
         is_body_coming || !self.rest.is_empty()
     }
 
     fn reply(&self, response: impl Into<Response>) -> Reply {
+        let mut response = response.into();
+        if self.is_accept_asked.load(Relaxed) {
+            response = response.vary_by_accept();
+        }
         let now = self.upgrader.now();
         self.upgrader.reply(response, Some(&self.head), now)
     }

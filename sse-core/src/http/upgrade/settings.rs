@@ -71,9 +71,9 @@ impl Settings {
         };
         let is_listed = match &self.origins {
             Origins::Unchecked => false,
-            // Then a page cannot send cookies with a request whose response it reads. So this is
-            // a form, or another request for which browsers do not ask.
-            Origins::Any if !self.credentials => head.header("cookie").is_none(),
+            // Then a page cannot send credentials with a request whose response it reads. So this
+            // is a form, or another request for which browsers do not ask.
+            Origins::Any if !self.credentials => !has_credentials(head),
             origins => origins.allow(&origin),
         };
         // Fetch Metadata: a page cannot set this. It helps where a proxy has changed `Host`, and
@@ -103,7 +103,7 @@ impl Settings {
         if is_any && !self.credentials {
             return Headers::constant("Access-Control-Allow-Origin: *\r\n");
         }
-        let mut cors = if headers.vary_by_origin() {
+        let mut cors = if headers.extend_vary("Origin") {
             Headers::new()
         } else {
             Headers::constant("Vary: Origin\r\n")
@@ -118,6 +118,17 @@ impl Settings {
         }
         cors
     }
+}
+
+/// Returns whether the request has credentials that browsers add by themselves: cookies, and those
+/// of their password prompts and of the system.
+fn has_credentials(head: &Head) -> bool {
+    let added: [&[u8]; 4] = [b"Basic", b"Digest", b"Negotiate", b"NTLM"];
+    let mut schemes = head
+        .header_values("authorization")
+        .filter_map(|value| value.split(|byte| *byte == b' ').next());
+    head.header("cookie").is_some()
+        || schemes.any(|scheme| added.iter().any(|added| scheme.eq_ignore_ascii_case(added)))
 }
 
 /// Returns the origin of the page that sent the request.
