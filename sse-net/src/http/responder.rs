@@ -249,7 +249,7 @@ impl Responder {
     /// See [`Request::stream`](crate::Request::stream). The body polls the future and sends
     /// heartbeats meanwhile. When the client disconnects, the HTTP server drops the body and the
     /// future, wherever it waits. If the future fails, so does the body, and the HTTP
-    /// server aborts the response.
+    /// server aborts the response; the error is logged with the feature `tracing`.
     #[must_use]
     pub fn stream<F>(
         &self,
