@@ -56,7 +56,7 @@ pub enum ClientError {
         event_type: String,
         /// The data of the event, usually a JSON object.
         data: String,
-        /// The number of events before: with more than none, output may have been used.
+        /// The number of events before it. If it is not 0, the application may have used them.
         events: u64,
     },
     /// The application asked for another connection.
@@ -156,11 +156,11 @@ impl fmt::Display for ClientError {
                 }
             }
             Self::NotAnEventStream(response) => match response.head.media_type() {
-                Some(other) => write!(f, "the response is {other}, not {MEDIA_TYPE}"),
-                None => write!(
+                Some(other) => write!(
                     f,
-                    "the response has no media type; {MEDIA_TYPE} was expected"
+                    "the response is {other}, not {MEDIA_TYPE}; check the URL"
                 ),
+                None => write!(f, "the response has no valid Content-Type; check the URL"),
             },
             Self::ContentCoding(coding) => write!(
                 f,
@@ -216,7 +216,11 @@ impl fmt::Display for RedirectError {
                 "the response redirects from https to {location:?}, which is not encrypted; \
                  request that URL if you trust it"
             ),
-            Self::TooMany { limit } => write!(f, "there were more than {limit} redirects"),
+            Self::TooMany { limit } => write!(
+                f,
+                "there were more than {limit} redirects; check the URL for a loop, or raise \
+                 max_redirects"
+            ),
         }
     }
 }
