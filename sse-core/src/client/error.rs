@@ -64,7 +64,7 @@ pub enum ClientError {
 }
 
 /// A response that is not a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
     pub(super) head: ResponseHead,
     pub(super) body: Vec<u8>,
@@ -136,6 +136,17 @@ pub enum RedirectError {
         /// The limit.
         limit: u32,
     },
+}
+
+impl fmt::Debug for ErrorResponse {
+    /// Writes the beginning of the body as text: a program that returns the error from `main`
+    /// prints it in this form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ErrorResponse")
+            .field("status", &self.status())
+            .field("body", &excerpt(&self.body))
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for ClientError {
