@@ -131,7 +131,7 @@ pub enum Step {
         /// When to ask for a step again if nothing has happened.
         deadline: Duration,
     },
-    /// Nothing: [`Machine::take_result`] says why.
+    /// Nothing: [`Machine::take_result`] returns why.
     Over,
 }
 
@@ -181,7 +181,7 @@ impl Machine {
     /// Returns what to do next.
     ///
     /// The shell asks when there are no items, before it waits. While the application takes items,
-    /// the shell does not read: that time counts only for the deadline for everything.
+    /// the shell does not read: that time counts only for [`EventSource::total`].
     pub fn step(&mut self, now: Duration) -> Step {
         self.keep_items();
         self.leave_out_application(now);

@@ -26,10 +26,11 @@ use crate::unwind::catch_async;
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
 ///
 /// It checks requests as a [`Server`](crate::Server) does and responds with the same headers;
-/// a refused request gets a response, too. The application checks the method and reads the body;
-/// the HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a request, such
-/// as the parts that an extractor leaves. Cheap to clone; all clones share limits, counters and
-/// drain.
+/// a refused request gets a response, too. The application checks the method and reads the body,
+/// so [`Upgrader::allow_methods`](crate::Upgrader::allow_methods) only changes the responses to
+/// `OPTIONS`. The HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a
+/// request, such as the parts that an extractor leaves. Cheap to clone; all clones share limits,
+/// counters and drain.
 ///
 /// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
 /// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).
@@ -145,6 +146,10 @@ impl Responder {
     /// The methods that respond with a stream do this themselves, and [`respond`](Self::respond)
     /// does not. Call it first in a handler that starts work or changes something: a page of
     /// another origin can send a form to it, in the name of its visitor.
+    ///
+    /// It does not look at `Accept`. A client that excludes event streams gets 406 from the method
+    /// that responds with one, when the work has begun; see
+    /// [`ignore_accept`](Self::ignore_accept).
     ///
     /// ```
     /// use http::request::Parts;
