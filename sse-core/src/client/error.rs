@@ -98,7 +98,7 @@ impl ErrorResponse {
         &self.body
     }
 
-    /// Whether the body is whole.
+    /// Returns whether the body is whole.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.is_complete

@@ -275,13 +275,13 @@ impl Machine {
         }
     }
 
-    /// Whether the stream is open.
+    /// Returns whether the stream is open.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
 
-    /// Whether the step is [`Step::Exchange`], so that there is a connection.
+    /// Returns whether the step is [`Step::Exchange`], so that there is a connection.
     ///
     /// An item may end the stream: ask again after taking one.
     #[must_use]
@@ -292,7 +292,7 @@ impl Machine {
         )
     }
 
-    /// Whether nothing will follow the items that are there.
+    /// Returns whether nothing will follow the items that are there.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))

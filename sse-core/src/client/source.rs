@@ -275,7 +275,7 @@ impl EventSource {
         self
     }
 
-    /// Whether the URL requires TLS.
+    /// Returns whether the URL requires TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.is_https()

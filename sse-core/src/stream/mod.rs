@@ -60,7 +60,7 @@ impl<W: Write> Stream<W> {
         Self::with_outbox(writer, Outbox::new())
     }
 
-    /// Sets the maximum of pending bytes; from there on events are refused.
+    /// Sets the number of pending bytes at which further events are refused.
     ///
     /// Default: 1 MiB. See [`Outbox::set_max_pending`].
     #[must_use]

@@ -230,7 +230,7 @@ fn in_steps(timeout: Duration) -> Duration {
     u32::try_from(steps).map_or(FOREVER, |steps| STEP.saturating_mul(steps))
 }
 
-/// Whether an operation may be repeated: the machine knows which deadlines have passed.
+/// Returns whether an operation may be repeated: the machine knows which deadlines have passed.
 fn is_early(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -377,7 +377,7 @@ impl Responder {
     /// Responds with a subscription, without looking at the request.
     ///
     /// The request is refused only if there is no room. Of the allowed origins only "any" has
-    /// an effect. The response is 204 if the topic has been finished and everything been read.
+    /// an effect. The response is 204 if the topic has been finished and everything has been read.
     #[must_use]
     pub fn respond_with(&self, subscription: Subscription) -> http::Response<Body> {
         self.check_head(&NoRequest)

@@ -97,7 +97,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self
     }
 
-    /// Sets the number of unsent bytes from which on events are refused.
+    /// Sets the number of unsent bytes at which further events are refused.
     ///
     /// Bytes accumulate only when calls are cancelled or fail. Default: 1 MiB.
     #[must_use]

@@ -151,7 +151,7 @@ impl<C: Read + Write> Request<C> {
         rejection.into()
     }
 
-    /// Whether the peer is sending, as far as is known.
+    /// Returns whether the peer is sending, as far as is known.
     fn is_sending(&self) -> bool {
         let is_body_coming =
             self.head.has_body() && !self.is_body_read && !self.head.expects_continue();

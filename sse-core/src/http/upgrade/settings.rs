@@ -184,7 +184,7 @@ fn normalise_origin(origin: &str) -> Result<String, FieldError> {
     Ok(origin)
 }
 
-/// Whether `text` is the scheme of a URL: RFC 3986, 3.1.
+/// Returns whether `text` is the scheme of a URL: RFC 3986, 3.1.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text
@@ -192,7 +192,7 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Whether the port is below 65,536, if there is one.
+/// Returns whether the port is below 65,536, if there is one.
 fn has_valid_port(authority: &str) -> bool {
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.contains('[') || host.ends_with(']') => {
