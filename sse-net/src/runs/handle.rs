@@ -87,6 +87,9 @@ impl Runs {
 
     /// Starts a run, or returns the running or kept run of this key.
     ///
+    /// In the second case `work` is dropped without a call. So a key stands for the work and its
+    /// input: it is, for example, a random number for each question, or a hash of its text.
+    ///
     /// `work` receives the run, publishes into it and may finish it with a last event. It is
     /// called in a new task, and only once if several tasks start the same key at once. If it
     /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event). What it
