@@ -1,9 +1,10 @@
 //! Moving over from axum's `Sse`, one step at a time.
 //!
 //! `/before` is axum's own. `/events` is the smallest step: the same stream of events through a
-//! `Responder`, and therefore heartbeats, write deadlines, a graceful shutdown, and errors instead
-//! of panics at a line break in an ID. `/topic` is the whole of it: no channel, one encoding for all
-//! clients, and `Last-Event-ID`.
+//! `Responder`, and therefore limits, counters, a graceful shutdown, and errors instead of panics at
+//! a line break in an ID. `/topic` is the whole of it: no channel, one encoding for all clients, and
+//! `Last-Event-ID`. `Tcp::default().bind(address)?` in place of a `TcpListener` ends connections of
+//! clients that take nothing.
 //!
 //! | axum | here |
 //! | --- | --- |

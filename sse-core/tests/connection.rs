@@ -284,7 +284,7 @@ fn an_error_describes_the_end_of_the_connection() {
     }
     is(
         Rejection::NOT_FOUND,
-        "refused with 404 Not Found: there is nothing at this path",
+        "the request was refused with 404 Not Found: there is nothing at this path",
         Some("404 Not Found: there is nothing at this path"),
     );
     is(

@@ -91,3 +91,33 @@ fn all_types_can_be_sent_to_another_thread() {
     is_error::<UpgradeError>();
     is_error::<Rejection>();
 }
+
+/// Programs that return an error from `main`, or unwrap it, print its `Debug` form.
+#[test]
+fn the_debug_form_of_a_field_error_is_its_sentence() {
+    let error = EventId::new("a\n").unwrap_err();
+    assert_eq!(
+        format!("{error:?}"),
+        "FieldError(\"the event ID has a line feed at byte 1; remove it or send the text as data\")",
+    );
+}
+
+#[test]
+#[cfg(feature = "client")]
+fn the_debug_form_of_an_error_response_has_the_beginning_of_its_body_as_text() {
+    use sse_core::client::{EventSource, Machine};
+    use std::time::Duration;
+
+    let now = Duration::ZERO;
+    let mut machine = Machine::new(EventSource::get("http://a/feed").unwrap(), 42);
+    let _ = machine.step(now);
+    machine.connected(now);
+    machine.sent(now, machine.unsent().len());
+    machine.receive(now, b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n");
+    machine.receive(now, "there is no such feed\n".repeat(3000).as_bytes());
+    machine.end(now);
+    let error = format!("{:?}", machine.take_result().unwrap_err());
+    let beginning = "Status(ErrorResponse { status: 404, body: \"there is no such feed there is no";
+    assert!(error.len() < 300, "{} bytes", error.len());
+    assert!(error.starts_with(beginning), "{error}");
+}

@@ -298,11 +298,11 @@ fn errors_are_sentences() {
         ),
         (
             ResponseHeadError::TooLarge { limit: 9 },
-            "the response head exceeds 9 bytes",
+            "the response head exceeds 9 bytes; raise the limit if that is legitimate",
         ),
         (
             ResponseHeadError::TooManyHeaders { limit: 9 },
-            "the response head has more than 9 header lines",
+            "the response head has more than 9 header lines; raise the limit if that is legitimate",
         ),
         (
             read("HTTP/1.1 200 OK\r\nConte").unwrap_err(),

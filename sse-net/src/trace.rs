@@ -44,6 +44,11 @@ mod on {
         tracing::debug!(%error, "a handshake failed");
     }
 
+    /// Logs the error of the application with which a per-client stream ended.
+    pub(crate) fn stream_failed(error: &io::Error) {
+        tracing::warn!(%error, "a per-client stream failed");
+    }
+
     pub(crate) fn refused(peer: &impl Display) {
         tracing::warn!(%peer, "a connection was refused: the limit of connections is reached");
     }
@@ -91,6 +96,8 @@ mod off {
     pub(crate) const fn dropped_ids() {}
 
     pub(crate) const fn handshake_error(_: &io::Error) {}
+
+    pub(crate) const fn stream_failed(_: &io::Error) {}
 
     pub(crate) const fn refused(_: &impl Display) {}
 

@@ -167,3 +167,13 @@ async fn a_client_that_sends_nothing_gets_no_response() {
     common::settle().await;
     assert_eq!(server.stats().connections, 0);
 }
+
+/// A typing error in a route is seen at the start, not as a 404 later.
+#[test]
+fn a_route_with_a_path_that_no_request_has_panics() {
+    for path in ["", "sse", "/sse?a=b", "/a b", "/ä", "/a#b"] {
+        let routes = std::panic::catch_unwind(|| Routes::new().page(path, PAGE));
+        assert!(routes.is_err(), "{path:?}");
+    }
+    let _ = Routes::new().page("/%C3%A4/", PAGE);
+}

@@ -6,13 +6,13 @@
 mod common;
 
 use std::fmt::{Debug, Write as _};
-use std::future::Ready;
+use std::future::{Ready, ready};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use common::{config, pass, serve_topic};
+use common::{config, pass, serve, serve_topic};
 use sse_core::{EventId, Events, Pace, Replayer, Retention};
-use sse_net::{Listener, Peer, Player, Routes, Server, Start, Topic, Transport};
+use sse_net::{Listener, Peer, Player, Request, Routes, Server, Start, Topic, Transport};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -88,7 +88,7 @@ impl Listener for Failing {
             std::future::pending::<()>().await;
         }
         let error = io::Error::other("no certificate");
-        Ok((std::future::ready(Err(error)), Peer::Local))
+        Ok((ready(Err(error)), Peer::Local))
     }
 }
 
@@ -104,6 +104,42 @@ async fn a_failed_handshake_is_logged() {
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=local\
          \nDEBUG message=a handshake failed error=no certificate"
+    );
+}
+
+/// A client sees only that the stream has ended.
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_per_client_stream_is_logged() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let (_server, net) = serve(config(), |request: Request| {
+        ready(request.stream(async |_| Err(io::Error::other("the model is overloaded"))))
+    });
+    net.get("/").await.read_to_end().await;
+    pass(std::time::Duration::from_secs(1)).await;
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nspan connection peer=local\
+         \nWARN message=a per-client stream failed error=the model is overloaded\
+         \nDEBUG message=the stream ended reason=HandlerFailed"
+    );
+}
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_per_client_stream_of_a_responder_is_logged() {
+    use http_body_util::BodyExt as _;
+
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let responder = sse_net::Responder::new(config());
+    let failing = async |_| Err(io::Error::other("the model is overloaded"));
+    let response = responder.stream(&sse_net::NoRequest, failing);
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nWARN message=a per-client stream failed error=the model is overloaded\
+         \nDEBUG message=the stream ended reason=HandlerFailed"
     );
 }
 

@@ -62,7 +62,11 @@ fn an_unusable_file_is_an_error_with_its_reason() {
             &missing,
             "can't be read: No such file or directory (os error 2)",
         ),
-        (files(&certificate, &empty), &empty, "is empty"),
+        (
+            files(&certificate, &empty),
+            &empty,
+            "is empty; is it the right file?",
+        ),
         (
             files(&large, &key),
             &large,
@@ -86,7 +90,7 @@ fn an_unusable_file_is_an_error_with_its_reason() {
         (
             files(&no_base64, &key),
             &no_base64,
-            "contains a section that is not valid PEM",
+            "contains a section that is not valid PEM; copy the whole file",
         ),
         (
             files(&no_der, &key),
@@ -117,12 +121,14 @@ fn an_unusable_file_is_an_error_with_its_reason() {
         (
             files(&certificate, &other_key),
             &other_key,
-            "contains a private key that does not match the first certificate in {certificate}",
+            "contains a private key that does not match the first certificate in {certificate}; \
+             use the key that the certificate was issued for",
         ),
         (
             files(&certificate, &key).certificate(&certificate, &other_key),
             &other_key,
-            "contains a private key that does not match the first certificate in {certificate}",
+            "contains a private key that does not match the first certificate in {certificate}; \
+             use the key that the certificate was issued for",
         ),
         (
             clients(&missing),
@@ -380,7 +386,7 @@ mod mounted {
             notice,
             format!(
                 "the old certificates remain in use: {} contains a private key that does not \
-                 match the first certificate in {}",
+                 match the first certificate in {}; use the key that the certificate was issued for",
                 key.display(),
                 certificate.display()
             )

@@ -24,7 +24,7 @@ fn a_response_that_is_not_a_stream_is_an_error_and_leaves_no_file() {
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>",
-            "the response is text/html, not text/event-stream\n",
+            "the response is text/html, not text/event-stream; check the URL\n",
         ),
         (
             &format!("{HEAD}Content-Encoding: gzip\r\n\r\n\x1f"),
@@ -104,17 +104,17 @@ fn with_once_an_incomplete_stream_is_a_failure() {
         (
             format!("{HEAD}A: {}", "x".repeat(100_000)),
             "",
-            "the response head exceeds 65536 bytes",
+            "the response head exceeds 65536 bytes; raise the limit if that is legitimate",
         ),
         (
             "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000),
             "",
-            "the response head exceeds 65536 bytes",
+            "the response head exceeds 65536 bytes; raise the limit if that is legitimate",
         ),
         (
             format!("{HEAD}{}\r\n{events}", "A: b\r\n".repeat(1000)),
             "",
-            "the response head has more than 128 header lines",
+            "the response head has more than 128 header lines; raise the limit if that is legitimate",
         ),
         (
             head("Content-Length: 15\r\nContent-Length: 9") + events,

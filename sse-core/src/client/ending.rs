@@ -47,7 +47,7 @@ impl Machine {
         };
     }
 
-    /// Whether another attempt may follow.
+    /// Returns whether another attempt may follow.
     fn may_repeat(&self, reason: &ClientError) -> bool {
         if !self.has_retries() && !matches!(reason, ClientError::Restarted) {
             return false;
@@ -60,7 +60,7 @@ impl Machine {
         self.is_resuming && !is_complete && self.sendable_id().is_some()
     }
 
-    /// Whether another attempt may follow a response with a status that asks for it.
+    /// Returns whether another attempt may follow a response with a status that asks for it.
     pub(super) fn may_retry(&self, status: u16) -> bool {
         // RFC 9110, 9.2.2: a request that is not idempotent is sent again only if "the original
         // request was never applied". Of 500, 502 and 504 that is not known.
@@ -69,12 +69,12 @@ impl Machine {
         self.has_retries() && (may_repeat || (is_refusal && !self.has_acted()))
     }
 
-    /// Whether the server has acted on the call, because it redirected that to a `GET`.
+    /// Returns whether the server has acted on the call, because it redirected that to a `GET`.
     const fn has_acted(&self) -> bool {
         self.target.is_bare && !self.is_resuming
     }
 
-    /// Whether there were fewer failures in a row than the application allows.
+    /// Returns whether there were fewer failures in a row than the application allows.
     pub(super) fn has_retries(&self) -> bool {
         let is_safe = self.source.is_repeatable || self.is_resuming;
         let default = if is_safe { u32::MAX } else { MAX_CALL_RETRIES };

@@ -56,7 +56,7 @@ pub enum ClientError {
         event_type: String,
         /// The data of the event, usually a JSON object.
         data: String,
-        /// The number of events before: with more than none, output may have been used.
+        /// The number of events before it. If it is not 0, the application may have used them.
         events: u64,
     },
     /// The application asked for another connection.
@@ -64,7 +64,7 @@ pub enum ClientError {
 }
 
 /// A response that is not a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
     pub(super) head: ResponseHead,
     pub(super) body: Vec<u8>,
@@ -98,7 +98,7 @@ impl ErrorResponse {
         &self.body
     }
 
-    /// Whether the body is whole.
+    /// Returns whether the body is whole.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.is_complete
@@ -138,6 +138,17 @@ pub enum RedirectError {
     },
 }
 
+impl fmt::Debug for ErrorResponse {
+    /// Writes the beginning of the body as text: a program that returns the error from `main`
+    /// prints it in this form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ErrorResponse")
+            .field("status", &self.status())
+            .field("body", &excerpt(&self.body))
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -156,11 +167,11 @@ impl fmt::Display for ClientError {
                 }
             }
             Self::NotAnEventStream(response) => match response.head.media_type() {
-                Some(other) => write!(f, "the response is {other}, not {MEDIA_TYPE}"),
-                None => write!(
+                Some(other) => write!(
                     f,
-                    "the response has no media type; {MEDIA_TYPE} was expected"
+                    "the response is {other}, not {MEDIA_TYPE}; check the URL"
                 ),
+                None => write!(f, "the response has no valid Content-Type; check the URL"),
             },
             Self::ContentCoding(coding) => write!(
                 f,
@@ -216,7 +227,11 @@ impl fmt::Display for RedirectError {
                 "the response redirects from https to {location:?}, which is not encrypted; \
                  request that URL if you trust it"
             ),
-            Self::TooMany { limit } => write!(f, "there were more than {limit} redirects"),
+            Self::TooMany { limit } => write!(
+                f,
+                "there were more than {limit} redirects; check the URL for a loop, or raise \
+                 max_redirects"
+            ),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Inbox {
 }
 
 impl Machine {
-    /// Whether there are items to take.
+    /// Returns whether there are items to take.
     #[inline]
     pub fn has_items(&mut self) -> bool {
         // The end of the stream is an item, too.
@@ -61,7 +61,7 @@ impl Machine {
         }
     }
 
-    /// Whether the next item is an event that has been found.
+    /// Returns whether the next item is an event that has been found.
     #[inline]
     fn has_found_event(&self) -> bool {
         self.inbox.kept.is_empty() && matches!(self.inbox.found, Some(Found::Event { .. }))

@@ -131,7 +131,7 @@ pub enum Step {
         /// When to ask for a step again if nothing has happened.
         deadline: Duration,
     },
-    /// Nothing: [`Machine::take_result`] says why.
+    /// Nothing: [`Machine::take_result`] returns why.
     Over,
 }
 
@@ -181,7 +181,7 @@ impl Machine {
     /// Returns what to do next.
     ///
     /// The shell asks when there are no items, before it waits. While the application takes items,
-    /// the shell does not read: that time counts only for the deadline for everything.
+    /// the shell does not read: that time counts only for [`EventSource::total`].
     pub fn step(&mut self, now: Duration) -> Step {
         self.keep_items();
         self.leave_out_application(now);
@@ -275,13 +275,13 @@ impl Machine {
         }
     }
 
-    /// Whether the stream is open.
+    /// Returns whether the stream is open.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
 
-    /// Whether the step is [`Step::Exchange`], so that there is a connection.
+    /// Returns whether the step is [`Step::Exchange`], so that there is a connection.
     ///
     /// An item may end the stream: ask again after taking one.
     #[must_use]
@@ -292,7 +292,7 @@ impl Machine {
         )
     }
 
-    /// Whether nothing will follow the items that are there.
+    /// Returns whether nothing will follow the items that are there.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))

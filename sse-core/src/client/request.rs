@@ -93,7 +93,7 @@ impl Target {
     }
 }
 
-/// Whether a header of the application may be sent to another origin.
+/// Returns whether a header of the application may be sent to another origin.
 fn is_shareable(name: &str) -> bool {
     const SHAREABLE: [&str; 5] = [
         "Accept",
@@ -107,7 +107,7 @@ fn is_shareable(name: &str) -> bool {
         .any(|other| other.eq_ignore_ascii_case(name))
 }
 
-/// Whether a header describes the body: Fetch, "request-body-header name".
+/// Returns whether a header describes the body: Fetch, "request-body-header name".
 fn is_about_body(name: &str) -> bool {
     const ABOUT_BODY: [&str; 4] = [
         "Content-Encoding",

@@ -15,7 +15,7 @@ use crate::http::{check_header_name, check_header_value, check_method};
 
 /// An event source: a request, and how a client follows its response.
 ///
-/// There are three manners of one thing.
+/// There are three kinds.
 ///
 /// - A *feed*, a `GET` request, is followed for ever: the client reconnects with the last event
 ///   ID when the stream ends, fails or is silent, and stops at a response of 204.
@@ -223,9 +223,10 @@ impl EventSource {
         self
     }
 
-    /// Allows a call to be continued with `GET` requests and the last event ID.
+    /// Allows a call to be continued with `GET` requests to its URL and the last event ID.
     ///
-    /// A call that is cut before its first event ID fails as without this setting.
+    /// They have no body, so the server has to know the call by its URL. A call that is cut before
+    /// its first event ID fails as without this setting.
     #[must_use]
     pub const fn resumable(mut self) -> Self {
         self.is_resumable = true;
@@ -274,7 +275,7 @@ impl EventSource {
         self
     }
 
-    /// Whether the URL requires TLS.
+    /// Returns whether the URL requires TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.is_https()

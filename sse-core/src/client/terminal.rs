@@ -42,7 +42,7 @@ pub(super) fn judge(event: &MessageEvent<'_>, terminals: &[Terminal]) -> Meaning
     Meaning::Ordinary
 }
 
-/// Whether data is a JSON object whose member `error` is neither `null` nor missing.
+/// Returns whether data is a JSON object whose member `error` is neither `null` nor missing.
 fn is_error_object(data: &str) -> bool {
     // Nearly all data has no such member, and a quotation mark within a text is escaped.
     memchr::memmem::find(data.as_bytes(), b"\"error\"").is_some()

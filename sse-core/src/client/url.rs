@@ -91,13 +91,13 @@ impl Url {
         &self.text[..self.target]
     }
 
-    /// Whether the URL requires TLS.
+    /// Returns whether the URL requires TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::Https
     }
 
-    /// Whether requests to both go to one server, so that they may share credentials.
+    /// Returns whether requests to both go to one server, so that they may share credentials.
     #[must_use]
     pub fn has_origin_of(&self, other: &Self) -> bool {
         self.scheme == other.scheme
@@ -264,7 +264,7 @@ fn without_fragment(url: &str) -> &str {
     url.split('#').next().unwrap_or_default()
 }
 
-/// Whether a reference is absolute: RFC 3986, 3.1.
+/// Returns whether a reference is absolute: RFC 3986, 3.1.
 fn has_scheme(reference: &str) -> bool {
     let scheme = match reference.find([':', '/', '?']) {
         Some(end) if reference[end..].starts_with(':') => &reference[..end],

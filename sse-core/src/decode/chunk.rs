@@ -6,7 +6,7 @@ use super::message::Decoded;
 
 /// A cursor over the items that a chunk of input completes.
 ///
-/// Made by [`Decoder::chunk`]. It is no iterator, because an item borrows from the decoder until
+/// Made by [`Decoder::chunk`]. It is not an iterator, because an item borrows from the decoder until
 /// the next one is asked for.
 #[derive(Debug)]
 pub struct Chunk<'d, 'i> {

@@ -17,8 +17,9 @@ use crate::event::{EventId, EventType};
 /// The result does not depend on how the input is split, and the time is linear in its length.
 /// Invalid UTF-8 becomes U+FFFD, as in the Encoding Standard.
 ///
-/// Memory is bounded: an event's data by [`max_event`](Self::max_event); the current line, as much
-/// before it, an event type and two IDs by [`max_line`](Self::max_line) each; and 16 KiB.
+/// Memory is bounded. An event's data takes up to [`max_event`](Self::max_event). The current line,
+/// as much text before it, an event type and two IDs take up to [`max_line`](Self::max_line) each.
+/// Buffers take 16 KiB more.
 ///
 /// ```
 /// use sse_core::{Decoded, Decoder};

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The steps are those of the standard: the input is decoded as UTF-8, split into lines, and
-//! interpreted. Half of all streams consist of small events, for which the fixed cost of each
-//! step is all of the cost. So each step is done for as much input as possible at once:
+//! interpreted. For small events, the fixed cost of each step is nearly all of the cost. So each
+//! step is done for as much input as possible at once:
 //!
 //! - *UTF-8* (`utf8`) is validated for 2 KiB at once, not for each field, and the text is copied
 //!   to follow the unfinished line before it. So a line is always in one piece, and everything

@@ -60,7 +60,7 @@ impl Text {
         }
     }
 
-    /// Whether the input before is whole lines, which have been interpreted.
+    /// Returns whether the input before is whole lines, which have been interpreted.
     pub(super) const fn is_interpreted(&self) -> bool {
         self.unfinished() + self.utf8.pending() == 0
     }

@@ -8,7 +8,7 @@ use std::{fmt, io};
 ///
 /// Its sentence names the field, the fault, its offset and the remedy. It converts into an
 /// [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FieldError {
     field: Field,
     fault: Fault,
@@ -87,6 +87,15 @@ pub enum Fault {
     Reserved,
     /// A user name or a password within a URL.
     Credentials,
+}
+
+impl fmt::Debug for FieldError {
+    /// Writes the sentence: a program that returns the error from `main` prints it in this form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FieldError")
+            .field(&self.to_string())
+            .finish()
+    }
 }
 
 impl fmt::Display for FieldError {

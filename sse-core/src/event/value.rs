@@ -95,7 +95,7 @@ impl<'a> Event<'a> {
         Ok(self.event(event.try_into().map_err(Into::into)?))
     }
 
-    /// Sets the data, which may be any text.
+    /// Sets the data, which may be any text. For a number, pass its `to_string()`.
     ///
     /// CR, LF and CRLF each end a line; the client receives an LF for each.
     #[must_use]

@@ -31,7 +31,7 @@ impl Host {
         }
     }
 
-    /// Whether a request for `other` is a request for this host.
+    /// Returns whether a request for `other` is a request for this host.
     ///
     /// Without a port, this host covers every port. Clients leave out the default port of
     /// their scheme.
@@ -50,7 +50,7 @@ impl Host {
     }
 }
 
-/// Whether `origin` is that of a server that a client reaches as `host`.
+/// Returns whether `origin` is that of a server that a client reaches as `host`.
 pub(crate) fn is_own_origin(origin: &str, host: &str, is_https: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;

@@ -52,7 +52,7 @@ pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// Whether a token may have this byte: RFC 9110, 5.6.2.
+/// Returns whether a token may have this byte: RFC 9110, 5.6.2.
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -74,7 +74,7 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
         )
 }
 
-/// Whether this is a token: RFC 9110, 5.6.2.
+/// Returns whether this is a token: RFC 9110, 5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }

@@ -44,7 +44,7 @@ impl KeyedLog {
         self.full_cost + newest.bytes.len() + EVENT * newest.entries.len()
     }
 
-    /// Whether the superseded share of a full chunk is at least that of the whole log.
+    /// Returns whether the superseded share of a full chunk is at least that of the whole log.
     fn is_sparse(&self, index: usize) -> bool {
         let (part, cost) = (&self.full[index], self.cost());
         let live = self.bytes + EVENT * self.keys.len();

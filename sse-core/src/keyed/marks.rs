@@ -42,7 +42,7 @@ impl Marks {
         self.bytes += bytes;
     }
 
-    /// Whether an event is superseded.
+    /// Returns whether an event is superseded.
     pub(super) fn has(&self, index: usize) -> bool {
         let word = self.superseded.get(index / 64).copied().unwrap_or_default();
         word >> (index % 64) & 1 == 1

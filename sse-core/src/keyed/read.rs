@@ -181,14 +181,14 @@ impl KeyedLog {
         })
     }
 
-    /// Whether the log has the event with this ID, and no other supersedes it.
+    /// Returns whether the log has the event with this ID, and no other supersedes it.
     #[must_use]
     pub fn retains(&self, id: LogId) -> bool {
         let place = self.place_of(id);
         place.is_some_and(|place| !self.marks(place.part).has(place.index))
     }
 
-    /// Whether the key's newest event is a value, also if that is held back.
+    /// Returns whether the key's newest event is a value, also if that is held back.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         let slot = self.keys.get(key);
@@ -201,7 +201,7 @@ impl KeyedLog {
         self.keys.len() - self.removals.len()
     }
 
-    /// Whether no key has a value.
+    /// Returns whether no key has a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -248,7 +248,7 @@ impl KeyedLog {
         self.evicted.1
     }
 
-    /// Whether there is no event but a newest one that is an expired removal.
+    /// Returns whether there is no event but a newest one that is an expired removal.
     #[must_use]
     pub fn has_expired(&self, now: impl Into<Now>) -> bool {
         let (now, max) = (millis(now.into().steady), millis(self.retention.removals));

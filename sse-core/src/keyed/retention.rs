@@ -83,7 +83,7 @@ impl KeyedRetention {
 }
 
 impl KeyedLog {
-    /// Whether an event of this encoded length fits, even if it does not supersede another.
+    /// Returns whether an event of this encoded length fits, even if it does not supersede another.
     ///
     /// That costs less than [`make_room`](Self::make_room), and the length may be too large.
     #[must_use]

@@ -80,7 +80,8 @@ impl Log {
         self.packed.is_some()
     }
 
-    /// Whether the entries are those that the events have. Damaged ones of a journal may differ.
+    /// Returns whether the entries are those that the events have. Damaged ones of a journal may
+    /// differ.
     fn can_unpack(&self, later: u64) -> bool {
         let newest = (&*self.newest.bytes, &self.newest.entries, self.newest.start);
         let full = self.full.iter();

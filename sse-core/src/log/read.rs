@@ -157,7 +157,7 @@ impl Log {
         usize::try_from(len).unwrap_or(usize::MAX)
     }
 
-    /// Whether no event is retained.
+    /// Returns whether no event is retained.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -45,7 +45,7 @@ impl Restored {
         full.sum::<usize>() + self.newest.entries.len()
     }
 
-    /// Whether there are no events.
+    /// Returns whether there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.last().is_none()

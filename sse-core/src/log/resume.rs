@@ -169,7 +169,7 @@ impl Log {
         (place.entry.end == cursor).then_some(place.entry)
     }
 
-    /// Whether the ID is in the range of events that were evicted.
+    /// Returns whether the ID is in the range of events that were evicted.
     fn has_lost(&self, own: &OwnIds, id: LogId) -> bool {
         let evicted = own.last_evicted.as_ref().map(|(entry, _)| entry.id);
         let times = own.first_id.zip(evicted);

@@ -93,7 +93,7 @@ impl Retention {
         self.age
     }
 
-    /// Whether this many events, bytes, or this age of the oldest exceed the replay window.
+    /// Returns whether this many events, bytes, or this age of the oldest exceed the replay window.
     #[must_use]
     pub fn is_exceeded(&self, events: usize, bytes: usize, age: Duration) -> bool {
         events > self.events || bytes > self.bytes || age > self.age
@@ -196,7 +196,7 @@ impl Log {
         Evicted(self.full.drain(..).collect())
     }
 
-    /// Whether even the newest event is older than the retention allows, or there is none.
+    /// Returns whether even the newest event is older than the retention allows, or there is none.
     ///
     /// The newest event is retained nevertheless.
     #[must_use]

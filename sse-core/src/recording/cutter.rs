@@ -42,7 +42,7 @@ impl Cutter {
         &self.held
     }
 
-    /// Whether bytes have arrived since the last cut.
+    /// Returns whether bytes have arrived since the last cut.
     pub(super) const fn is_within_event(&self) -> bool {
         !self.held.is_empty() || self.left_out.is_some()
     }
@@ -80,7 +80,7 @@ impl Cutter {
         }
     }
 
-    /// Whether `bytes` are whole events and no others are held.
+    /// Returns whether `bytes` are whole events and no others are held.
     pub(super) fn is_whole(&mut self, bytes: &[u8]) -> bool {
         let is_whole = self.held.is_empty() && !self.after_cr && bytes.ends_with(b"\n\n");
         self.has_begun |= is_whole && !bytes.starts_with(&BOM[..1]);

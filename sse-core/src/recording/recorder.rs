@@ -177,7 +177,7 @@ impl<W: Write> Recorder<W> {
         self.cutter = Cutter::new();
     }
 
-    /// Whether an event is incomplete and therefore not recorded yet.
+    /// Returns whether an event is incomplete and therefore not recorded yet.
     #[must_use]
     pub const fn is_within_event(&self) -> bool {
         self.cutter.is_within_event()

@@ -60,7 +60,7 @@ impl<W: Write> Stream<W> {
         Self::with_outbox(writer, Outbox::new())
     }
 
-    /// Sets the maximum of pending bytes; from there on events are refused.
+    /// Sets the number of pending bytes at which further events are refused.
     ///
     /// Default: 1 MiB. See [`Outbox::set_max_pending`].
     #[must_use]
@@ -154,8 +154,8 @@ impl<W: Write> Stream<W> {
 
     /// Sends a float as data, with the fewest digits that parse as the same `f64`.
     ///
-    /// As in JavaScript, values below 1e-6 and from 1e21 on have an exponent, and the others
-    /// are `NaN`, `Infinity` and `-Infinity`. For an `f32` use
+    /// As in JavaScript, values below 1e-6 and from 1e21 on have an exponent. Values that are not
+    /// finite are `NaN`, `Infinity` and `-Infinity`. For an `f32` use
     /// [`write_display`](Self::write_display).
     ///
     /// # Errors

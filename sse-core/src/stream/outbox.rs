@@ -63,7 +63,7 @@ impl Outbox {
         }
     }
 
-    /// Sets the maximum of pending bytes; from there on events are refused.
+    /// Sets the number of pending bytes at which further events are refused.
     ///
     /// Default: [`DEFAULT_MAX_PENDING`](Self::DEFAULT_MAX_PENDING). Below the limit an event of
     /// any size is accepted, so memory is bounded by this setting plus one event. Capacity

@@ -201,13 +201,10 @@ fn an_answer_is_retried_or_final() {
     }
     let answer = |headers: &str| format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 0\r\n\r\n");
     for (headers, expected) in [
-        (
-            "",
-            "the response has no media type; text/event-stream was expected",
-        ),
+        ("", "the response has no valid Content-Type; check the URL"),
         (
             "Content-Type: text/html\r\n",
-            "the response is text/html, not text/event-stream",
+            "the response is text/html, not text/event-stream; check the URL",
         ),
         (
             "Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n",
@@ -294,7 +291,10 @@ fn redirects_are_followed() {
 
     let again = moved(302, "/b");
     let got = run(feed().max_redirects(2), &[Bytes(&again); 3]);
-    assert_eq!(got[3], "error: there were more than 2 redirects");
+    assert_eq!(
+        got[3],
+        "error: there were more than 2 redirects; check the URL for a loop, or raise max_redirects"
+    );
     // A reconnection begins at the first URL, with a new count.
     let away = moved(302, "http://c/");
     let got = run(feed(), &[Bytes(&away), OK, End, OK]);
@@ -575,7 +575,10 @@ fn limits_are_final() {
          legitimate"
     );
     let got = run(feed().max_head(50), &[OK]);
-    assert_eq!(got[1], "error: the response head exceeds 50 bytes");
+    assert_eq!(
+        got[1],
+        "error: the response head exceeds 50 bytes; raise the limit if that is legitimate"
+    );
     let body = "y".repeat(100);
     let answer = format!("HTTP/1.1 404 X\r\n\r\n{body}");
     let got = run(feed().max_error_body(10), &[Bytes(&answer)]);

@@ -98,10 +98,11 @@ impl BlockingClient {
 
     /// Returns the next event; `None` when the source has ended with success.
     ///
+    /// Skips what [`Client::next`](crate::Client::next) skips.
+    ///
     /// # Errors
     ///
-    /// Why the source cannot be followed any longer. It is returned once; then the source has
-    /// ended.
+    /// Why the source cannot be followed any longer. It is returned once, and `None` after it.
     #[expect(clippy::should_implement_trait, reason = "it lends, and has errors")]
     pub fn next(&mut self) -> Result<Option<MessageEvent<'_>>, ClientError> {
         while !self.machine.skip_to_event() {
@@ -112,7 +113,7 @@ impl BlockingClient {
         Ok(self.machine.next_event())
     }
 
-    /// Returns the next item: an event, a comment, the begin or the end of a connection.
+    /// Returns the next item: an event, a comment, the beginning or the end of a connection.
     ///
     /// # Errors
     ///
@@ -229,7 +230,7 @@ fn in_steps(timeout: Duration) -> Duration {
     u32::try_from(steps).map_or(FOREVER, |steps| STEP.saturating_mul(steps))
 }
 
-/// Whether an operation may be repeated: the machine knows which deadlines have passed.
+/// Returns whether an operation may be repeated: the machine knows which deadlines have passed.
 fn is_early(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -106,13 +106,14 @@ impl Client {
 
     /// Returns the next event; `None` when the source has ended with success.
     ///
-    /// Events by which the server reports a gap are events, too. Comments and failed attempts are
-    /// skipped; see [`next_item`](Self::next_item).
+    /// Events by which the server reports a gap are events, too. Comments are skipped, and so are
+    /// failed attempts: while the server of a feed cannot be reached, this waits. A program that
+    /// logs why uses [`next_item`](Self::next_item), which returns them as
+    /// [`Item::Closed`](sse_core::client::Item::Closed).
     ///
     /// # Errors
     ///
-    /// Why the source cannot be followed any longer. It is returned once; then the source has
-    /// ended.
+    /// Why the source cannot be followed any longer. It is returned once, and `None` after it.
     pub async fn next(&mut self) -> Result<Option<MessageEvent<'_>>, ClientError> {
         if !self.machine.skip_to_event() {
             poll_fn(|cx| self.poll_event(cx)).await?;
@@ -120,7 +121,7 @@ impl Client {
         Ok(self.machine.next_event())
     }
 
-    /// Returns the next item: an event, a comment, the begin or the end of a connection.
+    /// Returns the next item: an event, a comment, the beginning or the end of a connection.
     ///
     /// # Errors
     ///

@@ -261,7 +261,7 @@ pub enum AtCapacity {
 }
 
 impl AtCapacity {
-    /// Whether a request with this method may get a stream.
+    /// Returns whether a request with this method may get a stream.
     pub(crate) fn has_stream_for(self, method: &str) -> bool {
         self == Self::RetryLater && matches!(method, "GET" | "HEAD")
     }

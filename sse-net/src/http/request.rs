@@ -49,8 +49,8 @@ impl From<LastEventId> for Option<EventId<'static>> {
 
 /// What a [`Responder`](crate::Responder) looks at of a request.
 ///
-/// It is implemented for [`http::Request`], for its [`Parts`], which extractors leave, and for
-/// [`NoRequest`].
+/// It is implemented for [`http::Request`], for its [`Parts`], which extractors leave (in axum
+/// `axum::http::request::Parts`), and for [`NoRequest`].
 pub trait RequestHead: sealed::RequestHead {}
 
 impl<B> RequestHead for Request<B> {}

@@ -26,10 +26,11 @@ use crate::unwind::catch_async;
 /// Responds to requests of an HTTP server (hyper, axum or another) with streams.
 ///
 /// It checks requests as a [`Server`](crate::Server) does and responds with the same headers;
-/// a refused request gets a response, too. The application checks the method and reads the body;
-/// the HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a request, such
-/// as the parts that an extractor leaves. Cheap to clone; all clones share limits, counters and
-/// drain.
+/// a refused request gets a response, too. The application checks the method and reads the body,
+/// so [`Upgrader::allow_methods`](crate::Upgrader::allow_methods) only changes the responses to
+/// `OPTIONS`. The HTTP server adds `Date` and `Connection`. A [`RequestHead`] is enough of a
+/// request, such as the parts that an extractor leaves. Cheap to clone; all clones share limits,
+/// counters and drain.
 ///
 /// As on a server, a `POST` is refused with 403 if it comes from a page of an origin that is not
 /// allowed; see [`Upgrader::allow_methods`](crate::Upgrader::allow_methods).
@@ -145,6 +146,10 @@ impl Responder {
     /// The methods that respond with a stream do this themselves, and [`respond`](Self::respond)
     /// does not. Call it first in a handler that starts work or changes something: a page of
     /// another origin can send a form to it, in the name of its visitor.
+    ///
+    /// It does not look at `Accept`. A client that excludes event streams gets 406 from the method
+    /// that responds with one, when the work has begun; see
+    /// [`ignore_accept`](Self::ignore_accept).
     ///
     /// ```
     /// use http::request::Parts;
@@ -275,7 +280,7 @@ impl Responder {
     /// See [`Request::stream`](crate::Request::stream). The body polls the future and sends
     /// heartbeats meanwhile. When the client disconnects, the HTTP server drops the body and the
     /// future, wherever it waits. If the future fails, so does the body, and the HTTP
-    /// server aborts the response.
+    /// server aborts the response; the error is logged with the feature `tracing`.
     #[must_use]
     pub fn stream<F>(
         &self,
@@ -398,7 +403,7 @@ impl Responder {
     /// Responds with a subscription, without looking at the request.
     ///
     /// The request is refused only if there is no room. Of the allowed origins only "any" has
-    /// an effect. The response is 204 if the topic has been finished and everything been read.
+    /// an effect. The response is 204 if the topic has been finished and everything has been read.
     #[must_use]
     pub fn respond_with(&self, subscription: Subscription) -> http::Response<Body> {
         self.check_head(&NoRequest)

@@ -14,6 +14,7 @@ use crate::stats::Disconnect;
 use crate::stream::pipe::PipeReader;
 use crate::timer::Timer;
 use crate::topic::Subscription;
+use crate::trace;
 use crate::transport::Until;
 
 pub(super) struct StreamBody {
@@ -275,8 +276,12 @@ impl PerClient {
 
     fn end(&mut self) -> End {
         let reason = Disconnect::of(&self.result);
+        let error = mem::replace(&mut self.result, Ok(())).err();
+        if let (Disconnect::HandlerFailed, Some(error)) = (reason, &error) {
+            trace::stream_failed(error);
+        }
         End {
-            error: mem::replace(&mut self.result, Ok(())).err(),
+            error,
             ..End::of(reason)
         }
     }

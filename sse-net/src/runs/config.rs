@@ -140,9 +140,9 @@ impl RunsConfig {
     /// The time for which a run belongs to its node.
     ///
     /// Only in a hub with an engine. Default: 15 seconds; at least 100 ms and at most a day. The
-    /// node renews the lease three times as often. When it does not, or is away from the engine for
-    /// longer, any node ends the run with [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its
-    /// work is not started again.
+    /// node renews the lease three times within this time. When it does not, or is away from the
+    /// engine for longer, any node ends the run with
+    /// [`RunEnd::Interrupted`](crate::RunEnd::Interrupted). Its work is not started again.
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = time.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self

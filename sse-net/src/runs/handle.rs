@@ -27,6 +27,7 @@ use crate::unwind::{Panicked, catch_async};
 /// or stop a run.
 ///
 /// ```
+/// use std::io;
 /// use sse_net::{Answer, Event, Hub, HubConfig, Request, Runs, RunsConfig};
 ///
 /// # struct Model(u8);
@@ -36,12 +37,13 @@ use crate::unwind::{Panicked, catch_async};
 /// # }
 /// async fn handle(runs: Runs, request: Request) -> Answer {
 ///     let question = request.query().unwrap_or_default().to_owned();
-///     let run = runs.start(&question.clone(), async move |run| {
+///     let run = runs.start(question.clone(), async move |run| {
 ///         let mut model = Model::ask(&question);
 ///         while let Some(token) = model.next().await {
-///             run.publish(&Event::new().data(token))?;
+///             run.publish(&Event::new().json_data(&token)?)?;
 ///         }
-///         run.finish(Some(&Event::new().data("[DONE]")))
+///         run.finish(Some(&Event::new().data("[DONE]")))?;
+///         io::Result::Ok(()) // an error of any type would do
 ///     });
 ///     match run {
 ///         Ok(run) => request.follow(&run), // clients with the same question share a run
@@ -88,10 +90,17 @@ impl Runs {
 
     /// Starts a run, or returns the running or kept run of this key.
     ///
+    /// In the second case `work` is dropped without a call. So a key stands for the work and its
+    /// input: it is, for example, a random number for each question, or a hash of its text.
+    ///
     /// `work` receives the run, publishes into it and may finish it with a last event. It is
     /// called in a new task, and only once if several tasks start the same key at once. If it
     /// does not finish the run, the run ends with its [`end_event`](RunsConfig::end_event). What it
-    /// returns with `Ok` is dropped.
+    /// returns with `Ok` is dropped. Its error may be of any type, and is passed to `end_event`;
+    /// those of publishing and of JSON convert into [`io::Error`](std::io::Error).
+    ///
+    /// A client that resumes sends a `GET` without a body, so a key that is in the URL, or can be
+    /// made from it, lets an `EventSource` follow what a `POST` has started.
     ///
     /// In a hub with an engine, `work` is called once over all nodes, after the engine has given
     /// this node a lease. If another node has the run, the returned one is followed like it. The

@@ -40,7 +40,7 @@ pub struct RunsSnapshot {
     pub stopped: u64,
     /// Runs that were stopped because they had no subscriber.
     pub unfollowed: u64,
-    /// Runs that an earlier process or runtime did not end.
+    /// Runs that ended as [`RunEnd::Interrupted`].
     pub interrupted: u64,
 }
 

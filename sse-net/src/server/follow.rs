@@ -29,13 +29,13 @@ impl Request {
         self
     }
 
-    /// Streams `topic` to the client: it resumes, or starts where
+    /// Streams `topic` to the client, which resumes or starts where
     /// [`TopicConfig::start`](crate::TopicConfig::start) says.
     pub fn follow(self, topic: &Topic) -> Answer {
         self.follow_from(topic, topic.start())
     }
 
-    /// Streams `topic` to the client: it resumes, or starts at `start`.
+    /// Streams `topic` to the client, which resumes or starts at `start`.
     ///
     /// A client that has missed events, or whose last event ID the topic does not know, gets
     /// the topic's gap event first. It continues with the oldest retained event, or as
@@ -48,7 +48,7 @@ impl Request {
         self.follow_all_from([topic], start)
     }
 
-    /// Streams several topics of a [`Hub`](crate::Hub) to the client: it resumes, or starts with
+    /// Streams several topics of a [`Hub`](crate::Hub) to the client, which resumes or starts with
     /// the next event.
     ///
     /// The events come in the order of their IDs, and one last event ID resumes all topics. A gap
@@ -82,8 +82,8 @@ impl Request {
         self.follow_all_from(topics, Start::Live)
     }
 
-    /// Streams several topics to the client, like [`follow_all`](Self::follow_all): it resumes,
-    /// or starts at `start` in each of them.
+    /// Streams several topics to the client like [`follow_all`](Self::follow_all). It resumes, or
+    /// starts at `start` in each of them.
     pub fn follow_all_from(
         self,
         topics: impl IntoIterator<Item = impl Borrow<Topic>>,

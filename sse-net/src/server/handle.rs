@@ -12,6 +12,7 @@ use super::inner::{Inner, Phase};
 use crate::stats::Snapshot;
 
 /// A running server. Dropping it stops accepting; open streams continue.
+#[must_use = "dropping the handle stops accepting, also by `let _`: bind it, as in `let _server`"]
 pub struct ServerHandle {
     inner: Arc<Inner>,
     acceptors: Vec<JoinHandle<()>>,

@@ -43,7 +43,7 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Whether the server can take another client.
+    /// Returns whether the server can take another client.
     #[must_use]
     pub fn is_ready(self) -> bool {
         self == Self::Ready
@@ -93,7 +93,7 @@ impl Health {
         self.is_draining.load(Relaxed)
     }
 
-    /// Whether the tasks run. A server that drains accepts no more.
+    /// Returns whether the tasks run. A server that drains accepts no more.
     pub(super) fn is_live(&self) -> bool {
         let accepts = self.acceptors.load(Relaxed) > 0 || self.is_draining();
         accepts && self.shards.iter().all(Pulse::is_beating)

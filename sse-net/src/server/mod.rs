@@ -91,7 +91,7 @@ impl Server {
 
     /// Starts the server with a handler function that takes a clone of `state`.
     ///
-    /// State that is expensive to clone belongs into an [`Arc`].
+    /// State that is expensive to clone belongs in an [`Arc`].
     ///
     /// ```no_run
     /// use std::collections::HashMap;

@@ -22,6 +22,7 @@ use crate::stats::{Disconnect, Stats};
 use crate::stream::Stream;
 use crate::stream::pipe::{PipeReader, pipe};
 use crate::timer::Timer;
+use crate::trace;
 use crate::transport::Transport;
 use crate::transport::presence::{LOOK, Presence, Sign};
 use crate::unwind::{Panicked, catch_async};
@@ -313,11 +314,15 @@ impl PerClient {
     }
 }
 
-/// Returns the reason for which a stream ended whose future resolved to `written`.
-const fn reason(written: &Result<io::Result<()>, Panicked>) -> Disconnect {
+/// Returns the reason for which a stream ended whose future resolved to `written`, and logs its
+/// error.
+fn reason(written: &Result<io::Result<()>, Panicked>) -> Disconnect {
     match written {
         Ok(Ok(())) => Disconnect::Finished,
-        Ok(Err(_)) => Disconnect::HandlerFailed,
+        Ok(Err(error)) => {
+            trace::stream_failed(error);
+            Disconnect::HandlerFailed
+        }
         Err(Panicked) => Disconnect::HandlerPanicked,
     }
 }

@@ -223,8 +223,11 @@ impl Request {
 
     /// Streams events to this client only, such as tokens of a model, with back-pressure.
     ///
-    /// The future of `write` writes the stream, which ends when the future resolves; an error
-    /// ends this stream only. See [`Stream`] for an example.
+    /// The future of `write` writes the stream, which ends when the future resolves. Browsers
+    /// reconnect after that, unless the page closes its `EventSource` at the event of
+    /// [`close`](Stream::close). An error ends this stream only, and is logged with the feature
+    /// `tracing`; convert one of another type with [`io::Error::other`]. See [`Stream`] for an
+    /// example.
     ///
     /// The future is dropped at its next `await` when the client disconnects, and heartbeats
     /// are sent while it waits. A call returns when at most 16 KiB are pending. During a

@@ -47,33 +47,61 @@ impl Routes {
         Self::default()
     }
 
-    /// Streams `topic` at `path`: a client resumes, or starts where
+    /// Streams `topic` at `path` to clients, which resume or start where
     /// [`TopicConfig::start`](crate::TopicConfig::start) says.
+    ///
+    /// # Panics
+    ///
+    /// If no request has the path: it does not begin with `/`, has a query, or is not
+    /// percent-encoded.
     #[must_use]
+    #[track_caller]
     pub fn topic(self, path: &str, topic: &Topic) -> Self {
         self.topic_from(path, topic, topic.start())
     }
 
-    /// Streams `topic` at `path`: a client resumes, or starts at `start`.
+    /// Streams `topic` at `path` to clients, which resume or start at `start`.
+    ///
+    /// # Panics
+    ///
+    /// As [`topic`](Self::topic).
     #[must_use]
+    #[track_caller]
     pub fn topic_from(self, path: &str, topic: &Topic, start: Start) -> Self {
         self.route(path, Route::Topic(topic.clone(), start))
     }
 
     /// Serves this HTML at `path`.
+    ///
+    /// # Panics
+    ///
+    /// As [`topic`](Self::topic).
     #[must_use]
+    #[track_caller]
     pub fn page(self, path: &str, html: impl Into<Bytes>) -> Self {
         let page = Response::new(200).with_body("text/html; charset=utf-8", html);
         self.response(path, page)
     }
 
     /// Serves this response at `path`, such as JSON or a redirect.
+    ///
+    /// # Panics
+    ///
+    /// As [`topic`](Self::topic).
     #[must_use]
+    #[track_caller]
     pub fn response(self, path: &str, response: Response) -> Self {
         self.route(path, Route::Response(response))
     }
 
+    #[track_caller]
     fn route(mut self, path: &str, route: Route) -> Self {
+        let is_in_path = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+        assert!(
+            path.starts_with('/') && path.bytes().all(is_in_path),
+            "no request has the path {path:?}; write it from its first / on, percent-encoded and \
+             without a query"
+        );
         self.0.insert(path.to_owned(), route);
         self
     }

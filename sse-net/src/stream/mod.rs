@@ -97,7 +97,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         self
     }
 
-    /// Sets the number of unsent bytes from which on events are refused.
+    /// Sets the number of unsent bytes at which further events are refused.
     ///
     /// Bytes accumulate only when calls are cancelled or fail. Default: 1 MiB.
     #[must_use]
@@ -237,8 +237,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Ends the stream with a `close` event, and shuts the connection down.
     ///
-    /// The event's data is empty. A page closes its `EventSource` when it receives it; without
-    /// that, the browser reconnects, as after any end of a stream.
+    /// The event's data is empty. A page that listens for `close` can close its `EventSource`;
+    /// otherwise the browser reconnects, as after any end of a stream.
     ///
     /// # Errors
     ///
@@ -250,8 +250,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
 
     /// Ends the stream without a further event, and shuts the connection down.
     ///
-    /// For pages that know the last event by its content. A stream that is merely dropped is cut
-    /// off, which a TLS client reports as a truncation attack.
+    /// For pages that know the last event by its content. A server does the same when the future
+    /// of [`Request::stream`](crate::Request::stream) resolves to `Ok`. A stream over a connection
+    /// of the program's own is cut off when it is dropped, which a TLS client reports as an error.
     ///
     /// # Errors
     ///

@@ -17,8 +17,8 @@ use crate::sync::{Arc, MutexGuard};
 ///
 /// Publishing encodes the event once, appends it to the log and wakes the subscribers that have
 /// caught up; it never waits for a subscriber. The log is the only queue: a subscriber is an
-/// offset into it. Cheap to clone; all clones are the same topic. An idle topic costs a few
-/// hundred bytes, so there may be one for each user.
+/// offset into it. Cheap to clone; all clones are the same topic. An empty topic costs some 500
+/// bytes, so there may be one for each user.
 ///
 /// Topics that clients follow together belong to a [`Hub`](crate::Hub).
 ///

@@ -51,12 +51,14 @@ impl fmt::Display for PemError {
             Fault::NotRegular => {
                 f.write_str("is not a regular file, such as a pipe; copy its text into a file")
             }
-            Fault::Empty => f.write_str("is empty"),
+            Fault::Empty => f.write_str("is empty; is it the right file?"),
             Fault::TooLarge => f.write_str("is larger than 1 MiB; is it the right file?"),
             Fault::Incomplete => {
                 f.write_str("ends in the middle of a PEM section; copy the whole file")
             }
-            Fault::Pem => f.write_str("contains a section that is not valid PEM"),
+            Fault::Pem => {
+                f.write_str("contains a section that is not valid PEM; copy the whole file")
+            }
             Fault::NoCertificate => f.write_str(
                 "contains no certificate, which begins with -----BEGIN CERTIFICATE-----",
             ),
@@ -76,7 +78,8 @@ impl fmt::Display for PemError {
             ),
             Fault::KeyMismatch(certificate) => write!(
                 f,
-                "contains a private key that does not match the first certificate in {}",
+                "contains a private key that does not match the first certificate in {}; use the \
+                 key that the certificate was issued for",
                 certificate.display()
             ),
         }

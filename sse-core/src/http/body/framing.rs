@@ -156,7 +156,7 @@ impl Codings {
     }
 }
 
-/// Whether a coding changes the bytes: the others of the registry of transfer codings.
+/// Returns whether a coding changes the bytes: the others of the registry of transfer codings.
 fn is_registered(coding: &str) -> bool {
     matches!(
         coding,

@@ -152,7 +152,7 @@ impl BodyReader {
         Ok(())
     }
 
-    /// Whether all of the body has been read.
+    /// Returns whether all of the body has been read.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.state == State::Complete

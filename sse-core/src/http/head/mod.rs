@@ -198,7 +198,7 @@ impl Head {
         self.find_last_event_id().map(EventId::trusted)
     }
 
-    /// Whether a body follows the head.
+    /// Returns whether a body follows the head.
     ///
     /// A [chunked](Self::is_chunked) body may turn out to be empty.
     #[must_use]
@@ -206,7 +206,7 @@ impl Head {
         !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
-    /// Whether the body is chunked.
+    /// Returns whether the body is chunked.
     #[must_use]
     pub const fn is_chunked(&self) -> bool {
         matches!(self.framing, Framing::Chunked)
@@ -220,7 +220,7 @@ impl Head {
         self.framing
     }
 
-    /// Whether the client waits for "100 Continue" before it sends the body.
+    /// Returns whether the client waits for "100 Continue" before it sends the body.
     ///
     /// An HTTP/1.0 client never does (RFC 9110, 10.1.1).
     #[must_use]
@@ -228,7 +228,7 @@ impl Head {
         self.expectation == Expectation::Continue && self.minor_version != Some(0)
     }
 
-    /// Whether the client expects something else than "100 Continue".
+    /// Returns whether the client expects something else than "100 Continue".
     pub(crate) fn has_unknown_expectation(&self) -> bool {
         self.expectation == Expectation::Unknown
     }

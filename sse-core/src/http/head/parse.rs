@@ -122,7 +122,7 @@ fn as_http_1_1(bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether the request line ends with another version of HTTP.
+/// Returns whether the request line ends with another version of HTTP.
 fn has_other_version(bytes: &[u8]) -> bool {
     let line = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next();
     let version = line.and_then(|line| line.trim_ascii_end().rsplit(|byte| *byte == b' ').next());

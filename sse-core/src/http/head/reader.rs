@@ -102,7 +102,7 @@ impl HeadReader {
         self.refused.as_deref()
     }
 
-    /// Whether no byte of the head has arrived.
+    /// Returns whether no byte of the head has arrived.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -44,7 +44,7 @@ pub(super) fn split_target(target: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Whether `text` is a host, which may be empty, with an optional port: RFC 3986, 3.2.
+/// Returns whether `text` is a host, which may be empty, with an optional port: RFC 3986, 3.2.
 ///
 /// User information is not allowed (RFC 9110, 4.2.4).
 pub(crate) fn is_authority(text: &[u8]) -> bool {

@@ -49,7 +49,7 @@ impl Head {
             .map(|(_, value)| trim(value))
     }
 
-    /// Whether `Accept` allows event streams: [RFC 9110, 12.5.1].
+    /// Returns whether `Accept` allows event streams: [RFC 9110, 12.5.1].
     ///
     /// Without `Accept`, everything is allowed.
     ///
@@ -59,7 +59,7 @@ impl Head {
         self.accept.allows_event_stream()
     }
 
-    /// Whether `Accept` names `text/event-stream`, as that of an `EventSource` does.
+    /// Returns whether `Accept` names `text/event-stream`, as that of an `EventSource` does.
     ///
     /// A page or a probe that accepts everything (`*/*`) does not ask for a stream.
     #[must_use]
@@ -67,7 +67,7 @@ impl Head {
         self.accept.names_event_stream()
     }
 
-    /// Whether the body is JSON: `application/json`, or a type that ends in `+json`.
+    /// Returns whether the body is JSON: `application/json`, or a type that ends in `+json`.
     ///
     /// It is not if it has a `Content-Encoding`, or two content types.
     #[must_use]

@@ -51,7 +51,7 @@ impl Reply {
         self.response.body()
     }
 
-    /// Whether the request is a `HEAD`, so the body is not sent.
+    /// Returns whether the request is a `HEAD`, so the body is not sent.
     #[must_use]
     pub const fn is_head_only(&self) -> bool {
         self.is_head_only

@@ -39,10 +39,15 @@ impl fmt::Display for ResponseHeadError {
                 "the response does not begin with \"HTTP/1.\"; the server speaks another protocol",
             ),
             Self::Malformed => f.write_str("the response has a malformed status line or header"),
-            Self::TooLarge { limit } => write!(f, "the response head exceeds {limit} bytes"),
-            Self::TooManyHeaders { limit } => {
-                write!(f, "the response head has more than {limit} header lines")
-            }
+            Self::TooLarge { limit } => write!(
+                f,
+                "the response head exceeds {limit} bytes; raise the limit if that is legitimate"
+            ),
+            Self::TooManyHeaders { limit } => write!(
+                f,
+                "the response head has more than {limit} header lines; raise the limit if that is \
+                 legitimate"
+            ),
             Self::Incomplete { received } => write!(
                 f,
                 "the connection ended before a response head, after {received:?}"

@@ -149,7 +149,7 @@ impl ResponseHead {
         is_number.then(|| Duration::from_secs(value.parse().unwrap_or(u64::MAX)))
     }
 
-    /// Whether another response follows: RFC 9110, 15.2. None follows 101.
+    /// Returns whether another response follows: RFC 9110, 15.2. None follows 101.
     const fn is_interim(&self) -> bool {
         matches!(self.status, 100 | 102..=199)
     }
@@ -216,7 +216,7 @@ fn essence(media_type: &str) -> Option<String> {
     (is_token(kind) && is_token(subtype)).then(|| trim(essence).to_ascii_lowercase())
 }
 
-/// Whether a content coding changes the bytes: those of the registry, but `identity`.
+/// Returns whether a content coding changes the bytes: those of the registry, but `identity`.
 fn is_registered(coding: &str) -> bool {
     matches!(
         coding,

@@ -24,7 +24,7 @@ pub enum UpgradeError {
 impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rejected(rejection) => write!(f, "refused with {rejection}"),
+            Self::Rejected(rejection) => write!(f, "the request was refused with {rejection}"),
             Self::Answered => f.write_str("the request was HEAD or OPTIONS and has been answered"),
             Self::Send(error) => error.fmt(f),
             Self::Io(error) => write!(f, "the connection failed: {error}"),

@@ -58,7 +58,7 @@ impl Default for Methods {
 
 const DEFAULT: &[Cow<'static, str>] = &[Cow::Borrowed("GET"), Cow::Borrowed("HEAD")];
 
-/// Whether a request with this method changes nothing: RFC 9110, 9.2.1.
+/// Returns whether a request with this method changes nothing: RFC 9110, 9.2.1.
 pub(super) fn is_safe(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD" | b"OPTIONS")
 }

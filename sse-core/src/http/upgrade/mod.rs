@@ -48,6 +48,7 @@ pub use request::Request;
 ///     let (conn, upgrader) = (conn?, upgrader.clone());
 ///     thread::spawn(move || -> Result<(), UpgradeError> {
 ///         conn.set_read_timeout(Some(Duration::from_secs(10)))?;
+///         conn.set_write_timeout(Some(Duration::from_secs(20)))?;
 ///         let request = upgrader.read_with(conn, |conn| conn.shutdown(Shutdown::Write))?;
 ///         let mut stream = match request.path() {
 ///             "/sse" => request.accept()?,

@@ -56,7 +56,7 @@ impl Settings {
         };
         match origin(head) {
             Some(origin) if !self.is_allowed_origin(&origin, head) => {
-                Err(Rejection::FORBIDDEN.because("pages of this origin may not read the stream"))
+                Err(Rejection::FORBIDDEN.because("pages of this origin may not read the stream; list it with allow_origin, or pass on Host if it is the server's own"))
             }
             _ => Ok(()),
         }
@@ -82,7 +82,7 @@ impl Settings {
         if is_listed || is_declared || is_own_origin(&origin, head.host(), self.is_https) {
             return Ok(());
         }
-        Err(Rejection::FORBIDDEN.because("pages of this origin may not send such requests"))
+        Err(Rejection::FORBIDDEN.because("pages of this origin may not send such requests; list it with allow_origin, or pass on Host if it is the server's own"))
     }
 
     fn is_allowed_origin(&self, origin: &str, head: &Head) -> bool {
@@ -195,7 +195,7 @@ fn normalise_origin(origin: &str) -> Result<String, FieldError> {
     Ok(origin)
 }
 
-/// Whether `text` is the scheme of a URL: RFC 3986, 3.1.
+/// Returns whether `text` is the scheme of a URL: RFC 3986, 3.1.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text
@@ -203,7 +203,7 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Whether the port is below 65,536, if there is one.
+/// Returns whether the port is below 65,536, if there is one.
 fn has_valid_port(authority: &str) -> bool {
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.contains('[') || host.ends_with(']') => {

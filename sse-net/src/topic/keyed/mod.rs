@@ -26,9 +26,9 @@ impl Hub {
     /// In a keyed topic, an event supersedes the one before it with the same key, once it is
     /// visible itself. A client that joins gets the newest event of each key, in the order of
     /// IDs, and then what follows. One that lags or comes back gets the newest event of each key
-    /// that has changed meanwhile. There is no gap but one: a client that was away for longer
-    /// than [removals](sse_core::KeyedRetention::removals) are retained gets the gap event with
-    /// `"clear": true`, at which the page discards all keys, and then the newest event of each.
+    /// that has changed meanwhile. Only a client that was away for longer than
+    /// [removals](sse_core::KeyedRetention::removals) are retained gets a gap event. It has
+    /// `"clear": true`, at which the page discards all keys, and the newest event of each follows.
     ///
     /// A client that is slow, and is not finished with its keys when they are superseded, holds
     /// them. All of a hub's subscriptions hold up to 64 MiB, and so does each shard of a server;
