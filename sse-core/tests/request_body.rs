@@ -81,7 +81,7 @@ fn refusals_say_what_to_do() {
             ask("Origin: http://evil\r\n"),
             "403 Forbidden",
             &[],
-            "pages of this origin may not send such requests; list it with allow_origin, or pass on Host if it is the server's own",
+            "pages of this origin may not send such requests",
         ),
         (
             ask("").replace("POST", "DELETE"),

@@ -752,7 +752,7 @@ const PREFLIGHT_ANSWER: [&str; 3] = [
 
 const OTHER_ORIGIN: Refusal = (
     "403 Forbidden",
-    "pages of this origin may not read the stream; list it with allow_origin, or pass on Host if it is the server's own",
+    "pages of this origin may not read the stream",
 );
 const NOT_FOUND: Refusal = ("404 Not Found", "there is nothing at this path");
 const NOT_ACCEPTABLE: Refusal = (

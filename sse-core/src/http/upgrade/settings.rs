@@ -56,7 +56,7 @@ impl Settings {
         };
         match origin(head) {
             Some(origin) if !self.is_allowed_origin(&origin, head) => {
-                Err(Rejection::FORBIDDEN.because("pages of this origin may not read the stream; list it with allow_origin, or pass on Host if it is the server's own"))
+                Err(Rejection::FORBIDDEN.because("pages of this origin may not read the stream"))
             }
             _ => Ok(()),
         }
@@ -82,7 +82,7 @@ impl Settings {
         if is_listed || is_declared || is_own_origin(&origin, head.host(), self.is_https) {
             return Ok(());
         }
-        Err(Rejection::FORBIDDEN.because("pages of this origin may not send such requests; list it with allow_origin, or pass on Host if it is the server's own"))
+        Err(Rejection::FORBIDDEN.because("pages of this origin may not send such requests"))
     }
 
     fn is_allowed_origin(&self, origin: &str, head: &Head) -> bool {
