@@ -49,6 +49,11 @@ mod on {
         tracing::warn!(%error, "a per-client stream failed");
     }
 
+    /// Logs the error with which the work of a run ended.
+    pub(crate) fn run_failed(key: &str, error: &impl Display) {
+        tracing::warn!(key, %error, "the work of a run failed");
+    }
+
     pub(crate) fn refused(peer: &impl Display) {
         tracing::warn!(%peer, "a connection was refused: the limit of connections is reached");
     }
@@ -98,6 +103,8 @@ mod off {
     pub(crate) const fn handshake_error(_: &io::Error) {}
 
     pub(crate) const fn stream_failed(_: &io::Error) {}
+
+    pub(crate) const fn run_failed(_: &str, _: &impl Display) {}
 
     pub(crate) const fn refused(_: &impl Display) {}
 

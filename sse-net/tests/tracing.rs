@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex};
 
 use common::{config, pass, serve, serve_topic};
 use sse_core::{EventId, Events, Pace, Replayer, Retention};
-use sse_net::{Listener, Peer, Player, Request, Routes, Server, Start, Topic, Transport};
+use sse_net::{
+    Hub, HubConfig, Listener, Peer, Player, Request, Routes, Runs, RunsConfig, Server, Start,
+    Topic, Transport,
+};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -122,6 +125,22 @@ async fn the_error_of_a_per_client_stream_is_logged() {
         "\nspan connection peer=local\
          \nWARN message=a per-client stream failed error=the model is overloaded\
          \nDEBUG message=the stream ended reason=HandlerFailed"
+    );
+}
+
+#[tokio::test]
+async fn the_error_of_the_work_of_a_run_is_logged() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
+    let failing = async |_| Err::<(), _>(io::Error::other("the model is overloaded"));
+    let run = runs.start("ada/1", failing).unwrap();
+    let mut events = Vec::new();
+    let mut subscription = run.subscribe(Start::Earliest);
+    while subscription.read(&mut events).await.unwrap() > 0 {}
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nWARN message=the work of a run failed key=\"ada/1\" error=the model is overloaded"
     );
 }
 

@@ -93,8 +93,8 @@ impl fmt::Display for JournalNotice {
             Self::Recovered => f.write_str("events are stored again"),
             Self::Missed(topics, until) => write!(
                 f,
-                "{topics} topics evicted events up to {until} before they could be stored; raise \
-                 their retention, or publish more slowly"
+                "events up to {until} were evicted before they could be stored, in this many topics: \
+                 {topics}; raise their retention, or publish more slowly"
             ),
             Self::NotCompacted(error) => write!(
                 f,
