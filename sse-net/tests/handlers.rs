@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use common::{Ends, WIDE, after_retry, config, pass, serve, settle};
 use sse_core::{Rejection, Response, Retention, Upgrader};
-use sse_net::{Answer, Disconnect, Listener, Peer, Request, Server, Snapshot, Topic, Transport};
+use sse_net::{
+    Answer, Disconnect, Hub, HubConfig, Journal, Listener, Peer, Request, Runs, RunsConfig, Server,
+    Snapshot, Topic, Transport,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -62,6 +65,27 @@ fn thinker(
         }) as Pin<Box<dyn Future<Output = Answer> + Send>>
     };
     (alive, handler)
+}
+
+/// A handler, `main` and the future of a stream return them with `?`.
+#[test]
+fn errors_convert_into_io_errors_with_their_text() {
+    fn kind(error: impl Into<io::Error> + ToString) -> io::ErrorKind {
+        let text = error.to_string();
+        let error = error.into();
+        assert_eq!(error.to_string(), text);
+        error.kind()
+    }
+    let full = Hub::new(HubConfig::from(Retention::default()).max_topics(1));
+    let _topic = full.topic("a").unwrap();
+    let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
+    let file = Journal::new(std::env::current_exe().unwrap());
+    let other = io::ErrorKind::Other;
+    assert_eq!(kind(full.topic("b").unwrap_err()), other);
+    assert_eq!(kind(full.keyed_topic("a").unwrap_err()), other);
+    assert_eq!(kind(runs.get("nothing").unwrap_err()), other);
+    let opened = Topic::open(Retention::default(), &file);
+    assert_eq!(kind(opened.unwrap_err()), io::ErrorKind::AlreadyExists);
 }
 
 #[tokio::test(start_paused = true)]

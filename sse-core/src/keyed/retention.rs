@@ -1,7 +1,7 @@
 //! The limits of a keyed log.
 
 use std::time::Duration;
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use super::KeyedLog;
 use crate::log::{Entry, Evicted, Now, millis};
@@ -224,6 +224,12 @@ impl fmt::Display for KeyedFull {
 }
 
 impl error::Error for KeyedFull {}
+
+impl From<KeyedFull> for io::Error {
+    fn from(full: KeyedFull) -> Self {
+        Self::other(full)
+    }
+}
 
 /// The number of removals that one call drops at most.
 const DROPS: usize = 512;

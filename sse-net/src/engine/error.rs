@@ -1,6 +1,6 @@
 //! Why a hub has no connection to its engine, or an event is not stored.
 
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use sse_core::KeyedFull;
 
@@ -101,6 +101,12 @@ impl fmt::Display for EngineError {
 }
 
 impl error::Error for EngineError {}
+
+impl From<EngineError> for io::Error {
+    fn from(error: EngineError) -> Self {
+        Self::other(error)
+    }
+}
 
 impl EngineError {
     /// Returns `true` if the event may have been stored.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use sse_core::LogId;
 
@@ -163,6 +163,16 @@ impl error::Error for JournalError {
             Self::File(error) | Self::Failed(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+impl From<JournalError> for io::Error {
+    fn from(error: JournalError) -> Self {
+        let kind = match &error {
+            JournalError::File(error) | JournalError::Failed(error) => error.io_error().kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How runs end, and the errors of starting and finding one.
 
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use sse_core::Rejection;
 
@@ -85,6 +85,12 @@ impl fmt::Display for StartError {
 
 impl error::Error for StartError {}
 
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> Self {
+        Self::other(error)
+    }
+}
+
 impl From<TooManyTopics> for StartError {
     fn from(full: TooManyTopics) -> Self {
         Self::Hub(full)
@@ -127,6 +133,12 @@ impl fmt::Display for RunNotFound {
 }
 
 impl error::Error for RunNotFound {}
+
+impl From<RunNotFound> for io::Error {
+    fn from(error: RunNotFound) -> Self {
+        Self::other(error)
+    }
+}
 
 impl From<RunNotFound> for Rejection {
     /// Returns 410 for a run that has expired, 404 for an unknown one, and 503 otherwise.

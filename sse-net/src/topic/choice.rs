@@ -1,7 +1,7 @@
 //! Which topics can be followed together.
 
 use std::borrow::Borrow;
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use sse_core::Rejection;
 
@@ -123,3 +123,9 @@ impl fmt::Display for FollowError {
 }
 
 impl error::Error for FollowError {}
+
+impl From<FollowError> for io::Error {
+    fn from(error: FollowError) -> Self {
+        Self::other(error)
+    }
+}

@@ -1,8 +1,8 @@
 //! Waiting until an event has been stored.
 
 use std::error::Error;
-use std::fmt;
 use std::pin::Pin;
+use std::{fmt, io};
 
 use sse_core::LogId;
 
@@ -69,6 +69,12 @@ impl fmt::Display for StoreError {
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.source)
+    }
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        Self::other(error)
     }
 }
 

@@ -94,3 +94,13 @@ impl Error for PemError {
         }
     }
 }
+
+impl From<PemError> for io::Error {
+    fn from(error: PemError) -> Self {
+        let kind = match &error.fault {
+            Fault::Read(error) => error.kind(),
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}

@@ -55,6 +55,16 @@ impl From<io::Error> for UpgradeError {
     }
 }
 
+impl From<UpgradeError> for io::Error {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Send(error) => error.into(),
+            UpgradeError::Io(error) => error,
+            refused => Self::other(refused),
+        }
+    }
+}
+
 // These let the handler of a connection use `?` everywhere.
 
 impl From<SendError> for UpgradeError {

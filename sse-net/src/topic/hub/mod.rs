@@ -42,7 +42,7 @@ mod tests;
 use std::borrow::Borrow;
 use std::ops::Deref;
 use std::time::Duration;
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use sse_core::{Epochs, EventId, KnownId, LogId};
 use tokio::time::timeout;
@@ -336,3 +336,9 @@ impl fmt::Display for TooManyTopics {
 }
 
 impl error::Error for TooManyTopics {}
+
+impl From<TooManyTopics> for io::Error {
+    fn from(error: TooManyTopics) -> Self {
+        Self::other(error)
+    }
+}

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::{error, fmt, slice};
+use std::{error, fmt, io, slice};
 
 use sse_core::{
     Decoded, Decoder, Encoded, Event, EventKey, Evicted, KeyedSlice, LogId, MessageEvent,
@@ -256,3 +256,9 @@ impl fmt::Display for KeyedTopicError {
 }
 
 impl error::Error for KeyedTopicError {}
+
+impl From<KeyedTopicError> for io::Error {
+    fn from(error: KeyedTopicError) -> Self {
+        Self::other(error)
+    }
+}
