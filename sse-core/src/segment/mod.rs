@@ -28,8 +28,9 @@ pub use entry::{Finish, Record, SegmentEntry};
 
 /// Reads the bytes of a segment file as a sequence of entries, each with its place.
 ///
-/// Damage is not an error: all entries that are whole are read. Takes time linear in the length,
-/// and no memory.
+/// Damage is not an error: all entries that are whole are read. For what a journal has written,
+/// damaged or not, that takes time linear in the length, and no memory. A file that is made for it
+/// takes quadratic time, so read only your own.
 ///
 /// ```
 /// use sse_core::{LogId, Record, Segment, SegmentEntry as Entry};
