@@ -73,7 +73,7 @@ async fn runs_that_start_and_stop_at_once_are_counted_once_and_read_to_their_end
     let config = RunsConfig::default()
         .keep(Duration::ZERO)
         .max_running(3)
-        .max_per_prefix('/', 1);
+        .max_running_per_prefix(1);
     let runs = runs(config);
     let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks = Vec::from_iter((0..4).map(|seed| {
@@ -321,6 +321,29 @@ async fn a_followed_run_is_not_stopped_for_want_of_followers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kept_run_counts_for_its_prefix_until_it_expires() {
+    let hub = Hub::new(HubConfig::default());
+    let create = || Runs::new(hub.clone(), RunsConfig::default().max_runs_per_prefix(2));
+    let start = |runs: &Runs, key: &str| runs.start(key, async |_| Work::Ok(())).map(drop);
+    let refused = Err(StartError::TooManyKeptOfPrefix { max: 2 });
+    let runs = create();
+    for round in 0..2 {
+        start(&runs, &format!("alice/{round}/1")).unwrap();
+        start(&runs, &format!("alice/{round}/2")).unwrap();
+        sleep(Duration::from_secs(599)).await;
+        assert_eq!(start(&runs, "alice/3"), refused);
+        start(&runs, &format!("alice/{round}/2")).expect("it is kept");
+        start(&runs, &format!("bob/{round}")).unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    start(&runs, "alice/3").unwrap();
+    start(&runs, "alice/4").unwrap();
+    sleep(Duration::from_secs(1)).await;
+    // Those that were restored count, too.
+    assert_eq!(start(&create(), "alice/5"), refused);
+}
+
+#[tokio::test(start_paused = true)]
 async fn limits_refuse_runs_with_an_error() {
     let config = || RunsConfig::default();
     for (config, keys, expected, status) in [
@@ -337,17 +360,24 @@ async fn limits_refuse_runs_with_an_error() {
             503,
         ),
         (
-            config().max_per_prefix('/', 1),
+            config().max_running_per_prefix(1),
             ["alice/1", "bob/1", "alice/2"],
             "the maximum of 1 running runs with this prefix is reached; wait for one to end, or \
-             raise `max_per_prefix`",
+             raise `max_running_per_prefix`",
+            429,
+        ),
+        (
+            config().separator(':').max_runs_per_prefix(1),
+            ["ended:1", "bob:1", "ended:2"],
+            "the maximum of 1 running and kept runs with this prefix is reached; try again later, \
+             or raise `max_runs_per_prefix`",
             429,
         ),
     ] {
         let runs = runs(config);
         let start = |key: &'static str| {
             runs.start(key, async move |_| match key {
-                "ended" => Work::Ok(()),
+                "ended" | "ended:1" => Work::Ok(()),
                 _ => pending().await,
             })
         };

@@ -21,7 +21,8 @@ use crate::topic::Start;
 ///
 /// let config = RunsConfig::default()
 ///     .max_running(200)
-///     .max_per_prefix('/', 3) // of the keys `alice/1`, `alice/2`, …
+///     .max_running_per_prefix(3) // of the keys `alice/1`, `alice/2`, …
+///     .max_runs_per_prefix(100)
 ///     .stop_unfollowed(Duration::from_secs(30));
 /// # let _ = config;
 /// ```
@@ -34,7 +35,9 @@ pub struct RunsConfig {
     pub(super) max_runs: usize,
     pub(super) max_remembered: usize,
     pub(super) max_key: usize,
-    pub(super) per_prefix: Option<(char, usize)>,
+    pub(super) separator: char,
+    pub(super) max_running_per_prefix: usize,
+    pub(super) max_runs_per_prefix: usize,
     pub(super) keep: Duration,
     pub(super) remember: Duration,
     pub(super) stop_unfollowed: Option<Duration>,
@@ -53,7 +56,9 @@ impl Default for RunsConfig {
             max_runs: 10_000,
             max_remembered: 100_000,
             max_key: 1_024,
-            per_prefix: None,
+            separator: '/',
+            max_running_per_prefix: usize::MAX,
+            max_runs_per_prefix: usize::MAX,
             keep: Duration::from_secs(600),
             remember: Duration::from_secs(24 * 3600),
             stop_unfollowed: None,
@@ -82,11 +87,31 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum number of running runs whose keys share the prefix before `separator`.
+    /// The maximum number of running runs whose keys share a prefix, such as the name of a user.
     ///
-    /// Default: no limit. A key without the separator is its own prefix.
-    pub fn max_per_prefix(mut self, separator: char, count: usize) -> Self {
-        self.per_prefix = Some((separator, count));
+    /// Default: no limit. More are refused with
+    /// [`StartError::TooManyRunningOfPrefix`](crate::StartError). The prefix ends before the
+    /// [`separator`](Self::separator).
+    pub fn max_running_per_prefix(mut self, count: usize) -> Self {
+        self.max_running_per_prefix = count;
+        self
+    }
+
+    /// The maximum number of runs, running and kept, whose keys share a prefix.
+    ///
+    /// Default: no limit. More are refused with
+    /// [`StartError::TooManyKeptOfPrefix`](crate::StartError). Without this, one user can start
+    /// short runs until [`max_runs`](Self::max_runs) refuses those of all others.
+    pub fn max_runs_per_prefix(mut self, count: usize) -> Self {
+        self.max_runs_per_prefix = count;
+        self
+    }
+
+    /// The character before which the prefix of a key ends.
+    ///
+    /// Default: `/`. A key without it is its own prefix.
+    pub fn separator(mut self, separator: char) -> Self {
+        self.separator = separator;
         self
     }
 

@@ -39,8 +39,15 @@ pub enum StartError {
         /// The maximum.
         max: usize,
     },
-    /// [`max_per_prefix`](crate::RunsConfig::max_per_prefix) runs with this prefix are running.
-    TooManyOfPrefix {
+    /// [`max_running_per_prefix`](crate::RunsConfig::max_running_per_prefix) runs with this prefix
+    /// are running.
+    TooManyRunningOfPrefix {
+        /// The maximum.
+        max: usize,
+    },
+    /// [`max_runs_per_prefix`](crate::RunsConfig::max_runs_per_prefix) runs with this prefix are
+    /// running or kept.
+    TooManyKeptOfPrefix {
         /// The maximum.
         max: usize,
     },
@@ -68,10 +75,15 @@ impl fmt::Display for StartError {
                 "the maximum of {max} running and kept runs is reached; try again later, or \
                  raise `max_runs`"
             ),
-            Self::TooManyOfPrefix { max } => write!(
+            Self::TooManyRunningOfPrefix { max } => write!(
                 f,
                 "the maximum of {max} running runs with this prefix is reached; wait for one to \
-                 end, or raise `max_per_prefix`"
+                 end, or raise `max_running_per_prefix`"
+            ),
+            Self::TooManyKeptOfPrefix { max } => write!(
+                f,
+                "the maximum of {max} running and kept runs with this prefix is reached; try again \
+                 later, or raise `max_runs_per_prefix`"
             ),
             Self::KeyTooLong { len, max } => write!(
                 f,
@@ -101,8 +113,11 @@ impl From<StartError> for Rejection {
     /// Returns 429 for a limit of the key's prefix, 400 for a long key, and 503 otherwise.
     fn from(error: StartError) -> Self {
         match error {
-            StartError::TooManyOfPrefix { .. } => {
+            StartError::TooManyRunningOfPrefix { .. } => {
                 Self::new(429, "too many runs are running; wait for one to end")
+            }
+            StartError::TooManyKeptOfPrefix { .. } => {
+                Self::new(429, "too many runs have been started; try again later")
             }
             StartError::KeyTooLong { .. } => Self::new(400, "the key of the run is too long"),
             _ => Self::UNAVAILABLE.because("too many runs are running; try again later"),

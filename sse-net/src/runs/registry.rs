@@ -118,13 +118,14 @@ impl Registry {
             let max = config.max_runs;
             return Err(StartError::TooManyKept { max });
         }
-        if let Some((prefix, max)) = config.prefix(key)
-            && state
-                .of_prefix
-                .get(prefix)
-                .is_some_and(|count| *count >= max)
-        {
-            return Err(StartError::TooManyOfPrefix { max });
+        let of_prefix = state.of_prefix(config, key);
+        if of_prefix.running >= config.max_running_per_prefix {
+            let max = config.max_running_per_prefix;
+            return Err(StartError::TooManyRunningOfPrefix { max });
+        }
+        if of_prefix.all >= config.max_runs_per_prefix {
+            let max = config.max_runs_per_prefix;
+            return Err(StartError::TooManyKeptOfPrefix { max });
         }
         let topic = self.hub.topic_with(&self.name(key), &config.topic)?;
         topic.shared().begin_start();
@@ -139,9 +140,10 @@ impl Registry {
         let entry = Entry::Running(run.clone(), Arc::clone(stop));
         state.runs.insert(Arc::clone(&run.key), entry);
         state.counts.running += 1;
-        if let Some((prefix, _)) = config.prefix(key) {
-            *state.of_prefix.entry(prefix.into()).or_default() += 1;
-        }
+        state.count_of_prefix(config, key, |counts| {
+            counts.running += 1;
+            counts.all += 1;
+        });
         Ok(Entered::New(run))
     }
 
@@ -166,6 +168,7 @@ impl Registry {
     pub(super) fn leave(&self, run: &Run) {
         let mut state = self.lock();
         self.count_end(&mut state, run);
+        state.count_of_prefix(&self.config, &run.key, |counts| counts.all -= 1);
         state.counts.started -= 1;
         state.counts.found += 1;
         let removed = state.runs.remove(&run.key);
@@ -175,14 +178,7 @@ impl Registry {
 
     fn count_end(&self, state: &mut State, run: &Run) {
         state.counts.running -= 1;
-        if let Some((prefix, _)) = self.config.prefix(&run.key)
-            && let Some(count) = state.of_prefix.get_mut(prefix)
-        {
-            *count -= 1;
-            if *count == 0 {
-                state.of_prefix.remove(prefix);
-            }
-        }
+        state.count_of_prefix(&self.config, &run.key, |counts| counts.running -= 1);
     }
 
     /// Returns the last event of a run.
@@ -215,6 +211,7 @@ impl Registry {
         if is_interrupted {
             state.count(&RunEnd::Interrupted);
         }
+        state.count_of_prefix(&self.config, &run.key, |counts| counts.all += 1);
         state.keep(run.clone());
         state.expire_later(&run);
     }
@@ -245,10 +242,12 @@ impl Registry {
 }
 
 impl RunsConfig {
-    /// Returns the prefix of a key, and the maximum number of its running runs.
-    fn prefix<'k>(&self, key: &'k str) -> Option<(&'k str, usize)> {
-        let (separator, max) = self.per_prefix?;
-        let prefix = key.split_once(separator);
-        Some((prefix.map_or(key, |(prefix, _)| prefix), max))
+    /// Returns the prefix of a key, if its runs are limited.
+    pub(super) fn prefix<'k>(&self, key: &'k str) -> Option<&'k str> {
+        if self.max_running_per_prefix.min(self.max_runs_per_prefix) == usize::MAX {
+            return None;
+        }
+        let prefix = key.split_once(self.separator);
+        Some(prefix.map_or(key, |(prefix, _)| prefix))
     }
 }

@@ -47,8 +47,8 @@ pub struct RunsSnapshot {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) runs: HashMap<Arc<str>, Entry>,
-    /// The number of running runs by prefix of their keys.
-    pub(super) of_prefix: HashMap<Box<str>, usize>,
+    /// The numbers of runs by the prefix of their keys, if that is limited.
+    of_prefix: HashMap<Box<str>, OfPrefix>,
     /// Kept runs, in the order of their ends.
     kept: VecDeque<Past>,
     /// Remembered keys, in the order of their ends.
@@ -58,6 +58,14 @@ pub(super) struct State {
     pub(super) sweeper: Option<AbortHandle>,
     /// The task that ends runs whose leases have run out.
     pub(super) watcher: Option<AbortHandle>,
+}
+
+/// The numbers of runs whose keys share a prefix.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OfPrefix {
+    pub(super) running: usize,
+    /// With those that are kept.
+    pub(super) all: usize,
 }
 
 pub(super) enum Entry {
@@ -86,6 +94,30 @@ impl State {
         } += 1;
     }
 
+    /// Returns the numbers of runs whose keys share the prefix of this one.
+    pub(super) fn of_prefix(&self, config: &RunsConfig, key: &str) -> OfPrefix {
+        let prefix = config.prefix(key);
+        let counts = prefix.and_then(|prefix| self.of_prefix.get(prefix));
+        counts.copied().unwrap_or_default()
+    }
+
+    /// Changes the numbers of runs whose keys share the prefix of this one.
+    pub(super) fn count_of_prefix(
+        &mut self,
+        config: &RunsConfig,
+        key: &str,
+        change: impl FnOnce(&mut OfPrefix),
+    ) {
+        let Some(prefix) = config.prefix(key) else {
+            return;
+        };
+        let counts = self.of_prefix.entry(prefix.into()).or_default();
+        change(counts);
+        if counts.all == 0 {
+            self.of_prefix.remove(prefix);
+        }
+    }
+
     /// Keeps a run that ends.
     pub(super) fn keep(&mut self, run: Run) {
         self.counts.kept += 1;
@@ -112,6 +144,7 @@ impl State {
                 && let Entry::Kept(run) = mem::replace(entry, Entry::Expired)
             {
                 run.topic.forget(config.remember);
+                self.count_of_prefix(config, &run.key, |counts| counts.all -= 1);
                 expired.push(run);
                 self.counts.kept -= 1;
                 self.counts.remembered += 1;
