@@ -123,7 +123,7 @@ impl Registry {
             let max = config.max_running_per_prefix;
             return Err(StartError::TooManyRunningOfPrefix { max });
         }
-        if of_prefix.all >= config.max_runs_per_prefix {
+        if of_prefix.running + of_prefix.kept >= config.max_runs_per_prefix {
             let max = config.max_runs_per_prefix;
             return Err(StartError::TooManyKeptOfPrefix { max });
         }
@@ -140,10 +140,7 @@ impl Registry {
         let entry = Entry::Running(run.clone(), Arc::clone(stop));
         state.runs.insert(Arc::clone(&run.key), entry);
         state.counts.running += 1;
-        state.count_of_prefix(config, key, |counts| {
-            counts.running += 1;
-            counts.all += 1;
-        });
+        state.count_of_prefix(config, key, |counts| counts.running += 1);
         Ok(Entered::New(run))
     }
 
@@ -158,7 +155,7 @@ impl Registry {
         let mut state = self.lock();
         self.count_end(&mut state, run);
         state.count(end);
-        state.keep(run.clone());
+        state.keep(&self.config, run.clone());
         drop(state);
         self.finish(&run.topic, end);
         self.lock().expire_later(run);
@@ -168,7 +165,6 @@ impl Registry {
     pub(super) fn leave(&self, run: &Run) {
         let mut state = self.lock();
         self.count_end(&mut state, run);
-        state.count_of_prefix(&self.config, &run.key, |counts| counts.all -= 1);
         state.counts.started -= 1;
         state.counts.found += 1;
         let removed = state.runs.remove(&run.key);
@@ -211,8 +207,7 @@ impl Registry {
         if is_interrupted {
             state.count(&RunEnd::Interrupted);
         }
-        state.count_of_prefix(&self.config, &run.key, |counts| counts.all += 1);
-        state.keep(run.clone());
+        state.keep(&self.config, run.clone());
         state.expire_later(&run);
     }
 

@@ -64,8 +64,7 @@ pub(super) struct State {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct OfPrefix {
     pub(super) running: usize,
-    /// With those that are kept.
-    pub(super) all: usize,
+    pub(super) kept: usize,
 }
 
 pub(super) enum Entry {
@@ -113,14 +112,15 @@ impl State {
         };
         let counts = self.of_prefix.entry(prefix.into()).or_default();
         change(counts);
-        if counts.all == 0 {
+        if counts.running + counts.kept == 0 {
             self.of_prefix.remove(prefix);
         }
     }
 
     /// Keeps a run that ends.
-    pub(super) fn keep(&mut self, run: Run) {
+    pub(super) fn keep(&mut self, config: &RunsConfig, run: Run) {
         self.counts.kept += 1;
+        self.count_of_prefix(config, &run.key, |counts| counts.kept += 1);
         self.runs.insert(Arc::clone(&run.key), Entry::Kept(run));
     }
 
@@ -144,7 +144,7 @@ impl State {
                 && let Entry::Kept(run) = mem::replace(entry, Entry::Expired)
             {
                 run.topic.forget(config.remember);
-                self.count_of_prefix(config, &run.key, |counts| counts.all -= 1);
+                self.count_of_prefix(config, &run.key, |counts| counts.kept -= 1);
                 expired.push(run);
                 self.counts.kept -= 1;
                 self.counts.remembered += 1;
