@@ -139,14 +139,11 @@ impl PerClient {
         if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
             return (reason, None);
         }
-        let is_complete = matches!(
-            self.reason,
-            Disconnect::Finished | Disconnect::Drained | Disconnect::Expired
-        );
-        let lingers = is_complete && self.presence.has_unread_body();
+        let is_orderly = self.reason.is_orderly();
+        let lingers = is_orderly && self.presence.has_unread_body();
         // A TCP socket that is dropped right after this ends in the same way.
         let is_dropped = self.writer.is_none() && self.transport.is_tcp() && !lingers;
-        if is_complete && !is_dropped {
+        if is_orderly && !is_dropped {
             let ending = self.transport.shutdown();
             let _ = timeout(self.config.write_timeout, ending).await;
         }

@@ -283,7 +283,7 @@ impl Connection {
             has_unread_body,
             ..
         } = self;
-        if has_unread_body && is_orderly(reason) {
+        if has_unread_body && reason.is_orderly() {
             drop(waker);
             on_end.run(reason);
             tokio::spawn(async move {
@@ -301,18 +301,6 @@ impl Connection {
         // A drain waits for this, and the hooks have been called when it returns.
         drop(permit);
     }
-}
-
-/// Returns whether the stream has been written to its end.
-const fn is_orderly(reason: Disconnect) -> bool {
-    matches!(
-        reason,
-        Disconnect::Finished
-            | Disconnect::Drained
-            | Disconnect::Expired
-            | Disconnect::MaxAge
-            | Disconnect::Lagged
-    )
 }
 
 /// The state of a connection's input.

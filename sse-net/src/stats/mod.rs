@@ -59,6 +59,14 @@ pub enum Disconnect {
 impl Disconnect {
     const COUNT: usize = Self::Panicked as usize + 1;
 
+    /// Returns whether the server ended the stream, after writing all that was due.
+    pub(crate) const fn is_orderly(self) -> bool {
+        matches!(
+            self,
+            Self::Finished | Self::Drained | Self::Expired | Self::MaxAge | Self::Lagged
+        )
+    }
+
     /// Returns the reason for which a stream ended whose future resolved to `written`.
     #[cfg(feature = "http")]
     pub(crate) fn of(written: &io::Result<()>) -> Self {
