@@ -146,8 +146,10 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Takes the oldest batches, up to `count` and [`MAX_BYTES`], and the half of many, so that the
-    /// next pipeline is sent while the server works on this one.
+    /// Takes the oldest batches, up to `count` and [`MAX_BYTES`].
+    ///
+    /// It takes half of them where more than [`MIN_HALF`] wait: the rest is sent while the server
+    /// works on the first half.
     pub(super) fn take(&self, count: usize) -> Vec<Job> {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
         let mut state = lock(&self.state);

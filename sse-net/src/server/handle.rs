@@ -73,12 +73,12 @@ impl ServerHandle {
             (first, Phase::Draining),
             (window - first, Phase::Closing),
             (goodbye, Phase::CutOff),
-            // A program that blocks the runtime's threads must not keep this from returning.
-            (goodbye, Phase::CutOff),
         ] {
             let _ = timeout(time, inner.counters.limit.idle()).await;
             inner.phase.send_replace(phase);
         }
+        // A program that blocks the runtime's threads must not keep this from returning.
+        let _ = timeout(goodbye, inner.counters.limit.idle()).await;
     }
 
     fn stop(&self) {
