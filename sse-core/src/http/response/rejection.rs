@@ -131,7 +131,7 @@ impl Rejection {
     /// When `methods` has a control character.
     #[must_use]
     #[track_caller]
-    pub fn method_not_allowed(methods: &'static str) -> Self {
+    pub fn method_not_allowed(methods: &str) -> Self {
         match Self::METHOD_NOT_ALLOWED.header("Allow", format!("{methods}, OPTIONS")) {
             Ok(rejection) => rejection,
             Err(error) => panic!("the methods are not valid: {error}"),

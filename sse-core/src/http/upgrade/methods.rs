@@ -39,14 +39,9 @@ impl Methods {
         if self.0 == DEFAULT {
             return Err(Rejection::METHOD_NOT_ALLOWED);
         }
-        let rejection = Rejection::METHOD_NOT_ALLOWED.because(format!(
-            "the method is not allowed; use one of {}",
-            self.list()
-        ));
-        // The methods are tokens, so the header is valid.
-        Err(rejection
-            .header("Allow", self.allow())
-            .unwrap_or(Rejection::METHOD_NOT_ALLOWED))
+        let methods = self.list();
+        let reason = format!("the method is not allowed; use one of {methods}");
+        Err(Rejection::method_not_allowed(&methods).because(reason))
     }
 }
 
