@@ -4,18 +4,22 @@
 
 mod common;
 
-use std::future::{pending, poll_fn, ready};
+use std::future::{self, pending, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use common::{Ends, WIDE, config, pass, serve, settle};
 use sse_core::{Event, SendError};
 use sse_net::{Disconnect, Request, Stream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -150,6 +154,54 @@ async fn a_call_fails_for_a_stalled_client_but_not_for_a_slow_one() {
     assert!(!stream.pending().is_empty());
 }
 
+/// A connection that takes bytes after 15 s, and is flushed 15 s later.
+struct Slow(Pin<Box<Sleep>>);
+
+impl Slow {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.0.as_mut().poll(cx));
+        self.0 = Box::pin(sleep(SECOND * 15));
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_ready(cx).map(|()| Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_ready(cx).map(Ok)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_write_timeout_begins_anew_when_bytes_were_taken() {
+    let start = Instant::now();
+    let connection = Slow(Box::pin(sleep(SECOND * 15)));
+    let mut stream = Stream::new(connection, SECOND * 20);
+    stream.write_str("hey").await.unwrap();
+    assert!((SECOND * 30..SECOND * 31).contains(&start.elapsed()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_disconnect_ends_every_waiting_call() {
     let start = Instant::now();
@@ -255,7 +307,7 @@ async fn a_handler_ends_when_its_client_disconnects() {
             }
             stream.close().await
         });
-        ready(told.watch(answer))
+        future::ready(told.watch(answer))
     });
 
     let mut client = net.get("/think").await;
@@ -317,7 +369,7 @@ async fn a_future_is_not_polled_again_for_what_it_has_written() {
     let (counted, received) = (Arc::clone(&polls), Mutex::new(Some(received)));
     let (_server, net) = serve(config(), move |request: Request| {
         let (polls, received) = (Arc::clone(&counted), received.lock().unwrap().take());
-        ready(request.stream(move |mut stream| {
+        future::ready(request.stream(move |mut stream| {
             let mut writing = Box::pin(async move {
                 let mut received = received.unwrap();
                 while let Some(token) = received.recv().await {

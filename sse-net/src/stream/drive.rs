@@ -68,16 +68,23 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Stream<C> {
         if self.poll_client(cx).is_ready() {
             return Poll::Ready(Err(pipe::disconnected()));
         }
-        let connection = Pin::new(&mut self.connection);
-        if self.outbox.is_empty() {
-            ready!(connection.poll_flush(cx))?;
-            self.is_flushed = true;
-            self.heartbeat_at = self.next_heartbeat();
-            return Poll::Ready(Ok(()));
+        let mut connection = Pin::new(&mut self.connection);
+        let is_unsent = !self.outbox.is_empty();
+        if is_unsent {
+            match ready!(connection.as_mut().poll_write(cx, self.outbox.pending()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.outbox.advance(taken),
+            }
         }
-        match ready!(connection.poll_write(cx, self.outbox.pending()))? {
-            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            taken => self.outbox.advance(taken),
+        if self.outbox.is_empty() {
+            match connection.poll_flush(cx)? {
+                Poll::Ready(()) => {
+                    self.is_flushed = true;
+                    self.heartbeat_at = self.next_heartbeat();
+                }
+                Poll::Pending if is_unsent => {} // Bytes were taken: the write timeout begins anew.
+                Poll::Pending => return Poll::Pending,
+            }
         }
         Poll::Ready(Ok(()))
     }
