@@ -260,6 +260,11 @@ impl Head {
             .find(|value| !value.is_empty())
     }
 
+    /// Returns the length of a parsed head, with all of its line ends.
+    const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn slice(&self, span: Span) -> &[u8] {
         span.of_bytes(&self.bytes)
     }

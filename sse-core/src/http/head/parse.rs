@@ -12,22 +12,22 @@ use super::target::check_target;
 use crate::http::response::Rejection;
 
 impl Head {
-    /// Parses a head that is exactly `bytes`, with at most as many headers as there is room.
+    /// Parses the head that `bytes` begin with, with at most as many headers as there is room.
     pub(super) fn parse<'b>(
         bytes: &'b [u8],
         headers: &mut [MaybeUninit<httparse::Header<'b>>],
     ) -> Result<Self, Rejection> {
         let max_headers = headers.len();
         let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(bytes, headers) {
-            Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
-            Ok(_) => return Err(Rejection::BAD_REQUEST),
+        let len = match request.parse_with_uninit_headers(bytes, headers) {
+            Ok(httparse::Status::Complete(len)) => len,
+            Ok(httparse::Status::Partial) => return Err(Rejection::BAD_REQUEST),
             Err(httparse::Error::Version) => match as_http_1_1(bytes) {
                 Some(bytes) => return Self::parse(&bytes, &mut Box::new_uninit_slice(max_headers)),
                 None => return Err(rejection_of(httparse::Error::Version, bytes)),
             },
             Err(error) => return Err(rejection_of(error, bytes)),
-        }
+        };
         let (Some(method), Some(target), minor_version @ Some(_)) =
             (request.method, request.path, request.version)
         else {
@@ -52,7 +52,7 @@ impl Head {
             accept: fields.accept,
             framing,
             expectation: fields.expectation,
-            bytes: bytes.to_vec(),
+            bytes: bytes[..len].to_vec(),
         };
         head.check_query()?;
         Ok(head)

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::{memchr_iter, memmem};
+use memchr::memchr_iter;
 
 use super::Head;
 use super::span::MAX_SIZE;
@@ -142,23 +142,15 @@ impl HeadReader {
     /// Parses a whole head at the front of `input`. Nearly every head arrives like this, with
     /// the body behind it, or with nothing.
     fn read_at_once(&self, input: &mut &[u8]) -> Option<Head> {
-        const END: &[u8] = b"\r\n\r\n";
         if !self.bytes.is_empty() {
-            return None;
-        }
-        let len = if input.ends_with(END) {
-            input.len()
-        } else {
-            memmem::find(input, END)? + END.len()
-        };
-        if len > self.max_size {
             return None;
         }
         let headers = &mut [const { MaybeUninit::uninit() }; Self::DEFAULT_MAX_HEADERS];
         let count = headers.len().min(self.max_headers);
+        let part = &input[..input.len().min(self.max_size)];
         // An error is found again, and reported, by `read_lines`.
-        let head = Head::parse(&input[..len], &mut headers[..count]).ok()?;
-        *input = &input[len..];
+        let head = Head::parse(part, &mut headers[..count]).ok()?;
+        *input = &input[head.len()..];
         Some(head)
     }
 
@@ -169,6 +161,9 @@ impl HeadReader {
             return Err(Rejection::HEADERS_TOO_LARGE);
         }
         let head = Head::parse(&self.bytes, &mut Box::new_uninit_slice(headers))?;
+        if head.len() != self.bytes.len() {
+            return Err(Rejection::BAD_REQUEST);
+        }
         self.bytes = Vec::new();
         (self.line, self.lines) = (0, 0);
         Ok(head)
