@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::str;
 
 use super::Head;
-use crate::http::list::{is_token, split, trim};
+use crate::http::list::{is_token_byte, trim};
 
 impl Head {
     /// Returns the first header of this name, if it is UTF-8.
@@ -78,17 +78,18 @@ impl Head {
         };
         let mut encodings = self.header_values("content-encoding");
         let is_encoded = encodings.any(|encoding| !encoding.eq_ignore_ascii_case(b"identity"));
-        !is_encoded && str::from_utf8(content_type).is_ok_and(is_json_type)
+        !is_encoded && is_json_type(content_type)
     }
 }
 
-fn is_json_type(content_type: &str) -> bool {
-    let media_type = split(content_type, b';').next().map_or("", trim);
-    let Some((kind, subtype)) = media_type.split_once('/') else {
+fn is_json_type(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|byte| *byte == b';').next();
+    let media_type = media_type.unwrap_or_default().trim_ascii();
+    let Some((kind, subtype)) = media_type.split_at_checked(b"application/".len()) else {
         return false;
     };
-    let suffix = subtype.rsplit('+').next().unwrap_or_default();
-    kind.eq_ignore_ascii_case("application")
-        && is_token(subtype)
-        && suffix.eq_ignore_ascii_case("json")
+    let suffix = subtype.rsplit(|byte| *byte == b'+').next();
+    kind.eq_ignore_ascii_case(b"application/")
+        && subtype.iter().copied().all(is_token_byte)
+        && suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"json"))
 }
