@@ -91,6 +91,8 @@ pub(crate) fn data_with<E>(
     scratch: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
+    // The text comes in short parts, and an empty buffer would grow several times.
+    out.reserve(USUAL_LEN);
     let start = out.len();
     out.extend_from_slice(DATA);
     write(out)?;
@@ -119,6 +121,9 @@ pub(crate) fn comment(out: &mut Vec<u8>, text: &str) {
 pub(crate) fn end(out: &mut Vec<u8>) {
     out.push(b'\n');
 }
+
+/// Room for most events with generated text.
+const USUAL_LEN: usize = 128;
 
 #[cfg(test)]
 mod tests {
