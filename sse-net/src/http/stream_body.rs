@@ -271,7 +271,9 @@ impl PerClient {
                 self.writer = None;
             }
         }
-        self.reader.poll_take(cx)
+        self.reader
+            .poll_take(cx)
+            .map(|taken| taken.map(Bytes::from))
     }
 
     fn end(&mut self) -> End {

@@ -48,12 +48,9 @@ impl Request {
     /// The response to send if there is no complete body: 400, 408, 411, 413 or 431; and 500 if
     /// the body has been read before.
     pub async fn body(&mut self, limit: u64) -> Result<Bytes, Rejection> {
-        let mut body = RequestBody::new(&self.head, limit)?;
+        let body = RequestBody::new(&self.head, limit)?;
         match mem::replace(&mut self.body, Body::Taken) {
-            Body::Arrived(bytes) => {
-                body.read(&mut &bytes[..])?;
-                Ok(body.into_bytes()?.into())
-            }
+            Body::Arrived(bytes) => Ok(bytes.into()),
             Body::Waiting(connection) => {
                 let (reply, read) = oneshot::channel();
                 let asked = connection.send(Ask { body, reply });

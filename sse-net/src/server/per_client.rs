@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use sse_core::Event;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -49,7 +48,9 @@ pub(crate) struct PerClient {
     /// Resolves to the reason for which the stream ends early, such as a drain.
     ends: Pin<Box<dyn Future<Output = Disconnect> + Send>>,
     /// The bytes to write next, which end at the end of an event.
-    pending: Bytes,
+    pending: Vec<u8>,
+    /// The number of those that the connection has taken.
+    taken: usize,
     is_flushed: bool,
     /// Whether `pending` is the end of the stream.
     is_over: bool,
@@ -114,7 +115,8 @@ impl PerClient {
             }),
             reader: writing.reader,
             ends: Box::pin(ends),
-            pending: Bytes::new(),
+            pending: Vec::new(),
+            taken: 0,
             is_flushed: false,
             is_over: false,
             reason: Disconnect::Finished,
@@ -227,7 +229,7 @@ impl PerClient {
     fn take_opening(&mut self, cx: &mut Context<'_>) {
         self.poll_writer(cx);
         if self.has_more(Instant::now(), cx) {
-            self.pending.advance(self.presence.sent());
+            self.taken = self.presence.sent();
         }
     }
 
@@ -239,17 +241,21 @@ impl PerClient {
         };
         self.since = now;
         match taken {
-            Some(bytes) => self.pending = bytes,
+            Some(bytes) => self.replace_pending(bytes),
             None => self.is_over = true,
         }
         true
+    }
+
+    fn replace_pending(&mut self, bytes: Vec<u8>) {
+        (self.pending, self.taken) = (bytes, 0);
     }
 
     /// Ends the stream with a jittered reconnection time, after the events that the pipe has
     /// accepted.
     fn end_with_retry(&mut self, reason: Disconnect, cx: &mut Context<'_>) {
         self.writer = None;
-        let mut last = self.pending.to_vec();
+        let mut last = self.pending.split_off(self.taken);
         if let Poll::Ready(Some(accepted)) = self.reader.poll_take(cx) {
             last.extend_from_slice(&accepted);
         }
@@ -257,7 +263,7 @@ impl PerClient {
             let retry = jittered(self.config.retry);
             Event::new().retry(retry).encode(&mut last);
         }
-        self.pending = last.into();
+        self.replace_pending(last);
         self.is_over = true;
         self.reason = reason;
     }
@@ -265,19 +271,20 @@ impl PerClient {
     /// Resolves when no bytes are pending and the connection is flushed.
     fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut transport = Pin::new(&mut self.transport);
-        while !self.pending.is_empty() {
-            let taken = ready!(transport.as_mut().poll_write(cx, &self.pending))?;
+        while self.taken < self.pending.len() {
+            let unsent = &self.pending[self.taken..];
+            let taken = ready!(transport.as_mut().poll_write(cx, unsent))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.pending.advance(taken);
+            self.taken += taken;
             self.is_flushed = false;
             self.since = now;
         }
         if !self.is_flushed {
             ready!(transport.poll_flush(cx))?;
             self.is_flushed = true;
-            self.pending = Bytes::new();
+            self.replace_pending(Vec::new());
             self.heartbeat_at = now.checked_add(self.silence);
         }
         Poll::Ready(Ok(()))
@@ -305,7 +312,7 @@ impl PerClient {
     fn send_heartbeat(&mut self) {
         if self.pending.is_empty() && self.is_flushed && !self.is_over {
             self.stats.add_heartbeat();
-            self.pending = self.config.heartbeat_form.encode().into();
+            self.replace_pending(self.config.heartbeat_form.encode().into());
             self.since = Instant::now();
         }
     }

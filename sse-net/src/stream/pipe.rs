@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -44,14 +43,14 @@ struct Channel {
 
 impl PipeReader {
     /// Takes all buffered bytes; `None` at the end of the stream.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         let mut channel = lock(&self.0);
         if !channel.bytes.is_empty() {
             let bytes = std::mem::take(&mut channel.bytes);
             if bytes.len() >= CAPACITY {
                 wake(channel, |channel| channel.writer.take());
             }
-            return Poll::Ready(Some(bytes.into()));
+            return Poll::Ready(Some(bytes));
         }
         if channel.is_ended {
             return Poll::Ready(None);
