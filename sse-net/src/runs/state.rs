@@ -143,7 +143,7 @@ impl State {
             if let Some(entry @ Entry::Kept(_)) = self.runs.get_mut(&past.key)
                 && let Entry::Kept(run) = mem::replace(entry, Entry::Expired)
             {
-                run.topic.forget(config.remember);
+                run.topic.remove_from_hub(config.remember);
                 self.count_of_prefix(config, &run.key, |counts| counts.kept -= 1);
                 expired.push(run);
                 self.counts.kept -= 1;

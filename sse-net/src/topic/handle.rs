@@ -104,9 +104,9 @@ impl Topic {
 
     /// Removes the topic from its hub. Whoever holds a handle continues to read it; the hub makes a
     /// new topic of this name. For `time`, it remembers what has been evicted thereby.
-    pub(crate) fn forget(&self, time: Duration) {
+    pub(crate) fn remove_from_hub(&self, time: Duration) {
         if let Owner::Hub(hub) = &self.owner {
-            hub.forget(&self.shared, time);
+            hub.remove(&self.shared, time);
         }
     }
 

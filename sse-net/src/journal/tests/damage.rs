@@ -119,7 +119,7 @@ fn a_removal_that_was_being_written_is_lost_as_a_whole() {
         .hub
         .topic("a")
         .unwrap()
-        .forget(Duration::from_secs(60));
+        .remove_from_hub(Duration::from_secs(60));
     process.settle();
     let removal = process.epochs().last().unwrap().last;
     let bytes = disk.read_file(&path);
@@ -377,7 +377,11 @@ fn a_flipped_bit_in_what_a_compaction_says_of_removed_topics_costs_nothing() {
     let seen = process.publish("removed", "0");
     process.publish("removed", "1");
     process.settle();
-    process.hub.topic("removed").unwrap().forget(Duration::ZERO);
+    process
+        .hub
+        .topic("removed")
+        .unwrap()
+        .remove_from_hub(Duration::ZERO);
     process.advance(Duration::from_secs(120));
     for number in 0..100 {
         process.publish("a", &number.to_string());

@@ -162,7 +162,11 @@ fn a_topic_that_is_removed_meanwhile_does_not_hold_a_compaction_up() {
     publish(&mut process, "b", 0..1);
     publish_until(&mut process, |process| process.writer.is_compacting);
     // The copy is made while the removal has not been written.
-    process.hub.topic("b").unwrap().forget(3600 * SECOND);
+    process
+        .hub
+        .topic("b")
+        .unwrap()
+        .remove_from_hub(3600 * SECOND);
     process.helper.work_all();
     for _ in 0..3 {
         process.settle();

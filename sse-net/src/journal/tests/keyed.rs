@@ -119,7 +119,7 @@ fn a_restart_does_not_bring_back_what_a_removed_topic_had() {
     let mut process = start(&disk, EVERY, KeyedRetention::default());
     let topic = process.hub.keyed_topic("state").unwrap();
     let first = set(&topic, "a", "1");
-    topic.forget(Duration::from_secs(60));
+    topic.remove_from_hub(Duration::from_secs(60));
     process.settle();
     let topic = process.hub.keyed_topic("state").unwrap();
     set(&topic, "b", "1");
@@ -132,7 +132,7 @@ fn a_restart_does_not_bring_back_what_a_removed_topic_had() {
     let topic = process.hub.keyed_topic("state").unwrap();
     assert_eq!(text(&read(&topic, None, Map::new())), "b1");
     assert_eq!(topic.resume(Some(&first.into())), Resume::Gap);
-    topic.forget(Duration::from_secs(60));
+    topic.remove_from_hub(Duration::from_secs(60));
     process.publish("state", "is ordinary");
     process.settle();
     drop((topic, process));
@@ -161,7 +161,7 @@ fn a_removed_topic_does_not_come_back_after_a_long_failure() {
         times: usize::MAX,
         error: ENOSPC,
     });
-    topic.forget(Duration::from_secs(60));
+    topic.remove_from_hub(Duration::from_secs(60));
     drop(topic);
     while process.is_storing() {
         process.step();
@@ -313,7 +313,7 @@ fn program(seed: u64) {
         match rng.u32(..100) {
             0 if rng.u32(..2) == 0 => {
                 let topic = process.hub.keyed_topic("state").unwrap();
-                topic.forget(Duration::from_secs(60));
+                topic.remove_from_hub(Duration::from_secs(60));
                 let removal = process.epochs().last().unwrap().last;
                 model.events.insert(removal, (String::new(), None));
             }

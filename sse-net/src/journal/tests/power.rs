@@ -98,7 +98,7 @@ impl Model {
     }
 
     fn remove(&mut self, process: &Process, name: &'static str) {
-        process.hub.topic(name).unwrap().forget(DAY);
+        process.hub.topic(name).unwrap().remove_from_hub(DAY);
         let events = self.events.extract_if(.., |_, topic| *topic == name);
         let events = events.map(|(id, _)| id).collect();
         self.removed

@@ -183,7 +183,7 @@ impl HubCore {
     ///
     /// Without an engine, this takes an ID that no event has: every earlier ID is before the
     /// topic's end, also that of its last event.
-    pub(in crate::topic) fn forget(&self, topic: &Arc<Shared>, time: Duration) {
+    pub(in crate::topic) fn remove(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
         let until = now.steady.saturating_add(time);
         // A thread that sees the ID, such as a compaction, must not find the topic.
@@ -200,7 +200,7 @@ impl HubCore {
             order.epochs.last()
         };
         drop(order);
-        names.forget(topic, end, until, &mut dropped);
+        names.remove(topic, end, until, &mut dropped);
     }
 
     /// Moves the mark: events up to `id` are visible from now on, and later ones are not.

@@ -145,9 +145,6 @@ impl Names {
     /// Drops a topic unless it retains events, or there is a reference to it besides the
     /// caller's and this one.
     pub(super) fn drop_expired(&mut self, topic: &Arc<Shared>, now: Now, dropped: &mut Dropped) {
-        let Some(name) = topic.name() else {
-            return;
-        };
         if Arc::strong_count(topic) > 2 {
             return;
         }
@@ -157,41 +154,29 @@ impl Names {
         drop(state);
         drop(evicted);
         if has_expired {
-            self.remove(
-                topic,
-                name,
-                newest,
-                now.steady.saturating_add(topic.retention().max_age()),
-            );
-            dropped.push(Arc::clone(topic));
-        }
-    }
-
-    /// Drops a topic, and remembers until a time that everything up to `end` counts as evicted.
-    pub(super) fn forget(
-        &mut self,
-        topic: &Arc<Shared>,
-        end: LogId,
-        until: Duration,
-        dropped: &mut Dropped,
-    ) {
-        if let Some(name) = topic.name() {
-            self.remove(topic, name, end, until);
-            dropped.push(Arc::clone(topic));
+            let until = now.steady.saturating_add(topic.retention().max_age());
+            self.remove(topic, newest, until, dropped);
         }
     }
 
     /// Removes a topic, of which events up to `evicted` count as evicted until a time.
-    fn remove(&mut self, topic: &Arc<Shared>, name: &Arc<str>, evicted: LogId, until: Duration) {
-        if !self.has(topic) {
+    pub(super) fn remove(
+        &mut self,
+        topic: &Arc<Shared>,
+        evicted: LogId,
+        until: Duration,
+        dropped: &mut Dropped,
+    ) {
+        let Some(name) = topic.name().filter(|_| self.has(topic)) else {
             return;
-        }
+        };
         self.count -= 1;
         if evicted <= self.floor {
             self.slots.remove(name);
         } else if let Some(slot) = self.slots.get_mut(name) {
             *slot = Slot::Gone(Box::new(Gone { evicted, until }));
         }
+        dropped.push(Arc::clone(topic));
     }
 
     /// Returns the topics whose names begin with `prefix`.

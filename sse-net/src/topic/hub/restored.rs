@@ -113,7 +113,7 @@ impl HubCore {
         if let Some(end) = end {
             let (age, mut dropped) = (topic.retention().max_age().min(DAY), Dropped::new());
             let until = now().steady.saturating_add(age);
-            self.names().forget(topic, end.id, until, &mut dropped);
+            self.names().remove(topic, end.id, until, &mut dropped);
         }
     }
 }

@@ -496,7 +496,7 @@ async fn several_topics_wake_their_reader() {
     assert!(ids.is_sorted());
 }
 
-/// Runs are removed long before their keys may be forgotten.
+/// Runs are removed long before their keys are dropped.
 #[test]
 fn the_names_of_removed_topics_do_not_pile_up() {
     let config = || HubConfig::default().max_topics(10);
@@ -504,7 +504,7 @@ fn the_names_of_removed_topics_do_not_pile_up() {
         for number in 0..1000 {
             let topic = hub.topic(number.to_string()).unwrap();
             publish(&topic);
-            topic.forget(AGE * 1000);
+            topic.remove_from_hub(AGE * 1000);
         }
         hub.0.names().lens().0
     };
@@ -524,17 +524,17 @@ fn the_names_of_removed_topics_do_not_pile_up() {
     assert!(remove_many(&hub) <= 30);
 }
 
-/// Two registries of runs with one prefix remove the same topics.
+/// A handle of the removed topic is left.
 #[test]
 fn a_topic_that_was_removed_does_not_remove_the_next_one_of_its_name() {
     let hub = hub();
     let start = hub.0.order().visible();
     hub.0.set_visible(start, &[]);
     let old = hub.topic("a").unwrap();
-    old.forget(AGE);
+    old.remove_from_hub(AGE);
     let new = hub.topic("a").unwrap();
     publish(&new);
-    old.forget(AGE);
+    old.remove_from_hub(AGE);
     assert_eq!(hub.0.order().take_new_events().removed.len(), 1);
     assert_eq!(hub.topic("a").unwrap().address(), new.address());
 }
@@ -552,7 +552,7 @@ fn a_topic_is_gone_for_all_that_see_its_removal() {
                 let topic = hub.topic("a").unwrap();
                 say(&topic, "x");
                 let (shared, before) = (Arc::clone(&topic.shared), hub.0.order().epochs.last());
-                topic.forget(Duration::ZERO);
+                topic.remove_from_hub(Duration::ZERO);
                 removals.push((shared, before));
                 if number % 8 == 0 {
                     thread::yield_now();
