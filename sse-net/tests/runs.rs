@@ -4,6 +4,7 @@
 
 use std::future::{pending, ready};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use sse_core::{Event, EventId, Rejection};
 use sse_net::{
-    Hub, HubConfig, Request, RunEnd, RunNotFound, Runs, RunsConfig, Start, StartError, Subscription,
+    Hub, HubConfig, Request, Run, RunEnd, RunNotFound, Runs, RunsConfig, Start, StartError,
+    Subscription,
 };
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
@@ -64,6 +66,45 @@ async fn work_is_done_once_however_many_tasks_ask() {
     let counts = runs.snapshot();
     assert_eq!((counts.started, counts.found), (1, 999));
     assert_eq!((counts.running, counts.kept, counts.completed), (0, 1, 1));
+}
+
+/// Else the second one would end the runs of the first.
+#[tokio::test(start_paused = true)]
+async fn the_runs_of_a_hub_have_different_prefixes() {
+    let hub = Hub::new(HubConfig::default());
+    let create = |prefix: &str| {
+        let config = RunsConfig::default().name_prefix(prefix);
+        catch_unwind(AssertUnwindSafe(|| Runs::new(hub.clone(), config)))
+    };
+    let runs = create("run/").unwrap();
+    let (end, ended) = oneshot::channel();
+    let work = async move |_| ended.await;
+    let run = runs.start("key", work).unwrap();
+    for prefix in ["run/", "run/of/", "ru", ""] {
+        let error = create(prefix).unwrap_err();
+        assert_eq!(
+            error.downcast_ref::<String>().unwrap(),
+            &format!(
+                "the hub has `Runs` whose topics may have names that begin with {prefix:?}; clone \
+                 those, or set another `name_prefix`"
+            )
+        );
+    }
+    let other = create("answers/").unwrap();
+    other.start("key", async |_| Work::Ok(())).unwrap();
+    assert!(!run.is_finished());
+    // The run continues without a handle, and the prefix is in use until it ends.
+    drop(runs);
+    create("run/").unwrap_err();
+    assert!(!run.is_finished());
+    end.send(()).unwrap();
+    assert_eq!(data(run.subscribe(Start::Earliest)).await, "");
+    sleep(Duration::from_millis(1)).await;
+    let runs = create("run/").unwrap();
+    assert_eq!(
+        (runs.snapshot().running, runs.snapshot().interrupted),
+        (0, 0)
+    );
 }
 
 /// Runs of few keys that are started, stopped, followed and dropped at the same moments.
@@ -324,7 +365,10 @@ async fn a_followed_run_is_not_stopped_for_want_of_followers() {
 async fn a_kept_run_counts_for_its_prefix_until_it_expires() {
     let hub = Hub::new(HubConfig::default());
     let create = || Runs::new(hub.clone(), RunsConfig::default().max_runs_per_prefix(2));
-    let start = |runs: &Runs, key: &str| runs.start(key, async |_| Work::Ok(())).map(drop);
+    let start = |runs: &Runs, key: &str| {
+        let work = async |run: Run| run.publish(&Event::new().data("hey")).map(drop);
+        runs.start(key, work).map(drop)
+    };
     let refused = Err(StartError::TooManyKeptOfPrefix { max: 2 });
     let runs = create();
     for round in 0..2 {
@@ -340,6 +384,7 @@ async fn a_kept_run_counts_for_its_prefix_until_it_expires() {
     start(&runs, "alice/4").unwrap();
     sleep(Duration::from_secs(1)).await;
     // Those that were restored count, too.
+    drop(runs);
     assert_eq!(start(&create(), "alice/5"), refused);
 }
 
@@ -513,7 +558,7 @@ async fn a_run_whose_work_panics_when_it_is_dropped_expires_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_keys_are_forgotten_first() {
+async fn the_oldest_keys_are_dropped_first() {
     let config = RunsConfig::default().keep(Duration::ZERO).max_remembered(2);
     let runs = runs(config);
     for key in ["a", "b", "c"] {

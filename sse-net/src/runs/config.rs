@@ -184,7 +184,7 @@ impl RunsConfig {
 
     /// The beginning of the topics' names in the hub; the key follows.
     ///
-    /// Default: `run/`.
+    /// Default: `run/`. No other topics of the hub begin with it: they would be taken for runs.
     pub fn name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.name_prefix = prefix.into();
         self

@@ -62,9 +62,6 @@ pub struct Runs(Arc<Registry>);
 impl Runs {
     /// Creates a registry of runs whose topics are in `hub`.
     ///
-    /// Create one for each [`name_prefix`](RunsConfig::name_prefix) of a hub: a second one takes
-    /// the runs of the first for those of an earlier process.
-    ///
     /// With a [journal](Hub::open), the runs of an earlier process are restored and kept from now
     /// on. Runs that were running end with [`RunEnd::Interrupted`]. Remembered keys are not
     /// restored. Add the settings of the runs to the hub's with
@@ -80,7 +77,14 @@ impl Runs {
     /// # let _ = runs;
     /// # Ok::<(), sse_net::JournalError>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If there are other `Runs` of the hub, or their runs are still running, and the
+    /// [`name_prefix`](RunsConfig::name_prefix) of one begins with that of the other. The second
+    /// would take the runs of the first for those of an earlier process, and end them.
     #[must_use]
+    #[track_caller]
     pub fn new(hub: Hub, config: RunsConfig) -> Self {
         let registry = Arc::new(Registry::new(hub, config));
         registry.watch_leases();

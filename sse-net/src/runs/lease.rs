@@ -149,7 +149,7 @@ impl Registry {
             return;
         };
         for (name, token) in lost {
-            if !name.starts_with(&*self.config.name_prefix) {
+            if !name.starts_with(&*self.prefix) {
                 continue;
             }
             if let Ok(topic) = self.hub.topic_with(&name, &self.config.topic) {

@@ -18,6 +18,8 @@ use crate::unwind::catch;
 pub(super) struct Registry {
     pub(super) hub: Hub,
     pub(super) config: RunsConfig,
+    /// The beginning of the topics' names, which the hub reserves for as long as this lives.
+    pub(super) prefix: Arc<str>,
     state: Mutex<State>,
 }
 
@@ -29,14 +31,22 @@ pub(super) enum Entered {
 
 impl Registry {
     /// Creates a registry, with the runs of an earlier process.
+    #[track_caller]
     pub(super) fn new(hub: Hub, config: RunsConfig) -> Self {
+        let prefix = Arc::from(&*config.name_prefix);
+        assert!(
+            hub.shared().reserve(&prefix),
+            "the hub has `Runs` whose topics may have names that begin with {prefix:?}; clone those, \
+             or set another `name_prefix`"
+        );
         let topics = match hub.has_engine() {
             true => Vec::new(), // They belong to other nodes.
-            false => hub.with_prefix(&config.name_prefix),
+            false => hub.with_prefix(&prefix),
         };
         let registry = Self {
             hub,
             config,
+            prefix,
             state: Mutex::default(),
         };
         for topic in topics {
@@ -80,7 +90,7 @@ impl Registry {
 
     /// Returns the name of a run's topic.
     pub(super) fn name(&self, key: &str) -> String {
-        format!("{}{key}", self.config.name_prefix)
+        format!("{}{key}", self.prefix)
     }
 
     /// Finds the run of `key`, or adds one.
@@ -198,7 +208,7 @@ impl Registry {
         let is_interrupted = !topic.is_finished();
         self.finish(&topic, &RunEnd::Interrupted);
         let key = topic.name().unwrap_or_default();
-        let key = key.strip_prefix(&*self.config.name_prefix);
+        let key = key.strip_prefix(&*self.prefix);
         let run = Run {
             key: key.unwrap_or_default().into(),
             topic,

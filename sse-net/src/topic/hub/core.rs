@@ -9,7 +9,7 @@ use super::names::{Dropped, Names};
 use super::order::Order;
 use crate::config::{HubConfig, TopicConfig};
 use crate::stats::Meters;
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::clock::now;
 use crate::topic::held::HeldBytes;
 use crate::topic::log::{LogKind, SafeId, TopicLog};
@@ -27,6 +27,8 @@ pub(crate) struct HubCore {
     pub(super) safe: Option<Arc<SafeId>>,
     /// Not locked together with another.
     streams: Mutex<KeptStreams>,
+    /// The prefixes of names that are reserved for as long as they live.
+    reserved: Mutex<Vec<Weak<str>>>,
     pub(in crate::topic) held: HeldBytes,
     pub(super) meters: Meters,
 }
@@ -45,6 +47,7 @@ impl HubCore {
             names: Mutex::new(names),
             safe,
             streams: Mutex::default(),
+            reserved: Mutex::default(),
             held: HeldBytes::default(),
         }
     }
@@ -113,6 +116,19 @@ impl HubCore {
 
     pub(super) fn names(&self) -> MutexGuard<'_, Names> {
         lock(&self.names)
+    }
+
+    /// Reserves the names that begin with a prefix, until that is dropped. Returns `false` if some
+    /// of them are reserved.
+    pub(crate) fn reserve(&self, prefix: &Arc<str>) -> bool {
+        let mut reserved = lock(&self.reserved);
+        reserved.retain(|other| other.strong_count() > 0);
+        let mut others = reserved.iter().filter_map(Weak::upgrade);
+        if others.any(|other| other.starts_with(&**prefix) || prefix.starts_with(&*other)) {
+            return false;
+        }
+        reserved.push(Arc::downgrade(prefix));
+        true
     }
 
     /// Returns the topic with this name. Creates it if need be, with such a log.
