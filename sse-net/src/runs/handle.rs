@@ -202,7 +202,7 @@ impl Runs {
     /// Returns the counters.
     #[must_use]
     pub fn snapshot(&self) -> RunsSnapshot {
-        self.0.with_current(|state, _| state.counts)
+        self.0.with_current(|state| state.counts)
     }
 }
 

@@ -3,6 +3,7 @@
 use sse_core::Event;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::config::RunsConfig;
@@ -59,19 +60,24 @@ impl Registry {
         lock(&self.state)
     }
 
-    /// Drops expired runs, then calls `look`. Memory is freed after the lock.
-    pub(super) fn with_current<T>(&self, look: impl FnOnce(&mut State, Instant) -> T) -> T {
+    /// Drops expired runs, then calls `look`. The lock is released now and then, and memory is
+    /// freed without it.
+    pub(super) fn with_current<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         let now = Instant::now();
-        let mut state = self.lock();
-        let expired = state.expire(&self.config, now);
-        let found = look(&mut state, now);
-        drop(state);
-        drop(expired);
-        found
+        loop {
+            let mut state = self.lock();
+            let expired = state.expire(&self.config, now);
+            if expired.is_all {
+                let found = look(&mut state);
+                drop(state);
+                return found;
+            }
+            drop(state);
+        }
     }
 
     pub(super) fn get(&self, key: &str) -> Result<Run, RunNotFound> {
-        self.with_current(|state, _| match state.runs.get(key) {
+        self.with_current(|state| match state.runs.get(key) {
             Some(Entry::Running(run, _) | Entry::Kept(run)) => Ok(run.clone()),
             Some(Entry::Expired) => Err(RunNotFound::Expired),
             None => Err(RunNotFound::Unknown),
@@ -95,7 +101,7 @@ impl Registry {
 
     /// Finds the run of `key`, or adds one.
     pub(super) fn enter(&self, key: &str, stop: &Arc<Notify>) -> Result<Entered, StartError> {
-        self.with_current(|state, _| {
+        self.with_current(|state| {
             let entered = self.enter_locked(state, key, stop);
             match &entered {
                 Ok(Entered::New(_)) => state.counts.started += 1,
@@ -229,20 +235,26 @@ impl Registry {
         let registry = Arc::downgrade(self);
         keep_running(&mut self.lock().sweeper, &runtime, async move {
             while let Some(next) = Weak::upgrade(&registry).and_then(|registry| registry.expire()) {
+                yield_now().await;
                 sleep_until(next).await;
             }
         });
     }
 
-    /// Drops expired runs, and returns the time at which the next one may expire.
+    /// Drops some expired runs, and returns the time at which the next one may expire.
     fn expire(&self) -> Option<Instant> {
-        self.with_current(|state, now| {
-            let next = state.next_expiry(&self.config, now);
-            if next.is_none() {
-                state.sweeper = None;
-            }
-            next
-        })
+        let now = Instant::now();
+        let mut state = self.lock();
+        let expired = state.expire(&self.config, now);
+        let next = match expired.is_all {
+            true => state.next_expiry(&self.config, now),
+            false => Some(now),
+        };
+        if next.is_none() {
+            state.sweeper = None;
+        }
+        drop(state);
+        next
     }
 }
 
@@ -254,5 +266,37 @@ impl RunsConfig {
         }
         let prefix = key.split_once(self.separator);
         Some(prefix.map_or(key, |(prefix, _)| prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::HubConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_that_expire_at_once_are_dropped_in_parts() {
+        const COUNT: usize = 1_000;
+        let hub = Hub::new(HubConfig::default());
+        let registry = Registry::new(hub.clone(), RunsConfig::default());
+        for number in 0..COUNT {
+            registry.restore(hub.topic(format!("run/{number}")).unwrap());
+        }
+        tokio::time::advance(Duration::from_secs(24 * 3600)).await;
+        let numbers = || {
+            let counts = registry.lock().counts;
+            (counts.kept, counts.kept + counts.remembered)
+        };
+        let mut before = numbers();
+        assert_eq!(before, (COUNT, COUNT));
+        while before != (0, 0) {
+            registry.expire();
+            let after = numbers();
+            assert!(before.0 - after.0 <= 64 && before.1 - after.1 <= 128);
+            before = after;
+        }
+        assert_eq!(hub.topics(), 0);
     }
 }

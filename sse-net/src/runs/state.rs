@@ -132,20 +132,22 @@ impl State {
         });
     }
 
-    /// Drops the runs and then the keys that have expired at the time `now`.
+    /// Drops up to [`PART`] runs and then as many keys that have expired at the time `now`.
     ///
     /// Topics leave the hub here, so that a new run of the key gets a new one. Their memory is
     /// freed with the returned runs; clients that still read keep theirs.
-    #[must_use = "it is freed without the lock"]
-    pub(super) fn expire(&mut self, config: &RunsConfig, now: Instant) -> Vec<Run> {
-        let mut expired = Vec::new();
-        while let Some(past) = pop_if(&mut self.kept, |past| past.is_older(config.keep, now)) {
+    pub(super) fn expire(&mut self, config: &RunsConfig, now: Instant) -> Expired {
+        let (mut runs, mut count) = (Vec::new(), 0);
+        while count < PART
+            && let Some(past) = pop_if(&mut self.kept, |past| past.is_older(config.keep, now))
+        {
+            count += 1;
             if let Some(entry @ Entry::Kept(_)) = self.runs.get_mut(&past.key)
                 && let Entry::Kept(run) = mem::replace(entry, Entry::Expired)
             {
                 run.topic.remove_from_hub(config.remember);
                 self.count_of_prefix(config, &run.key, |counts| counts.kept -= 1);
-                expired.push(run);
+                runs.push(run);
                 self.counts.kept -= 1;
                 self.counts.remembered += 1;
                 self.remembered.push_back(past);
@@ -156,8 +158,11 @@ impl State {
             len > config.max_remembered || past.is_older(config.remember, now)
         };
         let mut len = self.remembered.len();
-        while let Some(past) = pop_if(&mut self.remembered, |past| is_over(len, past)) {
+        while count < 2 * PART
+            && let Some(past) = pop_if(&mut self.remembered, |past| is_over(len, past))
+        {
             len -= 1;
+            count += 1;
             // A later run of the key has another text at another address.
             let current = self.runs.get_key_value(&past.key);
             if current.is_some_and(|(key, _)| Arc::ptr_eq(key, &past.key)) {
@@ -165,7 +170,10 @@ impl State {
                 self.counts.remembered -= 1;
             }
         }
-        expired
+        Expired {
+            is_all: count < PART,
+            _runs: runs,
+        }
     }
 
     /// Returns a time at which a run may have expired, or `None` if none is kept or remembered.
@@ -180,6 +188,17 @@ impl State {
         Some(first.min(latest).max(now + PAUSE))
     }
 }
+
+/// Runs that have been dropped. Their memory is freed without the lock.
+#[must_use = "it is freed without the lock"]
+pub(super) struct Expired {
+    /// Whether no others have expired.
+    pub(super) is_all: bool,
+    _runs: Vec<Run>,
+}
+
+/// The most runs that are dropped while the lock is held.
+const PART: usize = 64;
 
 /// The minimum time between two sweeps.
 const PAUSE: Duration = Duration::from_secs(1);
