@@ -109,7 +109,6 @@ impl topic::Engine for Handle {
         }
         let retention = batch.topic.retention();
         let job = Job {
-            number: 0,
             topic: Arc::clone(name),
             kind: batch.kind,
             frames: batch.frames,

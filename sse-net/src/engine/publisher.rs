@@ -18,7 +18,7 @@ use super::functions;
 use super::link::Link;
 use super::message::id;
 use super::notice::EngineNotice;
-use super::queue::{Job, MAX_JOBS};
+use super::queue::{Job, MAX_JOBS, Taken};
 use super::shared::EngineShared;
 use super::snapshot::add;
 
@@ -74,13 +74,13 @@ struct Publisher<'a> {
 /// Batches that have been sent. They may be stored if the task is dropped before the replies.
 struct Sent<'a> {
     shared: &'a EngineShared,
-    jobs: Vec<Job>,
+    jobs: Vec<Taken>,
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        for job in self.jobs.drain(..) {
-            self.shared.fail(job, EngineError::Unconfirmed);
+        for taken in self.jobs.drain(..) {
+            self.shared.fail(taken.job, EngineError::Unconfirmed);
         }
     }
 }
@@ -138,7 +138,7 @@ impl Publisher<'_> {
         &self,
         links: &mut watch::Receiver<Option<Link>>,
         mut link: Link,
-        jobs: Vec<Job>,
+        jobs: Vec<Taken>,
     ) {
         let (shared, number) = (self.shared, link.number);
         let mut sent = Sent { shared, jobs };
@@ -146,7 +146,7 @@ impl Publisher<'_> {
         // Redis writes to connections in the reverse order of their first replies. With this reply,
         // the notifications of other nodes are written before this node wakes up for its replies.
         pipeline.cmd("PING");
-        for job in &sent.jobs {
+        for Taken { job, .. } in &sent.jobs {
             pipeline.add_command(functions::publish(&shared.keys, job, &shared.ages));
         }
         // Redis then sends this node its notifications and the replies at once.
@@ -168,21 +168,22 @@ impl Publisher<'_> {
     }
 
     /// Resolves the outcomes of batches, and puts back those that the server cannot store now.
-    fn settle(&self, number: u64, jobs: Vec<Job>, replies: Vec<Value>) {
+    fn settle(&self, number: u64, jobs: Vec<Taken>, replies: Vec<Value>) {
         let shared = self.shared;
         let (mut waiting, mut broken) = (Vec::new(), None);
-        for (job, reply) in jobs.into_iter().zip(replies) {
+        for (taken, reply) in jobs.into_iter().zip(replies) {
             let error = match &reply {
                 Value::ServerError(error) => error,
                 reply => {
                     match id(reply) {
                         Some(id) => {
+                            let job = taken.job;
                             add(&shared.counters.stored, job.frames.len());
                             job.outcome.send_replace(Some(Ok(id)));
                         }
                         None => {
                             let error = EngineError::Failed("an unknown reply".to_owned());
-                            shared.fail(job, error);
+                            shared.fail(taken.job, error);
                         }
                     }
                     continue;
@@ -192,17 +193,17 @@ impl Publisher<'_> {
                 // The functions were deleted. They are loaded with the next link.
                 "ERR" if error.details().is_some_and(is_missing) => {
                     broken = Some(text(error));
-                    waiting.push(job);
+                    waiting.push(taken);
                 }
                 // It is not the primary any more, or not yet. Nothing was stored.
                 "READONLY" | "LOADING" | "MASTERDOWN" => {
                     broken = Some(text(error));
-                    waiting.push(job);
+                    waiting.push(taken);
                 }
-                "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(job),
+                "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(taken),
                 _ => {
-                    let failure = failure(&job, error);
-                    shared.fail(job, failure);
+                    let failure = failure(&taken.job, error);
+                    shared.fail(taken.job, failure);
                 }
             }
         }
@@ -245,11 +246,12 @@ fn is_missing(details: &str) -> bool {
 }
 
 /// Resolves the outcomes of batches that may have been stored, or sends them again.
-fn give_up(shared: &EngineShared, number: u64, reason: &str, jobs: Vec<Job>) {
+fn give_up(shared: &EngineShared, number: u64, reason: &str, jobs: Vec<Taken>) {
     shared.report_broken(number, reason);
-    let (repeatable, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Job::is_repeatable);
-    for job in others {
-        shared.fail(job, EngineError::Unconfirmed);
+    let jobs = jobs.into_iter();
+    let (repeatable, others): (Vec<_>, Vec<_>) = jobs.partition(|taken| taken.job.is_repeatable());
+    for taken in others {
+        shared.fail(taken.job, EngineError::Unconfirmed);
     }
     shared.queue.put_back(repeatable);
 }

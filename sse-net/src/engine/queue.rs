@@ -14,8 +14,6 @@ use crate::topic::{Kind, Outcome, PublishError, StoreError};
 
 /// A batch of events that is published at once.
 pub(super) struct Job {
-    /// Its place in the queue, which the queue sets.
-    pub(super) number: u64,
     pub(super) topic: Arc<str>,
     pub(super) kind: Kind,
     pub(super) frames: Vec<Vec<u8>>,
@@ -59,6 +57,12 @@ impl Job {
     }
 }
 
+/// A batch with its place in the queue, to which it may come back.
+pub(super) struct Taken {
+    number: u64,
+    pub(super) job: Job,
+}
+
 /// Queued batches, bounded in bytes.
 pub(super) struct Queue {
     max_bytes: usize,
@@ -70,7 +74,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     /// By their numbers.
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Taken>,
     bytes: usize,
     /// The number of the next job.
     next: u64,
@@ -79,10 +83,10 @@ struct State {
 }
 
 impl State {
-    fn pop(&mut self) -> Option<Job> {
-        let job = self.jobs.pop_front()?;
-        self.bytes -= job.bytes();
-        Some(job)
+    fn pop(&mut self) -> Option<Taken> {
+        let taken = self.jobs.pop_front()?;
+        self.bytes -= taken.job.bytes();
+        Some(taken)
     }
 }
 
@@ -98,7 +102,7 @@ impl Queue {
 
     /// Adds a batch, and returns those that were dropped for it. A batch for a closed queue fails
     /// at once.
-    pub(super) fn push(&self, mut job: Job) -> Result<Vec<Job>, PublishError> {
+    pub(super) fn push(&self, job: Job) -> Result<Vec<Job>, PublishError> {
         let bytes = job.bytes();
         let mut dropped = Vec::new();
         let mut state = lock(&self.state);
@@ -112,35 +116,37 @@ impl Queue {
                 WhenQueueFull::DropOldest if bytes <= self.max_bytes => state.pop(),
                 _ => None,
             };
-            dropped.push(oldest.ok_or(PublishError::QueueFull)?);
+            dropped.push(oldest.ok_or(PublishError::QueueFull)?.job);
         }
         state.bytes += bytes;
-        (job.number, state.next) = (state.next, state.next + 1);
-        state.jobs.push_back(job);
+        let number = state.next;
+        state.next += 1;
+        state.jobs.push_back(Taken { number, job });
         drop(state);
         self.filled.notify_one();
         Ok(dropped)
     }
 
     /// Closes the queue, and returns what is in it.
-    pub(super) fn close(&self) -> VecDeque<Job> {
+    pub(super) fn close(&self) -> impl Iterator<Item = Job> + use<> {
         let mut state = lock(&self.state);
         (state.is_closed, state.bytes) = (true, 0);
-        mem::take(&mut state.jobs)
+        let jobs = mem::take(&mut state.jobs);
+        jobs.into_iter().map(|taken| taken.job)
     }
 
     /// Puts batches that have not been stored back to their places.
-    pub(super) fn put_back(&self, jobs: Vec<Job>) {
+    pub(super) fn put_back(&self, jobs: Vec<Taken>) {
         if jobs.is_empty() {
             return;
         }
         let mut state = lock(&self.state);
-        for job in jobs.into_iter().rev() {
-            state.bytes += job.bytes();
+        for taken in jobs.into_iter().rev() {
+            state.bytes += taken.job.bytes();
             let place = state
                 .jobs
-                .partition_point(|other| other.number < job.number);
-            state.jobs.insert(place, job);
+                .partition_point(|other| other.number < taken.number);
+            state.jobs.insert(place, taken);
         }
         drop(state);
         self.filled.notify_one();
@@ -150,16 +156,16 @@ impl Queue {
     ///
     /// It takes half of them where more than [`MIN_HALF`] wait: the rest is sent while the server
     /// works on the first half.
-    pub(super) fn take(&self, count: usize) -> Vec<Job> {
+    pub(super) fn take(&self, count: usize) -> Vec<Taken> {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
         let mut state = lock(&self.state);
         let count = count.min(MIN_HALF.max(state.jobs.len() / 2));
         while jobs.len() < count
             && bytes < MAX_BYTES
-            && let Some(job) = state.pop()
+            && let Some(taken) = state.pop()
         {
-            bytes += job.bytes();
-            jobs.push(job);
+            bytes += taken.job.bytes();
+            jobs.push(taken);
         }
         jobs
     }
@@ -195,7 +201,6 @@ mod tests {
     fn job(len: usize) -> (Job, watch::Receiver<Option<Outcome>>) {
         let (outcome, receiver) = watch::channel(None);
         let job = Job {
-            number: 0,
             topic: "a".into(),
             kind: Kind::Events,
             frames: vec![vec![0; len]],
@@ -233,7 +238,7 @@ mod tests {
         let sizes: Vec<_> = queue
             .take(MAX_JOBS)
             .iter()
-            .map(|job| job.frames[0].len())
+            .map(|taken| taken.job.frames[0].len())
             .collect();
         assert_eq!(sizes, [1000, 1100]);
     }
@@ -258,13 +263,13 @@ mod tests {
         }
         let [mut first, second] = [queue.take(MAX_JOBS), queue.take(MAX_JOBS)];
         assert_eq!([first.len(), second.len()], [8, 8]);
-        first.retain(|job| job.number > 2); // The others are stored.
+        first.retain(|taken| taken.number > 2); // The others are stored.
         push(&queue, job(16).0).unwrap();
         queue.put_back(second);
         queue.put_back(first);
         let mut lens = Vec::new();
-        while let [job] = &queue.take(1)[..] {
-            lens.push(job.frames[0].len());
+        while let [taken] = &queue.take(1)[..] {
+            lens.push(taken.job.frames[0].len());
         }
         assert!(lens.into_iter().eq(3..=16));
     }
