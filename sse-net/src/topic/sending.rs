@@ -103,7 +103,10 @@ impl Topic {
         if events.iter().any(|event| event.event_id().is_some()) {
             return Err(PublishError::OwnId);
         }
-        let max = self.shared.config.max_event;
+        let max = match kind {
+            Kind::Removal(_) => usize::MAX, // A key that has a value can be removed.
+            _ => self.shared.config.max_event,
+        };
         let frames = events.iter().map(|event| {
             let encoded = Encoded::new(event);
             match encoded.max_len() {

@@ -107,7 +107,8 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// As [`publish_for`](Self::publish_for), but the topic is never too full.
+    /// As [`publish_for`](Self::publish_for), but the topic is never too full, nor the event too
+    /// large.
     pub fn remove(&self, key: impl AsRef<str>) -> Result<Option<Published>, PublishError> {
         let key = key.as_ref();
         let event = Event::new().event(&self.shared.config.removal_type);
@@ -188,8 +189,11 @@ impl Topic {
             let published = self.send(engine, kind, slice::from_ref(event), None);
             return published.map(Some);
         }
-        let large = self.encode_large(slice::from_ref(event))?.pop();
-        let mut encoded = large.map(|(_, encoded)| encoded);
+        let mut encoded = match kind {
+            Kind::Value => self.encode_large(slice::from_ref(event))?.pop(),
+            Kind::Removal => None, // A key that has a value can be removed.
+        }
+        .map(|(_, encoded)| encoded);
         let now = now();
         let (order, mut state) = self.lock_open()?;
         self.check_backlog(&state)?;

@@ -496,3 +496,16 @@ fn keys_are_complete_while_others_publish() {
     topic.publish_for("0", &event).unwrap();
     assert!(topic.keys().last().is_some_and(|key| &**key == "0") && last.len() == KEYS);
 }
+
+/// Else it would stay for ever.
+#[test]
+fn a_key_is_removed_though_it_is_longer_than_the_largest_event() {
+    let hub = Hub::new(TopicConfig::default().max_event(100));
+    let topic = hub.keyed_topic("prices").unwrap();
+    let key = "x".repeat(1024);
+    topic.publish_for(&key, &Event::new().data("1")).unwrap();
+    assert!(topic.remove(&key).unwrap().is_some());
+    assert!(topic.keys().is_empty());
+    let long = topic.publish_for("y", &Event::new().data(&key));
+    assert!(matches!(long, Err(PublishError::TooLarge { max: 100, .. })));
+}
