@@ -18,8 +18,8 @@ pub(super) struct Collected<'a> {
     pub(super) evicted: Vec<(&'a Arc<Shared>, LogId, LogId)>,
 }
 
-/// Appends the entries after an ID and up to the goal to `out`, about [`MAX_BATCH`] bytes of
-/// them, in the order of their IDs.
+/// Appends the entries after an ID and up to the goal to `out`, up to about twice [`MAX_BATCH`]
+/// bytes and an event, in the order of their IDs.
 ///
 /// The end of a topic comes before an event with the same ID, which was published with it. So
 /// that event is not visible before the end is stored.
@@ -35,12 +35,9 @@ pub(super) fn collect<'a>(
     is_rewritten: bool,
     out: &mut Vec<u8>,
 ) -> Collected<'a> {
-    let (mut until, mut slices, mut evicted) = (goal.until, Vec::new(), Vec::new());
-    let max = MAX_BATCH / goal.topics.len().max(1);
-    for topic in &goal.topics {
-        let taken = take(topic, after..until, max, &mut slices, &mut evicted);
-        until = until.min(taken);
-    }
+    let (parts, until) = take_all(goal, after);
+    let evicted = parts.iter().flat_map(|part| &part.evicted);
+    let mut evicted: Vec<_> = evicted.copied().collect();
     let mut evictions = Vec::new();
     for (topic, _, end) in &mut evicted {
         *end = until.min(*end);
@@ -63,10 +60,7 @@ pub(super) fn collect<'a>(
         entry.encode(out);
     }
     let is_due = |(id, _): &(LogId, _)| after < *id && *id <= until;
-    let events = slices
-        .iter()
-        .flat_map(|(topic, slice)| events(topic, slice));
-    let events = events.filter(is_due);
+    let events = parts.iter().flat_map(Part::events).filter(is_due);
     let mut entries: Vec<_> = ends(goal).filter(is_due).chain(evictions).collect();
     let mut last = after;
     let encode = |(_, entry): (LogId, Entry<'_>)| {
@@ -86,37 +80,103 @@ pub(super) fn collect<'a>(
     Collected { until, evicted }
 }
 
-/// Takes up to about `max` bytes of a topic, and returns the ID up to which that is all. If the
-/// topic has no more, it is the end of the range: other topics may have later events.
-fn take<'a>(
+/// Takes events of all topics after an ID, and returns the ID up to which they are all.
+///
+/// A slice has up to 64 KiB. With very many topics that is too much, so then less is taken of each.
+fn take_all(goal: &NewEvents, after: LogId) -> (Vec<Part<'_>>, LogId) {
+    let (mut until, mut len, mut parts) = (goal.until, 0, Vec::new());
+    let max = MAX_BATCH / goal.topics.len().max(1);
+    for topic in &goal.topics {
+        let part = Part::take(topic, after..until, max);
+        until = until.min(part.until);
+        len += part.len();
+        parts.push(part);
+        if len > 2 * MAX_BATCH {
+            until = cut(&parts).min(until);
+            for part in parts.iter_mut().filter(|part| part.last_id() > until) {
+                *part = Part::take(part.topic, after..until, max);
+            }
+            until = parts.iter().map(|part| part.until).fold(until, LogId::min);
+            len = parts.iter().map(Part::len).sum();
+        }
+    }
+    (parts, until)
+}
+
+/// Returns the ID up to which the parts have about [`MAX_BATCH`] bytes.
+fn cut(parts: &[Part<'_>]) -> LogId {
+    let slices = parts.iter().flat_map(|part| &part.slices);
+    let events = slices.flat_map(|slice| slice.events.events());
+    let mut lens: Vec<_> = events.map(|(id, event)| (id, event.len())).collect();
+    lens.sort_unstable();
+    let mut len = 0;
+    let end = lens.iter().find(|(_, next)| {
+        len += next;
+        len >= MAX_BATCH
+    });
+    end.map_or(LogId::MAX, |(id, _)| *id)
+}
+
+/// The next events of a topic.
+struct Part<'a> {
     topic: &'a Arc<Shared>,
-    range: Range<LogId>,
-    max: usize,
-    slices: &mut Vec<(&'a Arc<Shared>, KeyedSlice)>,
-    evicted: &mut Vec<(&'a Arc<Shared>, LogId, LogId)>,
-) -> LogId {
-    let (mut at, mut len) = (range.start, 0);
-    loop {
-        let mut state = topic.lock();
-        let begin = state.log.evicted();
-        let next = state.log.keyed_slice_between(at, range.end);
-        if let Ok(None) = next {
-            state.rest();
-        }
-        drop(state);
-        match next {
-            Ok(Some(_)) if len > max => return at,
-            Ok(Some(slice)) => {
-                len += slice.events.len();
-                at = slice.events.last_id();
-                slices.push((topic, slice));
+    slices: Vec<KeyedSlice>,
+    /// All events up to this ID. If the topic has no more, it is the end of the range: other topics
+    /// may have later events.
+    until: LogId,
+    /// What the topic has evicted: events after the first ID and up to the second one.
+    evicted: Vec<(&'a Arc<Shared>, LogId, LogId)>,
+}
+
+impl<'a> Part<'a> {
+    /// Takes up to about `max` bytes of a topic.
+    fn take(topic: &'a Arc<Shared>, range: Range<LogId>, max: usize) -> Self {
+        let (mut at, mut len) = (range.start, 0);
+        let mut part = Self {
+            topic,
+            slices: Vec::new(),
+            until: range.end,
+            evicted: Vec::new(),
+        };
+        loop {
+            let mut state = topic.lock();
+            let begin = state.log.evicted();
+            let next = state.log.keyed_slice_between(at, range.end);
+            if let Ok(None) = next {
+                state.rest();
             }
-            Ok(None) => return range.end,
-            Err(_) => {
-                evicted.push((topic, at, begin));
-                at = begin;
+            drop(state);
+            match next {
+                Ok(Some(_)) if len > max => {
+                    part.until = at;
+                    return part;
+                }
+                Ok(Some(slice)) => {
+                    len += slice.events.len();
+                    at = slice.events.last_id();
+                    part.slices.push(slice);
+                }
+                Ok(None) => return part,
+                Err(_) => {
+                    part.evicted.push((topic, at, begin));
+                    at = begin;
+                }
             }
         }
+    }
+
+    fn len(&self) -> usize {
+        self.slices.iter().map(|slice| slice.events.len()).sum()
+    }
+
+    fn last_id(&self) -> LogId {
+        let last = self.slices.last();
+        last.map_or(LogId::default(), |slice| slice.events.last_id())
+    }
+
+    fn events(&self) -> impl Iterator<Item = (LogId, Entry<'_>)> {
+        let slices = self.slices.iter();
+        slices.flat_map(|slice| events(self.topic, slice))
     }
 }
 
@@ -171,5 +231,5 @@ pub(super) fn head(source: &Source, from: LogId, synced: LogId) -> Vec<u8> {
     head
 }
 
-/// About the bytes that are written at a time.
+/// About the bytes that are usually written at a time.
 const MAX_BATCH: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use sse_core::Retention;
+use sse_core::{Event, Retention};
 
 use super::disk::{EIO, Fault, MemoryDisk};
 use super::{INTERVAL, NEVER, Process, ids, journal};
@@ -185,6 +185,36 @@ fn new_events_of_many_topics_are_written_together() {
     }
     let writes = disk.calls("write") - before;
     assert!(writes < 100, "{writes} writes");
+}
+
+#[test]
+fn very_many_topics_are_written_in_parts_after_a_failure() {
+    let disk = MemoryDisk::default();
+    let mut process = Process::start(&journal(&disk, NEVER));
+    fail(&disk, "write", usize::MAX);
+    let topics = (0..500).map(|number| process.hub.topic(number.to_string()).unwrap());
+    let topics: Vec<_> = topics.collect();
+    let data = "x".repeat(1000);
+    for round in 0..20 {
+        for topic in &topics {
+            let event = Event::new().data(format!("{round} {data}"));
+            topic.publish(&event).unwrap();
+        }
+    }
+    process.settle();
+    assert!(!process.is_storing());
+    disk.repair();
+    process.advance(2 * SECOND);
+    process.settle();
+    assert!(process.is_storing());
+    let longest = disk.longest_write();
+    assert!(longest < 4 << 20, "{longest} bytes are written at once");
+    disk.kill();
+    let restored = Process::start(&journal(&disk, NEVER));
+    for topic in topics {
+        let again = restored.hub.topic(topic.name().unwrap()).unwrap();
+        assert_eq!(ids(&again, None), ids(&topic, None));
+    }
 }
 
 /// Else the second thread would delete files of the next process.

@@ -31,6 +31,7 @@ struct State {
     stalled: Option<&'static str>,
     /// How often each operation was called.
     pub(super) calls: BTreeMap<&'static str, usize>,
+    longest_write: usize,
 }
 
 #[derive(Default, Clone)]
@@ -165,6 +166,11 @@ impl MemoryDisk {
 
     pub(super) fn calls(&self, action: &str) -> usize {
         self.lock().calls.get(action).copied().unwrap_or_default()
+    }
+
+    /// Returns the most bytes of a write.
+    pub(super) fn longest_write(&self) -> usize {
+        self.lock().longest_write
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -376,6 +382,7 @@ impl Output for OpenFile {
         };
         let state = self.disk.call("write", &self.path);
         let mut state = state.map_err(failed("write", &self.path))?;
+        state.longest_write = state.longest_write.max(bytes.len());
         let file = &mut state.files[self.file];
         let start = file.bytes.len();
         file.bytes.extend_from_slice(bytes);
