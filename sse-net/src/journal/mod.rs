@@ -74,6 +74,13 @@ use disk::{Disk, Files};
 /// failure. Old segments are replaced by one that has only what the topics still retain: the files
 /// take up to twice the retained bytes and two segments. A file that cannot be read at all is
 /// renamed, and never deleted. The file `lock` and the folder are locked while the journal is open.
+///
+/// A disk that hangs is not an error. While a sync does not return, the newest segment grows with
+/// each event, and nothing is compacted: [`JournalState::bytes`] rises, [`JournalState::stored`]
+/// stands still unless the policy is [`SyncPolicy::Never`], and [`Hub::sync`](crate::Hub::sync) does
+/// not resolve. With [`SyncPolicy::EveryEvent`], and while a write does not return, clients receive
+/// no events. Only the file system bounds the files then. When it is full, writing fails, and events
+/// are delivered or held back as above.
 #[derive(Clone)]
 #[must_use]
 pub struct Journal {
