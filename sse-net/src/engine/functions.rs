@@ -39,7 +39,7 @@ impl Functions {
 /// Settings that every publish passes.
 pub(super) struct Ages {
     pub(super) key_millis: u64,
-    pub(super) forget_millis: u64,
+    pub(super) topic_millis: u64,
 }
 
 /// Returns the commands that load the libraries.
@@ -59,7 +59,7 @@ pub(super) fn publish(keys: &Keys, job: &Job, ages: &Ages) -> Cmd {
         .arg(job.max_events)
         .arg(job.max_age_millis)
         .arg(ages.key_millis)
-        .arg(ages.forget_millis)
+        .arg(ages.topic_millis)
         .arg(kind(job));
     match &job.kind {
         Kind::Value(key) | Kind::Removal(key) => {

@@ -4,7 +4,7 @@
 -- The function sse_publish has the keys hub, epochs, changed, the topic's stream and, optionally, a
 -- key under which it is stored once; and the arguments: a random number below 65536, the topic's
 -- channel, the topic, the most events to keep, their age in milliseconds (0: any), the age of the
--- key, the age of topics that are forgotten (0: never), and one of these kinds:
+-- key, the time without events after which topics expire (0: never), and one of these kinds:
 --   'events' and a frame for each event;
 --   'end', which ends the topic, and at most one frame;
 --   'start' of a run: a text that is its owner's alone, and in milliseconds the age of its lease,
@@ -184,8 +184,6 @@ local function tick(keys, args)
         initialize()
     end
     local hub = open(keys, args[1], 'first')
-    -- A write: a replica refuses it, and a full memory does not.
-    call('PERSIST', hub.key)
     local id = text(hub.millis, hub.sequence)
     if args[5] == '1' then
         id = take(hub)
@@ -208,7 +206,7 @@ end
 local function check_lease(run, kind, fence, state, now)
     if fence == '' then
         local is_owned = state == ' run'
-        if state == ' new' then -- It may have been forgotten.
+        if state == ' new' then -- It may have expired.
             local token, ended = unpack(call('HMGET', run, 'token', 'ended'))
             is_owned = token and not ended
         end
@@ -307,8 +305,8 @@ local function append_keyed(hub, batch, topic, kind, args)
     call('HSET', prefix .. 'keyed', topic, dropped .. ' ' .. bytes)
 end
 
--- Forgets up to 32 topics without events since an age.
-local function forget(hub, age)
+-- Removes up to 32 topics without events for a time.
+local function expire(hub, age)
     local prefix = prefix_of(hub)
     local idle = call('ZRANGEBYSCORE', hub.changed, '-inf',
         format(integer, hub.now - age), 'LIMIT', 0, 32)
@@ -332,15 +330,15 @@ local function forget(hub, age)
 end
 
 -- Does for a topic what is needed once a second only.
-local function note_second(hub, stream, topic, age, forget_age, random)
+local function note_second(hub, stream, topic, age, expiry, random)
     call('ZADD', hub.changed, format(integer, hub.millis), topic)
     if age ~= '0' then
         call('XTRIM', stream, 'MINID', '~', text(math.max(hub.now - age, 0), 0))
         call('PEXPIRE', stream, format(integer, age + 1000))
     end
     -- One call of 16 looks for such topics.
-    if forget_age ~= '0' and random % 16 == 0 then
-        forget(hub, forget_age)
+    if expiry ~= '0' and random % 16 == 0 then
+        expire(hub, expiry)
     end
 end
 
@@ -476,4 +474,5 @@ local function publish(keys, args)
 end
 
 redis.register_function('sse_publish', publish)
+-- A full memory allows it. A replica does not, because it has no flag 'no-writes'.
 redis.register_function({ function_name = 'sse_tick', callback = tick, flags = { 'allow-oom' } })

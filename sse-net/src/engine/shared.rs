@@ -50,7 +50,7 @@ impl EngineShared {
             keys: Arc::new(Keys::new(&engine.hub)),
             ages: Ages {
                 key_millis: millis(engine.key_expiry).max(1),
-                forget_millis: millis(engine.topic_expiry),
+                topic_millis: millis(engine.topic_expiry),
             },
             max_wait: engine.max_wait,
             queue: Queue::new(engine.queue_bytes, engine.when_full),

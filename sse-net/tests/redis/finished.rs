@@ -120,7 +120,7 @@ async fn an_end_is_sent_again_after_the_connection_has_broken() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
-async fn a_topic_that_the_engine_has_forgotten_begins_anew() {
+async fn a_topic_that_the_engine_has_lost_begins_anew() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
     node.publish("job", "one").await;

@@ -10,6 +10,7 @@ mod epochs;
 mod faults;
 mod finished;
 mod followers;
+mod functions;
 mod holes;
 #[path = "../common/http_proxy.rs"]
 mod http_proxy;

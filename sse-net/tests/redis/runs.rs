@@ -292,7 +292,7 @@ fn a_lease_is_renewed_in_a_hub_of_any_name() {
 /// The topic expires, because the run publishes less often than `Engine::topic_expiry`.
 #[test]
 #[ignore = "needs redis-server"]
-fn others_stay_out_of_the_topic_of_a_run_that_was_forgotten() {
+fn others_stay_out_of_the_topic_of_a_run_whose_topic_has_expired() {
     let redis = Redis::start(&[]);
     redis.load_functions();
     let publish = |kind: &[&str]| redis.try_publish("news", "events:news", kind);

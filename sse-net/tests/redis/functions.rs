@@ -1,0 +1,479 @@
+//! The functions in Lua, called as another program calls them: what they store and refuse.
+
+use std::time::{Duration, SystemTime};
+
+use redis::RedisResult;
+use sse_core::LogId;
+
+use crate::server::{Redis, wait_for};
+
+const FRAME: &str = "data: a\n\n";
+
+/// A server with the functions, and the settings that the next calls pass.
+struct Functions {
+    redis: Redis,
+    random: u16,
+    max_events: &'static str,
+    max_age: &'static str,
+    topic_expiry: &'static str,
+}
+
+impl Functions {
+    fn start() -> Self {
+        let redis = Redis::start(&[]);
+        redis.load_functions();
+        let library = include_str!("../../src/engine/run.lua");
+        redis.call::<()>(&["FUNCTION", "LOAD", library]);
+        Self {
+            redis,
+            random: 7,
+            max_events: "1000",
+            max_age: "0",
+            topic_expiry: "0",
+        }
+    }
+
+    fn try_publish(&self, topic: &str, kind: &[&str]) -> RedisResult<String> {
+        let (stream, random) = (key(&format!("topic:{topic}")), self.random.to_string());
+        let keys = ["hub", "epochs", "changed"].map(key);
+        let mut words = vec!["FCALL", "sse_publish", "4"];
+        words.extend(keys.iter().map(String::as_str));
+        words.extend([&stream, &random, "channel", topic]);
+        words.extend([self.max_events, self.max_age, "1000", self.topic_expiry]);
+        words.extend(kind);
+        self.redis.try_call(&words)
+    }
+
+    #[track_caller]
+    fn publish(&self, topic: &str, kind: &[&str]) -> LogId {
+        LogId::parse(&self.try_publish(topic, kind).unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn store(&self, topic: &str) -> LogId {
+        self.publish(topic, &["events", FRAME])
+    }
+
+    #[track_caller]
+    fn refused(&self, topic: &str, kind: &[&str]) -> String {
+        let error = self.try_publish(topic, kind).unwrap_err();
+        error.code().unwrap_or_default().to_owned()
+    }
+
+    fn field(&self, name: &str) -> Option<String> {
+        self.redis.call(&["HGET", &key("hub"), name])
+    }
+
+    fn set_last(&self, id: LogId) {
+        let id = id.to_string();
+        self.redis.call::<()>(&["HSET", &key("hub"), "last", &id]);
+    }
+
+    /// Makes the server one that is not known to have all events.
+    fn begin_epoch(&self) {
+        self.redis
+            .call::<()>(&["HSET", &key("hub"), "primary", "x"]);
+    }
+
+    fn epochs(&self) -> Vec<String> {
+        self.redis.call(&["LRANGE", &key("epochs"), "0", "-1"])
+    }
+
+    fn runs(&self) -> Vec<String> {
+        self.redis.call(&["ZRANGE", &key("runs"), "0", "-1"])
+    }
+}
+
+fn key(name: &str) -> String {
+    format!("sse:{{hub}}:{name}")
+}
+
+/// A minute after this time: the clock of the server is behind such an ID.
+fn in_a_minute() -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(60);
+    u64::try_from(now.as_millis()).unwrap()
+}
+
+/// Else a demoted server would answer nodes that are still connected to it.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_replica_refuses_a_tick() {
+    let Functions { redis, .. } = Functions::start();
+    let replica = Redis::replica_of(&redis);
+    let keys = ["hub", "epochs", "changed"].map(key);
+    let mut words = vec!["FCALL", "sse_tick", "3"];
+    words.extend(keys.iter().map(String::as_str));
+    words.extend(["7", "node", "5", "0-0", "0"]);
+    redis.call::<String>(&words);
+    let error = replica.try_call::<String>(&words).unwrap_err();
+    assert_eq!(error.code(), Some("READONLY"));
+}
+
+/// The clock may be behind the last ID, and behind the newest event after the hub's key is lost.
+#[test]
+#[ignore = "needs redis-server"]
+fn an_epoch_begins_after_all_events_though_the_clock_has_stepped_back() {
+    let mut functions = Functions::start();
+    functions.store("news");
+    let last = LogId::new(in_a_minute(), 7);
+    functions.set_last(last);
+    functions.begin_epoch();
+    functions.random = 8;
+    let next = functions.store("news");
+    assert!(next > last && next.epoch() == 8, "{next} after {last}");
+
+    functions.redis.call::<()>(&["DEL", &key("hub")]);
+    functions.random = 9;
+    let again = functions.store("news");
+    assert!(again > next && again.epoch() == 9, "{again} after {next}");
+    // Another topic of that time may have had events later in the same second.
+    assert!(
+        again.millis() >= next.millis() + 1000,
+        "{again} after {next}"
+    );
+}
+
+/// Else IDs of the former one would be known in the new one.
+#[test]
+#[ignore = "needs redis-server"]
+fn each_epoch_has_a_number_of_its_own() {
+    let functions = Functions::start();
+    let mut numbers = Vec::new();
+    for _ in 0..3 {
+        numbers.push(functions.store("news").epoch());
+        functions.begin_epoch();
+    }
+    assert_eq!(numbers, [7, 8, 9]);
+    assert_eq!(functions.epochs().len(), 2);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_thousand_past_epochs_are_kept() {
+    let functions = Functions::start();
+    functions.store("news");
+    for number in 0..1010 {
+        let epoch = format!("1-{number} 2-{number}");
+        functions
+            .redis
+            .call::<()>(&["RPUSH", &key("epochs"), &epoch]);
+    }
+    functions.begin_epoch();
+    functions.store("news");
+    let epochs = functions.epochs();
+    assert_eq!((epochs.len(), &*epochs[0]), (1000, "1-11 2-11"));
+}
+
+/// A topic has the time of its first event in a second, so the newest time need not be that of the
+/// last event.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_lost_key_of_the_hub_is_recovered_from_all_topics_of_the_last_second() {
+    let functions = Functions::start();
+    for topic in ["a", "b"] {
+        functions.store(topic);
+    }
+    let last = functions.store("a");
+    for (topic, score) in [("a", "1700000000400"), ("b", "1700000000500")] {
+        functions
+            .redis
+            .call::<()>(&["ZADD", &key("changed"), score, topic]);
+    }
+    functions.redis.call::<()>(&["DEL", &key("hub")]);
+    functions.store("c");
+    let epochs = functions.epochs();
+    assert!(epochs[0].ends_with(&format!(" {last}")), "{epochs:?}");
+}
+
+/// Redis rolls nothing back when a command of a function fails.
+#[test]
+#[ignore = "needs redis-server"]
+fn an_event_that_cannot_be_appended_leaves_nothing() {
+    let functions = Functions::start();
+    let last = functions.store("other").to_string();
+    functions
+        .redis
+        .call::<()>(&["SET", &key("topic:news"), "x"]);
+    functions
+        .try_publish("news", &["events", FRAME])
+        .unwrap_err();
+    // Another program has appended an event with a later ID.
+    let (stream, later) = (key("topic:late"), format!("{}-7", in_a_minute()));
+    functions
+        .redis
+        .call::<()>(&["XADD", &stream, &later, "before", "0-0", "frame", FRAME]);
+    functions
+        .try_publish("late", &["events", FRAME])
+        .unwrap_err();
+    assert_eq!(functions.field("last"), Some(last));
+    for topic in ["news", "late"] {
+        assert_eq!(functions.field(&format!("topic:{topic}")), None);
+        let time: Option<String> = functions.redis.call(&["ZSCORE", &key("changed"), topic]);
+        assert_eq!(time, None);
+    }
+}
+
+/// A node that was away asks for topics with events after its last ID.
+#[test]
+#[ignore = "needs redis-server"]
+fn changed_topics_have_the_times_of_their_events_though_the_clock_has_stepped_back() {
+    let functions = Functions::start();
+    let last = LogId::new(in_a_minute(), functions.store("other").sequence());
+    functions.set_last(last);
+    functions.store("news");
+    let time: u64 = functions.redis.call(&["ZSCORE", &key("changed"), "news"]);
+    assert_eq!(time, last.millis());
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn idle_topics_expire_and_leave_their_last_id() {
+    let mut functions = Functions::start();
+    let value = ["value", "key", "9", "9999", "0", FRAME];
+    let removal = ["removal", "key", "9", "9999", "0", FRAME];
+    let idle = functions.store("idle");
+    functions.publish("keyed", &value);
+    functions.publish("emptied", &value);
+    let emptied = functions.publish("emptied", &removal);
+    for topic in ["idle", "keyed", "emptied"] {
+        functions
+            .redis
+            .call::<()>(&["ZADD", &key("changed"), "1000", topic]);
+    }
+    functions.topic_expiry = "60000";
+    functions.random = 5; // Only one call of 16 looks for them.
+    functions.store("first");
+    assert!(functions.field("topic:idle").is_some());
+    functions.random = 16;
+    functions.store("second");
+    for topic in ["idle", "emptied"] {
+        assert_eq!(functions.field(&format!("topic:{topic}")), None);
+        for name in ["topic", "state", "removals"] {
+            let name = key(&format!("{name}:{topic}"));
+            assert!(!functions.redis.call::<bool>(&["EXISTS", &name]), "{name}");
+        }
+    }
+    let keyed: Vec<String> = functions.redis.call(&["HKEYS", &key("keyed")]);
+    assert_eq!(keyed, ["keyed"]);
+    let changed: Vec<String> = functions
+        .redis
+        .call(&["ZRANGE", &key("changed"), "0", "-1"]);
+    assert_eq!(changed.len(), 3, "{changed:?}");
+    assert!(idle < emptied);
+    assert_eq!(functions.field("floor"), Some(emptied.to_string()));
+    // A keyed topic stays, and is looked at again later.
+    let time: u64 = functions.redis.call(&["ZSCORE", &key("changed"), "keyed"]);
+    assert!(time > 1000);
+    // All that it may have had counts as missed.
+    let next = functions.store("idle").to_string();
+    let entries: Vec<(String, Vec<String>)> =
+        functions
+            .redis
+            .call(&["XRANGE", &key("topic:idle"), "-", "+"]);
+    assert_eq!(
+        (&entries[0].0, &entries[0].1[1]),
+        (&next, &emptied.to_string())
+    );
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn events_beyond_the_age_are_trimmed_from_a_busy_topic() {
+    let mut functions = Functions::start();
+    let stream = key("topic:news");
+    for number in 1..=1000 {
+        let id = format!("1000-{number}");
+        functions
+            .redis
+            .call::<()>(&["XADD", &stream, &id, "before", "0-0", "frame", FRAME]);
+    }
+    functions.max_events = "100000";
+    functions.max_age = "60000";
+    functions.store("news");
+    let len: usize = functions.redis.call(&["XLEN", &stream]);
+    assert!(len < 200, "{len} entries");
+}
+
+/// A start is sent again if the connection breaks before the reply.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_start_that_is_repeated_returns_its_token() {
+    let functions = Functions::start();
+    let start = |owner| functions.publish("run", &["start", owner, "60000", "1000", "1000"]);
+    let token = start("7");
+    assert_eq!(start("7"), token);
+    assert_eq!(start("8"), LogId::default());
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_run_takes_the_events_of_its_token_only() {
+    let functions = Functions::start();
+    let start = ["start", "7", "60000", "1000", "1000"];
+    let token = functions.publish("run", &start);
+    let other = LogId::new(token.millis() - 1, token.sequence());
+    for kind in [
+        format!("events {other}"),
+        format!("end {other}"),
+        format!("end !{other}"),
+        // Its lease has not run out.
+        format!("end !{token}"),
+    ] {
+        assert_eq!(
+            functions.refused("run", &[&kind, FRAME]),
+            "FENCED",
+            "{kind}"
+        );
+    }
+    functions.publish("run", &[&format!("events {token}"), FRAME]);
+    functions
+        .redis
+        .call::<()>(&["HSET", &key("run:run"), "until", "1000"]);
+    for kind in [format!("events {token}"), format!("end !{other}")] {
+        assert_eq!(
+            functions.refused("run", &[&kind, FRAME]),
+            "FENCED",
+            "{kind}"
+        );
+    }
+    functions.publish("run", &[&format!("end !{token}"), FRAME]);
+    assert_eq!(functions.runs(), [""; 0]);
+    // It is kept, and then remembered for a time.
+    let left: u64 = functions.redis.call(&["PTTL", &key("run:run")]);
+    assert!((1..=2000).contains(&left), "{left} ms");
+}
+
+/// Nodes ask for 64 runs at a time, so those for which nothing can be done must not stay.
+#[test]
+#[ignore = "needs redis-server"]
+fn runs_that_have_ended_or_are_lost_leave_the_set() {
+    let functions = Functions::start();
+    let add = |topic: &str| {
+        functions
+            .redis
+            .call::<()>(&["ZADD", &key("runs"), "1000", topic])
+    };
+    let lost = || -> Vec<String> {
+        let (run, runs) = (key("run:"), key("runs"));
+        functions
+            .redis
+            .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run])
+    };
+    let token = functions.publish("ended", &["start", "7", "60000", "1000", "1000"]);
+    let last = functions.publish("ended", &[&format!("end {token}"), FRAME]);
+    add("ended");
+    assert_eq!(lost(), ["ended", &token.to_string()]);
+    assert_eq!(
+        functions.publish("ended", &[&format!("end !{token}")]),
+        last
+    );
+    assert_eq!(functions.runs(), [""; 0]);
+
+    functions.store("ordinary");
+    add("ordinary");
+    assert_eq!(lost(), ["ordinary", "0-0"]);
+    assert_eq!(functions.refused("ordinary", &["end !0-0"]), "FENCED");
+    assert_eq!(functions.runs(), [""; 0]);
+}
+
+/// What a kept or remembered run is on all nodes, and that its topic begins anew.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_run_is_kept_then_expired_and_can_then_be_started_again() {
+    let functions = Functions::start();
+    let start = ["start", "7", "60000", "300", "60000"];
+    let found = || -> Vec<String> {
+        let (run, runs) = (key("run:run"), key("runs"));
+        functions
+            .redis
+            .call(&["FCALL", "sse_run", "2", &run, &runs, "find"])
+    };
+    assert_eq!(found(), ["unknown"]);
+    let token = functions.publish("run", &start);
+    assert_eq!(found(), ["running"]);
+    functions.publish("run", &[&format!("end {token}"), FRAME]);
+    assert_eq!(functions.publish("run", &start), LogId::default());
+    assert_eq!(found(), ["kept"]);
+    wait_for(|| found() == ["expired"]);
+    assert!(functions.publish("run", &start) > token);
+    let len: usize = functions.redis.call(&["XLEN", &key("topic:run")]);
+    assert_eq!(len, 1);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_keyed_topic_that_begins_anew_has_dropped_what_it_had() {
+    let functions = Functions::start();
+    functions.store("other");
+    functions
+        .redis
+        .call::<()>(&["HSET", &key("hub"), "floor", "1000-7"]);
+    functions.publish("keyed", &["value", "key", "9", "9999", "0", FRAME]);
+    let dropped: String = functions.redis.call(&["HGET", &key("keyed"), "keyed"]);
+    assert!(dropped.starts_with("1000-7 "), "{dropped}");
+}
+
+/// Else the value would be dropped with the removals, once they are old.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_key_that_has_a_value_again_is_no_removal() {
+    let functions = Functions::start();
+    for (kind, removals) in [("value", 0), ("removal", 1), ("value", 0)] {
+        functions.publish("keyed", &[kind, "key", "9", "9999", "60000", FRAME]);
+        let count: usize = functions.redis.call(&["ZCARD", &key("removals:keyed")]);
+        assert_eq!(count, removals);
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_lease_is_renewed_with_its_token_until_it_has_run_out() {
+    let functions = Functions::start();
+    let (run, runs) = (key("run:run"), key("runs"));
+    let ask = |words: &[&str]| -> Vec<String> {
+        functions
+            .redis
+            .call(&[&["FCALL", "sse_run", "2", &run, &runs], words].concat())
+    };
+    let token = functions.publish("run", &["start", "7", "60000", "1000", "1000"]);
+    let token = token.to_string();
+    functions.redis.call::<()>(&["ZADD", &runs, "1000", "run"]);
+    assert_eq!(ask(&["renew", &token]), ["held"]);
+    let until: u64 = functions.redis.call(&["ZSCORE", &runs, "run"]);
+    assert!(until > 1000);
+    assert_eq!(ask(&["renew", "1000-7"]), ["lost"]);
+    assert_eq!(ask(&["stop", "channel"]), ["stopped"]);
+    // A notification may be lost.
+    assert_eq!(ask(&["renew", &token]), ["stop"]);
+    functions.redis.call::<()>(&["HSET", &run, "until", "1000"]);
+    assert_eq!(ask(&["renew", &token]), ["lost"]);
+    assert_eq!(ask(&["stop", "channel"]), ["none"]);
+}
+
+/// A node with such a server is up to date, and its runs continue.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_full_memory_refuses_neither_ticks_nor_leases() {
+    let functions = Functions::start();
+    let token = functions.publish("run", &["start", "7", "60000", "1000", "1000"]);
+    functions
+        .redis
+        .call::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(functions.refused("news", &["events", FRAME]), "OOM");
+    let keys = ["hub", "epochs", "changed", "run:run", "runs"].map(key);
+    let [hub, epochs, changed, run, runs] = keys.each_ref().map(String::as_str);
+    let tick = [
+        "FCALL", "sse_tick", "3", hub, epochs, changed, "7", "node", "5", "0-0", "1",
+    ];
+    assert!(LogId::parse(&functions.redis.call::<String>(&tick)) > Some(token));
+    let renew = [
+        "FCALL",
+        "sse_run",
+        "2",
+        run,
+        runs,
+        "renew",
+        &token.to_string(),
+    ];
+    assert_eq!(functions.redis.call::<Vec<String>>(&renew), ["held"]);
+}
