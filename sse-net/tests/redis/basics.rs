@@ -365,7 +365,7 @@ async fn what_an_engine_does_not_support_is_an_error() {
     assert_eq!(topic.publish(&Event::new().id(7)), Err(PublishError::OwnId));
 }
 
-async fn wait_until(is_so: impl Fn() -> bool) {
+pub(crate) async fn wait_until(is_so: impl Fn() -> bool) {
     for _ in 0..3_000 {
         if is_so() {
             return;

@@ -1,5 +1,6 @@
 //! Holes: events of which a node is not notified.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use sse_core::{Decoded, LogId};
@@ -9,6 +10,7 @@ use tokio::io::DuplexStream;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use crate::basics::wait_until;
 use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::server::Redis;
@@ -168,6 +170,7 @@ async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
                     assert_eq!(event.data(), last, "it came after a hole");
                 }
                 Ok(Some(_)) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
                 Ok(None) | Err(_) => break,
             }
         }
@@ -218,4 +221,239 @@ async fn a_notification_without_an_event_stops_nothing() {
     while client.event().await.unwrap().data() != "three" {}
     assert!(node.is_ready());
     assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
+}
+
+/// Nothing follows that would show it, neither in its topic nor in another.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_hole_is_found_in_an_idle_hub() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let node = Node::connect(&redis.url()).await;
+    let mut client = node.client();
+    client.get("/news").await.unwrap();
+    node.publish("news", "one").await;
+    assert_eq!(client.event().await.unwrap().data(), "one");
+    redis.store("news", "events:elsewhere", "data: two\n\n");
+    let end = end_of(&mut client, "").await;
+    let mut client = node.client();
+    client.resume("/news", &end).await.unwrap();
+    assert_eq!(client.event().await.unwrap().event(), "gap");
+    assert_eq!(node.hub.engine_snapshot().unwrap().gaps, 1);
+}
+
+/// A gap with the last ID of the hub would not be one for this client.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_hole_is_reported_to_a_client_at_the_last_id() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let node = Node::connect(&redis.url()).await;
+    let mut client = node.client();
+    client.get("/news,other").await.unwrap();
+    let first = node.publish("news", "one").await;
+    let one = client.event().await.unwrap();
+    assert_eq!(
+        (one.data(), one.last_event_id()),
+        ("one", &*first.to_string())
+    );
+    redis.store("news", "events:elsewhere", "data: two\n\n");
+    let last = node.publish("other", "hey").await;
+    let hey = client.event().await.unwrap();
+    assert_eq!(
+        (hey.data(), hey.last_event_id()),
+        ("hey", &*last.to_string())
+    );
+    let end = end_of(&mut client, "").await;
+    assert_eq!(end, last.to_string());
+    let mut client = node.client();
+    client.resume("/news,other", &end).await.unwrap();
+    assert_eq!(client.event().await.unwrap().event(), "gap");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_notification_that_comes_after_later_ones_is_a_hole() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let node = Node::connect(&redis.url()).await;
+    let mut client = node.client();
+    client.get("/news,other").await.unwrap();
+    let first = node.publish("news", "one").await;
+    assert_eq!(client.event().await.unwrap().data(), "one");
+    let second = redis.store("news", "events:elsewhere", "data: two\n\n");
+    node.publish("other", "hey").await;
+    assert_eq!(client.event().await.unwrap().data(), "hey");
+    let late = format!("{first} {second}\ndata: two\n\n");
+    redis.call::<()>(&["PUBLISH", "sse:{hub}:events:news", &late]);
+    let end = end_of(&mut client, "").await;
+    let mut client = node.client();
+    client.resume("/news,other", &end).await.unwrap();
+    assert_eq!(client.event().await.unwrap().event(), "gap");
+}
+
+/// The client has passed it with an ID that the server still knows when it has lost later ones.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_hole_is_reported_also_after_the_server_has_lost_its_end() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let news = node.hub.topic("news").unwrap();
+    node.publish("news", "one").await;
+    redis.store("news", "events:elsewhere", "data: two\n\n");
+    let passed = node.publish("other", "hey").await;
+    let last = node.publish("other", "hey").await;
+    redis.store("news", "events:news", "data: three\n\n");
+    wait_until(|| node.hub.engine_snapshot().unwrap().gaps == 1).await;
+    node.publish("other", "lost").await;
+    proxy.switch(0);
+    proxy.cut();
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &last.to_string()]);
+    proxy.switch(redis.port);
+    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2 && node.is_ready()).await;
+    assert!(node.hub.engine_snapshot().unwrap().lost > 0);
+    let mut client = node.client();
+    let passed = passed.to_string();
+    client.resume("/news,other", &passed).await.unwrap();
+    assert_eq!(client.event().await.unwrap().event(), "gap");
+    drop(news);
+}
+
+/// The node reads the topic first after others have evicted its events.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn what_a_stream_has_evicted_is_a_gap() {
+    let redis = Redis::start(&[]);
+    let node = Node::connect(&redis.url()).await;
+    for (topic, len) in [("some", "1"), ("all", "0")] {
+        let first = node.publish(topic, "one").await;
+        node.publish(topic, "two").await;
+        let last = node.publish(topic, "three").await;
+        let stream = format!("sse:{{hub}}:topic:{topic}");
+        redis.call::<()>(&["XTRIM", &stream, "MAXLEN", len]);
+        let other = Node::connect(&redis.url()).await;
+        let path = format!("/{topic}");
+        let mut client = other.client();
+        client.resume(&path, &first.to_string()).await.unwrap();
+        assert_eq!(client.event().await.unwrap().event(), "gap");
+        if topic == "some" {
+            assert_eq!(client.event().await.unwrap().data(), "three");
+        }
+        // A client that has everything is told nothing.
+        let mut client = other.client();
+        client.resume(&path, &last.to_string()).await.unwrap();
+        other.publish(topic, "four").await;
+        assert_eq!(client.event().await.unwrap().data(), "four");
+    }
+}
+
+/// The server has lost its last events, and goes on in the same epoch.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn past_epochs_stay_known_after_the_server_has_lost_its_end() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let first = node.publish("news", "one").await;
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "primary", "another"]);
+    let second = node.publish("news", "two").await;
+    assert_ne!(first.epoch(), second.epoch());
+    node.publish("news", "three").await;
+    let mut client = node.client();
+    client.resume("/news", &first.to_string()).await.unwrap();
+    for data in ["two", "three"] {
+        assert_eq!(client.event().await.unwrap().data(), data);
+    }
+    proxy.switch(0);
+    proxy.cut();
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &second.to_string()]);
+    proxy.switch(redis.port);
+    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2 && node.is_ready()).await;
+    let mut client = node.client();
+    client.resume("/news", &first.to_string()).await.unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "two");
+}
+
+/// The server answers commands, and its notifications do not arrive any more.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_subscription_that_is_silent_is_replaced() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    let mut client = node.client().limit(Duration::from_secs(20));
+    client.get("/news").await.unwrap();
+    node.publish("news", "one").await;
+    assert_eq!(client.event().await.unwrap().data(), "one");
+    proxy.mute();
+    redis.store("news", "events:news", "data: two\n\n");
+    assert_eq!(client.event().await.unwrap().data(), "two");
+    assert_eq!(node.hub.engine_snapshot().unwrap().connects, 2);
+}
+
+/// The node was away meanwhile.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn what_is_evicted_before_a_node_returns_is_a_gap() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    for (topic, len) in [("some", "1"), ("all", "0")] {
+        let path = format!("/{topic}");
+        let mut client = node.client();
+        client.get(&path).await.unwrap();
+        node.publish(topic, "one").await;
+        assert_eq!(client.event().await.unwrap().data(), "one");
+        proxy.switch(0);
+        proxy.cut();
+        let channel = format!("events:{topic}");
+        for data in ["two", "three"] {
+            redis.store(topic, &channel, &format!("data: {data}\n\n"));
+        }
+        let stream = format!("sse:{{hub}}:topic:{topic}");
+        redis.call::<()>(&["XTRIM", &stream, "MAXLEN", len]);
+        proxy.switch(redis.port);
+        let end = end_of(&mut client, "").await;
+        let mut client = node.client();
+        client.resume(&path, &end).await.unwrap();
+        assert_eq!(client.event().await.unwrap().event(), "gap");
+        if topic == "some" {
+            assert_eq!(client.event().await.unwrap().data(), "three");
+        }
+    }
+}
+
+/// Its topic has none of the former run's events then, also on a node that has them.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_run_that_is_started_again_begins_anew_on_a_node_that_follows_it() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let node = Node::connect(&redis.url()).await;
+    let publish = |kind: &[&str]| redis.try_publish("run", "events:run", kind).unwrap();
+    let mut client = node.client();
+    client.get("/run").await.unwrap();
+    let mut tokens = Vec::new();
+    for data in ["one", "two"] {
+        let token = publish(&["start", "7", "60000", "0", "60000"]);
+        let frame = format!("data: {data}\n\n");
+        publish(&[&format!("events {token}"), &frame]);
+        if data == "one" {
+            assert_eq!(client.event().await.unwrap().data(), data);
+            publish(&[&format!("end {token}")]);
+            while let Ok(Some(_)) = client.next().await {}
+        }
+        tokens.push(token);
+    }
+    let mut client = node.client();
+    client.resume("/run", &tokens[1]).await.unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "two");
+    let mut client = node.client();
+    client.resume("/run", &tokens[0]).await.unwrap();
+    assert_eq!(client.event().await.unwrap().event(), "gap");
+    assert_eq!(client.event().await.unwrap().data(), "two");
 }

@@ -1,9 +1,9 @@
 //! A proxy between nodes and the server that is the primary now.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -13,6 +13,9 @@ pub(crate) struct Proxy {
     /// The port of the server; 0 refuses connections.
     target: Arc<AtomicU16>,
     links: Arc<Mutex<Vec<AbortHandle>>>,
+    /// The number of connections so far, and of those whose subscribers receive nothing.
+    count: Arc<AtomicUsize>,
+    muted: Arc<AtomicUsize>,
     /// A part of a command, which cuts all connections instead of being sent.
     trap: Arc<Mutex<Option<&'static [u8]>>>,
     /// A part of a command, after which something happens before the next byte is sent.
@@ -31,6 +34,8 @@ impl Proxy {
             port: listener.local_addr().unwrap().port(),
             target: Arc::new(AtomicU16::new(port)),
             links: Arc::default(),
+            count: Arc::default(),
+            muted: Arc::default(),
             trap: Arc::default(),
             pause: Arc::default(),
         };
@@ -65,6 +70,12 @@ impl Proxy {
         self.target.store(port, Ordering::SeqCst);
     }
 
+    /// Lets nothing through to the subscribers of today's connections any more.
+    pub(crate) fn mute(&self) {
+        let count = self.count.load(Ordering::SeqCst);
+        self.muted.store(count, Ordering::SeqCst);
+    }
+
     /// Cuts all connections once a command has these bytes.
     pub(crate) fn cut_at(&self, bytes: &'static [u8]) {
         *self.trap.lock().unwrap() = Some(bytes);
@@ -96,6 +107,8 @@ impl Proxy {
     async fn copy(&self, client: TcpStream, server: TcpStream) {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
+        let number = self.count.fetch_add(1, Ordering::SeqCst);
+        let has_subscribed = AtomicBool::new(false);
         let commands = async {
             let mut buffer = vec![0; 64 << 10];
             while let Ok(len @ 1..) = from_client.read(&mut buffer).await {
@@ -103,6 +116,9 @@ impl Proxy {
                     let mut windows = buffer[..len].windows(bytes.len());
                     windows.any(|window| window == *bytes)
                 };
+                if has(&mut &b"SUBSCRIBE"[..]) {
+                    has_subscribed.store(true, Ordering::SeqCst);
+                }
                 let trapped = self.trap.lock().unwrap().take_if(has);
                 if trapped.is_some() {
                     return self.cut();
@@ -120,9 +136,21 @@ impl Proxy {
                 }
             }
         };
+        let replies = async {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(len @ 1..) = from_server.read(&mut buffer).await {
+                let is_muted = number < self.muted.load(Ordering::SeqCst);
+                if is_muted && has_subscribed.load(Ordering::SeqCst) {
+                    continue;
+                }
+                if to_client.write_all(&buffer[..len]).await.is_err() {
+                    return;
+                }
+            }
+        };
         tokio::select! {
             () = commands => {}
-            _ = copy(&mut from_server, &mut to_client) => {}
+            () = replies => {}
         }
     }
 
