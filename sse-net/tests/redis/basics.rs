@@ -389,8 +389,12 @@ fn events_fail_after_the_runtime_of_their_hub_has_ended() {
     let snapshot = || hub.engine_snapshot().unwrap();
     wait_for(|| snapshot().is_ready);
     redis.signal("-STOP");
-    let sent = publish();
-    wait_for(|| snapshot().queued == 0);
+    // Two pipelines are under way at a time, so the third event stays in the queue.
+    let sent = [(); 2].map(|()| {
+        let sent = publish();
+        wait_for(|| snapshot().queued == 0);
+        (sent, true)
+    });
     let queued = publish();
     drop(runtime);
     let late = publish();
@@ -399,7 +403,7 @@ fn events_fail_after_the_runtime_of_their_hub_has_ended() {
         .build()
         .unwrap();
     other.block_on(async {
-        for (published, may_be_stored) in [(sent, true), (queued, false), (late, false)] {
+        for (published, may_be_stored) in sent.into_iter().chain([(queued, false), (late, false)]) {
             let stored = timeout(Duration::from_secs(20), published.stored()).await;
             let error = stored.expect("it resolves").unwrap_err();
             assert_eq!(error.may_be_stored(), may_be_stored, "{error}");

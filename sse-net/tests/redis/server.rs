@@ -46,11 +46,16 @@ impl Redis {
     fn start_in(dir: TempDir, args: &[&str]) -> Self {
         let mut redis = Self {
             dir,
-            port: free_port(),
+            port: 0,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             child: None,
         };
-        redis.restart();
+        // Another test may take the port before the server does.
+        let has_started = (0..10).any(|_| {
+            redis.port = free_port();
+            redis.try_start()
+        });
+        assert!(has_started, "no server starts");
         redis
     }
 
@@ -72,6 +77,11 @@ impl Redis {
 
     /// Starts the server again, after [`kill`](Self::kill).
     pub(crate) fn restart(&mut self) {
+        assert!(self.try_start(), "the server does not start again");
+    }
+
+    /// Starts the server, and returns `false` if it has ended, as when its port is taken.
+    fn try_start(&mut self) -> bool {
         let child = Command::new("redis-server")
             .args(&self.args)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -79,8 +89,27 @@ impl Redis {
             .arg(self.dir.path())
             .stdout(Stdio::null())
             .spawn();
-        self.child = Some(child.expect("redis-server is installed"));
-        wait_for(|| self.try_connect().is_some());
+        let id = child.as_ref().expect("redis-server is installed").id();
+        self.child = child.ok();
+        let begun = Instant::now();
+        while !self.answers_as(id) {
+            let child = self.child.as_mut();
+            if child.is_none_or(|child| child.try_wait().unwrap().is_some()) {
+                return false;
+            }
+            assert!(begun.elapsed() < LIMIT, "the server does not answer");
+            sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Returns `true` if the server at the port is this process, and not that of another test.
+    fn answers_as(&self, process: u32) -> bool {
+        let info = self.try_connect().map(|mut connection| {
+            let info = redis::cmd("INFO").arg("server").query(&mut connection);
+            info.unwrap_or_else(|_| String::new())
+        });
+        info.is_some_and(|info| info.contains(&format!("process_id:{process}\r\n")))
     }
 
     /// Kills the server at once.
@@ -178,15 +207,15 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// How long another process may take for something.
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// Waits for what another process does.
 #[track_caller]
 pub(crate) fn wait_for(is_done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_done() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "it does not happen"
-        );
+        assert!(begun.elapsed() < LIMIT, "it does not happen");
         sleep(Duration::from_millis(5));
     }
 }
