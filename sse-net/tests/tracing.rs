@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::{Debug, Display, Formatter, Write as _};
 use std::future::{Ready, ready};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -142,6 +142,33 @@ async fn the_error_of_the_work_of_a_run_is_logged() {
         notes.0.lock().unwrap().as_str(),
         "\nWARN message=the work of a run failed key=\"ada/1\" error=the model is overloaded"
     );
+}
+
+/// Else its clients would wait for its end for ever, and it would count as running.
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_though_its_error_cannot_be_logged() {
+    #[derive(Debug)]
+    struct Unspeakable;
+
+    impl Display for Unspeakable {
+        fn fmt(&self, _: &mut Formatter<'_>) -> std::fmt::Result {
+            panic!("as the test has it");
+        }
+    }
+
+    impl std::error::Error for Unspeakable {}
+
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
+    let failing = async |_| Err::<(), _>(Unspeakable);
+    let run = runs.start("ada/1", failing).unwrap();
+    pass(std::time::Duration::from_secs(1)).await;
+    assert!(run.is_finished());
+    let counts = runs.snapshot();
+    assert_eq!((counts.running, counts.kept, counts.failed), (0, 1, 1));
+    pass(std::time::Duration::from_secs(700)).await;
+    assert_eq!(runs.snapshot().remembered, 1);
 }
 
 #[cfg(feature = "http")]

@@ -12,7 +12,6 @@ use super::run::Run;
 use super::state::{Entry, State, keep_running};
 use crate::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use crate::topic::{Hub, Topic};
-use crate::trace;
 use crate::unwind::catch;
 
 /// The runs of a [`Runs`](super::Runs) by their keys.
@@ -165,9 +164,6 @@ impl Registry {
     /// The run does not count as running any more when clients see its end: one that asks for the
     /// next at once is not refused because of this one.
     pub(super) fn end(&self, run: &Run, end: &RunEnd<'_>) {
-        if let RunEnd::Failed(error) = end {
-            trace::run_failed(&run.key, error);
-        }
         let mut state = self.lock();
         self.count_end(&mut state, run);
         state.count(end);

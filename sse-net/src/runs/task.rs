@@ -11,6 +11,7 @@ use super::registry::Registry;
 use super::run::Run;
 use crate::sync::Arc;
 use crate::topic::Topic;
+use crate::trace;
 
 /// Ends a run, also if the task is dropped with the runtime or dropping the work panics.
 pub(super) struct Task {
@@ -41,6 +42,9 @@ impl Task {
         if let Some(run) = self.run.take() {
             self.registry.end(&run, end);
             self.registry.sweep();
+            if let RunEnd::Failed(error) = end {
+                trace::run_failed(&run.key, error); // Last, because it may panic.
+            }
         }
     }
 }
