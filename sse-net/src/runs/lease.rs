@@ -135,7 +135,8 @@ impl Registry {
                 let Some(registry) = Weak::upgrade(&registry) else {
                     return;
                 };
-                registry.end_lost_runs().await;
+                // Runs that nobody holds any more do not wait for an engine that is away.
+                let _ = timeout(registry.config.lease, registry.end_lost_runs()).await;
             }
         });
     }
@@ -144,11 +145,7 @@ impl Registry {
         let Some(engine) = self.hub.shared().engine() else {
             return;
         };
-        // A registry that nobody holds any more does not wait for an engine that is away.
-        let Ok(lost) = timeout(self.config.lease, engine.lost_runs()).await else {
-            return;
-        };
-        for (name, token) in lost {
+        for (name, token) in engine.lost_runs().await {
             if !name.starts_with(&*self.prefix) {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! Runs over two nodes.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use crate::basics::wait_until;
 use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::server::Redis;
@@ -265,6 +267,33 @@ async fn a_topic_of_a_run_is_its_works_alone_and_ends_with_the_run_when_that_is_
         let lost: usize = redis.call(&["ZCARD", "sse:{hub}:runs"]);
         assert_eq!(lost, 0);
     }
+}
+
+/// The hub reserves their names for as long as they are there.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn dropped_runs_do_not_wait_for_an_engine_that_is_away() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    wait_until(|| node.is_ready()).await;
+    redis.call::<()>(&["ZADD", "sse:{hub}:runs", "1000", "run/lost"]);
+    let away = proxy.clone();
+    // The node reads the topic of the lost run, to end it.
+    proxy.pause_after(b"events:run/lost", move || {
+        away.switch(0);
+        away.cut();
+    });
+    let config = RunsConfig::default().lease(Duration::from_millis(300));
+    let create = || {
+        let (hub, config) = (node.hub.clone(), config.clone());
+        catch_unwind(AssertUnwindSafe(|| Runs::new(hub, config)))
+    };
+    let runs = create().unwrap();
+    wait_until(|| !node.is_ready()).await;
+    drop(runs);
+    wait_until(|| create().is_ok()).await;
+    assert!(!node.is_ready());
 }
 
 #[test]
