@@ -144,8 +144,8 @@ impl topic::Engine for Handle {
         runs::find(&self.0, topic)
     }
 
-    fn lost_runs(&self) -> Asking<'_, Vec<(String, LogId)>> {
-        runs::lost(&self.0)
+    fn lost_runs(&self, prefix: &str) -> Asking<'_, Vec<(String, LogId)>> {
+        runs::lost(&self.0, prefix)
     }
 
     fn request_look(&self) -> u64 {

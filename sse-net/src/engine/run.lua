@@ -6,16 +6,19 @@
 --   'renew' and the token of the lease: returns 'held', 'stop' or 'lost';
 --   'stop' and the topic's channel: returns 'stopped', or 'none' unless the run is running;
 --   'find': returns 'running', 'kept', 'expired' or 'unknown';
---   'lost' and the beginning of the keys of runs: returns topics, each with the token, or with 0-0
---   if the run is lost.
+--   'lost' and the beginnings of the keys of runs and of the names of topics: returns such topics,
+--   each with the token, or with 0-0 if the run is lost.
 
-local function lost(runs, prefix, now)
+local function lost(runs, prefix, name, now)
     local found = {}
     local millis = string.format('%.0f', now)
-    local over = redis.call('ZRANGEBYSCORE', runs, '-inf', '(' .. millis, 'LIMIT', 0, 64)
+    -- Others may be there for ever, if no node has their settings any more.
+    local over = redis.call('ZRANGEBYSCORE', runs, '-inf', '(' .. millis, 'LIMIT', 0, 10000)
     for _, topic in ipairs(over) do
-        found[#found + 1] = topic
-        found[#found + 1] = redis.call('HGET', prefix .. topic, 'token') or '0-0'
+        if string.sub(topic, 1, #name) == name and #found < 128 then
+            found[#found + 1] = topic
+            found[#found + 1] = redis.call('HGET', prefix .. topic, 'token') or '0-0'
+        end
     end
     return found
 end
@@ -26,7 +29,7 @@ local function ask(keys, args)
     local time = redis.call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
     if request == 'lost' then
-        return lost(runs, args[2], now)
+        return lost(runs, args[2], args[3], now)
     end
     local token, lease_end, lease, ended, keep, stop =
         unpack(redis.call('HMGET', run, 'token', 'until', 'lease', 'ended', 'keep', 'stop'))

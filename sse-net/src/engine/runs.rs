@@ -56,11 +56,14 @@ pub(super) fn find(shared: &Arc<EngineShared>, topic: &str) -> Asking<'static, F
     })
 }
 
-pub(super) fn lost(shared: &Arc<EngineShared>) -> Asking<'static, Vec<(String, LogId)>> {
+pub(super) fn lost(
+    shared: &Arc<EngineShared>,
+    prefix: &str,
+) -> Asking<'static, Vec<(String, LogId)>> {
     let reply = ask(
         Arc::clone(shared),
         String::new(),
-        vec!["lost".to_owned(), shared.keys.run("")],
+        vec!["lost".to_owned(), shared.keys.run(""), prefix.to_owned()],
     );
     Box::pin(async {
         let reply = reply.await;

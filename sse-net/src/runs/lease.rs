@@ -145,10 +145,7 @@ impl Registry {
         let Some(engine) = self.hub.shared().engine() else {
             return;
         };
-        for (name, token) in engine.lost_runs().await {
-            if !name.starts_with(&*self.prefix) {
-                continue;
-            }
+        for (name, token) in engine.lost_runs(&self.prefix).await {
             if let Ok(topic) = self.hub.topic_with(&name, &self.config.topic) {
                 self.hub.ready([&topic], None).await;
                 let event = self.end_event(&RunEnd::Interrupted);

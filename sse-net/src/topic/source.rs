@@ -58,8 +58,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Finds the run of a topic on any node.
     fn find_run(&self, topic: &str) -> Asking<'_, FoundRun>;
 
-    /// Returns some topics of runs whose lease has run out, each with the token.
-    fn lost_runs(&self) -> Asking<'_, Vec<(String, LogId)>>;
+    /// Returns some topics of runs whose lease has run out, each with the token. Their names begin
+    /// with `prefix`.
+    fn lost_runs(&self, prefix: &str) -> Asking<'_, Vec<(String, LogId)>>;
 
     /// Returns a counter of looks; it changes when topics have been read, too.
     fn looks(&self) -> watch::Receiver<u64>;

@@ -351,13 +351,13 @@ fn runs_that_have_ended_or_are_lost_leave_the_set() {
     let add = |topic: &str| {
         functions
             .redis
-            .call::<()>(&["ZADD", &key("runs"), "1000", topic])
+            .call::<()>(&["ZADD", &key("runs"), "1000", topic]);
     };
     let lost = || -> Vec<String> {
         let (run, runs) = (key("run:"), key("runs"));
         functions
             .redis
-            .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run])
+            .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, ""])
     };
     let token = functions.publish("ended", &["start", "7", "60000", "1000", "1000"]);
     let last = functions.publish("ended", &[&format!("end {token}"), FRAME]);
@@ -374,6 +374,25 @@ fn runs_that_have_ended_or_are_lost_leave_the_set() {
     assert_eq!(lost(), ["ordinary", "0-0"]);
     assert_eq!(functions.refused("ordinary", &["end !0-0"]), "FENCED");
     assert_eq!(functions.runs(), [""; 0]);
+}
+
+/// No node may have their settings any more, and then they stay.
+#[test]
+#[ignore = "needs redis-server"]
+fn lost_runs_with_other_names_hide_none() {
+    let functions = Functions::start();
+    let (run, runs) = (key("run:"), key("runs"));
+    let add = |score: &str, topic: &str| {
+        functions.redis.call::<()>(&["ZADD", &runs, score, topic]);
+    };
+    for number in 0..200 {
+        add("1000", &format!("old/{number}"));
+    }
+    add("2000", "run/a");
+    let lost: Vec<String> = functions
+        .redis
+        .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, "run/"]);
+    assert_eq!(lost, ["run/a", "0-0"]);
 }
 
 /// What a kept or remembered run is on all nodes, and that its topic begins anew.
