@@ -312,7 +312,7 @@ impl PerClient {
     fn send_heartbeat(&mut self) {
         if self.pending.is_empty() && self.is_flushed && !self.is_over {
             self.stats.add_heartbeat();
-            self.replace_pending(self.config.heartbeat_form.encode().into());
+            self.replace_pending(self.config.heartbeat_form.encode());
             self.since = Instant::now();
         }
     }
