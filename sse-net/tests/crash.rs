@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -12,6 +11,9 @@ use std::time::Duration;
 use sse_core::{Event, Events, Retention};
 use sse_net::{Config, Hub, HubConfig, Journal, Routes, Server, Start, SyncPolicy, Tcp, Topic};
 use tempfile::TempDir;
+
+#[path = "common/raw_stream.rs"]
+mod raw_stream;
 
 /// Two topics that retain everything, and one that fills segments with events that are evicted.
 const TOPICS: [&str; 3] = ["a", "b", "busy"];
@@ -41,7 +43,7 @@ fn events_that_a_client_has_seen_survive_a_kill() {
         if round % 5 == 0 {
             let mut publisher = Publisher::start(dir.path(), "nothing");
             late_follower.follow_until(publisher.port, publisher.newest[0]);
-            thread::sleep(Duration::from_millis(300)); // Enough to compact.
+            wait_for_compaction(dir.path());
             publisher.kill();
         }
     }
@@ -87,6 +89,16 @@ fn newest_segment(dir: &Path) -> usize {
         .filter_map(|name| number(name.to_str()?))
         .max()
         .unwrap()
+}
+
+/// Waits for the compaction that a journal may begin when it is opened, while it writes the new
+/// segment and deletes those that it replaces.
+fn wait_for_compaction(dir: &Path) {
+    let mut before = 0;
+    while dir.join("compacting.tmp").exists() || segments(dir) != before {
+        before = segments(dir);
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn segments(dir: &Path) -> usize {
@@ -284,25 +296,11 @@ impl Client {
         if self.seen.last().copied().unwrap_or_default() >= last {
             return;
         }
-        let Ok(mut conn) = TcpStream::connect(("127.0.0.1", port)) else {
+        let path = format!("/{}", self.topic);
+        let Some(events) = raw_stream::follow(port, &path, &self.last_id) else {
             return;
         };
-        let id = match &*self.last_id {
-            "" => String::new(),
-            id => format!("Last-Event-ID: {id}\r\n"),
-        };
-        let _ = conn
-            .write_all(format!("GET /{} HTTP/1.1\r\nHost: a\r\n{id}\r\n", self.topic).as_bytes());
-        let mut conn = BufReader::new(conn);
-        let mut line = String::from("head");
-        while !line.trim().is_empty() {
-            line.clear();
-            match conn.read_line(&mut line) {
-                Ok(1..) => {}
-                _ => return,
-            }
-        }
-        for event in Events::new(conn) {
+        for event in events {
             let Ok(event) = event else { return };
             if event.event() == "gap" {
                 self.gaps.push(event.data().to_owned());

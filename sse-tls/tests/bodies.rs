@@ -14,7 +14,7 @@ use sse_net::{Config, Request, Server, Tcp};
 use sse_tls::TlsListener;
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::TcpSocket;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
@@ -69,10 +69,12 @@ async fn an_answer_reaches_a_client_that_is_still_sending() {
     let address = tcp.local_addr().unwrap();
     let is_answered = Arc::new(Notify::new());
     let answered = Arc::clone(&is_answered);
+    let (sent, mut sent_so_far) = watch::channel(0);
+    let (sent, sent_at_server) = (Arc::new(sent), sent_so_far.clone());
     let _server = Server::new(posting())
         .listen(TlsListener::new(tcp, world.tls.clone()))
         .serve(move |mut request: Request| {
-            let answered = Arc::clone(&answered);
+            let (answered, mut sent) = (Arc::clone(&answered), sent_at_server.clone());
             async move {
                 if request.path() == "/stream" {
                     return request.stream(async move |mut stream| {
@@ -82,7 +84,7 @@ async fn an_answer_reaches_a_client_that_is_still_sending() {
                     });
                 }
                 let refusal = request.body(LIMIT).await.unwrap_err();
-                sleep(MOMENT).await; // The client sends meanwhile.
+                sent.wait_for(|bytes| *bytes >= 5).await.unwrap();
                 answered.notify_one();
                 let long = Headers::new().with("X-Long", "x".repeat(10_000));
                 request.with_headers(long.unwrap()).reject(refusal)
@@ -95,6 +97,7 @@ async fn an_answer_reaches_a_client_that_is_still_sending() {
         ("/", "X: y", "in chunks\n"),
         ("/stream", "Content-Length: 9999999", "data: \n\n"),
     ] {
+        sent.send_replace(0);
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(2048).unwrap();
         let socket = socket.connect(address).await.unwrap();
@@ -102,18 +105,23 @@ async fn an_answer_reaches_a_client_that_is_still_sending() {
         let (mut reader, mut writer) = split(connector.connect(name, socket).await.unwrap());
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
         writer.write_all(head.as_bytes()).await.unwrap();
+        let sent = Arc::clone(&sent);
         let sending = tokio::spawn(async move {
             while writer.write_all(b"x").await.is_ok() && writer.flush().await.is_ok() {
-                sleep(MOMENT / 50).await;
+                sent.send_modify(|bytes| *bytes += 1);
+                sleep(Duration::from_millis(1)).await;
             }
+            sent.send_replace(usize::MAX);
         });
         is_answered.notified().await;
-        sleep(MOMENT).await; // The answer is written meanwhile.
+        // The client sends on before it reads, so a socket that the server has closed is reset.
+        let before: usize = *sent_so_far.borrow();
+        let more = before.saturating_add(20);
+        sent_so_far.wait_for(|bytes| *bytes >= more).await.unwrap();
         let (answer, ended) = read_to_end(&mut reader).await;
         assert!(answer.ends_with(end), "{path}: {ended:?}");
         assert!(ended.is_ok(), "{path}: {ended:?}");
         sending.abort();
+        let _ = sending.await;
     }
 }
-
-const MOMENT: Duration = Duration::from_millis(50);

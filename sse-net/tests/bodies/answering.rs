@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sse_core::{Event, Headers, Response, Retention};
 use sse_net::{Disconnect, Request, Server, Start, Tcp, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::common::{Ends, WIDE, pass, publish, published, serve, settle};
 use crate::posts::LIMIT;
@@ -35,20 +36,20 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
     let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
     let config = posting().body_timeout(SECOND / 4);
-    let is_refused = Arc::new(Notify::new());
-    let refused = Arc::clone(&is_refused);
+    let (sent, mut sent_so_far) = watch::channel(0);
+    let (sent, sent_at_server) = (Arc::new(sent), sent_so_far.clone());
     let _server = Server::new(config)
         .listen(tcp)
         .serve(move |mut request: Request| {
-            let refused = Arc::clone(&refused);
+            let mut sent = sent_at_server.clone();
             async move {
                 let error = match request.path() {
                     "/json" => request.json::<u8>().await.unwrap_err(),
                     "/long" => request.body(u64::MAX).await.unwrap_err(),
                     _ => request.body(LIMIT).await.unwrap_err(),
                 };
-                tokio::time::sleep(SECOND / 20).await; // The client sends meanwhile.
-                refused.notify_one();
+                // More than the server reads before it is asked, so some of it is unread.
+                sent.wait_for(|pieces| *pieces >= 40).await.unwrap();
                 let long = Headers::new().with("X-Long", "x".repeat(10_000));
                 request.with_headers(long.unwrap()).reject(error)
             }
@@ -70,22 +71,26 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
             "417",
         ),
     ] {
+        sent.send_replace(0);
         let client = connect_narrow(address, &format!("POST {request}Host: a\r\n\r\n")).await;
-        let (mut reader, mut writer) = client.into_split();
+        let (mut reader, writer) = client.into_split();
+        let sent = Arc::clone(&sent);
         let sending = tokio::spawn(async move {
-            let piece = [b'x'; 1000];
-            while sends && writer.write_all(&piece).await.is_ok() {
+            while sends && can_send(&writer, &[b'x'; 1000]) {
+                sent.send_modify(|pieces| *pieces += 1);
                 tokio::time::sleep(SECOND / 1000).await;
             }
-            if !sends {
-                pending::<()>().await; // The client keeps its half open.
-            }
+            sent.send_replace(usize::MAX);
+            pending::<()>().await; // The client keeps its half open.
         });
-        // The server refuses 417 itself.
-        if status != "417" {
-            is_refused.notified().await;
-            tokio::time::sleep(SECOND / 20).await; // The response is written meanwhile.
-        }
+        // The client sends on before it reads, so a socket that the server has closed is reset.
+        reader.readable().await.unwrap();
+        let before: usize = *sent_so_far.borrow();
+        let more = before.saturating_add(5);
+        sent_so_far
+            .wait_for(|pieces| *pieces >= more)
+            .await
+            .unwrap();
         let mut answer = String::new();
         let read = reader.read_to_string(&mut answer).await;
         assert_eq!(answer.get(9..12), Some(status), "{request}");
@@ -94,6 +99,15 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
             "{request}: {read:?}"
         );
         sending.abort();
+        let _ = sending.await;
+    }
+}
+
+/// Sends as much of the bytes as the socket takes. Returns `false` if the connection is broken.
+fn can_send(writer: &OwnedWriteHalf, bytes: &[u8]) -> bool {
+    match writer.try_write(bytes) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
