@@ -1,6 +1,7 @@
 //! Command lines, messages, signals and exit statuses, shared by the programs.
 
 mod client;
+mod lines;
 mod listen;
 mod signals;
 mod systemd;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use std::{env, fmt};
 
 pub use client::{ClientOptions, connect, not_a_url};
+pub use lines::Line;
 pub use listen::{bind, cant_listen};
 pub use signals::Signals;
 pub use systemd::Sockets;

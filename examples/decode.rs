@@ -13,8 +13,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Read, Write};
 use std::process::ExitCode;
 
-use cli::{Args, Ending};
-use serde::Serialize;
+use cli::{Args, Ending, Line};
 use sse_core::{Decoded, Decoder};
 
 fn main() -> ExitCode {
@@ -62,14 +61,8 @@ fn decode(options: &Options) -> Result<(), Ending> {
         let mut chunk = decoder.chunk(input);
         while let Some(decoded) = chunk.next().map_err(undecodable)? {
             match &decoded {
-                Decoded::Event(event) => lines.write(&Line::Event {
-                    event: event.event(),
-                    data: event.data(),
-                    id: event.last_event_id(),
-                })?,
-                Decoded::Retry(retry) => lines.write(&Line::Retry {
-                    retry: retry.as_millis(),
-                })?,
+                Decoded::Event(event) => lines.write(&Line::event(event))?,
+                Decoded::Retry(retry) => lines.write(&Line::retry(*retry))?,
                 Decoded::Comment(comment) if options.comments => {
                     lines.write(&Line::Comment { comment })?;
                 }
@@ -77,22 +70,6 @@ fn decode(options: &Options) -> Result<(), Ending> {
             }
         }
     }
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Line<'a> {
-    Event {
-        event: &'a str,
-        data: &'a str,
-        id: &'a str,
-    },
-    Retry {
-        retry: u128,
-    },
-    Comment {
-        comment: &'a str,
-    },
 }
 
 /// A writer of JSON lines of at most `MAX_LINE` bytes.
@@ -109,7 +86,7 @@ impl<W: Write> Lines<W> {
         }
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), Ending> {
+    fn write(&mut self, line: &Line<'_>) -> Result<(), Ending> {
         // Escaped JSON is up to six times as long as the text, so the buffer is the limit.
         let mut room = &mut self.line[..];
         serde_json::to_writer(&mut room, line).map_err(|_| {

@@ -14,8 +14,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use cli::{Args, ClientOptions, Ending, Progress, Signals, not_a_url};
-use serde::Serialize;
+use cli::{Args, ClientOptions, Ending, Line, Progress, Signals, not_a_url};
 use sse_core::MessageEvent;
 use sse_core::client::{Closed, Opened};
 use sse_net::{Client, EventSource, Item};
@@ -178,22 +177,6 @@ struct Output<W> {
     out: W,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Line<'a> {
-    Event {
-        event: &'a str,
-        data: &'a str,
-        id: &'a str,
-    },
-    Retry {
-        retry: u128,
-    },
-    Comment {
-        comment: &'a str,
-    },
-}
-
 impl<W: Write> Output<W> {
     fn write(&mut self, item: &Item<'_>) -> Result<(), Ending> {
         let written = match (self.form, item) {
@@ -209,14 +192,10 @@ impl<W: Write> Output<W> {
             (Form::Raw, Item::Content(bytes)) => self.out.write_all(bytes),
             (Form::Raw, _) => Ok(()),
             (Form::Colours, item) => self.write_colours(item),
-            (Form::Json, Item::Event(event) | Item::Gap(event)) => self.write_json(&Line::Event {
-                event: event.event(),
-                data: event.data(),
-                id: event.last_event_id(),
-            }),
-            (Form::Json, Item::Retry(retry)) => self.write_json(&Line::Retry {
-                retry: retry.as_millis(),
-            }),
+            (Form::Json, Item::Event(event) | Item::Gap(event)) => {
+                self.write_json(&Line::event(event))
+            }
+            (Form::Json, Item::Retry(retry)) => self.write_json(&Line::retry(*retry)),
             (Form::Json, Item::Comment(comment)) => self.write_json(&Line::Comment { comment }),
             _ => Ok(()),
         };
