@@ -47,7 +47,7 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Whether no socket was passed.
+    /// Returns whether no socket was passed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         #[cfg(unix)]

@@ -1,11 +1,11 @@
-//! Whether a server can take clients, and whether its tasks run.
+//! The readiness and the liveness of a server.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use sse_core::Response;
 
-use crate::shard::Pulse;
+use crate::shard::Liveness;
 
 /// Whether a server can take another client.
 ///
@@ -73,12 +73,12 @@ impl From<Readiness> for Response {
 pub(super) struct Health {
     /// The tasks that accept connections.
     acceptors: AtomicUsize,
-    shards: Vec<Pulse>,
+    shards: Vec<Liveness>,
     is_draining: AtomicBool,
 }
 
 impl Health {
-    pub(super) fn new(shards: Vec<Pulse>) -> Self {
+    pub(super) fn new(shards: Vec<Liveness>) -> Self {
         Self {
             shards,
             ..Self::default()
@@ -96,7 +96,7 @@ impl Health {
     /// Returns whether the tasks run. A server that drains accepts no more.
     pub(super) fn is_live(&self) -> bool {
         let accepts = self.acceptors.load(Relaxed) > 0 || self.is_draining();
-        accepts && self.shards.iter().all(Pulse::is_beating)
+        accepts && self.shards.iter().all(Liveness::is_live)
     }
 
     pub(super) fn count_acceptor(&self) {

@@ -65,7 +65,7 @@ impl Inner {
                     config.max_connections_per_address,
                     config.ipv6_prefix,
                 ),
-                health: Health::new(shards.iter().map(Shard::pulse).collect()),
+                health: Health::new(shards.iter().map(Shard::liveness).collect()),
             }),
             refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
             phase: watch::Sender::new(Phase::Open),

@@ -51,7 +51,7 @@ pub struct Request {
     pub(super) retry: Option<Duration>,
     pub(super) max_json: u64,
     pub(super) is_accept_ignored: bool,
-    /// Whether the handler has asked for what the client accepts.
+    /// Set by `accepts_event_stream`: the answer then has `Vary: Accept`.
     pub(super) is_accept_asked: AtomicBool,
     pub(super) extension: Option<Extension>,
     /// The token of the stream, if its topics may change.

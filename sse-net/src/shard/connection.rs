@@ -37,9 +37,9 @@ pub(crate) struct Arrival {
     pub(crate) opening: Vec<u8>,
     /// When the stream ends at the latest.
     pub(crate) expires_at: Option<Instant>,
-    /// Whether the stream ends with a reconnection time.
+    /// The stream ends with a reconnection time, unless the request is `without_retry`.
     pub(crate) sends_retry: bool,
-    /// Whether the client may be sending a body that nobody reads.
+    /// The client may be sending a body that nobody reads, so that closing has to linger.
     pub(crate) has_unread_body: bool,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
@@ -73,11 +73,9 @@ pub(super) struct Connection {
     pub(super) leave_reason: Disconnect,
     /// The bytes that the peer has sent after its request.
     pub(super) input: u32,
-    /// Whether it is queued to catch up.
+    /// A connection is queued at most once, to catch up.
     pub(super) is_queued: bool,
-    /// Whether the stream ends with a reconnection time.
     pub(super) sends_retry: bool,
-    /// Whether the peer may be sending a body that nobody reads.
     pub(super) has_unread_body: bool,
     /// The bytes that it could not take.
     pub(super) unsent: Option<Box<Unsent>>,

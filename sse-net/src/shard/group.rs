@@ -12,7 +12,7 @@ pub(super) struct Group {
     /// The keys of the connections.
     pub(super) members: Vec<u32>,
     pub(super) pass: Option<Pass>,
-    /// Whether a pass is queued.
+    /// A group is queued at most once, for its next pass.
     pub(super) is_queued: bool,
     pub(super) is_finished: bool,
 }

@@ -68,9 +68,9 @@ impl Shard {
         Self(mailbox)
     }
 
-    /// Returns a way to see whether the task runs.
-    pub(crate) fn pulse(&self) -> Pulse {
-        Pulse(Arc::downgrade(&self.0))
+    /// Returns a handle that shows whether the task runs.
+    pub(crate) fn liveness(&self) -> Liveness {
+        Liveness(Arc::downgrade(&self.0))
     }
 
     /// Hands a connection over.
@@ -86,11 +86,13 @@ impl Shard {
 
 /// Shows whether the task of a shard runs.
 #[derive(Debug)]
-pub(crate) struct Pulse(Weak<Mailbox<Arrival>>);
+pub(crate) struct Liveness(Weak<Mailbox<Arrival>>);
 
-impl Pulse {
-    /// Whether the task has not ended while the handle of the shard exists.
-    pub(crate) fn is_beating(&self) -> bool {
+impl Liveness {
+    /// Returns `false` if the task has ended before the [`Shard`] was dropped.
+    ///
+    /// Both hold the mailbox.
+    pub(crate) fn is_live(&self) -> bool {
         self.0.strong_count() != 1
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Snapshot, TopicSnapshot};
 
-/// A name, and a sentence for those who read it.
+/// A name, and the sentence that Prometheus shows for it.
 pub(crate) struct Metric {
     pub(super) name: &'static str,
     pub(super) help: &'static str,

@@ -27,7 +27,6 @@ pub(crate) struct Reader {
     place: Place,
     /// Until when events after the last read wait, if the topic lingers.
     lingers_until: Option<Instant>,
-    /// Whether it resumed.
     resume: Resume,
     /// The ID after which events were missed, until that has been reported.
     missed: Option<EventId<'static>>,

@@ -25,7 +25,7 @@ pub(crate) trait Storage: Any + Send + Sync {
         self.wake();
     }
 
-    /// Whether publishing is refused when half of a topic's retained bytes are not visible yet.
+    /// Returns whether publishing fails while half of a topic's retained bytes are not visible.
     fn bounds_backlog(&self) -> bool;
 
     /// Waits until an event is stored as the storage promises.

@@ -168,7 +168,6 @@ impl Shared {
         self.config.slow_clients
     }
 
-    /// Whether the topic has a subscriber.
     pub(crate) fn is_followed(&self) -> bool {
         self.lock_packed().subscriptions.count() > 0
     }

@@ -9,7 +9,7 @@ use sse_core::LogId;
 use super::published::Published;
 use crate::sync::Arc;
 
-/// Whether an event has been stored, with its ID.
+/// The ID of a stored event, or the reason why it is not known to be stored.
 pub(crate) type Outcome = Result<LogId, StoreError>;
 
 /// A wait of [`Published::stored`].

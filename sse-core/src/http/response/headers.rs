@@ -26,7 +26,7 @@ use crate::http::list::check_token;
 pub struct Headers {
     /// Their wire form, each line with its end.
     lines: Cow<'static, str>,
-    /// Whether one of them is `Date`. It is asked for with every response.
+    /// Stored, because every response asks for it.
     has_date: bool,
 }
 

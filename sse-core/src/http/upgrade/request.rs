@@ -22,7 +22,7 @@ pub struct Request<C> {
     /// Whether the peer sends no body now: it waits for "100 Continue", or has stalled.
     pub(super) is_body_held: bool,
     pub(super) is_accept_ignored: bool,
-    /// Whether the application has asked for what the client accepts.
+    /// Set by `accepts_event_stream`: the response then has `Vary: Accept`.
     pub(super) is_accept_asked: AtomicBool,
     pub(super) shut_down: Option<ShutDown<C>>,
     pub(super) conn: C,
