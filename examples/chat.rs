@@ -77,7 +77,7 @@ async fn answer(run: &Run, question: &str) -> Result<(), PublishError> {
     Ok(())
 }
 
-/// Returns an ID that cannot be guessed: whoever has it may follow and stop the run.
+/// Returns an ID that cannot be guessed: a client that has it may follow and stop the run.
 fn random_id() -> String {
     let [high, low] = [0, 1].map(|_| RandomState::new().hash_one(()));
     format!("{high:016x}{low:016x}")

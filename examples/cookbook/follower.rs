@@ -1,8 +1,8 @@
 //! A program that follows a feed for ever, across restarts of the server and of itself.
 //!
 //! `cargo run --bin cookbook -- follower http://127.0.0.1:31337/sse last-event-id` follows the
-//! demo. Stop the demo and start it again, then this program: nothing is printed twice, and what
-//! has been missed is said to be.
+//! demo. Stop the demo and start it again, then this program: nothing is printed twice, and
+//! missed events are reported.
 
 use std::fs;
 use std::io::{self, ErrorKind};

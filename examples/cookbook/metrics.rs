@@ -1,4 +1,4 @@
-//! Metrics: a page for Prometheus without a dependency, and health for whatever asks.
+//! Metrics: a page for Prometheus without a dependency, and pages for health probes.
 //!
 //! `curl http://127.0.0.1:31344/metrics`, and `/healthz` and `/readyz`. They are on the same
 //! listener here; a real server has a second one that the proxy does not pass on.

@@ -4,8 +4,8 @@
 //! server of the recipe `model` twice.
 //!
 //! Ours sends the request once and never again, has deadlines, and reports a completion that is cut
-//! off. reqwest brings cookies, proxies and whatever else a program has set it up with; then what
-//! the end means is the program's business.
+//! off. reqwest brings its cookies and proxies; then the program itself has to look for the end of
+//! the completion, and for errors within the stream.
 
 use std::time::Duration;
 
