@@ -1,7 +1,7 @@
 //! Server-Sent Events to very many subscribers, on Tokio: one log, many cursors.
 //!
 //! A [`Topic`] is a log of encoded events, and a subscriber is an offset into it. There is no
-//! queue per subscriber: a slow one delays nobody, a late one starts at an earlier offset, and
+//! queue per subscriber: a slow one delays no other, a late one starts at an earlier offset, and
 //! one that is three events behind gets three events with one write. A [`Server`] owns each
 //! connection from its first byte and passes the request to the application. Connections that
 //! follow a topic are handed to a few tasks, the shards, which drive thousands of them each.

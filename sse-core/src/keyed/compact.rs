@@ -1,10 +1,12 @@
 //! Copying events away from superseded ones.
 //!
-//! When the log takes twice the memory of what lives, a chunk that is sparser than the whole log
-//! is replaced by a copy of what lives of it, and merged with a neighbour if both together are
-//! short. Each call that appends copies one chunk at most, so the cost is linear in what was
-//! appended. A reader that takes most of a chunk of which something is superseded leaves its copy
-//! in the log, for those that follow.
+//! When the log takes twice the memory of the events that are not superseded, a chunk with a
+//! smaller share of them than the whole log is replaced by a copy of them. The copy is merged with
+//! a neighbour if both together are short.
+//!
+//! Each call that appends copies one chunk at most, so the cost is linear in what was
+//! appended. A reader that takes most of a chunk with superseded events leaves its copy in the log,
+//! for later readers.
 
 use std::mem;
 

@@ -17,11 +17,11 @@ impl KeyedLog {
         };
     }
 
-    /// Drops all events, for a log that is written anew. Removals up to `evicted` count as dropped
-    /// for good, and readers with an earlier ID have lagged.
+    /// Drops all events, for a log that is written anew.
     ///
-    /// The events that follow may have smaller IDs than the dropped ones. They become visible when
-    /// they are no longer [held](Self::hold).
+    /// Removals up to `evicted` count as dropped for good, and readers with an earlier ID have
+    /// lagged. The events that follow may have smaller IDs than the dropped ones. They become
+    /// visible when they are no longer [held](Self::hold).
     pub fn begin_anew(&mut self, evicted: LogId) -> Evicted {
         self.close_newest();
         let begin = self.newest.start.advance(1);
@@ -39,9 +39,9 @@ impl KeyedLog {
         dropped
     }
 
-    /// Lets no removal after an ID be dropped.
+    /// Keeps removals after an ID from being dropped.
     ///
-    /// A storage may have an older event of its key.
+    /// A storage may still have older events of their keys, which a restart would restore.
     pub const fn keep_removals_after(&mut self, id: LogId) {
         self.kept_after = id;
     }

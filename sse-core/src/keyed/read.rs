@@ -24,7 +24,7 @@ pub struct KeyedSlice {
 pub struct EventKey {
     /// The key.
     pub key: Arc<str>,
-    /// Whether the event is a removal.
+    /// `true` for a removal, which leaves the key without a value.
     pub is_removal: bool,
 }
 

@@ -33,8 +33,8 @@ impl Log {
 
     /// Returns the first events after the ID `after` and up to the ID `until`.
     ///
-    /// It is for what moves the mark: unlike those of [`slice`](Self::slice), the events may be
-    /// held back.
+    /// Unlike those of [`slice`](Self::slice), the events may be held back: a journal reads them to
+    /// store them.
     ///
     /// # Errors
     ///

@@ -17,6 +17,15 @@ use super::now::{Now, millis};
 /// How many events a [`Log`] retains, and for how long.
 ///
 /// All bounds apply. The newest event is always retained.
+///
+/// ```
+/// use std::time::Duration;
+/// use sse_core::Retention;
+///
+/// let hour = Duration::from_secs(3600);
+/// let retention = Retention::events(1000).bytes(4 << 20).age(hour);
+/// # assert_eq!(retention.max_age(), hour);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     events: usize,
@@ -180,8 +189,8 @@ impl Log {
 
     /// Drops all events. Events up to `evicted` count as evicted, and every earlier cursor lags.
     ///
-    /// For a log [of a hub](Self::of_hub), which may go back to earlier IDs thereby. Nothing that
-    /// is appended is visible until it is [held](Self::hold) no longer.
+    /// The events that follow may have smaller IDs, if the log is one [of a hub](Self::of_hub).
+    /// They become visible when they are no longer [held](Self::hold).
     pub fn begin_anew(&mut self, evicted: LogId) -> Evicted {
         self.close_newest();
         let begin = self.newest.start.advance(1);

@@ -62,7 +62,7 @@ impl Comparison {
         self
     }
 
-    /// Ignores reconnection times, which servers choose at random.
+    /// Ignores reconnection times, which servers lengthen at random.
     #[must_use]
     pub const fn without_retries(mut self) -> Self {
         self.skips_retries = true;

@@ -72,9 +72,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks request heads and writes response heads: hosts, origins, headers, limits.
+    /// The upgrader, which checks request heads and writes response heads.
     ///
-    /// Default: [`Upgrader::new`], which allows heads of 16 KiB with 100 headers.
+    /// It has the allowed hosts, origins and methods, the headers of streams, and the limits of
+    /// heads. Default: [`Upgrader::new`], which allows heads of 16 KiB with 100 headers.
     pub fn upgrader(mut self, upgrader: Upgrader) -> Self {
         self.upgrader = upgrader;
         self

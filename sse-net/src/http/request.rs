@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri, Version};
 use sse_core::{EventId, Head, Rejection};
 
-/// Returns the last event ID that the client has seen; see [`Head::last_event_id`].
+/// Returns the last event ID that the client has received; see [`Head::last_event_id`].
 ///
 /// `None` if the request has none, or text that is not an event ID.
 #[must_use]
@@ -13,7 +13,7 @@ pub fn last_event_id<B>(request: &Request<B>) -> Option<EventId<'static>> {
     id
 }
 
-/// The last event ID that a client has seen.
+/// The last event ID that a client has received.
 ///
 /// With the feature `axum` it is an extractor that never fails.
 ///

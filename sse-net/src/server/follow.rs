@@ -42,7 +42,7 @@ impl Request {
     /// [`unknown_id`](crate::TopicConfig::unknown_id) is set. [`Answer::resume`] returns which
     /// case it is.
     ///
-    /// If the topic is finished and the client has seen all of it, the response is 204, after
+    /// If the topic is finished and the client has received all of it, the response is 204, after
     /// which browsers stop reconnecting.
     pub fn follow_from(self, topic: &Topic, start: Start) -> Answer {
         self.follow_all_from([topic], start)

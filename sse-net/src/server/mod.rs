@@ -59,7 +59,8 @@ type StartAcceptor = dyn FnOnce(Arc<Inner>) -> JoinHandle<()>;
 impl Server {
     /// Creates a server with the default settings that listens at one TCP address.
     ///
-    /// The same as [`new`](Self::new) and a listener of [`Tcp::bind`].
+    /// The same as [`new`](Self::new) and a listener of [`Tcp::bind`]. With port 0, for which the
+    /// system chooses a free one, use those: the listener returns its address.
     ///
     /// # Errors
     ///

@@ -36,8 +36,8 @@ pub enum Disconnect {
     Lagged,
     /// The stream reached the [maximum age](crate::Config::max_age).
     MaxAge,
-    /// The stream reached the time or the future of [`until`](crate::Answer::until), or has waited
-    /// too long for its engine.
+    /// The time of [`until`](crate::Answer::until) has passed or its future has resolved, or the
+    /// stream has waited too long for its engine.
     Expired,
     /// The stream is complete: its topic was finished, or its future resolved. Also the end of
     /// a response that is not a stream.
@@ -125,8 +125,7 @@ pub struct Snapshot {
     pub lagged: u64,
     /// Streams that ended at their maximum age.
     pub max_age: u64,
-    /// Streams that ended at the time or the future of [`until`](crate::Answer::until), or that
-    /// waited too long for their engine.
+    /// Streams that ended as [`Disconnect::Expired`].
     pub expired: u64,
     /// Streams that were complete.
     pub finished: u64,

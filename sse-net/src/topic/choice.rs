@@ -78,7 +78,7 @@ pub(super) fn distinct(
 pub enum FollowError {
     /// The topics belong to different hubs, or one of several stands alone.
     DifferentHubs,
-    /// There is no topic.
+    /// The list of topics is empty.
     NoTopic,
     /// The topics of the stream change, and one does not belong to a hub.
     StandsAlone,

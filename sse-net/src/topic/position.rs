@@ -37,7 +37,7 @@ impl Located {
 }
 
 impl Topic {
-    /// Returns where a client continues that has seen events up to `last_event_id`.
+    /// Returns how a client resumes that has received events up to `last_event_id`.
     ///
     /// See [`Log::resume`](sse_core::Log::resume). A server calls this itself; see
     /// [`Request::follow`](crate::Request::follow).

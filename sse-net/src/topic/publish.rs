@@ -26,9 +26,9 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// [`PublishError`]: the topic has been finished or is keyed, or the event is too large, or
-    /// it has an ID and the topic is one of a hub, or a journal that holds events back is too far
-    /// behind. Nothing was published.
+    /// [`PublishError`]: the topic has been finished or is keyed; the event is too large, or has an
+    /// ID in a topic of a hub; a journal that holds events back is too far behind; or the queue of
+    /// an engine is full. Nothing was published.
     pub fn publish(&self, event: &Event<'_>) -> Result<Published, PublishError> {
         self.publish_all(slice::from_ref(event))
     }

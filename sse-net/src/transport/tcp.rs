@@ -77,10 +77,10 @@ impl Tcp {
     ///
     /// Default: 64 KiB (`TCP_NOTSENT_LOWAT`, on Linux; no effect elsewhere).
     ///
-    /// Without it, a client that reads nothing fills megabytes of the system's memory, and a
-    /// client that reads slowly seems to accept nothing for minutes, because the system reports
-    /// progress only when half of the unsent bytes have been sent. It does not limit the bytes
-    /// in flight, so it does not slow down clients that read.
+    /// Without it, a client that reads nothing fills megabytes of the system's memory. And one
+    /// that reads slowly seems to accept nothing for minutes, because the system reports progress
+    /// only when half of the unsent bytes have been sent. The bytes in flight are not limited, so
+    /// clients that read are not slowed down.
     ///
     /// A client is disconnected if it accepts less than half of this, or less than its system
     /// needs to reopen its receive window, within the

@@ -63,7 +63,7 @@ impl Rejection {
         411,
         "the request has no body; send one with Content-Length or in chunks",
     );
-    /// 413: the request has a body.
+    /// 413: the request has a body, and its method should have none.
     pub const CONTENT_TOO_LARGE: Self =
         Self::constant(413, "the request has a body; send it without one");
     /// 414: the request line is too long.
@@ -116,7 +116,8 @@ impl Rejection {
 
     /// Creates a refusal (405) whose `Allow` lists these methods, and `OPTIONS`.
     ///
-    /// For a path with fewer methods than the server [allows](crate::Upgrader::allow_methods).
+    /// `methods` is a list such as `GET, HEAD`. For a path with fewer methods than the server
+    /// [allows](crate::Upgrader::allow_methods).
     /// [`METHOD_NOT_ALLOWED`](Self::METHOD_NOT_ALLOWED) lists `GET` and `HEAD`.
     ///
     /// ```

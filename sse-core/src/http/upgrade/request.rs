@@ -13,6 +13,28 @@ use crate::http::response::{Rejection, Reply, Response};
 use crate::stream::{Outbox, Stream};
 
 /// A request that the application accepts, rejects or responds to.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// use sse_core::{Rejection, UpgradeError, Upgrader};
+///
+/// /// `POST` has to be among the methods of [`Upgrader::allow_methods`].
+/// fn serve<C: Read + Write>(upgrader: &Upgrader, conn: C) -> Result<(), UpgradeError> {
+///     let request = upgrader.read(conn)?;
+///     match (request.path(), request.method()) {
+///         ("/ticks", _) => request.accept()?.write_str("tick")?,
+///         ("/ask", "POST") => {
+///             let (request, question) = request.read_body(64 << 10)?;
+///             request.accept()?.write_bytes(&question)?;
+///         }
+///         ("/ask", _) => request.reject(Rejection::method_not_allowed("POST"))?,
+///         _ => request.reject(Rejection::NOT_FOUND)?,
+///     }
+///     Ok(())
+/// }
+/// # let _ = serve::<std::net::TcpStream>;
+/// ```
 pub struct Request<C> {
     pub(super) upgrader: Upgrader,
     pub(super) head: Head,

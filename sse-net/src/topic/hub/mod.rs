@@ -215,7 +215,7 @@ impl Hub {
     /// Returns the counters of the topics.
     ///
     /// Costs an entry for each topic that is
-    /// [counted by itself](HubConfig::max_counted_topics).
+    /// [counted individually](HubConfig::max_counted_topics).
     #[must_use]
     pub fn stats(&self) -> HubSnapshot {
         let topics = self.topics();

@@ -7,9 +7,9 @@ use crate::sync::{AtomicU64, Ordering};
 /// The ID of the newest event that a hub has assigned to a topic, or of the last change of a
 /// stream's topics.
 ///
-/// It is stored while the hub's lock is held. A reader that has locked the hub, or has
-/// read an event of it, and then finds an ID here that is not later than a position, knows
-/// without the topic's lock that the topic has no earlier event after that position.
+/// It is stored while the hub's lock is held. So a reader first locks the hub, or reads an event of
+/// it. If this ID is then not later than a position, the topic has no event between that position
+/// and what the reader has seen of the hub, and the reader need not lock the topic.
 ///
 /// An ID has two words, and a reader may see one of each: the writer stores the milliseconds
 /// first, and the reader loads them last. What it sees is the ID that was stored or a later one,

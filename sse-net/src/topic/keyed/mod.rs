@@ -231,7 +231,7 @@ enum Kind {
     Removal,
 }
 
-/// A hub cannot return a keyed topic of some name.
+/// Why a hub cannot return a keyed topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyedTopicError {

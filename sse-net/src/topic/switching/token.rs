@@ -61,8 +61,9 @@ impl StreamToken {
         })
     }
 
-    /// Binds the token to a user, such as the one of the session: another user's request with the
-    /// same text names another stream.
+    /// Binds the token to a user, such as the one of the session.
+    ///
+    /// Another user's request with the same text then names another stream.
     #[must_use]
     pub fn bound_to(mut self, user: &str) -> Self {
         self.user = Some(user.into());
