@@ -104,7 +104,7 @@ impl Machine {
         }
     }
 
-    /// Returns memory that a machine without items does not need, before a long wait.
+    /// Frees memory that a machine without items does not need, before a long wait.
     pub fn shrink(&mut self) {
         if !self.has_items() {
             self.inbox = Inbox::default();

@@ -16,9 +16,9 @@ use super::link::{BoxError, Dialer, Link, Wire};
 
 /// A client that follows an [`EventSource`], and reconnects as that allows.
 ///
-/// It is made by [`Connect`](crate::Connect). Nothing happens unless an item is asked for, and
-/// nothing is lost when [`next`](Self::next) or [`next_item`](Self::next_item) is cancelled.
-/// Dropping the client closes its connection at once.
+/// It is made by [`Connect`](crate::Connect). It connects, reads and reconnects only while the
+/// application awaits [`next`](Self::next) or [`next_item`](Self::next_item). Nothing is lost when
+/// these are cancelled. Dropping the client closes its connection at once.
 ///
 /// An idle client needs about 2 KB beside its connection. A server that sends faster than the
 /// application takes items is slowed down by TCP.
