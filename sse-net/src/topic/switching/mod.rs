@@ -8,7 +8,8 @@
 //!   says which changes it has received.
 //! - *A response applies a change when its position reaches the ID.* It sends an event `topics`
 //!   that names the topics with replayed events, then those events up to the change, without `id`
-//!   lines, and then an event `topics` with the ID of the change. A client that is cut off in between has a smaller ID, and gets all of that again.
+//!   lines, and then an event `topics` with the ID of the change. A client that is cut off in
+//!   between has a smaller ID, and gets all of that again.
 //! - *Changes are not queued.* The set has its current topics, each with the ID of the change
 //!   that added it, and the ID of the last removal. A response with the position X follows the
 //!   topics that were added up to X, and takes the others as changes that are to come. So a client
