@@ -275,6 +275,27 @@ async fn a_hook_changes_each_attempt() {
     assert!(second.starts_with("GET /3 ") && second.contains("Authorization: token 3"));
 }
 
+/// By then the next attempt is due.
+#[tokio::test(start_paused = true)]
+async fn an_application_may_take_long_for_a_failed_attempt() {
+    let refuse = |_| ready(io::Result::<DuplexStream>::Err(io::ErrorKind::ConnectionRefused.into()));
+    let fail = |_| ready(Err::<EventSource, _>("no token"));
+    for mut client in [
+        feed().connect_with(refuse),
+        feed().connect_with(refuse).before_attempt(fail),
+    ] {
+        for _ in 0..3 {
+            let (_, retry_in) = closed(&mut client).await;
+            tokio::time::sleep(2 * retry_in).await;
+        }
+    }
+    let at_once = feed()
+        .reconnection_time(Duration::ZERO)
+        .min_delay(Duration::ZERO);
+    let mut client = at_once.max_retries(3).connect_with(refuse);
+    assert!(matches!(client.next().await, Err(ClientError::Connect(_))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_redirect_opens_another_connection() {
     let (mut client, mut peers) = connect(feed(), WIDE);

@@ -220,6 +220,8 @@ impl Client {
         match &mut self.link {
             Link::Preparing(prepared) => {
                 let prepared = ready!(prepared.as_mut().poll(cx));
+                // A future that has ended is not polled again, whatever the next step is.
+                self.link = Link::Closed;
                 let now = self.began.elapsed();
                 match prepared {
                     Ok(source) => {
@@ -231,6 +233,7 @@ impl Client {
             }
             Link::Opening(opening) => {
                 let opened = ready!(opening.as_mut().poll(cx));
+                self.link = Link::Closed;
                 let now = self.began.elapsed();
                 match opened {
                     Ok(transport) => {
