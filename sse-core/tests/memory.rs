@@ -181,6 +181,18 @@ fn a_head_reader_allocates_no_more_than_its_limit() {
     }
 }
 
+/// Each is copied once, however many of them a read returns.
+#[cfg(feature = "client")]
+#[test]
+fn interim_responses_cost_no_more_than_their_bytes() {
+    let interim = "HTTP/1.1 100 A\r\n\r\n".repeat(3000);
+    let used = measure(|| {
+        let mut reader = sse_core::ResponseHeadReader::new();
+        assert!(reader.read(&mut interim.as_bytes()).unwrap().is_none());
+    });
+    assert!(used.bytes_total <= 20 * interim.len() as u64, "{used:?}");
+}
+
 #[test]
 fn an_outbox_allocates_no_more_than_its_limit_and_one_event() {
     const LIMIT: usize = 1000;

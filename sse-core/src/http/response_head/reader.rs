@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use memchr::memchr_iter;
+use memchr::memchr;
 
 use super::error::ResponseHeadError;
 use super::{ResponseHead, VERSION};
@@ -98,32 +98,34 @@ impl ResponseHeadReader {
         }
     }
 
-    /// Reads a head, interim or final. Each byte is searched once.
+    /// Reads a head, interim or final, line by line: what follows it is not copied.
     fn read_one(&mut self, input: &mut &[u8]) -> Result<Option<ResponseHead>, ResponseHeadError> {
-        let before = self.bytes.len();
-        let room = self.max_size.saturating_sub(self.interim + before);
-        let room = room.min(input.len());
-        self.bytes.extend_from_slice(&input[..room]);
-        for end in memchr_iter(b'\n', &self.bytes[before..]) {
-            let end = before + end + 1;
-            let is_blank = matches!(&self.bytes[self.line..end], b"\n" | b"\r\n");
+        loop {
+            let room = self
+                .max_size
+                .saturating_sub(self.interim + self.bytes.len());
+            let room = &input[..room.min(input.len())];
+            let end = memchr(b'\n', room).map(|end| end + 1);
+            let (line, rest) = input.split_at(end.unwrap_or(room.len()));
+            self.bytes.extend_from_slice(line);
+            *input = rest;
+            let line = &self.bytes[self.line..];
+            let is_blank = matches!(line, b"\n" | b"\r\n");
             if is_blank && self.lines > 0 {
-                *input = &input[end - before..];
-                self.bytes.truncate(end);
                 return self.finish().map(Some);
             }
-            self.check_beginning(end)?;
+            self.check_beginning(line)?;
+            if end.is_none() && rest.is_empty() {
+                return Ok(None);
+            }
+            if end.is_none() {
+                return Err(ResponseHeadError::TooLarge {
+                    limit: self.max_size,
+                });
+            }
             self.lines += usize::from(!is_blank);
-            self.line = end;
+            self.line = self.bytes.len();
         }
-        self.check_beginning(self.bytes.len())?;
-        if room < input.len() {
-            return Err(ResponseHeadError::TooLarge {
-                limit: self.max_size,
-            });
-        }
-        *input = &[];
-        Ok(None)
     }
 
     fn finish(&mut self) -> Result<ResponseHead, ResponseHeadError> {
@@ -140,8 +142,7 @@ impl ResponseHeadReader {
     }
 
     /// Refuses a peer that speaks another protocol before the deadline.
-    fn check_beginning(&self, end: usize) -> Result<(), ResponseHeadError> {
-        let line = &self.bytes[self.line..end];
+    fn check_beginning(&self, line: &[u8]) -> Result<(), ResponseHeadError> {
         let is_blank = line == b"\n" || b"\r\n".starts_with(line);
         let len = line.len().min(VERSION.len());
         if self.lines > 0 || is_blank || line[..len] == VERSION[..len] {
