@@ -46,6 +46,8 @@ async fn handle(feed: Topic, mut request: Request) -> Answer {
             Err(rejection) => request.reject(rejection),
         },
         ("GET" | "HEAD", "/sse") => request.follow(&feed),
+        (_, "/say") => request.reject(Rejection::method_not_allowed("POST")),
+        (_, "/sse") => request.reject(Rejection::METHOD_NOT_ALLOWED),
         _ => request.reject(Rejection::NOT_FOUND),
     }
 }

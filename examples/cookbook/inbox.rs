@@ -47,6 +47,8 @@ async fn handle(app: App, mut request: Request) -> Answer {
             },
             None => request.reject(Rejection::UNAUTHORIZED), // the browser does not try again
         },
+        (_, "/login", _) | (_, _, Some(_)) => request.reject(Rejection::method_not_allowed("POST")),
+        (_, "/inbox", _) => request.reject(Rejection::METHOD_NOT_ALLOWED),
         _ => request.reject(Rejection::NOT_FOUND),
     }
 }

@@ -31,6 +31,7 @@ async fn handle(hub: Hub, mut request: Request) -> Answer {
             Err(rejection) => Err(rejection),
         },
         ("POST", "/events") => switch(&hub, &mut request).await,
+        (_, "/" | "/shared-events.js") => Err(Rejection::METHOD_NOT_ALLOWED),
         _ => Err(Rejection::NOT_FOUND),
     };
     match answered {

@@ -47,6 +47,7 @@ async fn handle(rows: Topic, mut request: Request) -> Answer {
             Err(rejection) => Err(rejection),
         },
         ("DELETE", Some(key)) => rows.remove(key).map(drop).map_err(refused),
+        _ if request.path() == "/rows" => Err(Rejection::METHOD_NOT_ALLOWED),
         _ => Err(Rejection::NOT_FOUND),
     };
     match changed {

@@ -110,6 +110,7 @@ impl Handler for Demo {
                 request.respond(Response::new(204))
             }
             ("GET" | "HEAD", "/healthz") => request.reject(Rejection::UNAVAILABLE),
+            (_, "/hub/inbox") => request.reject(Rejection::method_not_allowed("POST")),
             ("GET" | "HEAD", _) => request.reject(Rejection::NOT_FOUND),
             _ => request.reject(Rejection::METHOD_NOT_ALLOWED),
         }

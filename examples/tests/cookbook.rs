@@ -79,6 +79,39 @@ fn an_unknown_recipe_and_a_missing_operand_are_reported() {
 }
 
 #[test]
+fn a_method_that_a_path_does_not_take_gets_those_that_it_takes() {
+    let session = "Cookie: session=a-session-of-this-recipe\r\n";
+    for (recipe, header, requests) in [
+        (
+            "cors",
+            session,
+            &[("GET /say", "POST"), ("POST /sse", "GET, HEAD")][..],
+        ),
+        (
+            "inbox",
+            "",
+            &[
+                ("GET /login", "POST"),
+                ("GET /inbox/ann", "POST"),
+                ("POST /inbox", "GET, HEAD"),
+            ],
+        ),
+        ("page", "", &[("POST /", "GET, HEAD")]),
+        ("table", "", &[("PUT /rows", "GET, HEAD")]),
+    ] {
+        let server = start(&[recipe]);
+        for (line, methods) in requests {
+            let (head, _) = request(&server, line, header, "");
+            assert!(head.starts_with("HTTP/1.1 405 "), "{line}: {head}");
+            let allow = format!("\r\nAllow: {methods}, OPTIONS\r\n");
+            assert!(head.contains(&allow), "{line}: {head}");
+        }
+        let (head, _) = request(&server, "GET /nothing", header, "");
+        assert!(head.starts_with("HTTP/1.1 404 "), "{recipe}: {head}");
+    }
+}
+
+#[test]
 fn state() {
     let server = start(&["state"]);
     let mut blue = events(server.get("/rooms/blue", ""));

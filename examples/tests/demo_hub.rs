@@ -69,14 +69,14 @@ fn each_request_gets_its_response() {
         (&long, "400 Bad Request", "", name),
         (
             "GET /hub/inbox",
-            "404 Not Found",
-            "",
-            "there is nothing at this path\n",
+            "405 Method Not Allowed",
+            "Allow: POST, OPTIONS\r\n",
+            "the method is not allowed; use one that Allow lists\n",
         ),
         (
             "POST /hub",
             "405 Method Not Allowed",
-            "",
+            "Allow: GET, HEAD, OPTIONS\r\n",
             "the method is not allowed; use one that Allow lists\n",
         ),
     ] {
