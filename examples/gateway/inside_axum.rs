@@ -7,7 +7,8 @@ use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::request::Parts;
 use axum::http::{Request, Response};
-use axum::middleware::map_request;
+use axum::middleware::{Next, from_fn_with_state, map_request};
+use axum::response::IntoResponse;
 use axum::routing::post;
 use cli::Signals;
 use serde_json::Error;
@@ -26,6 +27,7 @@ pub(crate) async fn serve(listener: TcpListener, mut signals: Signals) -> io::Re
     let app = Router::new()
         .route(openai::PATH, post(chat_completions))
         .route(anthropic::PATH, post(messages))
+        .layer(from_fn_with_state(responder.clone(), check))
         .layer(DefaultBodyLimit::max(limit))
         .layer(map_request(async |request: Request<AxumBody>| {
             request.map(|body| AxumBody::new(KeptBody::new(body)))
@@ -41,15 +43,24 @@ pub(crate) async fn serve(listener: TcpListener, mut signals: Signals) -> io::Re
         .await
 }
 
+/// Refuses what may not be sent, before its body is read.
+async fn check(
+    State(responder): State<Responder>,
+    request: Request<AxumBody>,
+    next: Next,
+) -> Response<AxumBody> {
+    match responder.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
 /// Extractors consume parts of the request, and the responder reads the rest.
 async fn chat_completions(
     State(responder): State<Responder>,
     parts: Parts,
     body: Bytes,
 ) -> Response<Body> {
-    if let Err(refusal) = responder.check(&parts) {
-        return refusal;
-    }
     let reply = parse(&body)
         .map_err(openai::Error::from)
         .and_then(openai::begin);
@@ -63,9 +74,6 @@ async fn chat_completions(
 }
 
 async fn messages(State(responder): State<Responder>, parts: Parts, body: Bytes) -> Response<Body> {
-    if let Err(refusal) = responder.check(&parts) {
-        return refusal;
-    }
     let reply = parse(&body)
         .map_err(anthropic::Error::from)
         .and_then(anthropic::begin);
