@@ -78,7 +78,7 @@ fn silence_is_noticed() {
     };
     assert_eq!(
         closed.reason.to_string(),
-        "nothing was received within 100ms"
+        "nothing was received within 100ms; raise silence if that is too short"
     );
     assert!(opened.elapsed() < Duration::from_secs(5));
     drop(serving.join().unwrap());

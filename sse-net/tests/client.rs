@@ -160,11 +160,11 @@ async fn silence_and_missing_progress_are_noticed_at_their_deadlines() {
     for (source, expected) in [
         (
             feed().silence(Duration::from_secs(5)),
-            "nothing was received within 5s",
+            "nothing was received within 5s; raise silence if that is too short",
         ),
         (
             feed().progress(Duration::from_secs(5)),
-            "no event was received within 5s",
+            "no event was received within 5s; raise progress if that is too short",
         ),
     ] {
         let (mut client, mut peers) = connect(source, WIDE);
@@ -278,7 +278,11 @@ async fn a_hook_changes_each_attempt() {
 /// By then the next attempt is due.
 #[tokio::test(start_paused = true)]
 async fn an_application_may_take_long_for_a_failed_attempt() {
-    let refuse = |_| ready(io::Result::<DuplexStream>::Err(io::ErrorKind::ConnectionRefused.into()));
+    let refuse = |_| {
+        ready(io::Result::<DuplexStream>::Err(
+            io::ErrorKind::ConnectionRefused.into(),
+        ))
+    };
     let fail = |_| ready(Err::<EventSource, _>("no token"));
     for mut client in [
         feed().connect_with(refuse),

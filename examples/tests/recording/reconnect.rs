@@ -221,7 +221,10 @@ fn a_silent_connection_is_closed() {
             .unwrap();
         let output = recorder.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(text(&output.stderr), "nothing was received within 300ms\n");
+        assert_eq!(
+            text(&output.stderr),
+            "nothing was received within 300ms; raise silence if that is too short\n"
+        );
     }
 }
 

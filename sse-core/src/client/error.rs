@@ -138,6 +138,19 @@ pub enum RedirectError {
     },
 }
 
+impl Deadline {
+    /// Returns the name of the setting.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Connect => "connect_timeout",
+            Self::Head => "head_timeout",
+            Self::Silence => "silence",
+            Self::Progress => "progress",
+            Self::Total => "total",
+        }
+    }
+}
+
 impl fmt::Debug for ErrorResponse {
     /// Writes the beginning of the body as text: a program that returns the error from `main`
     /// prints it in this form.
@@ -155,7 +168,11 @@ impl fmt::Display for ClientError {
             Self::Connect(error) => write!(f, "no connection could be opened: {error}"),
             Self::Prepare(error) => write!(f, "the hook before the attempt failed: {error}"),
             Self::Lost(error) => write!(f, "the connection was lost: {error}"),
-            Self::TimedOut { deadline, after } => write!(f, "{deadline} within {after:?}"),
+            Self::TimedOut { deadline, after } => write!(
+                f,
+                "{deadline} within {after:?}; raise {} if that is too short",
+                deadline.setting()
+            ),
             Self::Head(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
             Self::Decode(error) => error.fmt(f),

@@ -23,7 +23,7 @@ fn each_deadline_passes_by_itself() {
         (
             feed().silence(secs(5)),
             &[OK, wait(4), Bytes(":\n"), wait(4), Bytes("d"), wait(5)][..],
-            "closed: nothing was received within 5s",
+            "closed: nothing was received within 5s; raise silence if that is too short",
         ),
         (
             feed().progress(secs(5)),
@@ -35,22 +35,22 @@ fn each_deadline_passes_by_itself() {
                 Bytes(":\n"),
                 wait(2),
             ],
-            "closed: no event was received within 5s",
+            "closed: no event was received within 5s; raise progress if that is too short",
         ),
         (
             feed().head_timeout(secs(5)),
             &[Bytes("HTTP/1.1 200"), wait(5)],
-            "closed: no response head was received within 5s",
+            "closed: no response head was received within 5s; raise head_timeout if that is too short",
         ),
         (
             feed().total(secs(5)),
             &[OK, wait(3), End, OK, wait(5)],
-            "error: the stream did not end within 5s",
+            "error: the stream did not end within 5s; raise total if that is too short",
         ),
         (
             EventSource::post("http://a/").unwrap().silence(secs(5)),
             &[OK, wait(5)],
-            "error: nothing was received within 5s",
+            "error: nothing was received within 5s; raise silence if that is too short",
         ),
         (
             feed().head_timeout(secs(5)),
@@ -73,8 +73,14 @@ fn each_deadline_passes_by_itself() {
 fn no_deadline_counts_the_time_that_the_application_takes_for_an_item() {
     let call = || EventSource::post("http://a/").unwrap().ends_at_data("end");
     for (source, error) in [
-        (call().silence(secs(5)), "nothing was received within 5s"),
-        (call().progress(secs(5)), "no event was received within 5s"),
+        (
+            call().silence(secs(5)),
+            "nothing was received within 5s; raise silence if that is too short",
+        ),
+        (
+            call().progress(secs(5)),
+            "no event was received within 5s; raise progress if that is too short",
+        ),
     ] {
         let mut world = World::new(source);
         for text in ["data: a\n\n", "data: b\n\n"] {
@@ -117,7 +123,10 @@ fn a_connection_has_to_open_in_time() {
     };
     assert_eq!(deadline, world.now + secs(5));
     world.feed(After(secs(5)));
-    assert_eq!(world.log, ["closed: no connection was opened within 5s"]);
+    assert_eq!(
+        world.log,
+        ["closed: no connection was opened within 5s; raise connect_timeout if that is too short"]
+    );
 }
 
 /// A request of any size is sent as long as the server takes it.
