@@ -110,6 +110,39 @@ fn a_hook_and_a_connector_of_the_application_are_called() {
     assert!(serving.join().unwrap()[0].contains("Authorization: fresh\r\n"));
 }
 
+/// As for the async client: "The connect timeout covers the hook."
+#[test]
+fn a_hook_takes_its_time_from_the_connect_timeout() {
+    let timeout = Duration::from_secs(60);
+    let hook_time = Duration::from_millis(10);
+    let mut client = EventSource::get("http://a/")
+        .unwrap()
+        .connect_timeout(timeout)
+        .connect_blocking_with(move |_: &sse_net::Url, rest| -> io::Result<TcpStream> {
+            assert!(rest <= timeout - hook_time, "{rest:?}");
+            Err(io::ErrorKind::Unsupported.into())
+        })
+        .before_attempt(move |source| {
+            thread::sleep(hook_time);
+            Ok::<_, io::Error>(source)
+        });
+    assert!(matches!(client.next(), Err(ClientError::Connect(_))));
+
+    let mut client = EventSource::get("http://a/")
+        .unwrap()
+        .connect_timeout(Duration::from_millis(1))
+        .max_retries(0)
+        .connect_blocking_with(|_: &sse_net::Url, _| -> io::Result<TcpStream> {
+            panic!("no time is left")
+        })
+        .before_attempt(move |source| {
+            thread::sleep(hook_time);
+            Ok::<_, io::Error>(source)
+        });
+    let error = client.next().unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_is_a_server_too() {

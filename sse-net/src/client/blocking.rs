@@ -144,7 +144,7 @@ impl BlockingClient {
                     self.connection = None;
                     thread::sleep(until - now);
                 }
-                Step::Connect { deadline } => self.connect(deadline - now),
+                Step::Connect { deadline } => self.connect(deadline),
                 Step::Exchange { deadline } => self.exchange(deadline - now),
                 _ => {
                     self.connection = None;
@@ -154,7 +154,7 @@ impl BlockingClient {
         }
     }
 
-    fn connect(&mut self, timeout: Duration) {
+    fn connect(&mut self, deadline: Duration) {
         (self.connection, self.write_error) = (None, None);
         if let Some(hook) = &mut self.hook
             && self.machine.is_attempt_new()
@@ -166,6 +166,10 @@ impl BlockingClient {
                     return self.machine.fail_to_prepare(now, error);
                 }
             }
+        }
+        let timeout = deadline.saturating_sub(self.began.elapsed());
+        if timeout.is_zero() {
+            return; // The next step reports it.
         }
         let connected = self.connector.connect(self.machine.url(), timeout);
         let now = self.began.elapsed();
