@@ -190,8 +190,8 @@
 //!   that crate.
 //! - `redis`: `Hub::connect` and `Engine` share a hub over several nodes. It needs a C compiler.
 //! - `tracing`: a span per connection, and log events for failed accepts and handshakes, refused
-//!   connections, errors of per-client streams, ends of streams, panics, and notices of journals and
-//!   engines.
+//!   connections, errors of per-client streams, ends of streams, panics, notices of journals and
+//!   engines, and reconnections of clients.
 
 mod client;
 mod config;

@@ -11,6 +11,7 @@ mod on {
     use std::fmt::{Debug, Display};
     use std::io;
 
+    use sse_core::client::{ClientError, Closed, Url};
     use tracing::Instrument as _;
     use tracing::instrument::Instrumented;
 
@@ -71,6 +72,28 @@ mod on {
         tracing::warn!("{notice}");
     }
 
+    /// Logs why an attempt of a client has failed or ended, and when the next one follows.
+    pub(crate) fn reconnects(url: &Url, closed: &Closed) {
+        let Closed {
+            reason, retry_in, ..
+        } = closed;
+        if matches!(reason, ClientError::Ended | ClientError::Restarted) {
+            tracing::debug!(?url, %reason, ?retry_in, "a client reconnects");
+        } else {
+            let reason = without_query(url, reason);
+            tracing::warn!(?url, reason, ?retry_in, "a client reconnects");
+        }
+    }
+
+    /// Removes the query, which may hold a token: errors of HTTP libraries show URLs.
+    fn without_query(url: &Url, reason: &ClientError) -> String {
+        let reason = reason.to_string();
+        match url.target().split_once('?') {
+            Some((_, query)) if !query.is_empty() => reason.replace(query, "…"),
+            _ => reason,
+        }
+    }
+
     /// The span of a connection, in which the end of its stream is logged.
     pub(crate) struct Ending(tracing::Span);
 
@@ -91,6 +114,8 @@ mod on {
 mod off {
     use std::fmt::Display;
     use std::io;
+
+    use sse_core::client::{Closed, Url};
 
     pub(crate) fn connection<F: Future>(_: &impl Display, work: F) -> F {
         work
@@ -113,6 +138,8 @@ mod off {
     pub(crate) const fn follow_error(_: &impl Display) {}
 
     pub(crate) const fn journal(_: &impl Display) {}
+
+    pub(crate) const fn reconnects(_: &Url, _: &Closed) {}
 
     #[cfg(feature = "redis")]
     pub(crate) const fn engine(_: &impl Display) {}

@@ -9,13 +9,15 @@ use std::fmt::{Debug, Display, Formatter, Write as _};
 use std::future::{Ready, ready};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{config, pass, serve, serve_topic};
 use sse_core::{EventId, Events, Pace, Replayer, Retention};
 use sse_net::{
-    Hub, HubConfig, Listener, Peer, Player, Request, Routes, Runs, RunsConfig, Server, Start,
-    Topic, Transport,
+    Connect, EventSource, Hub, HubConfig, Listener, Peer, Player, Request, Routes, Runs,
+    RunsConfig, Server, Start, Topic, Transport,
 };
+use tokio::io::{join, sink};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -69,7 +71,7 @@ async fn connections_have_spans_and_their_ends_are_logged() {
     net.get("/").await.read_to_end().await;
     net.fail(io::ErrorKind::OutOfMemory);
     drop(client);
-    pass(std::time::Duration::from_secs(1)).await;
+    pass(Duration::from_secs(1)).await;
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=local\
@@ -102,7 +104,7 @@ async fn a_failed_handshake_is_logged() {
     let _server = Server::new(config())
         .listen(Failing(false))
         .serve(Routes::new());
-    pass(std::time::Duration::from_secs(1)).await;
+    pass(Duration::from_secs(1)).await;
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=local\
@@ -119,7 +121,7 @@ async fn the_error_of_a_per_client_stream_is_logged() {
         ready(request.stream(async |_| Err(io::Error::other("the model is overloaded"))))
     });
     net.get("/").await.read_to_end().await;
-    pass(std::time::Duration::from_secs(1)).await;
+    pass(Duration::from_secs(1)).await;
     assert_eq!(
         notes.0.lock().unwrap().as_str(),
         "\nspan connection peer=local\
@@ -186,6 +188,66 @@ async fn the_error_of_a_per_client_stream_of_a_responder_is_logged() {
         notes.0.lock().unwrap().as_str(),
         "\nWARN message=a per-client stream failed error=the model is overloaded\
          \nDEBUG message=the stream ended reason=HandlerFailed"
+    );
+}
+
+/// The URL that is requested, whose query is a secret.
+const URL: &str = "http://a/b?token=x7";
+
+fn feed() -> EventSource {
+    EventSource::get(URL)
+        .unwrap()
+        .reconnection_time(Duration::ZERO)
+        .min_delay(Duration::ZERO)
+}
+
+/// An application that takes only events does not see why there are none.
+#[tokio::test(start_paused = true)]
+async fn reconnections_of_clients_are_logged() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let responses = [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+         0\r\n\r\n",
+        "HTTP/1.1 503 Busy\r\n\r\nx7",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    ];
+    let responses = Mutex::new(responses.into_iter());
+    let mut client = feed().connect_with(move |_| {
+        let response = responses.lock().unwrap().next();
+        ready(response.map_or_else(
+            || Err(io::ErrorKind::NotFound.into()),
+            |response| Ok(join(response.as_bytes(), sink())),
+        ))
+    });
+    assert!(client.next().await.unwrap().is_none());
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nDEBUG message=a client reconnects url=http://a/b?… reason=the server ended the stream \
+         retry_in=0ns\
+         \nWARN message=a client reconnects url=http://a/b?… \
+         reason=\"the server responded with 503\" retry_in=0ns"
+    );
+}
+
+/// Errors of HTTP libraries show the URL.
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn the_query_of_a_request_is_not_logged() {
+    let notes = Notes::default();
+    let _guard = tracing::subscriber::set_default(notes.clone());
+    let send = |request: http::Request<_>| {
+        let failed = format!("GET {} failed", request.uri());
+        ready(Err::<http::Response<http_body_util::Empty<&[u8]>>, _>(
+            failed,
+        ))
+    };
+    let mut client = feed().max_retries(1).connect_over(send);
+    assert!(client.next().await.is_err());
+    assert_eq!(
+        notes.0.lock().unwrap().as_str(),
+        "\nWARN message=a client reconnects url=http://a/b?… \
+         reason=\"the connection was lost: GET http://a/b?… failed\" retry_in=0ns"
     );
 }
 

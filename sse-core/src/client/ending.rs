@@ -41,7 +41,11 @@ impl Machine {
         };
         self.request = Vec::new();
         self.body = None;
-        self.inbox.keep(Item::Closed(Closed { reason, retry_in }));
+        let closed = Closed { reason, retry_in };
+        if let Some(hook) = self.closed_hook {
+            hook(self.url(), &closed);
+        }
+        self.inbox.keep(Item::Closed(closed));
         self.state = State::Waiting {
             until: now.saturating_add(retry_in),
         };

@@ -9,6 +9,7 @@ use super::backoff::Backoff;
 use super::ending::Delay;
 use super::error::{ClientError, Deadline, ErrorResponse};
 use super::inbox::Inbox;
+use super::item::Closed;
 use super::request::Target;
 use super::source::EventSource;
 use super::url::Url;
@@ -62,6 +63,7 @@ pub struct Machine {
     pub(super) is_resuming: bool,
     /// The system's time when the steady clock was zero.
     pub(super) epoch: Option<SystemTime>,
+    pub(super) closed_hook: Option<fn(&Url, &Closed)>,
     /// When the deadline for everything passes; known from the first step on.
     deadline: Option<Duration>,
 }
@@ -164,6 +166,7 @@ impl Machine {
             has_opened: false,
             is_resuming: false,
             epoch: None,
+            closed_hook: None,
             deadline: None,
             source,
         }
@@ -175,6 +178,15 @@ impl Machine {
     #[must_use]
     pub const fn with_epoch(mut self, epoch: SystemTime) -> Self {
         self.epoch = Some(epoch);
+        self
+    }
+
+    /// Sets a hook that is called with each [`Closed`] and the URL of its request. Default: none.
+    ///
+    /// It is for logs: it is also called if the application takes only events.
+    #[must_use]
+    pub const fn on_closed(mut self, hook: fn(&Url, &Closed)) -> Self {
+        self.closed_hook = Some(hook);
         self
     }
 

@@ -11,6 +11,7 @@ use sse_core::client::{ClientError, EventSource, Item, Machine, Step, Url};
 
 use super::connector::{Direct, NO_TLS};
 use super::link::BoxError;
+use crate::trace;
 
 /// A client without a runtime, which blocks its thread.
 ///
@@ -71,7 +72,9 @@ pub trait BlockingConnection: Read + Write + Send {
 impl BlockingClient {
     pub(super) fn new(source: EventSource, connector: impl BlockingConnector) -> Self {
         Self {
-            machine: Machine::new(source, fastrand::u64(..)).with_epoch(SystemTime::now()),
+            machine: Machine::new(source, fastrand::u64(..))
+                .with_epoch(SystemTime::now())
+                .on_closed(trace::reconnects),
             connector: Box::new(connector),
             hook: None,
             connection: None,

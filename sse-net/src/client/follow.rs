@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connector::Boxed;
 use super::link::{BoxError, Dialer, Link, Wire};
+use crate::trace;
 
 /// A client that follows an [`EventSource`], and reconnects as that allows.
 ///
@@ -62,7 +63,9 @@ struct Timer {
 impl Client {
     pub(super) fn new(source: EventSource, dialer: Dialer) -> Self {
         Self {
-            machine: Machine::new(source, fastrand::u64(..)).with_epoch(SystemTime::now()),
+            machine: Machine::new(source, fastrand::u64(..))
+                .with_epoch(SystemTime::now())
+                .on_closed(trace::reconnects),
             dialer,
             hook: None,
             link: Link::Closed,
