@@ -18,17 +18,13 @@ pub(super) enum Delay {
 impl Machine {
     /// Ends the attempt, and waits for the next one if there may be one.
     pub(super) fn disconnect(&mut self, now: Duration, reason: ClientError, delay: Delay) {
-        let is_open = match self.state {
-            State::Open { since, .. } => {
-                if now.saturating_sub(since) >= HEALTHY {
-                    self.backoff.reset();
-                }
-                true
-            }
-            _ => false,
-        };
+        if let State::Open { since, .. } = self.state
+            && now.saturating_sub(since) >= HEALTHY
+        {
+            self.backoff.reset();
+        }
         if !self.may_repeat(&reason) {
-            return self.finish(self.result(is_open, reason));
+            return self.finish_failed(reason);
         }
         let settings = &self.source.settings;
         let retry_in = match delay {
@@ -86,7 +82,7 @@ impl Machine {
     }
 
     /// Returns the result of a stream that cannot be continued.
-    fn result(&self, is_open: bool, reason: ClientError) -> Result<(), ClientError> {
+    fn result(&self, reason: ClientError) -> Result<(), ClientError> {
         let events = self.events;
         match reason {
             ClientError::Ended if self.source.is_repeatable => Err(ClientError::Ended),
@@ -95,12 +91,19 @@ impl Machine {
                 events,
                 cause: None,
             }),
-            reason if is_open && !self.source.terminals.is_empty() => Err(ClientError::Truncated {
-                events,
-                cause: Some(Box::new(reason)),
-            }),
+            reason if self.has_opened && !self.source.terminals.is_empty() => {
+                Err(ClientError::Truncated {
+                    events,
+                    cause: Some(Box::new(reason)),
+                })
+            }
             reason => Err(reason),
         }
+    }
+
+    /// Ends the client because of a failure, or of the end of a stream.
+    pub(super) fn finish_failed(&mut self, reason: ClientError) {
+        self.finish(self.result(reason));
     }
 
     pub(super) fn finish(&mut self, result: Result<(), ClientError>) {

@@ -44,10 +44,12 @@ pub enum ClientError {
     /// success instead.
     Ended,
     /// The stream of a completion ended before its end, such as `[DONE]`.
+    ///
+    /// So does every failure once a stream has been opened, also that of a later attempt.
     Truncated {
         /// The number of events before.
         events: u64,
-        /// Why the stream ended; `None` if the response was complete.
+        /// Why nothing follows; `None` if the response was complete.
         cause: Option<Box<Self>>,
     },
     /// The server of a completion reported an error within the stream.

@@ -18,7 +18,7 @@ impl Machine {
                 self.body = Some(body);
                 self.apply(now, head);
             }
-            Err(error) => self.finish(Err(ClientError::Body(error))),
+            Err(error) => self.finish_failed(ClientError::Body(error)),
         }
     }
 
@@ -58,7 +58,7 @@ impl Machine {
                     deadline: now.saturating_add(self.source.settings.head_timeout),
                 };
             }
-            Verdict::Fail(error) => self.finish(Err(error)),
+            Verdict::Fail(error) => self.finish_failed(error),
         }
     }
 
@@ -98,7 +98,7 @@ impl Machine {
 
     pub(super) fn finish_refused(&mut self) {
         if let State::Refused { response, .. } = mem::replace(&mut self.state, State::Over(None)) {
-            self.finish(Err(refusal(*response)));
+            self.finish_failed(refusal(*response));
         }
     }
 }

@@ -198,7 +198,7 @@ impl Machine {
                     self.end_with_body();
                     return false;
                 }
-                Err(error) => self.finish(Err(ClientError::Decode(error))),
+                Err(error) => self.finish_failed(ClientError::Decode(error)),
             }
         }
         false

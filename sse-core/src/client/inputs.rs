@@ -55,7 +55,7 @@ impl Machine {
             match head.read(&mut bytes) {
                 Ok(Some(head)) => self.respond_framed(now, head),
                 Ok(None) => return,
-                Err(error) => return self.finish(Err(ClientError::Head(error))),
+                Err(error) => return self.finish_failed(ClientError::Head(error)),
             }
         }
         match &mut self.state {
@@ -120,7 +120,7 @@ impl Machine {
                     _ => false,
                 };
                 match ClientError::Connect(error) {
-                    error if is_final => self.finish(Err(error)),
+                    error if is_final => self.finish_failed(error),
                     error => self.disconnect(now, error, Delay::Backoff),
                 }
             }

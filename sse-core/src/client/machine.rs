@@ -200,10 +200,10 @@ impl Machine {
         let total = self.source.settings.total;
         let end = *self.deadline.get_or_insert(now.saturating_add(total));
         if now >= end && !self.is_over() {
-            self.finish(Err(ClientError::TimedOut {
+            self.finish_failed(ClientError::TimedOut {
                 deadline: Deadline::Total,
                 after: total,
-            }));
+            });
         }
         self.check_deadlines(now);
         match &self.state {

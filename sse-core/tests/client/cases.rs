@@ -560,6 +560,54 @@ fn a_completion_ends_at_its_last_event_or_is_truncated() {
     );
 }
 
+/// Whoever pays for events learns how many there were, whatever ended them.
+#[test]
+fn a_failure_of_a_completion_with_a_stream_counts_its_events() {
+    let completion = call().ends_at_data("[DONE]");
+    let event = Bytes("id: 7\ndata: x\n\n");
+    let long = format!("data: {}\n\n", "y".repeat(100));
+    let missing = status("404 X");
+    let moved = "HTTP/1.1 302 X\r\n\r\n";
+    let timed_out = After(Duration::from_secs(5));
+    let resumable = || completion.clone().resumable().max_retries(1);
+    for (source, inputs, cause) in [
+        (
+            completion.clone().total(Duration::from_secs(5)),
+            &[OK, event, timed_out][..],
+            "the stream did not end within 5s; raise total if that is too short",
+        ),
+        (
+            completion.clone().max_line(50),
+            &[OK, event, Bytes(&long)],
+            "a line exceeds 50 bytes; raise the decoder's max_line if that is legitimate",
+        ),
+        (
+            resumable(),
+            &[OK, event, Reset, Refused],
+            "no connection could be opened: connection refused",
+        ),
+        (
+            resumable(),
+            &[OK, event, Reset, Bytes(&missing)],
+            "the server responded with 404",
+        ),
+        (
+            resumable(),
+            &[OK, event, Reset, Bytes(moved)],
+            "the response is a redirect without a Location",
+        ),
+        (
+            resumable(),
+            &[OK, event, Reset, Bytes("SSH-2.0")],
+            "the response does not begin with \"HTTP/1.\"; the server speaks another protocol",
+        ),
+    ] {
+        let expected =
+            format!("error: the stream ended before its last event, after 1 event: {cause}");
+        assert_eq!(*run(source, inputs).last().unwrap(), expected);
+    }
+}
+
 #[test]
 fn limits_are_final() {
     let long = format!("data: {}\n\n", "x".repeat(100));
