@@ -259,8 +259,8 @@ impl Machine {
 
     /// Replaces the source, while the step is [`Step::Connect`].
     ///
-    /// The new source has effect from the next request on, but for the limits of the decoder and
-    /// the last event ID.
+    /// The new source has effect from the next request on, but for the limits of the decoder,
+    /// the last event ID and [`total`](EventSource::total).
     pub fn set_source(&mut self, source: EventSource) {
         self.source = source;
         self.target = Target::new(self.target.is_bare);

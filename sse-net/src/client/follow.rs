@@ -78,8 +78,8 @@ impl Client {
     /// Sets a hook that is called before each attempt, and may change the source.
     ///
     /// It receives the source of the last attempt. An error counts as a failed attempt. The
-    /// connect timeout covers the hook. Limits of the decoder, and the last event ID, cannot be
-    /// changed.
+    /// connect timeout covers the hook. Limits of the decoder, the last event ID and
+    /// [`total`](EventSource::total) cannot be changed.
     ///
     /// ```
     /// use sse_net::{Connect, EventSource};
