@@ -45,7 +45,8 @@ pub enum ClientError {
     Ended,
     /// The stream of a completion ended before its end, such as `[DONE]`.
     ///
-    /// So does every failure once a stream has been opened, also that of a later attempt.
+    /// Once a stream has been opened, every other failure is reported in this way, too, also that of
+    /// a later attempt.
     Truncated {
         /// The number of events before.
         events: u64,
