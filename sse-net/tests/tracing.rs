@@ -165,11 +165,11 @@ async fn a_run_ends_though_its_error_cannot_be_logged() {
     let runs = Runs::new(Hub::new(HubConfig::default()), RunsConfig::default());
     let failing = async |_| Err::<(), _>(Unspeakable);
     let run = runs.start("ada/1", failing).unwrap();
-    pass(std::time::Duration::from_secs(1)).await;
+    pass(Duration::from_secs(1)).await;
     assert!(run.is_finished());
     let counts = runs.snapshot();
     assert_eq!((counts.running, counts.kept, counts.failed), (0, 1, 1));
-    pass(std::time::Duration::from_secs(700)).await;
+    pass(Duration::from_secs(700)).await;
     assert_eq!(runs.snapshot().remembered, 1);
 }
 
