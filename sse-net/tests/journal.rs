@@ -189,7 +189,7 @@ async fn a_journal_is_open_only_once() {
         refused.to_string(),
         format!(
             "the journal in {} is in use; end the process that has it open, or choose another \
-             directory",
+             folder",
             dir.path.display()
         )
     );

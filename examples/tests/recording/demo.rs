@@ -61,7 +61,7 @@ fn a_client_resumes_after_the_demo_with_a_journal_is_killed_and_restarted() {
         text(&output.stderr),
         format!(
             "the journal in {journal} is in use; end the process that has it open, or choose \
-             another directory\n"
+             another folder\n"
         )
     );
 

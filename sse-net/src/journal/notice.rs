@@ -130,13 +130,13 @@ impl fmt::Display for JournalError {
             Self::InUse(dir) => write!(
                 f,
                 "the journal in {} is in use; end the process that has it open, or choose another \
-                 directory",
+                 folder",
                 dir.display()
             ),
             Self::Version(path, version) => write!(
                 f,
                 "{} has format {version}, and this release reads format 2; open the journal with \
-                 the release that wrote it, or choose another directory",
+                 the release that wrote it, or choose another folder",
                 path.display()
             ),
             Self::OfHub(dir) => write!(

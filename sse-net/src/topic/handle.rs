@@ -102,8 +102,10 @@ impl Topic {
         self.shared.name().map(|name| &**name)
     }
 
-    /// Removes the topic from its hub. Whoever holds a handle continues to read it; the hub makes a
-    /// new topic of this name. For `time`, it remembers what has been evicted thereby.
+    /// Removes the topic from its hub, which creates another one when the name is used again.
+    ///
+    /// Readers of this one continue. For `time`, the hub keeps the ID up to which its events count as
+    /// evicted.
     pub(crate) fn remove_from_hub(&self, time: Duration) {
         if let Owner::Hub(hub) = &self.owner {
             hub.remove(&self.shared, time);

@@ -479,7 +479,7 @@ fn the_former_format_is_refused() {
         refused.to_string(),
         format!(
             "{name} has format 1, and this release reads format 2; open the journal with the \
-             release that wrote it, or choose another directory"
+             release that wrote it, or choose another folder"
         )
     );
 }

@@ -555,7 +555,7 @@ fn a_journal_is_open_once() {
     assert_eq!(
         refused.to_string(),
         "the journal in /journal is in use; end the process that has it open, or choose another \
-         directory"
+         folder"
     );
     drop(process);
     Hub::open(Retention::default(), &journal(&disk, NEVER)).unwrap();
@@ -656,7 +656,7 @@ fn a_panic_of_the_callback_is_counted_and_nothing_else() {
     assert_eq!(state.panics, 2);
 }
 
-/// With threads: publishers, clients and whoever drops the hub do not wait for the disk.
+/// With threads: publishers, clients and the thread that drops the hub do not wait for the disk.
 #[test]
 fn nobody_waits_for_a_slow_disk() {
     for (policy, action, is_visible) in [
