@@ -18,10 +18,7 @@ use crate::server::Redis;
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
+    let (redis, proxy, node) = behind_proxy().await;
     let mut client = node.client();
     client.get("/news").await.unwrap();
     node.publish("news", "one").await;
@@ -49,10 +46,7 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_if_an_epoch_begins_meanwhile() {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
+    let (redis, proxy, node) = behind_proxy().await;
     let mut client = node.client();
     client.get("/news,other").await.unwrap();
     node.publish("news", "one").await;
@@ -180,6 +174,24 @@ async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
     client.last_event_id().to_owned()
 }
 
+/// Returns a server with the functions, and a node that reaches it through a proxy.
+async fn behind_proxy() -> (Redis, Proxy, Node) {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    (redis, proxy, node)
+}
+
+/// Lets the server lose the events after `last`, and waits until the node is connected again.
+async fn lose_end(redis: &Redis, proxy: &Proxy, node: &Node, last: LogId) {
+    proxy.switch(0);
+    proxy.cut();
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &last.to_string()]);
+    proxy.switch(redis.port);
+    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2 && node.is_ready()).await;
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_topic_is_read_also_if_the_link_breaks_while_it_is_read_first() {
@@ -296,10 +308,7 @@ async fn a_notification_that_comes_after_later_ones_is_a_hole() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_after_the_server_has_lost_its_end() {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
+    let (redis, proxy, node) = behind_proxy().await;
     let news = node.hub.topic("news").unwrap();
     node.publish("news", "one").await;
     redis.store("news", "events:elsewhere", "data: two\n\n");
@@ -308,11 +317,7 @@ async fn a_hole_is_reported_also_after_the_server_has_lost_its_end() {
     redis.store("news", "events:news", "data: three\n\n");
     wait_until(|| node.hub.engine_snapshot().unwrap().gaps == 1).await;
     node.publish("other", "lost").await;
-    proxy.switch(0);
-    proxy.cut();
-    redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &last.to_string()]);
-    proxy.switch(redis.port);
-    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2 && node.is_ready()).await;
+    lose_end(&redis, &proxy, &node, last).await;
     assert!(node.hub.engine_snapshot().unwrap().lost > 0);
     let mut client = node.client();
     let passed = passed.to_string();
@@ -366,11 +371,7 @@ async fn past_epochs_stay_known_after_the_server_has_lost_its_end() {
     for data in ["two", "three"] {
         assert_eq!(client.event().await.unwrap().data(), data);
     }
-    proxy.switch(0);
-    proxy.cut();
-    redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &second.to_string()]);
-    proxy.switch(redis.port);
-    wait_until(|| node.hub.engine_snapshot().unwrap().connects == 2 && node.is_ready()).await;
+    lose_end(&redis, &proxy, &node, second).await;
     let mut client = node.client();
     client.resume("/news", &first.to_string()).await.unwrap();
     assert_eq!(client.event().await.unwrap().data(), "two");
@@ -380,10 +381,7 @@ async fn past_epochs_stay_known_after_the_server_has_lost_its_end() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_subscription_that_is_silent_is_replaced() {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
+    let (redis, proxy, node) = behind_proxy().await;
     let mut client = node.client().limit(Duration::from_secs(20));
     client.get("/news").await.unwrap();
     node.publish("news", "one").await;
@@ -398,10 +396,7 @@ async fn a_subscription_that_is_silent_is_replaced() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn what_is_evicted_before_a_node_returns_is_a_gap() {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
+    let (redis, proxy, node) = behind_proxy().await;
     for (topic, len) in [("some", "1"), ("all", "0")] {
         let path = format!("/{topic}");
         let mut client = node.client();
