@@ -199,7 +199,7 @@ impl Driver {
             return self.next_of_keyed(key, feed);
         }
         if connection.position >= group.position() {
-            return if group.is_finished {
+            return if group.is_over() {
                 Next::Close(Disconnect::Finished)
             } else {
                 Next::Nothing
@@ -240,7 +240,7 @@ impl Driver {
             },
             NextOfState::UpToDate(position) => {
                 connection.position = position;
-                if group.is_finished {
+                if group.is_over() {
                     Next::Close(Disconnect::Finished)
                 } else {
                     Next::Nothing
@@ -283,6 +283,10 @@ impl Driver {
             }
             NextOfJoint::Change(members) => {
                 self.change_topics(key, joint_key, members);
+                Next::Changed
+            }
+            NextOfJoint::Replaced(index, removed) => {
+                self.replace_topic(key, joint_key, index, removed);
                 Next::Changed
             }
             NextOfJoint::Piece(piece) => {

@@ -14,6 +14,8 @@ pub(super) struct Group {
     pub(super) pass: Option<Pass>,
     /// A group is queued at most once, for its next pass.
     pub(super) is_queued: bool,
+    /// Whether the topic had ended at the last pass. It may have begun anew since: see
+    /// [`is_over`](Self::is_over).
     pub(super) is_finished: bool,
 }
 
@@ -88,9 +90,14 @@ impl Group {
         self.reader.position()
     }
 
+    /// Returns `true` if the topic has been finished and has no event after the group's position.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_finished && self.topic().is_finished()
+    }
+
     /// Returns `true` if the topic has been finished and has no event after the position.
-    pub(super) fn has_ended(&self, position: LogId) -> bool {
-        self.is_finished && !self.topic().shared().may_have_after(position)
+    pub(super) fn is_over_after(&self, position: LogId) -> bool {
+        self.is_finished && self.topic().lock().is_over_after(position)
     }
 
     /// Returns events after `cursor`, up to the group's position: from the current pass if it

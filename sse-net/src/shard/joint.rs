@@ -12,6 +12,9 @@
 //! A stream with a token may change its topics. A change has an ID, and the connection applies it
 //! when its position reaches that ID. Until then no pass serves it.
 //!
+//! A topic that was removed from the hub may have been replaced, when its name was used again. Once
+//! a connection has received all of the first one, it follows the second one.
+//!
 //! A topic that only one connection of the shard follows, such as the inbox of its user, has no
 //! group: the connection waits in it with its own waker.
 
@@ -43,7 +46,8 @@ struct Rare {
     /// The feeds of the topics after the first ones.
     others: Box<[Link]>,
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
-    /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported.
+    /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported, and
+    /// the topic has not begun anew.
     from: Box<[LogId]>,
     /// Until the state of keyed topics has been sent.
     state: Option<State>,
@@ -74,8 +78,8 @@ impl Link {
     };
 }
 
-/// The position in a topic that has ended.
-pub(super) const ENDED: LogId = LogId::new(u64::MAX, u64::MAX);
+/// Stands for the position in a topic whose end has been reported.
+const ENDED: LogId = LogId::new(u64::MAX, u64::MAX);
 
 impl State {
     pub(super) fn new(end: LogId, since: Vec<Since>) -> Self {
@@ -143,8 +147,12 @@ impl Joint {
 
     /// Returns the position in the topic with this index.
     pub(super) fn after(&self, index: usize) -> LogId {
-        let from = self.rare.as_ref().and_then(|rare| rare.from.get(index));
-        from.map_or(self.position, |from| self.position.max(*from))
+        let from = self.from(index).filter(|from| *from != ENDED);
+        from.map_or(self.position, |from| self.position.max(from))
+    }
+
+    fn from(&self, index: usize) -> Option<LogId> {
+        self.rare.as_ref()?.from.get(index).copied()
     }
 
     /// Sets the position in one topic.
@@ -163,7 +171,8 @@ impl Joint {
             let index = self.links().position(|old| old.feed == link.feed);
             index
                 .filter(|_| *is_kept)
-                .map_or(LogId::default(), |index| self.after(index))
+                .and_then(|index| self.from(index))
+                .unwrap_or_default()
         });
         let from = from.collect();
         let rare = self.rare.get_or_insert_default();
@@ -172,16 +181,35 @@ impl Joint {
     }
 
     pub(super) fn is_ended(&self, index: usize) -> bool {
-        self.after(index) == ENDED
+        self.from(index) == Some(ENDED)
+    }
+
+    /// Notes whether the end of a topic has been reported, and returns whether that is new.
+    pub(super) fn set_ended(&mut self, index: usize, is_ended: bool) -> bool {
+        let has_changed = self.is_ended(index) != is_ended;
+        if has_changed {
+            self.set_from(index, if is_ended { ENDED } else { LogId::default() });
+        }
+        has_changed
     }
 
     /// Sets the place of the connection among the members of the feed's group.
     pub(super) fn set_place(&mut self, feed: u32, place: u32) {
-        let others = self.rare.as_mut().map(|rare| &mut rare.others[..]);
-        let mut links = self.first.iter_mut().chain(others.unwrap_or_default());
-        if let Some(link) = links.find(|link| link.feed == feed) {
+        if let Some(link) = self.links_mut().find(|link| link.feed == feed) {
             link.place = place;
         }
+    }
+
+    /// Replaces the link to the feed of the topic with this index.
+    pub(super) fn set_link(&mut self, index: usize, link: Link) {
+        if let Some(old) = self.links_mut().nth(index) {
+            *old = link;
+        }
+    }
+
+    fn links_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        let others = self.rare.as_mut().map(|rare| &mut rare.others[..]);
+        self.first.iter_mut().chain(others.unwrap_or_default())
     }
 
     /// Moves the position after a batch or a slice has been written.

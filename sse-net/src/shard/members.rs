@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use sse_core::LogId;
+
 use super::connection::Follows;
 use super::driver::Driver;
 use super::feed::{Feed, Single};
@@ -121,6 +123,26 @@ impl Driver {
         for link in old {
             self.remove_link(link, &hub);
         }
+    }
+
+    /// Makes a connection follow the topic that has the name of one that was removed at this ID.
+    pub(super) fn replace_topic(
+        &mut self,
+        connection: u32,
+        joint: u32,
+        index: usize,
+        removed: LogId,
+    ) {
+        let following = &self.joints[joint as usize];
+        let (hub, old) = (Arc::clone(&following.hub), following.link(index));
+        let topic = hub.successor(self.feeds[old.feed as usize].topic());
+        let topic = Topic::of_hub(topic, Arc::clone(&hub));
+        let feed = self.feed_of_joint(&topic, connection);
+        let place = self.add_member(feed, connection);
+        let joint = &mut self.joints[joint as usize];
+        joint.set_link(index, Link { feed, place });
+        joint.set_from(index, removed);
+        self.remove_link(old, &hub);
     }
 
     /// Removes a member from its group, and the group with the last one.

@@ -7,8 +7,8 @@ use sse_core::{Batch, LogId};
 
 use super::feed::Feed;
 use super::group::{Part, Pass};
-use super::joint::{ENDED, Joint};
-use crate::topic::{Member, Missed, Piece, ReaderPlace, Shared, View, next_batch};
+use super::joint::Joint;
+use crate::topic::{Member, Obstacle, Piece, ReaderPlace, Shared, View, next_batch};
 
 /// What a connection gets next.
 pub(super) enum NextOfJoint {
@@ -17,6 +17,8 @@ pub(super) enum NextOfJoint {
     Piece(Piece),
     /// From now on it follows these topics.
     Change(Vec<Member>),
+    /// The topic with this index was removed at the ID, and another one has its name.
+    Replaced(usize, LogId),
     /// It has missed events of the topic with this index.
     Missed(usize),
     /// The topic with this index has ended.
@@ -32,10 +34,11 @@ pub(super) enum NextOfJoint {
 
 impl Joint {
     /// Counts the events of a batch that begin within `taken` bytes in the meters of their topics.
-    pub(super) fn count(&self, feeds: &Slab<Feed>, batch: &Batch, taken: usize) {
+    pub(super) fn count(&mut self, feeds: &Slab<Feed>, batch: &Batch, taken: usize) {
         for count in batch.counts(taken) {
             let (topic, _) = self.topic(feeds, count.log);
             topic.meter().add_delivered(count.events, count.bytes);
+            self.set_ended(count.log, false);
         }
     }
 
@@ -94,6 +97,9 @@ impl Joint {
         let mut after = self.position;
         for (index, link) in self.links().enumerate() {
             if link.feed == feed {
+                if self.is_ended(index) {
+                    return Part::CatchUp; // It has begun anew.
+                }
                 after = self.after(index);
             } else if feeds[link.feed as usize]
                 .topic()
@@ -127,9 +133,15 @@ impl Joint {
                         return NextOfJoint::StateEnd;
                     }
                 }
-                Err(Missed { index, evicted, .. }) => {
-                    self.set_from(index, evicted);
+                Err(Obstacle::Missed(index, missed)) => {
+                    self.set_from(index, missed.evicted);
                     return NextOfJoint::Missed(index);
+                }
+                Err(Obstacle::Replaced(index, removed)) => {
+                    if self.set_ended(index, true) {
+                        return NextOfJoint::Ended(index);
+                    }
+                    return NextOfJoint::Replaced(index, removed);
                 }
             }
             let position = self.position;
@@ -152,22 +164,19 @@ impl Joint {
             view.register(waker);
         }
         let count = self.links().count();
+        let mut are_over = count > 0;
         for index in 0..count {
-            if self.is_ended(index) {
-                continue;
-            }
             let feed = self.link(index).feed;
-            let has_ended = match &mut feeds[feed as usize] {
+            let is_over = match &mut feeds[feed as usize] {
                 Feed::Single(single) => single.membership.wait(waker, self.after(index)),
-                Feed::Group(group) => group.has_ended(self.after(index)),
+                Feed::Group(group) => group.is_over_after(self.after(index)),
             };
-            if has_ended {
-                self.set_from(index, ENDED);
+            if is_over && self.set_ended(index, true) {
                 return Some(NextOfJoint::Ended(index));
             }
+            are_over &= is_over;
         }
-        let is_over = count > 0 && (0..count).all(|index| self.is_ended(index));
-        is_over.then_some(NextOfJoint::Over)
+        are_over.then_some(NextOfJoint::Over)
     }
 
     /// Returns `true` if there may be visible events after the position.

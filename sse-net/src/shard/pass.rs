@@ -60,6 +60,9 @@ impl Driver {
             before = group.id();
             next = group.reader.poll_slice(cx);
         }
+        // A topic that has ended may begin anew.
+        let is_finished = matches!(next, Poll::Ready(Ok(None)));
+        group.is_finished = is_finished;
         let mut pass = None;
         match next {
             Poll::Ready(Ok(Some(slice))) => {
@@ -69,11 +72,10 @@ impl Driver {
                     next: 0,
                 });
             }
-            Poll::Ready(Ok(None)) => group.is_finished = true,
             Poll::Ready(Err(_)) => self.queue_pass(key),
-            Poll::Pending => {}
+            Poll::Ready(Ok(None)) | Poll::Pending => {}
         }
-        if has_lagged || self.group_mut(key)?.is_finished {
+        if has_lagged || is_finished {
             self.queue_idle_members(key);
         }
         pass

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::handle::Topic;
 use super::held::Held;
-use super::several::{Followed, Several, next_batch};
+use super::several::{Followed, Obstacle, Several, next_batch};
 use super::switching::Piece;
 use super::waiters::Place;
 use crate::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct JointReader {
     /// The topic in which the last error was, and whether that is still to be reported.
     lagged: usize,
     is_unreported: bool,
+    /// A topic that has been read and replaced, until its end has been reported.
+    replaced: Option<(usize, LogId)>,
     /// The end of the state of keyed topics, until that has been read.
     state_end: Option<LogId>,
     /// The rest of a pass, if topics are keyed; see `Reader`.
@@ -59,6 +61,7 @@ impl JointReader {
             has_opening: several.view.is_some(),
             lagged: 0,
             is_unreported: false,
+            replaced: None,
             state_end: several.state_end,
             held: Held::new(),
             several,
@@ -163,8 +166,20 @@ impl JointReader {
                         .shared
                         .meter()
                         .add_delivered(count.events, count.bytes);
+                    // If it had ended, it has begun anew, and may end again.
+                    let (_, is_ended) = &mut self.places[count.log];
+                    *is_ended = false;
                 }
                 return Ok(Some(Read::Events(batch)));
+            }
+            if let Some((index, removed)) = self.replaced.take() {
+                let (_, is_ended) = &mut self.places[index];
+                if !mem::replace(is_ended, true) {
+                    let topic = &self.several.topics[index].topic;
+                    return Ok(Some(Read::Own(topic.shared.end_event())));
+                }
+                self.replace(index, removed);
+                continue;
             }
             if let Some(markers) = self.take_markers() {
                 return Ok(Some(Read::Own(markers)));
@@ -224,13 +239,33 @@ impl JointReader {
                 self.several.position = until.max(*position);
                 Ok(None)
             }
-            Err(missed) => {
-                self.several.begin_anew(&missed);
+            Err(Obstacle::Missed(index, missed)) => {
+                self.several.begin_anew(index, missed.evicted);
                 self.state_end = self.several.state_end;
-                self.lagged = missed.index;
+                self.lagged = index;
                 Err(missed.into())
             }
+            Err(Obstacle::Replaced(index, removed)) => {
+                self.replaced = Some((index, removed));
+                Ok(None)
+            }
         }
+    }
+
+    /// Continues with the topic that has the name of one that was removed at this ID.
+    fn replace(&mut self, index: usize, removed: LogId) {
+        let Several { hub, topics, .. } = &mut self.several;
+        let followed = &mut topics[index];
+        let topic = hub.successor(&followed.topic.shared);
+        topic.subscribe();
+        let topic = Topic::of_hub(topic, Arc::clone(hub));
+        let next = Followed {
+            from: removed,
+            ..Followed::new(topic)
+        };
+        let former = mem::replace(followed, next);
+        let (place, _) = mem::replace(&mut self.places[index], (Place::NONE, false));
+        former.topic.shared.unsubscribe(place);
     }
 
     /// Continues at the mark, after an engine has lost events that may have been read.

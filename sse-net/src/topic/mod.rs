@@ -41,7 +41,7 @@ pub(crate) use membership::Membership;
 pub(crate) use position::Joining;
 pub use published::{PublishError, Published};
 pub(crate) use reader::Reader;
-pub(crate) use several::{Missed, ReaderPlace, Several, next_batch};
+pub(crate) use several::{Obstacle, ReaderPlace, Several, next_batch};
 #[cfg(feature = "redis")]
 pub(crate) use source::{Asking, Engine, Kind, Outgoing};
 pub(crate) use source::{FoundRun, Lease, NewEvents, Retained, RunStart, Source, Storage};

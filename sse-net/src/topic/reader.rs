@@ -159,14 +159,19 @@ impl Reader {
                 };
                 Poll::Ready(Ok(Some(slice)))
             }
-            Ok(None) if state.is_over(self.cursor) => Poll::Ready(Ok(None)),
             Ok(None) => {
+                let is_over = state.is_over(self.cursor);
+                // Also at the end, because the topic may begin anew.
                 let waker = cx.waker().clone();
                 let (place, replaced) = state.waiters.replace(self.place, waker);
                 drop(state);
                 self.place = place;
                 drop(replaced);
-                Poll::Pending
+                if is_over {
+                    Poll::Ready(Ok(None))
+                } else {
+                    Poll::Pending
+                }
             }
             Err(lagged) => {
                 drop(state);

@@ -156,10 +156,10 @@ impl Several {
     /// Continues a topic after events that were missed.
     ///
     /// A keyed topic begins anew, and then the position is before that of the other topics.
-    pub(crate) fn begin_anew(&mut self, missed: &Missed) {
+    pub(crate) fn begin_anew(&mut self, missed: usize, evicted: LogId) {
         let position = self.position;
-        let followed = &mut self.topics[missed.index];
-        followed.from = missed.evicted;
+        let followed = &mut self.topics[missed];
+        followed.from = evicted;
         if !followed.is_keyed {
             return;
         }
@@ -167,9 +167,9 @@ impl Several {
         let visible = self.hub.order().visible();
         let view = self.view.as_ref();
         self.state_end = Some(view.map_or(visible, |view| view.limit(visible)));
-        self.position = missed.evicted;
+        self.position = evicted;
         for (index, followed) in self.topics.iter_mut().enumerate() {
-            if index != missed.index {
+            if index != missed {
                 followed.from = followed.from.max(position);
             }
         }
@@ -229,11 +229,18 @@ impl Several {
     }
 }
 
-/// A topic, of which events up to the ID were evicted before they were read.
+/// Why a reader has to look at the topic with this index before it reads on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Obstacle {
+    Missed(usize, Missed),
+    /// All of the topic has been read, which was removed at this ID, and another one has its name.
+    Replaced(usize, LogId),
+}
+
+/// Events of a topic were evicted before they were read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Missed {
-    /// The place among the topics.
-    pub(crate) index: usize,
+    /// They are those up to this ID.
     pub(crate) evicted: LogId,
     /// The cursor before the oldest retained event.
     begin: Cursor,
@@ -255,26 +262,33 @@ impl From<Missed> for Lagged {
 pub(crate) fn next_batch<'a>(
     topics: impl Iterator<Item = (&'a Shared, ReaderPlace)>,
     until: LogId,
-) -> Result<Option<Batch>, Missed> {
+) -> Result<Option<Batch>, Obstacle> {
     let mut slices = Vec::new();
     for (index, (topic, place)) in topics.enumerate() {
         let ReaderPlace { after, since } = place;
         if !topic.may_have_after(after) {
             continue;
         }
-        let log = &mut topic.lock().log;
+        let mut state = topic.lock();
+        let replaced = state.replaced();
+        let log = &mut state.log;
         match log.read_between(after, until, since) {
             Ok(Some(slice)) => {
                 let is_all = slice.last_id() >= log.newest_id().min(until);
-                slices.push((index, slice, is_all));
+                slices.push((index, slice, is_all && replaced.is_none()));
             }
-            Ok(None) => {}
+            Ok(None) => match replaced {
+                Some(removed) if log.newest_id() <= until => {
+                    return Err(Obstacle::Replaced(index, removed));
+                }
+                _ => {}
+            },
             Err(lagged) => {
-                return Err(Missed {
-                    index,
+                let missed = Missed {
                     evicted: log.begin_id(),
                     begin: lagged.begin,
-                });
+                };
+                return Err(Obstacle::Missed(index, missed));
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, lock};
 pub(crate) struct Shared {
     pub(super) config: Arc<TopicConfig>,
     state: Mutex<State>,
-    /// The newest ID that a hub has assigned to the topic.
+    /// The newest ID that a hub has assigned to the topic, or the greatest of all IDs once another
+    /// topic has its name: then every reader that follows several looks.
     pub(super) newest: NewestId,
     /// `None` for a topic that stands alone.
     name: Option<Arc<str>>,
@@ -168,6 +169,21 @@ impl Shared {
         self.config.slow_clients
     }
 
+    /// Notes that the topic was removed at this ID and that another one has its name now, with the
+    /// hub locked. The returned wakers are those of the readers.
+    #[must_use]
+    pub(super) fn replace(&self, removed: LogId) -> Wakers {
+        let mut state = self.lock_packed();
+        state.rare.get_or_insert_default().replaced = Some(removed);
+        self.newest.store(LogId::MAX);
+        state.take_wakers()
+    }
+
+    /// Returns `true` if another topic has the name now.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.newest.load() == LogId::MAX
+    }
+
     pub(crate) fn is_followed(&self) -> bool {
         self.lock_packed().subscriptions.count() > 0
     }
@@ -223,6 +239,11 @@ impl State {
         self.log.newest_id().max(end)
     }
 
+    /// Returns the ID at which the topic was removed, if another one has its name now.
+    pub(super) fn replaced(&self) -> Option<LogId> {
+        self.rare.as_ref()?.replaced
+    }
+
     /// Returns `true` if a subscriber that has caught up waits.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiters.is_empty()
@@ -245,7 +266,7 @@ impl State {
     }
 
     /// Returns `true` if no event will ever have a later ID than this one of the hub.
-    pub(super) fn is_over_after(&self, position: LogId) -> bool {
+    pub(crate) fn is_over_after(&self, position: LogId) -> bool {
         self.has_visible_end() && position >= self.log.newest_id()
     }
 

@@ -121,6 +121,8 @@ pub(super) struct Rare {
     pub(super) fence: Option<LogId>,
     /// The runtime that wakes the subscribers, once they are many.
     pub(super) runtime: Option<Handle>,
+    /// The ID at which the topic was removed from its hub, once another one has its name.
+    pub(super) replaced: Option<LogId>,
 }
 
 /// The number of a topic's subscriptions, which only the functions below change.

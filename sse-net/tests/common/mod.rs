@@ -180,6 +180,7 @@ impl Listener for Pipes {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Net(mpsc::UnboundedSender<Accepted>);
 
 impl Net {

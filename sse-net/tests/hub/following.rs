@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use sse_core::{Event, EventType, LogId, Retention};
 use sse_net::{
-    Disconnect, Hub, HubConfig, Request, SlowClients, Start, StreamToken, Subscription, Topic,
-    TopicConfig,
+    Disconnect, Hub, HubConfig, Request, Run, Runs, RunsConfig, SlowClients, Start, StreamToken,
+    Subscription, Topic, TopicConfig,
 };
 use tokio::time::Instant;
 
 use crate::common::{
-    Client, Control, Ends, Kind, Net, WIDE, config, over_all_servers, serve, settle,
+    Client, Control, Ends, Kind, Net, WIDE, config, over_all_servers, pass, serve, settle,
 };
 
 over_all_servers! {
@@ -28,6 +28,7 @@ over_all_servers! {
     clients_of_a_hub_that_lingers_do_not_wait_for_each_other,
     a_client_of_several_topics_that_is_behind_does_not_linger,
     a_keyed_topic_is_followed_beside_others,
+    a_stream_continues_with_a_new_run_of_a_key,
 }
 
 /// Serves the topics whose names are in the path, joined with commas. The query is the token of
@@ -290,6 +291,64 @@ async fn the_end_of_one_topic_is_reported_and_the_stream_continues(kind: Kind) {
     last = last_id(&text);
     let over = net.resume("/b,a", &last).await.read_to_end().await;
     assert!(over.starts_with("HTTP/1.1 204 No Content\r\n"), "{over}");
+}
+
+/// The run's topic was removed from the hub meanwhile, and its name is used again.
+async fn a_stream_continues_with_a_new_run_of_a_key(kind: Kind) {
+    const CLOSE: &str = "close {\"topic\":\"run/key\"}";
+    let token = StreamToken::random();
+    for (count, query) in [(1, ""), (2, ""), (1, &*format!("?{}", token.as_str()))] {
+        let path = format!("/run/key,news{query}");
+        let hub = hub();
+        let [news] = topics(&hub, ["news"]);
+        let runs = Runs::new(
+            hub.clone(),
+            RunsConfig::default().keep(Duration::from_secs(60)),
+        );
+        let start = |text: &'static str| {
+            let work = async move |run: Run| run.publish(&Event::new().data(text));
+            drop(runs.start("key", work).unwrap());
+        };
+        let (_server, net, _) = serve_all(kind, &hub, Start::Live);
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(net.get(&path).await);
+        }
+        for client in &mut clients {
+            client.read().await;
+        }
+        let (mut seen, mut last) = (String::new(), String::new());
+        start("old");
+        for client in &mut clients {
+            let text = client.read().await;
+            assert_eq!(said(&text), format!("old {CLOSE}"));
+            seen = last_id(&text);
+        }
+        for text in ["new", "newer"] {
+            pass(Duration::from_secs(61)).await;
+            start(text);
+            for client in &mut clients {
+                assert_eq!(next(client).await, format!("{text} {CLOSE}"));
+            }
+            say(&news, text);
+            for client in &mut clients {
+                let events = client.read().await;
+                assert_eq!(said(&events), text);
+                last = last_id(&events);
+            }
+        }
+        let mut back = net.resume(&path, &last).await;
+        let text = back.read().await;
+        assert!(
+            said(&text).ends_with(CLOSE) && !text.contains("gap"),
+            "{text}"
+        );
+        let text = net.resume(&path, &seen).await.read().await;
+        assert!(
+            text.contains("gap") && said(&text).ends_with(&format!("newer newer {CLOSE}")),
+            "{text}"
+        );
+    }
 }
 
 async fn topics_of_different_hubs_are_an_error(kind: Kind) {

@@ -10,4 +10,5 @@ mod hub_model;
 mod model;
 #[path = "../common/pipes.rs"]
 mod pipes;
+mod runs;
 mod switching;

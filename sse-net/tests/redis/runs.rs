@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use sse_core::Decoded;
 use sse_net::testing::RawClient;
-use sse_net::{EngineError, Event, PublishError, RunNotFound, Runs, RunsConfig, Start, StoreError};
+use sse_net::{
+    EngineError, Event, PublishError, Run, RunNotFound, Runs, RunsConfig, Start, StoreError,
+};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -149,6 +151,35 @@ async fn a_run_is_found_and_stopped_on_any_node_and_begins_anew_after_its_time()
     }
     within(not_found(&runs_b, "key", RunNotFound::Unknown)).await;
     assert_eq!(runs_a.snapshot().stopped, 2);
+}
+
+/// The nodes keep the run's topic for as long as it is followed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_stream_of_several_topics_continues_with_a_new_run_on_both_nodes() {
+    let redis = Redis::start(&[]);
+    let config = RunsConfig::default().keep(Duration::from_millis(300));
+    let nodes = nodes(&redis.url(), &config).await;
+    let mut clients = nodes.each_ref().map(|(node, _)| node.client());
+    for client in &mut clients {
+        client.get("/run/key,news").await.unwrap();
+    }
+    for (round, starter) in [0, 0, 1, 0].into_iter().enumerate() {
+        let (node, runs) = &nodes[starter];
+        let text = format!("round {round}");
+        let data = text.clone();
+        let work = async move |run: Run| run.publish(&Event::new().data(data));
+        drop(within(async { runs.start("key", work).unwrap() }).await);
+        for client in &mut clients {
+            assert_eq!(within(read(client)).await, [&*text]);
+        }
+        node.publish("news", &text).await;
+        for client in &mut clients {
+            assert_eq!(within(client.event()).await.unwrap().data(), text);
+        }
+        within(not_found(&nodes[1].1, "key", RunNotFound::Expired)).await;
+        within(not_found(&nodes[0].1, "key", RunNotFound::Expired)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

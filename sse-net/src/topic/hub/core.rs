@@ -5,7 +5,7 @@ use std::time::Duration;
 use sse_core::{Epochs, Ids, LogId, Now};
 
 use super::TooManyTopics;
-use super::names::{Dropped, Names};
+use super::names::{Dropped, Names, is_held};
 use super::order::Order;
 use crate::config::{HubConfig, TopicConfig};
 use crate::stats::Meters;
@@ -149,13 +149,43 @@ impl HubCore {
             names.sweep(SWEEP_FULL, (max, safe), now, &mut dropped);
         }
         let topic = if names.count() < max {
-            let create = |name, evicted| self.create(name, config, kind, evicted);
-            Ok(names.insert(name, create))
+            Ok(self.insert(names, name, config, kind))
         } else {
+            drop(names);
             Err(TooManyTopics { max })
         };
-        drop(names);
         drop(dropped);
+        topic
+    }
+
+    /// Returns the topic that has the name of one that was replaced, beyond the limit if need be:
+    /// the one before is followed, too.
+    pub(crate) fn successor(&self, replaced: &Shared) -> Arc<Shared> {
+        let name = replaced.name().map_or("", |name| name);
+        let names = self.names();
+        match names.get(name) {
+            Some(topic) => topic,
+            None => self.insert(names, name, &replaced.config, LogKind::Ordinary),
+        }
+    }
+
+    /// Creates a topic, and wakes the readers of one that had the name before.
+    fn insert(
+        &self,
+        mut names: MutexGuard<'_, Names>,
+        name: &str,
+        config: &Arc<TopicConfig>,
+        kind: LogKind,
+    ) -> Arc<Shared> {
+        let create = |name, evicted| self.create(name, config, kind, evicted);
+        let (topic, held) = names.insert(name, create);
+        let wakers = held.as_ref().map(|(held, removed)| {
+            // No event of the new topic has an ID yet.
+            let _order = self.order();
+            held.replace(*removed)
+        });
+        drop(names);
+        drop((wakers, held));
         topic
     }
 
@@ -183,7 +213,7 @@ impl HubCore {
 
     /// Drops a topic if this is its last handle and its events have expired.
     pub(in crate::topic) fn release(&self, topic: &Arc<Shared>) {
-        if Arc::strong_count(topic) > 2 {
+        if is_held(topic) {
             return;
         }
         let now = now();
@@ -198,7 +228,8 @@ impl HubCore {
     /// Removes a topic although it is held and retains events.
     ///
     /// Without an engine, this takes an ID that no event has: every earlier ID is before the
-    /// topic's end, also that of its last event.
+    /// topic's end, also that of its last event. With one, a topic that is held stays: it begins
+    /// anew when the engine says so.
     pub(in crate::topic) fn remove(&self, topic: &Arc<Shared>, time: Duration) {
         let (now, mut dropped) = (now(), Dropped::new());
         let until = now.steady.saturating_add(time);
@@ -209,6 +240,9 @@ impl HubCore {
         }
         let mut order = self.order();
         let end = if order.has_engine() {
+            if is_held(topic) {
+                return;
+            }
             topic.newest.load() // It is read from the engine when it is used again.
         } else {
             order.assign(1, now);

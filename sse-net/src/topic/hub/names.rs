@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sse_core::{LogId, Now};
 
-use crate::sync::Arc;
+use crate::sync::{Arc, Weak};
 use crate::topic::state::Shared;
 
 /// The topics of a hub.
@@ -18,6 +18,9 @@ use crate::topic::state::Shared;
 /// Nobody waits for that: creating a topic looks at two others, so that the number of topics
 /// that could be dropped does not grow. Nor does that of the names of dropped topics: beyond a
 /// limit, the oldest become a part of the floor early.
+///
+/// A topic may also be removed while it is held. If it still is when its name is used again, it
+/// learns of that: a stream that follows several topics continues with the new one.
 #[derive(Default)]
 pub(super) struct Names {
     slots: HashMap<Arc<str>, Slot>,
@@ -37,6 +40,8 @@ enum Slot {
 struct Gone {
     evicted: LogId,
     until: Duration,
+    /// The topic, if it was held when it was removed.
+    held: Weak<Shared>,
 }
 
 /// Topics that were dropped. Their memory is freed without a lock.
@@ -78,24 +83,25 @@ impl Names {
         }
     }
 
-    /// Adds a topic, which `create` makes with the greatest ID that counts as evicted.
+    /// Adds a topic, which `create` makes with the greatest ID that counts as evicted. The second
+    /// topic is the one that had the name before, if it is held, and the ID at which it was removed.
     pub(super) fn insert(
         &mut self,
         name: &str,
         create: impl FnOnce(Arc<str>, LogId) -> Arc<Shared>,
-    ) -> Arc<Shared> {
-        let (name, evicted) = match self.slots.remove_entry(name) {
-            Some((name, Slot::Gone(gone))) => (name, gone.evicted),
+    ) -> (Arc<Shared>, Option<(Arc<Shared>, LogId)>) {
+        let (name, evicted, held) = match self.slots.remove_entry(name) {
+            Some((name, Slot::Gone(gone))) => (name, gone.evicted, gone.held.upgrade()),
             _ => {
                 let name: Arc<str> = name.into();
                 self.queue.push_back(Arc::clone(&name));
-                (name, self.floor)
+                (name, self.floor, None)
             }
         };
         let topic = create(Arc::clone(&name), evicted);
         self.slots.insert(name, Slot::Live(Arc::clone(&topic)));
         self.count += 1;
-        topic
+        (topic, held.map(|held| (held, evicted)))
     }
 
     /// Returns the number of topics.
@@ -107,7 +113,7 @@ impl Names {
     ///
     /// If the names of dropped topics are more than `max_gone`, those that are checked are dropped
     /// early. None is dropped whose end is after the ID `safe`: a journal that has failed has to
-    /// write it, or the topic comes back.
+    /// write it, or the topic comes back. Nor is that of a topic that is held.
     pub(super) fn sweep(
         &mut self,
         count: usize,
@@ -129,6 +135,7 @@ impl Names {
                 }
                 Some((_, Slot::Gone(gone)))
                     if gone.evicted <= safe
+                        && gone.held.strong_count() == 0
                         && (gone.until <= now.steady
                             || self.slots.len() - self.count > max_gone) =>
                 {
@@ -145,7 +152,7 @@ impl Names {
     /// Drops a topic unless it retains events, or there is a reference to it besides the
     /// caller's and this one.
     pub(super) fn drop_expired(&mut self, topic: &Arc<Shared>, now: Now, dropped: &mut Dropped) {
-        if Arc::strong_count(topic) > 2 {
+        if is_held(topic) {
             return;
         }
         let mut state = topic.lock_packed();
@@ -171,10 +178,19 @@ impl Names {
             return;
         };
         self.count -= 1;
-        if evicted <= self.floor {
+        let held = if is_held(topic) {
+            Arc::downgrade(topic)
+        } else {
+            Weak::new() // Which keeps no memory.
+        };
+        if evicted <= self.floor && held.strong_count() == 0 {
             self.slots.remove(name);
         } else if let Some(slot) = self.slots.get_mut(name) {
-            *slot = Slot::Gone(Box::new(Gone { evicted, until }));
+            *slot = Slot::Gone(Box::new(Gone {
+                evicted,
+                until,
+                held,
+            }));
         }
         dropped.push(Arc::clone(topic));
     }
@@ -193,6 +209,11 @@ impl Names {
         let name = topic.name().map_or("", |name| name);
         matches!(self.slots.get(name), Some(Slot::Live(current)) if Arc::ptr_eq(current, topic))
     }
+}
+
+/// Returns `true` if there is a reference to the topic besides the caller's and that of its hub.
+pub(super) fn is_held(topic: &Arc<Shared>) -> bool {
+    Arc::strong_count(topic) > 2
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl HubCore {
                 let meter = hub.meters.of(&name);
                 Shared::restored(config, log, Some(name), meter, end, None)
             };
-            let topic = hub.names().insert(&name, create);
+            let (topic, _) = hub.names().insert(&name, create);
             hub.drop_removed(&topic);
         }
         hub

@@ -150,7 +150,7 @@ impl StreamTopics {
         let mut state = self.set.lock();
         let is_new = |topic: &&Topic| {
             let mut members = state.topics.iter();
-            members.all(|member| member.address() != topic.address())
+            members.all(|member| topic.name() != Some(member.name()))
         };
         let added: Vec<_> = topics.iter().filter(is_new).collect();
         if state.topics.len() + added.len() > max {
@@ -292,10 +292,14 @@ impl HubShared {
         self.sweep_streams();
         let topics = first.iter().map(|topic| Arc::clone(&topic.shared));
         let (set, is_known) = self.streams().begin(&token, || TopicSet::new(topics));
-        let initial: Vec<_> = set.lock().members(LogId::default()).cloned().collect();
+        let initial: Vec<_> = set
+            .lock()
+            .members(self, LogId::default())
+            .cloned()
+            .collect();
         let position = position(&initial);
         let view = View::new(Arc::clone(self), token, Arc::clone(&set), position);
-        let members: Vec<_> = set.lock().members(position).cloned().collect();
+        let members: Vec<_> = set.lock().members(self, position).cloned().collect();
         let (mut opening, is_unknown) = (Vec::new(), !is_known && asked.is_some());
         if is_unknown {
             encode_unknown(self.config().gap_type(), asked, &mut opening);

@@ -111,7 +111,12 @@ impl View {
     /// followed from now on. [`next_piece`](Self::next_piece) returns what is sent first.
     pub(crate) fn apply(&mut self, position: LogId) -> Option<Vec<Member>> {
         let change = self.next_change().filter(|change| *change <= position)?;
-        let members: Vec<_> = self.set.lock().members(change).cloned().collect();
+        let members: Vec<_> = self
+            .set
+            .lock()
+            .members(&self.hub, change)
+            .cloned()
+            .collect();
         let replayed = members.iter();
         let replayed = replayed.filter(|member| member.change == change && member.is_replayed());
         let topics: VecDeque<_> = replayed.cloned().collect();
