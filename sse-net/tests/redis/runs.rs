@@ -182,6 +182,32 @@ async fn a_stream_of_several_topics_continues_with_a_new_run_on_both_nodes() {
     }
 }
 
+/// They would be there for ever, because their events have no maximum age.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn topics_of_ended_runs_do_not_pile_up_on_other_nodes() {
+    let redis = Redis::start(&[]);
+    let [(_a, runs_a), (b, runs_b)] = nodes(&redis.url(), &RunsConfig::default()).await;
+    for key in 0..50 {
+        let work = async |run: Run| run.publish(&Event::new().data("answer"));
+        drop(runs_a.start(key.to_string(), work).unwrap());
+        within(async {
+            let found = loop {
+                match runs_b.find(key.to_string()).await {
+                    Ok(run) => break run,
+                    Err(_) => sleep(Duration::from_millis(1)).await,
+                }
+            };
+            b.hub.ready([&*found], None).await;
+            let mut events = found.subscribe(Start::Earliest);
+            while events.read_bytes().await.unwrap().is_some() {}
+        })
+        .await;
+    }
+    let topics = b.hub.topics();
+    assert!(topics < 25, "{topics} topics");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
 async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() {

@@ -157,10 +157,12 @@ impl Names {
         }
         let mut state = topic.lock_packed();
         let evicted = state.log.evict(now);
+        // An engine has the events of a finished topic, which is read from it when it is used again.
+        let is_needless = topic.has_engine() && state.end.is_some();
         let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
         drop(state);
         drop(evicted);
-        if has_expired {
+        if has_expired || is_needless {
             let until = now.steady.saturating_add(topic.retention().max_age());
             self.remove(topic, newest, until, dropped);
         }
