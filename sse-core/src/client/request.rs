@@ -72,6 +72,11 @@ impl Target {
             .filter(move |(name, _)| !is_bare || !is_about_body(name))
     }
 
+    /// Encodes the request, without `Connection: close`.
+    ///
+    /// RFC 9112, 9.3 asks for it, since no second request follows. But there are servers that then
+    /// end a body by closing the connection instead of sending it in chunks, and a client cannot
+    /// tell such an end from a connection that was cut.
     pub(super) fn encode(&self, source: &EventSource, last_event_id: Option<&str>) -> Vec<u8> {
         let method = self.method(source);
         let target = self.url(source).target();
