@@ -268,16 +268,12 @@ impl JointReader {
         former.topic.shared.unsubscribe(place);
     }
 
-    /// Continues at the mark, after an engine has lost events that may have been read.
+    /// Continues like a client that comes back with the position, after an engine has lost events
+    /// that may have been read.
     fn lose_end(&mut self) -> Lagged {
-        self.several.position = self.several.hub.order().visible();
-        for followed in &mut self.several.topics {
-            followed.from = LogId::default();
-        }
-        let position = self.several.position;
-        if let Some(view) = &mut self.several.view {
-            view.fall_back(position);
-        }
+        self.several.relocate();
+        self.state_end = self.several.state_end;
+        self.held.clear(&self.several.hub);
         self.lagged = 0;
         Lagged {
             begin: self.lagged().lock().log.begin(),

@@ -1,5 +1,6 @@
 //! Topics of one hub that are followed together.
 
+use std::mem;
 use std::time::Duration;
 
 use sse_core::{Batch, Cursor, EventId, Lagged, LogId, Resume};
@@ -150,6 +151,21 @@ impl Several {
             asked: asked.map(|id| id.clone().into_owned()),
             view: None,
             opening: Vec::new(),
+        }
+    }
+
+    /// Finds where a reader at the position continues, if that may be lost.
+    pub(super) fn relocate(&mut self) {
+        let position = EventId::from(self.position);
+        let judged = self.hub.order().judge(Some(&position));
+        let topics = mem::take(&mut self.topics).into_iter();
+        let topics = topics.map(|followed| Followed::locate(followed.topic, judged, Start::Live));
+        let located = Self::new(Arc::clone(&self.hub), topics.collect(), judged, None);
+        (self.topics, self.position) = (located.topics, located.position);
+        self.state_end = located.state_end;
+        if let Some(view) = &mut self.view {
+            view.fall_back(self.position);
+            self.state_end = self.state_end.map(|end| view.limit(end));
         }
     }
 

@@ -23,5 +23,6 @@ mod proxy;
 mod runs;
 mod sentinel;
 mod server;
+mod subscriptions;
 mod switched;
 mod tls;
