@@ -32,13 +32,12 @@ pub(crate) const BLOCK: usize = 64;
 /// search.
 #[derive(Debug, Clone)]
 pub(crate) struct LineEndList {
-    /// Offsets from `base`: those from `next` to `count` have not been returned.
+    /// Offsets from `base`: those from `next` on have not been returned.
     ///
     /// There is room for [`LISTED`], or for none, because most clients wait most of the time.
     offsets: Vec<u16>,
     base: usize,
     next: usize,
-    count: usize,
     /// The offset up to which the text has been searched.
     searched: usize,
 }
@@ -49,7 +48,6 @@ impl LineEndList {
             offsets: Vec::new(),
             base: 0,
             next: 0,
-            count: 0,
             searched: 0,
         }
     }
@@ -57,7 +55,7 @@ impl LineEndList {
     /// Returns the listed offsets, and what they count from.
     #[inline(always)]
     pub(crate) fn listed(&self) -> (usize, &[u16]) {
-        let listed = self.offsets.get(self.next..self.count);
+        let listed = self.offsets.get(self.next..);
         (self.base, listed.unwrap_or_default())
     }
 
@@ -69,7 +67,7 @@ impl LineEndList {
     /// Returns the next offset.
     #[inline(always)]
     pub(crate) fn next(&mut self, text: &[u8]) -> Option<usize> {
-        if self.next == self.count {
+        if self.next == self.offsets.len() {
             self.search(text);
         }
         let (base, listed) = self.listed();
@@ -81,27 +79,28 @@ impl LineEndList {
     /// Lists more, if all listed ones have been returned.
     #[inline(never)]
     pub(crate) fn search(&mut self, text: &[u8]) {
-        while self.next == self.count && self.searched < text.len() {
+        while self.next == self.offsets.len() && self.searched < text.len() {
             (self.base, self.next) = (self.searched, 0);
             self.offsets.resize(LISTED, 0);
             let part = &text[self.base..];
             let part = &part[..part.len().min(usize::from(u16::MAX))];
             let offsets = &mut *self.offsets;
             let (count, searched) = dispatch!(*LEVEL, simd => list(simd, part, offsets));
-            self.count = count;
+            self.offsets.truncate(count);
             self.searched += searched;
         }
     }
 
     /// Follows the removal of the first `len` bytes of the text, whose offsets were returned.
-    pub(crate) const fn remove_text(&mut self, len: usize) {
+    pub(crate) fn remove_text(&mut self, len: usize) {
         // The offsets that are left are found again.
-        self.searched = if self.next == self.count {
+        self.searched = if self.next == self.offsets.len() {
             self.searched.saturating_sub(len)
         } else {
             0
         };
-        (self.next, self.count) = (0, 0);
+        self.offsets.clear();
+        self.next = 0;
     }
 }
 

@@ -33,7 +33,10 @@ impl<'d, 'i> Chunk<'d, 'i> {
     )]
     pub fn next(&mut self) -> Result<Option<Decoded<'_>>, DecodeError> {
         loop {
-            if let Some(found) = self.decoder.find()? {
+            if let Some(found) = self.decoder.find_common() {
+                return Ok(Some(self.decoder.decoded(&found)));
+            }
+            if let Some(found) = self.decoder.find_other()? {
                 return Ok(Some(self.decoder.decoded(&found)));
             }
             if self.rest.is_empty() {

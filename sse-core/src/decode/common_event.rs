@@ -19,16 +19,9 @@ pub(super) struct CommonEvent {
 
 impl CommonEvent {
     /// Takes such an event of at most `max_len` bytes from the front of the text.
-    ///
-    /// A comment may be before it, if `parse` recognises what follows the colon.
     #[inline(always)]
-    pub(super) fn take<T>(
-        text: &mut Text,
-        max_len: usize,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Option<(Option<T>, Self)> {
+    pub(super) fn take(text: &mut Text, max_len: usize) -> Option<Self> {
         let mut lines = Lines::listed(text);
-        let comment = lines.comment(parse)?;
         let event = Self::parse(&mut lines)?;
         let (len, count) = (lines.taken(), lines.count());
         drop(lines);
@@ -36,7 +29,7 @@ impl CommonEvent {
             return None;
         }
         text.skip(len, count);
-        Some((comment, event))
+        Some(event)
     }
 
     /// Takes such an event of [`LARGE`] to `max_len` bytes from the front of the input, with its
@@ -116,19 +109,6 @@ impl<'t, E: FnMut(usize) -> Option<usize>> Lines<'t, E> {
     #[inline(always)]
     pub(super) const fn count(&self) -> usize {
         self.count
-    }
-
-    /// Returns what `parse` makes of the text after a comment's colon, or `Some(None)` if there is
-    /// no comment.
-    #[inline(always)]
-    pub(super) fn comment<T>(
-        &mut self,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Option<Option<T>> {
-        match self.field(b":")? {
-            Some(text) => Some(Some(parse(&self.text[text])?)),
-            None => Some(None),
-        }
     }
 
     /// Returns the value of a type line, or `Some(None)` if there is none or it is empty.

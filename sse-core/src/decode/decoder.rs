@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::chunk::Chunk;
 use super::common_event::CommonEvent;
+#[cfg(feature = "recording")]
+use super::common_event::Lines;
 use super::error::DecodeError;
 use super::interpret::{Found, Interpreter};
 use super::message::{Decoded, MessageEvent};
@@ -163,56 +165,73 @@ impl Decoder {
     }
 
     /// Finds the next item in the bytes that have been taken.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn find(&mut self) -> Result<Option<Found>, DecodeError> {
-        let (_, found) = self.find_after(|_| None::<()>)?;
-        Ok(found)
-    }
-
-    /// Finds the next item, and perhaps a comment before it.
-    ///
-    /// That takes half as long as finding the comment as an item. It is not always done, even if
-    /// `parse` recognises what follows the comment's colon. It is copied, because a call by
-    /// reference is not inlined.
-    #[inline(always)]
-    pub(crate) fn find_after<T>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Option<T> + Copy,
-    ) -> Result<(Option<T>, Option<Found>), DecodeError> {
-        if self.interpreter.begin_event() {
-            if let Some((comment, found)) = self.find_common(parse) {
-                return Ok((comment, Some(found)));
-            }
-            if let Some((comment, found)) = self.find_common_lines(parse) {
-                return Ok((comment, Some(found)));
-            }
+        match self.find_common() {
+            None => self.find_other(),
+            found => Ok(found),
         }
-        Ok((None, self.find_any()?))
     }
 
+    /// Finds the next item if it is an event of the commonest form, with one line of data.
+    ///
+    /// It is inlined and returns in registers. Where speed matters, its result is used before
+    /// [`find_other`](Self::find_other) is called, because a variable for both would be in memory.
     #[inline(always)]
-    fn find_common<T>(
-        &mut self,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Option<(Option<T>, Found)> {
-        let max_len = self.interpreter.min_limit();
-        let (comment, event) = CommonEvent::take(&mut self.text, max_len, parse)?;
+    pub(crate) fn find_common(&mut self) -> Option<Found> {
+        if !self.interpreter.begin_event() {
+            return None;
+        }
+        let event = CommonEvent::take(&mut self.text, self.interpreter.min_limit())?;
         if let Some(id) = event.id {
             self.interpreter.commit_id_in_text(id);
         }
-        let found = Found::Event {
+        Some(Found::Event {
             event_type: event.event_type,
             data: Some(event.data),
-        };
-        Some((comment, found))
+        })
     }
 
+    /// Finds the next item if [`find_common`](Self::find_common) has found none.
     #[inline(never)]
-    fn find_common_lines<T>(
-        &mut self,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Option<(Option<T>, Found)> {
-        self.interpreter.take_common_event(&mut self.text, parse)
+    pub(crate) fn find_other(&mut self) -> Result<Option<Found>, DecodeError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.interpreter.begin_event()
+            && let Some(found) = self.interpreter.take_common_event(&mut self.text)
+        {
+            return Ok(Some(found));
+        }
+        let found = self.interpreter.interpret(&mut self.text);
+        if let Err(error) = found {
+            self.failed = Some(error);
+            self.interpreter.leave(&self.text);
+            self.text = Text::new();
+        }
+        found
+    }
+
+    /// Returns what follows the colon of the next line, if that is a comment between events.
+    ///
+    /// [`skip_comment`](Self::skip_comment) takes it, which costs less than finding it as an item.
+    /// A comment that does not end in an LF is only found as an item.
+    #[inline(always)]
+    #[cfg(feature = "recording")]
+    pub(crate) fn next_comment(&mut self) -> Option<&[u8]> {
+        if !self.interpreter.begin_event() {
+            return None;
+        }
+        let comment = Lines::listed(&self.text).field(b":")??;
+        let is_within_limit = comment.len() < self.interpreter.max_line;
+        is_within_limit.then(|| &self.text.as_str().as_bytes()[comment])
+    }
+
+    /// Takes the [next comment](Self::next_comment), of which `len` bytes follow the colon.
+    #[inline(always)]
+    #[cfg(feature = "recording")]
+    pub(crate) const fn skip_comment(&mut self, len: usize) {
+        self.text.skip(len + ":\n".len(), 1);
     }
 
     /// Takes a large event from the front of the input, with its text, if all of it is there.
@@ -229,20 +248,6 @@ impl Decoder {
             self.interpreter.commit_id(&text[id.clone()]);
         }
         Some((event, text))
-    }
-
-    #[inline(never)]
-    fn find_any(&mut self) -> Result<Option<Found>, DecodeError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let found = self.interpreter.interpret(&mut self.text);
-        if let Err(error) = found {
-            self.failed = Some(error);
-            self.interpreter.leave(&self.text);
-            self.text = Text::new();
-        }
-        found
     }
 
     /// Returns what was found.

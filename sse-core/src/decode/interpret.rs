@@ -223,15 +223,8 @@ impl Interpreter {
     }
 
     /// Takes an event of the commonest form, but with several lines of data.
-    ///
-    /// A comment may be before it, if `parse` recognises what follows the colon.
-    pub(super) fn take_common_event<T>(
-        &mut self,
-        text: &mut Text,
-        parse: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Option<(Option<T>, Found)> {
+    pub(super) fn take_common_event(&mut self, text: &mut Text) -> Option<Found> {
         let mut lines = Lines::listed(text);
-        let comment = lines.comment(parse)?;
         let id = lines.field(b"id: ")?;
         let event_type = lines.event_type()?;
         self.push_lines(text, &mut lines);
@@ -248,7 +241,7 @@ impl Interpreter {
         }
         self.stage = Stage::Dispatched;
         let data = None;
-        Some((comment, Found::Event { event_type, data }))
+        Some(Found::Event { event_type, data })
     }
 
     /// Takes the data lines that follow, as long as they have the commonest form.

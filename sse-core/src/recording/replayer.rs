@@ -4,8 +4,6 @@ use std::fmt;
 use std::io::{self, BufRead, Seek};
 use std::time::Duration;
 
-use memchr::memrchr2;
-
 use super::item::Recorded;
 use super::time::parse_time;
 use crate::decode::{Decoder, Found};
@@ -53,8 +51,8 @@ pub struct Replayer<R> {
     /// The next item, if it has been found.
     found: Option<Found>,
     taken: u64,
-    /// The offset after the last line end that was taken.
-    lines: u64,
+    /// The number of bytes that were taken last.
+    piece: usize,
     whole: u64,
     ended: bool,
 }
@@ -77,7 +75,7 @@ impl<R: BufRead> Replayer<R> {
             before: Duration::ZERO,
             found: None,
             taken: 0,
-            lines: 0,
+            piece: 0,
             whole: 0,
             ended: false,
         }
@@ -124,18 +122,20 @@ impl<R: BufRead> Replayer<R> {
     /// an [`io::Error`] of the kind [`InvalidData`](io::ErrorKind::InvalidData), and ends reading.
     #[inline]
     pub fn read(&mut self) -> io::Result<Option<Recorded<'_>>> {
-        let found = match self.found.take() {
-            None => self.find()?,
-            found => found,
-        };
-        let Some(found) = found else {
-            return Ok(None);
-        };
+        if let Some(found) = self.find_common() {
+            return Ok(Some(self.recorded(&found)));
+        }
+        self.find_any()?;
+        Ok(self.found.take().map(|found| self.recorded(&found)))
+    }
+
+    /// Returns what was found, with its time.
+    #[inline(always)]
+    fn recorded(&mut self, found: &Found) -> Recorded<'_> {
         // Those without an event count for the next event.
         let is_event = matches!(found, Found::Event { .. });
         let has_new_id = is_event && self.decoder.take_has_new_id();
-        let decoded = self.decoder.decoded(&found);
-        Ok(Some(Recorded::new(self.at(), decoded, has_new_id)))
+        Recorded::new(self.at(), self.decoder.decoded(found), has_new_id)
     }
 
     /// Returns the time of the next item, which [`read`](Self::read) then returns.
@@ -144,9 +144,7 @@ impl<R: BufRead> Replayer<R> {
     ///
     /// As [`read`](Self::read).
     pub fn peek(&mut self) -> io::Result<Option<Duration>> {
-        if self.found.is_none() {
-            self.found = self.find()?;
-        }
+        self.find_any()?;
         Ok(self.found.is_some().then(|| self.at()))
     }
 
@@ -155,8 +153,12 @@ impl<R: BufRead> Replayer<R> {
     /// That is the end of the last whole event or comment that was read, or of a later block that
     /// has only an ID.
     #[must_use]
-    pub const fn whole(&self) -> u64 {
-        self.whole
+    pub fn whole(&self) -> u64 {
+        match self.decoder.after_event() {
+            // The rest is well-formed, because an ill-formed piece has no bytes after a line.
+            Some(rest) if rest < self.piece => self.taken - rest as u64,
+            _ => self.whole,
+        }
     }
 
     /// Returns the reader, and the decoder with the last event ID and reconnection time.
@@ -174,45 +176,39 @@ impl<R: BufRead> Replayer<R> {
         self.before.saturating_add(self.time.saturating_sub(zero))
     }
 
-    /// Finds the next item, or returns `None` at the end.
-    #[inline]
-    fn find(&mut self) -> io::Result<Option<Found>> {
-        loop {
-            if self.ended {
-                return Ok(None);
-            }
+    /// Finds the next item if it is an event of the commonest form, perhaps after a time line.
+    #[inline(always)]
+    fn find_common(&mut self) -> Option<Found> {
+        if self.found.is_some() || self.zero.is_none() {
+            return None;
+        }
+        self.take_time();
+        self.decoder.find_common()
+    }
+
+    /// Finds the next item, unless it has been found or the recording ends.
+    #[inline(never)]
+    fn find_any(&mut self) -> io::Result<()> {
+        while self.found.is_none() && !self.ended {
             match self.find_taken()? {
-                Some(found) => return Ok(Some(found)),
+                Some(found) => self.found = Some(found),
                 None if self.fill()? || self.start_again()? => {}
-                None => return Ok(None),
+                None => break,
             }
         }
+        Ok(())
     }
 
     /// Finds the next item in the bytes that the decoder has taken.
-    #[inline(always)]
     fn find_taken(&mut self) -> io::Result<Option<Found>> {
         loop {
-            let (time, found) = match self.decoder.find_after(parse_time) {
-                Ok(found) => found,
-                Err(error) => {
-                    self.ended = true;
-                    return Err(error.into());
-                }
-            };
-            let Some(found) = found else {
-                // The last lines may be a block that has nothing but an ID.
-                if self.decoder.after_event().is_some() {
-                    self.whole = self.lines;
-                }
+            self.whole = self.whole();
+            self.take_time();
+            let found = self.decoder.find();
+            self.ended = found.is_err();
+            let Some(found) = found? else {
                 return Ok(None);
             };
-            if let Some(time) = time {
-                self.time = time;
-            }
-            if let Some(rest) = self.decoder.after_event() {
-                self.whole = self.taken - rest as u64;
-            }
             let comment = self.decoder.comment(&found);
             if let Some(time) = comment.and_then(|text| parse_time(text.as_bytes())) {
                 self.time = time;
@@ -222,8 +218,19 @@ impl<R: BufRead> Replayer<R> {
         }
     }
 
-    /// Returns whether what was found is the first item to be read.
+    /// Takes the next line if it is a time line.
     #[inline(always)]
+    fn take_time(&mut self) {
+        if let Some(comment) = self.decoder.next_comment()
+            && let Some(time) = parse_time(comment)
+        {
+            let len = comment.len();
+            self.decoder.skip_comment(len);
+            self.time = time;
+        }
+    }
+
+    /// Returns whether what was found is the first item to be read.
     fn begins_with(&mut self, found: &Found) -> bool {
         let id = matches!(found, Found::Event { .. }).then(|| self.decoder.last_event_id());
         self.zero = self.start.zero(self.time, id);
@@ -231,8 +238,8 @@ impl<R: BufRead> Replayer<R> {
     }
 
     /// Gives input to the decoder. Returns `false` at its end.
-    #[inline(never)]
     fn fill(&mut self) -> io::Result<bool> {
+        self.whole = self.whole();
         let available = match self.reader.fill_buf() {
             Ok(available) => available,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
@@ -240,13 +247,10 @@ impl<R: BufRead> Replayer<R> {
         };
         let mut rest = available;
         self.decoder.push(&mut rest);
-        let taken = available.len() - rest.len();
-        if let Some(end) = memrchr2(b'\r', b'\n', &available[..taken]) {
-            self.lines = self.taken + end as u64 + 1;
-        }
-        self.reader.consume(taken);
-        self.taken += taken as u64;
-        Ok(taken > 0)
+        self.piece = available.len() - rest.len();
+        self.reader.consume(self.piece);
+        self.taken += self.piece as u64;
+        Ok(self.piece > 0)
     }
 
     /// Rewinds the reader of a looped recording, or returns `false`.
@@ -263,7 +267,7 @@ impl<R: BufRead> Replayer<R> {
         self.before = self.at().max(self.before.saturating_add(MIN_ROUND));
         self.decoder.restart();
         (self.time, self.zero) = (Duration::ZERO, None);
-        (self.taken, self.lines, self.whole) = (0, 0, 0);
+        (self.taken, self.piece, self.whole) = (0, 0, 0);
         Ok(true)
     }
 }

@@ -8,26 +8,31 @@ use crate::decimal;
 #[inline(always)]
 pub(super) fn parse_time(text: &[u8]) -> Option<Duration> {
     let time = text.strip_prefix(b"T+")?;
-    let (rest, most_nanos) = time.split_last_chunk::<8>()?;
-    let [seconds @ .., b'.', first_nano @ b'0'..=b'9'] = rest else {
+    let (seconds, [b'.', eight @ .., ninth @ b'0'..=b'9']) = time.split_last_chunk::<10>()? else {
         return None;
     };
-    let seconds = decimal::parse(seconds)?;
-    let nanos = 100_000_000 * u32::from(first_nano - b'0') + parse_eight(most_nanos)?;
+    let seconds = match seconds {
+        [b'1'..=b'9', ..] if seconds.len() <= 8 => {
+            u64::from(parse_eight(time.first_chunk()?, seconds.len())?)
+        }
+        _ => decimal::parse(seconds)?,
+    };
+    let nanos = 10 * parse_eight(eight, 8)? + u32::from(ninth - b'0');
     Some(Duration::new(seconds, nanos))
 }
 
-/// Parses eight digits, which may begin with zeros.
+/// Parses the first `len` bytes, from 1 to 8, which are digits and may begin with zeros.
 ///
-/// All of them are in one register, the first in its lowest byte. Each step combines neighbours:
-/// to four numbers below 100, to two below 10,000, and to one.
-#[inline]
+/// All of them are in one register, the first in its lowest byte. The shift drops the other bytes
+/// and makes zeros of as many before the first. Each step then combines neighbours: to four numbers
+/// below 100, to two below 10,000, and to one.
+#[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the number is in the lower half"
 )]
-fn parse_eight(digits: &[u8; 8]) -> Option<u32> {
-    let digits = u64::from_le_bytes(*digits) ^ 0x3030_3030_3030_3030;
+fn parse_eight(bytes: &[u8; 8], len: usize) -> Option<u32> {
+    let digits = (u64::from_le_bytes(*bytes) ^ 0x3030_3030_3030_3030) << (64 - 8 * len);
     // A byte above nine has a high half, or gets one when six is added.
     let high_halves = digits | digits.wrapping_add(0x0606_0606_0606_0606);
     if high_halves & 0xf0f0_f0f0_f0f0_f0f0 != 0 {
@@ -58,28 +63,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eight_digits_are_one_number() {
+    fn up_to_eight_digits_are_one_number() {
         for number in [0, 1, 9, 10, 12_345_678, 90_000_000, 99_999_999, 10_203_040] {
-            let digits = format!("{number:08}").into_bytes();
-            assert_eq!(
-                parse_eight(digits.as_slice().try_into().unwrap()),
-                Some(number)
-            );
+            for len in 1..=8 {
+                let number = number % 10_u32.pow(len);
+                let len = len as usize;
+                let digits = format!("{number:0len$}.7654321");
+                let digits = digits.as_bytes().first_chunk().unwrap();
+                assert_eq!(parse_eight(digits, len), Some(number));
+            }
         }
     }
 
     #[test]
     fn any_other_byte_is_no_digit() {
-        for place in 0..8 {
-            for byte in 0..=u8::MAX {
-                let mut digits = *b"99999999";
-                digits[place] = byte;
-                let is_digit = byte.is_ascii_digit();
-                assert_eq!(
-                    parse_eight(&digits).is_some(),
-                    is_digit,
-                    "{byte} at {place}"
-                );
+        for len in 1..=8 {
+            for place in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut digits = *b"99999999";
+                    digits[place] = byte;
+                    let is_digit = byte.is_ascii_digit();
+                    let number = parse_eight(&digits, len);
+                    assert_eq!(number.is_some(), is_digit, "{byte} at {place} of {len}");
+                }
             }
         }
     }
