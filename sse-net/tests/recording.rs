@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use common::{WIDE, pass, publish, published, settle};
 use sse_core::testing::{Comparison, Faulty};
-use sse_core::{Event, EventId, Events, Pace, Recorder, Replayer, Retention};
-use sse_net::{Hub, HubConfig, Player, SlowClients, Start, Stream, Tee, Topic, TopicConfig};
+use sse_core::{Event, EventId, Events, MessageEvent, Pace, Recorder, Replayer, Retention};
+use sse_net::{
+    Hub, HubConfig, Player, SlowClients, Start, Stream, Subscription, Tee, Topic, TopicConfig,
+};
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::time::Instant;
 
@@ -224,6 +226,32 @@ async fn a_recording_that_lags_ends_or_records_the_gap() {
                  the oldest retained event"
             ),
         }
+    }
+}
+
+/// A read of several topics reports the gap of each, one after the other.
+#[tokio::test(start_paused = true)]
+async fn the_gaps_of_many_topics_are_all_recorded() {
+    let config = TopicConfig::from(Retention::events(2).backlog(Duration::ZERO, 0));
+    let hub = Hub::new(config.slow_clients(SlowClients::SkipAhead));
+    let names = Vec::from_iter((0..20).map(|number| format!("topic {number}")));
+    let topics = Vec::from_iter(names.iter().map(|name| hub.topic(name).unwrap()));
+    let live = Subscription::to(&topics, None, Start::Live).unwrap();
+    for topic in &topics {
+        for _ in 0..4 {
+            topic.publish(&Event::new().data("d")).unwrap();
+        }
+        topic.finish(None).unwrap();
+    }
+    let recorded = live.record(Recorder::new(Vec::new()), Instant::now()).await;
+    let recording = recorded.unwrap().into_parts().0;
+    let events = Vec::from_iter(Events::new(&recording[..]).map(Result::unwrap));
+    for name in names {
+        let named = format!("\"topic\":\"{name}\"");
+        let is_gap = |event: &&MessageEvent<'_>| event.event() == "gap";
+        let gaps = events.iter().filter(is_gap);
+        let gaps = gaps.filter(|gap| gap.data().contains(&named));
+        assert_eq!(gaps.count(), 1, "{name}");
     }
 }
 

@@ -51,19 +51,19 @@ impl Subscription {
         began: Instant,
     ) -> io::Result<Recorder<W>> {
         let mut subscription = self;
-        let mut gap = subscription.take_notices().map(Bytes::from);
+        let notices = subscription.take_notices();
         let mut writing = Writing {
+            next: notices.map(|notices| Ok(Some(notices.into()))),
             subscription,
             recorder,
             began,
             is_over: false,
         };
         while !writing.is_over {
-            let read = match gap.take() {
-                Some(gap) => Ok(Some(gap)),
-                None => writing.subscription.read_bytes().await,
-            };
-            let written = spawn_blocking(move || writing.write(read)).await;
+            if writing.next.is_none() {
+                writing.next = Some(writing.subscription.read_bytes().await);
+            }
+            let written = spawn_blocking(move || writing.write()).await;
             writing = written.map_err(io::Error::other)??;
         }
         Ok(writing.recorder)
@@ -75,17 +75,18 @@ struct Writing<W> {
     subscription: Subscription,
     recorder: Recorder<W>,
     began: Instant,
+    /// What has been read and not recorded.
+    next: Option<Result<Option<Bytes>, Lagged>>,
     is_over: bool,
 }
 
 impl<W: Write> Writing<W> {
     /// Writes the slice that was read and those after it, up to [`BATCHES`], because the recording
     /// may have been cancelled.
-    fn write(mut self, read: Result<Option<Bytes>, Lagged>) -> io::Result<Self> {
+    fn write(mut self) -> io::Result<Self> {
         let at = self.began.elapsed();
-        let mut next = Some(read);
         for _ in 0..BATCHES {
-            let batch = self.read_batch(&mut next)?;
+            let batch = self.read_batch()?;
             if batch.is_empty() {
                 break;
             }
@@ -96,15 +97,12 @@ impl<W: Write> Writing<W> {
         Ok(self)
     }
 
-    /// Returns the slices that can be read now, up to [`SLICES`], of which `next` was read before.
-    fn read_batch(
-        &mut self,
-        next: &mut Option<Result<Option<Bytes>, Lagged>>,
-    ) -> io::Result<Vec<Bytes>> {
+    /// Returns the slices that can be read now, up to [`SLICES`].
+    fn read_batch(&mut self) -> io::Result<Vec<Bytes>> {
         let cx = &mut Context::from_waker(Waker::noop());
         let mut batch = Vec::with_capacity(SLICES);
         while !self.is_over && batch.len() < SLICES {
-            let read = match next.take() {
+            let read = match self.next.take() {
                 Some(read) => read,
                 None => match self.subscription.poll_bytes(cx) {
                     Poll::Ready(read) => read,
@@ -119,7 +117,7 @@ impl<W: Write> Writing<W> {
                     batch.push(gap.ok_or_else(|| io::Error::other(lagged))?);
                 }
                 Err(lagged) => {
-                    *next = Some(Err(lagged)); // after what has been read
+                    self.next = Some(Err(lagged)); // after what has been read
                     break;
                 }
             }
