@@ -59,7 +59,7 @@ impl From<Retention> for HubConfig {
 }
 
 impl HubConfig {
-    /// The settings of topics whose names begin with `prefix`. The longest prefix counts.
+    /// Sets the configuration of topics whose names begin with `prefix`. The longest prefix counts.
     ///
     /// Default: the settings that the configuration was made from. Those of
     /// [`HubConfig::default`] are the defaults of [`TopicConfig`] with an age of one hour. The
@@ -77,7 +77,7 @@ impl HubConfig {
         self
     }
 
-    /// The maximum number of topics.
+    /// Sets the maximum number of topics.
     ///
     /// Default: 131,072. A topic costs some 500 bytes while it is empty. More are refused with
     /// [`TooManyTopics`](crate::TooManyTopics), since names may come from requests. The names of as
@@ -87,7 +87,7 @@ impl HubConfig {
         self
     }
 
-    /// The maximum number of topics that one stream follows.
+    /// Sets the maximum number of topics that one stream follows.
     ///
     /// Default: 256. More are refused with
     /// [`FollowError::TooManyTopics`](crate::FollowError::TooManyTopics), since a client may ask
@@ -98,7 +98,7 @@ impl HubConfig {
         self
     }
 
-    /// The maximum number of streams without a connection whose topics the hub keeps.
+    /// Sets the maximum number of streams without a connection whose topics the hub keeps.
     ///
     /// Default: 16,384. It applies to streams with a [`StreamToken`](crate::StreamToken), whose
     /// clients reconnect. The topics of a stream are kept for the age of the retention that the
@@ -110,7 +110,7 @@ impl HubConfig {
         self
     }
 
-    /// The maximum number of topics that [`Hub::stats`](crate::Hub::stats) counts individually.
+    /// Sets the maximum number of topics that [`Hub::stats`](crate::Hub::stats) counts separately.
     ///
     /// Default: 100, the first that are created; the others are summed. A counter is kept, with
     /// the name of its topic, as long as the hub.

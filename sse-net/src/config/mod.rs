@@ -72,7 +72,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The upgrader, which checks request heads and writes response heads.
+    /// Sets the upgrader, which checks request heads and writes response heads.
     ///
     /// It has the allowed hosts, origins and methods, the headers of streams, and the limits of
     /// heads. Default: [`Upgrader::new`], which allows heads of 16 KiB with 100 headers.
@@ -81,7 +81,7 @@ impl Config {
         self
     }
 
-    /// The time allowed for the TLS handshake and the request head.
+    /// Sets the time for the TLS handshake and the request head.
     ///
     /// Default: 10 s, enough for a phone on a bad line. The response is then 408. Until the
     /// head is complete, a connection costs a task and a few KB.
@@ -90,7 +90,7 @@ impl Config {
         self
     }
 
-    /// The time allowed for the body of a request, from when the handler asks for it.
+    /// Sets the time for a request body, from when the handler asks for it.
     ///
     /// Default: 30 s. The response is then 408. Raise it for large bodies over slow networks.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
@@ -98,7 +98,7 @@ impl Config {
         self
     }
 
-    /// The largest body in bytes that [`Request::json`](crate::Request::json) reads.
+    /// Sets the maximum body in bytes that [`Request::json`](crate::Request::json) reads.
     ///
     /// Default: 2 MiB. Each connection that is sending a body may take up to twice that.
     pub fn max_json(mut self, bytes: u64) -> Self {
@@ -106,7 +106,7 @@ impl Config {
         self
     }
 
-    /// The time allowed for a handler, after which it is dropped and the response is 503.
+    /// Sets the time after which a handler is dropped and the response is 503.
     ///
     /// Default: unlimited, because a handler is dropped when its client disconnects. The
     /// stream that a handler returns is not limited.
@@ -115,7 +115,7 @@ impl Config {
         self
     }
 
-    /// The largest number of open connections, including those that are not streaming yet.
+    /// Sets the maximum number of open connections, including those that are not streaming yet.
     ///
     /// Default: 65,536. Each takes a file descriptor, so the limit of open files has to be
     /// above this. An idle one costs about 500 bytes here and several KB in the kernel.
@@ -124,7 +124,7 @@ impl Config {
         self
     }
 
-    /// The largest number of open connections from one IP address.
+    /// Sets the maximum number of open connections from one IP address.
     ///
     /// Default: unlimited, because behind a proxy every client has the proxy's address. Where
     /// browsers connect directly, set some hundreds: all clients of one office may share an
@@ -134,7 +134,7 @@ impl Config {
         self
     }
 
-    /// The length in bits of the prefix that counts as one IPv6 address.
+    /// Sets the length in bits of the prefix that counts as one IPv6 address.
     ///
     /// Default: 64, the network that one customer has. With 128, every address is counted by
     /// itself. Used by
@@ -153,7 +153,7 @@ impl Config {
         self
     }
 
-    /// The response to connections beyond [`max_connections`](Self::max_connections).
+    /// Sets the response to connections beyond [`max_connections`](Self::max_connections).
     ///
     /// Default: [`AtCapacity::Refuse`].
     pub fn at_capacity(mut self, response: AtCapacity) -> Self {
@@ -161,7 +161,7 @@ impl Config {
         self
     }
 
-    /// The silence after which a stream gets a heartbeat, which also finds dead peers.
+    /// Sets the silence after which a stream gets a heartbeat, which also finds dead peers.
     ///
     /// Default: 15 s. The strictest of the usual proxies closes idle connections after 55 s,
     /// and one heartbeat may be lost to a slow proxy. The interval is shortened at random by
@@ -172,13 +172,13 @@ impl Config {
         self
     }
 
-    /// The form of a heartbeat. Default: [`Heartbeat::Comment`].
+    /// Sets the form of a heartbeat. Default: [`Heartbeat::Comment`].
     pub fn heartbeat_form(mut self, form: Heartbeat) -> Self {
         self.heartbeat_form = form;
         self
     }
 
-    /// The time after which a client that accepts none of its pending bytes is disconnected.
+    /// Sets the time after which a client that accepts no pending byte is disconnected.
     ///
     /// Default: 20 s, which outlasts a phone's change of network. Together with heartbeats
     /// this finds dead peers; until then each costs the contents of its socket's buffer.
@@ -187,7 +187,7 @@ impl Config {
         self
     }
 
-    /// The age at which a topic's stream is ended, so that its client reconnects.
+    /// Sets the age at which a topic's stream is ended, so that its client reconnects.
     ///
     /// Default: unlimited. Set it behind a load balancer, so that clients move to new servers.
     /// The age is shortened at random by up to 10 %, so that clients that connected together
@@ -197,16 +197,16 @@ impl Config {
         self
     }
 
-    /// The number of bytes a client may send after its request before it is disconnected.
+    /// Sets how many bytes a client may send after its request.
     ///
-    /// Default: 64 KiB, more than any client of event streams sends. A body that the handler has
-    /// not read counts.
+    /// Default: 64 KiB, more than any client of event streams sends. A client that sends more is
+    /// disconnected. A body that the handler has not read counts.
     pub fn max_input(mut self, bytes: usize) -> Self {
         self.max_input = bytes;
         self
     }
 
-    /// The reconnection time that clients get at the start and the end of a stream.
+    /// Sets the reconnection time, sent at the start and the end of a stream.
     ///
     /// Default: 3 s. It is lengthened at random by up to 50 %, so that clients do not all
     /// reconnect together.
@@ -215,7 +215,7 @@ impl Config {
         self
     }
 
-    /// The number of shards, the tasks that drive the streams of topics.
+    /// Sets the number of shards, the tasks that drive the streams of topics.
     ///
     /// Default: one per worker thread of the runtime. Each shard copies the new events of each
     /// of its topics once.

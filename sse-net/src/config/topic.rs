@@ -59,7 +59,7 @@ impl From<Retention> for TopicConfig {
 }
 
 impl TopicConfig {
-    /// The events that are retained for clients that resume or join late.
+    /// Sets which events are retained for clients that resume or join late.
     ///
     /// Default: 1,000 events in 16 MiB, whatever their age. All retained events are in memory;
     /// allow for twice their bytes.
@@ -68,7 +68,7 @@ impl TopicConfig {
         self
     }
 
-    /// The largest encoded event in bytes.
+    /// Sets the maximum size of an encoded event in bytes.
     ///
     /// Default: 16 MiB. A larger one is refused with
     /// [`PublishError::TooLarge`](crate::PublishError::TooLarge).
@@ -77,7 +77,7 @@ impl TopicConfig {
         self
     }
 
-    /// The treatment of a client whose next event has been evicted.
+    /// Sets the treatment of a client whose next event has been evicted.
     ///
     /// Default: [`SlowClients::Disconnect`].
     pub fn slow_clients(mut self, treatment: SlowClients) -> Self {
@@ -85,7 +85,7 @@ impl TopicConfig {
         self
     }
 
-    /// The type of the event that reports missed events to a client.
+    /// Sets the type of the event that reports missed events to a client.
     ///
     /// Default: `gap`. Its data is a JSON object: `asked` is the client's last event ID or
     /// `null`; `from` is the ID of the next event, or `null` if none is retained; `topic` is the
@@ -96,15 +96,16 @@ impl TopicConfig {
         self
     }
 
-    /// The start for a client without a last event ID, unless the application passes another.
+    /// Sets the start for a client without a last event ID.
     ///
-    /// Default: [`Start::Live`].
+    /// Default: [`Start::Live`]. Some methods take another, such as
+    /// [`follow_from`](crate::Request::follow_from).
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// The start for a client whose last event ID the topic does not know.
+    /// Sets the start for a client whose last event ID the topic does not know.
     ///
     /// Default: [`UnknownId::ReplayAll`], because the client may have missed any retained
     /// event, for example while the server restarted.
@@ -113,7 +114,7 @@ impl TopicConfig {
         self
     }
 
-    /// The type of events that have data and no type.
+    /// Sets the type of events that have data and no type.
     ///
     /// Default: none, which browsers dispatch as `message`. With a type of its own for each
     /// topic, a page that follows several can tell them apart.
@@ -122,7 +123,7 @@ impl TopicConfig {
         self
     }
 
-    /// The time for which events may wait, so that a batch of them shares a write.
+    /// Sets how long events may wait, so that a batch of them shares a write.
     ///
     /// Default: zero. With 10 ms, the first event after quiet is sent at once, and the events
     /// of the next 10 ms are sent together at their end. At 1,000 events a second this saves
@@ -133,7 +134,7 @@ impl TopicConfig {
         self
     }
 
-    /// The limits of a [keyed topic](crate::Hub::keyed_topic): keys, bytes, the age of removals.
+    /// Sets the limits of a [keyed topic](crate::Hub::keyed_topic): keys, bytes, age of removals.
     ///
     /// Default: 65,536 keys in 16 MiB, and removals for an hour. More are refused with
     /// [`PublishError::Full`](crate::PublishError::Full).
@@ -142,7 +143,7 @@ impl TopicConfig {
         self
     }
 
-    /// The type of the events that remove a key of a keyed topic.
+    /// Sets the type of the events that remove a key of a keyed topic.
     ///
     /// Default: `remove`. Their data is the key.
     pub fn removal_type(mut self, event_type: EventType<'static>) -> Self {
@@ -150,7 +151,7 @@ impl TopicConfig {
         self
     }
 
-    /// The type of the event that marks the end of a keyed topic's state.
+    /// Sets the type of the event that marks the end of a keyed topic's state.
     ///
     /// A client that connects gets the state, then this event, then the changes, so that a page
     /// draws the state once. Its data is empty and it has no ID. Default: `None`, no such event.

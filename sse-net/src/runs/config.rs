@@ -70,7 +70,7 @@ impl Default for RunsConfig {
 }
 
 impl RunsConfig {
-    /// The maximum number of running runs.
+    /// Sets the maximum number of running runs.
     ///
     /// Default: 1,000. More are refused with [`StartError::TooManyRunning`](crate::StartError).
     pub fn max_running(mut self, count: usize) -> Self {
@@ -78,7 +78,7 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum number of runs, running and kept.
+    /// Sets the maximum number of runs, running and kept.
     ///
     /// Default: 10,000. More are refused with [`StartError::TooManyKept`](crate::StartError), so
     /// that every run that starts is also kept.
@@ -87,17 +87,17 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum number of running runs whose keys share a prefix, such as the name of a user.
+    /// Sets the maximum number of running runs whose keys share a prefix.
     ///
     /// Default: no limit. More are refused with
-    /// [`StartError::TooManyRunningOfPrefix`](crate::StartError). The prefix ends before the
-    /// [`separator`](Self::separator).
+    /// [`StartError::TooManyRunningOfPrefix`](crate::StartError). The prefix, such as the name of a
+    /// user, ends before the [`separator`](Self::separator).
     pub fn max_running_per_prefix(mut self, count: usize) -> Self {
         self.max_running_per_prefix = count;
         self
     }
 
-    /// The maximum number of runs, running and kept, whose keys share a prefix.
+    /// Sets the maximum number of runs, running and kept, whose keys share a prefix.
     ///
     /// Default: no limit. More are refused with
     /// [`StartError::TooManyKeptOfPrefix`](crate::StartError). Without this, one user can start
@@ -107,7 +107,7 @@ impl RunsConfig {
         self
     }
 
-    /// The character before which the prefix of a key ends.
+    /// Sets the character before which the prefix of a key ends.
     ///
     /// Default: `/`. A key without it is its own prefix.
     pub fn separator(mut self, separator: char) -> Self {
@@ -115,7 +115,7 @@ impl RunsConfig {
         self
     }
 
-    /// The time for which a run is kept after its end.
+    /// Sets the time for which a run is kept after its end.
     ///
     /// Default: 10 minutes. A client that follows within it gets all events, or 204 if it has
     /// received them. Afterwards the key can be started again: a client with an ID of the earlier
@@ -126,7 +126,7 @@ impl RunsConfig {
         self
     }
 
-    /// The time for which the key of a run is remembered after its end.
+    /// Sets the time for which the key of a run is remembered after its end.
     ///
     /// Default: a day. Within it, and after [`keep`](Self::keep), a run is
     /// [`RunNotFound::Expired`](crate::RunNotFound::Expired) (410); afterwards it is
@@ -137,7 +137,7 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum number of remembered keys; the oldest are dropped first.
+    /// Sets the maximum number of remembered keys; the oldest are dropped first.
     ///
     /// Default: 100,000. A key costs some 150 bytes and its length. A key whose runs
     /// expired several times counts several times.
@@ -146,7 +146,7 @@ impl RunsConfig {
         self
     }
 
-    /// The maximum length of a key in bytes.
+    /// Sets the maximum length of a key in bytes.
     ///
     /// Default: 1,024. A longer one is refused with
     /// [`StartError::KeyTooLong`](crate::StartError). A journal writes the key with each event.
@@ -164,7 +164,7 @@ impl RunsConfig {
         self
     }
 
-    /// The time for which a run belongs to its node.
+    /// Sets the time for which a run belongs to its node.
     ///
     /// Only in a hub with an engine. Default: 15 seconds; at least 100 ms and at most a day. The
     /// node renews the lease three times within this time. When it does not, or is away from the
@@ -175,7 +175,7 @@ impl RunsConfig {
         self
     }
 
-    /// The settings of the topics of runs.
+    /// Sets the configuration of the topics of runs.
     ///
     /// Default: those of [`TopicConfig`], but any number of events is retained, in 16 MiB. A
     /// client without a last event ID begins with the first event.
@@ -184,7 +184,7 @@ impl RunsConfig {
         self
     }
 
-    /// The beginning of the topics' names in the hub; the key follows.
+    /// Sets the beginning of the topics' names in the hub; the key follows.
     ///
     /// Default: `run/`. No other topics of the hub begin with it: they would be taken for runs.
     pub fn name_prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -192,7 +192,7 @@ impl RunsConfig {
         self
     }
 
-    /// The last event of a run that did not finish its topic itself.
+    /// Sets the last event of a run that did not finish its topic itself.
     ///
     /// Default: nothing after work that resolved to `Ok`; otherwise an event of the type `error`
     /// whose data is a JSON object with `reason` (`failed`, `panicked`, `stopped`, `unfollowed` or

@@ -45,7 +45,7 @@ impl Default for Tcp {
 }
 
 impl Tcp {
-    /// The number of connections that may wait to be accepted.
+    /// Sets the number of connections that may wait to be accepted.
     ///
     /// Default: 4,096, so that none has to be retried when thousands of clients reconnect at
     /// once. The system may allow less (`net.core.somaxconn`).
@@ -54,7 +54,7 @@ impl Tcp {
         self
     }
 
-    /// The silence after which the system sends keepalive probes.
+    /// Sets the silence after which the system sends keepalive probes.
     ///
     /// Default: 60 s, then every 15 s, four times. Heartbeats find most dead peers earlier;
     /// probes find those that get no heartbeats, such as one that is slow with its head.
@@ -63,7 +63,7 @@ impl Tcp {
         self
     }
 
-    /// The time after which the system closes a connection that acknowledges nothing.
+    /// Sets the time after which the system closes a connection that acknowledges nothing.
     ///
     /// Default: 30 s (`TCP_USER_TIMEOUT`, on Linux; no effect elsewhere). Without it, a peer
     /// that vanished holds its connection for 15 minutes. A window that stays shut counts too.
@@ -73,7 +73,7 @@ impl Tcp {
         self
     }
 
-    /// The number of bytes that the system accepts per connection before they are in flight.
+    /// Sets how many bytes the system accepts per connection before they are in flight.
     ///
     /// Default: 64 KiB (`TCP_NOTSENT_LOWAT`, on Linux; no effect elsewhere).
     ///
