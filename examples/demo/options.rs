@@ -56,7 +56,7 @@ impl Options {
                 }
                 "--max-connections" => options.max_connections = args.value("a number")?,
                 "--record" => options.record = Some(args.value("a file")?),
-                "--journal" => options.journal = Some(args.value("a directory")?),
+                "--journal" => options.journal = Some(args.value("a folder")?),
                 "--redis" => options.redis = Some(args.value("a URL")?),
                 "--tls" => tls.is_on = true,
                 "--cert" => tls.certificate = Some(args.value("a file")?),
@@ -97,7 +97,7 @@ and an inbox of messages for its visitor. Other tabs of the browser share the co
   --count N             end the feed with a `close` event after N events
   --every SECONDS       the time between two events of the feed (1)
   --heartbeat SECONDS   send a `heartbeat` event after this long without an event (15)
-  --journal DIR         keep all topics in this directory, and restore them at the next start
+  --journal DIR         keep all topics in this folder, and restore them at the next start
   --redis URL           share the feed with other demos over this Redis server, such as
                         redis://127.0.0.1:6379; without /hub
   --record FILE         record the feed, with times, to a file that `replay` plays

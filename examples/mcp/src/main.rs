@@ -120,7 +120,7 @@ impl Options {
         while let Some(option) = args.next() {
             match &*option {
                 "--listen" => listen = args.next().ok_or("--listen takes an address")?,
-                "--journal" => journal = Some(args.next().ok_or("--journal takes a directory")?),
+                "--journal" => journal = Some(args.next().ok_or("--journal takes a folder")?),
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("there is no option {option:?}")),
             }

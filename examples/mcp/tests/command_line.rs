@@ -22,7 +22,7 @@ fn a_wrong_command_line_is_reported_in_a_sentence() {
         (
             &["--journal"],
             2,
-            "--journal takes a directory; see --help\n",
+            "--journal takes a folder; see --help\n",
         ),
         (&["--listen", &taken], 1, &in_use),
     ] {
