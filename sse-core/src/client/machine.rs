@@ -57,7 +57,6 @@ pub struct Machine {
     pub(super) sent: usize,
     pub(super) attempts: u64,
     pub(super) events: u64,
-    /// Whether a stream has been opened.
     pub(super) has_opened: bool,
     /// Whether the call has been opened, so that it is only ever resumed.
     pub(super) is_resuming: bool,

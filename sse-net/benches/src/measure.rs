@@ -17,7 +17,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether p99 is at most a second.
+    /// Returns whether p99 is at most a second.
     #[must_use]
     pub fn is_timely(&self) -> bool {
         self.p99 <= Duration::from_secs(1)

@@ -132,7 +132,9 @@ async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken
     }
 }
 
-/// Whether the server has a library already. It is not loaded anew, because that would empty it.
+/// Returns whether the server has a library already.
+///
+/// It is not loaded anew, because that would empty it.
 fn is_loaded(error: &ServerError) -> bool {
     let details = error.details();
     details.is_some_and(|details| details.ends_with("already exists"))

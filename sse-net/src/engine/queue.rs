@@ -40,12 +40,11 @@ impl Job {
         OVERHEAD + once + key + frames.sum::<usize>()
     }
 
-    /// Whether it ends the topic.
     pub(super) const fn is_end(&self) -> bool {
         matches!(self.kind, Kind::End | Kind::EndLost(_))
     }
 
-    /// Whether storing it twice is like storing it once.
+    /// Returns whether storing it twice is like storing it once.
     pub(super) fn is_repeatable(&self) -> bool {
         self.key.is_some() || self.is_end() || matches!(self.kind, Kind::Start(_))
     }

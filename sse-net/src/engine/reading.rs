@@ -73,7 +73,7 @@ pub(super) async fn read(
 }
 
 impl Reading {
-    /// Whether nothing is missing after an ID.
+    /// Returns whether nothing is missing after an ID.
     pub(super) fn continues(&self, after: LogId) -> bool {
         match self.entries.first() {
             Some(first) => first.before <= after,
@@ -81,7 +81,7 @@ impl Reading {
         }
     }
 
-    /// Whether there are entries, all of them after the mark.
+    /// Returns whether there are entries, all of them after the mark.
     pub(super) fn begins_after(&self, mark: LogId) -> bool {
         self.entries.first().is_some_and(|first| first.id > mark)
     }

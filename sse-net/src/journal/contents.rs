@@ -209,7 +209,7 @@ impl Contents {
         }
     }
 
-    /// Whether an ID counts.
+    /// Returns whether an ID counts.
     fn has(&self, id: LogId) -> bool {
         self.limit(id) == id
     }
@@ -221,7 +221,7 @@ impl Contents {
         id.min(end).min(self.until.unwrap_or(LogId::MAX))
     }
 
-    /// Whether a topic that stands alone retains no more than has been read.
+    /// Returns whether a topic that stands alone retains no more than has been read.
     pub(super) fn is_enough(&self, (retention, now): (Retention, Duration)) -> bool {
         self.topics
             .get("")

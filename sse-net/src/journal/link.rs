@@ -49,7 +49,7 @@ impl Link {
         self.status.borrow().is_closing
     }
 
-    /// Whether a caller waits until events are stored or synced.
+    /// Returns whether a caller waits until events are stored or synced.
     pub(super) fn is_awaited(&self) -> bool {
         self.status.receiver_count() > 0
     }

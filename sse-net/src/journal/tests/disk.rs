@@ -156,7 +156,7 @@ impl MemoryDisk {
         state.folder += 1;
     }
 
-    /// Whether a folder survives a power failure.
+    /// Returns whether a folder survives a power failure.
     pub(super) fn has_synced_dir(&self, dir: &str) -> bool {
         self.lock()
             .dirs

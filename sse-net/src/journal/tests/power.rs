@@ -106,7 +106,7 @@ impl Model {
         self.finished.remove(name);
     }
 
-    /// Whether an event is retained, if it is not lost.
+    /// Returns whether an event is retained, if it is not lost.
     fn is_retained(&self, id: LogId) -> bool {
         let name = self.events[&id];
         let later = self.events.range(id..).filter(|(_, topic)| **topic == name);
