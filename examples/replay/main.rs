@@ -34,6 +34,7 @@ fn main() -> ExitCode {
                 print::print(&recording, recording.replayer()?, progress, false)
             }
             Some(listen) => {
+                recording.report_if_empty(recording.events);
                 let runtime = Runtime::new().map_err(serve::cant_start)?;
                 runtime.block_on(serve::serve(recording, listen))
             }

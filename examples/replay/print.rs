@@ -69,6 +69,7 @@ pub(crate) fn print<R: BufRead>(
     }
     out.flush().map_err(Ending::stdout)?;
     drop(progress);
+    recording.report_if_empty(played.load(Ordering::Relaxed));
     let dropped = EventId::dropped();
     if dropped > 0 {
         let ids = counted(dropped, "ID");

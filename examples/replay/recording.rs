@@ -21,7 +21,7 @@ pub(crate) struct Recording {
     from: Option<EventId<'static>>,
     is_looped: bool,
     /// The number of events to play and the time that takes; of one round if it is looped.
-    events: u64,
+    pub(crate) events: u64,
     length: Duration,
     pub(crate) page: String,
     /// The ID of the final `close` event: the last event's own may be missing or not unique. It
@@ -153,6 +153,16 @@ impl Recording {
                 at.as_secs_f64()
             )
         })
+    }
+
+    /// Reports a recording that has no events, such as a file that is no event stream.
+    pub(crate) fn report_if_empty(&self, events: u64) {
+        if events == 0 {
+            let file = &self.file;
+            cli::print_error(format_args!(
+                "{file:?} has no event; is it an event stream?"
+            ));
+        }
     }
 
     pub(crate) fn or_read_error<T>(&self, read: io::Result<T>) -> Result<T, Ending> {

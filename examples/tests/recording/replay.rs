@@ -231,6 +231,27 @@ fn ids_that_are_left_out_are_reported() {
 }
 
 #[test]
+fn a_file_without_events_is_reported() {
+    let dir = Dir::new();
+    for text_of_file in ["", "hey\nthere\n", ": a comment\n"] {
+        fs::write(dir.file("a"), text_of_file).unwrap();
+        let file = dir.file("a");
+        let expected = format!("{file:?} has no event; is it an event stream?\n");
+        let output = run(REPLAY, &[&file]);
+        assert_eq!(text(&output.stderr), expected);
+        assert!(output.status.success());
+
+        let mut replay = start(REPLAY, &[&file, "--listen", "127.0.0.1:0"]);
+        let mut reported = String::new();
+        let mut errors = BufReader::new(replay.stderr.take().unwrap());
+        errors.read_line(&mut reported).unwrap();
+        assert_eq!(reported, expected);
+        replay.kill().unwrap();
+        replay.wait().unwrap();
+    }
+}
+
+#[test]
 fn event_types_cannot_end_the_script_of_the_page() {
     let dir = Dir::new();
     fs::write(dir.file("a"), "event: </script>\"\ndata: a\n\n").unwrap();

@@ -104,17 +104,17 @@ fn with_once_an_incomplete_stream_is_a_failure() {
         (
             format!("{HEAD}A: {}", "x".repeat(100_000)),
             "",
-            "the response head exceeds 65536 bytes; raise the limit if that is legitimate",
+            "the response head exceeds 65536 bytes; raise max_head if that is legitimate",
         ),
         (
             "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000),
             "",
-            "the response head exceeds 65536 bytes; raise the limit if that is legitimate",
+            "the response head exceeds 65536 bytes; raise max_head if that is legitimate",
         ),
         (
             format!("{HEAD}{}\r\n{events}", "A: b\r\n".repeat(1000)),
             "",
-            "the response head has more than 128 header lines; raise the limit if that is legitimate",
+            "the response head has more than 128 header lines; raise max_headers if that is legitimate",
         ),
         (
             head("Content-Length: 15\r\nContent-Length: 9") + events,
