@@ -13,7 +13,7 @@ use sse_core::{
 use sse_fuzz::{Answer, now};
 
 fuzz_target!(|bytes: &[u8]| {
-    let narrow = HeadReader::new().max_size(64).max_headers(2);
+    let narrow = HeadReader::new().max_head(64).max_headers(2);
     for reader in [HeadReader::new(), narrow] {
         let whole = read(reader.clone(), bytes.chunks(usize::MAX));
         for size in [1, 2, 3, 7, 31] {

@@ -11,7 +11,7 @@ use sse_core::{
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    let narrow = ResponseHeadReader::new().max_size(64).max_headers(2);
+    let narrow = ResponseHeadReader::new().max_head(64).max_headers(2);
     for reader in [ResponseHeadReader::new(), narrow] {
         let whole = read_head(reader.clone(), bytes, usize::MAX);
         for size in SIZES {

@@ -55,12 +55,12 @@ fn upgrader() -> Result<Upgrader, FieldError> {
         .allow_origin("https://a.example")?
         .allow_credentials();
     let upgrader = upgrader.retry(RETRY).clock(now);
-    Ok(upgrader.max_head_size(512).max_headers(8))
+    Ok(upgrader.max_head(512).max_headers(8))
 }
 
 /// Returns whether the request is a valid `HEAD` request, whose response has no body.
 fn is_head(mut bytes: &[u8]) -> bool {
-    let mut reader = HeadReader::new().max_size(512).max_headers(8);
+    let mut reader = HeadReader::new().max_head(512).max_headers(8);
     let head = reader.read(&mut bytes).ok().flatten();
     let head = head.or_else(|| reader.refused().cloned());
     head.is_some_and(|head| head.method() == "HEAD")

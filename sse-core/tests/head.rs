@@ -61,7 +61,7 @@ fn a_reader_continues_after_a_refusal() {
         "GET / HTTP/1.1\n\n",
         "GET /too/long HTTP/1.1",
     ] {
-        let mut reader = HeadReader::new().max_size(20);
+        let mut reader = HeadReader::new().max_head(20);
         for mut piece in refused.as_bytes().chunks(7) {
             let _ = reader.read(&mut piece);
         }
@@ -502,14 +502,14 @@ fn another_protocol_is_refused_at_once_even_with_line_ends() {
 #[test]
 fn a_head_may_be_as_large_as_the_limit() {
     let request = "GET /sse HTTP/1.1\r\nHost: a.example\r\n\r\n";
-    reads(|| HeadReader::new().max_size(request.len()), request).unwrap();
-    let too_large = reads(|| HeadReader::new().max_size(request.len() - 1), request);
+    reads(|| HeadReader::new().max_head(request.len()), request).unwrap();
+    let too_large = reads(|| HeadReader::new().max_head(request.len() - 1), request);
     assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
 
     // Blank lines before the request line count.
     let later = format!("\r\n\n{request}");
-    reads(|| HeadReader::new().max_size(later.len()), &later).unwrap();
-    let too_large = reads(|| HeadReader::new().max_size(later.len() - 1), &later);
+    reads(|| HeadReader::new().max_head(later.len()), &later).unwrap();
+    let too_large = reads(|| HeadReader::new().max_head(later.len() - 1), &later);
     assert_eq!(too_large.unwrap_err(), Rejection::HEADERS_TOO_LARGE);
 }
 
@@ -524,7 +524,7 @@ fn a_long_request_line_is_414_and_long_headers_are_431() {
         } else {
             Rejection::HEADERS_TOO_LARGE
         };
-        let refused = reads(|| HeadReader::new().max_size(limit), request).unwrap_err();
+        let refused = reads(|| HeadReader::new().max_head(limit), request).unwrap_err();
         assert_eq!(refused, expected, "with {limit} bytes allowed");
     }
     assert_eq!(Rejection::URI_TOO_LONG.status(), 414);
@@ -533,7 +533,7 @@ fn a_long_request_line_is_414_and_long_headers_are_431() {
 
 #[test]
 fn sixteen_kibibytes_are_allowed_by_default() {
-    assert_eq!(HeadReader::DEFAULT_MAX_SIZE, 16 << 10);
+    assert_eq!(HeadReader::DEFAULT_MAX_HEAD, 16 << 10);
     let head = |size: usize| {
         let (start, end) = ("GET / HTTP/1.1\r\nHost: a.example\r\nX: ", "\r\n\r\n");
         format!("{start}{}{end}", "y".repeat(size - start.len() - end.len()))
@@ -579,7 +579,7 @@ fn a_hundred_headers_are_allowed_by_default() {
 /// A reader that searches all bytes again with each piece would read half a terabyte.
 #[test]
 fn time_is_linear_in_the_head() {
-    let mut reader = HeadReader::new().max_size(8 << 20);
+    let mut reader = HeadReader::new().max_head(8 << 20);
     let start = &b"GET / HTTP/1.0\r\nX: "[..];
     let middle = iter::repeat_n(&b"0123456789abcdef"[..], (4 << 20) / 16);
     for mut piece in iter::once(start).chain(middle) {

@@ -172,7 +172,7 @@ fn a_head_reader_allocates_no_more_than_its_limit() {
     for endless in ["x", "GET / HTTP/1.1\r\nX: y\r\n", "\r\n"] {
         let piece = endless.repeat(2000);
         let used = measure(|| {
-            let mut reader = HeadReader::new().max_size(LIMIT);
+            let mut reader = HeadReader::new().max_head(LIMIT);
             let mut pieces = piece.as_bytes().chunks(100);
             let refused = pieces.any(|mut piece| reader.read(&mut piece).is_err());
             assert!(refused);

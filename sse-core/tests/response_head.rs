@@ -162,10 +162,10 @@ fn a_head_that_is_malformed_or_too_large_is_refused() {
         ))
         .is_ok()
     );
-    let reader = || ResponseHeadReader::new().max_size(25).max_headers(1);
+    let reader = || ResponseHeadReader::new().max_head(25).max_headers(1);
     let smallest = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
     assert!(read_in(reader(), smallest, 100).is_ok());
-    assert!(read_in(reader().max_size(24), smallest, 100).is_err());
+    assert!(read_in(reader().max_head(24), smallest, 100).is_err());
     assert!(read_in(reader().max_headers(0), smallest, 100).is_err());
 }
 
@@ -298,11 +298,11 @@ fn errors_are_sentences() {
         ),
         (
             ResponseHeadError::TooLarge { limit: 9 },
-            "the response head exceeds 9 bytes; raise the limit if that is legitimate",
+            "the response head exceeds 9 bytes; raise max_head if that is legitimate",
         ),
         (
             ResponseHeadError::TooManyHeaders { limit: 9 },
-            "the response head has more than 9 header lines; raise the limit if that is legitimate",
+            "the response head has more than 9 header lines; raise max_headers if that is legitimate",
         ),
         (
             read("HTTP/1.1 200 OK\r\nConte").unwrap_err(),

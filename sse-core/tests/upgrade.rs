@@ -236,7 +236,7 @@ fn a_malformed_or_too_large_head_gets_a_response() {
         "431 Request Header Fields Too Large",
         "the request head is too large or has too many headers",
     );
-    let size = |bytes| Upgrader::new().max_head_size(bytes);
+    let size = |bytes| Upgrader::new().max_head(bytes);
     let request = get(&["X: y"]);
     answers(&size(18), request.clone(), refused(long_line));
     answers(&size(19), request.clone(), refused(too_large));
@@ -577,7 +577,7 @@ fn every_response_has_cors_headers() {
         answers(&upgrader, coded, expected(unknown));
         let narrow = upgrader.clone().max_headers(2);
         answers(&narrow, get(&[OURS, "X: y"]), expected(many));
-        let narrow = upgrader.clone().max_head_size(80);
+        let narrow = upgrader.clone().max_head(80);
         answers(
             &narrow,
             get(&[OURS, &format!("X: {}", "y".repeat(80))]),
@@ -594,7 +594,7 @@ fn an_origin_that_is_cut_off_is_ignored() {
     let upgrader = Upgrader::new()
         .allow_origin("https://b")
         .unwrap()
-        .max_head_size(58);
+        .max_head(58);
     let request = get(&["Origin: https://b.evil"]);
     let reason = "the request head is too large or has too many headers";
     let too_large = ("431 Request Header Fields Too Large", reason);
@@ -722,7 +722,7 @@ fn the_decisions_are_functions_without_io() {
     assert_eq!(upgrader.check(&options), Ok(()));
     assert_eq!(upgrader.answer_options(&options).unwrap().status(), 204);
 
-    let mut reader = upgrader.max_head_size(10).head_reader();
+    let mut reader = upgrader.max_head(10).head_reader();
     let refused = reader
         .read(&mut &b"GET / HTTP/1.0\r\n\r\n"[..])
         .unwrap_err();

@@ -58,7 +58,7 @@ async fn a_slow_request_head_is_answered_with_408() {
 async fn a_large_request_head_is_refused() {
     let topic = Topic::new(Retention::default());
     let (_server, net, _) = serve_topic(config(), &topic, Start::Live);
-    let small = config().upgrader(Upgrader::new().max_head_size(64).max_headers(2));
+    let small = config().upgrader(Upgrader::new().max_head(64).max_headers(2));
     let (_server, small, _) = serve_topic(small, &topic, Start::Live);
     let many = |count: usize| {
         format!(

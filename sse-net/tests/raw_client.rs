@@ -105,7 +105,7 @@ async fn interim_responses_are_skipped() {
     let error = client.get("/").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the response head exceeds 65536 bytes; raise the limit if that is legitimate"
+        "the response head exceeds 65536 bytes; raise max_head if that is legitimate"
     );
 
     let (ours, mut theirs) = duplex(WIDE);
@@ -186,7 +186,7 @@ async fn errors_list_the_types_of_other_events() {
     let error = client.get("/").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the response head exceeds 65536 bytes; raise the limit if that is legitimate"
+        "the response head exceeds 65536 bytes; raise max_head if that is legitimate"
     );
 }
 

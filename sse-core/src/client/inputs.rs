@@ -155,9 +155,12 @@ impl Machine {
 
     fn begin_exchange(&mut self, now: Duration) {
         let settings = &self.source.settings;
+        let head = ResponseHeadReader::new()
+            .max_head(settings.max_head)
+            .max_headers(settings.max_headers);
         self.body = None;
         self.state = State::Exchanging {
-            head: Box::new(ResponseHeadReader::new().max_size(settings.max_head)),
+            head: Box::new(head),
             deadline: now.saturating_add(settings.head_timeout),
         };
     }

@@ -21,6 +21,7 @@ pub(super) struct Settings {
     pub(super) progress: Duration,
     pub(super) total: Duration,
     pub(super) max_head: usize,
+    pub(super) max_headers: usize,
     pub(super) max_line: usize,
     pub(super) max_event: usize,
     pub(super) max_redirects: u32,
@@ -41,7 +42,8 @@ impl Settings {
             silence: Duration::from_secs(300),
             progress: Duration::MAX,
             total: Duration::MAX,
-            max_head: ResponseHeadReader::DEFAULT_MAX_SIZE,
+            max_head: ResponseHeadReader::DEFAULT_MAX_HEAD,
+            max_headers: ResponseHeadReader::DEFAULT_MAX_HEADERS,
             max_line: Decoder::DEFAULT_MAX_LINE,
             max_event: Decoder::DEFAULT_MAX_EVENT,
             max_redirects: 10,
@@ -152,6 +154,13 @@ impl EventSource {
     #[must_use]
     pub const fn max_head(mut self, bytes: usize) -> Self {
         self.settings.max_head = bytes;
+        self
+    }
+
+    /// Sets the maximum number of header lines of a response. Default: 128.
+    #[must_use]
+    pub const fn max_headers(mut self, count: usize) -> Self {
+        self.settings.max_headers = count;
         self
     }
 

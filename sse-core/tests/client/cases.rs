@@ -625,7 +625,13 @@ fn limits_are_final() {
     let got = run(feed().max_head(50), &[OK]);
     assert_eq!(
         got[1],
-        "error: the response head exceeds 50 bytes; raise the limit if that is legitimate"
+        "error: the response head exceeds 50 bytes; raise max_head if that is legitimate"
+    );
+    let got = run(feed().max_headers(0), &[OK]);
+    assert_eq!(
+        got[1],
+        "error: the response head has more than 0 header lines; raise max_headers if that is \
+         legitimate"
     );
     let body = "y".repeat(100);
     let answer = format!("HTTP/1.1 404 X\r\n\r\n{body}");

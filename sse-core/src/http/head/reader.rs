@@ -27,7 +27,7 @@ use crate::http::response::Rejection;
 /// ```
 #[derive(Debug, Clone)]
 pub struct HeadReader {
-    max_size: usize,
+    max_head: usize,
     max_headers: usize,
     bytes: Vec<u8>,
     /// The offset of the last line in `bytes`, which has not ended.
@@ -38,8 +38,8 @@ pub struct HeadReader {
 }
 
 impl HeadReader {
-    /// The default of [`max_size`](Self::max_size): 16 KiB.
-    pub const DEFAULT_MAX_SIZE: usize = 16 << 10;
+    /// The default of [`max_head`](Self::max_head): 16 KiB.
+    pub const DEFAULT_MAX_HEAD: usize = 16 << 10;
 
     /// The default of [`max_headers`](Self::max_headers): 100.
     pub const DEFAULT_MAX_HEADERS: usize = 100;
@@ -48,7 +48,7 @@ impl HeadReader {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            max_size: Self::DEFAULT_MAX_SIZE,
+            max_head: Self::DEFAULT_MAX_HEAD,
             max_headers: Self::DEFAULT_MAX_HEADERS,
             bytes: Vec::new(),
             line: 0,
@@ -61,8 +61,8 @@ impl HeadReader {
     ///
     /// Sizes of 4 GiB or more count as 4 GiB. Memory grows with what has arrived.
     #[must_use]
-    pub const fn max_size(mut self, bytes: usize) -> Self {
-        self.max_size = if bytes < MAX_SIZE { bytes } else { MAX_SIZE };
+    pub const fn max_head(mut self, bytes: usize) -> Self {
+        self.max_head = if bytes < MAX_SIZE { bytes } else { MAX_SIZE };
         self
     }
 
@@ -110,7 +110,7 @@ impl HeadReader {
 
     fn read_lines(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Rejection> {
         let before = self.bytes.len();
-        let room = self.max_size.saturating_sub(before).min(input.len());
+        let room = self.max_head.saturating_sub(before).min(input.len());
         self.bytes.extend_from_slice(&input[..room]);
 
         for end in memchr_iter(b'\n', &self.bytes[before..]) {
@@ -147,7 +147,7 @@ impl HeadReader {
         }
         let headers = &mut [const { MaybeUninit::uninit() }; Self::DEFAULT_MAX_HEADERS];
         let count = headers.len().min(self.max_headers);
-        let part = &input[..input.len().min(self.max_size)];
+        let part = &input[..input.len().min(self.max_head)];
         // An error is found again, and reported, by `read_lines`.
         let head = Head::parse(part, &mut headers[..count]).ok()?;
         *input = &input[head.len()..];

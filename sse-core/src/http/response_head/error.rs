@@ -14,7 +14,7 @@ pub enum ResponseHeadError {
     NotHttp,
     /// The status line or a header is malformed.
     Malformed,
-    /// The head exceeds [`max_size`](crate::ResponseHeadReader::max_size).
+    /// The head exceeds [`max_head`](crate::ResponseHeadReader::max_head).
     TooLarge {
         /// The limit in bytes.
         limit: usize,
@@ -41,12 +41,12 @@ impl fmt::Display for ResponseHeadError {
             Self::Malformed => f.write_str("the response has a malformed status line or header"),
             Self::TooLarge { limit } => write!(
                 f,
-                "the response head exceeds {limit} bytes; raise the limit if that is legitimate"
+                "the response head exceeds {limit} bytes; raise max_head if that is legitimate"
             ),
             Self::TooManyHeaders { limit } => write!(
                 f,
-                "the response head has more than {limit} header lines; raise the limit if that is \
-                 legitimate"
+                "the response head has more than {limit} header lines; raise max_headers if that \
+                 is legitimate"
             ),
             Self::Incomplete { received } => write!(
                 f,

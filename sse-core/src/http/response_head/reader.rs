@@ -24,7 +24,7 @@ use super::{ResponseHead, VERSION};
 /// ```
 #[derive(Debug, Clone)]
 pub struct ResponseHeadReader {
-    max_size: usize,
+    max_head: usize,
     max_headers: usize,
     bytes: Vec<u8>,
     /// The offset of the last line in `bytes`, which has not ended.
@@ -36,8 +36,8 @@ pub struct ResponseHeadReader {
 }
 
 impl ResponseHeadReader {
-    /// The default of [`max_size`](Self::max_size): 64 KiB.
-    pub const DEFAULT_MAX_SIZE: usize = 64 << 10;
+    /// The default of [`max_head`](Self::max_head): 64 KiB.
+    pub const DEFAULT_MAX_HEAD: usize = 64 << 10;
 
     /// The default of [`max_headers`](Self::max_headers): 128.
     pub const DEFAULT_MAX_HEADERS: usize = 128;
@@ -46,7 +46,7 @@ impl ResponseHeadReader {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            max_size: Self::DEFAULT_MAX_SIZE,
+            max_head: Self::DEFAULT_MAX_HEAD,
             max_headers: Self::DEFAULT_MAX_HEADERS,
             bytes: Vec::new(),
             line: 0,
@@ -59,8 +59,8 @@ impl ResponseHeadReader {
     ///
     /// It includes the interim responses before it.
     #[must_use]
-    pub const fn max_size(mut self, bytes: usize) -> Self {
-        self.max_size = bytes;
+    pub const fn max_head(mut self, bytes: usize) -> Self {
+        self.max_head = bytes;
         self
     }
 
@@ -102,7 +102,7 @@ impl ResponseHeadReader {
     fn read_one(&mut self, input: &mut &[u8]) -> Result<Option<ResponseHead>, ResponseHeadError> {
         loop {
             let room = self
-                .max_size
+                .max_head
                 .saturating_sub(self.interim + self.bytes.len());
             let room = &input[..room.min(input.len())];
             let end = memchr(b'\n', room).map(|end| end + 1);
@@ -120,7 +120,7 @@ impl ResponseHeadReader {
             }
             if end.is_none() {
                 return Err(ResponseHeadError::TooLarge {
-                    limit: self.max_size,
+                    limit: self.max_head,
                 });
             }
             self.lines += usize::from(!is_blank);

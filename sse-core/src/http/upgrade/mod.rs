@@ -201,10 +201,10 @@ impl Upgrader {
 
     /// Sets the maximum size of a request head in bytes. Default: 16 KiB.
     ///
-    /// See [`HeadReader::max_size`].
+    /// See [`HeadReader::max_head`].
     #[must_use]
-    pub fn max_head_size(mut self, bytes: usize) -> Self {
-        self.settings().max_head_size = bytes;
+    pub fn max_head(mut self, bytes: usize) -> Self {
+        self.settings().max_head = bytes;
         self
     }
 
@@ -270,7 +270,7 @@ impl Upgrader {
     #[must_use]
     pub fn head_reader(&self) -> HeadReader {
         HeadReader::new()
-            .max_size(self.0.max_head_size)
+            .max_head(self.0.max_head)
             .max_headers(self.0.max_headers)
     }
 

@@ -12,7 +12,7 @@ use crate::http::response::{Headers, Rejection, Response};
 /// The settings of an [`Upgrader`](crate::Upgrader).
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) max_head_size: usize,
+    pub(super) max_head: usize,
     pub(super) max_headers: usize,
     /// Empty where every host is allowed.
     hosts: Vec<Host>,
@@ -139,7 +139,7 @@ fn origin(head: &Head) -> Option<Cow<'_, str>> {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            max_head_size: HeadReader::DEFAULT_MAX_SIZE,
+            max_head: HeadReader::DEFAULT_MAX_HEAD,
             max_headers: HeadReader::DEFAULT_MAX_HEADERS,
             hosts: Vec::new(),
             methods: Methods::default(),
