@@ -9,11 +9,32 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use sse_core::{EventId, Rejection, Retention, Upgrader};
+use sse_core::{EventId, Rejection, Response, Retention, Upgrader};
 use sse_net::{AtCapacity, Responder, Topic, last_event_id};
 
 use crate::common::{Net, config, http as servers, strip_opening};
 use crate::{common, get, next, responder, skip_retry};
+
+/// Over HTTP/2 it would be sent, and clients would fail at it.
+#[tokio::test(start_paused = true)]
+async fn a_response_whose_status_allows_no_body_has_none() {
+    for status in [204, 205, 304] {
+        for method in ["GET", "HEAD"] {
+            let request = Request::builder().method(method).header("host", "a");
+            let response = Response::new(status).with_body("text/plain", "hey");
+            let response = responder().respond(&request.body(()).unwrap(), response);
+            assert!(
+                !response.headers().contains_key("content-length"),
+                "{status}"
+            );
+            let mut body = response.into_body();
+            assert!(
+                body.is_end_stream() && next(&mut body).await.is_none(),
+                "{status}"
+            );
+        }
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_responder_answers_as_a_server_does() {
@@ -264,7 +285,7 @@ async fn every_response_has_cors_headers() {
             429,
         ),
         (
-            responder.respond(&ask("GET", None), sse_core::Response::new(200)),
+            responder.respond(&ask("GET", None), Response::new(200)),
             200,
         ),
     ] {

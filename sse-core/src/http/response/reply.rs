@@ -46,9 +46,16 @@ impl Reply {
     }
 
     /// Returns the body, which is not sent in response to a `HEAD` request.
+    ///
+    /// Empty where the status allows none: 204, 205 and 304.
     #[must_use]
-    pub const fn body(&self) -> &Bytes {
-        self.response.body()
+    pub fn body(&self) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        if self.has_body() {
+            self.response.body()
+        } else {
+            &NONE
+        }
     }
 
     /// Returns whether the request is a `HEAD`, so the body is not sent.
@@ -66,9 +73,10 @@ impl Reply {
         let Response {
             status,
             headers,
-            body,
             is_open,
+            ..
         } = &self.response;
+        let body = self.body();
         let (lines, cors) = (headers.as_bytes(), self.cors.as_bytes());
         let mut out = Vec::with_capacity(FRAMING_LEN + lines.len() + cors.len() + body.len());
         append_status_line(*status, &mut out);
@@ -78,9 +86,7 @@ impl Reply {
             append_line("Date: ", &imf_fixdate(date), &mut out);
         }
         out.extend_from_slice(b"Connection: close\r\n");
-        // RFC 9110, 6.4.1, 8.6 and 15.3.6: these have neither a body nor its length.
-        let has_body = !matches!(status, 204 | 205 | 304);
-        if has_body && !is_open {
+        if self.has_body() && !is_open {
             let mut length = itoa::Buffer::new();
             let length = length.format(body.len());
             append_line("Content-Length: ", length.as_bytes(), &mut out);
@@ -88,10 +94,15 @@ impl Reply {
         out.extend_from_slice(lines);
         out.extend_from_slice(cors);
         out.extend_from_slice(b"\r\n");
-        if has_body && !self.is_head_only {
+        if !self.is_head_only {
             out.extend_from_slice(body);
         }
         out
+    }
+
+    /// RFC 9110, 6.4.1, 8.6 and 15.3.6: some responses have neither a body nor its length.
+    const fn has_body(&self) -> bool {
+        !matches!(self.status(), 204 | 205 | 304)
     }
 }
 
