@@ -1,5 +1,7 @@
 //! Content negotiation: RFC 9110, 12.5.1 "Accept".
 
+use super::list::{elements, split, trim};
+
 /// The media type of event streams: `text/event-stream`.
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
@@ -28,9 +30,9 @@ impl Accept {
             return;
         }
         let value = String::from_utf8_lossy(value);
-        for range in split(&value, ',').filter(|range| !range.is_empty()) {
+        for range in elements(&value).filter(|range| !range.is_empty()) {
             self.is_restricted = true;
-            let mut parts = split(range, ';');
+            let mut parts = split(range, b';').map(trim);
             let specificity = parts.next().map_or(0, specificity);
             let is_wanted = !parts.any(is_zero_weight);
             if specificity > 0 {
@@ -65,28 +67,10 @@ fn is_zero_weight(parameter: &str) -> bool {
     let Some((name, weight)) = parameter.split_once('=') else {
         return false;
     };
-    name.trim().eq_ignore_ascii_case("q")
-        && weight.trim().starts_with('0')
-        && weight
-            .trim()
-            .bytes()
-            .all(|byte| matches!(byte, b'0' | b'.'))
-}
-
-/// Splits `text` at separators that are not within a quoted string.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let mut is_escaped = false;
-    let is_end = move |character| {
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' if is_quoted => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            _ => return character == separator && !is_quoted,
-        }
-        false
-    };
-    text.split(is_end).map(str::trim)
+    let weight = trim(weight);
+    trim(name).eq_ignore_ascii_case("q")
+        && weight.starts_with('0')
+        && weight.bytes().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
 #[cfg(test)]
