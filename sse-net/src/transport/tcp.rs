@@ -101,7 +101,8 @@ impl Tcp {
     ///
     /// # Errors
     ///
-    /// Those of the system, for example that the address is in use. They name the address.
+    /// Those of the system, for example that the address is in use. They name the address, unless
+    /// it is text that cannot be looked up.
     ///
     /// # Panics
     ///
