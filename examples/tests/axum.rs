@@ -23,7 +23,41 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 struct App {
     responder: Responder,
-    topic: Topic,
+    feed: Topic,
+}
+
+/// The block of the README, as a test compares.
+mod readme {
+    use axum::extract::{Request, State};
+    use axum::response::IntoResponse;
+
+    use super::App;
+
+    struct Model(std::slice::Iter<'static, &'static str>);
+
+    impl Model {
+        fn ask() -> Self {
+            Self(["a", "token"].iter())
+        }
+
+        async fn next(&mut self) -> Option<String> {
+            self.0.next().map(|token| (*token).to_owned())
+        }
+    }
+
+    pub(super) async fn follow(State(app): State<App>, request: Request) -> impl IntoResponse {
+        app.responder.follow(&request, &app.feed) // resumes after Last-Event-ID
+    }
+
+    pub(super) async fn ask(State(app): State<App>, request: Request) -> impl IntoResponse {
+        app.responder.stream(&request, async |mut stream| {
+            let mut model = Model::ask();
+            while let Some(token) = model.next().await {
+                stream.write_str(&token).await?;
+            }
+            stream.close().await // the page closes its EventSource; otherwise it would reconnect
+        })
+    }
 }
 
 struct Server {
@@ -36,13 +70,10 @@ struct Server {
 fn serve() -> Server {
     let app = App {
         responder: Responder::new(Config::default()),
-        topic: Topic::new(Retention::events(10)),
+        feed: Topic::new(Retention::events(10)),
     };
-    let follow = get(async |State(app): State<App>, request: Request| {
-        app.responder.follow(&request, &app.topic)
-    });
     let subscribe = get(async |State(app): State<App>, id: LastEventId| {
-        app.topic.subscribe_after(id, Start::Live)
+        app.feed.subscribe_after(id, Start::Live)
     });
     let upgrade = get(
         async |State(app): State<App>, request: Request| -> Result<_, Response<Body>> {
@@ -62,7 +93,8 @@ fn serve() -> Server {
         thinking.into_response()
     });
     let router = Router::new()
-        .route("/follow", follow)
+        .route("/follow", get(readme::follow))
+        .route("/ask", get(readme::ask))
         .route("/subscribe", subscribe)
         .route("/upgrade", upgrade)
         .route("/think", think)
@@ -103,17 +135,29 @@ async fn read_until(socket: &mut TcpStream, what: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// A module that is compiled and served has the lines of the README.
+#[test]
+fn the_readme_shows_what_works() {
+    let readme = include_str!("../../README.md");
+    let (_, block) = readme.split_once("```rust,ignore\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let trim = |text: &str| Vec::from_iter(text.lines().map(str::trim)).join("\n");
+    let compiled = include_str!("axum.rs").replace("pub(super) ", "");
+    assert!(block.contains("async fn follow(") && block.contains("async fn ask("));
+    assert!(trim(&compiled).contains(trim(block).trim_end()), "{block}");
+}
+
 #[tokio::test]
 async fn every_way_to_return_a_stream_works() {
     let server = serve();
     server
         .app
-        .topic
+        .feed
         .publish(&Event::new().id(1).data("one"))
         .unwrap();
     server
         .app
-        .topic
+        .feed
         .publish(&Event::new().id(2).data("two"))
         .unwrap();
     for (target, headers, expected) in [
@@ -123,6 +167,7 @@ async fn every_way_to_return_a_stream_works() {
         ("/subscribe?last_event_id=1", "", "id: 2\ndata: two\n\n"),
         ("/subscribe", "Last-Event-ID: x\r\n", "event: gap\n"),
         ("/upgrade", "", "data: hey\n\n"),
+        ("/ask", "", "data: a\n\ndata: token\n\nevent: close\n"),
     ] {
         let mut socket = ask(server.address, target, headers).await;
         let got = read_until(&mut socket, expected).await;
