@@ -13,8 +13,9 @@ use super::{BACKLOG, Transport, cannot_listen};
 /// Listens at a Unix socket, and replaces a socket file without a listener.
 ///
 /// Other files are not replaced. The socket file stays when the server ends; the next server
-/// replaces it. 4,096 connections may wait to be accepted. If two servers replace the same file
-/// at the same time, the second may displace the first.
+/// replaces it. On Linux, its permissions decide who may connect: with the usual umask, only the
+/// same user and root. 4,096 connections may wait to be accepted. If two servers replace the same
+/// file at the same time, the second may displace the first.
 ///
 /// ```no_run
 /// # async fn run() -> std::io::Result<()> {
