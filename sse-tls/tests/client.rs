@@ -81,6 +81,19 @@ async fn a_client_trusts_an_authority_for_a_name() {
 }
 
 #[tokio::test]
+async fn a_plain_url_is_reached_without_tls() {
+    let world = World::new();
+    let topic = Topic::new(Retention::events(9));
+    let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", tcp.local_addr().unwrap());
+    let _server = Server::new(config()).listen(tcp).serve(follow(&topic));
+    let ca = world.dir.write("ca.pem", world.authority.pem());
+    let tls = TlsConnector::trusting(&ca).unwrap();
+    let source = EventSource::get(url).unwrap();
+    assert_eq!(first(source, tls, &topic).await, Ok("d".to_owned()));
+}
+
+#[tokio::test]
 async fn a_client_presents_its_certificate() {
     let authority = Authority::new();
     let ca = authority.pem();
@@ -122,6 +135,7 @@ async fn a_session_without_close_notify_is_cut() {
             let session = rustls::ServerConnection::new(config.clone()).unwrap();
             let mut stream = rustls::StreamOwned::new(session, socket);
             let _ = stream.read(&mut [0; 1000]).unwrap();
+            assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
             let response = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: a\n\n";
             stream.write_all(response.as_bytes()).unwrap();
             if is_polite {

@@ -258,6 +258,25 @@ fn a_certificate_outside_its_validity_is_a_warning() {
     }
 }
 
+#[test]
+fn the_first_expiry_of_several_certificates_is_returned() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    let [(early, early_key), (late, late_key)] = [2050, 2060].map(|year| {
+        let identity = authority.certify_with(&["localhost"], |params| {
+            params.not_after = date_time_ymd(year, 1, 1);
+        });
+        dir.identity(&year.to_string(), &identity)
+    });
+    let not_after = |files: PemFiles| files.load().unwrap().not_after();
+    let alone = not_after(PemFiles::new(&early, &early_key));
+    for files in [
+        PemFiles::new(&early, &early_key).certificate(&late, &late_key),
+        PemFiles::new(&late, &late_key).certificate(&early, &early_key),
+    ] {
+        assert_eq!(not_after(files), alone);
+    }
+}
+
 /// Returns the certificate that a new client receives.
 async fn received_certificate(net: &Net, authority: &Authority) -> CertificateDer<'static> {
     let client = Client::new(authority).config();
@@ -291,6 +310,7 @@ async fn changed_files_are_used_from_the_next_handshake_on() {
 
     replace(&dir, "server.key", &second.key);
     assert!(tls.reload().unwrap());
+    assert!(!tls.reload().unwrap(), "nothing has changed since");
     assert!(tls.reload_error().is_none());
     assert_eq!(received_certificate(&net, &authority).await, second.der());
 

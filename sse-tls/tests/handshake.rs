@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Authority, Client, Net, TLS12, TLS13, World, ask, begin, follow, read, read_to_end};
-use rustls::ClientConfig;
+use rcgen::{KeyPair, PKCS_ED25519};
 use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, SignatureScheme};
 use sse_core::{Response, Retention, Upgrader};
-use sse_net::{Answer, Request, Topic};
-use sse_tls::{PemFiles, TlsInfo};
-use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
+use sse_net::{Answer, Request, Server, Tcp, Topic};
+use sse_tls::{PemFiles, TlsInfo, TlsListener};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 /// Responds with the `TlsInfo` of the request.
 fn describe(request: Request) -> std::future::Ready<Answer> {
@@ -151,9 +153,48 @@ async fn an_invalid_handshake_gets_an_alert() {
     assert_eq!(server.stats().connections, 0);
 }
 
+/// A socket that is closed before its input has been read is reset.
+#[tokio::test]
+async fn a_refused_peer_that_is_still_sending_gets_the_whole_reply() {
+    let world = World::new();
+    let tcp = Tcp::default().bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let _server = Server::new(common::config())
+        .listen(TlsListener::new(tcp, world.tls.clone()))
+        .serve(describe);
+    for (first, begins, ends) in [
+        (b'G', &b"HTTP/1.1 400 "[..], &b"use https://\n"[..]),
+        (0x16, &[21, 3], &[]), // an alert
+    ] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut input = vec![b'x'; 64 << 10];
+        input[0] = first;
+        let _ = client.write_all(&input).await;
+        client.shutdown().await.unwrap();
+        let mut reply = Vec::new();
+        client.read_to_end(&mut reply).await.unwrap();
+        assert!(
+            reply.starts_with(begins) && reply.ends_with(ends),
+            "{first}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_peer_that_reads_nothing_is_disconnected_soon() {
+    let world = World::new();
+    let (server, net) = world.serve(describe);
+    let mut client = net.connect(16);
+    client.write_all(b"GET").await.unwrap();
+    common::settle().await;
+    assert_eq!(server.stats().connections, 1);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(server.stats().connections, 0);
+}
+
 async fn read_to_end_bytes(from: &mut common::Tap) -> (Vec<u8>, io::Result<usize>) {
     let mut bytes = Vec::new();
-    let read = tokio::io::AsyncReadExt::read_to_end(from, &mut bytes).await;
+    let read = from.read_to_end(&mut bytes).await;
     (bytes, read)
 }
 
@@ -279,6 +320,36 @@ async fn a_client_gets_the_certificate_for_the_requested_name() {
         let shown = session.ok().map(|session| shown(&session));
         let expected = expected.map(|at: usize| identities[at].der());
         assert_eq!(shown, expected, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_gets_a_certificate_whose_key_it_can_use() {
+    let (authority, dir) = (Authority::new(), common::Dir::new());
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let names = &["localhost"];
+    let identities = [
+        authority.certify_key(&key, names, |_| {}),
+        authority.certify(names), // ECDSA with P-256
+    ];
+    let [first, second] = [0, 1].map(|at| dir.identity(&at.to_string(), &identities[at]));
+    let files = PemFiles::new(first.0, first.1).certificate(second.0, second.1);
+    let (_server, net) = common::serve(common::config(), files.load().unwrap(), describe);
+    for (knows_ed25519, expected) in [(true, 0), (false, 1)] {
+        for is_named in [true, false] {
+            let mut client = Client {
+                is_named,
+                ..Client::new(&authority)
+            };
+            let algorithms = &mut client.provider.signature_verification_algorithms;
+            let known = algorithms.mapping.iter().copied();
+            let known = known.filter(|(scheme, _)| {
+                knows_ed25519 || *scheme == SignatureScheme::ECDSA_NISTP256_SHA256
+            });
+            algorithms.mapping = Vec::leak(known.collect());
+            let session = net.session(&client.config()).await;
+            assert_eq!(shown(&session), identities[expected].der(), "{is_named}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{World, ask, begin, config, follow, publish, published, read, read_to_end};
 use sse_core::{Event, Rejection, Retention};
 use sse_net::{Disconnect, Request, Topic, TopicConfig};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 /// Application data.
@@ -205,6 +205,24 @@ async fn a_client_that_disconnects_is_removed() {
     assert_eq!(server.stats().connections, 1);
     drop(session);
     common::settle().await;
+    assert_eq!(server.stats().connections, 0);
+}
+
+/// No read shows that it has disconnected, and its next heartbeat is seconds away.
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_client_that_disconnects_is_removed_soon() {
+    let world = World::new();
+    let topic = Topic::new(Retention::default());
+    let (server, net) = world.serve(follow(&topic));
+    let mut session = net.get("/", &world.client()).await;
+    begin(&mut session).await;
+    session.shutdown().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    publish(&topic, 1..3);
+    let text = read(&mut session).await;
+    assert_eq!(text.replace(":\n", ""), published(1..3));
+    drop(session);
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(server.stats().connections, 0);
 }
 

@@ -210,22 +210,58 @@ impl fmt::Display for Notice {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::path::Path;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use rustls::crypto::ring;
     use rustls::server::ResolvesServerCertUsingSni;
     use tokio::sync::mpsc;
 
+    use super::super::error::Fault;
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_continues_after_a_panic_of_a_reload() {
+    /// Returns a configuration that no reload of these tests changes.
+    fn tls() -> TlsConfig {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
-        let tls = TlsConfig::from(Arc::new(config));
+        TlsConfig::from(Arc::new(config))
+    }
+
+    /// An error that lasts for one reload is that of files that are being replaced one by one.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_reports_an_error_once_when_two_reloads_fail_with_it() {
+        let results = [
+            Err("one"),
+            Ok(false),
+            Err("one"),
+            Err("two"),
+            Err("two"),
+            Err("two"),
+            Ok(false),
+            Err("two"),
+            Err("two"),
+            Ok(true),
+        ];
+        let results = Arc::new(Mutex::new(results.into_iter()));
+        let reload = move || {
+            let result = results.lock().unwrap().next().unwrap_or(Ok(false));
+            result.map_err(|file| PemError::new(Path::new(file), Fault::Empty))
+        };
+        let (sender, mut notices) = mpsc::unbounded_channel();
+        let notify = move |notice: Notice| sender.send(notice.to_string()).unwrap();
+        let _watching = tokio::spawn(tls().watch_by(reload, Duration::from_secs(1), notify));
+        let in_use = "the old certificates remain in use: two is empty; is it the right file?";
+        for expected in [in_use, in_use, "the certificates have been replaced"] {
+            assert_eq!(notices.recv().await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_continues_after_a_panic_of_a_reload() {
         let reloads = Arc::new(AtomicU32::new(0));
         let reload = move || {
             let count = reloads.fetch_add(1, Ordering::Relaxed);
@@ -234,7 +270,7 @@ mod tests {
         };
         let (sender, mut notices) = mpsc::unbounded_channel();
         let notify = move |notice: Notice| sender.send(notice.to_string()).unwrap();
-        let _watching = tokio::spawn(tls.watch_by(reload, Duration::from_secs(1), notify));
+        let _watching = tokio::spawn(tls().watch_by(reload, Duration::from_secs(1), notify));
         let notice = notices.recv().await.unwrap();
         assert_eq!(notice, "the certificates have been replaced");
     }

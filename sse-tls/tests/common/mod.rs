@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -57,11 +57,19 @@ impl Authority {
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
     ) -> Identity {
+        self.certify_key(&KeyPair::generate().unwrap(), names, change)
+    }
+
+    pub(crate) fn certify_key(
+        &self,
+        key: &KeyPair,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names = Vec::from_iter(names.iter().map(|name| String::from(*name)));
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let certificate = params.signed_by(key, &self.0).unwrap();
         Identity {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
@@ -286,6 +294,7 @@ pub(crate) struct Client<'a> {
     pub(crate) alpn: Vec<Vec<u8>>,
     pub(crate) identity: Option<Identity>,
     pub(crate) is_named: bool,
+    pub(crate) provider: CryptoProvider,
 }
 
 impl<'a> Client<'a> {
@@ -296,13 +305,14 @@ impl<'a> Client<'a> {
             alpn: Vec::new(),
             identity: None,
             is_named: true,
+            provider: ring::default_provider(),
         }
     }
 
     pub(crate) fn config(self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.0.der().clone()).unwrap();
-        let builder = ClientConfig::builder_with_provider(ring::default_provider().into())
+        let builder = ClientConfig::builder_with_provider(self.provider.into())
             .with_protocol_versions(self.versions)
             .unwrap()
             .with_root_certificates(roots);
