@@ -18,8 +18,9 @@ use rcgen::date_time_ymd;
 use rustls::pki_types::CertificateDer;
 use sse_core::Retention;
 use sse_net::Topic;
-use sse_tls::{PemFiles, TlsConfig};
+use sse_tls::{Notice, PemFiles, TlsConfig};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 #[test]
 fn an_unusable_file_is_an_error_with_its_reason() {
@@ -223,6 +224,24 @@ async fn a_watch_continues_after_a_panic_of_the_callback() {
         let notice = notices.recv().await.unwrap();
         assert_eq!(notice, "the certificates have been replaced");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_reports_a_warning_once() {
+    let (authority, dir) = (Authority::new(), Dir::new());
+    let tls = dir.files(&authority.certify(&["localhost"])).load();
+    let (sender, mut notices) = mpsc::unbounded_channel();
+    let watching = tls.unwrap().watch(Duration::from_secs(1), move |notice| {
+        sender.send(notice).unwrap();
+    });
+    let _watching = tokio::spawn(watching);
+    let old = authority.certify_with(&["localhost"], |params| {
+        params.not_after = date_time_ymd(2000, 1, 1);
+    });
+    dir.identity("server", &old);
+    while !matches!(notices.recv().await.unwrap(), Notice::Warning(_)) {}
+    sleep(Duration::from_secs(10)).await;
+    assert!(notices.is_empty(), "it is reported again");
 }
 
 #[test]
