@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body::Body as _;
-use sse_core::{Event, EventId, Retention};
-use sse_net::{Body, Config, LastEventId, Responder, Start, Topic, TopicConfig};
+use sse_core::{Event, EventId, Retention, Upgrader};
+use sse_net::{Body, Config, LastEventId, Responder, SlowClients, Start, Topic, TopicConfig};
 use tokio::task::coop;
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
-use crate::common::{Client, http as server, pass, publish, published, settle};
+use crate::common::{Client, config, http as server, pass, publish, published, settle};
 use crate::{SECOND, follow, get, next, poll, responder, skip_retry};
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,9 @@ async fn a_task_without_budget_gets_its_heartbeat() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_has_sent_nothing_gets_heartbeats() {
-    let responder = responder().without_retry();
+    // Nor does it send the reconnection time of an upgrader.
+    let upgrader = Upgrader::new().retry(SECOND);
+    let responder = Responder::new(config().upgrader(upgrader)).without_retry();
     let topic = Topic::new(Retention::default());
     for response in [
         responder.follow(&get("/"), &topic),
@@ -175,6 +177,38 @@ async fn streams_of_events_become_bodies_and_subscriptions_become_streams() {
         lost.map(|event| event.is_ok()).collect::<Vec<_>>().await,
         [false, true, true]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn resumptions_and_gaps_are_counted() {
+    let responder = responder();
+    let retention = Retention::events(2).backlog(Duration::ZERO, 0);
+    let topic = Topic::new(TopicConfig::from(retention).slow_clients(SlowClients::SkipAhead));
+    publish(&topic, 0..2);
+    let mut joined = responder.follow(&get("/"), &topic).into_body();
+    skip_retry(&mut joined);
+    for id in ["0", "unknown"] {
+        let mut request = get("/");
+        let headers = request.headers_mut();
+        headers.insert("last-event-id", id.parse().unwrap());
+        drop(responder.follow(&request, &topic));
+    }
+    publish(&topic, 2..6);
+    let gap = next(&mut joined).await.unwrap().unwrap();
+    assert!(gap.starts_with("event: gap\n"), "{gap}");
+    let stats = responder.stats();
+    assert_eq!([stats.joined, stats.resumed, stats.unknown_ids], [1; 3]);
+    assert_eq!(stats.gaps, 1);
+}
+
+/// Its timer has to wake the task that polls it now.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_another_task_polls_gets_heartbeats() {
+    let topic = Topic::new(Retention::default());
+    let mut body = follow(&topic);
+    assert!(poll(&mut body).is_pending());
+    let heartbeat = timeout(SECOND * 20, next(&mut body)).await;
+    assert_eq!(heartbeat.unwrap().unwrap().unwrap(), ":\n");
 }
 
 #[tokio::test(start_paused = true)]
