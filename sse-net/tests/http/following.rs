@@ -207,8 +207,13 @@ async fn a_body_that_another_task_polls_gets_heartbeats() {
     let topic = Topic::new(Retention::default());
     let mut body = follow(&topic);
     assert!(poll(&mut body).is_pending());
+    let began = Instant::now();
     let heartbeat = timeout(SECOND * 20, next(&mut body)).await;
     assert_eq!(heartbeat.unwrap().unwrap().unwrap(), ":\n");
+    assert!(
+        began.elapsed() < SECOND * 16,
+        "only the timeout woke the task"
+    );
 }
 
 #[tokio::test(start_paused = true)]
