@@ -19,11 +19,7 @@ fn a_wrong_command_line_is_reported_in_a_sentence() {
             "there is no option \"--port\"; see --help\n",
         ),
         (&["--listen"], 2, "--listen takes an address; see --help\n"),
-        (
-            &["--journal"],
-            2,
-            "--journal takes a folder; see --help\n",
-        ),
+        (&["--journal"], 2, "--journal takes a folder; see --help\n"),
         (&["--listen", &taken], 1, &in_use),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_mcp")).args(args).output();
