@@ -175,7 +175,8 @@ impl Follower {
             .retain(|_, (hole, _)| match epochs.judge(*hole, epochs.last()) {
                 KnownId::Position => true,
                 KnownId::Lost(last) => {
-                    *hole = last;
+                    // Later than the last ID: a client may have passed the hole with that.
+                    *hole = LogId::new(last.millis(), last.sequence().saturating_add(1));
                     true
                 }
                 KnownId::Unknown => false,

@@ -10,6 +10,7 @@ use sse_net::{
 };
 use tokio::time::sleep;
 
+use crate::basics::wait_until;
 use crate::common::config;
 use crate::node::Node;
 use crate::proxy::Proxy;
@@ -225,4 +226,107 @@ async fn a_node_that_was_away_reads_the_newest_events_again() {
     );
     assert_eq!(client.event().await.unwrap().data(), "newer");
     has_keys(&prices_away, &["e"]).await;
+}
+
+/// Another program deletes the notification of a value, and the node has passed it.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_hole_in_a_keyed_topic_clears_the_clients_also_after_the_server_has_lost_its_end() {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let (node, prices) = node(&proxy.url(), KeyedRetention::default()).await;
+    let mut client = node.client();
+    client.get("/prices,other").await.unwrap();
+    put(&prices, "EUR", "1").await;
+    assert_eq!(client.event().await.unwrap().data(), "1");
+    let value = ["value", "USD", "9", "9999", "0", "data: 2\n\n"];
+    redis
+        .try_publish("prices", "events:elsewhere", &value)
+        .unwrap();
+    let passed = node.publish("other", "hey").await;
+    assert_eq!(client.event().await.unwrap().data(), "hey");
+    put(&prices, "GBP", "3").await;
+    // It may be sent what is newest before it is told to clear it.
+    while client.next().await.is_ok_and(|next| next.is_some()) {}
+    for is_lost in [false, true] {
+        if is_lost {
+            proxy.switch(0);
+            proxy.cut();
+            redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &passed.to_string()]);
+            proxy.switch(redis.port);
+            let snapshot = || node.hub.engine_snapshot().unwrap();
+            wait_until(|| snapshot().connects == 2 && snapshot().is_ready).await;
+        }
+        let mut client = node.client();
+        client
+            .resume("/prices,other", &passed.to_string())
+            .await
+            .unwrap();
+        let gap = client.event().await.unwrap();
+        assert!(gap.data().contains(r#""clear":true"#), "{gap:?}, {is_lost}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_keyed_topic_is_finished_on_nodes_that_read_it_later() {
+    let redis = Redis::start(&[]);
+    let (_a, prices) = node(&redis.url(), KeyedRetention::default()).await;
+    put(&prices, "EUR", "1").await;
+    prices.finish(None).unwrap().stored().await.unwrap();
+    let (b, later) = node(&redis.url(), KeyedRetention::default()).await;
+    assert!(later.is_finished());
+    let mut client = b.client();
+    client.get("/prices").await.unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "1");
+    assert_eq!(client.event().await.unwrap().event(), "close");
+}
+
+/// Removals are dropped at the next event, if they are older than the setting.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_removal_is_retained_for_its_time() {
+    let redis = Redis::start(&[]);
+    for (age, count) in [(Duration::from_secs(3600), 2), (Duration::ZERO, 1)] {
+        redis.call::<()>(&["FLUSHALL"]);
+        let retention = KeyedRetention::default().removals(age);
+        let (node, prices) = node(&redis.url(), retention).await;
+        put(&prices, "EUR", "1").await;
+        prices
+            .remove("EUR")
+            .unwrap()
+            .unwrap()
+            .stored()
+            .await
+            .unwrap();
+        let removed: u64 = redis.call(&["ZSCORE", "sse:{hub}:removals:prices", "EUR"]);
+        while redis.millis() <= removed {}
+        put(&prices, "USD", "2").await;
+        let keys: usize = redis.call(&["HLEN", "sse:{hub}:state:prices"]);
+        assert_eq!(keys, count, "{age:?}");
+        has_keys(&prices, &["USD"]).await;
+        let mut client = node.client();
+        client.get("/prices").await.unwrap();
+        let first = if count == 2 { "EUR" } else { "2" };
+        assert_eq!(client.event().await.unwrap().data(), first);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_node_reads_the_keys_again_if_nothing_is_left_in_the_stream() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::to(redis.port).await;
+    let (away, prices_away) = node(&proxy.url(), KeyedRetention::default()).await;
+    let (_b, prices) = node(&redis.url(), KeyedRetention::default()).await;
+    put(&prices, "EUR", "1").await;
+    has_keys(&prices_away, &["EUR"]).await;
+    proxy.switch(0);
+    proxy.cut();
+    put(&prices, "USD", "2").await;
+    redis.call::<()>(&["XTRIM", "sse:{hub}:topic:prices", "MAXLEN", "0"]);
+    proxy.switch(redis.port);
+    has_keys(&prices_away, &["EUR", "USD"]).await;
+    assert_eq!(away.hub.engine_snapshot().unwrap().gaps, 0);
 }

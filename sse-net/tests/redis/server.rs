@@ -29,14 +29,24 @@ impl Redis {
         Self::sentinel(primary.port, quorum, &[])
     }
 
+    /// Starts a Sentinel with another number of its configuration.
+    pub(crate) fn sentinel_at(primary: &Self, epoch: u64) -> Self {
+        Self::sentinel_with(primary.port, 9, epoch, &[])
+    }
+
     /// Starts a Sentinel of the primary at a port, with more arguments.
     pub(crate) fn sentinel(port: u16, quorum: usize, args: &[&str]) -> Self {
+        Self::sentinel_with(port, quorum, 0, args)
+    }
+
+    fn sentinel_with(port: u16, quorum: usize, epoch: u64, args: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("sentinel.conf");
         let config = format!(
             "sentinel monitor main 127.0.0.1 {port} {quorum}
              sentinel down-after-milliseconds main 300
-             sentinel failover-timeout main 3000"
+             sentinel failover-timeout main 3000
+             sentinel config-epoch main {epoch}"
         );
         fs::write(&path, config).unwrap();
         let all = [&[path.to_str().unwrap(), "--sentinel"], args].concat();
@@ -185,6 +195,12 @@ impl Redis {
         words.extend([&random, &channel, topic, "1000", "0", "0", "0"]);
         words.extend(kind);
         self.try_call(&words)
+    }
+
+    /// Returns the time of the server's clock.
+    pub(crate) fn millis(&self) -> u64 {
+        let (seconds, micros): (u64, u64) = self.call(&["TIME"]);
+        seconds * 1000 + micros / 1000
     }
 
     pub(crate) fn info(&self, section: &str, name: &str) -> String {
