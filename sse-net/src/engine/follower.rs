@@ -149,13 +149,7 @@ impl Follower {
 
     /// Follows the engine over one link.
     async fn follow(&mut self, mut link: Link) -> Result<(), Broken> {
-        self.backlog.clear();
-        // Topics that have not been read are included: a catch-up may have been broken off.
-        let topics = self.hub.live_topics();
-        let names = topics.iter().filter_map(|topic| topic.name());
-        let mut channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
-        channels.push(self.shared.keys.node.clone());
-        link.subscribe(&channels).await?;
+        self.subscribe(&mut link).await?;
         add(&self.shared.counters.connects, 1);
         self.catch_up(&mut link, Scope::All).await?;
         self.shared.link.send_replace(Some(link.clone()));
@@ -194,6 +188,16 @@ impl Follower {
                 () = &mut due => {}
             }
         }
+    }
+
+    /// Subscribes to all topics, and to the ticks of this node.
+    async fn subscribe(&self, link: &mut Link) -> Result<(), Broken> {
+        // Topics that have not been read are included: a catch-up may have been broken off.
+        let topics = self.hub.live_topics();
+        let names = topics.iter().filter_map(|topic| topic.name());
+        let mut channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
+        channels.push(self.shared.keys.node.clone());
+        link.subscribe(&channels).await
     }
 
     /// Moves received notifications to the backlog.

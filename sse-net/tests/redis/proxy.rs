@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::AbortHandle;
 
 #[derive(Clone)]
@@ -13,13 +14,17 @@ pub(crate) struct Proxy {
     /// The port of the server; 0 refuses connections.
     target: Arc<AtomicU16>,
     links: Arc<Mutex<Vec<AbortHandle>>>,
-    /// The number of connections so far, and of those whose subscribers receive nothing.
+    /// The number of connections so far, also of those that were refused.
+    accepted: Arc<AtomicUsize>,
+    /// The number of connections to a server so far, and of those whose subscribers receive nothing.
     count: Arc<AtomicUsize>,
     muted: Arc<AtomicUsize>,
     /// A part of a command, which cuts all connections instead of being sent.
     trap: Arc<Mutex<Option<&'static [u8]>>>,
     /// A part of a command, after which something happens before the next byte is sent.
     pause: Arc<Mutex<Option<Pause>>>,
+    /// A part of a command, which is not sent, and the reply to it.
+    answer: Arc<Mutex<Option<(&'static [u8], Vec<u8>)>>>,
 }
 
 struct Pause {
@@ -34,10 +39,12 @@ impl Proxy {
             port: listener.local_addr().unwrap().port(),
             target: Arc::new(AtomicU16::new(port)),
             links: Arc::default(),
+            accepted: Arc::default(),
             count: Arc::default(),
             muted: Arc::default(),
             trap: Arc::default(),
             pause: Arc::default(),
+            answer: Arc::default(),
         };
         let (target, links) = (Arc::clone(&proxy.target), Arc::clone(&proxy.links));
         let trapping = proxy.clone();
@@ -46,6 +53,7 @@ impl Proxy {
                 let Ok((client, _)) = listener.accept().await else {
                     continue;
                 };
+                trapping.accepted.fetch_add(1, Ordering::SeqCst);
                 let port = target.load(Ordering::SeqCst);
                 let proxy = trapping.clone();
                 let link = tokio::spawn(async move {
@@ -63,6 +71,10 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Sends new connections to another server, or refuses them with 0.
@@ -99,14 +111,20 @@ impl Proxy {
         Some((at + after.len(), pause.take()?.action))
     }
 
+    /// Replies to the next command with these bytes, which the server does not receive.
+    pub(crate) fn answer(&self, command: &'static [u8], reply: &str) {
+        *self.answer.lock().unwrap() = Some((command, reply.as_bytes().to_vec()));
+    }
+
     /// Whether the connections have been cut since.
     pub(crate) fn has_cut(&self) -> bool {
         self.trap.lock().unwrap().is_none()
     }
 
     async fn copy(&self, client: TcpStream, server: TcpStream) {
-        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_client, to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
+        let to_client = AsyncMutex::new(to_client);
         let number = self.count.fetch_add(1, Ordering::SeqCst);
         let has_subscribed = AtomicBool::new(false);
         let commands = async {
@@ -122,6 +140,14 @@ impl Proxy {
                 let trapped = self.trap.lock().unwrap().take_if(has);
                 if trapped.is_some() {
                     return self.cut();
+                }
+                let answered = &mut |answer: &mut (&'static [u8], Vec<u8>)| has(&mut answer.0);
+                let answered = self.answer.lock().unwrap().take_if(answered);
+                if let Some((_, reply)) = answered {
+                    if to_client.lock().await.write_all(&reply).await.is_err() {
+                        return;
+                    }
+                    continue;
                 }
                 let mut sent = 0;
                 if let Some((before, action)) = self.take_pause(&buffer[..len]) {
@@ -143,6 +169,7 @@ impl Proxy {
                 if is_muted && has_subscribed.load(Ordering::SeqCst) {
                     continue;
                 }
+                let mut to_client = to_client.lock().await;
                 if to_client.write_all(&buffer[..len]).await.is_err() {
                     return;
                 }
