@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, PushKind, RedisError};
 use redis::{ServerError, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -38,7 +38,11 @@ pub(super) struct Broken(pub(super) String);
 
 impl From<RedisError> for Broken {
     fn from(error: RedisError) -> Self {
-        Self(error.to_string())
+        match error.kind() {
+            // Its text has several lines, and says nothing of this to an operator.
+            ErrorKind::Parse => Self("it does not answer like a Redis server".to_owned()),
+            _ => Self(error.to_string()),
+        }
     }
 }
 
@@ -117,7 +121,7 @@ impl Link {
     }
 }
 
-/// Returns the run ID of a server, if it is a primary.
+/// Returns the run ID of a server, if it is a primary and has functions.
 async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken> {
     let mut info = cmd("INFO");
     info.arg("server").arg("replication");
@@ -126,6 +130,12 @@ async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken
         let mut lines = info.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
     };
+    let version = value("redis_version").unwrap_or_default();
+    let major = version.split_once('.').map(|(major, _)| major.parse());
+    if let Some(Ok(0..7u32)) = major {
+        let reason = format!("it is Redis {version}, and 7.0 or later is needed");
+        return Err(Broken(reason));
+    }
     match (value("role"), value("run_id")) {
         (Some("master"), Some(run)) => Ok(run.to_owned()),
         _ => Err(Broken("the server is a replica".to_owned())),

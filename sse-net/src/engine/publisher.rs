@@ -195,12 +195,13 @@ impl Publisher<'_> {
                     broken = Some(text(error));
                     waiting.push(taken);
                 }
-                // It is not the primary any more, or not yet. Nothing was stored.
-                "READONLY" | "LOADING" | "MASTERDOWN" => {
+                // It is not the primary any more, or not yet. In a cluster, such a server says that
+                // another one has the key. Nothing was stored.
+                "READONLY" | "LOADING" | "MASTERDOWN" | "MOVED" => {
                     broken = Some(text(error));
                     waiting.push(taken);
                 }
-                "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" => waiting.push(taken),
+                "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "ASK" => waiting.push(taken),
                 _ => {
                     let failure = failure(&taken.job, error);
                     shared.fail(taken.job, failure);

@@ -22,6 +22,7 @@ mod permissions;
 mod process;
 mod proxy;
 mod races;
+mod replies;
 mod runs;
 mod sending;
 mod sentinel;

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::faults::TOPICS;
 use crate::process::Process;
+use crate::replies::refused;
 use crate::server::{Redis, free_port, wait_for};
 
 /// Creates the files of an authority and of a certificate for the address of the tests.
@@ -62,5 +63,14 @@ fn connections_to_servers_and_sentinels_are_encrypted() {
         wait_for(|| stored() > 0);
         drop(node);
         redis.call::<()>(&["FLUSHALL"]);
+    }
+    // The wrong port, or the wrong scheme.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for url in [
+        format!("redis://127.0.0.1:{server}"),
+        format!("rediss://127.0.0.1:{}", redis.port),
+    ] {
+        let error = runtime.block_on(refused(&url));
+        println!("{url}: {error}");
     }
 }
