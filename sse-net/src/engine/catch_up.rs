@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sse_core::{Epochs, KnownId, LogId};
+use tokio::task::yield_now;
 
 use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
@@ -91,11 +92,7 @@ impl Follower {
         let is_same = tick.first == first && tick.last >= mark;
         if is_same && scope == Scope::Unread {
             self.backlog.extend(notifications);
-            while self.process(link, usize::MAX).await? == Processed::OtherEpoch {
-                // It is from an epoch that has ended, or that has been erased.
-                self.backlog.pop_front();
-                add(&self.shared.counters.skipped, 1);
-            }
+            self.process_all(link).await?;
             self.epochs.note_last(tick.last);
             return Ok(None);
         }
@@ -110,6 +107,18 @@ impl Follower {
             epochs.ok_or_else(|| Broken("the server has no epoch of the hub".to_owned()))?;
         let is_known = epochs.judge(mark, epochs.last());
         Ok(Some((epochs, is_known)))
+    }
+
+    /// Processes the backlog, and drops notifications of epochs that have ended or been erased.
+    async fn process_all(&mut self, link: &mut Link) -> Result<(), Broken> {
+        while !self.backlog.is_empty() {
+            if self.process(link).await? == Processed::OtherEpoch {
+                self.backlog.pop_front();
+                add(&self.shared.counters.skipped, 1);
+            }
+            yield_now().await;
+        }
+        Ok(())
     }
 
     /// Returns the first ID of the current epoch.
@@ -283,9 +292,6 @@ impl Follower {
             }
             tip = entry.id;
             let is_end = entry.role == Role::End;
-            if entry.role == Role::Begin {
-                (evicted, events) = (evicted.max(entry.before), Vec::new());
-            }
             let is_event = entry.role == Role::Event;
             end = is_end.then_some(Tip { id: tip, is_end });
             match entry.into_followed() {

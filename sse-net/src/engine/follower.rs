@@ -164,7 +164,7 @@ impl Follower {
             if self.backlog.is_empty() {
                 self.collect(&link)?;
             }
-            if self.process(&mut link, PART).await? == Processed::OtherEpoch {
+            if self.process(&mut link).await? == Processed::OtherEpoch {
                 self.catch_up(&mut link, Scope::All).await?;
             }
             let is_due = self.next_comparison <= Instant::now();
@@ -216,14 +216,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Appends up to `count` notifications, and moves the mark.
-    pub(super) async fn process(
-        &mut self,
-        link: &mut Link,
-        count: usize,
-    ) -> Result<Processed, Broken> {
+    /// Appends the next notifications, and moves the mark.
+    pub(super) async fn process(&mut self, link: &mut Link) -> Result<Processed, Broken> {
         let mut processed = Processed::Part;
-        for _ in 0..count {
+        for _ in 0..PART {
             let Some(next) = self.backlog.pop_front() else {
                 break;
             };
