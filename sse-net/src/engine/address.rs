@@ -56,6 +56,8 @@ pub(super) fn server(url: &str) -> Result<ConnectionInfo, EngineError> {
     // Notifications and replies share a connection.
     let settings = info.redis_settings().clone();
     let settings = settings.set_protocol(ProtocolVersion::RESP3);
+    // A user needs a permission for that, and a server before 7.2 does not know it.
+    let settings = settings.set_skip_set_lib_name();
     let tcp = TcpSettings::default().set_nodelay(true);
     Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }

@@ -56,7 +56,7 @@ impl fmt::Display for EngineError {
             Self::Connect(addr, reason) => write!(
                 f,
                 "the engine at {addr} cannot be used: {reason}; check that it is the primary and \
-                 can be reached"
+                 can be reached, and that it expects TLS exactly if the URL begins with `rediss`"
             ),
             Self::Refused(reason) => write!(
                 f,
@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(
             connect.to_string(),
             "the engine at host:6379 cannot be used: no route to host; check that it is the \
-             primary and can be reached"
+             primary and can be reached, and that it expects TLS exactly if the URL begins with \
+             `rediss`"
         );
         for (error, may_be_stored, sentence) in [
             (

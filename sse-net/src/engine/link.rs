@@ -41,6 +41,9 @@ impl From<RedisError> for Broken {
         match error.kind() {
             // Its text has several lines, and says nothing of this to an operator.
             ErrorKind::Parse => Self("it does not answer like a Redis server".to_owned()),
+            ErrorKind::RESP3NotSupported => {
+                Self("it is older than Redis 6, and 7.0 or later is needed".to_owned())
+            }
             _ => Self(error.to_string()),
         }
     }
@@ -123,9 +126,8 @@ impl Link {
 
 /// Returns the run ID of a server, if it is a primary and has functions.
 async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, Broken> {
-    let mut info = cmd("INFO");
-    info.arg("server").arg("replication");
-    let info: String = info.query_async(connection).await?;
+    // Servers before 7.0 refuse the names of two sections.
+    let info: String = cmd("INFO").query_async(connection).await?;
     let value = |name: &str| {
         let mut lines = info.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -292,6 +294,26 @@ mod tests {
         }
         assert!(inbox.take().is_err());
         assert!(lock(&inbox.state).bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn messages_that_are_put_back_come_before_later_ones() {
+        let (keys, inbox) = (Keys::new("hub"), Inbox::default());
+        let receive = |nonce: u64| {
+            let tick = format!("{nonce} 2-7 1-7");
+            inbox.push(&keys, &message(&keys.node, tick.as_bytes()));
+        };
+        (1..=3).for_each(receive);
+        let (mut pushes, _) = inbox.take().unwrap();
+        pushes.pop_front();
+        receive(4);
+        inbox.put_back(pushes);
+        let (pushes, _) = inbox.take().unwrap();
+        let nonces = pushes.iter().map(|push| match push {
+            Push::Tick(tick) => tick.nonce,
+            Push::Event(_) => 0,
+        });
+        assert!(nonces.eq(2..=4));
     }
 
     #[test]

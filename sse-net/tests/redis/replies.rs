@@ -92,10 +92,20 @@ async fn an_old_server_is_an_error() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::to(redis.port).await;
     let info = "redis_version:6.2.14\r\nrun_id:5\r\nrole:master\r\n";
-    proxy.answer(b"\r\nINFO\r\n", &format!("${}\r\n{info}\r\n", info.len()));
-    let error = refused(&proxy.url()).await;
-    let reason = "it is Redis 6.2.14, and 7.0 or later is needed";
-    assert!(error.contains(reason), "{error}");
+    let info = format!("${}\r\n{info}\r\n", info.len());
+    for (command, reply, reason) in [
+        (b"INFO".as_slice(), &*info, "it is Redis 6.2.14"),
+        (
+            b"HELLO",
+            "-ERR unknown command `HELLO`\r\n",
+            "it is older than Redis 6",
+        ),
+    ] {
+        proxy.answer(command, reply);
+        let error = refused(&proxy.url()).await;
+        let reason = format!("{reason}, and 7.0 or later is needed");
+        assert!(error.contains(&reason), "{error}");
+    }
 }
 
 /// Starts a program that sends the same to everybody, or nothing, and returns its port.
