@@ -162,6 +162,9 @@ impl Engine {
 
     /// Sets the name of the hub, which all of its keys begin with. Default: `hub`.
     ///
+    /// Hubs of one server need different names, also in different databases, because databases
+    /// share channels.
+    ///
     /// # Errors
     ///
     /// [`EngineError::HubName`] unless it has 1 to 128 bytes, and none of them is a brace, which

@@ -242,6 +242,34 @@ mod tests {
         assert_eq!(sizes, [1000, 1100]);
     }
 
+    /// Its keys may be longer than the event.
+    #[test]
+    fn a_queue_counts_keys() {
+        let key = || "x".repeat(1000).into_boxed_str();
+        let once = Job {
+            key: Some(key()),
+            ..job(0).0
+        };
+        let value = Job {
+            kind: Kind::Value(key()),
+            ..job(0).0
+        };
+        for job in [once, value] {
+            let queue = Queue::new(4000, WhenQueueFull::Refuse);
+            assert_eq!(push(&queue, job), Ok(0));
+            assert!(queue.len().1 > 1000);
+        }
+    }
+
+    #[test]
+    fn a_pipeline_is_bounded_in_bytes() {
+        let queue = Queue::new(usize::MAX, WhenQueueFull::Refuse);
+        for _ in 0..20 {
+            push(&queue, job(MAX_BYTES / 2).0).unwrap();
+        }
+        assert_eq!(queue.take(MAX_JOBS).len(), 2);
+    }
+
     #[test]
     fn many_batches_are_taken_by_halves() {
         let queue = Queue::new(usize::MAX, WhenQueueFull::Refuse);

@@ -181,3 +181,21 @@ pub(super) fn millis(age: Duration) -> u64 {
 
 /// The longest age in milliseconds that they compute with: some 30,000 years.
 pub(super) const MAX_AGE: u64 = 1_000_000_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signals_of_runs_that_have_ended_are_dropped() {
+        let shared = EngineShared::new(&Engine::redis("redis://localhost").unwrap());
+        let running = Arc::new(Notify::new());
+        shared.watch_stop(&"running".into(), &running);
+        for number in 0..10_000 {
+            shared.watch_stop(&format!("run {number}").into(), &Arc::default());
+        }
+        assert!(lock(&shared.stops).len() < 100);
+        shared.note_stop("running");
+        assert_eq!(lock(&shared.stops)["running"].strong_count(), 1);
+    }
+}

@@ -137,3 +137,79 @@ async fn a_topic_that_the_engine_has_lost_begins_anew() {
     }
     node.publish("job", "two").await;
 }
+
+/// Only the last entry of the stream says it then.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_topic_stays_finished_after_the_key_of_the_hub_is_lost() {
+    let redis = Redis::start(&[]);
+    let a = Node::connect(&redis.url()).await;
+    a.publish("job", "one").await;
+    let job = a.hub.topic("job").unwrap();
+    job.finish(Some(&Event::new().data("done")))
+        .unwrap()
+        .stored()
+        .await
+        .unwrap();
+    redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
+    let b = Node::connect(&redis.url()).await;
+    ended(&b, "job").await;
+    ended(&a, "job").await;
+}
+
+/// The engine has dropped the topic, and the next event names its last one as the one before.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_finished_topic_that_has_expired_begins_anew_on_nodes_that_have_it() {
+    let redis = Redis::start(&[]);
+    let [a, b] = [
+        Node::connect(&redis.url()).await,
+        Node::connect(&redis.url()).await,
+    ];
+    a.publish("job", "one").await;
+    let job = a.hub.topic("job").unwrap();
+    let end = job.finish(None).unwrap().stored().await.unwrap();
+    ended(&a, "job").await;
+    redis.call::<()>(&["HDEL", "sse:{hub}:hub", "topic:job"]);
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "floor", &end.to_string()]);
+    redis.call::<()>(&["ZREM", "sse:{hub}:changed", "job"]);
+    redis.call::<()>(&["DEL", "sse:{hub}:topic:job"]);
+    b.publish("job", "two").await;
+    for _ in 0..1000 {
+        if !job.is_finished() {
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    a.publish("job", "three").await;
+    let mut client = a.client();
+    client.resume("/job", &end.to_string()).await.unwrap();
+    for data in ["two", "three"] {
+        assert_eq!(client.event().await.unwrap().data(), data);
+    }
+}
+
+/// Its last ID is a part of the floor.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn what_a_topic_had_before_it_expired_is_a_gap() {
+    let redis = Redis::start(&[]);
+    let a = Node::connect(&redis.url()).await;
+    let first = a.publish("job", "one").await;
+    let last = a.publish("job", "two").await;
+    redis.call::<()>(&["HDEL", "sse:{hub}:hub", "topic:job"]);
+    redis.call::<()>(&["HSET", "sse:{hub}:hub", "floor", &last.to_string()]);
+    redis.call::<()>(&["ZREM", "sse:{hub}:changed", "job"]);
+    redis.call::<()>(&["DEL", "sse:{hub}:topic:job"]);
+    for is_keyed in [false, true] {
+        let b = Node::connect(&redis.url()).await;
+        let topic = match is_keyed {
+            true => b.hub.keyed_topic("job").unwrap(),
+            false => b.hub.topic("job").unwrap(),
+        };
+        let mut client = b.client();
+        client.resume("/job", &first.to_string()).await.unwrap();
+        assert_eq!(client.event().await.unwrap().event(), "gap", "{is_keyed}");
+        drop(topic);
+    }
+}

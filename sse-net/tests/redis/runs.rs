@@ -395,3 +395,25 @@ fn others_stay_out_of_the_topic_of_a_run_whose_topic_has_expired() {
     let finished = publish(&[&fence, "data: c\n\n"]).unwrap_err();
     assert_eq!(finished.code(), Some("FINISHED"));
 }
+
+/// As `DEPLOYMENT.md` has it for operators.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_run_with_a_stop_in_its_hash_is_stopped_at_the_next_renewal() {
+    let redis = Redis::start(&[]);
+    let node = Node::connect(&redis.url()).await;
+    let config = RunsConfig::default().lease(Duration::from_millis(600));
+    let runs = Runs::new(node.hub.clone(), config);
+    let run = runs.start("key", async |run| {
+        run.publish(&Event::new().data("one"))?;
+        std::future::pending::<Result<(), PublishError>>().await
+    });
+    let run = run.unwrap();
+    let mut client = node.client();
+    client.get("/run/key").await.unwrap();
+    assert_eq!(client.event().await.unwrap().data(), "one");
+    redis.call::<()>(&["HSET", "sse:{hub}:run:run/key", "stop", "1"]);
+    let events = within(read(&mut client)).await;
+    assert!(events.last().unwrap().contains("stopped"), "{events:?}");
+    drop(run);
+}
