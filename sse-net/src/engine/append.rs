@@ -34,7 +34,8 @@ impl Follower {
             } else {
                 let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
                 for reading in readings {
-                    if reading.continues(tip) && reading.begins_after(mark) {
+                    let continues = reading.continues(tip) || reading.beginning(mark).is_some();
+                    if continues && reading.begins_after(mark) {
                         self.fill(&topic, reading, id);
                     } else if topic.is_keyed() && entry.before <= tip {
                         // Only its frame has been evicted from the stream.
@@ -66,6 +67,11 @@ impl Follower {
             .counters
             .skipped
             .fetch_add(reading.foreign, Ordering::Relaxed);
+        if let (Some(name), Some(before)) = (topic.name(), reading.beginning(self.epochs.last()))
+            && let Some(tip) = self.tips.get_mut(name)
+        {
+            *tip = before.max(*tip);
+        }
         let is_empty = reading.entries.is_empty();
         for entry in reading.entries {
             if entry.id <= until {

@@ -16,6 +16,8 @@ pub(super) struct Reading {
     pub(super) foreign: u64,
     /// The topic's last ID, also if it has been evicted; at least the hub's floor.
     pub(super) tip: Tip,
+    /// The hub's floor, which the first event of a topic names as the ID before it.
+    floor: LogId,
 }
 
 /// Reads what topics have after IDs and up to `until`. Entries after that may follow.
@@ -50,6 +52,7 @@ pub(super) async fn read(
     for ((topic, _), replies) in topics.iter().zip(replies.chunks_exact(2)) {
         let mut reading = Reading {
             tip: Tip::parse(&replies[0]).unwrap_or(floor),
+            floor: floor.id,
             ..Reading::default()
         };
         let mut page = Page::parse(&replies[1]);
@@ -79,6 +82,13 @@ impl Reading {
             Some(first) => first.before <= after,
             None => self.tip.id <= after,
         }
+    }
+
+    /// Returns the ID before the first entry, if that is the first event of a topic, and a node has
+    /// everything up to that ID because of its mark.
+    pub(super) fn beginning(&self, mark: LogId) -> Option<LogId> {
+        let before = self.entries.first()?.before;
+        (before <= self.floor.min(mark)).then_some(before)
     }
 
     /// Returns whether there are entries, all of them after the mark.

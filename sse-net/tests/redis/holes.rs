@@ -521,3 +521,32 @@ async fn what_is_evicted_before_a_node_returns_is_told_before_later_events() {
     assert_eq!(client.event().await.unwrap().data(), "hey");
     assert!(news.is_finished());
 }
+
+/// The first event of a topic names the floor as the ID before it. It rises when another topic
+/// expires, and when the key of the hub is lost.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn the_first_event_of_a_topic_is_no_hole() {
+    for is_lost in [false, true] {
+        let (redis, proxy, node) = behind_proxy().await;
+        let mut client = node.client();
+        client.get("/news,away,other").await.unwrap();
+        let other = node.publish("other", "hey").await;
+        assert_eq!(client.event().await.unwrap().data(), "hey");
+        if is_lost {
+            redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
+        } else {
+            redis.call::<()>(&["HSET", "sse:{hub}:hub", "floor", &other.to_string()]);
+        }
+        for data in ["one", "two"] {
+            node.publish("news", data).await;
+            assert_eq!(client.event().await.unwrap().data(), data);
+        }
+        proxy.switch(0);
+        proxy.cut();
+        redis.store("away", "events:away", "data: three\n\n");
+        proxy.switch(redis.port);
+        assert_eq!(client.event().await.unwrap().data(), "three");
+        assert_eq!(node.hub.engine_snapshot().unwrap().gaps, 0);
+    }
+}

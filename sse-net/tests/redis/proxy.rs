@@ -24,7 +24,12 @@ pub(crate) struct Proxy {
     /// A part of a command, after which something happens before the next byte is sent.
     pause: Arc<Mutex<Option<Pause>>>,
     /// A part of a command, which is not sent, and the reply to it.
-    answer: Arc<Mutex<Option<(&'static [u8], Vec<u8>)>>>,
+    answer: Arc<Mutex<Option<ForgedReply>>>,
+}
+
+struct ForgedReply {
+    to: &'static [u8],
+    bytes: Vec<u8>,
 }
 
 struct Pause {
@@ -113,7 +118,10 @@ impl Proxy {
 
     /// Replies to the next command with these bytes, which the server does not receive.
     pub(crate) fn answer(&self, command: &'static [u8], reply: &str) {
-        *self.answer.lock().unwrap() = Some((command, reply.as_bytes().to_vec()));
+        *self.answer.lock().unwrap() = Some(ForgedReply {
+            to: command,
+            bytes: reply.as_bytes().to_vec(),
+        });
     }
 
     /// Whether the connections have been cut since.
@@ -141,10 +149,16 @@ impl Proxy {
                 if trapped.is_some() {
                     return self.cut();
                 }
-                let answered = &mut |answer: &mut (&'static [u8], Vec<u8>)| has(&mut answer.0);
-                let answered = self.answer.lock().unwrap().take_if(answered);
-                if let Some((_, reply)) = answered {
-                    if to_client.lock().await.write_all(&reply).await.is_err() {
+                let is_meant = |reply: &mut ForgedReply| has(&mut reply.to);
+                let forged = self.answer.lock().unwrap().take_if(is_meant);
+                if let Some(reply) = forged {
+                    if to_client
+                        .lock()
+                        .await
+                        .write_all(&reply.bytes)
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                     continue;
