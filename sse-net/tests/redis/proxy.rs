@@ -16,7 +16,7 @@ pub(crate) struct Proxy {
     links: Arc<Mutex<Vec<AbortHandle>>>,
     /// The number of connections so far, also of those that were refused.
     accepted: Arc<AtomicUsize>,
-    /// The number of connections to a server so far, and of those whose subscribers receive nothing.
+    /// The number of those to a server, and of those whose subscribers receive nothing.
     count: Arc<AtomicUsize>,
     muted: Arc<AtomicUsize>,
     /// A part of a command, which cuts all connections instead of being sent.
