@@ -46,8 +46,8 @@ struct Rare {
     /// The feeds of the topics after the first ones.
     others: Box<[Link]>,
     /// For each topic the ID up to which it has nothing for the connection, if that is after the
-    /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported, and
-    /// the topic has not begun anew.
+    /// position: what is before its beginning, or was missed. [`ENDED`] if its end was reported,
+    /// and the topic has not begun anew.
     from: Box<[LogId]>,
     /// Until the state of keyed topics has been sent.
     state: Option<State>,

@@ -14,9 +14,9 @@ impl Topic {
     /// Publishes an event under a key, so that publishing it again stores it once.
     ///
     /// For a hub with an engine, which remembers the key for a time: see `Engine::key_expiry`. All
-    /// topics of the hub share the keys. A publisher whose [`Published::stored`] returns an error publishes the event again under
-    /// the same key; it then resolves to the ID of the event that was stored first. The engine
-    /// itself repeats it, too, when the connection breaks.
+    /// topics of the hub share the keys. A publisher whose [`Published::stored`] returns an error
+    /// publishes the event again under the same key; it then resolves to the ID of the event that
+    /// was stored first. The engine itself repeats it, too, when the connection breaks.
     ///
     /// # Errors
     ///

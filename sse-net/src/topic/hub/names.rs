@@ -84,7 +84,8 @@ impl Names {
     }
 
     /// Adds a topic, which `create` makes with the greatest ID that counts as evicted. The second
-    /// topic is the one that had the name before, if it is held, and the ID at which it was removed.
+    /// topic is the one that had the name before, if it is held, with the ID at which it was
+    /// removed.
     pub(super) fn insert(
         &mut self,
         name: &str,
@@ -157,7 +158,7 @@ impl Names {
         }
         let mut state = topic.lock_packed();
         let evicted = state.log.evict(now);
-        // An engine has the events of a finished topic, which is read from it when it is used again.
+        // An engine has the events of a finished topic, which is read again when it is used again.
         let is_needless = topic.has_engine() && state.end.is_some();
         let (has_expired, newest) = (state.log.has_expired(now), state.log.newest_id());
         drop(state);

@@ -130,8 +130,8 @@ impl SetState {
         changes.filter(|change| *change > applied).min()
     }
 
-    /// Returns the topics that are followed after the changes up to `id`: in the place of those that
-    /// were replaced, the ones that have their names now.
+    /// Returns the topics that are followed after the changes up to `id`: in the place of those
+    /// that were replaced, the ones that have their names now.
     pub(super) fn members(&mut self, hub: &HubCore, id: LogId) -> impl Iterator<Item = &Member> {
         for member in &mut self.topics {
             if member.topic.is_replaced() {
