@@ -179,18 +179,17 @@ impl Joint {
         are_over.then_some(NextOfJoint::Over)
     }
 
-    /// Returns `true` if there may be visible events after the position.
+    /// Returns `true` if there may be visible events after the position, or a topic is to be
+    /// replaced.
     pub(super) fn has_new(&self, feeds: &Slab<Feed>) -> bool {
-        let mut links = self.links().enumerate();
         let Some(visible) = self.hub.order().visible_after(self.position) else {
             return true;
         };
-        visible > self.position
-            && links.any(|(index, link)| {
-                let topic = feeds[link.feed as usize].topic();
-                topic.may_have_after(self.after(index))
-            })
-            || self.view().is_some_and(|view| view.is_due(visible))
+        let is_later = visible > self.position;
+        self.links().enumerate().any(|(index, link)| {
+            let (topic, after) = (feeds[link.feed as usize].topic(), self.after(index));
+            is_later && topic.may_have_after(after) || topic.is_replaced_after(after)
+        }) || self.view().is_some_and(|view| view.is_due(visible))
     }
 
     /// Returns the number of unsent bytes.

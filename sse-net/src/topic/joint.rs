@@ -389,7 +389,8 @@ impl JointReader {
         }
     }
 
-    /// Returns `true` if there may be visible events after the position.
+    /// Returns `true` if there may be visible events after the position, or a topic is to be
+    /// replaced.
     fn has_new(&self) -> bool {
         let Several {
             hub,
@@ -402,7 +403,9 @@ impl JointReader {
         let Some(visible) = hub.order().visible_after(*position) else {
             return true;
         };
+        let is_replaced = |followed: &Followed| followed.topic.shared.is_replaced_after(*position);
         self.several.is_read() && visible > *position && topics.iter().any(is_new)
+            || topics.iter().any(is_replaced)
             || view.as_ref().is_some_and(|view| view.is_due(visible))
     }
 }

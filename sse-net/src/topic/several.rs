@@ -294,7 +294,7 @@ pub(crate) fn next_batch<'a>(
                 slices.push((index, slice, is_all && replaced.is_none()));
             }
             Ok(None) => match replaced {
-                Some(removed) if log.newest_id() <= until => {
+                Some(removed) if log.newest_id() <= until.max(after) => {
                     return Err(Obstacle::Replaced(index, removed));
                 }
                 _ => {}

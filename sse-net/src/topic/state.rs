@@ -184,6 +184,12 @@ impl Shared {
         self.newest.load() == LogId::MAX
     }
 
+    /// Returns `true` if another topic has the name now, and this one has no event after the
+    /// position.
+    pub(crate) fn is_replaced_after(&self, position: LogId) -> bool {
+        self.is_replaced() && self.lock().log.newest_id() <= position
+    }
+
     pub(crate) fn is_followed(&self) -> bool {
         self.lock_packed().subscriptions.count() > 0
     }
