@@ -42,10 +42,14 @@ pub(super) async fn read(
         .commands
         .send_packed_commands(&pipeline, 0, count)
         .await?;
-    let replies: Vec<Value> = replies
-        .into_iter()
-        .map(Value::extract_error)
-        .collect::<Result<_, RedisError>>()?;
+    let replies = replies.into_iter().enumerate().map(|(at, reply)| {
+        let topic = at.checked_sub(1).and_then(|at| topics.get(at / 2));
+        reply.extract_error().map_err(|error| match topic {
+            Some((topic, _)) => of_topic(error, topic),
+            None => error.into(),
+        })
+    });
+    let replies = replies.collect::<Result<Vec<_>, _>>()?;
     let (floor, replies) = replies.split_first().ok_or_else(odd)?;
     let floor = Tip::parse(floor).unwrap_or_default();
     let mut readings = Vec::with_capacity(topics.len());
@@ -114,7 +118,8 @@ pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Res
     pipeline.cmd("HGET").arg(&keys.hub).arg(Keys::field(topic));
     pipeline.cmd("HGET").arg(&keys.keyed).arg(topic);
     pipeline.cmd("HGETALL").arg(keys.state(topic));
-    let replies: Vec<Value> = pipeline.query_async(&mut link.commands).await?;
+    let replies = pipeline.query_async(&mut link.commands).await;
+    let replies: Vec<Value> = replies.map_err(|error| of_topic(error, topic))?;
     let [floor, tip, keyed, values] = &replies[..] else {
         return Err(odd());
     };
@@ -183,6 +188,12 @@ fn range(keys: &Keys, topic: &str, start: &str) -> redis::Cmd {
     cmd.arg(keys.stream(topic)).arg(start).arg("+");
     cmd.arg("COUNT").arg(PAGE);
     cmd
+}
+
+/// An error of a key of this topic, such as one that another program has written.
+fn of_topic(error: RedisError, topic: &str) -> Broken {
+    let Broken(reason) = error.into();
+    Broken(format!("{reason}, for the topic {topic:?}"))
 }
 
 fn odd() -> Broken {

@@ -51,6 +51,32 @@ async fn each_interruption_is_reported_once() {
     assert!(notices.len() <= 5 + 2 * 2 + 2, "{notices:?}");
 }
 
+/// Another program has written the topic's key.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_key_that_cannot_be_read_is_reported_with_its_topic() {
+    for (topic, key, is_keyed) in [
+        ("news", "sse:{hub}:topic:news", false),
+        ("prices", "sse:{hub}:state:prices", true),
+    ] {
+        let redis = Redis::start(&[]);
+        let (hub, _) = connect(&redis.url(), |engine| engine).await;
+        redis.call::<()>(&["SET", key, "hey"]);
+        let _topic = match is_keyed {
+            true => hub.keyed_topic(topic).unwrap(),
+            false => hub.topic(topic).unwrap(),
+        };
+        let named = format!("for the topic {topic:?}");
+        wait_until(|| {
+            let reason = hub.engine_snapshot().unwrap().away_reason;
+            reason.is_some_and(|reason| reason.ends_with(&named))
+        })
+        .await;
+        redis.call::<()>(&["DEL", key]);
+        wait_until(|| hub.engine_snapshot().unwrap().is_ready).await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn events_that_are_dropped_lost_or_missed_are_counted_and_reported() {
