@@ -68,8 +68,9 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// [`Lagged`] when events that the subscription has not read were evicted. The next call
-    /// continues with the oldest retained event.
+    /// [`Lagged`] when events that the subscription has not read were evicted, or an engine may have
+    /// lost some that it has read. The next call continues with the oldest retained event that it
+    /// has not read, and a keyed topic begins with its state again.
     pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<usize, Lagged> {
         self.linger().await;
         future::poll_fn(|cx| self.poll_read(cx, out)).await
