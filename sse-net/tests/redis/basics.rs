@@ -51,11 +51,7 @@ async fn what_one_node_publishes_reaches_the_clients_of_the_other() {
         );
     }
     // It resumes on the other node, which has not heard of one of the topics.
-    let mut client = a.client();
-    client
-        .resume("/news,inbox,other", &ids[0].to_string())
-        .await
-        .unwrap();
+    let mut client = a.resume("/news,inbox,other", &ids[0].to_string()).await;
     for data in [&*long, "not this", "two"] {
         assert_eq!(client.event().await.unwrap().data(), data);
     }
@@ -81,13 +77,11 @@ async fn a_client_resumes_with_an_id_of_which_the_node_has_not_heard() {
         Node::connect(&redis.url()).await,
     ];
     a.publish("news", "one").await;
-    let mut client = b.client();
-    client.get("/news").await.unwrap();
+    let _client = b.follow("/news").await;
     for number in 0..20 {
         // The other node does not follow this topic, so it has not heard of the ID.
         let seen = a.publish("elsewhere", "hey").await;
-        let mut client = b.client();
-        client.resume("/news", &seen.to_string()).await.unwrap();
+        let mut client = b.resume("/news", &seen.to_string()).await;
         let data = number.to_string();
         a.publish("news", &data).await;
         let event = client.event().await.unwrap();
@@ -110,8 +104,7 @@ async fn a_client_that_was_away_for_too_long_receives_a_gap_event() {
     // On both nodes: one has received all events, the other reads the retained ones.
     let b = Node::with(&redis.url(), hub(), config()).await;
     for node in [&a, &b] {
-        let mut client = node.client();
-        client.resume("/news", &first.to_string()).await.unwrap();
+        let mut client = node.resume("/news", &first.to_string()).await;
         assert_eq!(client.event().await.unwrap().event(), "gap");
         assert_eq!(client.event().await.unwrap().data(), "299");
     }
@@ -152,8 +145,7 @@ async fn a_key_stores_an_event_once() {
 async fn a_full_memory_refuses_events_and_nothing_else() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "one").await;
     redis.call::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     let published = node
@@ -166,8 +158,7 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
     let source = error.source().unwrap().downcast_ref();
     assert!(matches!(source, Some(EngineError::Refused(reason)) if reason.starts_with("OOM")));
     // Followers and new topics continue, and nothing is half done.
-    let mut other = node.client();
-    other.get("/other").await.unwrap();
+    let _other = node.follow("/other").await;
     assert_eq!(node.hub.engine_snapshot().unwrap().connects, 1);
     // So does a node that connects anew.
     redis.call::<()>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
@@ -184,8 +175,7 @@ async fn a_full_memory_refuses_events_and_nothing_else() {
 async fn other_programs_publish_with_the_function_and_their_own_entries_are_skipped() {
     let redis = Redis::start(&[]);
     let node = Node::connect(&redis.url()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     redis.load_functions();
     let publish = |channel: &str, frame: &str| redis.store("news", channel, frame);
     let ours = "events:news";
@@ -229,8 +219,7 @@ async fn other_programs_publish_with_the_function_and_their_own_entries_are_skip
             Ok(None) | Err(_) => break client.last_event_id().to_owned(),
         }
     };
-    let mut client = node.client();
-    client.resume("/news", &end).await.unwrap();
+    let mut client = node.resume("/news", &end).await;
     let event = client.event().await.unwrap();
     assert_eq!(event.event(), "gap", "{event:?} after {end}");
     publish(ours, "data: seven\n\n");
@@ -489,8 +478,7 @@ async fn events_that_a_server_refuses_for_a_time_keep_their_order() {
     let redis = Arc::new(Redis::start(&[]));
     let proxy = Proxy::to(redis.port).await;
     let node = Node::connect(&proxy.url()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "zero").await;
     let needs_replicas = |count| ["CONFIG", "SET", "min-replicas-to-write", count];
     let refused = |redis: &Redis| redis.info("errorstats", "errorstat_NOREPLICAS");

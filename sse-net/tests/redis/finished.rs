@@ -37,8 +37,7 @@ async fn a_topic_ends_on_every_node_after_its_last_event() {
         Node::connect(&redis.url()).await,
     ];
     for (topic, last) in [("with", Some("done")), ("without", None)] {
-        let mut client = b.client();
-        client.get(&format!("/{topic}")).await.unwrap();
+        let mut client = b.follow(&format!("/{topic}")).await;
         let first = a.publish(topic, "one").await.to_string();
         let event = last.map(|data| Event::new().data(data));
         let finished = a.hub.topic(topic).unwrap();
@@ -70,8 +69,7 @@ async fn a_topic_ends_on_every_node_after_its_last_event() {
         let late = c.hub.topic(topic).unwrap().publish(&Event::new()).unwrap();
         assert!(is_finished(&late.stored().await.unwrap_err()));
         for node in [&a, &b, &c] {
-            let mut client = node.client();
-            client.resume(&format!("/{topic}"), &first).await.unwrap();
+            let mut client = node.resume(&format!("/{topic}"), &first).await;
             if let Some(last) = last {
                 assert_eq!(client.event().await.unwrap().data(), last);
                 let mut client = node.client();
@@ -90,8 +88,7 @@ async fn an_end_is_sent_again_after_the_connection_has_broken() {
     let mut redis = Redis::durable();
     let proxy = Proxy::to(redis.port).await;
     let node = Node::connect(&proxy.url()).await;
-    let mut client = node.client();
-    client.get("/job,other").await.unwrap();
+    let mut client = node.follow("/job,other").await;
     node.publish("job", "one").await;
     proxy.switch(0);
     proxy.cut();
@@ -182,8 +179,7 @@ async fn a_finished_topic_that_has_expired_begins_anew_on_nodes_that_have_it() {
         sleep(Duration::from_millis(5)).await;
     }
     a.publish("job", "three").await;
-    let mut client = a.client();
-    client.resume("/job", &end.to_string()).await.unwrap();
+    let mut client = a.resume("/job", &end.to_string()).await;
     for data in ["two", "three"] {
         assert_eq!(client.event().await.unwrap().data(), data);
     }
@@ -207,8 +203,7 @@ async fn what_a_topic_had_before_it_expired_is_a_gap() {
             true => b.hub.keyed_topic("job").unwrap(),
             false => b.hub.topic("job").unwrap(),
         };
-        let mut client = b.client();
-        client.resume("/job", &first.to_string()).await.unwrap();
+        let mut client = b.resume("/job", &first.to_string()).await;
         assert_eq!(client.event().await.unwrap().event(), "gap", "{is_keyed}");
         drop(topic);
     }

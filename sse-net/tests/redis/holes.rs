@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::basics::wait_until;
-use crate::node::Node;
+use crate::node::{Node, behind_proxy};
 use crate::proxy::Proxy;
 use crate::server::Redis;
 
@@ -19,8 +19,7 @@ use crate::server::Redis;
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     // An event without a notification, which the mark then passes.
@@ -35,8 +34,7 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
     redis.store("news", "events:news", "data: three\n\n");
     let end = end_of(&mut client, "").await;
     assert!(proxy.has_cut());
-    let mut client = node.client();
-    client.resume("/news", &end).await.unwrap();
+    let mut client = node.resume("/news", &end).await;
     let gap = client.event().await.unwrap();
     assert_eq!(gap.event(), "gap", "{gap:?} after {end}");
     assert_eq!(node.hub.engine_snapshot().unwrap().gaps, 1);
@@ -47,8 +45,7 @@ async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_if_an_epoch_begins_meanwhile() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news,other").await.unwrap();
+    let mut client = node.follow("/news,other").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     redis.store("news", "events:elsewhere", "data: two\n\n");
@@ -64,8 +61,7 @@ async fn a_hole_is_reported_also_if_an_epoch_begins_meanwhile() {
     redis.call::<()>(&["DEL", "sse:{hub}:hub"]);
     proxy.switch(redis.port);
     let end = end_of(&mut client, "three").await;
-    let mut client = node.client();
-    client.resume("/news,other", &end).await.unwrap();
+    let mut client = node.resume("/news,other", &end).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
 }
 
@@ -79,8 +75,7 @@ async fn streams_end_also_if_the_link_breaks_while_topics_are_read_anew() {
     let mut clients = Vec::new();
     // More than are read at a time.
     for name in (0..40).map(|number| format!("topic{number}")) {
-        let mut client = node.client();
-        client.get(&format!("/{name}")).await.unwrap();
+        let mut client = node.follow(&format!("/{name}")).await;
         node.publish(&name, "one").await;
         assert_eq!(client.event().await.unwrap().data(), "one");
         clients.push(client);
@@ -174,15 +169,6 @@ async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
     client.last_event_id().to_owned()
 }
 
-/// Returns a server with the functions, and a node that reaches it through a proxy.
-async fn behind_proxy() -> (Redis, Proxy, Node) {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
-    (redis, proxy, node)
-}
-
 /// Lets the server lose the events after `last`, and waits until the node is connected again.
 async fn lose_end(redis: &Redis, proxy: &Proxy, node: &Node, last: LogId) {
     proxy.switch(0);
@@ -200,8 +186,7 @@ async fn a_topic_is_read_also_if_the_link_breaks_while_it_is_read_first() {
     let node = Node::connect(&proxy.url()).await;
     node.publish("news", "one").await;
     proxy.cut_at(b"XRANGE");
-    let mut client = node.client();
-    client.get("/late").await.unwrap();
+    let mut client = node.follow("/late").await;
     let late = node.hub.topic("late").unwrap();
     late.publish(&Event::new().data("hey")).unwrap();
     assert_eq!(client.event().await.unwrap().data(), "hey");
@@ -215,8 +200,7 @@ async fn a_notification_without_an_event_stops_nothing() {
     let redis = Redis::start(&[]);
     redis.load_functions();
     let node = Node::connect(&redis.url()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     let first = node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let second = loop {
@@ -242,14 +226,12 @@ async fn a_hole_is_found_in_an_idle_hub() {
     let redis = Redis::start(&[]);
     redis.load_functions();
     let node = Node::connect(&redis.url()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     redis.store("news", "events:elsewhere", "data: two\n\n");
     let end = end_of(&mut client, "").await;
-    let mut client = node.client();
-    client.resume("/news", &end).await.unwrap();
+    let mut client = node.resume("/news", &end).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
     assert_eq!(node.hub.engine_snapshot().unwrap().gaps, 1);
 }
@@ -261,8 +243,7 @@ async fn a_hole_is_reported_to_a_client_at_the_last_id() {
     let redis = Redis::start(&[]);
     redis.load_functions();
     let node = Node::connect(&redis.url()).await;
-    let mut client = node.client();
-    client.get("/news,other").await.unwrap();
+    let mut client = node.follow("/news,other").await;
     let first = node.publish("news", "one").await;
     let one = client.event().await.unwrap();
     assert_eq!(
@@ -278,8 +259,7 @@ async fn a_hole_is_reported_to_a_client_at_the_last_id() {
     );
     let end = end_of(&mut client, "").await;
     assert_eq!(end, last.to_string());
-    let mut client = node.client();
-    client.resume("/news,other", &end).await.unwrap();
+    let mut client = node.resume("/news,other", &end).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
 }
 
@@ -289,8 +269,7 @@ async fn a_notification_that_comes_after_later_ones_is_a_hole() {
     let redis = Redis::start(&[]);
     redis.load_functions();
     let node = Node::connect(&redis.url()).await;
-    let mut client = node.client();
-    client.get("/news,other").await.unwrap();
+    let mut client = node.follow("/news,other").await;
     let first = node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let second = redis.store("news", "events:elsewhere", "data: two\n\n");
@@ -299,8 +278,7 @@ async fn a_notification_that_comes_after_later_ones_is_a_hole() {
     let late = format!("{first} {second}\ndata: two\n\n");
     redis.call::<()>(&["PUBLISH", "sse:{hub}:events:news", &late]);
     let end = end_of(&mut client, "").await;
-    let mut client = node.client();
-    client.resume("/news,other", &end).await.unwrap();
+    let mut client = node.resume("/news,other", &end).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
 }
 
@@ -320,11 +298,7 @@ async fn a_hole_is_reported_also_after_the_server_has_lost_its_end() {
     lose_end(&redis, &proxy, &node, last).await;
     assert!(node.hub.engine_snapshot().unwrap().lost > 0);
     for passed in [passed, last] {
-        let mut client = node.client();
-        client
-            .resume("/news,other", &passed.to_string())
-            .await
-            .unwrap();
+        let mut client = node.resume("/news,other", &passed.to_string()).await;
         assert_eq!(client.event().await.unwrap().event(), "gap", "{passed}");
     }
     drop(news);
@@ -344,15 +318,13 @@ async fn what_a_stream_has_evicted_is_a_gap() {
         redis.call::<()>(&["XTRIM", &stream, "MAXLEN", len]);
         let other = Node::connect(&redis.url()).await;
         let path = format!("/{topic}");
-        let mut client = other.client();
-        client.resume(&path, &first.to_string()).await.unwrap();
+        let mut client = other.resume(&path, &first.to_string()).await;
         assert_eq!(client.event().await.unwrap().event(), "gap");
         if topic == "some" {
             assert_eq!(client.event().await.unwrap().data(), "three");
         }
         // A client that has everything is told nothing.
-        let mut client = other.client();
-        client.resume(&path, &last.to_string()).await.unwrap();
+        let mut client = other.resume(&path, &last.to_string()).await;
         other.publish(topic, "four").await;
         assert_eq!(client.event().await.unwrap().data(), "four");
     }
@@ -370,15 +342,13 @@ async fn past_epochs_stay_known_after_the_server_has_lost_its_end() {
     let second = node.publish("news", "two").await;
     assert_ne!(first.epoch(), second.epoch());
     node.publish("news", "three").await;
-    let mut client = node.client();
-    client.resume("/news", &first.to_string()).await.unwrap();
+    let mut client = node.resume("/news", &first.to_string()).await;
     for data in ["two", "three"] {
         assert_eq!(client.event().await.unwrap().data(), data);
     }
     lose_end(&redis, &proxy, &node, second).await;
     assert_eq!(node.hub.engine_snapshot().unwrap().lost, 1);
-    let mut client = node.client();
-    client.resume("/news", &first.to_string()).await.unwrap();
+    let mut client = node.resume("/news", &first.to_string()).await;
     assert_eq!(client.event().await.unwrap().data(), "two");
 }
 
@@ -404,8 +374,7 @@ async fn what_is_evicted_before_a_node_returns_is_a_gap() {
     let (redis, proxy, node) = behind_proxy().await;
     for (topic, len) in [("some", "1"), ("all", "0")] {
         let path = format!("/{topic}");
-        let mut client = node.client();
-        client.get(&path).await.unwrap();
+        let mut client = node.follow(&path).await;
         node.publish(topic, "one").await;
         assert_eq!(client.event().await.unwrap().data(), "one");
         proxy.switch(0);
@@ -418,8 +387,7 @@ async fn what_is_evicted_before_a_node_returns_is_a_gap() {
         redis.call::<()>(&["XTRIM", &stream, "MAXLEN", len]);
         proxy.switch(redis.port);
         let end = end_of(&mut client, "").await;
-        let mut client = node.client();
-        client.resume(&path, &end).await.unwrap();
+        let mut client = node.resume(&path, &end).await;
         assert_eq!(client.event().await.unwrap().event(), "gap");
         if topic == "some" {
             assert_eq!(client.event().await.unwrap().data(), "three");
@@ -435,8 +403,7 @@ async fn a_run_that_is_started_again_begins_anew_on_a_node_that_follows_it() {
     redis.load_functions();
     let node = Node::connect(&redis.url()).await;
     let publish = |kind: &[&str]| redis.try_publish("run", "events:run", kind).unwrap();
-    let mut client = node.client();
-    client.get("/run").await.unwrap();
+    let mut client = node.follow("/run").await;
     let mut tokens = Vec::new();
     for data in ["one", "two"] {
         let token = publish(&["start", "7", "60000", "0", "60000"]);
@@ -449,11 +416,9 @@ async fn a_run_that_is_started_again_begins_anew_on_a_node_that_follows_it() {
         }
         tokens.push(token);
     }
-    let mut client = node.client();
-    client.resume("/run", &tokens[1]).await.unwrap();
+    let mut client = node.resume("/run", &tokens[1]).await;
     assert_eq!(client.event().await.unwrap().data(), "two");
-    let mut client = node.client();
-    client.resume("/run", &tokens[0]).await.unwrap();
+    let mut client = node.resume("/run", &tokens[0]).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
     assert_eq!(client.event().await.unwrap().data(), "two");
 }
@@ -463,8 +428,7 @@ async fn a_run_that_is_started_again_begins_anew_on_a_node_that_follows_it() {
 #[ignore = "needs redis-server"]
 async fn a_hole_is_found_in_a_topic_that_was_not_the_last_to_change() {
     let (redis, _proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let second = redis.store("news", "events:elsewhere", "data: two\n\n");
@@ -472,8 +436,7 @@ async fn a_hole_is_found_in_a_topic_that_was_not_the_last_to_change() {
     redis.call::<()>(&["HSET", "sse:{hub}:hub", "last", &later.to_string()]);
     node.publish("other", "hey").await;
     let end = end_of(&mut client, "").await;
-    let mut client = node.client();
-    client.resume("/news", &end).await.unwrap();
+    let mut client = node.resume("/news", &end).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
 }
 
@@ -482,15 +445,13 @@ async fn a_hole_is_found_in_a_topic_that_was_not_the_last_to_change() {
 async fn a_topic_ends_whose_end_was_not_notified() {
     let (redis, _proxy, node) = behind_proxy().await;
     let news = node.hub.topic("news").unwrap();
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let end = ["end", "data: two\n\n"];
     redis.try_publish("news", "events:elsewhere", &end).unwrap();
     let end = end_of(&mut client, "").await;
-    let mut client = node.client();
-    client.resume("/news", &end).await.unwrap();
+    let mut client = node.resume("/news", &end).await;
     for event in ["gap", "close"] {
         assert_eq!(client.event().await.unwrap().event(), event);
     }
@@ -503,8 +464,7 @@ async fn a_topic_ends_whose_end_was_not_notified() {
 async fn what_is_evicted_before_a_node_returns_is_told_before_later_events() {
     let (redis, proxy, node) = behind_proxy().await;
     let news = node.hub.topic("news").unwrap();
-    let mut client = node.client();
-    client.get("/news,other").await.unwrap();
+    let mut client = node.follow("/news,other").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     proxy.switch(0);
@@ -515,8 +475,7 @@ async fn what_is_evicted_before_a_node_returns_is_told_before_later_events() {
     redis.store("other", "events:other", "data: hey\n\n");
     proxy.switch(redis.port);
     let end = end_of(&mut client, "").await;
-    let mut client = node.client();
-    client.resume("/news,other", &end).await.unwrap();
+    let mut client = node.resume("/news,other", &end).await;
     assert_eq!(client.event().await.unwrap().event(), "gap");
     assert_eq!(client.event().await.unwrap().data(), "hey");
     assert!(news.is_finished());
@@ -529,8 +488,7 @@ async fn what_is_evicted_before_a_node_returns_is_told_before_later_events() {
 async fn the_first_event_of_a_topic_is_no_hole() {
     for is_lost in [false, true] {
         let (redis, proxy, node) = behind_proxy().await;
-        let mut client = node.client();
-        client.get("/news,away,other").await.unwrap();
+        let mut client = node.follow("/news,away,other").await;
         let other = node.publish("other", "hey").await;
         assert_eq!(client.event().await.unwrap().data(), "hey");
         if is_lost {

@@ -64,8 +64,7 @@ async fn every_node_has_the_newest_event_of_each_key() {
     let redis = Redis::start(&[]);
     let (a, prices_a) = node(&redis.url(), KeyedRetention::default()).await;
     let (b, prices_b) = node(&redis.url(), KeyedRetention::default()).await;
-    let mut live = b.client();
-    live.get("/prices").await.unwrap();
+    let mut live = b.follow("/prices").await;
     let long = "x".repeat(100_000);
     let first = put(&prices_a, "EUR", "EUR 1").await;
     put(&prices_b, "the long one", &long).await;
@@ -94,18 +93,15 @@ async fn every_node_has_the_newest_event_of_each_key() {
     assert!(prices_c.get("USD").is_none());
     assert_eq!(prices_c.get("the long one").unwrap().data(), long);
     for node in [&a, &b, &c] {
-        let mut client = node.client();
-        client.get("/prices").await.unwrap();
+        let mut client = node.follow("/prices").await;
         for data in [&*long, "EUR 2", "USD"] {
             assert_eq!(client.event().await.unwrap().data(), data);
         }
-        let mut client = node.client();
-        client.resume("/prices", &seen).await.unwrap();
+        let mut client = node.resume("/prices", &seen).await;
         for data in ["EUR 2", "USD"] {
             assert_eq!(client.event().await.unwrap().data(), data);
         }
-        let mut client = node.client();
-        client.resume("/prices", &first).await.unwrap();
+        let mut client = node.resume("/prices", &first).await;
         assert_eq!(client.event().await.unwrap().data(), long);
         let snapshot = node.hub.engine_snapshot().unwrap();
         assert_eq!((snapshot.gaps, snapshot.skipped), (0, 0));
@@ -139,15 +135,13 @@ async fn limits_are_checked_by_the_engine_and_removals_make_room() {
     assert!(known.starts_with(&format!("{removed} ")), "{known}");
     let (c, prices_c) = node(&redis.url(), retention).await;
     has_keys(&prices_c, &["second", "third"]).await;
-    let mut client = c.client();
-    client.resume("/prices", &seen).await.unwrap();
+    let mut client = c.resume("/prices", &seen).await;
     let gap = client.event().await.unwrap();
     assert!(gap.event() == "gap" && gap.data().contains(r#""clear":true"#));
     for data in ["2", "3"] {
         assert_eq!(client.event().await.unwrap().data(), data);
     }
-    let mut client = a.client();
-    client.resume("/prices", &removed).await.unwrap();
+    let mut client = a.resume("/prices", &removed).await;
     assert_eq!(client.event().await.unwrap().data(), "3");
 }
 
@@ -189,8 +183,7 @@ async fn a_node_that_was_away_reads_the_newest_events_again() {
     let proxy = Proxy::to(redis.port).await;
     let (away, prices_away) = node(&proxy.url(), KeyedRetention::default()).await;
     let (_b, prices) = node(&redis.url(), KeyedRetention::default()).await;
-    let mut client = away.client();
-    client.get("/prices").await.unwrap();
+    let mut client = away.follow("/prices").await;
     for key in ["a", "b", "c"] {
         put(&prices, key, "old").await;
         assert_eq!(client.event().await.unwrap().data(), "old");
@@ -214,8 +207,7 @@ async fn a_node_that_was_away_reads_the_newest_events_again() {
     put(&prices, "e", "newer").await;
     while client.next().await.is_ok_and(|next| next.is_some()) {}
     let last = client.last_event_id().to_owned();
-    let mut client = away.client();
-    client.resume("/prices", &last).await.unwrap();
+    let mut client = away.resume("/prices", &last).await;
     assert!(
         client
             .event()
@@ -236,8 +228,7 @@ async fn a_hole_in_a_keyed_topic_clears_the_clients_also_after_the_server_has_lo
     redis.load_functions();
     let proxy = Proxy::to(redis.port).await;
     let (node, prices) = node(&proxy.url(), KeyedRetention::default()).await;
-    let mut client = node.client();
-    client.get("/prices,other").await.unwrap();
+    let mut client = node.follow("/prices,other").await;
     put(&prices, "EUR", "1").await;
     assert_eq!(client.event().await.unwrap().data(), "1");
     let value = ["value", "USD", "9", "9999", "0", "data: 2\n\n"];
@@ -258,11 +249,7 @@ async fn a_hole_in_a_keyed_topic_clears_the_clients_also_after_the_server_has_lo
             let snapshot = || node.hub.engine_snapshot().unwrap();
             wait_until(|| snapshot().connects == 2 && snapshot().is_ready).await;
         }
-        let mut client = node.client();
-        client
-            .resume("/prices,other", &passed.to_string())
-            .await
-            .unwrap();
+        let mut client = node.resume("/prices,other", &passed.to_string()).await;
         let gap = client.event().await.unwrap();
         assert!(gap.data().contains(r#""clear":true"#), "{gap:?}, {is_lost}");
     }
@@ -277,8 +264,7 @@ async fn a_keyed_topic_is_finished_on_nodes_that_read_it_later() {
     prices.finish(None).unwrap().stored().await.unwrap();
     let (b, later) = node(&redis.url(), KeyedRetention::default()).await;
     assert!(later.is_finished());
-    let mut client = b.client();
-    client.get("/prices").await.unwrap();
+    let mut client = b.follow("/prices").await;
     assert_eq!(client.event().await.unwrap().data(), "1");
     assert_eq!(client.event().await.unwrap().event(), "close");
 }
@@ -306,8 +292,7 @@ async fn a_removal_is_retained_for_its_time() {
         let keys: usize = redis.call(&["HLEN", "sse:{hub}:state:prices"]);
         assert_eq!(keys, count, "{age:?}");
         has_keys(&prices, &["USD"]).await;
-        let mut client = node.client();
-        client.get("/prices").await.unwrap();
+        let mut client = node.follow("/prices").await;
         let first = if count == 2 { "EUR" } else { "2" };
         assert_eq!(client.event().await.unwrap().data(), first);
     }

@@ -1,6 +1,6 @@
 //! A node in this process: a hub and a server that follows its topics.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use sse_core::LogId;
 use sse_net::testing::RawClient;
@@ -11,6 +11,8 @@ use sse_net::{
 use tokio::io::{DuplexStream, duplex};
 
 use crate::common::{Net, config, serve};
+use crate::proxy::Proxy;
+use crate::server::Redis;
 
 /// Follows the topics that are named in the path: `/a,b`. A token may follow: `/a,b?token=…`.
 pub(crate) fn follow(hub: &Hub, request: Request) -> Answer {
@@ -61,6 +63,20 @@ impl Node {
         RawClient::new(ours)
     }
 
+    /// Returns a client that follows the topics in the path.
+    pub(crate) async fn follow(&self, path: &str) -> RawClient<DuplexStream> {
+        let mut client = self.client();
+        client.get(path).await.unwrap();
+        client
+    }
+
+    /// Returns a client that follows the topics in the path after an event.
+    pub(crate) async fn resume(&self, path: &str, last_event_id: &str) -> RawClient<DuplexStream> {
+        let mut client = self.client();
+        client.resume(path, last_event_id).await.unwrap();
+        client
+    }
+
     /// Publishes an event, and waits until it is stored.
     pub(crate) async fn publish(&self, topic: &str, data: &str) -> LogId {
         let topic = self.hub.topic(topic).unwrap();
@@ -72,4 +88,13 @@ impl Node {
     pub(crate) fn is_ready(&self) -> bool {
         self.hub.engine_snapshot().unwrap().is_ready
     }
+}
+
+/// Returns a server with the functions, and a node that reaches it through a proxy.
+pub(crate) async fn behind_proxy() -> (Arc<Redis>, Proxy, Node) {
+    let redis = Redis::start(&[]);
+    redis.load_functions();
+    let proxy = Proxy::to(redis.port).await;
+    let node = Node::connect(&proxy.url()).await;
+    (Arc::new(redis), proxy, node)
 }

@@ -22,8 +22,7 @@ async fn a_node_needs_the_documented_permissions_only() {
     redis.call::<()>(&user);
     let url = redis.url().replace("//", "//node:secret@");
     let node = Node::connect(&url).await;
-    let mut client = node.client();
-    client.get("/news,other").await.unwrap();
+    let mut client = node.follow("/news,other").await;
 
     // Events, also with a key, and without a notification.
     node.publish("news", "one").await;

@@ -7,18 +7,8 @@ use sse_core::LogId;
 use tokio::task::yield_now;
 
 use crate::basics::wait_until;
-use crate::node::Node;
-use crate::proxy::Proxy;
+use crate::node::behind_proxy;
 use crate::server::Redis;
-
-/// Returns a server with the functions, and a node that reaches it through a proxy.
-async fn behind_proxy() -> (Arc<Redis>, Proxy, Node) {
-    let redis = Redis::start(&[]);
-    redis.load_functions();
-    let proxy = Proxy::to(redis.port).await;
-    let node = Node::connect(&proxy.url()).await;
-    (Arc::new(redis), proxy, node)
-}
 
 /// The first command of a reading, which follows a tick.
 const READING: &[u8] = b"floor";
@@ -43,8 +33,7 @@ async fn events_between_the_tick_and_the_first_reading_of_a_topic_are_not_missed
             server.try_publish("news", "events:news", &end).unwrap();
             server.call::<()>(&["XTRIM", "sse:{hub}:topic:news", "MAXLEN", retained]);
         });
-        let mut client = node.client();
-        client.resume("/news", &first.to_string()).await.unwrap();
+        let mut client = node.resume("/news", &first.to_string()).await;
         for data in ["one", "two", "three"] {
             assert_eq!(
                 client.event().await.unwrap().data(),
@@ -61,8 +50,7 @@ async fn events_between_the_tick_and_the_first_reading_of_a_topic_are_not_missed
 #[ignore = "needs redis-server"]
 async fn events_between_the_tick_and_the_reading_of_a_known_topic_are_not_missed() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     proxy.switch(0);
@@ -87,8 +75,7 @@ async fn events_between_the_tick_and_the_reading_of_a_known_topic_are_not_missed
 #[ignore = "needs redis-server"]
 async fn a_long_event_is_delivered_that_comes_while_another_is_read() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     node.publish("news", "zero").await;
     assert_eq!(client.event().await.unwrap().data(), "zero");
     let long = |data: &str| format!("data: {data}{}\n\n", "x".repeat(70_000));
@@ -112,8 +99,7 @@ async fn a_long_event_is_delivered_that_comes_while_another_is_read() {
 #[ignore = "needs redis-server"]
 async fn a_notification_of_an_epoch_that_does_not_exist_is_dropped() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     let first = node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let other = LogId::new(first.millis() + 1, first.sequence() ^ 1);
@@ -162,8 +148,7 @@ async fn a_keyed_topic_is_read_again_if_an_epoch_begins_while_it_is_read_first()
 #[ignore = "needs redis-server"]
 async fn a_notification_that_comes_twice_is_skipped() {
     let (redis, _proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     let first = node.publish("news", "one").await;
     let second = redis.store("news", "events:news", "data: two\n\n");
     let message = format!("{first} {second}\ndata: two\n\n");
@@ -180,8 +165,7 @@ async fn a_notification_that_comes_twice_is_skipped() {
 #[ignore = "needs redis-server"]
 async fn a_client_waits_for_a_tick_after_its_request() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let _client = node.follow("/news").await;
     node.publish("news", "one").await;
     let (server, stored) = (Arc::clone(&redis), Arc::new(OnceLock::new()));
     let id = Arc::clone(&stored);
@@ -239,8 +223,7 @@ async fn a_topic_that_is_used_again_is_read_anew() {
     proxy.pause_after(b"events:news", move || {
         server.store("news", "events:news", "data: two\n\n");
     });
-    let mut client = node.client();
-    client.resume("/news", &first.to_string()).await.unwrap();
+    let mut client = node.resume("/news", &first.to_string()).await;
     let event = client.event().await.unwrap();
     assert_eq!((event.event(), event.data()), ("message", "two"));
     redis.store("news", "events:news", "data: three\n\n");
@@ -273,8 +256,7 @@ async fn a_server_that_stands_still_while_a_topic_is_read_is_left() {
 #[ignore = "needs redis-server"]
 async fn a_tick_that_was_not_asked_for_is_skipped() {
     let (redis, proxy, node) = behind_proxy().await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     let first = node.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     let server = Arc::clone(&redis);
@@ -307,8 +289,7 @@ async fn a_value_that_is_stored_while_the_keys_are_read_comes_once() {
     proxy.pause_after(b"sse:{hub}:state:", move || put(&server, "data: 1\n\n"));
     let prices = node.hub.keyed_topic("prices").unwrap();
     node.hub.ready([&prices], None).await;
-    let mut client = node.client();
-    client.get("/prices").await.unwrap();
+    let mut client = node.follow("/prices").await;
     put(&redis, "data: 2\n\n");
     let mut received = vec![client.event().await.unwrap().data().to_owned()];
     if received[0] == "1" {

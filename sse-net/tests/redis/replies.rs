@@ -22,8 +22,7 @@ async fn events_wait_for_a_server_that_cannot_store_them_now() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::to(redis.port).await;
     let node = Node::connect(&proxy.url()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     let codes = [
         "READONLY",
         "LOADING",

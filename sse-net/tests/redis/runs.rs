@@ -237,8 +237,7 @@ async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() 
     sleep(Duration::from_millis(1500)).await;
     let found = runs_b.find("key").await.unwrap();
     assert!(!found.is_finished());
-    let mut client = b.client();
-    client.get("/run/key").await.unwrap();
+    let mut client = b.follow("/run/key").await;
     proxy.switch(0);
     proxy.cut();
     let events = within(read(&mut client)).await;
@@ -300,8 +299,7 @@ async fn a_topic_of_a_run_is_its_works_alone_and_ends_with_the_run_when_that_is_
         let mut last = String::new();
         within(async {
             loop {
-                let mut client = b.client();
-                client.resume(&path, &last).await.unwrap();
+                let mut client = b.resume(&path, &last).await;
                 while let Ok(Some(decoded)) = client.next().await {
                     let Decoded::Event(event) = decoded else {
                         continue;
@@ -409,8 +407,7 @@ async fn a_run_with_a_stop_in_its_hash_is_stopped_at_the_next_renewal() {
         std::future::pending::<Result<(), PublishError>>().await
     });
     let run = run.unwrap();
-    let mut client = node.client();
-    client.get("/run/key").await.unwrap();
+    let mut client = node.follow("/run/key").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
     redis.call::<()>(&["HSET", "sse:{hub}:run:run/key", "stop", "1"]);
     let events = within(read(&mut client)).await;

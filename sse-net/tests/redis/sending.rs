@@ -113,8 +113,7 @@ async fn a_long_event_reaches_clients_of_a_topic_that_retains_none() {
     let redis = Redis::start(&[]);
     let retention = Retention::events(0).backlog(Duration::ZERO, 0);
     let node = Node::with(&redis.url(), HubConfig::from(retention), config()).await;
-    let mut client = node.client();
-    client.get("/news").await.unwrap();
+    let mut client = node.follow("/news").await;
     let long = "x".repeat(100_000);
     for _ in 0..3 {
         node.publish("news", &long).await;
@@ -156,11 +155,7 @@ async fn all_of_many_topics_and_events_are_read_and_followed() {
     }
     let proxy = Proxy::to(redis.port).await;
     let node = Node::connect(&proxy.url()).await;
-    let mut client = node.client();
-    client
-        .resume("/long", &first.unwrap().to_string())
-        .await
-        .unwrap();
+    let mut client = node.resume("/long", &first.unwrap().to_string()).await;
     for number in 1..200 {
         assert_eq!(client.event().await.unwrap().data(), number.to_string());
     }

@@ -64,8 +64,7 @@ async fn a_subscription_lags_once_and_reads_all_that_the_server_has() {
         proxy.switch(redis.port);
         let snapshot = || node.hub.engine_snapshot().unwrap();
         wait_until(|| snapshot().connects == 2 && snapshot().is_ready).await;
-        let mut client = node.client();
-        client.get("/news,prices").await.unwrap();
+        let mut client = node.follow("/news,prices").await;
         node.publish("news", "three").await;
         put("c", "c1").await;
         while client.event().await.unwrap().data() != "c1" {}

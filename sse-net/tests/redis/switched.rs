@@ -23,8 +23,7 @@ async fn topics_are_added_and_removed_while_a_client_follows() {
     b.publish("inbox", "old").await;
     let token = StreamToken::random();
     let path = format!("/news?token={}", token.as_str());
-    let mut client = a.client();
-    client.get(&path).await.unwrap();
+    let mut client = a.follow(&path).await;
     assert_eq!(next(&mut client, "topics").await, r#"{"topics":["news"]}"#);
     b.publish("news", "one").await;
     assert_eq!(client.event().await.unwrap().data(), "one");
@@ -50,8 +49,7 @@ async fn topics_are_added_and_removed_while_a_client_follows() {
     );
 
     // The ID of a change is known to all nodes, and so is the token to this one.
-    let mut client = a.client();
-    client.resume(&path, &change).await.unwrap();
+    let mut client = a.resume(&path, &change).await;
     assert_eq!(
         next(&mut client, "topics").await,
         r#"{"topics":["news","inbox"]}"#
@@ -64,8 +62,7 @@ async fn topics_are_added_and_removed_while_a_client_follows() {
     assert_eq!(client.event().await.unwrap().data(), "three");
 
     // The other node does not know the token: the page sends its topics again.
-    let mut client = b.client();
-    client.resume(&path, &change).await.unwrap();
+    let mut client = b.resume(&path, &change).await;
     assert!(
         next(&mut client, "gap")
             .await
@@ -91,8 +88,7 @@ async fn topics_stay_added_after_the_engine_has_lost_everything() {
     let node = Node::connect(&redis.url()).await;
     let token = StreamToken::random();
     let path = format!("/news?token={}", token.as_str());
-    let mut client = node.client();
-    client.get(&path).await.unwrap();
+    let mut client = node.follow(&path).await;
     next(&mut client, "topics").await;
     let topics = node.hub.stream_topics(&token).unwrap();
     topics
@@ -104,8 +100,7 @@ async fn topics_stay_added_after_the_engine_has_lost_everything() {
     redis.call::<()>(&["FLUSHALL"]);
     node.publish("news", "one").await;
     while client.next().await.is_ok_and(|next| next.is_some()) {}
-    let mut client = node.client();
-    client.resume(&path, &change).await.unwrap();
+    let mut client = node.resume(&path, &change).await;
     assert!(next(&mut client, "gap").await.contains("news"));
     while next(&mut client, "topics").await != both {}
     node.publish("inbox", "two").await;
