@@ -29,8 +29,6 @@ pub(crate) struct JointReader {
     /// The topic in which the last error was, and whether that is still to be reported.
     lagged: usize,
     is_unreported: bool,
-    /// A topic that has been read and replaced, until its end has been reported.
-    replaced: Option<(usize, LogId)>,
     /// The end of the state of keyed topics, until that has been read.
     state_end: Option<LogId>,
     /// The rest of a pass, if topics are keyed; see `Reader`.
@@ -61,7 +59,6 @@ impl JointReader {
             has_opening: several.view.is_some(),
             lagged: 0,
             is_unreported: false,
-            replaced: None,
             state_end: several.state_end,
             held: Held::new(),
             several,
@@ -159,27 +156,11 @@ impl JointReader {
             if let Some(piece) = self.next_piece() {
                 return Ok(Some(Read::Piece(piece)));
             }
-            if let Some(batch) = self.next_batch()? {
-                for count in batch.counts(batch.len()) {
-                    let topic = &self.several.topics[count.log].topic;
-                    topic
-                        .shared
-                        .meter()
-                        .add_delivered(count.events, count.bytes);
-                    // If it had ended, it has begun anew, and may end again.
-                    let (_, is_ended) = &mut self.places[count.log];
-                    *is_ended = false;
+            if let Some(read) = self.next_events()? {
+                if let Read::Events(batch) = &read {
+                    self.count(batch);
                 }
-                return Ok(Some(Read::Events(batch)));
-            }
-            if let Some((index, removed)) = self.replaced.take() {
-                let (_, is_ended) = &mut self.places[index];
-                if !mem::replace(is_ended, true) {
-                    let topic = &self.several.topics[index].topic;
-                    return Ok(Some(Read::Own(topic.shared.end_event())));
-                }
-                self.replace(index, removed);
-                continue;
+                return Ok(Some(read));
             }
             if let Some(markers) = self.take_markers() {
                 return Ok(Some(Read::Own(markers)));
@@ -190,15 +171,30 @@ impl JointReader {
         }
     }
 
+    /// Counts the events of a batch in the meters of their topics.
+    fn count(&mut self, batch: &Batch) {
+        for count in batch.counts(batch.len()) {
+            let topic = &self.several.topics[count.log].topic;
+            topic
+                .shared
+                .meter()
+                .add_delivered(count.events, count.bytes);
+            // If it had ended, it has begun anew, and may end again.
+            let (_, is_ended) = &mut self.places[count.log];
+            *is_ended = false;
+        }
+    }
+
     fn next_piece(&mut self) -> Option<Piece> {
         self.several.view.as_mut()?.next_piece()
     }
 
-    /// Returns the next events of the topics, up to the next change of the topics.
-    fn next_batch(&mut self) -> Result<Option<Batch>, Lagged> {
+    /// Returns the next events of the topics, up to the next change of the topics, or the report of
+    /// the end of one that is then replaced.
+    fn next_events(&mut self) -> Result<Option<Read>, Lagged> {
         if let Some(batch) = self.held.pop(&self.several.hub) {
             self.several.position = batch.position();
-            return Ok(Some(batch));
+            return Ok(Some(Read::Events(batch)));
         }
         let visible = self
             .several
@@ -233,7 +229,7 @@ impl JointReader {
                     .then(|| Instant::now().checked_add(linger))
                     .flatten();
                 self.hold_rest(until);
-                Ok(Some(batch))
+                Ok(Some(Read::Events(batch)))
             }
             Ok(None) => {
                 self.several.position = until.max(*position);
@@ -246,8 +242,13 @@ impl JointReader {
                 Err(missed.into())
             }
             Err(Obstacle::Replaced(index, removed)) => {
-                self.replaced = Some((index, removed));
-                Ok(None)
+                let (_, is_ended) = &mut self.places[index];
+                if !mem::replace(is_ended, true) {
+                    let end = self.several.topics[index].topic.shared.end_event();
+                    return Ok(Some(Read::Own(end)));
+                }
+                self.replace(index, removed);
+                self.next_events()
             }
         }
     }
