@@ -118,9 +118,9 @@ impl RunsConfig {
     /// Sets the time for which a run is kept after its end.
     ///
     /// Default: 10 minutes. A client that follows within it gets all events, or 204 if it has
-    /// received them. Afterwards the key can be started again: a client with an ID of the earlier
-    /// run is told of a gap, and a stream that follows the run beside other topics continues with
-    /// the new one.
+    /// received them. Afterwards the key can be started again. A client with an ID of the earlier
+    /// run then gets a gap event. A stream that follows the run beside other topics continues with
+    /// the new run.
     pub fn keep(mut self, time: Duration) -> Self {
         self.keep = time;
         self

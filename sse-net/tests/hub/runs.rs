@@ -1,6 +1,6 @@
 //! Streams of several topics, some of them of runs that expire and are started again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::ready;
 use std::io;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ fn topics(hub: &Hub) -> [Topic; 3] {
     TOPICS.map(|name| hub.topic(name).unwrap())
 }
 
-/// What a follower is told.
-enum Told {
+/// What a follower receives.
+enum Received {
     Data(String),
     Gap,
 }
@@ -47,7 +47,7 @@ impl Follower {
         client
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Received {
         loop {
             match self {
                 Self::Subscription(subscription, blocks) => {
@@ -55,7 +55,7 @@ impl Follower {
                         if let Some((_, data)) = block.split_once("data: ")
                             && !block.contains("event: ")
                         {
-                            return Told::Data(data.to_owned());
+                            return Received::Data(data.to_owned());
                         }
                     }
                     match subscription.read_bytes().await {
@@ -63,13 +63,13 @@ impl Follower {
                             let text = String::from_utf8(bytes.unwrap().into()).unwrap();
                             blocks.extend(text.split("\n\n").map(str::to_owned));
                         }
-                        Err(_) => return Told::Gap,
+                        Err(_) => return Received::Gap,
                     }
                 }
                 Self::Client(client, net) => match client.event().await {
-                    Ok(event) if event.event() == "gap" => return Told::Gap,
+                    Ok(event) if event.event() == "gap" => return Received::Gap,
                     Ok(event) if event.event() == "close" => {}
-                    Ok(event) => return Told::Data(event.data().to_owned()),
+                    Ok(event) => return Received::Data(event.data().to_owned()),
                     Err(error) => {
                         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
                         let id = client.last_event_id().to_owned();
@@ -82,13 +82,13 @@ impl Follower {
 
     /// Follows until the end of all, and returns how often a run followed the one before it.
     async fn check(mut self) -> usize {
-        let (mut expected, mut gaps, mut count) = (HashMap::new(), HashMap::new(), 0);
+        let (mut expected, mut gaps, mut count) = (HashMap::new(), HashSet::new(), 0);
         loop {
             let data = match self.next().await {
-                Told::Data(data) if data == "over" => return count,
-                Told::Data(data) => data,
-                Told::Gap => {
-                    gaps.extend(KEYS.map(|key| (key.to_owned(), ())));
+                Received::Data(data) if data == "over" => return count,
+                Received::Data(data) => data,
+                Received::Gap => {
+                    gaps.extend(KEYS);
                     continue;
                 }
             };
@@ -96,20 +96,13 @@ impl Follower {
                 continue; // News.
             };
             let (run, number) = part.split_once(' ').unwrap();
-            let run: usize = run.parse().unwrap();
-            let begin = (run, "0".to_owned());
-            let now = (run, number.to_owned());
-            let next = expected.remove(key).unwrap_or(begin);
-            let is_next = now == next || now == (next.0, "end".to_owned());
-            assert!(
-                gaps.remove(key).is_some() || is_next,
-                "{data} instead of {next:?}"
-            );
-            count += usize::from(run > 0 && now == next && number == "0");
-            let after = match number.parse::<usize>() {
-                Ok(number) => (run, (number + 1).to_string()),
-                Err(_) => (run + 1, "0".to_owned()),
-            };
+            // The end of a run has no number.
+            let (run, number) = (run.parse::<usize>().unwrap(), number.parse::<usize>().ok());
+            let next: (usize, usize) = expected.remove(key).unwrap_or((run, 0));
+            let is_next = run == next.0 && number.is_none_or(|number| number == next.1);
+            assert!(gaps.remove(key) || is_next, "{data} instead of {next:?}");
+            count += usize::from(run > 0 && is_next && number == Some(0));
+            let after = number.map_or((run + 1, 0), |number| (run, number + 1));
             expected.insert(key.to_owned(), after);
         }
     }
