@@ -243,9 +243,10 @@ async fn delivered_events_are_counted_with_their_topics() {
 #[cfg(feature = "metrics")]
 mod facade {
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
     use std::sync::{Arc, Mutex};
 
+    use metrics::atomics::AtomicU64;
     use metrics::{
         Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     };

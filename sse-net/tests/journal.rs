@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -411,7 +410,7 @@ async fn a_full_disk_is_reported_and_retained_events_are_stored_later() {
         }
         let error = last.unwrap().stored().await.unwrap_err();
         assert!(error.may_be_stored());
-        let source = error.source().and_then(|source| source.downcast_ref());
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
         assert!(matches!(source, Some(JournalError::Failed(_))));
         assert!(!topic.journal_state().unwrap().is_storing);
         wait_for(|| ids(&topic).len() == 10).await;

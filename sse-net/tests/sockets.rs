@@ -51,11 +51,11 @@ impl World {
         let tcp = Tcp::default().bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = tcp.local_addr().unwrap();
         let server = Server::new(config().heartbeat(Duration::from_secs(3600))).listen(tcp);
-        let mut connects: Vec<Connect> = vec![Box::new(move || {
-            Box::new(TcpStream::connect(address).unwrap())
-        })];
+        let connect: Connect = Box::new(move || Box::new(TcpStream::connect(address).unwrap()));
+        let connects = vec![connect];
         #[cfg(unix)]
-        let server = {
+        let (server, connects) = {
+            let mut connects = connects;
             let path = std::env::temp_dir().join(format!(
                 "sse-net-sockets-{}-{:?}",
                 std::process::id(),
@@ -65,7 +65,7 @@ impl World {
             connects.push(Box::new(move || {
                 Box::new(UnixStream::connect(&path).unwrap())
             }));
-            server.listen(listener)
+            (server.listen(listener), connects)
         };
         let (tell, ends) = mpsc::unbounded_channel();
         let followed = topic.clone();

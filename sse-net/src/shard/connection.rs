@@ -326,12 +326,11 @@ pub(super) const MAX_WRITE: usize = 256 << 10;
 /// memory.
 const MAX_COPY: usize = 8 << 10;
 
-#[cfg(test)]
+#[cfg(all(test, target_pointer_width = "64"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_pointer_width = "64")]
     fn the_state_of_a_connection_is_small() {
         // In a release build it is 8 bytes less: the socket has its own debug assertions.
         assert!(

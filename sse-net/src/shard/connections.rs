@@ -106,12 +106,11 @@ impl IndexMut<u32> for Connections {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_pointer_width = "64"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_pointer_width = "64")]
     fn the_time_of_rest_takes_no_memory() {
         // An entry of a slab is a value, or the index of the next vacant one.
         type Entry<T> = Result<T, usize>;

@@ -257,12 +257,11 @@ fn split(links: impl IntoIterator<Item = Link>) -> ([Link; FIRST], Box<[Link]>) 
     (first, links.collect())
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_pointer_width = "64"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_pointer_width = "64")]
     fn what_a_connection_follows_is_small() {
         assert!(size_of::<Joint>() <= 48, "{}", size_of::<Joint>());
     }
