@@ -414,6 +414,38 @@ async fn a_slow_client_gets_its_complete_stream() {
     assert!(got.ends_with("event: close\ndata: \n\n"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_handler_gets_what_inner_and_outer_listeners_have_attached() {
+    let upgrader = Upgrader::new().allow_origin("https://b").unwrap();
+    let (_server, net) = serve(config().upgrader(upgrader), |request: Request| {
+        let attached: (Option<&u8>, Option<&u16>, Option<&u32>) = (
+            request.extension(),
+            request.extension(),
+            request.extension(),
+        );
+        let text = format!("{attached:?}");
+        ready(request.respond(Response::new(200).with_body("text/plain", text)))
+    });
+    // The inner connection is one for `https`, so a page of `http` is of another origin.
+    for (origin, is_own) in [("https://a", true), ("http://a", false)] {
+        let (mut client, theirs) = duplex(WIDE);
+        let inner = Transport::new(theirs).https();
+        let inner = inner.with_extension(1_u8).with_extension(2_u16);
+        let wrap = async |inner| Ok(Transport::new(inner).with_extension(3_u16));
+        net.accept(inner.wrap(wrap).await.unwrap());
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.ends_with("\r\n\r\n(Some(1), Some(3), None)"),
+            "{answer}"
+        );
+        let allowed = format!("\r\nAccess-Control-Allow-Origin: {origin}\r\n");
+        assert_eq!(answer.contains(&allowed), is_own, "{answer}");
+    }
+}
+
 /// A listener that panics for each `None`.
 struct Panicking(tokio::sync::mpsc::UnboundedReceiver<Option<Transport>>);
 

@@ -22,7 +22,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listener whose connections are TLS sessions over those of another listener.
 ///
-/// A handler gets the [`TlsInfo`] of a request's connection.
+/// A handler gets the [`TlsInfo`] of a request's connection, and what the other listener attached
+/// to it.
 ///
 /// A peer that sends plain HTTP gets a response of 400 that names `https://`.
 ///
@@ -65,7 +66,10 @@ impl<L: Listener> Listener for TlsListener<L> {
     async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
         let (inner, peer) = self.listener.accept().await?;
         let config = self.config.clone();
-        let handshake = async move { perform_handshake(inner.await?, &config).await };
+        let handshake = async move {
+            let perform = |transport| perform_handshake(transport, &config);
+            inner.await?.wrap(perform).await
+        };
         Ok((Box::pin(handshake), peer))
     }
 }

@@ -6,6 +6,7 @@ mod common;
 
 use std::future::ready;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use rcgen::{KeyPair, PKCS_ED25519};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, SignatureScheme};
 use sse_core::{Response, Retention, Upgrader};
-use sse_net::{Answer, Request, Server, Tcp, Topic};
+use sse_net::{Answer, Listener, Peer, Request, Server, Tcp, Topic, Transport};
 use sse_tls::{PemFiles, TlsInfo, TlsListener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -78,6 +79,55 @@ async fn a_handler_gets_the_negotiated_parameters() {
         let end = second.rsplit(' ').next().unwrap();
         assert_eq!(format!("{first}, then {end}"), expected);
     }
+}
+
+/// Reads the line of a load balancer before each connection (version 1 of the PROXY protocol).
+struct Proxied<L>(L);
+
+/// The address of the client of a load balancer.
+struct ClientAddress(String);
+
+impl<L: Listener> Listener for Proxied<L> {
+    type Handshake = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+        let (inner, peer) = self.0.accept().await?;
+        let handshake = async move {
+            let mut transport = inner.await?;
+            let mut line = String::new();
+            while !line.ends_with("\r\n") {
+                line.push(transport.read_u8().await?.into());
+            }
+            let address = line.split(' ').nth(2).unwrap_or_default();
+            Ok(transport.with_extension(ClientAddress(address.to_owned())))
+        };
+        Ok((Box::pin(handshake), peer))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_gets_what_the_listener_under_tls_attached() {
+    let world = World::new();
+    let (listener, clients) = sse_net::testing::pipes();
+    let listener = TlsListener::new(Proxied(listener), world.tls.clone());
+    let _server = Server::new(common::config())
+        .listen(listener)
+        .serve(|request: Request| {
+            let address = request.extension().map(|ClientAddress(text)| text.clone());
+            let text = format!("{address:?} {:?}", TlsInfo::of(&request).unwrap().version());
+            ready(request.respond(Response::new(200).with_body("text/plain", text)))
+        });
+    let mut client = clients.connect().unwrap();
+    let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
+    client.write_all(line).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(world.client());
+    let name = "localhost".try_into().unwrap();
+    let mut session = connector.connect(name, client).await.unwrap();
+    ask(&mut session, "/").await;
+    let (text, end) = read_to_end(&mut session).await;
+    end.unwrap();
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "Some(\"203.0.113.7\") TLSv1_3");
 }
 
 #[tokio::test(start_paused = true)]

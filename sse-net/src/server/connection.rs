@@ -71,7 +71,7 @@ impl Connection {
         let (transport, head) = self.read_request(handshake, has_begun).await?;
         let Extended {
             mut transport,
-            extension,
+            extensions,
             is_https,
         } = transport.into_extended();
         let config = &self.inner.config;
@@ -93,7 +93,7 @@ impl Connection {
             max_json: config.max_json,
             is_accept_ignored: false,
             is_accept_asked: AtomicBool::new(false),
-            extension,
+            extensions,
             token: None,
             headers: Headers::new(),
             counters: Arc::clone(&self.inner.counters),

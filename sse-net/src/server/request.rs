@@ -53,7 +53,7 @@ pub struct Request {
     pub(super) is_accept_ignored: bool,
     /// Set by `accepts_event_stream`: the answer then has `Vary: Accept`.
     pub(super) is_accept_asked: AtomicBool,
-    pub(super) extension: Option<Extension>,
+    pub(super) extensions: Vec<Extension>,
     /// The token of the stream, if its topics may change.
     pub(super) token: Option<StreamToken>,
     /// The headers of the answer.
@@ -186,12 +186,13 @@ impl Request {
         self.counters.health.is_live()
     }
 
-    /// Returns what the listener attached to the connection, if that is a `T`.
+    /// Returns the `T` that a listener attached to the connection, if there is one.
     ///
     /// See [`Transport::with_extension`](crate::Transport::with_extension).
     #[must_use]
     pub fn extension<T: Any>(&self) -> Option<&T> {
-        self.extension.as_ref()?.downcast_ref()
+        let mut latest_first = self.extensions.iter().rev();
+        latest_first.find_map(|extension| extension.downcast_ref())
     }
 
     /// Sets headers of the answer, be it a stream or a response.

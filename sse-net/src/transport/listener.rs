@@ -8,8 +8,9 @@ use super::Transport;
 /// A source of connections.
 ///
 /// A listener that wraps another, as TLS does, performs its handshake in the future that
-/// `accept` returns. The task of the connection awaits it, before the deadline of the request
-/// head, so a client that never completes it delays no other.
+/// `accept` returns, and [wraps](Transport::wrap) the connection there. The task of the connection
+/// awaits it, before the deadline of the request head, so a client that never completes it delays
+/// no other.
 ///
 /// ```
 /// use std::{fmt, io};

@@ -49,14 +49,14 @@ pub struct Transport(Kind);
 enum Kind {
     Tcp(TcpStream),
     Other(Box<dyn ReadWrite>),
-    /// Until the server calls `into_extended`, so that a stream does not pay for it.
+    /// Until `into_extended` is called, so that a stream does not pay for it.
     Extended(Box<Extended>),
 }
 
 /// A connection, and the facts that its listener attached.
 pub(crate) struct Extended {
     pub(crate) transport: Transport,
-    pub(crate) extension: Option<Extension>,
+    pub(crate) extensions: Vec<Extension>,
     pub(crate) is_https: bool,
 }
 
@@ -76,11 +76,11 @@ impl Transport {
 
     /// Attaches a value that [`Request::extension`](crate::Request::extension) returns.
     ///
-    /// Listeners attach facts about the peer, such as its certificate. A second value replaces
-    /// the first. It is dropped with the request, before a stream starts.
+    /// Listeners attach facts about the peer, such as its certificate. Of several values of one
+    /// type, the last counts. They are dropped with the request, before a stream starts.
     #[must_use]
     pub fn with_extension(self, extension: impl Any + Send + Sync) -> Self {
-        self.extend(|extended| extended.extension = Some(Box::new(extension)))
+        self.extend(|extended| extended.extensions.push(Box::new(extension)))
     }
 
     /// Marks the requests of this connection as requests for `https` URLs.
@@ -90,6 +90,51 @@ impl Transport {
     #[must_use]
     pub fn https(self) -> Self {
         self.extend(|extended| extended.is_https = true)
+    }
+
+    /// Wraps the connection in another, which keeps its extensions and whether it is `https`.
+    ///
+    /// A listener around another one calls this in its handshake, because
+    /// [`new`](Self::new) alone would drop what the inner listener has attached.
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::pin::Pin;
+    /// use sse_net::{Listener, Peer, Transport};
+    /// use tokio::io::BufStream;
+    ///
+    /// /// Buffers the connections of another listener.
+    /// struct Buffered<L>(L);
+    ///
+    /// impl<L: Listener> Listener for Buffered<L> {
+    ///     type Handshake = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
+    ///
+    ///     async fn accept(&mut self) -> io::Result<(Self::Handshake, Peer)> {
+    ///         let (inner, peer) = self.0.accept().await?;
+    ///         let wrap = async |inner| Ok(Transport::new(BufStream::new(inner)));
+    ///         Ok((Box::pin(async move { inner.await?.wrap(wrap).await }), peer))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `wrap`.
+    pub async fn wrap<F>(self, wrap: impl FnOnce(Self) -> F) -> io::Result<Self>
+    where
+        F: Future<Output = io::Result<Self>>,
+    {
+        let Extended {
+            transport,
+            mut extensions,
+            is_https,
+        } = self.into_extended();
+        let outer = wrap(transport).await?;
+        Ok(outer.extend(|outer| {
+            extensions.append(&mut outer.extensions);
+            outer.extensions = extensions;
+            outer.is_https |= is_https;
+        }))
     }
 
     /// Writes the last bytes, such as a response, and closes the connection gracefully.
@@ -176,7 +221,7 @@ impl Transport {
             Kind::Extended(extended) => *extended,
             kind => Extended {
                 transport: Self(kind),
-                extension: None,
+                extensions: Vec::new(),
                 is_https: false,
             },
         }
