@@ -62,6 +62,7 @@ pub(crate) fn listen(
 fn config(options: &Options) -> Config {
     Config::default()
         .max_connections(raise_file_limit(options.max_connections))
+        .max_refusals(MAX_REFUSALS)
         .max_json(MAX_MESSAGE)
         .heartbeat(options.heartbeat)
         .heartbeat_form(Heartbeat::Event(HEARTBEAT))
@@ -101,5 +102,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The largest message to an inbox, in bytes of JSON.
 const MAX_MESSAGE: u64 = 4096;
 
-/// Files other than connections: listeners, standard streams, the runtime's, the system's.
-const OTHER_FILES: usize = 32;
+/// Connections beyond the limit that are being refused.
+const MAX_REFUSALS: usize = 64;
+
+/// Files other than those connections: refusals, listeners, standard streams, the runtime's, the
+/// system's.
+const OTHER_FILES: usize = MAX_REFUSALS + 32;

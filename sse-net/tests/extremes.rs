@@ -52,6 +52,10 @@ fn servers() -> Vec<(String, Config)> {
                 config().max_connections_per_address(number),
             ),
             (
+                format!("max_refusals {number}"),
+                config().max_connections(1).max_refusals(number),
+            ),
+            (
                 format!("max_json {number}"),
                 config().max_json(number as u64),
             ),
@@ -166,6 +170,7 @@ async fn run(server: Config, topic: TopicConfig, count: usize, window: Duration,
     if ![
         "max_age",
         "max_connections",
+        "max_refusals",
         "head_timeout",
         "handler_timeout",
     ]

@@ -143,6 +143,27 @@ async fn a_server_at_capacity_refuses_as_configured() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_that_are_being_refused_are_limited() {
+    let topic = Topic::new(Retention::default());
+    for max in [0, 2] {
+        let config = config().max_connections(1).max_refusals(max);
+        let (server, net, _) = serve_topic(config, &topic, Start::Live);
+        let _first = net.get("/").await;
+        let silent = Vec::from_iter((0..max).map(|_| net.connect(WIDE)));
+        assert_eq!(net.get("/").await.read_to_end().await, "", "{max}");
+        for mut client in silent {
+            assert_status(&client.wait().await, "408");
+        }
+        // Those have closed their connections, which makes room again.
+        pass(SECOND * 3).await;
+        let answer = net.get("/").await.read_to_end().await;
+        assert_eq!(answer.is_empty(), max == 0, "{answer}");
+        let stats = server.stats();
+        assert_eq!((stats.connections, stats.refused), (1, max as u64 + 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_from_one_address_are_limited() {
     let topic = Topic::new(Retention::default());
     let config = config().max_connections_per_address(1);

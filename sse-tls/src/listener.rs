@@ -17,7 +17,8 @@ use crate::session::Session;
 /// occupy a larger buffer, and writes into it would hide a stall from the write deadline.
 const BUFFER: usize = 16 << 10;
 
-/// The write deadline for the response or alert to a refused peer.
+/// The write deadline for the response or alert to a refused peer. Not a setting: both fit into the
+/// send buffer of any socket, so only a connection that is broken takes this long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listener whose connections are TLS sessions over those of another listener.

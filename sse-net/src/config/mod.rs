@@ -36,6 +36,7 @@ pub struct Config {
     pub(crate) max_json: u64,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) max_connections: usize,
+    pub(crate) max_refusals: usize,
     pub(crate) max_connections_per_address: usize,
     pub(crate) ipv6_prefix: u8,
     pub(crate) at_capacity: AtCapacity,
@@ -57,6 +58,7 @@ impl Default for Config {
             max_json: 2 << 20,
             handler_timeout: None,
             max_connections: 1 << 16,
+            max_refusals: 1024,
             max_connections_per_address: usize::MAX,
             ipv6_prefix: 64,
             at_capacity: AtCapacity::Refuse,
@@ -118,9 +120,20 @@ impl Config {
     /// Sets the maximum number of open connections, including those that are not streaming yet.
     ///
     /// Default: 65,536. Each takes a file descriptor, so the limit of open files has to be
-    /// above this. An idle one costs about 500 bytes here and several KB in the kernel.
+    /// above this and [`max_refusals`](Self::max_refusals). An idle one costs about 500 bytes here
+    /// and several KB in the kernel.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count;
+        self
+    }
+
+    /// Sets the maximum number of connections beyond the limits that are being refused.
+    ///
+    /// Default: 1,024. Each takes a file descriptor and a few KB, until it has got its response or
+    /// the [`head_timeout`](Self::head_timeout) has passed. With more, and with zero, connections
+    /// are closed without a response.
+    pub fn max_refusals(mut self, count: usize) -> Self {
+        self.max_refusals = count;
         self
     }
 
@@ -241,6 +254,8 @@ impl Config {
     }
 
     /// Returns the time for writing last events after the window of a drain: 1 s.
+    ///
+    /// The window is the setting. What a socket has accepted by then is sent after its end, too.
     pub(crate) const fn goodbye_timeout(&self) -> Duration {
         Duration::from_secs(1)
     }

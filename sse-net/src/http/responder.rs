@@ -40,8 +40,8 @@ use crate::unwind::catch_async;
 ///
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
 /// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`,
-/// `max_connections_per_address`, `shards` and the sizes of heads. `max_connections` limits the
-/// number of streams. `write_timeout` applies to [`upgrade`](Self::upgrade) alone. A body is not
+/// `max_connections_per_address`, `max_refusals`, `shards` and the sizes of heads.
+/// `max_connections` limits the number of streams. `write_timeout` applies to [`upgrade`](Self::upgrade) alone. A body is not
 /// polled while its client takes nothing, so nothing grows, but nothing ends it either; a listener
 /// of [`Tcp`](crate::Tcp) makes the system close such connections.
 ///

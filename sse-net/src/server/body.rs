@@ -273,7 +273,8 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The bytes of a body that are read before the handler asks for it.
+/// The bytes of a body that are read before the handler asks for it. Not a setting: a body that is
+/// longer is limited by the handler, and is read when it asks.
 const READ_AHEAD: usize = 16 << 10;
 
 /// The size of a read.

@@ -67,7 +67,7 @@ impl Inner {
                 ),
                 health: Health::new(shards.iter().map(Shard::liveness).collect()),
             }),
-            refusals: Limit::new(MAX_REFUSALS, usize::MAX, 128),
+            refusals: Limit::new(config.max_refusals, usize::MAX, 128),
             phase: watch::Sender::new(Phase::Open),
             shards,
             next_shard: AtomicUsize::new(0),
@@ -94,6 +94,3 @@ impl Inner {
         }
     }
 }
-
-/// The largest number of connections that are being refused at a time; more are dropped.
-const MAX_REFUSALS: usize = 1024;

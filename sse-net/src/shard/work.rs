@@ -26,6 +26,9 @@ pub(super) struct Tick {
     pub(super) furthest_lag: usize,
 }
 
+// The budgets of a part are not settings: they bound a turn to a millisecond for every application,
+// and larger ones make no send cheaper.
+
 /// The number of connections that a part of the work admits, reads from or sends to.
 pub(super) const PART: usize = 64;
 

@@ -15,7 +15,8 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 #[derive(Debug)]
 pub struct PipeWriter(Arc<Mutex<Channel>>);
 
-/// The number of buffered bytes at which the writer blocks.
+/// The number of buffered bytes at which the writer blocks: one TLS record. Not a setting, because
+/// more would only hide a slow client from the writer, and whole events may be longer anyway.
 const CAPACITY: usize = 16 << 10;
 
 /// Creates a pipe that contains `bytes`.

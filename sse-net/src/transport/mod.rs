@@ -38,7 +38,8 @@ pub use self::until::Until;
 const BACKLOG: i32 = 4096;
 
 /// The time that a peer has to read its response, and the number of bytes that are read
-/// meanwhile.
+/// meanwhile. Not a setting: only a peer that still sends needs it, a lost packet is sent again
+/// within it, and a longer one would let peers hold connections that have been answered.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 10);
 
 /// A connection of any kind: TCP, Unix, TLS, or within the process.
