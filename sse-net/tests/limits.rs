@@ -213,6 +213,20 @@ async fn accepting_continues_after_errors_of_a_listener() {
     assert!(start.elapsed() < SECOND / 10, "a success resets the pause");
 }
 
+/// A client can cause such an error: it resets its connection before the server accepts it.
+#[tokio::test(start_paused = true)]
+async fn connections_that_break_before_they_are_accepted_delay_no_other() {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = serve_topic(config(), &topic, Start::Live);
+    for _ in 0..100 {
+        net.fail(io::ErrorKind::ConnectionAborted);
+    }
+    let start = Instant::now();
+    assert_status(&net.get("/").await.wait().await, "200");
+    assert!(start.elapsed() < SECOND / 100);
+    assert_eq!(server.stats().accept_errors, 100);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_gets_its_page_and_a_stalled_one_is_disconnected() {
     let page = "x".repeat(1000);

@@ -1,9 +1,11 @@
 //! Accepts the connections of a listener.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::connection::Connection;
@@ -25,7 +27,7 @@ impl<L: Listener> Acceptor<L> {
     }
 
     /// Accepts connections until its task is aborted. After an error, such as too many open
-    /// files, or a panic of the listener it pauses.
+    /// files, or a panic of the listener it pauses, but not after an error of one connection.
     pub(super) async fn run(mut self) {
         let mut pause = MIN_PAUSE;
         loop {
@@ -42,6 +44,10 @@ impl<L: Listener> Acceptor<L> {
                 Ok(Err(error)) => {
                     trace::accept_error(&error);
                     self.inner.counters.stats.add_accept_error();
+                    if is_of_one_connection(&error) {
+                        yield_now().await;
+                        continue;
+                    }
                 }
                 Err(_) => self.inner.counters.stats.add_accept_panic(),
             }
@@ -81,5 +87,14 @@ impl<L> Drop for Acceptor<L> {
     }
 }
 
+/// Returns whether a peer caused the error, and the next connection can be accepted at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    let kinds = [ConnectionAborted, ConnectionRefused, ConnectionReset];
+    kinds.contains(&error.kind())
+}
+
+/// The first pause after an error. Each is twice the one before, so any listener settles between
+/// spinning and accepting at most [`MAX_PAUSE`] late, and neither needs a setting.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_secs(1);

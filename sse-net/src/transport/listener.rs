@@ -41,7 +41,9 @@ pub trait Listener: Send + 'static {
     /// # Errors
     ///
     /// If no connection can be accepted, for example because too many files are open. The
-    /// server counts the error, waits for 5 ms to 1 s, and calls this again.
+    /// server counts the error, waits for 5 ms to 1 s, and calls this again. After
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), `ConnectionRefused` and
+    /// `ConnectionReset`, which concern one connection, it does not wait.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Handshake, Peer)>> + Send;
 }
 
