@@ -26,7 +26,7 @@ struct App {
     feed: Topic,
 }
 
-/// The block of the README, as a test compares.
+/// The block of the README, as the test `documents` compares.
 mod readme {
     use axum::extract::{Request, State};
     use axum::response::IntoResponse;
@@ -133,18 +133,6 @@ async fn read_until(socket: &mut TcpStream, what: &str) -> String {
     };
     timeout(20 * SECOND, reading).await.unwrap();
     String::from_utf8(bytes).unwrap()
-}
-
-/// A module that is compiled and served has the lines of the README.
-#[test]
-fn the_readme_shows_what_works() {
-    let readme = include_str!("../../README.md");
-    let (_, block) = readme.split_once("```rust,ignore\n").unwrap();
-    let (block, _) = block.split_once("```").unwrap();
-    let trim = |text: &str| Vec::from_iter(text.lines().map(str::trim)).join("\n");
-    let compiled = include_str!("axum.rs").replace("pub(super) ", "");
-    assert!(block.contains("async fn follow(") && block.contains("async fn ask("));
-    assert!(trim(&compiled).contains(trim(block).trim_end()), "{block}");
 }
 
 #[tokio::test]
