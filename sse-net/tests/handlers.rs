@@ -461,6 +461,36 @@ impl Listener for Panicking {
     }
 }
 
+/// A listener that panics in every second call, before there is a future.
+struct PanickingCall<L>(L, bool);
+
+impl<L: Listener> Listener for PanickingCall<L> {
+    type Handshake = L::Handshake;
+
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Handshake, Peer)>> + Send {
+        self.1 = !self.1;
+        assert!(!self.1, "the listener fails");
+        self.0.accept()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_panics_before_it_returns_a_future_is_called_again() {
+    let (listener, clients) = sse_net::testing::pipes();
+    let server = Server::new(config()).listen(PanickingCall(listener, false));
+    let server = server.serve(sse_net::Routes::new().page("/", "42"));
+    for _ in 0..2 {
+        let mut client = clients.connect().unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        let reading = client.read_to_string(&mut answer);
+        timeout(SECOND * 10, reading).await.unwrap().unwrap();
+        assert!(answer.ends_with("\r\n\r\n42"), "{answer}");
+    }
+    assert!(server.is_live() && server.stats().accept_panics >= 2);
+}
+
 /// A connection that panics at its second read.
 struct Broken<C>(C, bool);
 

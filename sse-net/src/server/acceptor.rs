@@ -32,7 +32,8 @@ impl<L: Listener> Acceptor<L> {
         let mut pause = MIN_PAUSE;
         loop {
             let accepted = {
-                let accepting = pin!(self.listener.accept());
+                // The call itself may panic, too.
+                let accepting = pin!(async { self.listener.accept().await });
                 catch_async("a listener", accepting).await
             };
             match accepted {
