@@ -137,7 +137,7 @@ enum Failure {
 
 impl Body {
     /// Splits what has arrived after `head` into the body, or the two ends of one that is
-    /// arriving, and the number of bytes after it.
+    /// arriving, and the number of bytes that count as input unless a body is read.
     pub(super) fn of(head: &Head, mut early: Vec<u8>) -> (Self, Option<Incoming>, usize) {
         let length = match head.framing() {
             Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
@@ -148,13 +148,14 @@ impl Body {
             early.truncate(length);
             return (Self::Arrived(early), None, after);
         }
+        let arrived = early.len();
         let (ask, asked) = oneshot::channel();
         let incoming = Incoming {
             early,
             has_ended: false,
             asked,
         };
-        (Self::Waiting(ask), Some(incoming), 0)
+        (Self::Waiting(ask), Some(incoming), arrived)
     }
 }
 
@@ -168,8 +169,6 @@ impl Incoming {
         config: &Config,
     ) -> Result<(), Disconnect> {
         let Some(Ask { body, reply }) = self.wait(transport, presence).await? else {
-            let early = self.early.len();
-            presence.set_max_input(config.max_input.saturating_sub(early));
             return Ok(());
         };
         let reading = self.read(body, transport, config.write_timeout);
@@ -224,7 +223,7 @@ impl Incoming {
                 ask = asked => return Ok(ask.ok()),
                 read = transport.read_piece(take) => match read {
                     Ok(0) => self.has_ended = true,
-                    Ok(_) => {}
+                    Ok(len) => presence.count_input(len),
                     Err(_) => return Err(Disconnect::ClientClosed),
                 },
             }

@@ -225,6 +225,7 @@ impl Connection {
                 sends_retry,
             } => {
                 opening.drain(..sent);
+                let input = inner.config.max_input.saturating_sub(presence.room());
                 inner.counters.stats.add_resume(resume);
                 inner.next_shard().admit(Arrival {
                     transport,
@@ -233,6 +234,7 @@ impl Connection {
                     expires_at,
                     sends_retry,
                     has_unread_body: presence.has_unread_body(),
+                    input: u32::try_from(input).unwrap_or(u32::MAX),
                     on_end,
                     permit: self.permit,
                 });

@@ -64,7 +64,7 @@ impl Driver {
             heartbeat_at: 0,
             leave_at: self.now.saturating_add(ticks(wait)),
             leave_reason,
-            input: 0,
+            input: arrival.input,
             sends_retry: arrival.sends_retry,
             has_unread_body: arrival.has_unread_body,
             is_queued: false,

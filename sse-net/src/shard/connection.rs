@@ -41,6 +41,8 @@ pub(crate) struct Arrival {
     pub(crate) sends_retry: bool,
     /// The client may be sending a body that nobody reads, so that closing has to linger.
     pub(crate) has_unread_body: bool,
+    /// The number of bytes that the client has sent after its request.
+    pub(crate) input: u32,
     pub(crate) on_end: OnEnd,
     pub(crate) permit: Permit,
 }

@@ -55,6 +55,16 @@ impl Presence {
         self.room = bytes;
     }
 
+    /// Counts bytes that were read elsewhere.
+    pub(crate) const fn count_input(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
+    }
+
+    /// Returns the number of bytes that the client may still send.
+    pub(crate) const fn room(&self) -> usize {
+        self.room
+    }
+
     /// Notes whether the client may be sending a body that nobody reads.
     pub(crate) const fn set_unread_body(&mut self, is_unread: bool) {
         self.has_unread_body = is_unread;

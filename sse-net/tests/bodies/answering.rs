@@ -341,3 +341,55 @@ async fn a_drained_stream_without_retry_has_none_at_its_end_either() {
         assert_eq!(answer.matches("retry: ").count(), retries, "{answer}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_before_its_stream_counts_as_input() {
+    let topic = Topic::new(Retention::default());
+    let (server, net) = serve(posting().max_input(1000), move |request: Request| {
+        let topic = topic.clone();
+        async move {
+            pass(SECOND).await;
+            match request.path() {
+                "/follow" => request.follow(&topic),
+                _ => request.stream(async |_| pending().await),
+            }
+        }
+    });
+    let mut ended = 0;
+    for path in ["/follow", "/stream"] {
+        for (early, later) in [(0, 900), (900, 0), (400, 500)] {
+            let body = "x".repeat(early);
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n{body}");
+            let mut client = net.ask(WIDE, &head).await;
+            settle().await;
+            client.send(&"x".repeat(later)).await;
+            pass(SECOND * 2).await;
+            assert_eq!(server.stats().unexpected_input, ended, "{path}");
+            client.send(&"x".repeat(200)).await;
+            pass(SECOND).await;
+            ended += 1;
+            assert_eq!(
+                server.stats().unexpected_input,
+                ended,
+                "{path} {early} {later}"
+            );
+        }
+    }
+}
+
+/// Only a client that may be sending a body has to be waited for.
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_over_with_its_stream_when_the_body_has_been_read() {
+    let (server, net) = serve(posting(), async |mut request: Request| {
+        let _ = request.body(LIMIT).await;
+        request.stream(async |stream| stream.close().await)
+    });
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let mut client = net.ask(WIDE, head).await;
+    settle().await;
+    client.send("hello").await;
+    client.read_to_end().await;
+    settle().await;
+    assert_eq!(server.stats().connections, 0);
+}
