@@ -164,6 +164,11 @@ async fn a_head_may_arrive_in_two_parts() {
 async fn a_client_that_sends_nothing_gets_no_response() {
     let (server, net) = serve(config(), Routes::new());
     drop(net.connect(WIDE));
+    let mut half_closed = net.connect(WIDE);
+    tokio::io::AsyncWriteExt::shutdown(&mut half_closed.pipe)
+        .await
+        .unwrap();
+    assert_eq!(half_closed.read_to_end().await, "");
     common::settle().await;
     assert_eq!(server.stats().connections, 0);
 }

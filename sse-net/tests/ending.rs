@@ -12,8 +12,9 @@ use common::{
     Ends, Kind, WIDE, after_retry, config, is_jittered, over_all_servers, pass, publish, published,
     serve, settle,
 };
-use sse_core::{Event, EventType, Rejection, Retention};
-use sse_net::{Disconnect, Request, Start, Topic};
+use sse_core::{Event, EventType, Rejection, Response, Retention};
+use sse_net::testing::RawClient;
+use sse_net::{Disconnect, Request, Routes, Server, Start, Topic};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -164,13 +165,20 @@ async fn a_drain_ends_streams_spread_over_its_window(kind: Kind) {
 async fn a_drain_ends_though_clients_stall() {
     let topic = Topic::new(Retention::default());
     let mine = topic.clone();
+    let held = Arc::new(());
+    let holder = Arc::clone(&held);
     let (server, net) = serve(config(), move |request: Request| {
         let topic = mine.clone();
+        let held = Arc::clone(&holder);
         async move {
             match request.path() {
                 "/follow" => request.follow(&topic),
                 "/think" => pending().await,
-                "/stream" => request.stream(async |_stream| pending().await),
+                "/stream" => request.stream(async move |_stream| {
+                    pending::<()>().await;
+                    drop(held);
+                    Ok(())
+                }),
                 "/flood" => request.stream(async |mut stream| {
                     loop {
                         stream.write_str("more").await?;
@@ -200,6 +208,7 @@ async fn a_drain_ends_though_clients_stall() {
         .expect("a drain has a hard end");
     let took = start.elapsed();
     assert!(took <= SECOND * 3 + SECOND * 3 / 2, "{took:?}");
+    assert_eq!(Arc::strong_count(&held), 1, "all work has ended");
     for client in &mut clients {
         timeout(SECOND, client.read_to_end()).await.unwrap();
     }
@@ -377,4 +386,58 @@ async fn a_hook_is_called_while_its_connection_still_counts() {
         running.get().map(|server| server.stats().connections),
         Some(0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_sends_the_accepted_events_of_a_slow_client_before_the_retry() {
+    let (server, net) = serve(config(), |request: Request| {
+        ready(request.stream(async |mut stream| {
+            stream.write_str(&"x".repeat(1000)).await?;
+            settle().await; // The client takes nothing, so what follows waits in the pipe.
+            for number in 0..9 {
+                stream.write_str(&format!("{number:0>1000}")).await?;
+            }
+            pending().await
+        }))
+    });
+    let mut slow = net.ask(400, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    pass(SECOND).await;
+    let draining = tokio::spawn(server.drain(Duration::ZERO));
+    settle().await;
+    let text = slow.read_to_end().await;
+    draining.await.unwrap();
+    assert_eq!(text.matches("data: 0000").count(), 9, "{text}");
+    let (_, last) = text.rsplit_once("8\n\nretry: ").unwrap();
+    assert!(is_jittered(last.trim_end()), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_sees_the_drain_of_its_server() {
+    let (server, net) = serve(config(), async |request: Request| {
+        pass(SECOND).await;
+        let state = format!("{}, live: {}", request.readiness(), request.is_live());
+        request.respond(Response::new(200).with_body("text/plain", state))
+    });
+    let mut client = net.get("/").await;
+    settle().await;
+    let draining = tokio::spawn(server.drain(SECOND * 5));
+    let text = client.read_to_end().await;
+    let expected = "the server drains; connect to another, live: true";
+    assert!(text.ends_with(expected), "{text}");
+    draining.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_handle_is_dropped_stops_accepting_and_its_streams_continue() {
+    let topic = Topic::new(Retention::default());
+    let (listener, clients) = sse_net::testing::pipes();
+    let server = Server::new(config()).listen(listener);
+    let server = server.serve(Routes::new().topic("/", &topic));
+    let mut client = RawClient::new(clients.connect().unwrap());
+    client.get("/").await.unwrap();
+    drop(server);
+    settle().await;
+    assert!(clients.connect().is_err());
+    publish(&topic, 0..1);
+    assert_eq!(client.event().await.unwrap().data(), "d");
 }

@@ -18,7 +18,9 @@ use sse_net::{
     Answer, Disconnect, Hub, HubConfig, Journal, Listener, Peer, Request, Runs, RunsConfig, Server,
     Snapshot, Topic, Transport,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream, DuplexStream, ReadBuf, duplex,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -446,6 +448,123 @@ async fn a_handler_gets_what_inner_and_outer_listeners_have_attached() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_future_is_completed_after_it_has_closed_its_stream() {
+    let alive = Alive::default();
+    let (working, ends) = (alive.clone(), Ends::default());
+    let watched = ends.clone();
+    let (_server, net) = serve(config(), move |request: Request| {
+        let one = working.one();
+        ready(watched.watch(request.stream(async move |stream| {
+            stream.close().await?;
+            pass(SECOND).await;
+            drop(one);
+            Ok(())
+        })))
+    });
+    let mut client = net.get("/").await;
+    let text = client.read_to_end().await;
+    assert!(text.ends_with("event: close\ndata: \n\n"), "{text}");
+    assert_eq!(alive.count(), 1);
+    drop(client);
+    pass(SECOND * 2).await;
+    assert_eq!(
+        (alive.count(), ends.take()),
+        (0, vec![Disconnect::Finished])
+    );
+}
+
+/// The write timeout does not count while there was nothing to write.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_slow_after_a_silence_stays_connected() {
+    let config = config().heartbeat(SECOND * 100).write_timeout(SECOND * 5);
+    let (_server, net) = serve(config, |request: Request| {
+        ready(request.stream(async |mut stream| {
+            pass(SECOND).await;
+            stream
+                .write_str(&"x".repeat(400 - "data: \n\n".len()))
+                .await?;
+            pass(SECOND * 30).await;
+            stream.write_str("late").await?;
+            stream.close().await
+        }))
+    });
+    let mut slow = net.get_slow("/", 400).await;
+    pass(SECOND * 33).await;
+    let text = slow.read_to_end().await;
+    assert!(
+        text.ends_with("data: late\n\nevent: close\ndata: \n\n"),
+        "{text}"
+    );
+}
+
+/// Such as a TLS session with an invalid record.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_cannot_be_read_is_over() {
+    let (alive, handler) = thinker(SECOND * 3600);
+    let (server, net) = serve(config(), handler);
+    let (mut client, theirs) = duplex(WIDE);
+    net.accept(Transport::new(Broken::new(theirs, || {
+        Err(io::ErrorKind::InvalidData.into())
+    })));
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    pass(SECOND).await;
+    let stats = server.stats();
+    assert_eq!((alive.count(), stats.connections), (0, 0));
+    assert_eq!(stats.client_closed, 1);
+}
+
+/// A connection that buffers writes until it is flushed.
+#[tokio::test(start_paused = true)]
+async fn everything_that_is_written_is_flushed() {
+    let topic = Topic::new(Retention::default());
+    let followed = topic.clone();
+    let upgrader = Upgrader::new().allow_methods(["GET", "POST"]).unwrap();
+    let (_server, net) = serve(config().upgrader(upgrader), move |mut request: Request| {
+        let topic = followed.clone();
+        async move {
+            match request.path() {
+                "/follow" => request.follow(&topic),
+                "/stream" => request.stream(async |mut stream| {
+                    stream.write_str("d").await?;
+                    pending().await
+                }),
+                _ => match request.body(9).await {
+                    Ok(body) => request.respond(Response::new(200).with_body("text/plain", body)),
+                    Err(rejection) => request.reject(rejection),
+                },
+            }
+        }
+    });
+    let connect = || {
+        let (ours, theirs) = duplex(WIDE);
+        net.accept(Transport::new(BufStream::new(theirs)));
+        ours
+    };
+    let wait = async |client: &mut DuplexStream, end: &str| {
+        let mut text = Vec::new();
+        while !text.ends_with(end.as_bytes()) {
+            let reading = timeout(SECOND, client.read_buf(&mut text));
+            assert_ne!(reading.await.expect(end).unwrap(), 0);
+        }
+    };
+    for path in ["/follow", "/stream"] {
+        let mut client = connect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        settle().await;
+        common::publish(&topic, 0..1);
+        wait(&mut client, "data: d\n\n").await;
+    }
+    let mut client = connect();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    wait(&mut client, " 100 Continue\r\n\r\n").await;
+    client.write_all(b"42").await.unwrap();
+    wait(&mut client, "\r\n\r\n42").await;
+}
+
 /// A listener that panics for each `None`.
 struct Panicking(tokio::sync::mpsc::UnboundedReceiver<Option<Transport>>);
 
@@ -491,8 +610,22 @@ async fn a_listener_that_panics_before_it_returns_a_future_is_called_again() {
     assert!(server.is_live() && server.stats().accept_panics >= 2);
 }
 
-/// A connection that panics at its second read.
-struct Broken<C>(C, bool);
+/// A connection whose second read calls a function.
+struct Broken<C> {
+    connection: C,
+    has_read: bool,
+    read: fn() -> io::Result<()>,
+}
+
+impl<C> Broken<C> {
+    fn new(connection: C, read: fn() -> io::Result<()>) -> Self {
+        Self {
+            connection,
+            has_read: false,
+            read,
+        }
+    }
+}
 
 impl<C: AsyncRead + Unpin> AsyncRead for Broken<C> {
     fn poll_read(
@@ -500,9 +633,11 @@ impl<C: AsyncRead + Unpin> AsyncRead for Broken<C> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        assert!(!self.1, "the transport fails");
-        let read = Pin::new(&mut self.0).poll_read(cx, buffer);
-        self.1 = read.is_ready();
+        if self.has_read {
+            return Poll::Ready((self.read)());
+        }
+        let read = Pin::new(&mut self.connection).poll_read(cx, buffer);
+        self.has_read = read.is_ready();
         read
     }
 }
@@ -513,15 +648,15 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Broken<C> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.connection).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.connection).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }
 
@@ -548,7 +683,7 @@ async fn a_panic_of_a_listener_or_transport_costs_one_connection() {
         connect.send(None).unwrap();
         connect
             .send(Some(if is_broken {
-                Transport::new(Broken(theirs, false))
+                Transport::new(Broken::new(theirs, || panic!("the transport fails")))
             } else {
                 Transport::new(theirs)
             }))

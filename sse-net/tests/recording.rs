@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::{self, Cursor, Write};
+use std::io::{self, BufWriter, Cursor, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -186,6 +186,58 @@ async fn events_read_before_a_gap_are_recorded_before_it() {
         }
         assert_eq!(rest.is_some(), slow_clients == SlowClients::SkipAhead);
     }
+}
+
+/// What has been recorded is in the file, whatever happens to the process.
+#[tokio::test(start_paused = true)]
+async fn a_recording_is_flushed_when_it_has_caught_up() {
+    let topic = Topic::new(Retention::events(10));
+    let file = File::default();
+    let recorder = Recorder::new(BufWriter::new(file.clone()));
+    let live = topic.subscribe(Start::Live);
+    let recording = tokio::spawn(live.record(recorder, Instant::now()));
+    for id in 0..2 {
+        publish(&topic, id..id + 1);
+        pass(Duration::from_secs(1)).await;
+        let recorded = file.0.lock().unwrap().clone();
+        assert!(recorded.ends_with(published(id..id + 1).as_bytes()), "{id}");
+    }
+    topic.finish(None).unwrap();
+    recording.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_before_the_beginning_is_recorded_once() {
+    let topic = Topic::new(Retention::events(2).backlog(Duration::ZERO, 0));
+    publish(&topic, 0..9);
+    let resumed = topic.subscribe_after(EventId::new("0").ok(), Start::Live);
+    topic.finish(None).unwrap();
+    let recorder = Recorder::new(Vec::new());
+    let recorded = resumed.record(recorder, Instant::now()).await.unwrap();
+    let recording = recorded.into_parts().0;
+    let events = Vec::from_iter(Events::new(&recording[..]).map(Result::unwrap));
+    let kinds = Vec::from_iter(events.iter().map(MessageEvent::event));
+    assert_eq!(kinds, ["gap", "message", "message"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tee_reports_that_its_recording_could_not_be_flushed() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+    let (ours, _theirs) = duplex(WIDE);
+    let stream = Stream::new(ours, HOUR);
+    let mut stream = stream.map_connection(|conn| Tee::new(conn, Recorder::new(Full)));
+    stream.write_str("token").await.unwrap();
+    let recorded = stream.into_parts().0.into_parts().1;
+    assert_eq!(recorded.err().unwrap().kind(), io::ErrorKind::StorageFull);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ over_all_servers! {
     the_earliest_of_several_ends_counts,
     a_time_that_has_passed_ends_the_stream_at_once,
     a_panic_of_the_future_ends_the_stream,
+    a_panic_of_the_future_when_it_is_dropped_ends_no_other_stream,
     the_future_is_dropped_with_its_stream,
     a_stream_that_ends_before_its_part_of_a_drain_keeps_its_reason,
 }
@@ -94,6 +95,11 @@ async fn the_earliest_of_several_ends_counts(kind: Kind) {
         assert!(began.elapsed() <= (seconds + 1) * SECOND);
         server.check_end(expected).await;
     }
+    let end = move |stream: Ending| stream.until(now + 9 * SECOND).until(now + 100 * SECOND);
+    let server = Server::start(kind, config(), true, end);
+    let began = Instant::now();
+    server.net.get("/").await.read_to_end().await;
+    assert!(began.elapsed() <= 10 * SECOND);
 }
 
 async fn a_stream_that_ends_before_its_part_of_a_drain_keeps_its_reason(kind: Kind) {
@@ -153,6 +159,33 @@ async fn a_panic_of_the_future_ends_the_stream(kind: Kind) {
         server.check_end(Disconnect::HandlerPanicked).await;
         let mut healthy = server.net.get("/").await;
         healthy.follow().await;
+    }
+}
+
+async fn a_panic_of_the_future_when_it_is_dropped_ends_no_other_stream(kind: Kind) {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("the future of `until` is dropped");
+        }
+    }
+    for follows in [true, false] {
+        let end = |stream: Ending| {
+            let panics = Panics;
+            let end = async move {
+                pending::<()>().await;
+                drop(panics);
+            };
+            stream.until(end)
+        };
+        let server = Server::start(kind, config(), follows, end);
+        let mut other = server.net.get("/").await;
+        other.follow().await;
+        drop(server.net.get("/").await);
+        sleep(SECOND).await;
+        publish(&server.topic, 1..2);
+        assert_eq!(other.read().await, published(1..2));
+        assert_eq!(server.stats().panics, 0);
     }
 }
 

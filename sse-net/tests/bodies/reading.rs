@@ -3,6 +3,7 @@
 use sse_core::{Rejection, Response};
 use sse_net::{Request, Server, Tcp};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::common::{WIDE, pass, serve, settle};
 use crate::posts::{LIMIT, posts};
@@ -178,4 +179,43 @@ async fn a_body_can_be_read_once_and_in_another_task() {
         assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
         assert!(answer.ends_with("the body has been read before; read it once\n"));
     }
+}
+
+/// At most 16 KiB are read before the handler asks, so a client cannot fill the memory.
+#[tokio::test(start_paused = true)]
+async fn little_of_a_body_is_read_before_the_handler_asks() {
+    let (_server, net) = serve(posting(), async |request: Request| {
+        pass(SECOND * 60).await;
+        request.reject(Rejection::FORBIDDEN)
+    });
+    let room = 1000;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    let mut client = net.ask(room, head).await;
+    let mut sent = 0;
+    let sending = async {
+        while sent < 100_000 {
+            client.send(&"x".repeat(100)).await;
+            sent += 100;
+        }
+    };
+    assert!(timeout(SECOND, sending).await.is_err());
+    assert!(
+        (16 << 10..(16 << 10) + 2048 + room).contains(&sent),
+        "{sent}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_gets_the_refusal_of_a_body_that_it_is_still_sending() {
+    let (_server, net) = serve(posting(), async |mut request: Request| {
+        let read = request.body(10).await;
+        pass(SECOND).await;
+        request.reject(read.unwrap_err())
+    });
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut client = net.ask(WIDE, head).await;
+    let body = "a0\r\n".to_owned() + &"x".repeat(300_000);
+    client.send(&body).await;
+    let answer = client.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

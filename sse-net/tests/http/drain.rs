@@ -7,6 +7,7 @@ use sse_core::Retention;
 use sse_net::Topic;
 use tokio::time::Instant;
 
+use crate::common::settle;
 use crate::{SECOND, get, next, responder, skip_retry};
 
 #[tokio::test(start_paused = true)]
@@ -38,4 +39,21 @@ async fn a_drain_does_not_wait_for_bodies_that_are_not_polled() {
     let last = next(&mut body).await.unwrap().unwrap();
     assert!(last.starts_with("retry: "));
     assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_arrives_during_a_drain_is_sent_away_at_once() {
+    let (responder, topic) = (responder(), Topic::new(Retention::default()));
+    let stuck = responder.follow(&get("/"), &topic);
+    let draining = responder.clone();
+    let draining = tokio::spawn(async move { draining.drain(1000 * SECOND).await });
+    settle().await;
+    let start = Instant::now();
+    let mut late = responder.follow(&get("/"), &topic).into_body();
+    skip_retry(&mut late);
+    let last = next(&mut late).await.unwrap().unwrap();
+    assert!(last.starts_with("retry: ") && late.is_end_stream());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    drop(stuck);
+    draining.await.unwrap();
 }

@@ -180,6 +180,32 @@ async fn streams_of_events_become_bodies_and_subscriptions_become_streams() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_and_their_bytes_are_counted_for_each_body() {
+    let (responder, topic) = (responder(), Topic::new(Retention::default()));
+    let mut bodies = [(); 2].map(|()| responder.follow(&get("/"), &topic).into_body());
+    publish(&topic, 0..3);
+    for body in &mut bodies {
+        skip_retry(body);
+        assert_eq!(next(body).await.unwrap().unwrap(), published(0..3));
+    }
+    let stats = responder.stats();
+    let bytes = 2 * published(0..3).len() as u64;
+    assert_eq!((stats.events, stats.bytes), (6, bytes));
+}
+
+/// The decoder's limits are for input of others.
+#[tokio::test(start_paused = true)]
+async fn the_longest_event_of_a_topic_is_decoded() {
+    let config = TopicConfig::default().max_event(32 << 20);
+    let topic = Topic::new(config.retention(Retention::events(1).bytes(32 << 20)));
+    let mut events = topic.subscribe(Start::Live).events();
+    let data = "x".repeat(17 << 20);
+    topic.publish(&Event::new().data(&data)).unwrap();
+    let event = timeout(SECOND, events.next()).await.unwrap();
+    assert_eq!(event.unwrap().unwrap().data().len(), data.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn resumptions_and_gaps_are_counted() {
     let responder = responder();
     let retention = Retention::events(2).backlog(Duration::ZERO, 0);

@@ -92,3 +92,14 @@ async fn a_handler_may_choose_by_accept() {
     let response = responder.respond(&get("/"), json.vary_by_accept());
     assert_eq!(response.headers()["vary"], "Accept");
 }
+
+/// RFC 9112, 3.2: only a request of HTTP/1.1 has to have a host.
+#[tokio::test(start_paused = true)]
+async fn the_version_decides_whether_a_host_is_needed() {
+    for (version, status) in [(http::Version::HTTP_10, 200), (http::Version::HTTP_11, 400)] {
+        let request = http::Request::builder().uri("/").version(version);
+        let request = request.body(()).unwrap();
+        let response = responder().follow(&request, &Topic::new(Retention::default()));
+        assert_eq!(response.status(), status, "{version:?}");
+    }
+}
