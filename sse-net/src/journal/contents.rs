@@ -25,7 +25,7 @@ pub(super) struct Contents {
     pub(super) synced: LogId,
     /// Events up to this ID count as evicted in all topics. `None` until something was taken.
     pub(super) begin: Option<LogId>,
-    /// Events up to this ID count as evicted in topics that have no events.
+    /// Topics whose names were dropped had events up to this ID.
     pub(super) floor: LogId,
     /// A topic that stands alone has the empty name.
     pub(super) topics: BTreeMap<String, RestoredTopic>,
@@ -245,7 +245,10 @@ impl Contents {
         self.floor = self.floor.max(begin);
         let after = LogId::new(self.last.millis(), self.last.sequence().saturating_add(1));
         for topic in self.topics.values_mut() {
-            topic.evicted = topic.evicted.max(begin);
+            topic.evicted = topic
+                .evicted
+                .max(begin)
+                .max(dropped_before(topic, self.floor));
             // Clients may have seen a lost event, which superseded others: all begin anew.
             if is_damaged && topic.is_keyed() && topic.finish.is_none() {
                 topic.evicted = topic.evicted.max(after);
@@ -289,6 +292,17 @@ pub(super) fn reaches(entry: &Entry<'_>) -> Option<LogId> {
     match entry {
         Entry::Finished(Finish { last, id }, _) if last == id => None,
         entry => span(entry).map(|(_, id)| id),
+    }
+}
+
+/// Returns the ID up to which an earlier topic of the same name may have had events, if all that
+/// the journal had of that was dropped with its name. The floor is that of the names.
+fn dropped_before(topic: &RestoredTopic, floor: LogId) -> LogId {
+    match topic.events.first() {
+        Some(first) => floor.min(before(first)),
+        // One that was removed begins anew after its end.
+        None if topic.finish.is_some() => LogId::default(),
+        None => floor,
     }
 }
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sse_core::{Retention, Segment};
+use sse_core::{Resume, Retention, Segment};
 
 use super::disk::{EIO, Fault, MemoryDisk};
 use super::{DIR, EVERY, INTERVAL, NEVER, Process, journal, retained};
+use crate::config::HubConfig;
 use crate::journal::SyncPolicy;
 use crate::journal::compact::{TEMPORARY, file_bytes};
 use crate::journal::writer::Next;
@@ -175,4 +176,37 @@ fn a_topic_that_is_removed_meanwhile_does_not_hold_a_compaction_up() {
         process.advance(SECOND);
     }
     assert!(process.writer.copied.is_none(), "{:?}", disk.paths());
+}
+
+/// The names of most of the topics have been dropped, and a compaction has dropped their removals.
+#[test]
+fn topics_that_begin_anew_after_a_compaction_have_gaps_after_a_restart() {
+    let disk = MemoryDisk::default();
+    let config = || HubConfig::from(FEW).max_topics(15);
+    super::begin(1);
+    let mut process = Process::start_with(config(), &journal(&disk, EVERY));
+    let seen = process.publish("a", "x");
+    let names: Vec<_> = (0..50).map(|number| format!("run {number}")).collect();
+    for name in &names {
+        process.publish(name, "missed");
+        let topic = process.hub.topic(name).unwrap();
+        topic.remove_from_hub(3600 * SECOND);
+        process.settle();
+    }
+    publish_until_replaced(&mut process, &disk);
+    for name in &names[..10] {
+        process.publish(name, "new");
+    }
+    process.settle();
+    let check = |process: &Process| {
+        for name in &names[..10] {
+            let topic = process.hub.topic(name).unwrap();
+            assert_eq!(topic.resume(Some(&seen.into())), Resume::Gap, "{name}");
+            assert_eq!(retained(&topic), "new");
+        }
+    };
+    check(&process);
+    drop(process);
+    disk.kill();
+    check(&Process::start_with(config(), &journal(&disk, EVERY)));
 }
