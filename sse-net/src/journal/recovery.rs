@@ -24,6 +24,7 @@ impl Writer {
             return checked;
         }
         self.segments.prepare()?;
+        self.stored_names = self.source.end_failure();
         self.written = self.synced;
         self.goal = self.source.events_after(self.synced);
         self.state = State::Recovering;
@@ -52,7 +53,11 @@ impl Writer {
 
     pub(super) fn fail(&mut self, error: FileError, now: Now) -> Next {
         let was_failing = self.is_failing();
-        self.segments.abandon(self.state == State::Recovering);
+        let is_deleted = self.segments.abandon(self.state == State::Recovering);
+        if self.state != State::Failed {
+            let stored = self.stored_names.take().filter(|_| is_deleted);
+            self.source.begin_failure(stored);
+        }
         self.batch.clear();
         self.goal = NewEvents::up_to(self.goal.until);
         self.sync_at = None;
@@ -74,6 +79,7 @@ impl Writer {
     pub(super) fn recover(&mut self, now: Now) -> Result<(), FileError> {
         // Whatever the policy, as at the start: the files may be new.
         self.sync()?;
+        self.stored_names = None;
         self.show(self.written, &self.goal.topics);
         self.finish_batch(now);
         self.update(|status| status.failure = None);

@@ -138,16 +138,18 @@ impl Segments {
     }
 
     /// Closes the newest segment after an error. If `is_copy`, deletes it: all of its events are
-    /// in older segments or in memory.
-    pub(super) fn abandon(&mut self, is_copy: bool) {
+    /// in older segments or in memory. Returns `false` if it is left.
+    pub(super) fn abandon(&mut self, is_copy: bool) -> bool {
         self.unsynced = ToSync::default();
-        let begun = self.output.take().and(self.files.last());
-        if let Some(newest) = begun.filter(|_| is_copy) {
-            let Journal { disk, dir, .. } = &self.journal;
-            if disk.remove(&path(dir, newest.number)).is_ok() {
-                self.files.pop();
-            }
+        let Some(newest) = self.output.take().and(self.files.last()) else {
+            return true;
+        };
+        let Journal { disk, dir, .. } = &self.journal;
+        let is_deleted = is_copy && disk.remove(&path(dir, newest.number)).is_ok();
+        if is_deleted {
+            self.files.pop();
         }
+        is_deleted
     }
 
     /// Returns an error if the folder or a segment is gone.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use sse_core::{LogId, Now};
+use sse_core::{LogId, Now, SegmentEntry as Entry};
 
 use super::SyncPolicy;
 use super::batch::{collect, head};
@@ -17,7 +17,7 @@ use super::link::{Link, Status};
 use super::notice::JournalNotice;
 use super::segments::Segments;
 use super::writer_waker::Urgency;
-use crate::topic::{NewEvents, Shared, Source};
+use crate::topic::{NewEvents, Shared, Source, StoredNames};
 use crate::unwind;
 
 /// Writes the events of a hub, or of a topic that stands alone, and moves the mark.
@@ -60,6 +60,8 @@ pub(super) struct Writer {
     /// The addresses of topics that have evicted events before they were written, and the last
     /// such event.
     pub(super) missed: (HashSet<usize>, LogId),
+    /// While it recovers, the names of topics that were stored before the failure.
+    pub(super) stored_names: Option<StoredNames>,
 }
 
 /// ```text
@@ -132,12 +134,15 @@ impl Writer {
             failures: 0,
             residue: 0,
             missed: (HashSet::new(), LogId::default()),
+            stored_names: None,
             source,
             segments,
             link,
         };
         let begun = writer.write_restored(now);
-        begun.inspect_err(|_| writer.segments.abandon(true))?;
+        begun.inspect_err(|_| {
+            writer.segments.abandon(true);
+        })?;
         writer.finish_batch(now);
         writer.compact_if_due(now);
         writer.update(|_| {});
@@ -214,6 +219,10 @@ impl Writer {
     fn write(&mut self, now: Now) -> Result<(), FileError> {
         let (from, stored) = (self.written, self.stored);
         let is_rewritten = self.state == State::Recovering && self.failures > 0;
+        if is_rewritten {
+            // Topics whose names have been dropped meanwhile had events that clients have seen.
+            Entry::Evicted(self.source.floor(), None).encode(&mut self.batch);
+        }
         let collected = collect(&self.goal, from, is_rewritten, &mut self.batch);
         let until = collected.until;
         let head = || head(&self.source, from, self.synced);

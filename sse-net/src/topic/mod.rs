@@ -34,7 +34,7 @@ pub(crate) use hub::HubShared;
 #[cfg(feature = "redis")]
 pub(crate) use hub::followed::Followed;
 pub use hub::{Hub, TooManyTopics};
-pub(crate) use hub::{HubCore, RestoredTopic, random_epoch};
+pub(crate) use hub::{HubCore, RestoredTopic, StoredNames, random_epoch};
 pub use keyed::KeyedTopicError;
 pub(crate) use log::{SafeId, Since};
 pub(crate) use membership::Membership;

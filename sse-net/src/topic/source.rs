@@ -9,7 +9,7 @@ use sse_core::{Epoch, LogId};
 use tokio::sync::{Notify, watch};
 
 use super::clock::now;
-use super::hub::HubCore;
+use super::hub::{HubCore, StoredNames};
 use super::published::{PublishError, Published};
 use super::state::Shared;
 use super::stored::{Outcome, Storing};
@@ -217,6 +217,22 @@ impl Source {
     pub(crate) fn set_safe(&self, id: LogId) {
         if let Self::Hub(hub) = self {
             hub.set_safe(id);
+        }
+    }
+
+    /// Notes that the storage writes nothing. It may have stored topics of the names `stored`, or
+    /// of any that there is.
+    pub(crate) fn begin_failure(&self, stored: Option<StoredNames>) {
+        if let Self::Hub(hub) = self {
+            hub.begin_failure(stored);
+        }
+    }
+
+    /// Notes that the storage writes again, and returns the names that it may have stored before.
+    pub(crate) fn end_failure(&self) -> Option<StoredNames> {
+        match self {
+            Self::Hub(hub) => hub.end_failure(),
+            Self::Topic(_) => None,
         }
     }
 

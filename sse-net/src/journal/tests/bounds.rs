@@ -3,10 +3,10 @@
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use sse_core::{Event, Retention};
+use sse_core::{Event, Resume, Retention};
 
 use super::disk::{EIO, Fault, MemoryDisk};
-use super::{INTERVAL, NEVER, Process, ids, journal};
+use super::{EVERY, INTERVAL, NEVER, Process, ids, journal};
 use crate::config::HubConfig;
 use crate::journal::JournalError;
 use crate::journal::compact::TEMPORARY;
@@ -14,6 +14,7 @@ use crate::journal::writer::Next;
 use crate::topic::Hub;
 
 const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn fail(disk: &MemoryDisk, action: &'static str, times: usize) {
     disk.fail(Fault {
@@ -166,6 +167,59 @@ fn a_topic_whose_events_have_expired_is_dropped_though_the_journal_fails() {
         process.advance(3 * SECOND / 2);
         process.settle();
         assert!(!process.is_storing());
+    }
+}
+
+/// A journal has to write that a topic is gone, but only of a topic that it may have stored.
+#[test]
+fn the_names_of_removed_topics_do_not_pile_up_while_the_journal_fails() {
+    for (action, policy) in [("write", INTERVAL), ("write", EVERY), ("sync", INTERVAL)] {
+        let disk = MemoryDisk::default();
+        let config = HubConfig::default().max_topics(10);
+        super::begin(1);
+        let mut process = Process::start_with(config, &journal(&disk, policy));
+        let (stored, unstored) = ("is stored", "is not stored");
+        process.publish(stored, "x");
+        let kept = process.publish("kept", "x");
+        process.advance(SECOND);
+        process.settle();
+        fail(&disk, action, usize::MAX);
+        process.publish("kept", "y");
+        process.advance(2 * SECOND);
+        process.settle();
+        assert!(!process.is_storing(), "{action}");
+        let seen = process.publish(unstored, "x");
+        process.publish(unstored, "y");
+        for name in [stored, unstored] {
+            process.hub.topic(name).unwrap().remove_from_hub(DAY);
+        }
+        for number in 0..1000 {
+            process.publish(&number.to_string(), "x");
+            if number % 8 == 0 {
+                process.advance(SECOND / 8);
+                process.settle();
+            }
+            let topic = process.hub.topic(number.to_string()).unwrap();
+            topic.remove_from_hub(DAY);
+        }
+        assert!(!process.is_storing(), "{action}");
+        let names = process.hub.names();
+        assert!(names <= 30, "{action}: {names} names");
+        disk.repair();
+        process.advance(2 * SECOND);
+        while !process.is_storing() {
+            process.step(); // Without a compaction.
+        }
+        drop(process);
+        disk.kill();
+
+        let process = Process::start_with(HubConfig::default(), &journal(&disk, policy));
+        let topic = process.hub.topic(stored).unwrap();
+        assert_eq!(ids(&topic, None), [], "{action}: it came back");
+        let topic = process.hub.topic(unstored).unwrap();
+        assert_eq!(topic.resume(Some(&seen.into())), Resume::Gap, "{action}");
+        let ids = ids(&process.hub.topic("kept").unwrap(), None);
+        assert_eq!((ids.len(), ids[0]), (2, kept), "{action}");
     }
 }
 

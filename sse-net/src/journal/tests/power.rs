@@ -14,13 +14,17 @@ use crate::journal::{Journal, SyncPolicy};
 
 const TOPICS: [&str; 3] = ["a", "b", "a \\ \n topic"];
 
+/// The names of dropped topics are at most as many, unless a journal needs them.
+const MAX_TOPICS: usize = 8;
+
 /// The number of events that the topic `b` retains.
 const FEW: usize = 5;
 
 fn start(journal: &Journal) -> Process {
     let all = Retention::events(100_000).bytes(64 << 20);
     let few = Retention::events(FEW).backlog(Duration::ZERO, 0);
-    Process::start_with(HubConfig::from(all).topics("b", few), journal)
+    let config = HubConfig::from(all).topics("b", few);
+    Process::start_with(config.max_topics(MAX_TOPICS), journal)
 }
 
 #[test]
@@ -255,6 +259,7 @@ fn program(seed: u64) {
             39 => match rng.u32(..8) {
                 0 | 1 => model.remove(&process, TOPICS[rng.usize(..TOPICS.len())]),
                 2 => remove_files(&mut process, &disk, &mut rng),
+                3..5 => remove_others(&process, &mut rng),
                 _ => {}
             },
             38 => {}
@@ -295,6 +300,16 @@ fn program(seed: u64) {
             }
         }
         model.observe(&process, policy);
+    }
+}
+
+/// Publishes to other topics and removes them, so that names are dropped.
+fn remove_others(process: &Process, rng: &mut Rng) {
+    for _ in 0..rng.usize(..4 * MAX_TOPICS) {
+        let name = format!("other {}", rng.u32(..100));
+        let topic = process.hub.topic(name).unwrap();
+        topic.publish(&Event::new().data("x")).unwrap();
+        topic.remove_from_hub(DAY);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sse_core::{Epochs, Ids, LogId, Now};
 
 use super::TooManyTopics;
-use super::names::{Dropped, Names, is_held};
+use super::names::{Dropped, Names, StoredNames, is_held};
 use super::order::Order;
 use crate::config::{HubConfig, TopicConfig};
 use crate::stats::Meters;
@@ -71,6 +71,16 @@ impl HubCore {
             topics,
             removed,
         }
+    }
+
+    /// Notes that the journal writes nothing; see [`Names::begin_failure`].
+    pub(in crate::topic) fn begin_failure(&self, stored: Option<StoredNames>) {
+        self.names().begin_failure(stored);
+    }
+
+    /// Notes that the journal writes again; see [`Names::end_failure`].
+    pub(in crate::topic) fn end_failure(&self) -> Option<StoredNames> {
+        self.names().end_failure()
     }
 
     /// Returns the greatest ID of the topics whose names have been dropped.

@@ -49,6 +49,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::core::HubCore;
 use self::names::Names;
+pub(crate) use self::names::StoredNames;
 pub(crate) use self::newest::NewestId;
 pub(crate) use self::order::random_epoch;
 pub(super) use self::order::{Judged, Order};
@@ -154,6 +155,12 @@ impl Hub {
     #[cfg(test)]
     pub(crate) fn visible(&self) -> LogId {
         self.0.order().visible()
+    }
+
+    /// Returns the number of names, also of topics that were dropped.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> usize {
+        self.0.names().lens().0
     }
 
     /// Returns the topic with this name, and creates it if need be.

@@ -1,6 +1,6 @@
 //! The topics of a hub by their names, and the last IDs of dropped topics.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use sse_core::{LogId, Now};
@@ -21,6 +21,10 @@ use crate::topic::state::Shared;
 ///
 /// A topic may also be removed while it is held. If it still is when its name is used again, it
 /// learns of that: a stream that follows several topics continues with the new one.
+///
+/// A journal writes that a topic is gone; otherwise a restart would bring it back. So its name is
+/// kept until that is synced. A journal that has failed writes nothing for a time without a limit.
+/// Meanwhile the names of topics that are younger than the failure need not be kept for it.
 #[derive(Default)]
 pub(super) struct Names {
     slots: HashMap<Arc<str>, Slot>,
@@ -29,7 +33,12 @@ pub(super) struct Names {
     count: usize,
     /// The greatest ID of the topics whose names have been dropped.
     floor: LogId,
+    /// The names that there were when the journal failed, while it writes nothing.
+    stored: Option<StoredNames>,
 }
+
+/// The names of topics that a journal may have stored.
+pub(crate) type StoredNames = HashSet<Arc<str>>;
 
 enum Slot {
     Live(Arc<Shared>),
@@ -113,8 +122,8 @@ impl Names {
     /// Checks `count` names, and drops those that are unused at the time `now`.
     ///
     /// If the names of dropped topics are more than `max_gone`, those that are checked are dropped
-    /// early. None is dropped whose end is after the ID `safe`: a journal that has failed has to
-    /// write it, or the topic comes back. Nor is that of a topic that is held.
+    /// early. None is dropped whose end is after the ID `safe`, if a journal has to write it. Nor
+    /// is that of a topic that is held.
     pub(super) fn sweep(
         &mut self,
         count: usize,
@@ -135,7 +144,7 @@ impl Names {
                     self.drop_expired(&topic, now, dropped);
                 }
                 Some((_, Slot::Gone(gone)))
-                    if gone.evicted <= safe
+                    if (gone.evicted <= safe || self.is_unstored(&name))
                         && gone.held.strong_count() == 0
                         && (gone.until <= now.steady
                             || self.slots.len() - self.count > max_gone) =>
@@ -148,6 +157,24 @@ impl Names {
             }
             self.queue.push_back(name);
         }
+    }
+
+    /// Returns whether the journal has failed and cannot have stored the topic.
+    fn is_unstored(&self, name: &str) -> bool {
+        let stored = self.stored.as_ref();
+        stored.is_some_and(|stored| !stored.contains(name))
+    }
+
+    /// Notes that the journal writes nothing from now on. It may have stored topics of the names
+    /// `stored`, or of any that there is.
+    pub(super) fn begin_failure(&mut self, stored: Option<StoredNames>) {
+        let stored = stored.unwrap_or_else(|| self.slots.keys().cloned().collect());
+        self.stored = Some(stored);
+    }
+
+    /// Notes that the journal writes again, and returns the names that it may have stored before.
+    pub(super) fn end_failure(&mut self) -> Option<StoredNames> {
+        self.stored.take()
     }
 
     /// Drops a topic unless it retains events, or there is a reference to it besides the
