@@ -4,9 +4,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use socket2::{Domain, SockAddr, Socket, Type};
 use sse_core::MessageEvent;
 use sse_net::{BlockingConnection, ClientError, Connect, EventSource, Item};
 
@@ -160,6 +163,30 @@ fn a_unix_socket_is_a_server_too() {
     let mut client = source.connect_blocking();
     assert_eq!(client.next().unwrap().unwrap().data(), "a");
     serving.join().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_socket_that_accepts_nothing_is_left_at_the_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let address = SockAddr::unix(&path).unwrap();
+    listener.bind(&address).unwrap();
+    listener.listen(0).unwrap();
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.connect(&address).is_ok().then_some(socket)
+    };
+    let _queued = Vec::from_iter(std::iter::from_fn(connect));
+    let source = EventSource::get(format!("unix:{}:/", path.display())).unwrap();
+    let source = source.connect_timeout(Duration::from_millis(50));
+    let mut client = source.max_retries(0).connect_blocking();
+    let (done, result) = mpsc::channel();
+    thread::spawn(move || done.send(client.next().unwrap_err().to_string()));
+    let error = result.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert_eq!(error, "no connection could be opened: timed out");
 }
 
 /// A connection whose buffer never reaches the server, as far as it knows.

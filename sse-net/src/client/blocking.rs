@@ -272,7 +272,7 @@ impl BlockingConnector for Direct {
         }
         match url.unix_path() {
             #[cfg(unix)]
-            Some(path) => Ok(Box::new(std::os::unix::net::UnixStream::connect(path)?)),
+            Some(path) => Ok(Box::new(connect_to_unix(path, timeout)?)),
             #[cfg(not(unix))]
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
             None => {
@@ -282,6 +282,22 @@ impl BlockingConnector for Direct {
                 Ok(Box::new(socket))
             }
         }
+    }
+}
+
+/// Connects to a Unix socket. A listener whose queue is full lets a client wait.
+#[cfg(unix)]
+fn connect_to_unix(path: &str, timeout: Duration) -> io::Result<std::os::unix::net::UnixStream> {
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(in_steps(timeout).min(FOREVER)))?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        Err(error) => Err(error),
     }
 }
 
