@@ -66,10 +66,12 @@ impl Target {
     ) -> impl Iterator<Item = (&'s str, &'s str)> + use<'s> {
         let (is_foreign, is_bare) = (self.is_foreign, self.is_bare);
         let headers = source.headers.iter();
-        headers
-            .map(|(name, value)| (&**name, &**value))
-            .filter(move |(name, _)| !is_foreign || is_shareable(name))
-            .filter(move |(name, _)| !is_bare || !is_about_body(name))
+        headers.map(|(name, value)| (&**name, &**value)).filter(
+            move |(name, _)| match is_about_body(name) {
+                true => !is_bare,
+                false => !is_foreign || is_shareable(name),
+            },
+        )
     }
 
     /// Encodes the request, without `Connection: close`.
@@ -98,15 +100,9 @@ impl Target {
     }
 }
 
-/// Returns whether a header of the application may be sent to another origin.
+/// Returns whether a header that is not about the body may be sent to another origin.
 fn is_shareable(name: &str) -> bool {
-    const SHAREABLE: [&str; 5] = [
-        "Accept",
-        "Accept-Language",
-        "Cache-Control",
-        "Content-Type",
-        "User-Agent",
-    ];
+    const SHAREABLE: [&str; 4] = ["Accept", "Accept-Language", "Cache-Control", "User-Agent"];
     SHAREABLE
         .iter()
         .any(|other| other.eq_ignore_ascii_case(name))

@@ -30,7 +30,8 @@ use crate::http::{check_header_name, check_header_value, check_method};
 ///   [is an error](super::ClientError::Reported).
 ///
 /// Redirects are followed. The headers of the application stay with the origin of its URL,
-/// except `Accept`, `Accept-Language`, `Cache-Control`, `Content-Type` and `User-Agent`.
+/// except `Accept`, `Accept-Language`, `Cache-Control`, `User-Agent`, and those about the body,
+/// such as `Content-Type`, which follow the body.
 ///
 /// ```
 /// use std::time::Duration;
