@@ -306,7 +306,7 @@ fn errors_are_sentences() {
         ),
         (
             read("HTTP/1.1 200 OK\r\nConte").unwrap_err(),
-            r#"the connection ended before a response head, after "HTTP/1.1 200 OK\r\nConte""#,
+            r#"the connection ended within a response head, after "HTTP/1.1 200 OK\r\nConte""#,
         ),
     ] {
         assert_eq!(error.to_string(), sentence);

@@ -128,7 +128,7 @@ async fn errors_list_the_types_of_other_events() {
         (
             "HTTP/1.1 200 OK\r\nConte",
             io::ErrorKind::UnexpectedEof,
-            r#"the connection ended before a response head, after "HTTP/1.1 200 OK\r\nConte""#,
+            r#"the connection ended within a response head, after "HTTP/1.1 200 OK\r\nConte""#,
         ),
         (
             "220 ready\r\n",

@@ -16,12 +16,9 @@ fn a_response_that_is_not_a_stream_is_an_error_and_leaves_no_file() {
         ("HTTP/1.1 500 Oh\r\n\r\n", "the server responded with 500\n"),
         (
             "HTTP/1.1 307 Elsewhere\r\nLocation: ftp://b/sse\r\n\r\n",
-            "the response redirects to \"ftp://b/sse\", which is not an http or https URL\n",
+            "the response redirects to \"ftp://b/sse\", which is not an http or https URL without a user name\n",
         ),
-        (
-            "",
-            "the connection ended before a response head, after \"\"\n",
-        ),
+        ("", "the connection ended before a response\n"),
         (
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>",
             "the response is text/html, not text/event-stream; check the URL\n",

@@ -240,7 +240,8 @@ impl fmt::Display for RedirectError {
             Self::NoLocation => f.write_str("the response is a redirect without a Location"),
             Self::BadLocation(location) => write!(
                 f,
-                "the response redirects to {location:?}, which is not an http or https URL"
+                "the response redirects to {location:?}, which is not an http or https URL \
+                 without a user name"
             ),
             Self::Insecure(location) => write!(
                 f,

@@ -48,9 +48,12 @@ impl fmt::Display for ResponseHeadError {
                 "the response head has more than {limit} header lines; raise max_headers if that \
                  is legitimate"
             ),
+            Self::Incomplete { received } if received.is_empty() => {
+                f.write_str("the connection ended before a response")
+            }
             Self::Incomplete { received } => write!(
                 f,
-                "the connection ended before a response head, after {received:?}"
+                "the connection ended within a response head, after {received:?}"
             ),
         }
     }
