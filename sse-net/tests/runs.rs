@@ -361,6 +361,22 @@ async fn a_followed_run_is_not_stopped_for_want_of_followers() {
     assert_eq!(runs.snapshot().unfollowed, 1);
 }
 
+/// Clients leave at the end of the topic, and the work may have to store its result.
+#[tokio::test(start_paused = true)]
+async fn work_that_has_finished_its_topic_is_not_stopped_for_want_of_followers() {
+    let runs = runs(RunsConfig::default().stop_unfollowed(Duration::from_secs(5)));
+    let run = runs.start("key", async |run| {
+        sleep(Duration::from_secs(1)).await;
+        run.finish(Some(&Event::new().data("all")))?;
+        sleep(Duration::from_secs(60)).await;
+        Work::Ok(())
+    });
+    assert_eq!(data(run.unwrap().subscribe(Start::Live)).await, "data: all");
+    sleep(Duration::from_secs(61)).await;
+    let counts = runs.snapshot();
+    assert_eq!((counts.unfollowed, counts.completed), (0, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kept_run_counts_for_its_prefix_until_it_expires() {
     let hub = Hub::new(HubConfig::default());

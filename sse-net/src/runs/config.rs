@@ -81,7 +81,8 @@ impl RunsConfig {
     /// Sets the maximum number of runs, running and kept.
     ///
     /// Default: 10,000. More are refused with [`StartError::TooManyKept`](crate::StartError), so
-    /// that every run that starts is also kept.
+    /// that every run that starts is also kept. Each retains up to 16 MiB of events unless
+    /// [`topics`](Self::topics) says otherwise: choose both for the memory that there is.
     pub fn max_runs(mut self, count: usize) -> Self {
         self.max_runs = count;
         self
@@ -157,7 +158,8 @@ impl RunsConfig {
 
     /// Stops a run that has had no subscriber for this time.
     ///
-    /// Default: never. The time begins with the run, so a client has to follow within it. With an
+    /// Default: never. The time begins with the run, so a client has to follow within it. A run
+    /// whose work has finished the topic is not stopped. With an
     /// [engine](crate::Hub::connect) it has no effect, because clients may follow on other nodes.
     pub fn stop_unfollowed(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.stop_unfollowed = time.into();
@@ -208,7 +210,7 @@ impl RunsConfig {
 }
 
 impl HubConfig {
-    /// The settings of the topics of [`Runs`](crate::Runs) in this hub.
+    /// Sets the configuration of the topics of [`Runs`](crate::Runs) in this hub.
     ///
     /// Needed only with a [journal](crate::Hub::open), so that the hub restores as much of a run
     /// as was kept.

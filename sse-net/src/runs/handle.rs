@@ -55,7 +55,8 @@ use crate::unwind::{Panicked, catch_async};
 /// # let _ = (runs, handle);
 /// ```
 ///
-/// Cheap to clone; all clones are the same registry. Runs continue when all are dropped.
+/// Cheap to clone; all clones are the same registry. Runs continue when all are dropped. Then they
+/// expire only if there are other `Runs` of the hub later.
 #[derive(Clone)]
 pub struct Runs(Arc<Registry>);
 

@@ -59,12 +59,17 @@ impl Drop for Task {
     }
 }
 
-/// Waits until the topic has had no subscriber for this time; without one, for ever.
+/// Waits until the topic has had no subscriber for this time; without a time, for ever.
+///
+/// Subscribers leave a topic that has been finished, so then this waits for ever, too.
 pub(super) async fn unfollowed(topic: &Topic, time: Option<Duration>) {
     let Some(time) = time else {
         return pending().await;
     };
     while timeout(time, topic.watched()).await.is_ok() {
         topic.unwatched().await;
+    }
+    if topic.is_finished() {
+        pending::<()>().await;
     }
 }
