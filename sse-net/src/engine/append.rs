@@ -34,6 +34,13 @@ impl Follower {
             } else {
                 let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
                 for reading in readings {
+                    let reading = match reading {
+                        Ok(reading) => reading,
+                        Err(unreadable) => {
+                            self.refuse(&topic, unreadable);
+                            continue;
+                        }
+                    };
                     let continues = reading.continues(tip) || reading.beginning(mark).is_some();
                     if continues && reading.begins_after(mark) {
                         self.fill(&topic, reading, id);

@@ -30,9 +30,7 @@ impl Follower {
             // A known tip is that of a dropped topic of the same name, or of another server.
             self.tips.remove(name_of(topic));
         }
-        let names = self.unread.iter().filter_map(|topic| topic.name());
-        let channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
-        link.subscribe(&channels).await?;
+        self.subscribe(link, &self.unread.clone()).await?;
         // The states are read before the tick, so that the mark is not before them.
         let unread = self.unread.clone();
         for topic in unread.iter().filter(|topic| topic.is_keyed()) {
@@ -138,10 +136,12 @@ impl Follower {
             let places: Vec<_> = places.collect();
             let readings = read(link, &self.shared.keys, &places, until).await?;
             for ((topic, tip), reading) in part.iter().zip(readings) {
-                if topic.is_keyed() && !reading.continues(*tip) {
-                    self.read_state(link, topic, LogId::default()).await?;
-                } else {
-                    self.append_reading(topic, reading, until);
+                match reading {
+                    Err(unreadable) => self.refuse(topic, unreadable),
+                    Ok(reading) if topic.is_keyed() && !reading.continues(*tip) => {
+                        self.read_state(link, topic, LogId::default()).await?;
+                    }
+                    Ok(reading) => self.append_reading(topic, reading, until),
                 }
             }
         }
@@ -175,7 +175,9 @@ impl Follower {
         epochs: Epochs,
         last: LogId,
     ) -> Result<(), Broken> {
-        let topics = self.hub.live_topics();
+        let mut topics = self.hub.live_topics();
+        // Those are read once there is a subscription to them.
+        topics.retain(|topic| !self.is_refused(topic));
         // All topics are unread until they have been read. If the link breaks before that, the
         // next server may know the mark.
         let mut unread = mem::replace(&mut self.unread, topics.clone());
@@ -198,7 +200,7 @@ impl Follower {
         }
         let until = epochs.last();
         self.read_anew(link, &topics, until).await?;
-        unread.retain(|topic| topic.is_keyed());
+        unread.retain(|topic| topic.is_keyed() || self.is_refused(topic));
         self.unread = unread;
         self.epochs = epochs.clone();
         self.hub.set_epochs(epochs);
@@ -230,7 +232,10 @@ impl Follower {
             let places: Vec<_> = places.collect();
             let readings = read(link, &self.shared.keys, &places, until).await?;
             for (topic, reading) in part.iter().zip(readings) {
-                self.refill(topic, reading, until);
+                match reading {
+                    Ok(reading) => self.refill(topic, reading, until),
+                    Err(unreadable) => self.refuse(topic, unreadable),
+                }
             }
         }
         Ok(())
@@ -245,7 +250,14 @@ impl Follower {
         missed: LogId,
     ) -> Result<(), Broken> {
         let name: Arc<str> = name_of(topic).into();
-        let state = read_state(link, &self.shared.keys, &name).await?;
+        let state = match read_state(link, &self.shared.keys, &name).await? {
+            Ok(state) => state,
+            Err(unreadable) => {
+                self.refuse(topic, unreadable);
+                return Ok(());
+            }
+        };
+        self.accept(&name);
         let hole = self.holes.get(&name).map_or(missed, |(id, _)| *id);
         let foreign = state.foreign;
         let count = state.entries.len();
@@ -306,6 +318,7 @@ impl Follower {
             topic.end_followed(end.id);
         }
         topic.note_read();
+        self.accept(name);
         self.tips.insert(Arc::clone(name), tip);
     }
 }

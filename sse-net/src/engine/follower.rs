@@ -18,6 +18,7 @@ use sse_core::{Epochs, LogId};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::catch_up::name_of;
 use super::link::{Broken, Link, Push, pause};
 use super::message::{Notification, Role};
 use super::notice::EngineNotice;
@@ -37,6 +38,8 @@ pub(super) struct Follower {
     pub(super) tips: HashMap<Arc<str>, LogId>,
     /// Topics that are to be read.
     pub(super) unread: Vec<Arc<Shared>>,
+    /// By their names, why topics cannot be read.
+    pub(super) refused: HashMap<Arc<str>, String>,
     /// Topics with a hole that the mark has passed.
     pub(super) gapped: Vec<Arc<Shared>>,
     /// Topics that had a hole, with the ID up to which their events count as evicted, and until
@@ -78,8 +81,7 @@ impl Follower {
         mut link: Link,
         config: HubConfig,
     ) -> Result<(Self, Arc<HubCore>, Link), Broken> {
-        link.subscribe(std::slice::from_ref(&shared.keys.node))
-            .await?;
+        link.subscribe(&shared.keys.node).await?;
         let (tick, _) = tick(shared, &mut link, LogId::default(), false).await?;
         let epochs = tick
             .epochs()
@@ -92,6 +94,7 @@ impl Follower {
             epochs,
             tips: HashMap::new(),
             unread: Vec::new(),
+            refused: HashMap::new(),
             gapped: Vec::new(),
             holes: HashMap::new(),
             backlog: VecDeque::new(),
@@ -149,7 +152,9 @@ impl Follower {
 
     /// Follows the engine over one link.
     async fn follow(&mut self, mut link: Link) -> Result<(), Broken> {
-        self.subscribe(&mut link).await?;
+        link.subscribe(&self.shared.keys.node).await?;
+        // Topics that have not been read are included: a catch-up may have been broken off.
+        self.subscribe(&mut link, &self.hub.live_topics()).await?;
         add(&self.shared.counters.connects, 1);
         self.catch_up(&mut link, Scope::All).await?;
         self.shared.link.send_replace(Some(link.clone()));
@@ -169,6 +174,9 @@ impl Follower {
             }
             let is_due = self.next_comparison <= Instant::now();
             let is_awaited = self.hub.has_unread() || self.hub.has_switched();
+            if is_due {
+                self.retry_refused();
+            }
             if is_due || is_awaited || self.shared.is_requested() {
                 self.catch_up(&mut link, Scope::Unread).await?;
             }
@@ -190,14 +198,19 @@ impl Follower {
         }
     }
 
-    /// Subscribes to all topics, and to the ticks of this node.
-    async fn subscribe(&self, link: &mut Link) -> Result<(), Broken> {
-        // Topics that have not been read are included: a catch-up may have been broken off.
-        let topics = self.hub.live_topics();
-        let names = topics.iter().filter_map(|topic| topic.name());
-        let mut channels: Vec<_> = names.map(|name| self.shared.keys.channel(name)).collect();
-        channels.push(self.shared.keys.node.clone());
-        link.subscribe(&channels).await
+    /// Subscribes to topics.
+    pub(super) async fn subscribe(
+        &mut self,
+        link: &mut Link,
+        topics: &[Arc<Shared>],
+    ) -> Result<(), Broken> {
+        let channels = topics.iter().map(|topic| name_of(topic));
+        let channels = channels.map(|name| self.shared.keys.channel(name));
+        let refused = link.subscribe_all(&Vec::from_iter(channels)).await?;
+        for (at, unreadable) in refused {
+            self.refuse(&topics[at], unreadable);
+        }
+        Ok(())
     }
 
     /// Moves received notifications to the backlog.

@@ -65,7 +65,9 @@ impl Follower {
             let names: Vec<_> = self.gapped.iter().map(|topic| name_of(topic)).collect();
             let mut tips = tips(link, &self.shared.keys, &names).await?;
             while let (Some(topic), Some(tip)) = (self.gapped.last().cloned(), tips.pop()) {
-                if topic.is_keyed() {
+                if self.is_refused(&topic) {
+                    // The hole is noted for when it can be read.
+                } else if topic.is_keyed() {
                     self.read_state(link, &topic, id).await?;
                 } else {
                     topic.refill(id, &[]);

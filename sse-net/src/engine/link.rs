@@ -18,6 +18,7 @@ use super::address::Primary;
 use super::functions;
 use super::keys::Keys;
 use super::message::{Entry, Notification, Tick, bytes};
+use super::refused::Unreadable;
 use super::shared::EngineShared;
 use crate::sync::lock;
 
@@ -99,13 +100,32 @@ impl Link {
         })
     }
 
-    /// Subscribes to channels, and waits for the confirmations.
-    pub(super) async fn subscribe(&mut self, channels: &[String]) -> Result<(), Broken> {
+    /// Subscribes to a channel, and waits for the confirmation.
+    pub(super) async fn subscribe(&mut self, channel: &str) -> Result<(), Broken> {
+        Ok(self.notifications.subscribe(channel).await?)
+    }
+
+    /// Subscribes to channels, and waits for the confirmations. Returns the indices of those that
+    /// the user must not use.
+    pub(super) async fn subscribe_all(
+        &mut self,
+        channels: &[String],
+    ) -> Result<Vec<(usize, Unreadable)>, Broken> {
+        let mut refused = Vec::new();
         // In parts, so that notifications and other clients of the server come between.
-        for part in channels.chunks(CHANNELS) {
-            self.notifications.subscribe(part).await?;
+        for (number, part) in channels.chunks(CHANNELS).enumerate() {
+            let Err(error) = self.notifications.subscribe(part).await else {
+                continue;
+            };
+            Unreadable::of(error)?;
+            // The server refuses a command because of any of its channels.
+            for (at, channel) in part.iter().enumerate() {
+                if let Err(error) = self.notifications.subscribe(channel).await {
+                    refused.push((number * CHANNELS + at, Unreadable::of(error)?));
+                }
+            }
         }
-        Ok(())
+        Ok(refused)
     }
 
     pub(super) async fn unsubscribe(&mut self, channels: &[String]) -> Result<(), Broken> {

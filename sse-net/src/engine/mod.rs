@@ -29,6 +29,9 @@
 //! *Holes.* Each event names the one before it in its topic. A missing one is read from the
 //! stream if the mark has not passed it; otherwise clients of the topic receive a gap event.
 //!
+//! *Unreadable topics.* After an error of a topic's own keys or channel, only its streams wait; the
+//! topic is read again every 5 s.
+//!
 //! [`Follower`]: follower::Follower
 
 mod address;
@@ -46,6 +49,7 @@ mod notice;
 mod publisher;
 mod queue;
 mod reading;
+mod refused;
 mod runs;
 mod sentinel;
 mod shared;

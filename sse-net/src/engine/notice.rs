@@ -28,6 +28,12 @@ pub enum EngineNotice {
     Lost(usize),
     /// Events of this topic were missed.
     Gap(String),
+    /// The keys or the channel of this topic cannot be used; the second text says why.
+    ///
+    /// Streams that follow it receive nothing, and new ones wait for
+    /// [`max_wait`](super::Engine::max_wait) and end. The node reads the topic again every 5 s, and
+    /// the streams continue then. Reported again only if the reason changes.
+    Unreadable(String, String),
 }
 
 impl fmt::Display for EngineNotice {
@@ -61,6 +67,11 @@ impl fmt::Display for EngineNotice {
             Self::Gap(topic) => write!(
                 f,
                 "events of the topic {topic:?} were missed; its clients get a gap event"
+            ),
+            Self::Unreadable(topic, reason) => write!(
+                f,
+                "the topic {topic:?} cannot be read: {reason}; its clients wait until its keys \
+                 are repaired, or the node's user is allowed to use them"
             ),
         }
     }
@@ -106,6 +117,11 @@ mod tests {
             (
                 EngineNotice::Gap("news".into()),
                 "events of the topic \"news\" were missed; its clients get a gap event",
+            ),
+            (
+                EngineNotice::Unreadable("news".into(), "WRONGTYPE".into()),
+                "the topic \"news\" cannot be read: WRONGTYPE; its clients wait until its keys \
+                 are repaired, or the node's user is allowed to use them",
             ),
         ] {
             assert_eq!(notice.to_string(), sentence);

@@ -91,7 +91,9 @@ local function recover(hub)
     local names = call('ZREVRANGEBYSCORE', hub.changed, newest, newest - newest % 1000,
         'LIMIT', 0, 1000)
     for _, name in ipairs(names) do
-        final = later(find(prefix_of(hub) .. 'topic:' .. name) or '0-0', final)
+        -- Another program may have written its key.
+        local is_stream, id = pcall(find, prefix_of(hub) .. 'topic:' .. name)
+        final = later(is_stream and id or '0-0', final)
     end
     hub.millis, hub.sequence = newest + 1000, select(2, parts(final))
     hub.ended = text(0, hub.sequence % 65536) .. ' ' .. final
@@ -305,26 +307,35 @@ local function append_keyed(hub, batch, topic, kind, args)
     call('HSET', prefix .. 'keyed', topic, dropped .. ' ' .. bytes)
 end
 
+-- Removes a topic without events, and returns false if it stays because it has keys.
+local function remove(hub, prefix, name)
+    local field = 'topic:' .. name
+    local tip = call('HGET', hub.key, field) or '0-0'
+    local values, removals = prefix .. 'state:' .. name, prefix .. 'removals:' .. name
+    if string.find(tip, 'keyed', 1, true)
+        and call('HLEN', values) > call('ZCARD', removals) then
+        return false
+    end
+    local floor = call('HGET', hub.key, 'floor') or '0-0'
+    call('UNLINK', prefix .. field, values, removals)
+    call('HSET', hub.key, 'floor', later(string.match(tip, '^%S+'), floor))
+    call('HDEL', hub.key, field)
+    call('HDEL', prefix .. 'keyed', name)
+    call('ZREM', hub.changed, name)
+    return true
+end
+
 -- Removes up to 32 topics without events for a time.
 local function expire(hub, age)
     local prefix = prefix_of(hub)
     local idle = call('ZRANGEBYSCORE', hub.changed, '-inf',
         format(integer, hub.now - age), 'LIMIT', 0, 32)
     for _, name in ipairs(idle) do
-        local field = 'topic:' .. name
-        local tip = call('HGET', hub.key, field) or '0-0'
-        local values, removals = prefix .. 'state:' .. name, prefix .. 'removals:' .. name
-        if string.find(tip, 'keyed', 1, true)
-            and call('HLEN', values) > call('ZCARD', removals) then
-            -- It has keys, so it stays, and is looked at again later.
+        -- Its keys may be of other types, or not allowed. The event of another topic is stored.
+        local is_done, is_removed = pcall(remove, hub, prefix, name)
+        if not (is_done and is_removed) then
+            -- It is looked at again later.
             call('ZADD', hub.changed, format(integer, hub.now), name)
-        else
-            local floor = call('HGET', hub.key, 'floor') or '0-0'
-            call('HSET', hub.key, 'floor', later(string.match(tip, '^%S+'), floor))
-            call('HDEL', hub.key, field)
-            call('HDEL', prefix .. 'keyed', name)
-            call('ZREM', hub.changed, name)
-            call('UNLINK', prefix .. field, values, removals)
         end
     end
 end

@@ -1,11 +1,12 @@
 //! Reading streams: what topics have after an ID, page by page.
 
-use redis::{RedisError, Value, cmd, pipe};
+use redis::{Value, cmd, pipe};
 use sse_core::LogId;
 
 use super::keys::Keys;
 use super::link::{Broken, Link};
 use super::message::{Entry, Page, Tip, text};
+use super::refused::Unreadable;
 
 /// The events of a topic, read from its stream.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(super) async fn read(
     keys: &Keys,
     topics: &[(&str, LogId)],
     until: LogId,
-) -> Result<Vec<Reading>, Broken> {
+) -> Result<Vec<Result<Reading, Unreadable>>, Broken> {
     let mut pipeline = pipe();
     pipeline.cmd("HGET").arg(&keys.hub).arg("floor");
     for (topic, after) in topics {
@@ -42,44 +43,51 @@ pub(super) async fn read(
         .commands
         .send_packed_commands(&pipeline, 0, count)
         .await?;
-    let replies = replies.into_iter().enumerate().map(|(at, reply)| {
-        let topic = at.checked_sub(1).and_then(|at| topics.get(at / 2));
-        reply.extract_error().map_err(|error| match topic {
-            Some((topic, _)) => of_topic(error, topic),
-            None => error.into(),
-        })
-    });
-    let replies = replies.collect::<Result<Vec<_>, _>>()?;
-    let (floor, replies) = replies.split_first().ok_or_else(odd)?;
-    let floor = Tip::parse(floor).unwrap_or_default();
+    let mut replies = replies.into_iter();
+    let floor = replies.next().ok_or_else(odd)?.extract_error()?;
+    let floor = Tip::parse(&floor).unwrap_or_default();
     let mut readings = Vec::with_capacity(topics.len());
-    for ((topic, _), replies) in topics.iter().zip(replies.chunks_exact(2)) {
-        let mut reading = Reading {
-            tip: Tip::parse(&replies[0]).unwrap_or(floor),
+    for (topic, _) in topics {
+        let (Some(tip), Some(page)) = (replies.next(), replies.next()) else {
+            return Err(odd());
+        };
+        let reading = Reading {
+            tip: Tip::parse(&tip.extract_error()?).unwrap_or(floor),
             floor: floor.id,
             ..Reading::default()
         };
-        let mut page = Page::parse(&replies[1]);
-        loop {
-            let is_full = page.count >= PAGE;
-            let is_over = page.entries.last().is_some_and(|entry| entry.id > until);
-            reading.foreign += page.foreign;
-            reading.entries.append(&mut page.entries);
-            let Some(last) = page.last.filter(|_| is_full && !is_over) else {
-                break;
-            };
-            let next = link.call(&range(keys, topic, &format!("({last}"))).await?;
-            page = Page::parse(&next);
-        }
-        readings.push(reading);
+        readings.push(reading.read_pages(link, keys, topic, page, until).await?);
     }
-    match readings.len() == topics.len() {
-        true => Ok(readings),
-        false => Err(odd()),
-    }
+    Ok(readings)
 }
 
 impl Reading {
+    /// Adds a page, and those after it.
+    async fn read_pages(
+        mut self,
+        link: &mut Link,
+        keys: &Keys,
+        topic: &str,
+        page: Value,
+        until: LogId,
+    ) -> Result<Result<Self, Unreadable>, Broken> {
+        let mut page = page.extract_error();
+        loop {
+            let mut read = match page {
+                Ok(page) => Page::parse(&page),
+                Err(error) => return Unreadable::of(error).map(Err),
+            };
+            let is_full = read.count >= PAGE;
+            let is_over = read.entries.last().is_some_and(|entry| entry.id > until);
+            self.foreign += read.foreign;
+            self.entries.append(&mut read.entries);
+            let Some(last) = read.last.filter(|_| is_full && !is_over) else {
+                return Ok(Ok(self));
+            };
+            page = link.call(&range(keys, topic, &format!("({last}"))).await;
+        }
+    }
+
     /// Returns whether nothing is missing after an ID.
     pub(super) fn continues(&self, after: LogId) -> bool {
         match self.entries.first() {
@@ -111,7 +119,11 @@ pub(super) struct State {
 }
 
 /// Reads the newest event of each key of a topic, and its last ID, in one step.
-pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Result<State, Broken> {
+pub(super) async fn read_state(
+    link: &mut Link,
+    keys: &Keys,
+    topic: &str,
+) -> Result<Result<State, Unreadable>, Broken> {
     let mut pipeline = pipe();
     pipeline.atomic();
     pipeline.cmd("HGET").arg(&keys.hub).arg("floor");
@@ -119,13 +131,12 @@ pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Res
     pipeline.cmd("HGET").arg(&keys.keyed).arg(topic);
     pipeline.cmd("HGETALL").arg(keys.state(topic));
     let replies = pipeline.query_async(&mut link.commands).await;
-    let replies: Vec<Value> = replies.map_err(|error| of_topic(error, topic))?;
-    let [floor, tip, keyed, values] = &replies[..] else {
-        return Err(odd());
+    let replies: Vec<Value> = match replies {
+        Ok(replies) => replies,
+        Err(error) => return Unreadable::of(error).map(Err),
     };
-    let pairs = match values {
-        Value::Map(pairs) => &pairs[..],
-        _ => return Err(odd()),
+    let [floor, tip, keyed, Value::Map(pairs)] = &replies[..] else {
+        return Ok(Err(Unreadable::odd()));
     };
     let entries = pairs
         .iter()
@@ -134,13 +145,13 @@ pub(super) async fn read_state(link: &mut Link, keys: &Keys, topic: &str) -> Res
     entries.sort_unstable_by_key(|entry| entry.id);
     let floor = Tip::parse(floor).unwrap_or_default();
     let tip = Tip::parse(tip).unwrap_or(floor);
-    Ok(State {
+    Ok(Ok(State {
         foreign: pairs.len() - entries.len(),
         entries,
         // Its first words are those of a last ID.
         dropped: Tip::parse(keyed).unwrap_or(tip).id,
         tip,
-    })
+    }))
 }
 
 /// Returns the topics with events since a time in milliseconds, and those of that second.
@@ -188,12 +199,6 @@ fn range(keys: &Keys, topic: &str, start: &str) -> redis::Cmd {
     cmd.arg(keys.stream(topic)).arg(start).arg("+");
     cmd.arg("COUNT").arg(PAGE);
     cmd
-}
-
-/// An error of a key of this topic, such as one that another program has written.
-fn of_topic(error: RedisError, topic: &str) -> Broken {
-    let Broken(reason) = error.into();
-    Broken(format!("{reason}, for the topic {topic:?}"))
 }
 
 fn odd() -> Broken {

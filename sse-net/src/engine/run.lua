@@ -16,8 +16,12 @@ local function lost(runs, prefix, name, now)
     local over = redis.call('ZRANGEBYSCORE', runs, '-inf', '(' .. millis, 'LIMIT', 0, 10000)
     for _, topic in ipairs(over) do
         if string.sub(topic, 1, #name) == name and #found < 128 then
-            found[#found + 1] = topic
-            found[#found + 1] = redis.call('HGET', prefix .. topic, 'token') or '0-0'
+            local token = redis.pcall('HGET', prefix .. topic, 'token')
+            -- The key of a run may be of another type, or not allowed.
+            if type(token) ~= 'table' then
+                found[#found + 1] = topic
+                found[#found + 1] = token or '0-0'
+            end
         end
     end
     return found

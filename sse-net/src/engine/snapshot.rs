@@ -23,6 +23,8 @@ pub struct EngineSnapshot {
     pub queued: usize,
     /// Their bytes.
     pub queued_bytes: usize,
+    /// Topics whose keys or channels the node cannot read now. It tries again every 5 s.
+    pub unreadable: usize,
     /// Connections that have been made.
     pub connects: u64,
     /// Events that the engine has confirmed.
@@ -45,6 +47,7 @@ pub struct EngineSnapshot {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    pub(super) unreadable: AtomicU64,
     pub(super) connects: AtomicU64,
     pub(super) stored: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -59,6 +62,7 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn snapshot(&self) -> EngineSnapshot {
         EngineSnapshot {
+            unreadable: usize::try_from(self.unreadable.load(Relaxed)).unwrap_or(usize::MAX),
             connects: self.connects.load(Relaxed),
             stored: self.stored.load(Relaxed),
             failed: self.failed.load(Relaxed),
@@ -97,7 +101,7 @@ impl EngineSnapshot {
         text
     }
 
-    const fn gauges(&self) -> [(Metric, usize); 2] {
+    const fn gauges(&self) -> [(Metric, usize); 3] {
         [
             (
                 metric(
@@ -112,6 +116,13 @@ impl EngineSnapshot {
                     "Bytes of events that wait for the engine.",
                 ),
                 self.queued_bytes,
+            ),
+            (
+                metric(
+                    "sse_engine_unreadable_topics",
+                    "Topics whose keys or channels cannot be read.",
+                ),
+                self.unreadable,
             ),
         ]
     }
@@ -218,12 +229,13 @@ mod tests {
             gaps: 11,
             lost: 12,
             skipped: 13,
+            unreadable: 14,
         };
         let text = snapshot.to_prometheus();
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let (names, values): (HashSet<_>, HashSet<_>) =
             samples.filter_map(|line| line.rsplit_once(' ')).unzip();
-        assert_eq!((names.len(), values.len()), (13, 13));
+        assert_eq!((names.len(), values.len()), (14, 14));
         assert!(text.starts_with(
             "# HELP sse_engine_ready Whether the node is connected and up to date.\n\
              # TYPE sse_engine_ready gauge\n\

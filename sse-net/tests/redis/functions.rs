@@ -193,6 +193,71 @@ fn a_lost_key_of_the_hub_is_recovered_from_all_topics_of_the_last_second() {
     assert_eq!(epochs, [format!("0-7 {last}")]);
 }
 
+/// Another program has written it. Else no node could begin an epoch.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_lost_key_of_the_hub_is_recovered_though_a_stream_is_of_another_type() {
+    let functions = Functions::start();
+    functions.store("other");
+    let last = functions.store("news");
+    for topic in ["a", "z"] {
+        for words in [
+            ["ZADD", &key("changed"), "1700000000400", topic],
+            ["SET", &key(&format!("topic:{topic}")), "hey", "KEEPTTL"],
+        ] {
+            functions.redis.call::<()>(&words);
+        }
+    }
+    for topic in ["news", "other"] {
+        functions
+            .redis
+            .call::<()>(&["ZADD", &key("changed"), "1700000000400", topic]);
+    }
+    functions.redis.call::<()>(&["DEL", &key("hub")]);
+    functions.store("next");
+    assert_eq!(functions.epochs(), [format!("0-7 {last}")]);
+    assert_eq!(functions.refused("a", &["events", FRAME]), "WRONGTYPE");
+}
+
+/// Else the events of other topics would be stored, but neither confirmed nor notified.
+#[test]
+#[ignore = "needs redis-server"]
+fn an_idle_topic_with_keys_of_another_type_refuses_no_event_of_others() {
+    let mut functions = Functions::start();
+    functions.publish("keyed", &["value", "key", "9", "9999", "0", FRAME]);
+    functions.store("idle");
+    functions
+        .redis
+        .call::<()>(&["SET", &key("state:keyed"), "hey"]);
+    for topic in ["idle", "keyed"] {
+        functions
+            .redis
+            .call::<()>(&["ZADD", &key("changed"), "1000", topic]);
+    }
+    functions.topic_expiry = "60000";
+    functions.random = 16;
+    functions.store("other");
+    assert_eq!(functions.field("topic:idle"), None);
+    // It is looked at again later.
+    let time: u64 = functions.redis.call(&["ZSCORE", &key("changed"), "keyed"]);
+    assert!(time > 1000);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_run_whose_key_is_of_another_type_hides_no_lost_run() {
+    let functions = Functions::start();
+    let (run, runs) = (key("run:"), key("runs"));
+    functions.redis.call::<()>(&["SET", &key("run:a"), "hey"]);
+    for topic in ["a", "b"] {
+        functions.redis.call::<()>(&["ZADD", &runs, "1000", topic]);
+    }
+    let lost: Vec<String> = functions
+        .redis
+        .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, ""]);
+    assert_eq!(lost, ["b", "0-0"]);
+}
+
 /// Redis rolls nothing back when a command of a function fails.
 #[test]
 #[ignore = "needs redis-server"]

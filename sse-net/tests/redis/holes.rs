@@ -151,7 +151,7 @@ async fn topics_are_read_again_if_the_first_server_returns_while_they_are_read_a
 }
 
 /// Returns the last event ID at the end of a stream without further events than `last`.
-async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
+pub(crate) async fn end_of(client: &mut RawClient<DuplexStream>, last: &str) -> String {
     let reading = async {
         loop {
             match client.next().await {

@@ -30,3 +30,4 @@ mod server;
 mod subscriptions;
 mod switched;
 mod tls;
+mod unreadable;

@@ -54,27 +54,46 @@ async fn each_interruption_is_reported_once() {
 /// Another program has written the topic's key.
 #[tokio::test]
 #[ignore = "needs redis-server"]
-async fn a_key_that_cannot_be_read_is_reported_with_its_topic() {
-    for (topic, key, is_keyed) in [
-        ("news", "sse:{hub}:topic:news", false),
-        ("prices", "sse:{hub}:state:prices", true),
-    ] {
-        let redis = Redis::start(&[]);
-        let (hub, _) = connect(&redis.url(), |engine| engine).await;
+async fn a_key_that_cannot_be_read_is_reported_once_with_its_topic() {
+    let redis = Redis::start(&[]);
+    let (hub, notices) = connect(&redis.url(), |engine| engine).await;
+    let unreadable = || hub.engine_snapshot().unwrap().unreadable;
+    let keys = ["sse:{hub}:topic:news", "sse:{hub}:state:prices"];
+    for key in keys {
         redis.call::<()>(&["SET", key, "hey"]);
-        let _topic = match is_keyed {
-            true => hub.keyed_topic(topic).unwrap(),
-            false => hub.topic(topic).unwrap(),
-        };
-        let named = format!("for the topic {topic:?}");
-        wait_until(|| {
-            let reason = hub.engine_snapshot().unwrap().away_reason;
-            reason.is_some_and(|reason| reason.ends_with(&named))
-        })
-        .await;
-        redis.call::<()>(&["DEL", key]);
-        wait_until(|| hub.engine_snapshot().unwrap().is_ready).await;
     }
+    let topics = [
+        hub.topic("news").unwrap(),
+        hub.keyed_topic("prices").unwrap(),
+    ];
+    wait_until(|| unreadable() == 2).await;
+    // It is read again, and refused again.
+    wait_until(|| commands(&redis, "xrange") > 2 && commands(&redis, "hgetall") > 2).await;
+    let reason = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    let mut reported = notices.lock().unwrap().clone();
+    reported.retain(|notice| matches!(notice, EngineNotice::Unreadable(..)));
+    let named = |name: &str| EngineNotice::Unreadable(name.to_owned(), reason.to_owned());
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    assert!(reported.contains(&named("news")) && reported.contains(&named("prices")));
+    for key in keys {
+        redis.call::<()>(&["DEL", key]);
+    }
+    hub.ready(&topics, None).await;
+    wait_until(|| unreadable() == 0).await;
+    let snapshot = hub.engine_snapshot().unwrap();
+    assert_eq!(
+        (snapshot.connects, snapshot.gaps, snapshot.is_ready),
+        (1, 0, true)
+    );
+}
+
+/// Returns how often a command has been called, also those that failed.
+fn commands(redis: &Redis, name: &str) -> usize {
+    let calls = redis.info("commandstats", &format!("cmdstat_{name}"));
+    let calls = calls
+        .strip_prefix("calls=")
+        .and_then(|calls| calls.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
 }
 
 #[tokio::test]
