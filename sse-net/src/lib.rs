@@ -230,7 +230,7 @@ pub use journal::{
     FileError, Journal, JournalError, JournalNotice, JournalState, SyncPolicy, WhileFailing,
 };
 pub use recording::{Player, Tee};
-pub use runs::{Run, RunEnd, RunNotFound, Runs, RunsConfig, RunsSnapshot, StartError};
+pub use runs::{Run, RunEnd, RunNotFound, Runs, RunsConfig, RunsRefused, RunsSnapshot, StartError};
 pub use server::{Answer, Handler, Readiness, Request, Routes, Server, ServerHandle};
 // What an application needs of the core, so that one dependency and one `use` do.
 pub use sse_core::client::{ClientError, EventSource, Item, Url};

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Script, cmd};
+use redis::{Cmd, Script, ServerError, cmd};
 
 use super::keys::Keys;
 use super::queue::Job;
@@ -34,6 +34,39 @@ impl Functions {
             run: name("run"),
         }
     }
+}
+
+/// What an error of a function means for the next call. Nothing was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The link has to be replaced.
+    Broken,
+    /// The server may accept the same later.
+    Passing,
+    Final,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &ServerError) -> Self {
+        match error.code() {
+            // The functions were deleted. They are loaded with the next link.
+            "ERR" if error.details().is_some_and(is_missing) => Self::Broken,
+            // It is not the primary any more, or not yet. In a cluster, such a server says that
+            // another one has the key.
+            "READONLY" | "LOADING" | "MASTERDOWN" | "MOVED" => Self::Broken,
+            "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "ASK" => Self::Passing,
+            _ => Self::Final,
+        }
+    }
+}
+
+fn is_missing(details: &str) -> bool {
+    details.starts_with("Function not found")
+}
+
+/// Returns the text of an error.
+pub(super) fn text(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
 }
 
 /// Settings that every publish passes.

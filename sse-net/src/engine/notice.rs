@@ -34,6 +34,11 @@ pub enum EngineNotice {
     /// [`max_wait`](super::Engine::max_wait) and end. The node reads the topic again every 5 s, and
     /// the streams continue then. Reported again only if the reason changes.
     Unreadable(String, String),
+    /// The engine refuses to renew the leases of runs, or to name runs that are lost; the text says
+    /// why.
+    ///
+    /// Leases run out then, and lost runs do not end. Reported again only if the reason changes.
+    RunsRefused(String),
 }
 
 impl fmt::Display for EngineNotice {
@@ -72,6 +77,11 @@ impl fmt::Display for EngineNotice {
                 f,
                 "the topic {topic:?} cannot be read: {reason}; its clients wait until its keys \
                  are repaired, or the node's user is allowed to use them"
+            ),
+            Self::RunsRefused(reason) => write!(
+                f,
+                "the engine refuses to renew leases of runs or to find lost ones: {reason}; give \
+                 the node's user the documented permissions, or delete a run's broken key"
             ),
         }
     }
@@ -122,6 +132,11 @@ mod tests {
                 EngineNotice::Unreadable("news".into(), "WRONGTYPE".into()),
                 "the topic \"news\" cannot be read: WRONGTYPE; its clients wait until its keys \
                  are repaired, or the node's user is allowed to use them",
+            ),
+            (
+                EngineNotice::RunsRefused("NOPERM".into()),
+                "the engine refuses to renew leases of runs or to find lost ones: NOPERM; give \
+                 the node's user the documented permissions, or delete a run's broken key",
             ),
         ] {
             assert_eq!(notice.to_string(), sentence);

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::error::EngineError;
-use super::functions;
+use super::functions::{self, Refusal, text};
 use super::link::Link;
 use super::message::id;
 use super::notice::EngineNotice;
@@ -189,20 +189,13 @@ impl Publisher<'_> {
                     continue;
                 }
             };
-            match error.code() {
-                // The functions were deleted. They are loaded with the next link.
-                "ERR" if error.details().is_some_and(is_missing) => {
+            match Refusal::of(error) {
+                Refusal::Broken => {
                     broken = Some(text(error));
                     waiting.push(taken);
                 }
-                // It is not the primary any more, or not yet. In a cluster, such a server says that
-                // another one has the key. Nothing was stored.
-                "READONLY" | "LOADING" | "MASTERDOWN" | "MOVED" => {
-                    broken = Some(text(error));
-                    waiting.push(taken);
-                }
-                "NOREPLICAS" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "ASK" => waiting.push(taken),
-                _ => {
+                Refusal::Passing => waiting.push(taken),
+                Refusal::Final => {
                     let failure = failure(&taken.job, error);
                     shared.fail(taken.job, failure);
                 }
@@ -236,14 +229,6 @@ fn failure(job: &Job, error: &ServerError) -> EngineError {
         "OOM" | "NOPERM" | "MISCONF" => EngineError::Refused(text(error)),
         _ => EngineError::Failed(text(error)),
     }
-}
-
-fn text(error: &ServerError) -> String {
-    format!("{} {}", error.code(), error.details().unwrap_or_default())
-}
-
-fn is_missing(details: &str) -> bool {
-    details.starts_with("Function not found")
 }
 
 /// Resolves the outcomes of batches that may have been stored, or sends them again.

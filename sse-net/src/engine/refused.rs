@@ -7,6 +7,7 @@ use redis::{RedisError, ServerError};
 
 use super::catch_up::name_of;
 use super::follower::Follower;
+use super::functions::text;
 use super::link::Broken;
 use super::notice::EngineNotice;
 use crate::topic::Shared;
@@ -22,8 +23,7 @@ impl Unreadable {
         let errors = errors.as_deref().unwrap_or_default();
         match errors.first() {
             Some((_, first)) if errors.iter().all(|(_, error)| is_of_key(error)) => {
-                let details = first.details().unwrap_or_default();
-                Ok(Self(format!("{} {details}", first.code())))
+                Ok(Self(text(first)))
             }
             _ => Err(error.into()),
         }

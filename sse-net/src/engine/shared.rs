@@ -39,6 +39,8 @@ pub(super) struct EngineShared {
     pub(super) looked: watch::Sender<u64>,
     /// Notified when the run of a topic is to be stopped, by the names of topics.
     stops: Mutex<HashMap<Arc<str>, Weak<Notify>>>,
+    /// Why a function of runs was last refused to a task of the node.
+    runs_refused: Mutex<String>,
     is_ready: AtomicBool,
     ticked: Mutex<Instant>,
 }
@@ -63,6 +65,7 @@ impl EngineShared {
             requested: AtomicU64::new(0),
             looked: watch::Sender::new(0),
             stops: Mutex::default(),
+            runs_refused: Mutex::default(),
             is_ready: AtomicBool::new(false),
             ticked: Mutex::new(Instant::now()),
         }
@@ -147,6 +150,14 @@ impl EngineShared {
         if let Some(stop) = stop {
             stop.notify_one();
         }
+    }
+
+    /// Returns whether the reason is another one than before.
+    pub(super) fn note_runs_refused(&self, reason: &str) -> bool {
+        let mut before = lock(&self.runs_refused);
+        let is_new = *before != reason;
+        reason.clone_into(&mut before);
+        is_new
     }
 
     /// Returns whether the node was ready before.

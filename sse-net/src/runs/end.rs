@@ -126,7 +126,7 @@ impl From<StartError> for Rejection {
 }
 
 /// No run of this key is running or kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunNotFound {
     /// The run was kept for [`keep`](crate::RunsConfig::keep) and dropped.
@@ -135,6 +135,8 @@ pub enum RunNotFound {
     Unknown,
     /// The hub has no room for the topic of another node's run.
     Hub(TooManyTopics),
+    /// The engine refuses to look for runs of other nodes.
+    Refused(RunsRefused),
 }
 
 impl fmt::Display for RunNotFound {
@@ -143,6 +145,7 @@ impl fmt::Display for RunNotFound {
             Self::Expired => f.write_str("the run has ended and its events have expired"),
             Self::Unknown => f.write_str("there is no run of this key"),
             Self::Hub(full) => full.fmt(f),
+            Self::Refused(refused) => refused.fmt(f),
         }
     }
 }
@@ -161,8 +164,41 @@ impl From<RunNotFound> for Rejection {
         let status = match error {
             RunNotFound::Expired => 410,
             RunNotFound::Unknown => 404,
-            RunNotFound::Hub(_) => return Self::UNAVAILABLE,
+            RunNotFound::Hub(_) | RunNotFound::Refused(_) => return Self::UNAVAILABLE,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+/// The engine refuses to find or to stop a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunsRefused {
+    key: Box<str>,
+    reason: String,
+}
+
+impl RunsRefused {
+    pub(super) fn new(key: &str, reason: String) -> Self {
+        let key = key.into();
+        Self { key, reason }
+    }
+}
+
+impl fmt::Display for RunsRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, reason } = self;
+        write!(
+            f,
+            "the engine refuses to look for the run {key:?}: {reason}; give the node's user the \
+             documented permissions, or delete the key of the run if another program has written it"
+        )
+    }
+}
+
+impl error::Error for RunsRefused {}
+
+impl From<RunsRefused> for io::Error {
+    fn from(error: RunsRefused) -> Self {
+        Self::other(error)
     }
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::config::RunsConfig;
-use super::end::{RunEnd, RunNotFound, StartError};
+use super::end::{RunEnd, RunNotFound, RunsRefused, StartError};
 use super::lease::{NoLease, hold};
 use super::registry::{Entered, Registry};
 use super::run::Run;
@@ -179,7 +179,8 @@ impl Runs {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), and [`RunNotFound::Hub`] if the hub has no room for the topic.
+    /// As [`get`](Self::get), [`RunNotFound::Hub`] if the hub has no room for the topic, and
+    /// [`RunNotFound::Refused`] if the engine refuses to look for it.
     pub async fn find(&self, key: impl AsRef<str>) -> Result<Run, RunNotFound> {
         self.0.find(key.as_ref()).await
     }
@@ -188,7 +189,13 @@ impl Runs {
     ///
     /// Without an engine, this is [`stop`](Self::stop). Resolves to `false` if none is running.
     /// The run is notified at once, and reads at each renewal of its lease that it is stopped.
-    pub async fn stop_anywhere(&self, key: impl AsRef<str>) -> bool {
+    /// Waits for as long as the engine is away, so set a deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`RunsRefused`] if the engine refuses it, for want of a permission or because the run's key
+    /// is of another type.
+    pub async fn stop_anywhere(&self, key: impl AsRef<str>) -> Result<bool, RunsRefused> {
         self.0.stop_anywhere(key.as_ref()).await
     }
 

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::end::{RunEnd, RunNotFound};
+use super::end::{RunEnd, RunNotFound, RunsRefused};
 use super::registry::Registry;
 use super::run::Run;
 use super::state::keep_running;
@@ -48,9 +48,11 @@ pub(super) async fn hold(lease: Option<&HeldLease>, stop: &Notify) {
         sleep(lease.time / 3).await;
         let begun = Instant::now();
         match timeout_at(until, engine.renew_lease(&lease.topic, lease.token)).await {
-            Ok(Lease::Held) => {}
-            Ok(Lease::Stopped) => stop.notify_one(),
-            Ok(Lease::Lost) | Err(_) => return,
+            Ok(Ok(Lease::Held)) => {}
+            Ok(Ok(Lease::Stopped)) => stop.notify_one(),
+            // It may be renewed again before the lease runs out.
+            Ok(Err(_)) if begun < until => continue,
+            Ok(Ok(Lease::Lost) | Err(_)) | Err(_) => return,
         }
         until = begun + lease.time;
     }
@@ -85,7 +87,7 @@ impl Registry {
             Ok(None) => {
                 // It may have been stopped here, before it was known where it is.
                 if timeout(Duration::ZERO, stop.notified()).await.is_ok() {
-                    engine.stop_run(name).await;
+                    let _ = engine.stop_run(name).await;
                 }
                 Err(NoLease::Elsewhere)
             }
@@ -99,7 +101,8 @@ impl Registry {
             return found;
         };
         let name = self.name(key);
-        match engine.find_run(&name).await {
+        let refused = |reason| RunNotFound::Refused(RunsRefused::new(key, reason));
+        match engine.find_run(&name).await.map_err(refused)? {
             FoundRun::Present => {
                 let topic = self.hub.topic_with(&name, &self.config.topic);
                 let topic = topic.map_err(RunNotFound::Hub)?;
@@ -113,13 +116,16 @@ impl Registry {
         }
     }
 
-    pub(super) async fn stop_anywhere(&self, key: &str) -> bool {
+    pub(super) async fn stop_anywhere(&self, key: &str) -> Result<bool, RunsRefused> {
         if self.stop(key) {
-            return true;
+            return Ok(true);
         }
         match self.hub.shared().engine() {
-            Some(engine) => engine.stop_run(&self.name(key)).await,
-            None => false,
+            Some(engine) => {
+                let stopped = engine.stop_run(&self.name(key)).await;
+                stopped.map_err(|reason| RunsRefused::new(key, reason))
+            }
+            None => Ok(false),
         }
     }
 
@@ -145,15 +151,21 @@ impl Registry {
         let Some(engine) = self.hub.shared().engine() else {
             return;
         };
-        for (name, token) in engine.lost_runs(&self.prefix).await {
-            if let Ok(topic) = self.hub.topic_with(&name, &self.config.topic) {
-                self.hub.ready([&topic], None).await;
-                let event = self.end_event(&RunEnd::Interrupted);
-                let ended = topic.end_lost(token, event.as_ref());
-                if ended.is_err() {
-                    // The event is too large, or the queue is full: then later.
-                    let _ = topic.end_lost(token, None);
-                }
+        let lost = engine.lost_runs(&self.prefix).await.unwrap_or_default();
+        let lost = lost.into_iter().filter_map(|(name, token)| {
+            let topic = self.hub.topic_with(&name, &self.config.topic);
+            Some((topic.ok()?, token))
+        });
+        let lost: Vec<_> = lost.collect();
+        // Those that have ended need no end. A topic that cannot be read keeps no other waiting.
+        let read = self.hub.ready(lost.iter().map(|(topic, _)| topic), None);
+        let _ = timeout(self.config.lease / 3, read).await;
+        for (topic, token) in lost {
+            let event = self.end_event(&RunEnd::Interrupted);
+            let ended = topic.end_lost(token, event.as_ref());
+            if ended.is_err() {
+                // The event is too large, or the queue is full: then later.
+                let _ = topic.end_lost(token, None);
             }
         }
     }

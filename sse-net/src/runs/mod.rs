@@ -24,7 +24,7 @@ mod state;
 mod task;
 
 pub use config::RunsConfig;
-pub use end::{RunEnd, RunNotFound, StartError};
+pub use end::{RunEnd, RunNotFound, RunsRefused, StartError};
 pub use handle::Runs;
 pub use run::Run;
 pub use state::RunsSnapshot;

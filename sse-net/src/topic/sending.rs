@@ -36,7 +36,9 @@ impl Topic {
         let started = self.ask_for_run(start).await;
         if let Some(hub) = self.hub() {
             hub.read_again(&self.shared);
-            hub.ready(slice::from_ref(self), None).await;
+            if started.is_ok() {
+                hub.ready(slice::from_ref(self), None).await;
+            }
         }
         started
     }

@@ -69,8 +69,9 @@ pub(crate) trait Engine: Send + Sync {
     fn max_wait(&self) -> Duration;
 }
 
-/// A question to an engine, which waits for as long as the engine is away.
-pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A question to an engine, which waits for as long as the engine is away. The error says why the
+/// engine refuses to answer.
+pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
 /// The lease of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
