@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use sse_core::LogId;
 
+use super::catch_up::name_of;
 use super::follower::Follower;
 use super::link::{Broken, Link};
 use super::message::{Entry, Frame, Notification, Role, Tip};
@@ -32,7 +33,7 @@ impl Follower {
             } else if entry.before <= tip && !matches!(entry.frame, Frame::InStream) {
                 self.append_entry(&topic, entry);
             } else {
-                let readings = read(link, &self.shared.keys, &[(&name, tip)], id).await?;
+                let readings = read(link, &self.shared.keys, &[(&name, tip)]).await?;
                 for reading in readings {
                     let reading = match reading {
                         Ok(reading) => reading,
@@ -43,7 +44,7 @@ impl Follower {
                     };
                     let continues = reading.continues(tip) || reading.beginning(mark).is_some();
                     if continues && reading.begins_after(mark) {
-                        self.fill(&topic, reading, id);
+                        self.fill(link, &topic, reading, id).await?;
                     } else if topic.is_keyed() && entry.before <= tip {
                         // Only its frame has been evicted from the stream.
                         self.read_state(link, &topic, LogId::default()).await?;
@@ -58,37 +59,56 @@ impl Follower {
     }
 
     /// Appends events that were not notified, and that no client has missed.
-    fn fill(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
+    async fn fill(
+        &mut self,
+        link: &mut Link,
+        topic: &Arc<Shared>,
+        reading: Reading,
+        until: LogId,
+    ) -> Result<(), Broken> {
+        let count = self.append_reading(link, topic, reading, until).await?;
         // The last one was notified, unless another program has sent that notification.
-        let count = reading.entries.iter().filter(|entry| entry.id <= until);
-        add(
-            &self.shared.counters.filled,
-            count.count().saturating_sub(1),
-        );
-        self.append_reading(topic, reading, until);
+        add(&self.shared.counters.filled, count.saturating_sub(1));
+        Ok(())
     }
 
-    /// Appends the events that have been read after the topic's tip, up to an ID.
-    pub(super) fn append_reading(&mut self, topic: &Arc<Shared>, reading: Reading, until: LogId) {
-        self.shared
-            .counters
-            .skipped
-            .fetch_add(reading.foreign, Ordering::Relaxed);
+    /// Appends the events after the topic's tip, up to an ID, page by page. Returns their number.
+    pub(super) async fn append_reading(
+        &mut self,
+        link: &mut Link,
+        topic: &Arc<Shared>,
+        mut reading: Reading,
+        until: LogId,
+    ) -> Result<usize, Broken> {
         if let (Some(name), Some(before)) = (topic.name(), reading.beginning(self.epochs.last()))
             && let Some(tip) = self.tips.get_mut(name)
         {
             *tip = before.max(*tip);
         }
-        let is_empty = reading.entries.is_empty();
-        for entry in reading.entries {
-            if entry.id <= until {
-                self.append_entry(topic, entry);
-            }
-        }
-        if is_empty {
+        if reading.entries.is_empty() {
             self.note_evicted(topic, reading.tip.id.min(until));
         }
+        let mut count = 0;
+        while !reading.entries.is_empty() {
+            let is_over = reading.entries.last().is_some_and(|last| last.id > until);
+            let entries = reading.entries.drain(..);
+            for entry in entries.filter(|entry| entry.id <= until) {
+                self.append_entry(topic, entry);
+                count += 1;
+            }
+            if is_over {
+                break;
+            }
+            let (keys, name) = (&self.shared.keys, name_of(topic));
+            if let Err(unreadable) = reading.read_on(link, keys, name).await? {
+                self.refuse(topic, unreadable);
+                break;
+            }
+        }
+        let skipped = &self.shared.counters.skipped;
+        skipped.fetch_add(reading.foreign, Ordering::Relaxed);
         self.note_end(topic, reading.tip);
+        Ok(count)
     }
 
     /// Ends a topic that has been read up to its end.

@@ -11,7 +11,7 @@ use super::follower::{Follower, GAPPED, Processed, Scope};
 use super::link::{Broken, Link};
 use super::message::{Entry, Role, Tip};
 use super::notice::EngineNotice;
-use super::reading::{Reading, changed_since, read, read_state};
+use super::reading::{Reading, changed_since, read, read_newest, read_state};
 use super::snapshot::add;
 use super::tick::tick;
 use crate::topic::Shared;
@@ -134,14 +134,16 @@ impl Follower {
         for part in topics.chunks(TOPICS) {
             let places = part.iter().map(|(topic, tip)| (name_of(topic), *tip));
             let places: Vec<_> = places.collect();
-            let readings = read(link, &self.shared.keys, &places, until).await?;
+            let readings = read(link, &self.shared.keys, &places).await?;
             for ((topic, tip), reading) in part.iter().zip(readings) {
                 match reading {
                     Err(unreadable) => self.refuse(topic, unreadable),
                     Ok(reading) if topic.is_keyed() && !reading.continues(*tip) => {
                         self.read_state(link, topic, LogId::default()).await?;
                     }
-                    Ok(reading) => self.append_reading(topic, reading, until),
+                    Ok(reading) => {
+                        self.append_reading(link, topic, reading, until).await?;
+                    }
                 }
             }
         }
@@ -215,7 +217,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads all events of topics up to an ID.
+    /// Reads the events of topics up to an ID, as many as their logs retain.
     async fn read_anew(
         &mut self,
         link: &mut Link,
@@ -228,9 +230,11 @@ impl Follower {
             self.read_state(link, &topic, LogId::default()).await?;
         }
         for part in ordinary.chunks(TOPICS) {
-            let places = part.iter().map(|topic| (name_of(topic), LogId::default()));
+            let places = part
+                .iter()
+                .map(|topic| (name_of(topic), topic.retention().max_bytes()));
             let places: Vec<_> = places.collect();
-            let readings = read(link, &self.shared.keys, &places, until).await?;
+            let readings = read_newest(link, &self.shared.keys, &places, until).await?;
             for (topic, reading) in part.iter().zip(readings) {
                 match reading {
                     Ok(reading) => self.refill(topic, reading, until),

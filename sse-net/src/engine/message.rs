@@ -199,7 +199,7 @@ impl Tip {
     }
 }
 
-/// The entries of a stream, and its last ID before a page is full.
+/// Entries of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) entries: Vec<Entry>,
@@ -208,6 +208,10 @@ pub(super) struct Page {
     /// The ID of the last entry, also of another program, as Redis writes it.
     pub(super) last: Option<String>,
     pub(super) count: usize,
+    /// The bytes of all fields.
+    pub(super) bytes: usize,
+    /// The bytes of the events alone, without their IDs.
+    pub(super) frame_bytes: usize,
 }
 
 impl Page {
@@ -218,8 +222,12 @@ impl Page {
         };
         page.count = entries.len();
         for entry in entries {
+            page.bytes += len(entry);
             match Entry::of_stream(entry) {
-                Some(entry) => page.entries.push(entry),
+                Some(parsed) => {
+                    page.frame_bytes += frame_len(entry);
+                    page.entries.push(parsed);
+                }
                 None => page.foreign += 1,
             }
         }
@@ -228,6 +236,25 @@ impl Page {
             _ => None,
         });
         page
+    }
+}
+
+/// Returns the bytes of an entry.
+fn len(entry: &Value) -> usize {
+    match entry {
+        Value::Array(parts) => parts.iter().map(len).sum(),
+        _ => bytes(entry).map_or(0, <[u8]>::len),
+    }
+}
+
+/// Returns the bytes of an entry's event.
+fn frame_len(entry: &Value) -> usize {
+    match entry {
+        Value::Array(parts) => match &parts[..] {
+            [_, Value::Array(fields)] => fields.get(3).map_or(0, len),
+            _ => 0,
+        },
+        _ => 0,
     }
 }
 
@@ -334,6 +361,7 @@ mod tests {
             Value::Array(vec![bulk("6-7"), Value::Nil]),
         ]));
         assert_eq!((page.entries.len(), page.foreign, page.count), (1, 4, 5));
+        assert_eq!((page.bytes, page.frame_bytes), (26 + 12 + 26 + 3, 9));
         assert_eq!(page.last.as_deref(), Some("6-7"));
         assert_eq!(Page::parse(&Value::Nil).count, 0);
     }

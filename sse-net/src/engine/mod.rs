@@ -11,7 +11,8 @@
 //!
 //! *Catching up.* After a reconnect, for a topic that is used first, and when an epoch has
 //! changed, the node subscribes, waits for a tick, reads the missing events up to the tick's ID,
-//! and then moves the mark to it.
+//! and then moves the mark to it. A stream is read in pages: anew from its end, as much as the log
+//! retains, and otherwise from where the log ends.
 //!
 //! *Epochs.* Another primary may lack the last events of the one before. So its first ID begins
 //! a new epoch; see [`sse_core::Epochs`]. `publish.lua` says how it is recognised. If the node's
@@ -95,6 +96,12 @@ pub use snapshot::EngineSnapshot;
 /// Redis 7 or later. One hub is one slot of a cluster: more load takes more hubs. The nodes of a
 /// hub have the same settings of topics, and create the same ones keyed. The keys of a keyed topic
 /// are one value of Redis, which a node reads at once, so keep them few enough for that.
+///
+/// Redis keeps the stream of a topic within the events and the age of its retention, but not within
+/// its bytes. A node reads a stream from the newest event back until the bytes of the retention
+/// are full: 16 events first, and then pages of 1 MiB, or of 64 events if that is less. It reads 32
+/// topics at a time.
+///
 /// [`Runs`](crate::Runs) have their limits on each node, and are not stopped for want of
 /// subscribers. Clients that lag are disconnected, also with
 /// [`SlowClients::SkipAhead`](crate::SlowClients::SkipAhead).

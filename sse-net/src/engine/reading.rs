@@ -1,6 +1,6 @@
 //! Reading streams: what topics have after an ID, page by page.
 
-use redis::{Value, cmd, pipe};
+use redis::{Cmd, Value, cmd, pipe};
 use sse_core::LogId;
 
 use super::keys::Keys;
@@ -19,26 +19,84 @@ pub(super) struct Reading {
     pub(super) tip: Tip,
     /// The hub's floor, which the first event of a topic names as the ID before it.
     floor: LogId,
+    /// The ID of the last entry, as Redis writes it, if more may follow.
+    last: Option<String>,
+    /// The number of entries to ask for next.
+    count: usize,
+    /// The bytes of the events of all pages so far.
+    bytes: usize,
 }
 
-/// Reads what topics have after IDs and up to `until`. Entries after that may follow.
+/// Reads what topics have after IDs: for each, the first page that has an event.
+/// [`read_on`](Reading::read_on) reads the other pages.
 pub(super) async fn read(
     link: &mut Link,
     keys: &Keys,
     topics: &[(&str, LogId)],
-    until: LogId,
 ) -> Result<Vec<Result<Reading, Unreadable>>, Broken> {
-    let mut pipeline = pipe();
-    pipeline.cmd("HGET").arg(&keys.hub).arg("floor");
-    for (topic, after) in topics {
-        pipeline.cmd("HGET").arg(&keys.hub).arg(Keys::field(topic));
+    let ranges = topics.iter().map(|(topic, after)| {
         let start = match *after == LogId::default() {
             true => "-".to_owned(),
             false => format!("({after}"),
         };
-        pipeline.add_command(range(keys, topic, &start));
+        (*topic, range(keys, topic, &start, FIRST_PAGE))
+    });
+    let mut readings = read_pages(link, keys, ranges).await?;
+    for (reading, (topic, _)) in readings.iter_mut().zip(topics) {
+        if let Ok(read) = reading
+            && read.entries.is_empty()
+            && let Err(unreadable) = read.read_on(link, keys, topic).await?
+        {
+            *reading = Err(unreadable);
+        }
     }
-    let count = 1 + 2 * topics.len();
+    Ok(readings)
+}
+
+/// Reads the newest events of topics up to `until`: for each, at least as many as take a number of
+/// bytes, if there are as many.
+pub(super) async fn read_newest(
+    link: &mut Link,
+    keys: &Keys,
+    topics: &[(&str, usize)],
+    until: LogId,
+) -> Result<Vec<Result<Reading, Unreadable>>, Broken> {
+    let end = until.to_string();
+    let ranges = topics
+        .iter()
+        .map(|(topic, _)| (*topic, range_back(keys, topic, &end, FIRST_PAGE)));
+    let mut readings = read_pages(link, keys, ranges).await?;
+    for (reading, (topic, max_bytes)) in readings.iter_mut().zip(topics) {
+        while let Ok(read) = reading
+            && read.bytes < *max_bytes
+            && let Some(last) = &read.last
+        {
+            let range = range_back(keys, topic, &format!("({last}"), read.count);
+            match link.call(&range).await {
+                Ok(page) => read.add(Page::parse(&page)),
+                Err(error) => *reading = Err(Unreadable::of(error)?),
+            }
+        }
+        if let Ok(read) = reading {
+            read.entries.reverse();
+        }
+    }
+    Ok(readings)
+}
+
+/// Reads the last IDs of topics and a page of each.
+async fn read_pages<'a>(
+    link: &mut Link,
+    keys: &Keys,
+    ranges: impl ExactSizeIterator<Item = (&'a str, Cmd)>,
+) -> Result<Vec<Result<Reading, Unreadable>>, Broken> {
+    let mut pipeline = pipe();
+    let count = 1 + 2 * ranges.len();
+    pipeline.cmd("HGET").arg(&keys.hub).arg("floor");
+    for (topic, range) in ranges {
+        pipeline.cmd("HGET").arg(&keys.hub).arg(Keys::field(topic));
+        pipeline.add_command(range);
+    }
     let replies = link
         .commands
         .send_packed_commands(&pipeline, 0, count)
@@ -46,46 +104,58 @@ pub(super) async fn read(
     let mut replies = replies.into_iter();
     let floor = replies.next().ok_or_else(odd)?.extract_error()?;
     let floor = Tip::parse(&floor).unwrap_or_default();
-    let mut readings = Vec::with_capacity(topics.len());
-    for (topic, _) in topics {
-        let (Some(tip), Some(page)) = (replies.next(), replies.next()) else {
-            return Err(odd());
-        };
-        let reading = Reading {
+    let mut readings = Vec::with_capacity(count / 2);
+    while let Some(tip) = replies.next() {
+        let mut reading = Reading {
             tip: Tip::parse(&tip.extract_error()?).unwrap_or(floor),
             floor: floor.id,
+            count: FIRST_PAGE,
             ..Reading::default()
         };
-        readings.push(reading.read_pages(link, keys, topic, page, until).await?);
+        let page = replies.next().ok_or_else(odd)?.extract_error();
+        readings.push(match page {
+            Ok(page) => {
+                reading.add(Page::parse(&page));
+                Ok(reading)
+            }
+            Err(error) => Err(Unreadable::of(error)?),
+        });
     }
-    Ok(readings)
+    match readings.len() == count / 2 {
+        true => Ok(readings),
+        false => Err(odd()),
+    }
 }
 
 impl Reading {
-    /// Adds a page, and those after it.
-    async fn read_pages(
-        mut self,
+    /// Reads the next page that has an event, instead of the entries, which stay empty after the
+    /// last page.
+    pub(super) async fn read_on(
+        &mut self,
         link: &mut Link,
         keys: &Keys,
         topic: &str,
-        page: Value,
-        until: LogId,
-    ) -> Result<Result<Self, Unreadable>, Broken> {
-        let mut page = page.extract_error();
-        loop {
-            let mut read = match page {
-                Ok(page) => Page::parse(&page),
+    ) -> Result<Result<(), Unreadable>, Broken> {
+        self.entries.clear();
+        while self.entries.is_empty()
+            && let Some(last) = self.last.take()
+        {
+            let range = range(keys, topic, &format!("({last}"), self.count);
+            match link.call(&range).await {
+                Ok(page) => self.add(Page::parse(&page)),
                 Err(error) => return Unreadable::of(error).map(Err),
-            };
-            let is_full = read.count >= PAGE;
-            let is_over = read.entries.last().is_some_and(|entry| entry.id > until);
-            self.foreign += read.foreign;
-            self.entries.append(&mut read.entries);
-            let Some(last) = read.last.filter(|_| is_full && !is_over) else {
-                return Ok(Ok(self));
-            };
-            page = link.call(&range(keys, topic, &format!("({last}"))).await;
+            }
         }
+        Ok(Ok(()))
+    }
+
+    fn add(&mut self, mut page: Page) {
+        self.entries.append(&mut page.entries);
+        self.foreign += page.foreign;
+        self.bytes += page.frame_bytes;
+        self.last = page.last.filter(|_| page.count >= self.count);
+        let average = page.bytes / page.count.max(1);
+        self.count = (PAGE_BYTES / average.max(1)).clamp(1, PAGE);
     }
 
     /// Returns whether nothing is missing after an ID.
@@ -194,10 +264,18 @@ pub(super) async fn tips(
     Ok(tips)
 }
 
-fn range(keys: &Keys, topic: &str, start: &str) -> redis::Cmd {
+fn range(keys: &Keys, topic: &str, start: &str, count: usize) -> Cmd {
     let mut cmd = cmd("XRANGE");
     cmd.arg(keys.stream(topic)).arg(start).arg("+");
-    cmd.arg("COUNT").arg(PAGE);
+    cmd.arg("COUNT").arg(count);
+    cmd
+}
+
+/// The newest entry comes first.
+fn range_back(keys: &Keys, topic: &str, end: &str, count: usize) -> Cmd {
+    let mut cmd = cmd("XREVRANGE");
+    cmd.arg(keys.stream(topic)).arg(end).arg("-");
+    cmd.arg("COUNT").arg(count);
     cmd
 }
 
@@ -205,8 +283,14 @@ fn odd() -> Broken {
     Broken("the server sent an unknown reply".to_owned())
 }
 
-/// The most entries of a reply.
+/// The entries of the first page of a topic, whose sizes are not known yet.
+const FIRST_PAGE: usize = 16;
+
+/// The most entries of a later page.
 const PAGE: usize = 64;
+
+/// The bytes of a later page, if its entries are as long as those of the page before.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// The most names in a command.
 const NAMES: usize = 1000;

@@ -15,6 +15,9 @@ use crate::node::{Node, behind_proxy};
 use crate::proxy::Proxy;
 use crate::server::Redis;
 
+/// The command that reads topics anew. Its bare name is also in the functions, which are loaded.
+const READING: &[u8] = b"\r\nXREVRANGE\r\n";
+
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_hole_is_reported_also_if_the_link_breaks_meanwhile() {
@@ -84,8 +87,8 @@ async fn streams_end_also_if_the_link_breaks_while_topics_are_read_anew() {
     proxy.cut();
     redis.call::<()>(&["FLUSHALL"]);
     let (second, third) = (proxy.clone(), proxy.clone());
-    proxy.pause_after(b"XRANGE", move || {
-        second.pause_after(b"XRANGE", move || third.cut_at(b"XRANGE"));
+    proxy.pause_after(READING, move || {
+        second.pause_after(READING, move || third.cut_at(READING));
     });
     proxy.switch(redis.port);
     for mut client in clients {
@@ -121,9 +124,9 @@ async fn topics_are_read_again_if_the_first_server_returns_while_they_are_read_a
     proxy.cut();
     let (returned, has_returned) = std::sync::mpsc::channel();
     let (pausing, port) = (proxy.clone(), first.port);
-    proxy.pause_after(b"XRANGE", move || {
+    proxy.pause_after(READING, move || {
         let returning = pausing.clone();
-        pausing.pause_after(b"XRANGE", move || {
+        pausing.pause_after(READING, move || {
             returning.switch(port);
             returning.cut();
             returned.send(()).unwrap();
@@ -185,7 +188,7 @@ async fn a_topic_is_read_also_if_the_link_breaks_while_it_is_read_first() {
     let proxy = Proxy::to(redis.port).await;
     let node = Node::connect(&proxy.url()).await;
     node.publish("news", "one").await;
-    proxy.cut_at(b"XRANGE");
+    proxy.cut_at(READING);
     let mut client = node.follow("/late").await;
     let late = node.hub.topic("late").unwrap();
     late.publish(&Event::new().data("hey")).unwrap();

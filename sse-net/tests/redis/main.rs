@@ -16,6 +16,7 @@ mod holes;
 mod http_proxy;
 mod keyed;
 mod keyed_followers;
+mod memory;
 mod node;
 mod notices;
 mod permissions;

@@ -68,7 +68,7 @@ async fn a_key_that_cannot_be_read_is_reported_once_with_its_topic() {
     ];
     wait_until(|| unreadable() == 2).await;
     // It is read again, and refused again.
-    wait_until(|| commands(&redis, "xrange") > 2 && commands(&redis, "hgetall") > 2).await;
+    wait_until(|| commands(&redis, "xrevrange") > 2 && commands(&redis, "hgetall") > 2).await;
     let reason = "WRONGTYPE Operation against a key holding the wrong kind of value";
     let mut reported = notices.lock().unwrap().clone();
     reported.retain(|notice| matches!(notice, EngineNotice::Unreadable(..)));
