@@ -353,18 +353,22 @@ fn idle_topics_expire_and_leave_their_last_id() {
 #[ignore = "needs redis-server"]
 fn events_beyond_the_age_are_trimmed_from_a_busy_topic() {
     let mut functions = Functions::start();
-    let stream = key("topic:news");
-    for number in 1..=1000 {
-        let id = format!("1000-{number}");
-        functions
-            .redis
-            .call::<()>(&["XADD", &stream, &id, "before", "0-0", "frame", FRAME]);
-    }
     functions.max_events = "100000";
     functions.max_age = "60000";
-    functions.store("news");
-    let len: usize = functions.redis.call(&["XLEN", &stream]);
-    assert!(len < 200, "{len} entries");
+    let recent = functions.redis.millis() - 10_000;
+    for (topic, millis, is_trimmed) in [("old", 1000, true), ("recent", recent, false)] {
+        let stream = key(&format!("topic:{topic}"));
+        for number in 1..=1000 {
+            let id = format!("{millis}-{number}");
+            functions
+                .redis
+                .call::<()>(&["XADD", &stream, &id, "before", "0-0", "frame", FRAME]);
+        }
+        functions.store(topic);
+        let len: usize = functions.redis.call(&["XLEN", &stream]);
+        let is_right = if is_trimmed { len < 200 } else { len == 1001 };
+        assert!(is_right, "{topic}: {len} entries");
+    }
 }
 
 /// A start is sent again if the connection breaks before the reply.
@@ -495,6 +499,33 @@ fn a_run_is_kept_then_expired_and_can_then_be_started_again() {
     assert!(functions.publish("run", &start) > token);
     let len: usize = functions.redis.call(&["XLEN", &key("topic:run")]);
     assert_eq!(len, 1);
+}
+
+/// A start removes the events of a former run.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_run_does_not_start_in_a_keyed_topic() {
+    let functions = Functions::start();
+    functions.publish("keyed", &["value", "key", "9", "9999", "0", FRAME]);
+    let start = ["start", "7", "60000", "1000", "1000"];
+    assert_eq!(functions.refused("keyed", &start), "KEYED");
+    let len: usize = functions.redis.call(&["XLEN", &key("topic:keyed")]);
+    assert_eq!(len, 1);
+}
+
+/// It would be kept for longer than its time otherwise.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_run_has_ended_at_the_time_of_the_clock_though_that_has_stepped_back() {
+    let functions = Functions::start();
+    functions.set_last(LogId::new(
+        in_a_minute(),
+        functions.store("other").sequence(),
+    ));
+    let token = functions.publish("run", &["start", "7", "60000", "1000", "1000"]);
+    functions.publish("run", &[&format!("end {token}")]);
+    let ended: u64 = functions.redis.call(&["HGET", &key("run:run"), "ended"]);
+    assert!(ended <= functions.redis.millis());
 }
 
 #[test]

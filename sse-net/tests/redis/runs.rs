@@ -213,7 +213,7 @@ async fn topics_of_ended_runs_do_not_pile_up_on_other_nodes() {
 async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::to(redis.port).await;
-    let config = RunsConfig::default().lease(Duration::from_millis(600));
+    let config = RunsConfig::default().lease(Duration::from_secs(2));
     let [a, b] = [
         Node::connect(&proxy.url()).await,
         Node::connect(&redis.url()).await,
@@ -234,7 +234,9 @@ async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() 
     let run = run.unwrap();
     within(begun.notified()).await;
     // Longer than the lease: it is renewed.
-    sleep(Duration::from_millis(1500)).await;
+    let until = || redis.call::<u64>(&["HGET", "sse:{hub}:run:run/key", "until"]);
+    let first = until();
+    wait_until(|| until() > first + 2000).await;
     let found = runs_b.find("key").await.unwrap();
     assert!(!found.is_finished());
     let mut client = b.follow("/run/key").await;
