@@ -16,6 +16,7 @@ mod holes;
 mod http_proxy;
 mod keyed;
 mod keyed_followers;
+mod keyed_functions;
 mod memory;
 mod node;
 mod notices;
