@@ -33,7 +33,7 @@ impl Functions {
         }
     }
 
-    fn try_publish(&self, topic: &str, kind: &[&str]) -> RedisResult<String> {
+    pub(crate) fn try_publish(&self, topic: &str, kind: &[&str]) -> RedisResult<String> {
         let (stream, random) = (key(&format!("topic:{topic}")), self.random.to_string());
         let keys = ["hub", "epochs", "changed"].map(key);
         let mut words = vec!["FCALL", "sse_publish", "4"];
@@ -50,7 +50,7 @@ impl Functions {
     }
 
     #[track_caller]
-    fn store(&self, topic: &str) -> LogId {
+    pub(crate) fn store(&self, topic: &str) -> LogId {
         self.publish(topic, &["events", FRAME])
     }
 
@@ -61,17 +61,17 @@ impl Functions {
     }
 
     /// Returns the ID that the first entry of a topic names as the one before it.
-    fn before(&self, topic: &str) -> String {
+    pub(crate) fn before(&self, topic: &str) -> String {
         let stream = key(&format!("topic:{topic}"));
         let entries: Vec<(String, Vec<String>)> = self.redis.call(&["XRANGE", &stream, "-", "+"]);
         entries[0].1[1].clone()
     }
 
-    fn field(&self, name: &str) -> Option<String> {
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
         self.redis.call(&["HGET", &key("hub"), name])
     }
 
-    fn set_last(&self, id: LogId) {
+    pub(crate) fn set_last(&self, id: LogId) {
         let id = id.to_string();
         self.redis.call::<()>(&["HSET", &key("hub"), "last", &id]);
     }
@@ -86,7 +86,7 @@ impl Functions {
         self.redis.call(&["LRANGE", &key("epochs"), "0", "-1"])
     }
 
-    fn runs(&self) -> Vec<String> {
+    pub(crate) fn runs(&self) -> Vec<String> {
         self.redis.call(&["ZRANGE", &key("runs"), "0", "-1"])
     }
 }
@@ -96,7 +96,7 @@ pub(crate) fn key(name: &str) -> String {
 }
 
 /// A minute after this time: the clock of the server is behind such an ID.
-fn in_a_minute() -> u64 {
+pub(crate) fn in_a_minute() -> u64 {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(60);
     u64::try_from(now.as_millis()).unwrap()
 }
@@ -228,6 +228,24 @@ fn a_lost_key_of_the_hub_is_recovered_though_a_stream_is_of_another_type() {
     assert_eq!(functions.refused("a", &["events", FRAME]), "WRONGTYPE");
 }
 
+/// Else one event would pay for all of them.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_call_removes_some_idle_topics_only() {
+    let mut functions = Functions::start();
+    for number in 0..100 {
+        let topic = format!("idle{number}");
+        functions
+            .redis
+            .call::<()>(&["ZADD", &key("changed"), "1000", &topic]);
+    }
+    functions.topic_expiry = "60000";
+    functions.random = 16;
+    functions.store("other");
+    let left: usize = functions.redis.call(&["ZCARD", &key("changed")]);
+    assert_eq!(left, 100 - 32 + 1);
+}
+
 /// Else the events of other topics would be stored, but neither confirmed nor notified.
 #[test]
 #[ignore = "needs redis-server"]
@@ -250,21 +268,6 @@ fn an_idle_topic_with_keys_of_another_type_refuses_no_event_of_others() {
     // It is looked at again later.
     let time: u64 = functions.redis.call(&["ZSCORE", &key("changed"), "keyed"]);
     assert!(time > 1000);
-}
-
-#[test]
-#[ignore = "needs redis-server"]
-fn a_run_whose_key_is_of_another_type_hides_no_lost_run() {
-    let functions = Functions::start();
-    let (run, runs) = (key("run:"), key("runs"));
-    functions.redis.call::<()>(&["SET", &key("run:a"), "hey"]);
-    for topic in ["a", "b"] {
-        functions.redis.call::<()>(&["ZADD", &runs, "1000", topic]);
-    }
-    let lost: Vec<String> = functions
-        .redis
-        .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, ""]);
-    assert_eq!(lost, ["b", "0-0"]);
 }
 
 /// Redis rolls nothing back when a command of a function fails.
@@ -373,163 +376,6 @@ fn events_beyond_the_age_are_trimmed_from_a_busy_topic() {
     }
 }
 
-/// A start is sent again if the connection breaks before the reply.
-#[test]
-#[ignore = "needs redis-server"]
-fn a_start_that_is_repeated_returns_its_token() {
-    let functions = Functions::start();
-    let start = |owner| functions.publish("run", &["start", owner, "60000", "1000", "1000"]);
-    let token = start("7");
-    assert_eq!(start("7"), token);
-    assert_eq!(start("8"), LogId::default());
-}
-
-#[test]
-#[ignore = "needs redis-server"]
-fn a_run_takes_the_events_of_its_token_only() {
-    let functions = Functions::start();
-    let start = ["start", "7", "60000", "1000", "1000"];
-    let token = functions.publish("run", &start);
-    // Another node ends the run if its own never renews the lease.
-    let until: String = functions.redis.call(&["HGET", &key("run:run"), "until"]);
-    let score: String = functions.redis.call(&["ZSCORE", &key("runs"), "run"]);
-    assert_eq!(score, until);
-    let other = LogId::new(token.millis() - 1, token.sequence());
-    for kind in [
-        format!("events {other}"),
-        format!("end {other}"),
-        format!("end !{other}"),
-        // Its lease has not run out.
-        format!("end !{token}"),
-    ] {
-        assert_eq!(
-            functions.refused("run", &[&kind, FRAME]),
-            "FENCED",
-            "{kind}"
-        );
-    }
-    assert_eq!(functions.refused("run", &["events", FRAME]), "OWNED");
-    assert_eq!(functions.runs(), ["run"]);
-    functions.publish("run", &[&format!("events {token}"), FRAME]);
-    functions
-        .redis
-        .call::<()>(&["HSET", &key("run:run"), "until", "1000"]);
-    for kind in [format!("events {token}"), format!("end !{other}")] {
-        assert_eq!(
-            functions.refused("run", &[&kind, FRAME]),
-            "FENCED",
-            "{kind}"
-        );
-    }
-    functions.publish("run", &[&format!("end !{token}"), FRAME]);
-    assert_eq!(functions.runs(), [""; 0]);
-    // It is kept, and then remembered for a time.
-    let left: u64 = functions.redis.call(&["PTTL", &key("run:run")]);
-    assert!((1..=2000).contains(&left), "{left} ms");
-}
-
-/// Nodes ask for 64 runs at a time, so those for which nothing can be done must not stay.
-#[test]
-#[ignore = "needs redis-server"]
-fn runs_that_have_ended_or_are_lost_leave_the_set() {
-    let functions = Functions::start();
-    let add = |topic: &str| {
-        functions
-            .redis
-            .call::<()>(&["ZADD", &key("runs"), "1000", topic]);
-    };
-    let lost = || -> Vec<String> {
-        let (run, runs) = (key("run:"), key("runs"));
-        functions
-            .redis
-            .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, ""])
-    };
-    let token = functions.publish("ended", &["start", "7", "60000", "1000", "1000"]);
-    let last = functions.publish("ended", &[&format!("end {token}"), FRAME]);
-    add("ended");
-    assert_eq!(lost(), ["ended", &token.to_string()]);
-    assert_eq!(
-        functions.publish("ended", &[&format!("end !{token}")]),
-        last
-    );
-    assert_eq!(functions.runs(), [""; 0]);
-
-    functions.store("ordinary");
-    add("ordinary");
-    assert_eq!(lost(), ["ordinary", "0-0"]);
-    assert_eq!(functions.refused("ordinary", &["end !0-0"]), "FENCED");
-    assert_eq!(functions.runs(), [""; 0]);
-}
-
-/// No node may have their settings any more, and then they stay.
-#[test]
-#[ignore = "needs redis-server"]
-fn lost_runs_with_other_names_hide_none() {
-    let functions = Functions::start();
-    let (run, runs) = (key("run:"), key("runs"));
-    let add = |score: &str, topic: &str| {
-        functions.redis.call::<()>(&["ZADD", &runs, score, topic]);
-    };
-    for number in 0..200 {
-        add("1000", &format!("old/{number}"));
-    }
-    add("2000", "run/a");
-    let lost: Vec<String> = functions
-        .redis
-        .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, "run/"]);
-    assert_eq!(lost, ["run/a", "0-0"]);
-}
-
-/// What a kept or remembered run is on all nodes, and that its topic begins anew.
-#[test]
-#[ignore = "needs redis-server"]
-fn a_run_is_kept_then_expired_and_can_then_be_started_again() {
-    let functions = Functions::start();
-    let start = ["start", "7", "60000", "60000", "60000"];
-    let found = || -> Vec<String> {
-        let (run, runs) = (key("run:run"), key("runs"));
-        functions
-            .redis
-            .call(&["FCALL", "sse_run", "2", &run, &runs, "find"])
-    };
-    assert_eq!(found(), ["unknown"]);
-    let token = functions.publish("run", &start);
-    assert_eq!(found(), ["running"]);
-    functions.publish("run", &[&format!("end {token}"), FRAME]);
-    assert_eq!(functions.publish("run", &start), LogId::default());
-    assert_eq!(found(), ["kept"]);
-    // It ended two minutes ago.
-    let ended = functions.redis.millis() - 120_000;
-    functions
-        .redis
-        .call::<()>(&["HSET", &key("run:run"), "ended", &ended.to_string()]);
-    assert_eq!(found(), ["expired"]);
-    assert!(functions.publish("run", &start) > token);
-    let len: usize = functions.redis.call(&["XLEN", &key("topic:run")]);
-    assert_eq!(len, 1);
-}
-
-/// The topic expires earlier than the run, or later.
-#[test]
-#[ignore = "needs redis-server"]
-fn what_is_left_of_a_run_refuses_its_owner_and_nobody_else() {
-    let functions = Functions::start();
-    let start = ["start", "7", "60000", "1000", "1000"];
-    let token = functions.publish("lost", &start);
-    functions.redis.call::<()>(&["DEL", &key("run:lost")]);
-    let events = format!("events {token}");
-    assert_eq!(functions.refused("lost", &[&events, FRAME]), "FENCED");
-    functions.publish("lost", &[&format!("end {token}"), FRAME]);
-
-    let token = functions.publish("ended", &start);
-    functions.publish("ended", &[&format!("end {token}"), FRAME]);
-    functions
-        .redis
-        .call::<()>(&["HDEL", &key("hub"), "topic:ended"]);
-    functions.redis.call::<()>(&["DEL", &key("topic:ended")]);
-    functions.store("ended");
-}
-
 /// A node reads a longer event from the stream, and need not read a shorter one.
 #[test]
 #[ignore = "needs redis-server"]
@@ -583,83 +429,6 @@ fn a_topic_that_begins_has_a_time_and_an_age() {
     }
 }
 
-/// A start removes the events of a former run.
-#[test]
-#[ignore = "needs redis-server"]
-fn a_run_does_not_start_in_a_keyed_topic() {
-    let functions = Functions::start();
-    functions.publish("keyed", &["value", "key", "9", "9999", "0", FRAME]);
-    let start = ["start", "7", "60000", "1000", "1000"];
-    assert_eq!(functions.refused("keyed", &start), "KEYED");
-    let len: usize = functions.redis.call(&["XLEN", &key("topic:keyed")]);
-    assert_eq!(len, 1);
-}
-
-/// It would be kept for longer than its time otherwise.
-#[test]
-#[ignore = "needs redis-server"]
-fn a_run_has_ended_at_the_time_of_the_clock_though_that_has_stepped_back() {
-    let functions = Functions::start();
-    functions.set_last(LogId::new(
-        in_a_minute(),
-        functions.store("other").sequence(),
-    ));
-    let token = functions.publish("run", &["start", "7", "60000", "1000", "1000"]);
-    functions.publish("run", &[&format!("end {token}")]);
-    let ended: u64 = functions.redis.call(&["HGET", &key("run:run"), "ended"]);
-    assert!(ended <= functions.redis.millis());
-}
-
-#[test]
-#[ignore = "needs redis-server"]
-fn a_keyed_topic_that_begins_anew_has_dropped_what_it_had() {
-    let functions = Functions::start();
-    functions.store("other");
-    functions
-        .redis
-        .call::<()>(&["HSET", &key("hub"), "floor", "1000-7"]);
-    functions.publish("keyed", &["value", "key", "9", "9999", "0", FRAME]);
-    let dropped: String = functions.redis.call(&["HGET", &key("keyed"), "keyed"]);
-    assert!(dropped.starts_with("1000-7 "), "{dropped}");
-}
-
-/// Else the value would be dropped with the removals, once they are old.
-#[test]
-#[ignore = "needs redis-server"]
-fn a_key_that_has_a_value_again_is_no_removal() {
-    let functions = Functions::start();
-    for (kind, removals) in [("value", 0), ("removal", 1), ("value", 0)] {
-        functions.publish("keyed", &[kind, "key", "9", "9999", "60000", FRAME]);
-        let count: usize = functions.redis.call(&["ZCARD", &key("removals:keyed")]);
-        assert_eq!(count, removals);
-    }
-}
-
-#[test]
-#[ignore = "needs redis-server"]
-fn a_lease_is_renewed_with_its_token_until_it_has_run_out() {
-    let functions = Functions::start();
-    let (run, runs) = (key("run:run"), key("runs"));
-    let ask = |words: &[&str]| -> Vec<String> {
-        functions
-            .redis
-            .call(&[&["FCALL", "sse_run", "2", &run, &runs], words].concat())
-    };
-    let token = functions.publish("run", &["start", "7", "60000", "1000", "1000"]);
-    let token = token.to_string();
-    functions.redis.call::<()>(&["ZADD", &runs, "1000", "run"]);
-    assert_eq!(ask(&["renew", &token]), ["held"]);
-    let until: u64 = functions.redis.call(&["ZSCORE", &runs, "run"]);
-    assert!(until > 1000);
-    assert_eq!(ask(&["renew", "1000-7"]), ["lost"]);
-    assert_eq!(ask(&["stop", "channel"]), ["stopped"]);
-    // A notification may be lost.
-    assert_eq!(ask(&["renew", &token]), ["stop"]);
-    functions.redis.call::<()>(&["HSET", &run, "until", "1000"]);
-    assert_eq!(ask(&["renew", &token]), ["lost"]);
-    assert_eq!(ask(&["stop", "channel"]), ["none"]);
-}
-
 /// A node with such a server is up to date, and its runs continue.
 #[test]
 #[ignore = "needs redis-server"]
@@ -686,22 +455,4 @@ fn a_full_memory_refuses_neither_ticks_nor_leases() {
         &token.to_string(),
     ];
     assert_eq!(functions.redis.call::<Vec<String>>(&renew), ["held"]);
-}
-
-/// Its stream has no event yet.
-#[test]
-#[ignore = "needs redis-server"]
-fn a_run_continues_after_the_key_of_the_hub_is_lost() {
-    let functions = Functions::start();
-    let token = functions.publish("run", &["start", "7", "60000", "1000", "1000"]);
-    functions.redis.call::<()>(&["DEL", &key("hub")]);
-    functions.publish("run", &[&format!("events {token}"), FRAME]);
-    functions.redis.call::<()>(&["DEL", &key("hub")]);
-    let run = key("run:run");
-    let until: String = functions.redis.call(&["HGET", &run, "until"]);
-    functions.redis.call::<()>(&["HSET", &run, "until", "1000"]);
-    let events = format!("events {token}");
-    assert_eq!(functions.refused("run", &[&events, FRAME]), "FENCED");
-    functions.redis.call::<()>(&["HSET", &run, "until", &until]);
-    functions.publish("run", &[&format!("end {token}"), FRAME]);
 }

@@ -109,3 +109,28 @@ fn a_key_is_removed_though_its_topic_is_full() {
     functions.put("removal", "b", ["99", "1", "60000"]);
     assert_eq!(functions.removals(), 2);
 }
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_keyed_topic_that_begins_anew_has_dropped_what_it_had() {
+    let functions = Functions::start();
+    functions.store("other");
+    functions
+        .redis
+        .call::<()>(&["HSET", &key("hub"), "floor", "1000-7"]);
+    functions.publish("keyed", &["value", "key", "9", "9999", "0", FRAME]);
+    let dropped: String = functions.redis.call(&["HGET", &key("keyed"), "keyed"]);
+    assert!(dropped.starts_with("1000-7 "), "{dropped}");
+}
+
+/// Else the value would be dropped with the removals, once they are old.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_key_that_has_a_value_again_is_no_removal() {
+    let functions = Functions::start();
+    for (kind, removals) in [("value", 0), ("removal", 1), ("value", 0)] {
+        functions.publish("keyed", &[kind, "key", "9", "9999", "60000", FRAME]);
+        let count: usize = functions.redis.call(&["ZCARD", &key("removals:keyed")]);
+        assert_eq!(count, removals);
+    }
+}

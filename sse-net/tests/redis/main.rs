@@ -25,6 +25,7 @@ mod process;
 mod proxy;
 mod races;
 mod replies;
+mod run_functions;
 mod runs;
 mod sending;
 mod sentinel;
