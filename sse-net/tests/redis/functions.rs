@@ -310,6 +310,25 @@ fn changed_topics_have_the_times_of_their_events_though_the_clock_has_stepped_ba
     assert_eq!(time, last.millis());
 }
 
+/// It has the time of its first event in a second.
+#[test]
+#[ignore = "needs redis-server"]
+fn a_topic_has_another_time_in_another_second() {
+    let functions = Functions::start();
+    let earlier = functions.store("news").millis() - 1000;
+    let score = earlier.to_string();
+    functions
+        .redis
+        .call::<()>(&["ZADD", &key("changed"), &score, "news"]);
+    let last = LogId::new(earlier, 7).to_string();
+    functions
+        .redis
+        .call::<()>(&["HSET", &key("hub"), "topic:news", &last]);
+    let next = functions.store("news");
+    let time: u64 = functions.redis.call(&["ZSCORE", &key("changed"), "news"]);
+    assert_eq!(time, next.millis());
+}
+
 #[test]
 #[ignore = "needs redis-server"]
 fn idle_topics_expire_and_leave_their_last_id() {
@@ -400,6 +419,18 @@ fn a_notification_has_its_event_up_to_64_kib() {
         };
         assert!(payload == expected, "{len} bytes");
         before = id;
+    }
+    // Each event of a batch has a notification.
+    let frames = ["data: a\n\n", "data: b\n\n", "data: c\n\n"];
+    functions.publish("news", &[&["events"], &frames[..]].concat());
+    for frame in frames {
+        let payload: String = notifications.get_message().unwrap().get_payload().unwrap();
+        assert!(payload.starts_with(&before) && payload.ends_with(frame));
+        payload
+            .split([' ', '\n'])
+            .nth(1)
+            .unwrap()
+            .clone_into(&mut before);
     }
 }
 
