@@ -200,6 +200,7 @@ fn a_lost_key_of_the_hub_is_recovered_from_all_topics_of_the_last_second() {
     assert_eq!(epochs, [format!("0-7 {last}")]);
     // A topic may have had events that are lost.
     assert_eq!(functions.before("c"), last.to_string());
+    assert_eq!(functions.field("floor"), Some(last.to_string()));
 }
 
 /// Another program has written it. Else no node could begin an epoch.
@@ -308,6 +309,25 @@ fn changed_topics_have_the_times_of_their_events_though_the_clock_has_stepped_ba
     functions.store("news");
     let time: u64 = functions.redis.call(&["ZSCORE", &key("changed"), "news"]);
     assert_eq!(time, last.millis());
+}
+
+/// It costs a fifth of a call.
+#[test]
+#[ignore = "needs redis-server"]
+fn an_event_does_not_ask_for_the_replication_id_again() {
+    let functions = Functions::start();
+    let calls = || {
+        let calls = functions.redis.info("commandstats", "cmdstat_info");
+        let calls = calls.split(['=', ',']).nth(1).map(str::to_owned);
+        calls.unwrap().parse::<usize>().unwrap()
+    };
+    functions.store("news");
+    let before = calls();
+    for _ in 0..10 {
+        functions.store("news");
+    }
+    // Of this test.
+    assert_eq!(calls() - before, 1);
 }
 
 /// It has the time of its first event in a second.

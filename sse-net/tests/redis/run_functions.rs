@@ -92,6 +92,12 @@ fn runs_that_have_ended_or_are_lost_leave_the_set() {
     };
     let token = functions.publish("ended", &["start", "7", "60000", "1000", "1000"]);
     let last = functions.publish("ended", &[&format!("end {token}"), FRAME]);
+    // Its lease has not run out then.
+    functions.publish("running", &["start", "7", "60000", "1000", "1000"]);
+    assert_eq!(lost(), [""; 0]);
+    functions
+        .redis
+        .call::<()>(&["ZREM", &key("runs"), "running"]);
     add("ended");
     assert_eq!(lost(), ["ended", &token.to_string()]);
     assert_eq!(
@@ -124,6 +130,14 @@ fn lost_runs_with_other_names_hide_none() {
         .redis
         .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, "run/"]);
     assert_eq!(lost, ["run/a", "0-0"]);
+    // Some at a time.
+    for number in 0..100 {
+        add("2000", &format!("run/{number}"));
+    }
+    let lost: Vec<String> = functions
+        .redis
+        .call(&["FCALL", "sse_run", "2", &run, &runs, "lost", &run, "run/"]);
+    assert_eq!(lost.len(), 128);
 }
 
 /// What a kept or remembered run is on all nodes, and that its topic begins anew.
