@@ -234,7 +234,16 @@ fn a_lease_is_renewed_with_its_token_until_it_has_run_out() {
     let until: u64 = functions.redis.call(&["ZSCORE", &runs, "run"]);
     assert!(until > 1000);
     assert_eq!(ask(&["renew", "1000-7"]), ["lost"]);
+    // Its node is notified at once.
+    let client = redis::Client::open(functions.redis.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let limit = Some(std::time::Duration::from_secs(20));
+    connection.set_read_timeout(limit).unwrap();
+    let mut notifications = connection.as_pubsub();
+    notifications.subscribe("channel").unwrap();
     assert_eq!(ask(&["stop", "channel"]), ["stopped"]);
+    let payload: String = notifications.get_message().unwrap().get_payload().unwrap();
+    assert_eq!(payload, format!("{token} {token} stop "));
     // A notification may be lost.
     assert_eq!(ask(&["renew", &token]), ["stop"]);
     functions.redis.call::<()>(&["HSET", &run, "until", "1000"]);
