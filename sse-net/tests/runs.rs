@@ -63,7 +63,7 @@ async fn work_is_done_once_however_many_tasks_ask() {
         task.await.unwrap();
     }
     assert_eq!(done.load(Relaxed), 1);
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     assert_eq!((counts.started, counts.found), (1, 999));
     assert_eq!((counts.running, counts.kept, counts.completed), (0, 1, 1));
 }
@@ -101,10 +101,7 @@ async fn the_runs_of_a_hub_have_different_prefixes() {
     assert_eq!(data(run.subscribe(Start::Earliest)).await, "");
     sleep(Duration::from_millis(1)).await;
     let runs = create("run/").unwrap();
-    assert_eq!(
-        (runs.snapshot().running, runs.snapshot().interrupted),
-        (0, 0)
-    );
+    assert_eq!((runs.stats().running, runs.stats().interrupted), (0, 0));
 }
 
 /// Runs of few keys that are started, stopped, followed and dropped at the same moments.
@@ -163,10 +160,10 @@ async fn runs_that_start_and_stop_at_once_are_counted_once_and_read_to_their_end
     for key in KEYS {
         runs.stop(key);
     }
-    while runs.snapshot().running > 0 {
+    while runs.stats().running > 0 {
         tokio::task::yield_now().await;
     }
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     assert_eq!(counts.started, counts.completed + counts.stopped);
     assert_eq!(counts.started + counts.found, ended.load(Relaxed) as u64);
     assert!(begun.load(Relaxed) as u64 <= counts.started);
@@ -184,7 +181,7 @@ struct Looks {
 
 impl Wake for Looks {
     fn wake(self: Arc<Self>) {
-        let counts = self.runs.snapshot();
+        let counts = self.runs.stats();
         let seen = (counts.running, counts.kept, self.runs.stop("key"));
         self.seen.lock().unwrap().push(seen);
     }
@@ -268,7 +265,7 @@ async fn a_run_ends_with_an_event_that_says_why() {
     let sentence = "the run was stopped, because it had no subscriber";
     let expected = error("unfollowed", "unfollowed", sentence);
     assert_eq!(data(unfollowed.subscribe(Start::Earliest)).await, expected);
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     let ends = [
         counts.completed,
         counts.failed,
@@ -358,7 +355,7 @@ async fn a_followed_run_is_not_stopped_for_want_of_followers() {
     drop(second);
     sleep(Duration::from_secs(6)).await;
     assert!(run.is_finished());
-    assert_eq!(runs.snapshot().unfollowed, 1);
+    assert_eq!(runs.stats().unfollowed, 1);
 }
 
 /// Clients leave at the end of the topic, and the work may have to store its result.
@@ -373,7 +370,7 @@ async fn work_that_has_finished_its_topic_is_not_stopped_for_want_of_followers()
     });
     assert_eq!(data(run.unwrap().subscribe(Start::Live)).await, "data: all");
     sleep(Duration::from_secs(61)).await;
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     assert_eq!((counts.unfollowed, counts.completed), (0, 1));
 }
 
@@ -451,7 +448,7 @@ async fn limits_refuse_runs_with_an_error() {
         start(keys[1]).expect("it is running");
         runs.stop(keys[0]);
         runs.stop(keys[1]);
-        assert_eq!(runs.snapshot().refused, 1);
+        assert_eq!(runs.stats().refused, 1);
     }
     let short = Runs::new(
         Hub::new(HubConfig::default()),
@@ -500,7 +497,7 @@ async fn a_run_is_kept_then_remembered_then_unknown() {
     assert_eq!(error, RunNotFound::Expired);
     assert_eq!(Rejection::from(error).status(), 410);
     sleep(100 * MINUTE).await;
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     assert_eq!((counts.kept, counts.remembered), (0, 0));
     let error = runs.get("key").unwrap_err();
     assert_eq!(error, RunNotFound::Unknown);
@@ -526,7 +523,7 @@ fn a_run_ends_with_its_runtime() {
         let expected = r#"event: error|data: {"reason":"interrupted","#;
         assert!(read.starts_with(expected), "{read}");
     }
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     assert_eq!((counts.running, counts.interrupted, counts.kept), (0, 2, 2));
 }
 
@@ -568,7 +565,7 @@ async fn a_run_whose_work_panics_when_it_is_dropped_expires_too() {
     sleep(Duration::from_secs(1)).await;
     assert!(runs.stop("key"));
     sleep(Duration::from_secs(1)).await;
-    assert_eq!((hub.topics(), runs.snapshot().panicked), (1, 1));
+    assert_eq!((hub.topics(), runs.stats().panicked), (1, 1));
     sleep(Duration::from_secs(601)).await;
     assert_eq!(hub.topics(), 0);
 }

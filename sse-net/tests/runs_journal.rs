@@ -100,7 +100,7 @@ async fn a_restart_ends_only_the_runs_that_were_going_on() {
                 "{key}"
             );
         }
-        let counts = runs.snapshot();
+        let counts = runs.stats();
         assert_eq!((counts.interrupted, counts.kept), (interrupted, 4));
         assert_eq!((counts.running, counts.completed), (0, 0));
         hub.sync().await.unwrap();

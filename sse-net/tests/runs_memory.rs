@@ -23,7 +23,7 @@ fn a_kept_run_costs_its_bytes_and_one_kibibyte() {
                 }
             });
         });
-        assert_eq!(runs.snapshot().kept, count);
+        assert_eq!(runs.stats().kept, count);
         let used = usize::try_from(used.bytes_current).unwrap();
         let more = (used - bytes) / count;
         let of = bytes / count;

@@ -167,10 +167,10 @@ async fn a_run_ends_though_its_error_cannot_be_logged() {
     let run = runs.start("ada/1", failing).unwrap();
     pass(Duration::from_secs(1)).await;
     assert!(run.is_finished());
-    let counts = runs.snapshot();
+    let counts = runs.stats();
     assert_eq!((counts.running, counts.kept, counts.failed), (0, 1, 1));
     pass(Duration::from_secs(700)).await;
-    assert_eq!(runs.snapshot().remembered, 1);
+    assert_eq!(runs.stats().remembered, 1);
 }
 
 #[cfg(feature = "http")]

@@ -1,7 +1,7 @@
 //! The shape of OpenAI's streams: events without a type, and `[DONE]` at the end.
 //!
 //! The clients take every block for an event, so the stream should have none with a
-//! reconnection time. Comments do no harm.
+//! reconnection time: `Request::without_retry` of `sse-net` leaves that out. Comments do no harm.
 //!
 //! ```
 //! use serde_json::json;

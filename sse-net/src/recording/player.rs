@@ -65,8 +65,8 @@ impl<R: BufRead> Player<R> {
     /// Publishes each event to `topic` when it is due, and returns their number.
     ///
     /// Reconnection times are published, too; comments are not, since the server sends its own
-    /// heartbeats. An event without an ID gets one from the topic. After the topic is finished,
-    /// this returns when the next item is due.
+    /// heartbeats. An event without an ID gets one from the topic. The topic is not finished at the
+    /// end. After another task has finished it, this returns when the next item is due.
     ///
     /// # Errors
     ///

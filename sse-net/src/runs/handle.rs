@@ -209,7 +209,7 @@ impl Runs {
 
     /// Returns the counters.
     #[must_use]
-    pub fn snapshot(&self) -> RunsSnapshot {
+    pub fn stats(&self) -> RunsSnapshot {
         self.0.with_current(|state| state.counts)
     }
 }

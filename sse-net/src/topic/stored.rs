@@ -19,8 +19,9 @@ impl Published {
     /// Waits until the event, or the end of the topic, has been stored, and resolves to its ID.
     ///
     /// With a journal, it is then as safe as the [`SyncPolicy`](crate::SyncPolicy) says: with
-    /// [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced. With
-    /// an engine, the engine has it.
+    /// [`SyncPolicy::Never`](crate::SyncPolicy::Never) it has been written, else also synced. So
+    /// with an interval, the default, this takes up to that time; [`Hub::sync`](crate::Hub::sync)
+    /// syncs at once. With an engine, the engine has it.
     ///
     /// # Errors
     ///

@@ -17,7 +17,8 @@ use crate::config::SlowClients;
 /// A reader of a [`Topic`](crate::Topic) or of several. Dropping it unsubscribes.
 ///
 /// It is an offset into the topic's log, and reads the wire bytes of whole events, ready for any
-/// writer. Nothing is lost when a read is cancelled.
+/// writer. Nothing is lost when a read is cancelled. A program that needs the events decodes the
+/// bytes with a [`Decoder`](sse_core::Decoder), or calls `events` with the feature `http`.
 ///
 /// ```
 /// use sse_core::{Event, Retention};

@@ -154,7 +154,7 @@ async fn streams_get_all_of_each_run_of_a_key_or_are_told() {
     for starter in starters {
         starter.await.unwrap();
     }
-    while runs.snapshot().running > 0 {
+    while runs.stats().running > 0 {
         yield_now().await;
     }
     hub.topic("news")

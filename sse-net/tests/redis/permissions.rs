@@ -152,10 +152,10 @@ async fn a_run_ends_when_its_lease_is_refused_until_it_has_run_out() {
     let key = ["HGET", "sse:{hub}:run:run/key", "until"];
     let until: u64 = redis.call(&key);
     wait_until(|| redis.call::<u64>(&key) > until).await;
-    assert_eq!(runs.snapshot().running, 1);
+    assert_eq!(runs.stats().running, 1);
     redis.call::<()>(&["ACL", "SETUSER", "node", "resetkeys", "~sse:{hub}:[^r]*"]);
-    wait_until(|| runs.snapshot().running == 0).await;
-    assert_eq!(runs.snapshot().interrupted, 1);
+    wait_until(|| runs.stats().running == 0).await;
+    assert_eq!(runs.stats().interrupted, 1);
     let found = timeout(Duration::from_secs(20), runs.find("other")).await;
     assert!(matches!(found.unwrap(), Err(RunNotFound::Refused(_))));
 }

@@ -96,7 +96,7 @@ async fn work_is_done_once_and_followed_on_both_nodes() {
         }
     }
     assert_eq!(works.load(Ordering::SeqCst), 20);
-    let snapshots = nodes.each_ref().map(|(_, runs)| runs.snapshot());
+    let snapshots = nodes.each_ref().map(|(_, runs)| runs.stats());
     let [a, b] = snapshots;
     assert_eq!(a.started + b.started, 20);
     assert_eq!(a.completed + b.completed, 20);
@@ -132,7 +132,7 @@ async fn a_run_is_found_and_stopped_on_any_node_and_begins_anew_after_its_time()
         assert_eq!(runs_b.get("key").unwrap_err(), RunNotFound::Unknown);
         b.hub.ready([&*found], None).await;
         let mut clients = [a.client(), b.client()];
-        let first = runs_a.snapshot().started;
+        let first = runs_a.stats().started;
         assert_eq!(first, if round == "first" { 1 } else { 2 });
         for client in &mut clients {
             client.get("/run/key").await.unwrap();
@@ -150,7 +150,7 @@ async fn a_run_is_found_and_stopped_on_any_node_and_begins_anew_after_its_time()
         within(not_found(&runs_b, "key", RunNotFound::Expired)).await;
     }
     within(not_found(&runs_b, "key", RunNotFound::Unknown)).await;
-    assert_eq!(runs_a.snapshot().stopped, 2);
+    assert_eq!(runs_a.stats().stopped, 2);
 }
 
 /// The nodes keep the run's topic for as long as it is followed.
@@ -245,7 +245,7 @@ async fn a_run_whose_node_is_away_is_ended_by_another_and_never_started_again() 
     let events = within(read(&mut client)).await;
     assert!(events.last().unwrap().contains("interrupted"), "{events:?}");
     within(async {
-        while runs_a.snapshot().interrupted == 0 {
+        while runs_a.stats().interrupted == 0 {
             sleep(Duration::from_millis(10)).await;
         }
     })
