@@ -57,7 +57,7 @@ fn refusals_say_what_to_do() {
             ask("Content-Length: 1001\r\n"),
             "413 Content Too Large",
             &[],
-            "the body exceeds 1000 bytes; send a shorter one",
+            "the body exceeds 1000 bytes; send less",
         ),
         (
             ask(length),

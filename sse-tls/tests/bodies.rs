@@ -92,7 +92,7 @@ async fn an_answer_reaches_a_client_that_is_still_sending() {
         });
     let connector = TlsConnector::from(world.client());
     for (path, headers, end) in [
-        ("/", "Content-Length: 9999999", "send a shorter one\n"),
+        ("/", "Content-Length: 9999999", "send less\n"),
         ("/", "Transfer-Encoding: chunked", "below 2^64\n"),
         ("/", "X: y", "in chunks\n"),
         ("/stream", "Content-Length: 9999999", "data: \n\n"),

@@ -8,12 +8,13 @@ use super::error::{ClientError, ErrorResponse};
 use super::item::{Item, Opened};
 use super::machine::{Machine, State};
 use super::response::{Verdict, judge, refusal};
-use crate::http::{BodyLimits, ResponseHead};
+use crate::http::ResponseHead;
 
 impl Machine {
     /// Applies a head of HTTP/1, after which the body is framed.
     pub(super) fn respond_framed(&mut self, now: Duration, head: ResponseHead) {
-        match head.body(self.target.method(&self.source), BodyLimits::new()) {
+        let limits = self.source.settings.body_limits;
+        match head.body(self.target.method(&self.source), limits) {
             Ok(body) => {
                 self.body = Some(body);
                 self.apply(now, head);

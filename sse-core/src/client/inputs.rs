@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ending::Delay;
 use super::error::ClientError;
 use super::machine::{Machine, State};
-use crate::http::{BodyLimits, BodyReader, Framing, ResponseHead, ResponseHeadReader};
+use crate::http::{BodyReader, Framing, ResponseHead, ResponseHeadReader};
 
 impl Machine {
     /// Reports that the connection is open.
@@ -73,7 +73,7 @@ impl Machine {
     /// Reports a response head that an HTTP library has read. It removes the framing, too.
     pub fn respond(&mut self, now: Duration, head: ResponseHead) {
         if let State::Exchanging { .. } = self.state {
-            self.body = BodyReader::new(Framing::UntilClose, BodyLimits::new()).ok();
+            self.body = BodyReader::new(Framing::UntilClose, self.source.settings.body_limits).ok();
             self.apply(now, head);
         }
     }

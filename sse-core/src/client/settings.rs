@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::source::EventSource;
 use crate::decode::Decoder;
-use crate::http::ResponseHeadReader;
+use crate::http::{BodyLimits, ResponseHeadReader};
 
 /// Delays, deadlines and limits, with their defaults.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub(super) struct Settings {
     pub(super) total: Duration,
     pub(super) max_head: usize,
     pub(super) max_headers: usize,
+    pub(super) body_limits: BodyLimits,
     pub(super) max_line: usize,
     pub(super) max_event: usize,
     pub(super) max_redirects: u32,
@@ -44,6 +45,7 @@ impl Settings {
             total: Duration::MAX,
             max_head: ResponseHeadReader::DEFAULT_MAX_HEAD,
             max_headers: ResponseHeadReader::DEFAULT_MAX_HEADERS,
+            body_limits: BodyLimits::new(),
             max_line: Decoder::DEFAULT_MAX_LINE,
             max_event: Decoder::DEFAULT_MAX_EVENT,
             max_redirects: 10,
@@ -161,6 +163,16 @@ impl EventSource {
     #[must_use]
     pub const fn max_headers(mut self, count: usize) -> Self {
         self.settings.max_headers = count;
+        self
+    }
+
+    /// Sets the limits of a response body and of its chunks.
+    ///
+    /// Default: [`BodyLimits::new`], which does not limit the length. A body that an HTTP library
+    /// reads has only the length: chunks are its own.
+    #[must_use]
+    pub const fn body_limits(mut self, limits: BodyLimits) -> Self {
+        self.settings.body_limits = limits;
         self
     }
 

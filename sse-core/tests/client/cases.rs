@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sse_core::BodyLimits;
 use sse_core::client::EventSource;
 
 use crate::harness::In::{After, Bytes, End, Refused, Reset};
@@ -633,6 +634,23 @@ fn limits_are_final() {
         "error: the response head has more than 0 header lines; raise max_headers if that is \
          legitimate"
     );
+    let limits = BodyLimits::new().max_length(5).max_chunk_line(5);
+    for (framing, end) in [
+        (
+            "Content-Length: 6\r\n\r\n",
+            "error: the body exceeds 5 bytes; raise max_length if that is legitimate",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5;abcdef",
+            "closed: the line of a chunk size exceeds 5 bytes; raise max_chunk_line if that is \
+             legitimate",
+        ),
+    ] {
+        let response =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n".to_owned() + framing;
+        let got = run(feed().body_limits(limits), &[Bytes(&response)]);
+        assert_eq!(got.last().unwrap(), end);
+    }
     let body = "y".repeat(100);
     let answer = format!("HTTP/1.1 404 X\r\n\r\n{body}");
     let got = run(feed().max_error_body(10), &[Bytes(&answer)]);

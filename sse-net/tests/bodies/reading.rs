@@ -149,7 +149,7 @@ async fn a_json_body_is_parsed_or_refused() {
         (
             post(json, &format!("[{}]", " ".repeat(20))),
             "413",
-            "the body exceeds 20 bytes; send a shorter one\n",
+            "the body exceeds 20 bytes; send less\n",
         ),
     ] {
         let answer = net.ask(WIDE, &request).await.read_to_end().await;

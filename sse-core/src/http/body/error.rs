@@ -75,6 +75,30 @@ impl BodyError {
             _ => 400,
         }
     }
+
+    /// Returns what exceeds a limit, and the name of the limit.
+    fn excess(&self) -> Option<(String, &'static str)> {
+        Some(match self {
+            Self::TooLarge { limit } => (format!("the body exceeds {limit} bytes"), "max_length"),
+            Self::ChunkLineTooLong { limit } => (
+                format!("the line of a chunk size exceeds {limit} bytes"),
+                "max_chunk_line",
+            ),
+            Self::ExtensionsTooLarge { limit } => (
+                format!("the chunk extensions exceed the body by {limit} bytes"),
+                "max_extensions",
+            ),
+            Self::TrailersTooLarge { limit } => (
+                format!("the trailers exceed {limit} bytes"),
+                "max_trailers_size",
+            ),
+            Self::TooManyTrailers { limit } => (
+                format!("there are more than {limit} trailers"),
+                "max_trailers",
+            ),
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for BodyError {
@@ -94,44 +118,19 @@ impl fmt::Display for BodyError {
             Self::CodingInHttp10 => {
                 "an HTTP/1.0 message has Transfer-Encoding, which exists since HTTP/1.1"
             }
-            Self::TooLarge { limit } => {
-                return write!(
-                    f,
-                    "the body exceeds {limit} bytes; raise max_length if that is legitimate"
-                );
-            }
             Self::BadChunkSize => "a chunk size is not a hexadecimal number below 2^64",
             Self::BadChunkLine => {
                 "the line of a chunk size has a control character or does not end in CR LF"
             }
-            Self::ChunkLineTooLong { limit } => {
-                return write!(
-                    f,
-                    "the line of a chunk size exceeds {limit} bytes; raise max_chunk_line if that \
-                     is legitimate"
-                );
-            }
-            Self::ExtensionsTooLarge { limit } => {
-                return write!(
-                    f,
-                    "the chunk extensions exceed the body by {limit} bytes; raise max_extensions \
-                     if that is legitimate"
-                );
-            }
             Self::BadChunkEnd => "the data of a chunk is not followed by CR LF",
             Self::BadTrailer => "a trailer is not a header field that ends in CR LF",
-            Self::TrailersTooLarge { limit } => {
-                return write!(
-                    f,
-                    "the trailers exceed {limit} bytes; raise max_trailers_size if that is \
-                     legitimate"
-                );
-            }
-            Self::TooManyTrailers { limit } => {
-                return write!(
-                    f,
-                    "there are more than {limit} trailers; raise max_trailers if that is legitimate"
-                );
+            Self::TooLarge { .. }
+            | Self::ChunkLineTooLong { .. }
+            | Self::ExtensionsTooLarge { .. }
+            | Self::TrailersTooLarge { .. }
+            | Self::TooManyTrailers { .. } => {
+                let (excess, setting) = self.excess().unwrap_or_default();
+                return write!(f, "{excess}; raise {setting} if that is legitimate");
             }
             Self::Incomplete {
                 received,
@@ -163,15 +162,12 @@ impl error::Error for BodyError {}
 impl From<BodyError> for Rejection {
     /// Returns the response to a request with this body.
     fn from(error: BodyError) -> Self {
-        let status = error.status();
-        match error {
+        let reason = match error.excess() {
             // The client cannot raise the limit.
-            BodyError::TooLarge { limit } => {
-                let reason = format!("the body exceeds {limit} bytes; send a shorter one");
-                Self::new(status, reason)
-            }
-            error => Self::new(status, error.to_string()),
-        }
+            Some((excess, _)) => format!("{excess}; send less"),
+            None => error.to_string(),
+        };
+        Self::new(error.status(), reason)
     }
 }
 
