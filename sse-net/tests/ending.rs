@@ -14,8 +14,11 @@ use common::{
 };
 use sse_core::{Event, EventType, Rejection, Response, Retention};
 use sse_net::testing::RawClient;
-use sse_net::{Disconnect, Request, Routes, Server, Start, Topic};
-use tokio::time::{Instant, timeout};
+use sse_net::{
+    Disconnect, Hub, HubConfig, Request, Routes, Server, Snapshot, Start, Topic, TopicConfig,
+};
+use tokio::join;
+use tokio::time::{Instant, sleep_until, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,6 +27,8 @@ over_all_servers! {
     a_slow_client_gets_all_events_of_a_finished_topic,
     a_stream_ends_at_its_maximum_age,
     a_drain_ends_streams_spread_over_its_window,
+    what_is_published_before_a_drain_is_delivered,
+    what_is_published_before_the_maximum_age_is_delivered,
     a_drain_without_clients_ends_at_once,
 }
 
@@ -262,6 +267,77 @@ async fn a_drain_ends_per_client_streams_at_the_end_of_its_window() {
     assert!(start.elapsed() < SECOND * 11);
     let (finished, drained) = (Disconnect::Finished, Disconnect::Drained);
     assert_eq!(ends.take(), [finished, drained, drained]);
+}
+
+/// Such as an event that announces it.
+async fn what_is_published_before_a_drain_is_delivered(kind: Kind) {
+    let topic = Topic::new(Retention::default());
+    let (server, net, _) = kind.serve_topic(config(), &topic, Start::Live);
+    let mut client = net.get("/").await;
+    client.follow().await;
+    publish(&topic, 0..1);
+    let (text, ()) = join!(client.read_to_end(), server.drain(Duration::ZERO));
+    let retry = text.strip_prefix(&published(0..1));
+    assert!(retry.unwrap().starts_with("retry: "), "{text}");
+}
+
+/// Also if events linger.
+async fn what_is_published_before_the_maximum_age_is_delivered(kind: Kind) {
+    for linger in [Duration::ZERO, SECOND] {
+        let topic = Topic::new(TopicConfig::default().linger(linger));
+        let started = Instant::now();
+        let (server, net, _) = kind.serve_topic(config().max_age(SECOND * 10), &topic, Start::Live);
+        let mut client = net.get("/").await;
+        client.follow().await;
+        let count =
+            publish_until_maximum_age(started, || server.stats(), |n| publish(&topic, n..n + 1))
+                .await;
+        let text = client.read_to_end().await;
+        let retry = text.strip_prefix(&published(0..count));
+        assert!(retry.unwrap().starts_with("retry: "), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_in_several_topics_before_the_maximum_age_is_delivered() {
+    for linger in [Duration::ZERO, SECOND] {
+        let hub = Hub::new(HubConfig::from(TopicConfig::default().linger(linger)));
+        let topics = ["a", "b"].map(|name| hub.topic(name).unwrap());
+        let followed = topics.clone();
+        let started = Instant::now();
+        let (server, net) = serve(config().max_age(SECOND * 10), move |request: Request| {
+            ready(request.follow_all(&followed))
+        });
+        let mut client = net.get("/").await;
+        client.follow().await;
+        let publish = |n: u32| {
+            let event = Event::new().data(n.to_string());
+            topics[n as usize % 2].publish(&event).unwrap();
+        };
+        let count = publish_until_maximum_age(started, || server.stats(), publish).await;
+        let text = client.read_to_end().await;
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let expected: Vec<_> = (0..count).map(|n| n.to_string()).collect();
+        assert_eq!(data.collect::<Vec<_>>(), expected, "{text}");
+    }
+}
+
+/// Publishes at each tick of 250 ms, at which a server ends streams, just before it does. Returns
+/// the number of events before the first stream ended.
+async fn publish_until_maximum_age(
+    started: Instant,
+    stats: impl Fn() -> Snapshot,
+    publish: impl Fn(u32),
+) -> u32 {
+    for count in 0.. {
+        sleep_until(started + SECOND / 4 * (count + 1)).await;
+        if stats().max_age > 0 {
+            return count;
+        }
+        publish(count);
+        settle().await;
+    }
+    unreachable!()
 }
 
 async fn a_drain_without_clients_ends_at_once(kind: Kind) {

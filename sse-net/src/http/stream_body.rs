@@ -135,7 +135,7 @@ impl StreamBody {
         }
         loop {
             if self.ends_at.is_some_and(|at| at <= Instant::now()) {
-                return Poll::Ready(Err(self.end_with_retry(self.end_reason, cx)));
+                return Poll::Ready(Err(self.end_in_time(cx)));
             }
             if self.lingers_until.is_some_and(|at| at <= Instant::now()) {
                 self.lingers_until = None;
@@ -237,15 +237,34 @@ impl StreamBody {
         }
     }
 
+    /// Ends the stream because of its age or a drain. What was published before is sent first, such
+    /// as an event that announces the drain.
+    fn end_in_time(&mut self, cx: &mut Context<'_>) -> End {
+        let published = match self.source {
+            Source::Topic(_) => self.poll_source(cx),
+            Source::Awaited(_) | Source::PerClient(_) => Poll::Pending,
+        };
+        match published {
+            Poll::Ready(Err(end)) => end,
+            Poll::Ready(Ok(bytes)) => self.end_after(bytes.into(), self.end_reason),
+            Poll::Pending => self.end_with_retry(self.end_reason, cx),
+        }
+    }
+
     /// Ends the stream with a jittered reconnection time.
     fn end_with_retry(&mut self, reason: Disconnect, cx: &mut Context<'_>) -> End {
-        let mut last = Vec::new();
-        // The stream has accepted these events, so they are sent first.
-        if let Source::PerClient(stream) = &mut self.source
-            && let Poll::Ready(Some(accepted)) = stream.reader.poll_take(cx)
-        {
-            last.extend_from_slice(&accepted);
+        let accepted = match &mut self.source {
+            // The stream has accepted these events, so they are sent first.
+            Source::PerClient(stream) => stream.reader.poll_take(cx),
+            Source::Topic(_) | Source::Awaited(_) => Poll::Pending,
+        };
+        match accepted {
+            Poll::Ready(Some(accepted)) => self.end_after(accepted, reason),
+            _ => self.end_after(Vec::new(), reason),
         }
+    }
+
+    fn end_after(&self, mut last: Vec<u8>, reason: Disconnect) -> End {
         self.registration.append_retry(&mut last);
         End {
             last: last.into(),

@@ -264,7 +264,8 @@ impl Driver {
         if let Some(batch) = self.catching_up.next_batch(key, joint.position) {
             return Next::Events(Events::Batch(batch, joint_key));
         }
-        if !joint.hub.linger().is_zero() && joint.has_new(&self.feeds) {
+        let is_leaving = self.connections[key].leave_at <= self.now;
+        if !joint.hub.linger().is_zero() && !is_leaving && joint.has_new(&self.feeds) {
             let (hub, position) = (Arc::clone(&joint.hub), joint.position);
             if let Some(until) = self.hub_wait(&hub, position) {
                 self.linger(Key::Connection(key), until);

@@ -31,15 +31,28 @@ impl Driver {
         let left = self.send_to_members(key, pass);
         // Usually nothing is new. To find that out later would cost another turn.
         let next = left.or_else(|| self.begin_pass(key));
-        if let Some(next) = next
+        self.keep_pass(key, next);
+    }
+
+    /// Lets a group have what is new now, though its events may linger.
+    pub(super) fn advance_group(&mut self, key: u32) {
+        let group = self.group_mut(key);
+        if group.is_some_and(|group| group.pass.is_none()) {
+            let pass = self.take_pass(key);
+            self.keep_pass(key, pass);
+        }
+    }
+
+    fn keep_pass(&mut self, key: u32, pass: Option<Pass>) {
+        if pass.is_some()
             && let Some(group) = self.group_mut(key)
         {
-            group.pass = Some(next);
+            group.pass = pass;
             self.queue_pass(key);
         }
     }
 
-    /// Takes a slice for the next pass, or registers the group's waker.
+    /// Begins the next pass, unless the group's events linger.
     fn begin_pass(&mut self, key: u32) -> Option<Pass> {
         let group = self.group_mut(key)?;
         if let Some(until) = group.reader.lingers_until()
@@ -48,6 +61,12 @@ impl Driver {
             self.linger(Key::Group(key), until);
             return None;
         }
+        self.take_pass(key)
+    }
+
+    /// Takes a slice for the next pass, or registers the group's waker.
+    fn take_pass(&mut self, key: u32) -> Option<Pass> {
+        let group = self.group_mut(key)?;
         let cx = &mut Context::from_waker(&group.waker);
         let mut before = group.id();
         let mut next = group.reader.poll_slice(cx);

@@ -131,7 +131,15 @@ impl Driver {
             }
         }
         if connection.leave_at <= self.now {
-            let reason = connection.leave_reason;
+            let (follows, reason) = (connection.follows(), connection.leave_reason);
+            // What was published before comes first, such as an event that announces a drain.
+            if let Follows::One(feed) = follows {
+                self.advance_group(feed);
+            }
+            self.catch_up(key)?;
+            if self.connections[key].is_closing() {
+                return Ok(true);
+            }
             return self.close_with_retry(key, reason).map(|()| true);
         }
         if connection.unsent.is_none() && connection.heartbeat_at <= self.now {
