@@ -41,9 +41,10 @@ use crate::unwind::catch_async;
 /// These settings of the [`Config`] have no effect here, because the HTTP server owns the
 /// connections: `head_timeout`, `body_timeout`, `max_json`, `handler_timeout`, `max_input`,
 /// `max_connections_per_address`, `max_refusals`, `shards` and the sizes of heads.
-/// `max_connections` limits the number of streams. `write_timeout` applies to [`upgrade`](Self::upgrade) alone. A body is not
-/// polled while its client takes nothing, so nothing grows, but nothing ends it either; a listener
-/// of [`Tcp`](crate::Tcp) makes the system close such connections.
+/// `max_connections` limits the number of streams. `write_timeout` applies to
+/// [`upgrade`](Self::upgrade) alone. A body is not polled while its client takes nothing, so
+/// nothing grows, but nothing ends it either; a listener of [`Tcp`](crate::Tcp) makes the system
+/// close such connections.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -422,9 +423,9 @@ impl Responder {
     /// Ends all streams within `window`, and asks their clients to reconnect.
     ///
     /// Each stream that follows a topic ends at a random time within the window, with a
-    /// jittered reconnection time. Per-client streams may continue until the end of the window.
-    /// From now on, a new client that follows a topic is sent away at once in the same manner.
-    /// A drain cannot be undone.
+    /// jittered reconnection time. Clients that keep up receive first what was published before.
+    /// Per-client streams may continue until the end of the window. From now on, a new client that
+    /// follows a topic is sent away at once in the same manner. A drain cannot be undone.
     ///
     /// Returns when all streams have ended, or a second after the window: the body of a client
     /// that takes nothing is not polled, and its connection is the HTTP server's.

@@ -55,9 +55,11 @@ impl ServerHandle {
     /// Stops accepting, ends all streams, and returns when all connections are closed.
     ///
     /// Each stream that follows a topic ends at a random time within `window`, with a jittered
-    /// reconnection time for its client. A per-client stream may continue until the end of the
-    /// window; then its future is dropped and it ends in the same way. Connections that have sent
-    /// nothing are dropped after one second, and all others one second after the window.
+    /// reconnection time for its client. Clients that keep up receive first what was published
+    /// before, such as an event that announces the drain. A per-client stream may continue until
+    /// the end of the window; then its future is dropped and it ends in the same way. Connections
+    /// that have sent nothing are dropped after one second, and all others one second after the
+    /// window.
     pub async fn drain(mut self, window: Duration) {
         self.stop();
         for acceptor in &mut self.acceptors {
