@@ -168,8 +168,8 @@ impl EventSource {
 
     /// Sets the limits of a response body and of its chunks.
     ///
-    /// Default: [`BodyLimits::new`], which does not limit the length. A body that an HTTP library
-    /// reads has only the length: chunks are its own.
+    /// Default: [`BodyLimits::new`], which does not limit the length. If an HTTP library reads the
+    /// body, only the maximum length applies.
     #[must_use]
     pub const fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.settings.body_limits = limits;

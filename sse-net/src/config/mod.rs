@@ -255,7 +255,8 @@ impl Config {
 
     /// Returns the time for writing last events after the window of a drain: 1 s.
     ///
-    /// The window is the setting. What a socket has accepted by then is sent after its end, too.
+    /// It needs no setting, because the window has one. The system sends what a socket has accepted
+    /// even after that.
     pub(crate) const fn goodbye_timeout(&self) -> Duration {
         Duration::from_secs(1)
     }

@@ -249,11 +249,11 @@ fn len(entry: &Value) -> usize {
 
 /// Returns the bytes of an entry's event.
 fn frame_len(entry: &Value) -> usize {
-    match entry {
-        Value::Array(parts) => match &parts[..] {
-            [_, Value::Array(fields)] => fields.get(3).map_or(0, len),
-            _ => 0,
-        },
+    let Value::Array(parts) = entry else {
+        return 0;
+    };
+    match parts.get(1) {
+        Some(Value::Array(fields)) => fields.get(3).map_or(0, len),
         _ => 0,
     }
 }

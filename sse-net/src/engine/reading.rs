@@ -72,9 +72,8 @@ pub(super) async fn read_newest(
             && let Some(last) = &read.last
         {
             let range = range_back(keys, topic, &format!("({last}"), read.count);
-            match link.call(&range).await {
-                Ok(page) => read.add(Page::parse(&page)),
-                Err(error) => *reading = Err(Unreadable::of(error)?),
+            if let Err(unreadable) = read.read_page(link, &range).await? {
+                *reading = Err(unreadable);
             }
         }
         if let Ok(read) = reading {
@@ -141,10 +140,22 @@ impl Reading {
             && let Some(last) = self.last.take()
         {
             let range = range(keys, topic, &format!("({last}"), self.count);
-            match link.call(&range).await {
-                Ok(page) => self.add(Page::parse(&page)),
-                Err(error) => return Unreadable::of(error).map(Err),
+            if let Err(unreadable) = self.read_page(link, &range).await? {
+                return Ok(Err(unreadable));
             }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Reads another page.
+    async fn read_page(
+        &mut self,
+        link: &mut Link,
+        range: &Cmd,
+    ) -> Result<Result<(), Unreadable>, Broken> {
+        match link.call(range).await {
+            Ok(page) => self.add(Page::parse(&page)),
+            Err(error) => return Unreadable::of(error).map(Err),
         }
         Ok(Ok(()))
     }
@@ -265,16 +276,17 @@ pub(super) async fn tips(
 }
 
 fn range(keys: &Keys, topic: &str, start: &str, count: usize) -> Cmd {
-    let mut cmd = cmd("XRANGE");
-    cmd.arg(keys.stream(topic)).arg(start).arg("+");
-    cmd.arg("COUNT").arg(count);
-    cmd
+    range_between("XRANGE", keys, topic, [start, "+"], count)
 }
 
 /// The newest entry comes first.
 fn range_back(keys: &Keys, topic: &str, end: &str, count: usize) -> Cmd {
-    let mut cmd = cmd("XREVRANGE");
-    cmd.arg(keys.stream(topic)).arg(end).arg("-");
+    range_between("XREVRANGE", keys, topic, [end, "-"], count)
+}
+
+fn range_between(name: &str, keys: &Keys, topic: &str, ends: [&str; 2], count: usize) -> Cmd {
+    let mut cmd = cmd(name);
+    cmd.arg(keys.stream(topic)).arg(&ends);
     cmd.arg("COUNT").arg(count);
     cmd
 }

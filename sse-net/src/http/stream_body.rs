@@ -237,8 +237,8 @@ impl StreamBody {
         }
     }
 
-    /// Ends the stream because of its age or a drain. What was published before is sent first, such
-    /// as an event that announces the drain.
+    /// Ends the stream at its maximum age or in a drain, after what was published before, such as an
+    /// event that announces the drain.
     fn end_in_time(&mut self, cx: &mut Context<'_>) -> End {
         let published = match self.source {
             Source::Topic(_) => self.poll_source(cx),

@@ -178,5 +178,5 @@ impl CatchingUp {
 const MAX_PASS: usize = 4 << 20;
 
 /// The number of bytes after which a shard holds only the slice that a connection is taking.
-/// Beyond the topic's retention only; fewer [shards](crate::Config::shards) hold less.
+/// A topic may retain these bytes no more. Fewer [shards](crate::Config::shards) hold less in all.
 const MAX_HELD: usize = 64 << 20;

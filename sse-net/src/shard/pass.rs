@@ -34,7 +34,7 @@ impl Driver {
         self.keep_pass(key, next);
     }
 
-    /// Lets a group have what is new now, though its events may linger.
+    /// Begins a pass over a group unless one is under way, though its events may linger.
     pub(super) fn advance_group(&mut self, key: u32) {
         let group = self.group_mut(key);
         if group.is_some_and(|group| group.pass.is_none()) {

@@ -76,34 +76,21 @@ impl BodyError {
         }
     }
 
-    /// Returns what exceeds a limit, and the name of the limit.
-    fn excess(&self) -> Option<(String, &'static str)> {
+    /// Returns the name of the limit that is exceeded.
+    const fn exceeded_limit(&self) -> Option<&'static str> {
         Some(match self {
-            Self::TooLarge { limit } => (format!("the body exceeds {limit} bytes"), "max_length"),
-            Self::ChunkLineTooLong { limit } => (
-                format!("the line of a chunk size exceeds {limit} bytes"),
-                "max_chunk_line",
-            ),
-            Self::ExtensionsTooLarge { limit } => (
-                format!("the chunk extensions exceed the body by {limit} bytes"),
-                "max_extensions",
-            ),
-            Self::TrailersTooLarge { limit } => (
-                format!("the trailers exceed {limit} bytes"),
-                "max_trailers_size",
-            ),
-            Self::TooManyTrailers { limit } => (
-                format!("there are more than {limit} trailers"),
-                "max_trailers",
-            ),
+            Self::TooLarge { .. } => "max_length",
+            Self::ChunkLineTooLong { .. } => "max_chunk_line",
+            Self::ExtensionsTooLarge { .. } => "max_extensions",
+            Self::TrailersTooLarge { .. } => "max_trailers_size",
+            Self::TooManyTrailers { .. } => "max_trailers",
             _ => return None,
         })
     }
-}
 
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sentence = match self {
+    /// Writes why, without advice about an exceeded limit.
+    fn write_reason(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let reason = match self {
             Self::BadLength => "Content-Length is not a decimal number below 2^64",
             Self::DifferentLengths => "Content-Length has different values; send one",
             Self::BadCoding => {
@@ -118,42 +105,50 @@ impl fmt::Display for BodyError {
             Self::CodingInHttp10 => {
                 "an HTTP/1.0 message has Transfer-Encoding, which exists since HTTP/1.1"
             }
+            Self::TooLarge { limit } => return write!(f, "the body exceeds {limit} bytes"),
             Self::BadChunkSize => "a chunk size is not a hexadecimal number below 2^64",
             Self::BadChunkLine => {
                 "the line of a chunk size has a control character or does not end in CR LF"
             }
+            Self::ChunkLineTooLong { limit } => {
+                return write!(f, "the line of a chunk size exceeds {limit} bytes");
+            }
+            Self::ExtensionsTooLarge { limit } => {
+                return write!(f, "the chunk extensions exceed the body by {limit} bytes");
+            }
             Self::BadChunkEnd => "the data of a chunk is not followed by CR LF",
             Self::BadTrailer => "a trailer is not a header field that ends in CR LF",
-            Self::TooLarge { .. }
-            | Self::ChunkLineTooLong { .. }
-            | Self::ExtensionsTooLarge { .. }
-            | Self::TrailersTooLarge { .. }
-            | Self::TooManyTrailers { .. } => {
-                let (excess, setting) = self.excess().unwrap_or_default();
-                return write!(f, "{excess}; raise {setting} if that is legitimate");
+            Self::TrailersTooLarge { limit } => {
+                return write!(f, "the trailers exceed {limit} bytes");
+            }
+            Self::TooManyTrailers { limit } => {
+                return write!(f, "there are more than {limit} trailers");
             }
             Self::Incomplete {
                 received,
-                announced: Some(announced),
+                announced,
             } => {
-                return write!(
+                write!(
                     f,
-                    "the body is incomplete: the connection ended after {received} of {announced} \
-                     bytes"
-                );
-            }
-            Self::Incomplete {
-                received,
-                announced: None,
-            } => {
-                return write!(
-                    f,
-                    "the body is incomplete: the connection ended after {received} bytes, before \
-                     the last chunk"
-                );
+                    "the body is incomplete: the connection ended after {received}"
+                )?;
+                return match announced {
+                    Some(announced) => write!(f, " of {announced} bytes"),
+                    None => f.write_str(" bytes, before the last chunk"),
+                };
             }
         };
-        f.write_str(sentence)
+        f.write_str(reason)
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_reason(f)?;
+        match self.exceeded_limit() {
+            Some(limit) => write!(f, "; raise {limit} if that is legitimate"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -162,11 +157,11 @@ impl error::Error for BodyError {}
 impl From<BodyError> for Rejection {
     /// Returns the response to a request with this body.
     fn from(error: BodyError) -> Self {
-        let reason = match error.excess() {
-            // The client cannot raise the limit.
-            Some((excess, _)) => format!("{excess}; send less"),
-            None => error.to_string(),
-        };
+        let mut reason = String::new();
+        let _ = error.write_reason(&mut reason); // A string takes everything.
+        if error.exceeded_limit().is_some() {
+            reason.push_str("; send less"); // The client cannot raise the limit.
+        }
         Self::new(error.status(), reason)
     }
 }
